@@ -1,0 +1,176 @@
+"""Every error the product raises on purpose, in families by who must act.
+
+A class carries the process exit code of ``docs/`` (and the spec), a stable ``code`` used on the
+wire and in logs, and whether trying again unchanged can help.  The message is one sentence for a
+person and says what to do next.  ``rpc/errors.py`` maps these to gRPC status, nowhere else.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line, as the spec fixes them."""
+
+    DONE = 0
+    FAILURE = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    PERMISSION_DENIED = 4
+    NOT_REACHABLE = 5
+    NOT_ENOUGH = 6
+    CORRUPT = 7
+    CONFLICT = 8
+
+
+class CollectiveError(Exception):
+    """Root of all expected errors."""
+
+    code: ClassVar[str] = "failure"
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        """Keep ``message``: one sentence, shown to the user as it stands."""
+        super().__init__(message)
+        self.message = message
+
+
+# --- the caller must act -------------------------------------------------------------------------
+
+
+class CallerError(CollectiveError):
+    """The request itself is wrong or not allowed; the same request will fail again."""
+
+
+class UsageError(CallerError):
+    """An argument, path, size or setting is malformed."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(CallerError):
+    """What was named does not exist (and the caller may know that)."""
+
+    code = "not_found"
+    exit_code = ExitCode.NOT_FOUND
+
+
+class PermissionDeniedError(CallerError):
+    """The caller's grants do not cover this."""
+
+    code = "permission_denied"
+    exit_code = ExitCode.PERMISSION_DENIED
+
+
+class ConflictError(CallerError):
+    """The state of things forbids it: exists, not empty, revoked, used up, version mismatch."""
+
+    code = "conflict"
+    exit_code = ExitCode.CONFLICT
+
+
+class NotJoinedError(CallerError):
+    """No certificate, no collective or no address to talk to is known on this client."""
+
+    code = "not_joined"
+    exit_code = ExitCode.NOT_REACHABLE
+
+
+# --- a peer (another process) must act -----------------------------------------------------------
+
+
+class PeerError(CollectiveError):
+    """Another process did not do its part."""
+
+
+class UnreachableError(PeerError):
+    """No connection, or no answer within the deadline."""
+
+    code = "unreachable"
+    exit_code = ExitCode.NOT_REACHABLE
+    retryable = True
+
+
+class RejectedError(PeerError):
+    """The other side sent bytes that break the protocol, or a certificate that does not count."""
+
+    code = "rejected"
+    exit_code = ExitCode.CORRUPT
+
+
+class BusyError(PeerError):
+    """The other side is at a limit for the moment (rate, memory, connections)."""
+
+    code = "busy"
+    retryable = True
+
+
+# --- the operator must act -----------------------------------------------------------------------
+
+
+class OperatorError(CollectiveError):
+    """The installation needs its operator: settings, disks, certificates."""
+
+
+class NotEnoughCopiesError(OperatorError):
+    """Too few healthy nodes or copies to keep the promise of durability, or to read."""
+
+    code = "not_enough_copies"
+    exit_code = ExitCode.NOT_ENOUGH
+    retryable = True
+
+
+class NoSpaceError(OperatorError):
+    """A disk, a capacity or a quota is exhausted."""
+
+    code = "no_space"
+    exit_code = ExitCode.NOT_ENOUGH
+
+
+class SettingsError(OperatorError):
+    """``serve`` cannot start with these settings or this data dir."""
+
+    code = "settings"
+    exit_code = ExitCode.USAGE
+
+
+class DataDirError(OperatorError):
+    """The data dir is absent, foreign, locked by another process, or of a newer version."""
+
+    code = "data_dir"
+    exit_code = ExitCode.FAILURE
+
+
+# --- data is damaged -----------------------------------------------------------------------------
+
+
+class CorruptionError(CollectiveError):
+    """Stored bytes do not match what they are named by."""
+
+    code = "corrupt"
+    exit_code = ExitCode.CORRUPT
+
+
+# --- we must act ---------------------------------------------------------------------------------
+
+
+class InternalError(CollectiveError):
+    """A defect of ours; the log has the details under the request id."""
+
+    code = "internal"
+    exit_code = ExitCode.FAILURE
+
+
+def error_classes() -> dict[str, type[CollectiveError]]:
+    """Return every concrete class by its wire ``code`` (the first to use a code wins)."""
+    found: dict[str, type[CollectiveError]] = {}
+    pending: list[type[CollectiveError]] = [CollectiveError]
+    while pending:
+        cls = pending.pop(0)
+        found.setdefault(cls.code, cls)
+        pending.extend(cls.__subclasses__())
+    return found

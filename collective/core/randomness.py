@@ -1,0 +1,52 @@
+"""Randomness as something passed in."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import Protocol
+
+
+class Randomness(Protocol):
+    """Where unpredictable bytes and choices come from."""
+
+    def token(self, size_bytes: int) -> bytes:
+        """Return ``size_bytes`` random bytes."""
+        ...
+
+    def uniform(self) -> float:
+        """Return a float in [0, 1)."""
+        ...
+
+
+class SystemRandomness:
+    """The operating system's generator."""
+
+    def token(self, size_bytes: int) -> bytes:
+        """Return bytes fit for keys."""
+        return secrets.token_bytes(size_bytes)
+
+    def uniform(self) -> float:
+        """Return a float in [0, 1)."""
+        return secrets.randbits(53) / (1 << 53)
+
+
+class SeededRandomness:
+    """Repeatable, for tests and the simulator; never for keys."""
+
+    def __init__(self, seed: int) -> None:
+        """Derive everything from ``seed``."""
+        self._random = random.Random(seed)  # noqa: S311 - repeatability is the purpose
+
+    def token(self, size_bytes: int) -> bytes:
+        """Return the next ``size_bytes`` bytes of the sequence."""
+        return self._random.randbytes(size_bytes)
+
+    def uniform(self) -> float:
+        """Return the next float in [0, 1)."""
+        return self._random.random()
+
+
+def hex_id(randomness: Randomness) -> str:
+    """Return a fresh id: 32 lower-case hex digits, 128 bits."""
+    return randomness.token(16).hex()

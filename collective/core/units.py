@@ -1,0 +1,81 @@
+"""Sizes, durations and addresses as people write them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from collective.core.errors import UsageError
+
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\Z", re.IGNORECASE)
+_POWER: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+\Z")
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PORT_MAX: Final = 65535
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for ``1048576``, ``512MiB`` (1024s) or ``20TB`` (1000s); UsageError otherwise."""
+    found = _SIZE.match(text.strip())
+    if not found:
+        raise UsageError(f"Size {text!r} must be bytes or like 512MiB or 20TB.")
+    number, unit, binary = found.groups()
+    base = 1024 if binary else 1000
+    return int(float(number) * base ** _POWER[unit.lower()]) if unit else int(float(number))
+
+
+def parse_duration_s(text: str) -> float:
+    """Return seconds for ``24h``, ``7d``, ``1h30m`` or ``500ms``; UsageError otherwise."""
+    text = text.strip().lower()
+    if not _DURATION.match(text):
+        raise UsageError(f"Duration {text!r} must be like 30m, 24h or 7d.")
+    return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def format_size(size_bytes: float) -> str:
+    """Return ``size_bytes`` for people: ``0 B``, ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size_bytes < 1024 or unit == "TiB":  # noqa: PLR2004 - the base of the units themselves
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    raise AssertionError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """A host and a TCP port; IPv6 hosts are kept without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, *, default_port: int | None = None) -> Address:
+        """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``."""
+        text = text.strip()
+        host, port_text = text, ""
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            if not bracket or (rest and not rest.startswith(":")):
+                raise UsageError(f"Address {text!r} must be HOST:PORT.")
+            port_text = rest[1:]
+        elif text.count(":") == 1:
+            host, _, port_text = text.partition(":")
+        if not host and text.startswith(":"):
+            host = "0.0.0.0"  # noqa: S104 - ':8001' means every interface, as the user asked
+        if not port_text and default_port is not None:
+            return cls(host, default_port)
+        if not host or not port_text.isdecimal() or int(port_text) > _PORT_MAX:
+            raise UsageError(f"Address {text!r} must be HOST:PORT.")
+        return cls(host, int(port_text))
+
+
+def parse_addresses(text: str, *, default_port: int | None = None) -> tuple[Address, ...]:
+    """Return the addresses of a list separated by commas or blanks; empty text gives ``()``."""
+    return tuple(
+        Address.parse(part, default_port=default_port) for part in re.split(r"[,\s]+", text) if part
+    )
