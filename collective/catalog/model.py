@@ -1,0 +1,278 @@
+"""Values that go in and out of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
+from collective.core.paths import FilePath
+
+
+class EntryKind(Enum):
+    """What a name stands for."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    DATASTORE = "datastore"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a client says about a file."""
+
+    modified_ms: int = 0
+    """Unix milliseconds; 0: the time of the commit."""
+    mode: int = 0o644
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name as one caller may see it."""
+
+    path: FilePath
+    kind: EntryKind
+    size_bytes: int = 0
+    modified_ms: int = 0
+    mode: int = 0
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    digest: bytes = b""
+    version: int = 0
+    chunk_count: int = 0
+    copies_wanted: int = 0
+    copies_least: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """One page of a listing in order of path."""
+
+    entries: Sequence[Entry]
+    next_token: str
+    """Opaque; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What must hold for a change to be made, else ConflictError."""
+
+    if_version: int = 0
+    """0: any; else the current version must be this."""
+    if_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkIntent:
+    """A piece of a file that an upload wants to store."""
+
+    chunk: ChunkId
+    stored_length: int
+    offset: int
+    length: int
+    format: int = 0
+    plain_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A piece of a file and the chunk that holds it."""
+
+    offset: int
+    length: int
+    chunk: ChunkId
+    stored_length: int
+    format: int = 0
+    plain_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One stored replica, as the catalogue knows it."""
+
+    node: NodeId
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReceipt:
+    """A receipt whose MAC has been checked by the caller of the catalogue."""
+
+    chunk: ChunkId
+    node: NodeId
+    generation: Generation
+    stored_length: int
+    transfer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementNeed:
+    """What the catalogue asks a placement function for, inside its transaction."""
+
+    chunk: ChunkId
+    stored_length: int
+    copies_missing: int
+    held_by: frozenset[NodeId]
+    """Nodes that have, or may have, a copy already: never choose these."""
+
+
+PlaceFunction = Callable[[PlacementNeed], Sequence[NodeId]]
+"""Pure and quick; returns up to ``copies_missing`` distinct nodes, first hop first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What was decided for one intent, committed before it is returned."""
+
+    chunk: ChunkId
+    stored_length: int
+    stored: bool
+    """Enough healthy copies exist, and are pinned for this upload: send nothing."""
+    held: Sequence[Copy]
+    """Copies counted so far (receipts of this upload, or of an authorised deduplication)."""
+    targets: Sequence[Copy]
+    """Intent rows just written: where to send, with the generation that each copy will have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An open upload."""
+
+    id: UploadId
+    path: FilePath
+    copies: int
+    quorum: int
+    expires_ms: int
+    allocations: Sequence[Allocation]
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedExtent:
+    """An extent and the copies a reader may use."""
+
+    extent: Extent
+    copies: Sequence[Copy]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadView:
+    """A leased version and one batch of its extents."""
+
+    entry: Entry
+    lease: LeaseId
+    lease_expires_ms: int
+    extents: Sequence[LocatedExtent]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a catalogue stands: which one, which life of it, how many commits."""
+
+    catalog_id: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node that was enrolled."""
+
+    node: NodeId
+    store_uuid: StoreUuid | None
+    """None until the first heartbeat; fixed from then on."""
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    addresses: Sequence[str]
+    last_seen_ms: int
+    draining: bool = False
+    removed: bool = False
+    certificate_serial: str = ""
+    certificate_expires_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CopyKey:
+    """Names one copy on one node, for inventories, collection and repair."""
+
+    chunk: ChunkId
+    generation: Generation
+    stored_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepairTask:
+    """A claimed chunk that is short of copies; the new copy's intent row is committed."""
+
+    chunk: ChunkId
+    stored_length: int
+    sources: Sequence[Copy]
+    target: Copy
+    repair_id: str
+    """32 hex digits; the transfer id of its tickets and receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over the files that a caller may read."""
+
+    files: int
+    file_bytes: int
+    chunks: int
+    under_replicated: int
+    unavailable: int
+
+
+class CodeKind(Enum):
+    """What a join code admits."""
+
+    USER = "user"
+    NODE = "node"
+    PEER = "peer"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRecord:
+    """A join code as the server keeps it: never the secret."""
+
+    id: str
+    kind: CodeKind
+    verifier: bytes
+    """32 bytes: the Ed25519 public key derived from the secret."""
+    uses_left: int
+    uses_total: int
+    expires_s: float
+    created_by: SpiffeId
+    description: str = ""
+    grants: Sequence[tuple[FilePath, int]] = ()
+    """Path and rights (``access.Right`` as int) that a user code gives."""
+    revoked: bool = False
+    created_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """A certificate that a code produced; the same key redeeming again gets the same one."""
+
+    code_id: str
+    key_digest: bytes
+    """SHA-256 of the SubjectPublicKeyInfo."""
+    identity: SpiffeId
+    certificate_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One change or denial."""
+
+    at_ms: int
+    actor: str
+    action: str
+    target: str
+    detail: str
+    request_id: str
