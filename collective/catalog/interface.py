@@ -232,7 +232,9 @@ class Nodes(Protocol):
         """Count chunks that are short of copies."""
         ...
 
-    async def claim_collection(self, limit: int, grace_s: float) -> Sequence[tuple[NodeId, CopyKey]]:
+    async def claim_collection(
+        self, limit: int, grace_s: float
+    ) -> Sequence[tuple[NodeId, CopyKey]]:
         """Mark unreferenced, unpinned, unleased chunks deleting; return copies to delete, by node.
 
         Returns nothing while the catalogue is ``restored`` and not confirmed.  Also returns orphans
