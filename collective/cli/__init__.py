@@ -1,0 +1,1 @@
+"""The command line: all printing, progress and exit codes, and nothing else."""
