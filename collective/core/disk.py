@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ class DiskFile(Protocol):
         """Release the file; idempotent."""
         ...
 
-    def __enter__(self) -> DiskFile: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(
         self,
@@ -174,7 +174,7 @@ class OsDiskFile:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> OsDiskFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -203,7 +203,7 @@ class OsDiskLock:
 class OsDisk:
     """The machine's file systems."""
 
-    _FLAGS = {
+    _FLAGS: ClassVar[dict[OpenMode, int]] = {
         "read": os.O_RDONLY,
         "create": os.O_RDWR | os.O_CREAT | os.O_EXCL,
         "update": os.O_RDWR,

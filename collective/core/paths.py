@@ -7,18 +7,22 @@ over 4,096 bytes and depth over 128 are refused.  ``/@DOMAIN/…`` is a peer's t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, parse_domain
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_name(name: str) -> None:
     """Raise :class:`UsageError` unless ``name`` can be one component of a path."""
     if name in {".", ".."}:
         raise UsageError("A path may not contain '.' or '..'; name the file directly.")
-    if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in name):
+    if _CONTROL.search(name):
         raise UsageError("A path may not contain control characters.")
     try:
         size = len(name.encode())

@@ -1,0 +1,89 @@
+# Everything runs in .venv, which the first target that needs it makes from the committed locks.
+# Needs Python >= 3.11 with venv, and make.  Another Python: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+ONCE ?=
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 120
+BENCH_ARGS ?=
+
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-ready
+DEV := $(VENV)/.dev-ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-quick test-crash test-powerloss test-hostile check format bench \
+	fuzz proto lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; run make with PYTHON=/path/to/python3.11." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	@if [ ! -f $(DEV) ]; then $(PIP) install -q --require-hashes -r requirements.lock; fi
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(PIP) install -q --require-hashes -r requirements-dev.lock
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(RUNTIME)
+
+venv: $(DEV) ## Make .venv with everything for development
+
+demo: $(RUNTIME) ## Run three members on loopback; ONCE=1 stops by itself and tells if a step failed
+	$(BIN)/python -m collective demo $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+test: $(DEV) ## Run every test but the long suites below, whose short versions are in it
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-quick: $(DEV) ## Run unit and contract tests only
+	$(PYTEST) -m "not slow" tests/unit tests/contract $(PYTEST_ARGS)
+
+test-crash: $(DEV) ## kill -9 of every process at random moments, 500 times
+	$(PYTEST) --timeout=7200 -m slow -k crash $(PYTEST_ARGS)
+
+test-powerloss: $(DEV) ## Lose power at each point in turn
+	$(PYTEST) --timeout=7200 -m slow -k powerloss $(PYTEST_ARGS)
+
+test-hostile: $(DEV) ## Hostile input, at length
+	$(PYTEST) --timeout=7200 -m slow -k hostile $(PYTEST_ARGS)
+
+check: $(DEV) ## Lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV) ## Format, and fix what can be fixed safely
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## Print the figures of the performance section; JSON goes to bench-results/
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+proto: $(DEV) ## Generate collective/rpc/gen from the .proto files
+	rm -rf collective/rpc/gen/collective
+	$(BIN)/python -m grpc_tools.protoc -I collective/rpc/proto \
+		--plugin=protoc-gen-python_betterproto2=$(BIN)/protoc-gen-python_betterproto2 \
+		--python_betterproto2_out=collective/rpc/gen \
+		--python_betterproto2_opt=server_generation=async --python_betterproto2_opt=client_generation=async \
+		collective/rpc/proto/collective/v1/*.proto
+
+LOCK := -m uv pip compile --generate-hashes --universal --python-version 3.11 \
+	--no-emit-index-url --no-header --no-annotate -q
+lock: $(DEV) ## Resolve the locks anew
+	$(BIN)/python $(LOCK) pyproject.toml --group build -o requirements.lock
+	$(BIN)/python $(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove caches and the environment
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
