@@ -1,0 +1,90 @@
+"""Who calls, what for, and how it went: the frame around every service method.
+
+A call's peer is what its certificate attests.  Only the member's own users and its coordinator
+certificate (the operator) may use the client services; nodes may use only the node registry.
+Refusals are counted, logged and audited here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from collective.access.model import Caller
+from collective.catalog.interface import Trust
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, PermissionDeniedError
+from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.pki.certificates import Certified
+from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.rpc import context
+
+
+class Calls:
+    """Opens a frame for each call."""
+
+    def __init__(
+        self, domain: Domain, trust: Trust, metrics: CoordinatorMetrics, clock: Clock
+    ) -> None:
+        """Serve the member of ``domain``; audit to ``trust``."""
+        self._domain = domain
+        self._trust = trust
+        self._metrics = metrics
+        self._clock = clock
+        self._log = structlog.get_logger("coordinator.calls")
+
+    @asynccontextmanager
+    async def client(self, operation: str, target: str) -> AsyncIterator[Caller]:
+        """Frame a call of a user or the operator; PermissionDeniedError for anybody else.
+
+        Args:
+            operation: one word for metrics, log and audit.
+            target: what it is about, as the caller named it.
+        """
+        current = context.current()
+        peer = current.peer.identity
+        caller = Caller(
+            principal=peer,
+            is_operator=peer == SpiffeId.coordinator(self._domain),
+            request_id=current.request_id,
+        )
+        began_s = self._clock.monotonic_s()
+        result = "cancelled"
+        try:
+            if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
+                raise PermissionDeniedError(
+                    f"A certificate of role {peer.role} may not use files; use a user's."
+                )
+            yield caller
+            result = "ok"
+        except PermissionDeniedError as error:
+            result = error.code
+            self._metrics.denials.labels(operation).inc()
+            self._log.warning(
+                "denied", operation=operation, target=target, principal=str(peer), why=error.message
+            )
+            await self._trust.audit_denial(caller, operation, target[:512])
+            raise
+        except CollectiveError as error:
+            result = error.code
+            raise
+        except Exception:
+            result = "internal"
+            raise
+        finally:
+            self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
+
+    def node(self) -> tuple[NodeId, Certified]:
+        """Return the node that makes the current call; PermissionDeniedError for anybody else."""
+        peer = context.current().peer
+        if peer.identity.trust_domain != self._domain or peer.identity.role != "node":
+            self._metrics.denials.labels("node_registry").inc()
+            self._log.warning("denied", operation="node_registry", principal=str(peer.identity))
+            raise PermissionDeniedError("Only nodes of this member may use the node registry.")
+        return peer.identity.node_id, peer
+
+    def holder(self) -> SpiffeId:
+        """Return the identity whose connection tickets of the current call are for."""
+        return context.current().peer.identity

@@ -1,0 +1,209 @@
+"""Between protocol messages and the catalogue's values; checks every field that comes from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from collective.access.model import Grant, Right
+from collective.catalog import model
+from collective.core import limits
+from collective.core.errors import NotFoundError, UsageError
+from collective.core.ids import Generation, parse_chunk_id
+from collective.core.paths import FilePath
+from collective.core.units import Address
+from collective.rpc.gen.collective import v1 as pb
+
+_KINDS = {
+    model.EntryKind.FILE: pb.EntryKind.FILE,
+    model.EntryKind.DIRECTORY: pb.EntryKind.DIRECTORY,
+    model.EntryKind.DATASTORE: pb.EntryKind.DATASTORE,
+    model.EntryKind.PEER: pb.EntryKind.PEER,
+}
+_RIGHTS = {
+    pb.Right.READ: Right.READ,
+    pb.Right.WRITE: Right.WRITE,
+    pb.Right.SHARE: Right.SHARE,
+}
+_PORT_MAX = 65535
+_ADDRESSES_MAX = 16
+_MODE_MAX = 0o7777
+
+
+def local_path(text: str) -> FilePath:
+    """Return a path of this member; ``/@DOMAIN`` is NotFoundError while no peer is known."""
+    path = FilePath.parse(text)
+    if path.names and path.names[0].startswith("@"):
+        raise NotFoundError(
+            f"No peer {path.peer_domain} is known here; ask the operator to peer with it first."
+        )
+    return path
+
+
+def entry_message(entry: model.Entry) -> pb.Entry:
+    """Return ``entry`` for the wire."""
+    return pb.Entry(
+        path=str(entry.path),
+        kind=_KINDS[entry.kind],
+        size_bytes=entry.size_bytes,
+        modified_ms=entry.modified_ms,
+        mode=entry.mode,
+        content_type=entry.content_type,
+        metadata=dict(entry.metadata),
+        digest=entry.digest,
+        version=entry.version,
+        chunk_count=entry.chunk_count,
+        copies_wanted=entry.copies_wanted,
+        copies_least=entry.copies_least,
+    )
+
+
+def attributes_from(message: pb.FileAttributes | None) -> model.Attributes:
+    """Return checked attributes; absent ones are the defaults."""
+    if message is None:
+        return model.Attributes()
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in message.metadata.items())
+    if size > limits.METADATA_MAX_BYTES:
+        raise UsageError(f"Metadata may have at most {limits.METADATA_MAX_BYTES} bytes in all.")
+    if len(message.content_type.encode()) > limits.CONTENT_TYPE_MAX_BYTES:
+        raise UsageError(f"A content type has at most {limits.CONTENT_TYPE_MAX_BYTES} bytes.")
+    if message.mode > _MODE_MAX:
+        raise UsageError("A mode has permission bits only (at most 0o7777).")
+    if message.modified_ms < 0:
+        raise UsageError("A modification time may not lie before 1970.")
+    return model.Attributes(
+        modified_ms=message.modified_ms,
+        mode=message.mode,
+        content_type=message.content_type,
+        metadata=dict(message.metadata),
+    )
+
+
+def _check_batch(count: int) -> None:
+    if count > limits.BATCH_MAX_CHUNKS:
+        raise UsageError(f"One call takes at most {limits.BATCH_MAX_CHUNKS} chunks, not {count}.")
+
+
+def _check_lengths(stored_length: int, length: int) -> None:
+    if not 0 < stored_length <= limits.CHUNK_STORED_MAX_BYTES:
+        raise UsageError(
+            f"A stored chunk has 1 to {limits.CHUNK_STORED_MAX_BYTES} bytes, not {stored_length}."
+        )
+    if not 0 < length <= limits.CHUNK_STORED_MAX_BYTES:
+        raise UsageError(f"An extent of {length} bytes cannot lie in one chunk.")
+
+
+def intents_from(messages: Sequence[pb.ChunkIntent]) -> list[model.ChunkIntent]:
+    """Return checked intents of one batch."""
+    _check_batch(len(messages))
+    intents = []
+    for message in messages:
+        _check_lengths(message.stored_length, message.length)
+        intents.append(
+            model.ChunkIntent(
+                chunk=parse_chunk_id(message.chunk_id),
+                stored_length=message.stored_length,
+                offset=message.offset,
+                length=message.length,
+                format=message.format,
+                plain_id=message.plain_id,
+            )
+        )
+    return intents
+
+
+def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
+    """Return checked extents of one batch."""
+    _check_batch(len(messages))
+    extents = []
+    for message in messages:
+        _check_lengths(message.stored_length, message.length)
+        extents.append(
+            model.Extent(
+                offset=message.offset,
+                length=message.length,
+                chunk=parse_chunk_id(message.chunk_id),
+                stored_length=message.stored_length,
+                format=message.format,
+                plain_id=message.plain_id,
+            )
+        )
+    return extents
+
+
+def extent_message(extent: model.Extent) -> pb.Extent:
+    """Return ``extent`` for the wire."""
+    return pb.Extent(
+        offset=extent.offset,
+        length=extent.length,
+        chunk_id=extent.chunk,
+        stored_length=extent.stored_length,
+        format=extent.format,
+        plain_id=extent.plain_id,
+    )
+
+
+def rights_from(messages: Iterable[pb.Right]) -> Right:
+    """Return the union of ``messages``; none or unknown ones are refused."""
+    rights = Right.NONE
+    for message in messages:
+        if message not in _RIGHTS:
+            raise UsageError("Rights are read, write and share.")
+        rights |= _RIGHTS[message]
+    if rights is Right.NONE:
+        raise UsageError("A grant needs at least one of read, write and share.")
+    return rights
+
+
+def grant_message(grant: Grant) -> pb.Grant:
+    """Return ``grant`` for the wire."""
+    return pb.Grant(
+        id=grant.id,
+        path=str(grant.path),
+        rights=[message for message, right in _RIGHTS.items() if right in grant.rights],
+        principal=str(grant.principal),
+        expires_ms=0 if grant.expires_s is None else int(grant.expires_s * 1000),
+        granted_by=str(grant.granted_by),
+    )
+
+
+def address_messages(addresses: Iterable[Address]) -> list[pb.Address]:
+    """Return ``addresses`` for the wire."""
+    return [pb.Address(host=address.host, port=address.port) for address in addresses]
+
+
+def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
+    """Return checked addresses."""
+    if len(messages) > _ADDRESSES_MAX:
+        raise UsageError(f"At most {_ADDRESSES_MAX} addresses can be announced.")
+    for message in messages:
+        if not message.host or not 0 < message.port <= _PORT_MAX:
+            raise UsageError("An address needs a host and a port from 1 to 65535.")
+    return tuple(Address(message.host, message.port) for message in messages)
+
+
+def position_message(position: model.Position) -> pb.CatalogPosition:
+    """Return ``position`` for the wire."""
+    return pb.CatalogPosition(
+        catalog_id=position.catalog_id, epoch=position.epoch, sequence=position.sequence
+    )
+
+
+def position_from(message: pb.CatalogPosition | None) -> model.Position | None:
+    """Return the position in ``message``; None where the node has seen none yet."""
+    if message is None or not message.catalog_id:
+        return None
+    return model.Position(message.catalog_id, message.epoch, message.sequence)
+
+
+def copy_message(copy: model.CopyKey) -> pb.CopyRecord:
+    """Return a copy's key for the wire."""
+    return pb.CopyRecord(
+        chunk_id=copy.chunk, generation=copy.generation, length=copy.stored_length
+    )
+
+
+def copy_from(message: pb.CopyRecord) -> model.CopyKey:
+    """Return a checked copy's key."""
+    return model.CopyKey(
+        parse_chunk_id(message.chunk_id), Generation(message.generation), message.length
+    )

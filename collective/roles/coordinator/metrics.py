@@ -1,0 +1,155 @@
+"""The coordinator's metrics, by the names that the spec and the dashboards use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import Metric, UnknownMetricFamily
+from prometheus_client.registry import Collector
+
+from collective.catalog.model import Totals
+from collective.placement.states import NodeState
+
+_LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+HEALTHY: Final = frozenset({NodeState.UP, NodeState.DRAINING})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFigures:
+    """Nodes by state and their space, at one moment."""
+
+    by_state: dict[NodeState, int]
+    capacity_bytes: int
+    used_bytes: int
+
+    @property
+    def healthy(self) -> int:
+        """Nodes that serve."""
+        return sum(count for state, count in self.by_state.items() if state in HEALTHY)
+
+
+def cluster_health(totals: Totals) -> float:
+    """Return 1 (all copies), 0.5 (some short) or 0 (some chunk cannot be read)."""
+    if totals.unavailable:
+        return 0.0
+    return 0.5 if totals.under_replicated else 1.0
+
+
+class _HealthyNodes(Collector):
+    """``collective_nodes_total``: untyped, since promtool refuses a gauge of that name."""
+
+    def __init__(self, member: str, figures: Callable[[], NodeFigures]) -> None:
+        self._member = member
+        self._figures = figures
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the metric without asking for figures, at registration."""
+        return [UnknownMetricFamily("collective_nodes_total", "Healthy nodes.")]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the number of healthy nodes."""
+        family = UnknownMetricFamily("collective_nodes_total", "Healthy nodes.", labels=["member"])
+        family.add_metric([self._member], self._figures().healthy)
+        yield family
+
+
+class CoordinatorMetrics:
+    """Counters that services move, and gauges that the upkeep worker sets."""
+
+    def __init__(
+        self, registry: CollectorRegistry, member: str, figures: Callable[[], NodeFigures]
+    ) -> None:
+        """Register everything; ``figures`` is asked at each scrape and must be quick."""
+        self._member = member
+        self._figures = figures
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(name, text, ("member", *labels), registry=registry)
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        registry.register(_HealthyNodes(member, figures))
+        self._nodes = gauge("collective_nodes", "Nodes by state.", ("state",))
+        for state in NodeState:
+            self._nodes.labels(member, state.value).set_function(
+                lambda state=state: figures().by_state.get(state, 0)
+            )
+        gauge("collective_storage_capacity_bytes", "Capacity of all nodes.").labels(
+            member
+        ).set_function(lambda: figures().capacity_bytes)
+        gauge("collective_storage_used_bytes", "Used on all nodes.").labels(member).set_function(
+            lambda: figures().used_bytes
+        )
+        self._health = gauge(
+            "collective_cluster_health",
+            "1: all chunks have all copies; 0.5: some are short; 0: some cannot be read.",
+        ).labels(member)
+        self._files = gauge("collective_files", "Files.").labels(member)
+        self._file_bytes = gauge("collective_file_bytes", "Bytes of all files.").labels(member)
+        self._chunks = gauge("collective_chunks", "Chunks by condition.", ("condition",))
+        self.repair_queue = gauge(
+            "collective_repair_queue_chunks", "Chunks that wait for a copy."
+        ).labels(member)
+        self.restored = gauge(
+            "collective_catalog_restored", "1 while a restored catalogue waits for the operator."
+        ).labels(member)
+        self.repair_held = gauge(
+            "collective_repair_held", "1 while repair waits since many nodes vanished together."
+        ).labels(member)
+        self.certificate_expiry = gauge(
+            "collective_certificate_expiry_timestamp_seconds",
+            "When a certificate of this member runs out.",
+            ("identity",),
+        )
+        self.invites = gauge("collective_invites", "Join codes that can be used.", ("kind",))
+        self.snapshot_time = gauge(
+            "collective_catalog_snapshot_timestamp_seconds", "When the last snapshot was written."
+        ).labels(member)
+        self._operations = counter(
+            "collective_file_operations_total",
+            "Calls by operation and result.",
+            ("member", "operation", "result"),
+        )
+        self._latency = Histogram(
+            "collective_operation_duration_seconds",
+            "How long calls took.",
+            ("operation",),
+            buckets=_LATENCIES_S,
+            registry=registry,
+        )
+        self.denials = counter(
+            "collective_permission_denials_total", "Refused calls.", ("operation",)
+        )
+        self.moved = counter(
+            "collective_moved_bytes_total",
+            "File bytes that passed through the coordinator.",
+            ("direction",),
+        )
+        self.repairs = counter("collective_repairs_total", "Copies made again.", ("result",))
+        self.repaired_bytes = counter("collective_repaired_bytes_total", "Bytes copied again.")
+        self.collected = counter("collective_collected_copies_total", "Copies deleted.")
+        self.bad_copies = counter(
+            "collective_bad_copies_total", "Copies found corrupt or missing.", ("found_by",)
+        )
+        self.heartbeats = counter("collective_heartbeats_total", "Heartbeats.", ("result",))
+
+    def operation(self, operation: str, result: str, duration_s: float) -> None:
+        """Count one call."""
+        self._operations.labels(self._member, operation, result).inc()
+        self._latency.labels(operation).observe(duration_s)
+
+    def totals(self, totals: Totals) -> None:
+        """Show what the catalogue counted."""
+        self._health.set(cluster_health(totals))
+        self._files.set(totals.files)
+        self._file_bytes.set(totals.file_bytes)
+        for condition, count in (
+            ("total", totals.chunks),
+            ("under_replicated", totals.under_replicated),
+            ("unavailable", totals.unavailable),
+        ):
+            self._chunks.labels(self._member, condition).set(count)

@@ -1,0 +1,235 @@
+"""The live table of nodes: what heartbeats said, by monotonic time, and what follows from it.
+
+The catalogue remembers which nodes exist; this table knows which of them are there now.  One event
+loop owns it; the placement functions that it hands out are snapshots and may run on any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from collective.catalog.model import NodeRecord, PlaceFunction, PlacementNeed
+from collective.core.clock import Clock
+from collective.core.errors import BusyError, ConflictError
+from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.core.randomness import Randomness
+from collective.core.units import Address
+from collective.placement.choose import Candidate, choose
+from collective.placement.states import NodeState, Observation, Outlook, Timers, look
+
+
+@dataclass(slots=True)
+class LiveNode:
+    """One enrolled node that is not removed."""
+
+    record: NodeRecord
+    last_heartbeat_s: float | None = None
+    instance_id: str = ""
+    superseded: str = ""
+    """The instance before the present one; hearing it again means that two live."""
+    addresses: tuple[Address, ...] = ()
+    version: str = ""
+    stopping: bool = False
+    inventoried: str = ""
+    """The instance whose whole inventory was compared."""
+    promised_bytes: int = 0
+    """Placed since the last heartbeat told its free space."""
+    transfers: int = 0
+    refused: str = ""
+    """Why it is refused; empty if it is not."""
+    changed: bool = False
+    """The record differs from what the catalogue has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one heartbeat says of its node."""
+
+    instance_id: str
+    addresses: tuple[Address, ...]
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    version: str
+    stopping: bool
+    certificate_serial: str
+    certificate_expires_ms: int
+
+
+class NodeTable:
+    """Nodes by id, their states, and placement over them."""
+
+    def __init__(
+        self, domain: Domain, clock: Clock, randomness: Randomness, timers: Timers | None = None
+    ) -> None:
+        """Begin empty; silence counts from now."""
+        self._domain = domain
+        self._clock = clock
+        self._randomness = randomness
+        self._timers = timers or Timers()
+        self._started_s = clock.monotonic_s()
+        self._nodes: dict[NodeId, LiveNode] = {}
+
+    def load(self, records: Iterable[NodeRecord]) -> None:
+        """Take over the catalogue's nodes; those known already keep what heartbeats said."""
+        present = {record.node: record for record in records if not record.removed}
+        for gone in self._nodes.keys() - present.keys():
+            del self._nodes[gone]
+        for node, record in present.items():
+            live = self._nodes.get(node)
+            if live is None:
+                addresses = tuple(Address.parse(text) for text in record.addresses)
+                self._nodes[node] = LiveNode(record, addresses=addresses)
+            else:
+                live.record = replace(
+                    live.record, draining=record.draining, store_uuid=record.store_uuid
+                )
+
+    def get(self, node: NodeId) -> LiveNode | None:
+        """Return one node, or None if it is not enrolled or was removed."""
+        return self._nodes.get(node)
+
+    def all(self) -> Sequence[LiveNode]:
+        """Return the nodes in order of id."""
+        return [self._nodes[node] for node in sorted(self._nodes)]
+
+    def identity(self, node: NodeId) -> SpiffeId:
+        """Return the SPIFFE id of a node of this member."""
+        return SpiffeId.node(self._domain, node)
+
+    def check_instance(self, node: NodeId, instance_id: str, addresses: Sequence[Address]) -> None:
+        """Refuse a second live instance of a node.
+
+        A process that was restarted has a new instance id; it is told apart from a clone by its
+        addresses (two processes cannot listen on one) or by the old one having fallen silent.
+
+        Raises:
+            BusyError: the old instance may still live; ask again.
+            ConflictError: an instance that was replaced is still alive: two run at once.
+        """
+        live = self._nodes[node]
+        if not live.instance_id or instance_id == live.instance_id:
+            return
+        if instance_id == live.superseded:
+            raise ConflictError(
+                f"Another process already runs as node {node}; stop one of the two, and give each "
+                "node its own data dir and certificate."
+            )
+        heard_s = live.last_heartbeat_s
+        alive = (
+            heard_s is not None
+            and not live.stopping
+            and self._clock.monotonic_s() - heard_s < self._timers.suspect_after_s
+        )
+        if alive and tuple(addresses) != live.addresses:
+            raise BusyError(
+                f"Another process was just seen running as node {node}; if it is a copy of this "
+                "one, stop it, else wait a few seconds."
+            )
+
+    def heard(self, node: NodeId, report: Report) -> bool:
+        """Take over a heartbeat that was checked; return whether the node's state changed."""
+        live = self._nodes[node]
+        before = self.states()[node]
+        if live.instance_id and live.instance_id != report.instance_id:
+            live.superseded = live.instance_id
+        live.instance_id = report.instance_id
+        live.last_heartbeat_s = self._clock.monotonic_s()
+        live.addresses = report.addresses
+        live.version = report.version
+        live.stopping = report.stopping
+        live.promised_bytes = 0
+        live.refused = ""
+        live.changed = True
+        live.record = replace(
+            live.record,
+            capacity_bytes=report.capacity_bytes,
+            used_bytes=report.used_bytes,
+            chunk_count=report.chunk_count,
+            addresses=tuple(str(address) for address in report.addresses),
+            last_seen_ms=int(self._clock.wall_s() * 1000),
+            certificate_serial=report.certificate_serial,
+            certificate_expires_ms=report.certificate_expires_ms,
+        )
+        return self.states()[node] is not before
+
+    def refuse(self, node: NodeId, reason: str) -> None:
+        """Mark a node refused until its next good heartbeat."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.refused = reason
+
+    def take_changed(self) -> list[NodeRecord]:
+        """Return the records that the catalogue does not have yet, and forget that."""
+        changed = [live for live in self.all() if live.changed]
+        for live in changed:
+            live.changed = False
+        return [live.record for live in changed]
+
+    def outlook(self) -> Outlook:
+        """Return the states of all nodes at this moment, and what follows from them."""
+        return look(
+            [
+                Observation(
+                    live.record.node,
+                    live.last_heartbeat_s,
+                    draining=live.record.draining,
+                    refused=bool(live.refused),
+                )
+                for live in self.all()
+            ],
+            now_s=self._clock.monotonic_s(),
+            started_s=self._started_s,
+            timers=self._timers,
+        )
+
+    def states(self) -> dict[NodeId, NodeState]:
+        """Return the state of every node."""
+        return dict(self.outlook().states)
+
+    def candidates(self, exclude: frozenset[NodeId] = frozenset()) -> list[Candidate]:
+        """Return the nodes for placement; those in ``exclude`` do not accept."""
+        states = self.states()
+        return [
+            Candidate(
+                node=node,
+                free_bytes=live.record.capacity_bytes
+                - live.record.used_bytes
+                - live.promised_bytes,
+                capacity_bytes=live.record.capacity_bytes,
+                accepts=states[node] is NodeState.UP
+                and not live.stopping
+                and live.inventoried == live.instance_id
+                and node not in exclude,
+                transfers=live.transfers,
+            )
+            for node, live in self._nodes.items()
+        ]
+
+    def placer(self, exclude: frozenset[NodeId] = frozenset()) -> PlaceFunction:
+        """Return a placement function over a snapshot of now; it may run on another thread."""
+        snapshot = {candidate.node: candidate for candidate in self.candidates(exclude)}
+        uniform = self._randomness.uniform
+
+        def place(need: PlacementNeed) -> Sequence[NodeId]:
+            chosen = choose(
+                snapshot.values(),
+                length_bytes=need.stored_length,
+                count=need.copies_missing,
+                exclude=need.held_by,
+                uniform=uniform,
+            )
+            for node in chosen:
+                snapshot[node] = replace(
+                    snapshot[node], free_bytes=snapshot[node].free_bytes - need.stored_length
+                )
+            return chosen
+
+        return place
+
+    def promise(self, node: NodeId, size_bytes: int) -> None:
+        """Count ``size_bytes`` as used until the node's next heartbeat."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.promised_bytes += size_bytes
