@@ -1,0 +1,224 @@
+"""The client side of gRPC: a channel that knows whom it talks to.
+
+An :class:`RpcChannel` connects when it is first used, tries its addresses in turn, checks the
+server's identity before it sends anything, connects again after a loss, and raises
+:class:`CollectiveError` classes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast
+
+from grpclib.client import Channel, Handler, Stream
+from grpclib.const import Cardinality
+from grpclib.metadata import Deadline
+from grpclib.protocol import H2Protocol
+from multidict import MultiDict
+
+from collective.core.errors import CollectiveError, NotJoinedError, UnreachableError
+from collective.core.units import Address
+from collective.pki.certificates import Certified
+from collective.pki.files import Credentials
+from collective.rpc.connect import CONNECT_TIMEOUT_S, open_first
+from collective.rpc.context import REQUEST_ID_KEY, current_request_id, new_request_id
+from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
+from collective.rpc.errors import from_grpc, is_expected
+from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
+from collective.rpc.identity import Expectation, Gate
+from collective.rpc.tls import ALPN_GRPC, client_context
+
+S = TypeVar("S")
+
+_STREAMING: Final = frozenset(
+    (Cardinality.UNARY_STREAM, Cardinality.STREAM_UNARY, Cardinality.STREAM_STREAM)
+)
+
+
+class RpcStream(Stream[Any, Any]):
+    """One call; what it raises is a :class:`CollectiveError`."""
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._deadline is None:
+            self._wrapper = CallWrapper()
+        else:
+            assert self._wrapper_ctx is not None
+            self._wrapper_ctx.__exit__(None, None, None)  # the one that super() made
+            wrapper = CallWrapper()
+            self._wrapper = wrapper
+            self._wrapper_ctx = wrapper.start(self._deadline)
+            self._wrapper_ctx.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(exc_type, exc_val, exc_tb)
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            raise self._ours(error) from error
+        finally:
+            if self._wrapper_ctx is not None and not self._send_request_done:
+                with suppress(TimeoutError):
+                    self._wrapper_ctx.__exit__(None, None, None)
+        if exc_val is not None and is_expected(exc_val):
+            raise self._ours(exc_val) from exc_val
+
+    def _ours(self, error: BaseException) -> CollectiveError:
+        metadata = cast("dict[str, str | bytes] | None", self.trailing_metadata)
+        return from_grpc(error, metadata, peer=str(self._channel))
+
+
+class RpcChannel(Channel):
+    """A gRPC channel to one identity.  Close it, or use it as an async context manager."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        tls: ssl.SSLContext,
+        gate: Gate,
+        expect: Expectation,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> None:
+        """See :func:`open_channel`; ``tls`` is a client context that offers ``h2``."""
+        if not addresses:
+            raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
+        first = addresses[0]
+        super().__init__(first.host, first.port, ssl=tls, config=CLIENT_CONFIG)
+        self._status_details_codec = None
+        self._addresses = tuple(addresses)
+        self._tls = tls
+        self._gate = gate
+        self._expect = expect
+        self._connect_timeout_s = connect_timeout_s
+        self._peer: Certified | None = None
+        self._is_closed = False
+
+    def __str__(self) -> str:
+        return str(self._addresses[0])
+
+    @property
+    def peer(self) -> Certified | None:
+        """Who answered; None before the first connection."""
+        return self._peer
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection stands now."""
+        return bool(self._connected)
+
+    def stub(self, stub_class: Callable[[Channel], S]) -> S:
+        """Return a stub of ``stub_class`` on this channel."""
+        return stub_class(self)
+
+    async def connect(self) -> Certified:
+        """Connect now if not connected; return who answered.
+
+        Raises:
+            UnreachableError, RejectedError: As :func:`collective.rpc.connect.open_first`.
+        """
+        await self.__connect__()
+        assert self._peer is not None
+        return self._peer
+
+    def request(
+        self,
+        name: str,
+        cardinality: Cardinality,
+        request_type: type[Any],
+        reply_type: type[Any],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: Any = None,
+    ) -> RpcStream:
+        """Begin a call (stubs do); adds the request id and, for unary calls, a deadline."""
+        if timeout is None and deadline is None and cardinality not in _STREAMING:
+            timeout = UNARY_TIMEOUT_S
+        if timeout is not None:
+            own = Deadline.from_timeout(timeout)
+            deadline = own if deadline is None else min(own, deadline)
+        merged: MultiDict[str | bytes] = MultiDict(metadata or ())
+        if REQUEST_ID_KEY not in merged:
+            merged.add(REQUEST_ID_KEY, current_request_id() or new_request_id())
+        return RpcStream(
+            self,
+            name,
+            cast("Any", merged),
+            cardinality,
+            request_type,
+            reply_type,
+            codec=self._codec,
+            status_details_codec=None,
+            dispatch=self.__dispatch__,
+            deadline=deadline,
+        )
+
+    def _protocol_for(self, peer: Certified) -> BoundedH2Protocol:
+        self._peer = peer
+        return BoundedH2Protocol(Handler(), self._config, self._h2_config)
+
+    async def _create_connection(self) -> H2Protocol:
+        if self._is_closed:
+            raise UnreachableError("The channel has been closed.")
+        _, protocol = await open_first(
+            self._addresses,
+            self._tls,
+            self._protocol_for,
+            gate=self._gate,
+            expect=self._expect,
+            alpn=ALPN_GRPC,
+            timeout_s=self._connect_timeout_s,
+        )
+        return protocol
+
+    def close(self) -> None:
+        """Close the connection; calls in flight fail.  Closing twice is fine."""
+        self._is_closed = True
+        super().close()
+
+    async def aclose(self) -> None:
+        """Close, and let the loop run once so that the transport has gone."""
+        self.close()
+        await asyncio.sleep(0)
+
+
+def open_channel(
+    addresses: Sequence[Address],
+    *,
+    credentials: Credentials | None,
+    gate: Gate,
+    expect: Expectation,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> RpcChannel:
+    """Return a channel to whoever ``expect`` means; it connects at the first call.
+
+    Args:
+        addresses: Where it may be found, tried in turn.
+        credentials: Our certificate; None shows none (bootstrap only).
+        gate: What counts as a valid certificate; live.
+        expect: The SPIFFE id wanted, or a predicate over the verified certificate.
+        connect_timeout_s: For each address.
+
+    Raises:
+        NotJoinedError: No address was given.
+        SettingsError: Certificate or key cannot be loaded.
+    """
+    return RpcChannel(
+        addresses,
+        tls=client_context(credentials, gate.trust, (ALPN_GRPC,)),
+        gate=gate,
+        expect=expect,
+        connect_timeout_s=connect_timeout_s,
+    )

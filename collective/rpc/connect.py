@@ -1,0 +1,140 @@
+"""Opening a verified connection: TCP, TLS 1.3, the peer's identity, then the protocol.
+
+Used by gRPC channels and by the chunk stream alike.  Nothing is sent by the protocol before the
+peer's identity has been checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from collective.core.errors import CollectiveError, RejectedError, UnreachableError
+from collective.core.ids import SpiffeRole
+from collective.core.units import Address
+from collective.pki.certificates import Certified
+from collective.rpc.handshake import Handshaken
+from collective.rpc.identity import Expectation, Gate, check_expected, expected_roles
+from collective.rpc.tls import ALPN_CHUNK
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+CONNECT_TIMEOUT_S: Final = 5.0
+_SHUTDOWN_TIMEOUT_S: Final = 1.0
+
+
+async def open_stream(
+    address: Address,
+    tls: ssl.SSLContext,
+    protocol_factory: Callable[[Certified], P],
+    *,
+    gate: Gate,
+    expect: Expectation,
+    alpn: str = ALPN_CHUNK,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> tuple[asyncio.Transport, P]:
+    """Connect, check who answers, and hand the connection to a protocol.
+
+    Args:
+        address: Where to connect.
+        tls: A context of :func:`collective.rpc.tls.client_context` that offers ``alpn``.
+        protocol_factory: Makes the protocol once the peer is known; called at most once.
+        gate: What counts as a valid certificate.
+        expect: Whom the caller wants.
+        alpn: The protocol that must have been chosen.
+        timeout_s: Seconds for all of it.
+
+    Returns:
+        The transport and the protocol, whose ``connection_made`` has run.
+
+    Raises:
+        UnreachableError: No connection within ``timeout_s``.
+        RejectedError: The peer is somebody else, or chose another protocol.
+
+    Cancellation closes what was opened.
+    """
+    roles: frozenset[SpiffeRole] = expected_roles(expect)
+    made: list[P] = []
+
+    def admit(
+        ssl_object: ssl.SSLObject, chosen: str | None, _: asyncio.Transport
+    ) -> asyncio.BaseProtocol:
+        peer = gate.verify(ssl_object, roles, "server")
+        check_expected(peer, expect)
+        if chosen != alpn:
+            raise RejectedError(f"The server at {address} does not speak {alpn}.")
+        made.append(protocol_factory(peer))
+        return made[0]
+
+    def ignore(_: CollectiveError) -> None:
+        """The error is raised below."""
+
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            transport, first = await loop.create_connection(
+                lambda: Handshaken(admit, ignore),
+                address.host,
+                address.port,
+                ssl=tls,
+                server_hostname="",
+                ssl_handshake_timeout=timeout_s,
+                ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            )
+    except TimeoutError as error:
+        raise UnreachableError(
+            f"No answer from {address} within {timeout_s:g} s; check that it runs."
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise RejectedError(
+            f"The certificate of {address} does not count: {error.verify_message}."
+        ) from error
+    except OSError as error:
+        raise UnreachableError(f"No connection to {address}: {_reason(error)}.") from error
+    if first.error is not None:
+        raise first.error
+    if not made:
+        transport.abort()
+        raise UnreachableError(f"The connection to {address} ended in the handshake.")
+    return transport, made[0]
+
+
+async def open_first(
+    addresses: Sequence[Address],
+    tls: ssl.SSLContext,
+    protocol_factory: Callable[[Certified], P],
+    *,
+    gate: Gate,
+    expect: Expectation,
+    alpn: str = ALPN_CHUNK,
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> tuple[asyncio.Transport, P]:
+    """Try ``addresses`` in turn, each for ``timeout_s``; return the first that answers as expected.
+
+    Raises:
+        CollectiveError: The error of the last address, or of the first that was an identity problem.
+    """
+    failure: CollectiveError = UnreachableError("No address to connect to is known.")
+    for address in addresses:
+        try:
+            return await open_stream(
+                address,
+                tls,
+                protocol_factory,
+                gate=gate,
+                expect=expect,
+                alpn=alpn,
+                timeout_s=timeout_s,
+            )
+        except UnreachableError as error:
+            failure = failure if isinstance(failure, RejectedError) else error
+        except RejectedError as error:
+            failure = error
+    raise failure
+
+
+def _reason(error: OSError) -> str:
+    text = error.strerror or str(error) or type(error).__name__
+    return text.rstrip(".").lower() if not isinstance(error, ssl.SSLError) else text

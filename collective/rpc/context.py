@@ -1,0 +1,95 @@
+"""What a service method knows about the call it serves, and what it passes on to its own calls.
+
+A call's context is set once, in the task that serves it, before the method runs; tasks started
+from there inherit it.  Outgoing calls take the request id from here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+from grpclib.metadata import Deadline
+
+from collective.core.errors import InternalError, PermissionDeniedError
+from collective.core.ids import SpiffeRole
+from collective.pki.certificates import Certified
+
+REQUEST_ID_KEY: Final = "x-request-id"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """One call as it arrived."""
+
+    certified: Certified | None
+    """Whoever calls, verified; None on the bootstrap listener only."""
+    request_id: str
+    method: str
+    """``/package.Service/Method``."""
+    metadata: dict[str, str | bytes]
+    """Metadata of the request; the last value where a key stands twice."""
+    deadline: Deadline | None = None
+
+    @property
+    def peer(self) -> Certified:
+        """Whoever calls; raises :class:`PermissionDeniedError` if that is nobody."""
+        if self.certified is None:
+            raise PermissionDeniedError("This call needs a certificate; redeem an invite first.")
+        return self.certified
+
+    def remaining_s(self, default_s: float) -> float:
+        """Return the seconds that the caller still waits, at most ``default_s``."""
+        if self.deadline is None:
+            return default_s
+        return min(default_s, self.deadline.time_remaining())
+
+    def require_role(self, *roles: SpiffeRole) -> Certified:
+        """Return the peer if it has one of ``roles``, else raise :class:`PermissionDeniedError`."""
+        if self.peer.identity.role not in roles:
+            raise PermissionDeniedError(f"A {self.peer.identity.role} may not call {self.method}.")
+        return self.peer
+
+
+_current: ContextVar[CallContext | None] = ContextVar("collective_call", default=None)
+_request_id: ContextVar[str | None] = ContextVar("collective_request_id", default=None)
+
+
+def current() -> CallContext:
+    """Return the context of the call being served; :class:`InternalError` outside of one."""
+    context = _current.get()
+    if context is None:
+        raise InternalError("There is no call here to take the context from.")
+    return context
+
+
+def enter(context: CallContext) -> None:
+    """Make ``context`` the one of the running task (the server does; tests may)."""
+    _current.set(context)
+    _request_id.set(context.request_id)
+
+
+def current_request_id() -> str | None:
+    """Return the request id that outgoing calls will carry, if one was set."""
+    return _request_id.get()
+
+
+def set_request_id(request_id: str) -> None:
+    """Set the id for calls made from this task on: a client does this once per operation."""
+    _request_id.set(request_id)
+
+
+def new_request_id() -> str:
+    """Return a fresh id of 16 hex digits; it names, it protects nothing."""
+    return secrets.token_hex(8)
+
+
+def request_id_from(text: object) -> str:
+    """Return the peer's request id if it is well formed, else a fresh one."""
+    if isinstance(text, str) and _REQUEST_ID.match(text):
+        return text
+    return new_request_id()

@@ -1,0 +1,79 @@
+"""grpclib's HTTP/2 protocol with a bound on the size of one message.
+
+grpclib reads a message of whatever length its prefix says, up to 4 GiB, into memory.  Here a
+length over the limit raises before a byte of the body is kept.
+"""
+
+from __future__ import annotations
+
+from asyncio import BaseTransport, Transport
+from collections.abc import Callable
+from typing import Final
+
+from grpclib.config import Configuration
+from grpclib.protocol import H2Protocol, Stream
+from grpclib.utils import Wrapper
+
+from collective.core.errors import UsageError
+from collective.core.limits import RPC_MESSAGE_MAX_BYTES
+
+SERVER_CONFIG: Final = Configuration(
+    _keepalive_time=30.0,
+    _keepalive_timeout=20.0,
+    _keepalive_permit_without_calls=True,
+    _http2_max_pings_without_data=0,
+    _http2_min_sent_ping_interval_without_data=10.0,
+)
+CLIENT_CONFIG: Final = Configuration(
+    _keepalive_time=10.0,
+    _keepalive_timeout=10.0,
+    _keepalive_permit_without_calls=True,
+    _http2_max_pings_without_data=0,
+    _http2_min_sent_ping_interval_without_data=5.0,
+)
+
+
+class BoundedStream(Stream):
+    """One call's stream; refuses to receive a message over the limit."""
+
+    async def recv_data(self, size: int) -> bytes:
+        """Return ``size`` bytes; :class:`UsageError` if that is more than a message may have."""
+        if size > RPC_MESSAGE_MAX_BYTES:
+            raise UsageError(
+                f"A message of {size} bytes is over the limit of {RPC_MESSAGE_MAX_BYTES}; "
+                "send less in one message."
+            )
+        return await super().recv_data(size)
+
+
+class BoundedH2Protocol(H2Protocol):
+    """H2Protocol whose streams are bounded, and which tells when the connection ends."""
+
+    on_lost: Callable[[], None] | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin HTTP/2 on ``transport``, whose peer has been verified."""
+        super().connection_made(transport)
+        connection = self.connection
+        assert isinstance(transport, Transport)
+
+        def create_stream(
+            *, stream_id: int | None = None, wrapper: Wrapper | None = None
+        ) -> Stream:
+            return BoundedStream(
+                connection,
+                connection._connection,
+                transport,
+                stream_id=stream_id,
+                wrapper=wrapper,  # noqa: SLF001
+            )
+
+        connection.create_stream = create_stream  # type: ignore[method-assign]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End all calls and report."""
+        super().connection_lost(exc)
+        # breaks the cycle connection -> create_stream -> connection
+        self.connection.__dict__.pop("create_stream", None)
+        if self.on_lost is not None:
+            self.on_lost()

@@ -1,0 +1,117 @@
+"""Who is at the other end: the pure certificate check, applied to a live connection.
+
+A :class:`PeerGate` holds what counts now (authorities, revocations) and can be given newer values
+at any time.  Each refusal leaves a log line with the step that failed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
+
+import structlog
+
+from collective.core.clock import Clock
+from collective.core.errors import RejectedError
+from collective.core.ids import SpiffeId, SpiffeRole
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore, verify_leaf
+
+Usage = Literal["client", "server"]
+Expectation = SpiffeId | Callable[[Certified], bool]
+"""The exact identity wanted, or a predicate over the verified certificate."""
+
+ALL_ROLES: Final[frozenset[SpiffeRole]] = frozenset(("coordinator", "bootstrap", "node", "user"))
+
+
+class Gate(Protocol):
+    """Decides from a finished handshake whether the peer counts."""
+
+    @property
+    def trust(self) -> TrustStore | None:
+        """Authorities for the handshake; None where :meth:`verify` pins the peer by itself."""
+        ...
+
+    def verify(
+        self, ssl_object: ssl.SSLObject, roles: frozenset[SpiffeRole], usage: Usage
+    ) -> Certified:
+        """Return who the peer is; raise :class:`RejectedError` if its certificate does not count."""
+        ...
+
+    def objection(self, peer: Certified) -> str | None:
+        """Return why a peer verified earlier counts no longer, or None."""
+        ...
+
+
+class PeerGate:
+    """The gate of every connection but a join: `pki.trust` over live trust and revocations."""
+
+    def __init__(self, trust: TrustStore, revocations: RevocationSet, clock: Clock) -> None:
+        """Start with ``trust`` and ``revocations``; ``clock`` gives the time of each check."""
+        self._trust = trust
+        self._revocations = revocations
+        self._clock = clock
+        self._log = structlog.get_logger("collective.rpc.identity")
+
+    @property
+    def trust(self) -> TrustStore:
+        """The authorities that count now."""
+        return self._trust
+
+    @property
+    def revocations(self) -> RevocationSet:
+        """What is revoked now."""
+        return self._revocations
+
+    def replace(
+        self, *, trust: TrustStore | None = None, revocations: RevocationSet | None = None
+    ) -> None:
+        """Let newer values count from the next check on; open connections see them by `sweep`."""
+        self._trust = self._trust if trust is None else trust
+        self._revocations = self._revocations if revocations is None else revocations
+
+    def verify(
+        self, ssl_object: ssl.SSLObject, roles: frozenset[SpiffeRole], usage: Usage
+    ) -> Certified:
+        """Return who the peer is, or log and raise :class:`RejectedError`."""
+        der = ssl_object.getpeercert(binary_form=True)
+        try:
+            if der is None:
+                raise RejectedError("The peer showed no certificate.")
+            return verify_leaf(
+                der,
+                self._trust,
+                roles=roles,
+                usage=usage,
+                now_s=self._clock.wall_s(),
+                revoked=self._revocations,
+            )
+        except RejectedError as error:
+            self._log.warning("certificate refused", usage=usage, reason=error.message)
+            raise
+
+    def objection(self, peer: Certified) -> str | None:
+        """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""
+        if self._revocations.is_revoked(peer.identity, peer.serial):
+            return "revoked"
+        if peer.expires_s <= self._clock.wall_s():
+            return "expired"
+        if peer.identity.trust_domain not in self._trust.authorities:
+            return "domain no longer trusted"
+        return None
+
+
+def expected_roles(expect: Expectation) -> frozenset[SpiffeRole]:
+    """Return the roles that can satisfy ``expect``."""
+    return frozenset((expect.role,)) if isinstance(expect, SpiffeId) else ALL_ROLES
+
+
+def check_expected(peer: Certified, expect: Expectation) -> None:
+    """Raise :class:`RejectedError` unless ``peer`` is who the caller meant to talk to."""
+    if isinstance(expect, SpiffeId):
+        if peer.identity != expect:
+            raise RejectedError(f"The server is {peer.identity}, not {expect}.")
+    elif not expect(peer):
+        raise RejectedError(f"The server is {peer.identity}, which is not the one expected.")
