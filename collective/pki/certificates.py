@@ -1,0 +1,233 @@
+"""What our certificates look like: profiles by role, private extensions, requests.
+
+Invariants (RFC 5280, SPIFFE X.509-SVID): ECDSA P-256 with SHA-256; an empty subject and a critical
+subject alternative name with exactly one URI; ``digitalSignature`` only; CA:false.  Two private,
+non-critical extensions under the UUID arc 2.25:
+
+* *addresses* (coordinator): ``SEQUENCE OF UTF8String``, each ``HOST:PORT``;
+* *authority key* (coordinator, bootstrap): the SubjectPublicKeyInfo of the issuing CA, so that a
+  joiner who knows nothing but its SHA-256 can check the signature on the leaf of his connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+from collective.core.errors import CollectiveError, RejectedError
+from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.units import Address
+
+CERTIFICATE_MAX_BYTES: Final = 16 * 1024
+REQUEST_MAX_BYTES: Final = 16 * 1024
+ADDRESSES_MAX: Final = 32
+ADDRESS_MAX_BYTES: Final = 120
+
+ADDRESSES_OID: Final = ObjectIdentifier("2.25.271935027316871541330925311837026574721.1")
+AUTHORITY_KEY_OID: Final = ObjectIdentifier("2.25.271935027316871541330925311837026574721.2")
+
+_BOTH: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
+USAGES_BY_ROLE: Final[dict[SpiffeRole, tuple[ObjectIdentifier, ...]]] = {
+    "coordinator": _BOTH,
+    "bootstrap": _BOTH,
+    "node": _BOTH,
+    "user": (ExtendedKeyUsageOID.CLIENT_AUTH,),
+}
+"""Extended key usages of a leaf: only users never serve."""
+
+_SEQUENCE: Final = 0x30
+_UTF8_STRING: Final = 0x0C
+_SHORT_LENGTH_MAX: Final = 0x7F
+_LENGTH_ONE_BYTE: Final = 0x81
+_LENGTH_TWO_BYTES: Final = 0x82
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What a leaf that passed the trust rule says."""
+
+    identity: SpiffeId
+    serial: str
+    """Lower-case hex without leading zeros."""
+    not_before_s: float
+    """Unix seconds."""
+    expires_s: float
+    """Unix seconds."""
+    addresses: tuple[Address, ...] = ()
+    """Advertised addresses; only a coordinator's certificate carries them."""
+
+
+def new_private_key() -> ec.EllipticCurvePrivateKey:
+    """Return a fresh P-256 key from the operating system's generator."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def public_key_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    """Return the SubjectPublicKeyInfo of ``key``."""
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def key_digest(key: ec.EllipticCurvePublicKey) -> bytes:
+    """Return the SHA-256 (32 bytes) of the SubjectPublicKeyInfo of ``key``."""
+    return hashlib.sha256(public_key_der(key)).digest()
+
+
+def certificate_der(certificate: x509.Certificate) -> bytes:
+    """Return ``certificate`` as DER."""
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def certificate_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """Return the P-256 key of ``certificate``; RejectedError for any other kind of key."""
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RejectedError("The certificate's key is of an unknown kind.") from error
+    return _require_p256(key)
+
+
+def serial_text(certificate: x509.Certificate) -> str:
+    """Return the serial number as lower-case hex without leading zeros."""
+    return format(certificate.serial_number, "x")
+
+
+def load_certificate(der: bytes) -> x509.Certificate:
+    """Return the X.509 certificate in ``der`` (at most 16 KiB), or raise RejectedError."""
+    if len(der) > CERTIFICATE_MAX_BYTES:
+        raise RejectedError("The certificate is larger than 16 KiB.")
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise RejectedError("The certificate is not valid DER.") from error
+
+
+def describe(certificate: x509.Certificate) -> Certified:
+    """Return what ``certificate`` says, checking nothing but its one name.
+
+    For certificates that are known to be ours (files); what comes from outside goes through
+    ``trust.verify_leaf``.  Raises RejectedError when there is not exactly one SPIFFE id.
+    """
+    return Certified(
+        identity=spiffe_id_of(certificate),
+        serial=serial_text(certificate),
+        not_before_s=certificate.not_valid_before_utc.timestamp(),
+        expires_s=certificate.not_valid_after_utc.timestamp(),
+        addresses=addresses_of(certificate),
+    )
+
+
+def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
+    """Return the one name of ``certificate``; RejectedError unless there is exactly one, a URI."""
+    try:
+        if len(certificate.subject) > 0:
+            raise RejectedError("The certificate has a subject; its only name must be a URI.")
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise RejectedError("The certificate has no URI name.") from error
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise RejectedError("The certificate's names or extensions cannot be read.") from error
+    found = list(names)
+    if len(found) != 1 or not isinstance(found[0], x509.UniformResourceIdentifier):
+        raise RejectedError("The certificate must have exactly one name, and that a URI.")
+    try:
+        return SpiffeId.parse(found[0].value)
+    except CollectiveError as error:
+        raise RejectedError("The certificate's URI is not a SPIFFE id of this product.") from error
+
+
+def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a PKCS#10 request (DER) that names ``key`` and asks for nothing else."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def check_request(der: bytes) -> ec.EllipticCurvePublicKey:
+    """Return the P-256 key of a PKCS#10 request whose signature proves possession of it.
+
+    Subject and extensions are ignored: the issuer decides them.  Raises RejectedError.
+    """
+    if len(der) > REQUEST_MAX_BYTES:
+        raise RejectedError("The certificate request is larger than 16 KiB.")
+    try:
+        request = x509.load_der_x509_csr(der)
+        key = _require_p256(request.public_key())
+        valid = request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise RejectedError("The certificate request cannot be read; make a new one.") from error
+    if not valid:
+        raise RejectedError("The certificate request is not signed by the key that it names.")
+    return key
+
+
+def encode_addresses(addresses: Sequence[Address]) -> bytes:
+    """Return the value of the *addresses* extension (at most 32 addresses of 120 bytes)."""
+    texts = [str(address).encode() for address in addresses]
+    assert len(texts) <= ADDRESSES_MAX
+    assert all(len(text) <= ADDRESS_MAX_BYTES for text in texts)
+    body = b"".join(bytes((_UTF8_STRING, len(text))) + text for text in texts)
+    if len(body) <= _SHORT_LENGTH_MAX:
+        return bytes((_SEQUENCE, len(body))) + body
+    return bytes((_SEQUENCE, _LENGTH_TWO_BYTES)) + len(body).to_bytes(2, "big") + body
+
+
+def decode_addresses(value: bytes) -> tuple[Address, ...]:
+    """Return the addresses in an extension's value, or raise RejectedError."""
+    try:
+        return _decode_addresses(value)
+    except (IndexError, UnicodeDecodeError, CollectiveError) as error:
+        raise RejectedError("The certificate's list of addresses cannot be read.") from error
+
+
+def _decode_addresses(value: bytes) -> tuple[Address, ...]:
+    start, length = 2, value[1]
+    if length == _LENGTH_ONE_BYTE:
+        start, length = 3, value[2]
+    elif length == _LENGTH_TWO_BYTES:
+        start, length = 4, int.from_bytes(value[2:4], "big")
+    if value[0] != _SEQUENCE or start + length != len(value):
+        raise IndexError
+    found: list[Address] = []
+    position = start
+    while position < len(value):
+        size = value[position + 1]
+        text = value[position + 2 : position + 2 + size]
+        if value[position] != _UTF8_STRING or size > ADDRESS_MAX_BYTES or len(text) != size:
+            raise IndexError
+        found.append(Address.parse(text.decode()))
+        position += 2 + size
+    if len(found) > ADDRESSES_MAX:
+        raise IndexError
+    return tuple(found)
+
+
+def addresses_of(certificate: x509.Certificate) -> tuple[Address, ...]:
+    """Return the addresses that ``certificate`` carries, ``()`` if none; RejectedError if garbled."""
+    value = private_extension(certificate, ADDRESSES_OID)
+    return () if value is None else decode_addresses(value)
+
+
+def private_extension(certificate: x509.Certificate, oid: ObjectIdentifier) -> bytes | None:
+    """Return the value of a private extension, or None."""
+    try:
+        found = certificate.extensions.get_extension_for_oid(oid).value
+    except x509.ExtensionNotFound:
+        return None
+    except (ValueError, x509.DuplicateExtension) as error:
+        raise RejectedError("The certificate's extensions cannot be read.") from error
+    return found.value if isinstance(found, x509.UnrecognizedExtension) else None
+
+
+def _require_p256(key: object) -> ec.EllipticCurvePublicKey:
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise RejectedError("The key must be ECDSA P-256.")
+    return key

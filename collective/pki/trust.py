@@ -1,0 +1,282 @@
+"""The trust rule: when a certificate counts.
+
+A leaf counts only if it is signed directly by the CA registered for *the trust domain that it
+claims*.  TLS libraries have one pool of CAs per context, so their handshake is a prefilter; this
+check follows before any byte is acted on.  It is pure and total: every refusal is RejectedError
+whose message begins with the number of the step, one test for each.
+
+ 1 readable          DER, at most 16 KiB, version 3
+ 2 one name          empty subject; one URI name, a SPIFFE id of a known role
+ 3 known domain      a CA is registered for the trust domain that the name claims
+ 4 signature         by that CA's key, ECDSA with SHA-256, under that CA's name
+ 5 no authority      basic constraints present, CA:false
+ 6 validity          now within the leaf's and the CA's; no tolerance (issuing backdates)
+ 7 role              one that this place accepts
+ 8 key               ECDSA P-256
+ 9 key usage         digitalSignature, and neither certificate nor CRL signing
+10 extended usage    names the direction (client or server); ``any`` is not taken
+11 critical          no critical extension that this rule does not know
+12 not revoked       neither identity nor serial
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
+
+from collective.core.errors import CollectiveError, ConflictError, RejectedError
+from collective.core.ids import Domain, SpiffeRole
+from collective.pki import ca, certificates
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+
+_E = TypeVar("_E", bound=x509.ExtensionType)
+Usage = Literal["client", "server"]
+
+NOTHING_REVOKED: Final = RevocationSet()
+_USAGE_OIDS: Final[dict[Usage, ObjectIdentifier]] = {
+    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "server": ExtendedKeyUsageOID.SERVER_AUTH,
+}
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_KEY_IDENTIFIER,
+        ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
+        certificates.ADDRESSES_OID,
+        certificates.AUTHORITY_KEY_OID,
+    }
+)
+
+
+class TrustStore:
+    """The CAs registered for each trust domain; immutable."""
+
+    def __init__(self, authorities: Mapping[Domain, Sequence[x509.Certificate]]) -> None:
+        """Register ``authorities``; RejectedError for a certificate that is no CA of its domain."""
+        found: dict[Domain, tuple[x509.Certificate, ...]] = {}
+        for domain, bundle in authorities.items():
+            for certificate in bundle:
+                check_authority(certificate, domain)
+            found[domain] = tuple(bundle)
+        self._authorities = found
+
+    def authorities(self, domain: Domain) -> tuple[x509.Certificate, ...]:
+        """Return the CAs of ``domain``; empty if it is unknown."""
+        return self._authorities.get(domain, ())
+
+    def domains(self) -> frozenset[Domain]:
+        """Return every registered trust domain."""
+        return frozenset(self._authorities)
+
+    def all_authorities(self) -> tuple[x509.Certificate, ...]:
+        """Return every CA, for the pool of a TLS context."""
+        return tuple(one for bundle in self._authorities.values() for one in bundle)
+
+    def with_domain(self, domain: Domain, bundle: Sequence[x509.Certificate]) -> TrustStore:
+        """Return a store that also trusts ``bundle`` for ``domain``.
+
+        Raises ConflictError when the domain, or a subject, key or key id, is known already, and
+        RejectedError when a certificate is no CA of ``domain``.
+        """
+        if domain in self._authorities:
+            raise ConflictError(f"Domain {domain} is trusted already; remove that peer first.")
+        known = set(_marks(self.all_authorities()))
+        if known & set(_marks(bundle)):
+            raise ConflictError("A CA with this name or key belongs to another domain already.")
+        return TrustStore({**self._authorities, domain: bundle})
+
+    def without_domain(self, domain: Domain) -> TrustStore:
+        """Return a store that trusts nothing of ``domain``."""
+        return TrustStore({d: b for d, b in self._authorities.items() if d != domain})
+
+
+def verify_leaf(
+    der: bytes,
+    trust: TrustStore,
+    *,
+    roles: frozenset[SpiffeRole],
+    usage: Usage,
+    now_s: float,
+    revoked: RevocationSet,
+) -> Certified:
+    """Return what the leaf in ``der`` certifies, or raise RejectedError naming the step.
+
+    Args:
+        der: the leaf as it came with the TLS handshake.
+        trust: CAs by trust domain.
+        roles: roles that this place accepts.
+        usage: what the *other side* is here: a ``client`` or a ``server``.
+        now_s: Unix seconds.
+        revoked: what no longer counts.
+
+    """
+    certificate = _step_1_readable(der)
+    certified = _step_2_one_name(certificate)
+    candidates = trust.authorities(certified.identity.trust_domain)
+    if not candidates:
+        raise _refuse(3, f"no CA is known for {certified.identity.trust_domain}")
+    authority = _step_4_signed(certificate, candidates)
+    _step_6_valid(certificate, now_s)
+    _step_6_valid(authority, now_s, who="CA")
+    _profile_steps(certificate, certified, roles=roles, usage=usage)
+    if revoked.is_revoked(certified.identity, certified.serial):
+        raise _refuse(12, f"{certified.identity} is revoked")
+    return certified
+
+
+def verify_pinned(
+    der: bytes, authority_digest: bytes, *, roles: frozenset[SpiffeRole], now_s: float
+) -> Certified:
+    """Check the server leaf of a joiner's connection, who knows only the digest of the CA's key.
+
+    The leaf carries the CA's key; that key must have the pinned SHA-256 (step 3) and must have
+    signed the leaf (step 4).  The other steps are those of :func:`verify_leaf`.
+    """
+    certificate = _step_1_readable(der)
+    certified = _step_2_one_name(certificate)
+    key_der = certificates.private_extension(certificate, certificates.AUTHORITY_KEY_OID)
+    if key_der is None:
+        raise _refuse(3, "the certificate does not say which CA signed it")
+    if not hmac.compare_digest(hashlib.sha256(key_der).digest(), authority_digest):
+        raise _refuse(3, "its CA is not the one that the join code names")
+    try:
+        key = serialization.load_der_public_key(key_der)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _refuse(4, "the CA's key cannot be read") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not _signed_by(certificate, key):
+        raise _refuse(4, "it is not signed by the CA that the join code names")
+    _step_6_valid(certificate, now_s)
+    _profile_steps(certificate, certified, roles=roles, usage="server")
+    return certified
+
+
+def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
+    """Raise RejectedError unless ``certificate`` is a self-signed CA constrained to ``domain``."""
+    key = certificates.certificate_key(certificate)
+    try:
+        extensions = certificate.extensions
+        basic = extensions.get_extension_for_class(x509.BasicConstraints)
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+        constraints = extensions.get_extension_for_class(x509.NameConstraints)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+        raise RejectedError("The CA certificate lacks an extension that this product needs.") from (
+            error
+        )
+    if not basic.critical or not basic.value.ca or basic.value.path_length != 0:
+        raise RejectedError("The CA certificate must be a CA of path length 0.")
+    if not usage.key_cert_sign:
+        raise RejectedError("The CA certificate may not sign certificates.")
+    if not constraints.critical or constraints.value != ca.name_constraints(domain):
+        raise RejectedError(f"The CA certificate is not constrained to {domain}.")
+    if certificate.issuer != certificate.subject or not _signed_by(certificate, key):
+        raise RejectedError("The CA certificate is not signed by its own key.")
+
+
+def _step_1_readable(der: bytes) -> x509.Certificate:
+    try:
+        certificate = certificates.load_certificate(der)
+        version = certificate.version
+        _ = certificate.extensions
+    except (RejectedError, ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+        raise _refuse(1, "the certificate cannot be read") from error
+    if version is not x509.Version.v3:
+        raise _refuse(1, "the certificate is not of version 3")
+    return certificate
+
+
+def _step_2_one_name(certificate: x509.Certificate) -> Certified:
+    try:
+        return certificates.describe(certificate)
+    except CollectiveError as error:
+        raise _refuse(2, error.message) from error
+
+
+def _step_4_signed(
+    certificate: x509.Certificate, candidates: Iterable[x509.Certificate]
+) -> x509.Certificate:
+    for authority in candidates:
+        key = certificates.certificate_key(authority)
+        if certificate.issuer == authority.subject and _signed_by(certificate, key):
+            return authority
+    raise _refuse(4, "it is not signed by the CA of the domain that it claims")
+
+
+def _signed_by(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+        if not isinstance(algorithm, hashes.SHA256):
+            return False
+        key.verify(
+            certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256())
+        )
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
+def _step_6_valid(certificate: x509.Certificate, now_s: float, *, who: str = "certificate") -> None:
+    if now_s < certificate.not_valid_before_utc.timestamp():
+        raise _refuse(6, f"the {who} is not valid yet; compare the clocks of both machines")
+    if now_s > certificate.not_valid_after_utc.timestamp():
+        raise _refuse(6, f"the {who} ran out on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z")
+
+
+def _profile_steps(
+    certificate: x509.Certificate,
+    certified: Certified,
+    *,
+    roles: frozenset[SpiffeRole],
+    usage: Usage,
+) -> None:
+    extensions = certificate.extensions
+    basic = _extension(extensions, x509.BasicConstraints)
+    if basic is None or basic.ca:
+        raise _refuse(5, "the certificate is a CA, or does not say that it is none")
+    if certified.identity.role not in roles:
+        raise _refuse(7, f"a {certified.identity.role} is not accepted here")
+    try:
+        certificates.certificate_key(certificate)
+    except RejectedError as error:
+        raise _refuse(8, error.message) from error
+    key_usage = _extension(extensions, x509.KeyUsage)
+    if key_usage is None or not key_usage.digital_signature:
+        raise _refuse(9, "the key may not sign handshakes")
+    if key_usage.key_cert_sign or key_usage.crl_sign:
+        raise _refuse(9, "the key may sign certificates, which no leaf may")
+    extended = _extension(extensions, x509.ExtendedKeyUsage)
+    if extended is None or _USAGE_OIDS[usage] not in extended:
+        raise _refuse(10, f"the certificate may not be used as a {usage}")
+    for extension in extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            raise _refuse(11, f"critical extension {extension.oid.dotted_string} is unknown")
+
+
+def _extension(extensions: x509.Extensions, kind: type[_E]) -> _E | None:
+    try:
+        return extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _marks(bundle: Iterable[x509.Certificate]) -> Iterable[tuple[str, bytes]]:
+    for certificate in bundle:
+        key = certificates.certificate_key(certificate)
+        yield "subject", certificate.subject.public_bytes()
+        yield "key", certificates.public_key_der(key)
+        yield "key id", x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def _refuse(step: int, why: str) -> RejectedError:
+    return RejectedError(f"step {step}: {why}")
