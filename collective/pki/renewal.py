@@ -1,0 +1,36 @@
+"""When a certificate is renewed: at two thirds of its life, then again and again until it works."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.pki.certificates import Certified
+
+RETRY_LEAST_S: Final = 30.0
+RETRY_MOST_S: Final = 3600.0
+CHECK_MOST_S: Final = 6 * 3600.0
+"""The longest sleep between two looks at the wall clock, which may jump."""
+_DUE_AT: Final = 2 / 3
+
+
+def renewal_due_s(certified: Certified) -> float:
+    """Return the Unix time at which ``certified`` is to be renewed."""
+    life_s = certified.expires_s - certified.not_before_s
+    return certified.not_before_s + life_s * _DUE_AT
+
+
+def is_due(certified: Certified, now_s: float) -> bool:
+    """Tell whether ``certified`` is to be renewed now (also when it ran out)."""
+    return now_s >= renewal_due_s(certified)
+
+
+def has_expired(certified: Certified, now_s: float) -> bool:
+    """Tell whether ``certified`` ran out, so that only the bootstrap can renew it."""
+    return now_s > certified.expires_s
+
+
+def next_look_s(certified: Certified, now_s: float, failures: int) -> float:
+    """Return seconds to sleep before looking again, after ``failures`` tries that failed."""
+    if failures:
+        return min(RETRY_LEAST_S * 2 ** min(failures - 1, 16), RETRY_MOST_S)
+    return min(max(renewal_due_s(certified) - now_s, RETRY_LEAST_S), CHECK_MOST_S)
