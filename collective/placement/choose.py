@@ -31,8 +31,6 @@ class Candidate:
     capacity_bytes: int
     accepts: bool
     """Up, not draining, and its ticket key is known to both sides."""
-    transfers: int = 0
-    """Chunks on their way to it at this moment, as far as the coordinator knows."""
 
 
 def has_room(candidate: Candidate, length_bytes: int) -> bool:
@@ -71,7 +69,7 @@ def choose(
         candidate = fit[node]
         if not has_room(candidate, length_bytes):
             continue
-        weight = max(candidate.free_bytes, 1) / (1 + candidate.transfers)
+        weight = max(candidate.free_bytes, 1)
         # The key u^(1/w) in logarithms, since w is in the billions.
         drawn.append((math.log(1.0 - uniform()) / weight, node))
     drawn.sort(reverse=True)

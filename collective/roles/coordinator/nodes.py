@@ -35,7 +35,6 @@ class LiveNode:
     """The instance whose whole inventory was compared."""
     promised_bytes: int = 0
     """Placed since the last heartbeat told its free space."""
-    transfers: int = 0
     refused: str = ""
     """Why it is refused; empty if it is not."""
     changed: bool = False
@@ -202,7 +201,6 @@ class NodeTable:
                 and not live.stopping
                 and live.inventoried == live.instance_id
                 and node not in exclude,
-                transfers=live.transfers,
             )
             for node, live in self._nodes.items()
         ]

@@ -17,7 +17,6 @@ candidates = st.lists(
         free_bytes=st.integers(-(1 << 20), 1 << 44),
         capacity_bytes=st.integers(0, 1 << 44),
         accepts=st.booleans(),
-        transfers=st.integers(0, 100),
     ),
     unique_by=lambda candidate: candidate.node,
 )

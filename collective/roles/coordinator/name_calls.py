@@ -1,0 +1,76 @@
+"""The part of the Files service that deals in names: directories, listings, removal, moves."""
+
+from __future__ import annotations
+
+from collective.catalog.interface import Names
+from collective.catalog.model import Precondition
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.messages import entry_message, local_path
+from collective.rpc.gen.collective import v1 as pb
+
+_PAGE_DEFAULT = 1000
+_TOKEN_MAX_CHARS = 16 * limits.KIB
+
+
+class NameCalls(pb.FilesBase):
+    """Adapts names to the catalogue."""
+
+    def __init__(self, names: Names, calls: Calls) -> None:
+        """Serve from ``names``."""
+        self._names = names
+        self._name_frame = calls
+
+    async def make_directory(self, message: pb.MakeDirectoryRequest) -> pb.Entry:
+        """Make a directory or a datastore."""
+        async with self._name_frame.client("mkdir", message.path) as caller:
+            entry = await self._names.make_directory(
+                caller, local_path(message.path), parents=message.parents
+            )
+            return entry_message(entry)
+
+    async def list(self, message: pb.ListRequest) -> pb.ListResponse:
+        """Return one page of what the caller may see."""
+        async with self._name_frame.client("list", message.path) as caller:
+            if len(message.page_token) > _TOKEN_MAX_CHARS:
+                raise UsageError("The page token is malformed; begin the listing again.")
+            page = await self._names.list(
+                caller,
+                local_path(message.path),
+                recursive=message.recursive,
+                page_size=min(message.page_size or _PAGE_DEFAULT, limits.LIST_PAGE_MAX_ENTRIES),
+                token=message.page_token,
+            )
+            return pb.ListResponse(
+                entries=[entry_message(entry) for entry in page.entries],
+                next_page_token=page.next_token,
+            )
+
+    async def stat(self, message: pb.StatRequest) -> pb.Entry:
+        """Return one entry."""
+        async with self._name_frame.client("stat", message.path) as caller:
+            return entry_message(await self._names.stat(caller, local_path(message.path)))
+
+    async def remove(self, message: pb.RemoveRequest) -> pb.RemoveResponse:
+        """Remove a file, an empty directory or a tree."""
+        async with self._name_frame.client("remove", message.path) as caller:
+            count = await self._names.remove(
+                caller,
+                local_path(message.path),
+                recursive=message.recursive,
+                condition=Precondition(if_version=message.if_version),
+            )
+            return pb.RemoveResponse(removed_count=count)
+
+    async def move(self, message: pb.MoveRequest) -> pb.Entry:
+        """Rename a file or a directory."""
+        target = f"{message.source} -> {message.destination}"
+        async with self._name_frame.client("move", target) as caller:
+            entry = await self._names.move(
+                caller,
+                local_path(message.source),
+                local_path(message.destination),
+                condition=Precondition(if_version=message.if_version),
+            )
+            return entry_message(entry)

@@ -1,0 +1,117 @@
+"""The part of the Files service that gives files out by the chunk stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from collective.catalog.interface import Reads
+from collective.catalog.model import LocatedExtent
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.core.ids import ChunkId, LeaseId, NodeId, SpiffeId, parse_chunk_id, parse_hex_id
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.messages import entry_message, extent_message, local_path
+from collective.roles.coordinator.routes import RouteMaker
+from collective.rpc.gen.collective import v1 as pb
+
+FIRST_BATCH: Final = 16
+"""Extents of an open's answer: few, so that the first byte comes soon."""
+
+
+class CopyDoubts(Protocol):
+    """Where readers' reports go; they are verified before they are believed."""
+
+    def doubt(self, node: NodeId, chunk: ChunkId) -> None:
+        """Have the copy of ``chunk`` on ``node`` verified there, in due time."""
+        ...
+
+
+class ReadCalls(pb.FilesBase):
+    """Adapts reads to the catalogue; tickets are for the caller's own connection."""
+
+    def __init__(
+        self, reads: Reads, routes: RouteMaker, doubts: CopyDoubts, calls: Calls
+    ) -> None:
+        """Serve from ``reads``."""
+        self._reads = reads
+        self._read_routes = routes
+        self._doubts = doubts
+        self._read_frame = calls
+
+    async def open_read(self, message: pb.OpenReadRequest) -> pb.OpenReadResponse:
+        """Lease a version and answer with the routes of the first extents."""
+        async with self._read_frame.client("open_read", message.path) as caller:
+            view = await self._reads.open_read(
+                caller,
+                local_path(message.path),
+                offset=message.offset,
+                length=message.length,
+                if_version=message.if_version,
+                batch=FIRST_BATCH,
+            )
+            return pb.OpenReadResponse(
+                entry=entry_message(view.entry),
+                lease_id=view.lease,
+                lease_expires_ms=view.lease_expires_ms,
+                plans=self._plans(view.extents, view.lease, caller.principal, message.mode),
+                more=view.more,
+            )
+
+    async def plan_read(self, message: pb.PlanReadRequest) -> pb.PlanReadResponse:
+        """Renew the lease and answer with fresh routes."""
+        async with self._read_frame.client("plan_read", message.lease_id) as caller:
+            view = await self._reads.plan_read(
+                caller,
+                LeaseId(parse_hex_id(message.lease_id)),
+                offset=message.offset,
+                length=message.length,
+                batch=limits.BATCH_MAX_CHUNKS,
+            )
+            return pb.PlanReadResponse(
+                plans=self._plans(view.extents, view.lease, caller.principal, message.mode),
+                more=view.more,
+                lease_expires_ms=view.lease_expires_ms,
+            )
+
+    async def close_read(self, message: pb.CloseReadRequest) -> pb.CloseReadResponse:
+        """Give the lease back."""
+        async with self._read_frame.client("close_read", message.lease_id) as caller:
+            await self._reads.close_read(caller, LeaseId(parse_hex_id(message.lease_id)))
+            return pb.CloseReadResponse()
+
+    async def report_copy(self, message: pb.ReportCopyRequest) -> pb.ReportCopyResponse:
+        """Take a reader's hint, if the lease is his; the copy is verified at its node."""
+        async with self._read_frame.client("report_copy", message.node) as caller:
+            await self._reads.plan_read(
+                caller, LeaseId(parse_hex_id(message.lease_id)), offset=0, length=1, batch=1
+            )
+            node = SpiffeId.parse(message.node)
+            chunk = parse_chunk_id(message.chunk_id)
+            if message.problem == pb.CopyProblem.UNSPECIFIED:
+                raise UsageError("A report must say what is wrong with the copy.")
+            if message.problem != pb.CopyProblem.SLOW:
+                self._doubts.doubt(node.node_id, chunk)
+            return pb.ReportCopyResponse()
+
+    def _plans(
+        self,
+        extents: Sequence[LocatedExtent],
+        lease: LeaseId,
+        holder: SpiffeId,
+        mode: pb.RouteMode,
+    ) -> list[pb.ExtentPlan]:
+        return [
+            pb.ExtentPlan(
+                extent=extent_message(located.extent),
+                routes=self._read_routes.get(
+                    located.extent.chunk,
+                    located.extent.stored_length,
+                    located.copies,
+                    holder=holder,
+                    transfer_id=lease,
+                    relay=mode == pb.RouteMode.RELAY,
+                ),
+            )
+            for located in extents
+        ]

@@ -1,0 +1,135 @@
+"""The part of the Files service that takes files in by the chunk stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from collective.catalog.model import Precondition
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.core.ids import NodeId, SpiffeId, UploadId, parse_hex_id
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.messages import (
+    attributes_from,
+    entry_message,
+    extent_message,
+    extents_from,
+    intents_from,
+    local_path,
+)
+from collective.roles.coordinator.uploads import UploadDesk
+from collective.rpc.gen.collective import v1 as pb
+
+_EXCLUDE_MAX = 256
+_EXTENTS_PAGE = 1000
+
+
+def excluded_nodes(names: Sequence[str]) -> frozenset[NodeId]:
+    """Return the nodes that a client found unresponsive; malformed names are refused."""
+    if len(names) > _EXCLUDE_MAX:
+        raise UsageError(f"At most {_EXCLUDE_MAX} nodes can be excluded.")
+    return frozenset(SpiffeId.parse(name).node_id for name in names)
+
+
+class UploadCalls(pb.FilesBase):
+    """Adapts uploads to the desk; tickets are for the caller's own connection."""
+
+    def __init__(self, uploads: UploadDesk, calls: Calls) -> None:
+        """Serve from ``uploads``."""
+        self._uploads = uploads
+        self._upload_frame = calls
+        self._log = structlog.get_logger("coordinator.uploads")
+
+    async def open_upload(self, message: pb.OpenUploadRequest) -> pb.OpenUploadResponse:
+        """Begin an upload and answer with the routes of its first batch."""
+        async with self._upload_frame.client("open_upload", message.path) as caller:
+            upload = await self._uploads.open(
+                caller,
+                local_path(message.path),
+                attributes_from(message.attributes),
+                Precondition(if_version=message.if_version, if_absent=message.if_absent),
+                intents_from(message.chunks),
+            )
+            return pb.OpenUploadResponse(
+                upload_id=upload.id,
+                expires_ms=upload.expires_ms,
+                copies=upload.copies,
+                quorum=upload.quorum,
+                chunk_size_bytes=limits.CHUNK_SIZE_BYTES,
+                plans=self._uploads.plans(
+                    upload.allocations,
+                    upload=upload.id,
+                    quorum=upload.quorum,
+                    holder=caller.principal,
+                    relay=message.mode == pb.RouteMode.RELAY,
+                ),
+            )
+
+    async def allocate_chunks(
+        self, message: pb.AllocateChunksRequest
+    ) -> pb.AllocateChunksResponse:
+        """Answer with the routes of a further batch, or with other routes for the same chunks."""
+        async with self._upload_frame.client("allocate", message.upload_id) as caller:
+            upload = UploadId(parse_hex_id(message.upload_id))
+            exclude = excluded_nodes(message.exclude_nodes)
+            if exclude:
+                self._log.info("nodes_excluded_by_client", upload=upload, nodes=sorted(exclude))
+            allocations = await self._uploads.allocate(
+                caller, upload, intents_from(message.chunks), exclude
+            )
+            return pb.AllocateChunksResponse(
+                plans=self._uploads.plans(
+                    allocations,
+                    upload=upload,
+                    quorum=self._uploads.policy.quorum,
+                    holder=caller.principal,
+                    relay=message.mode == pb.RouteMode.RELAY,
+                )
+            )
+
+    async def record_extents(self, message: pb.RecordExtentsRequest) -> pb.RecordExtentsResponse:
+        """Count receipts and record extents."""
+        async with self._upload_frame.client("record", message.upload_id) as caller:
+            recorded = await self._uploads.record(
+                caller,
+                UploadId(parse_hex_id(message.upload_id)),
+                extents_from(message.extents),
+                message.receipts,
+            )
+            return pb.RecordExtentsResponse(recorded_bytes=recorded)
+
+    async def commit_upload(self, message: pb.CommitUploadRequest) -> pb.Entry:
+        """Make the upload the current version."""
+        async with self._upload_frame.client("commit", message.upload_id) as caller:
+            entry = await self._uploads.commit(
+                caller,
+                UploadId(parse_hex_id(message.upload_id)),
+                extents_from(message.extents),
+                message.receipts,
+                message.size_bytes,
+            )
+            return entry_message(entry)
+
+    async def abort_upload(self, message: pb.AbortUploadRequest) -> pb.AbortUploadResponse:
+        """Forget the upload."""
+        async with self._upload_frame.client("abort", message.upload_id) as caller:
+            await self._uploads.abort(caller, UploadId(parse_hex_id(message.upload_id)))
+            return pb.AbortUploadResponse()
+
+    async def get_upload(self, message: pb.GetUploadRequest) -> pb.GetUploadResponse:
+        """Return what is recorded, for resumption."""
+        async with self._upload_frame.client("get_upload", message.upload_id) as caller:
+            upload, extents, more = await self._uploads.get(
+                caller,
+                UploadId(parse_hex_id(message.upload_id)),
+                from_offset=message.from_offset,
+                limit=_EXTENTS_PAGE,
+            )
+            return pb.GetUploadResponse(
+                path=str(upload.path),
+                expires_ms=upload.expires_ms,
+                extents=[extent_message(extent) for extent in extents],
+                more=more,
+            )

@@ -1,0 +1,194 @@
+"""Uploads with placement: the catalogue's decisions, turned into routes for one holder.
+
+Shared by the chunk-stream calls (the client is the holder) and by streaming ``Write`` (the
+coordinator itself is).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from collective.access.model import Caller
+from collective.catalog.interface import Uploads
+from collective.catalog.model import (
+    Allocation,
+    Attributes,
+    ChunkIntent,
+    Entry,
+    Extent,
+    Precondition,
+    Upload,
+)
+from collective.core.errors import NotEnoughCopiesError
+from collective.core.ids import NodeId, SpiffeId, UploadId
+from collective.core.paths import FilePath
+from collective.placement.states import NodeState
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.receipts import ReceiptDesk
+from collective.roles.coordinator.routes import RouteMaker
+from collective.rpc.gen.collective import v1 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Copies of each chunk, and how many of them an acknowledged write needs."""
+
+    copies: int
+
+    @property
+    def quorum(self) -> int:
+        """More than half of the copies of the setting, whatever nodes there are."""
+        return self.copies // 2 + 1
+
+
+def shortage_sentence(policy: Policy, enrolled: int, healthy: int) -> str | None:
+    """Return why too few nodes are there for a write, or None if their number is not why."""
+    needed = policy.quorum
+    if enrolled < needed:
+        return (
+            f"COLLECTIVE_COPIES={policy.copies} needs {needed} nodes for a write, and {enrolled} "
+            f"{'is' if enrolled == 1 else 'are'} enrolled; enrol more nodes or lower "
+            "COLLECTIVE_COPIES."
+        )
+    if healthy < needed:
+        return (
+            f"A write needs {needed} healthy nodes, and {healthy} of {enrolled} can be used now; "
+            "start the others (collective node list shows them) and try again."
+        )
+    return None
+
+
+class UploadDesk:
+    """Opens uploads, allocates and commits, with routes."""
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        table: NodeTable,
+        routes: RouteMaker,
+        receipts: ReceiptDesk,
+        policy: Policy,
+    ) -> None:
+        """Place by ``table`` and sign by ``routes``."""
+        self._uploads = uploads
+        self._table = table
+        self._routes = routes
+        self._receipts = receipts
+        self.policy = policy
+
+    async def open(
+        self,
+        caller: Caller,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        intents: Sequence[ChunkIntent],
+    ) -> Upload:
+        """Begin an upload; see :meth:`Uploads.open_upload`."""
+        async with self._explaining(frozenset()):
+            upload = await self._uploads.open_upload(
+                caller, path, attributes, condition, intents, self._table.placer()
+            )
+        self._promise(upload.allocations)
+        return upload
+
+    async def allocate(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        intents: Sequence[ChunkIntent],
+        exclude: frozenset[NodeId] = frozenset(),
+    ) -> Sequence[Allocation]:
+        """Allocate a batch outside of the nodes in ``exclude``."""
+        async with self._explaining(exclude):
+            allocations = await self._uploads.allocate(
+                caller, upload, intents, self._table.placer(exclude)
+            )
+        self._promise(allocations)
+        return allocations
+
+    def plans(
+        self,
+        allocations: Sequence[Allocation],
+        *,
+        upload: UploadId,
+        quorum: int,
+        holder: SpiffeId,
+        relay: bool,
+    ) -> list[pb.ChunkPlan]:
+        """Return where to send each chunk, with tickets for ``holder``."""
+        return [
+            pb.ChunkPlan(
+                chunk_id=allocation.chunk,
+                stored=allocation.stored,
+                routes=[]
+                if allocation.stored
+                else self._routes.put(
+                    allocation, holder=holder, transfer_id=upload, relay=relay
+                ),
+                quorum=quorum,
+                copies_held=len(allocation.held),
+            )
+            for allocation in allocations
+        ]
+
+    async def record(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[pb.SignedReceipt],
+    ) -> int:
+        """Check receipts and record extents; return bytes recorded."""
+        checked = self._receipts.check_all(receipts, upload)
+        return await self._uploads.record_extents(caller, upload, extents, checked)
+
+    async def commit(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[pb.SignedReceipt],
+        size_bytes: int,
+    ) -> Entry:
+        """Check receipts and make the new version current."""
+        checked = self._receipts.check_all(receipts, upload)
+        return await self._uploads.commit_upload(caller, upload, extents, checked, size_bytes)
+
+    async def abort(self, caller: Caller, upload: UploadId) -> None:
+        """Forget an upload."""
+        await self._uploads.abort_upload(caller, upload)
+
+    async def get(
+        self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
+    ) -> tuple[Upload, Sequence[Extent], bool]:
+        """Return what an upload has recorded."""
+        return await self._uploads.get_upload(
+            caller, upload, from_offset=from_offset, limit=limit
+        )
+
+    def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
+        """Return why writes cannot reach their quorum now, or None if they can."""
+        states = self._table.states()
+        healthy = sum(
+            1 for node, state in states.items() if state is NodeState.UP and node not in exclude
+        )
+        return shortage_sentence(self.policy, len(states), healthy)
+
+    def _promise(self, allocations: Sequence[Allocation]) -> None:
+        for allocation in allocations:
+            for target in allocation.targets:
+                self._table.promise(target.node, allocation.stored_length)
+
+    @asynccontextmanager
+    async def _explaining(self, exclude: frozenset[NodeId]) -> AsyncIterator[None]:
+        """Say what is really the matter where the catalogue only knows that placement failed."""
+        try:
+            yield
+        except NotEnoughCopiesError as error:
+            sentence = self.shortage(exclude)
+            if sentence is None:
+                raise
+            raise NotEnoughCopiesError(sentence) from error
