@@ -1,0 +1,201 @@
+"""What a node must not forget: where the catalogue stood, and what was revoked.
+
+An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
+catalogue position that it saw and refuses deletes from a lower one.  Invariant: a position counts
+only after it was flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from collective.core.disk import Disk
+from collective.core.errors import CollectiveError, ConflictError, DataDirError
+from collective.pki.revocation import RevocationSet
+from collective.rpc.gen.collective.v1 import CatalogPosition
+
+MEMORY_NAME: Final = "memory.json"
+MEMORY_MAX_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Everything that is kept."""
+
+    catalog_id: str = ""
+    """Empty until the first heartbeat was answered."""
+    epoch: int = 0
+    sequence: int = 0
+    revocations: RevocationSet = RevocationSet()
+
+    @property
+    def position(self) -> CatalogPosition:
+        """The highest position seen, as messages carry it."""
+        return CatalogPosition(
+            catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence
+        )
+
+
+def is_behind(kept: Remembered, position: CatalogPosition) -> bool:
+    """Tell whether ``position`` is older than what was seen, or of another catalogue."""
+    if not kept.catalog_id:
+        return False
+    if position.catalog_id != kept.catalog_id:
+        return True
+    return (position.epoch, position.sequence) < (kept.epoch, kept.sequence)
+
+
+def with_position(kept: Remembered, position: CatalogPosition) -> Remembered:
+    """Return ``kept`` with ``position`` if that is not behind, else ``kept`` itself."""
+    if not position.catalog_id or is_behind(kept, position):
+        return kept
+    return replace(
+        kept,
+        catalog_id=position.catalog_id,
+        epoch=position.epoch,
+        sequence=position.sequence,
+    )
+
+
+def with_revocations(kept: Remembered, epoch: int, entries: Sequence[str]) -> Remembered:
+    """Return ``kept`` with what the coordinator says; an older epoch only ever adds.
+
+    Raises:
+        UsageError: an entry names nothing.
+    """
+    told = RevocationSet.of(epoch, entries)
+    known = kept.revocations
+    if epoch < known.epoch:
+        told = RevocationSet(known.epoch, known.entries | told.entries)
+    return kept if told == known else replace(kept, revocations=told)
+
+
+def encode(kept: Remembered) -> bytes:
+    """Return ``kept`` as JSON."""
+    return json.dumps(
+        {
+            "format": 1,
+            "catalog_id": kept.catalog_id,
+            "epoch": kept.epoch,
+            "sequence": kept.sequence,
+            "revocation_epoch": kept.revocations.epoch,
+            "revoked": sorted(kept.revocations.entries),
+        },
+        indent=1,
+    ).encode()
+
+
+def decode(raw: bytes) -> Remembered:
+    """Return what :func:`encode` wrote.
+
+    Raises:
+        DataDirError: it is damaged or of a newer version.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(raw)
+        if fields["format"] != 1:
+            raise DataDirError("The node's memory is of a newer version; update this program.")
+        return Remembered(
+            str(fields["catalog_id"]),
+            int(fields["epoch"]),
+            int(fields["sequence"]),
+            RevocationSet.of(int(fields["revocation_epoch"]), map(str, fields["revoked"])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataDirError(
+            f"The node's {MEMORY_NAME} is damaged; restore it, or remove it to begin anew."
+        ) from error
+    except DataDirError:
+        raise
+    except CollectiveError as error:
+        raise DataDirError(f"The node's {MEMORY_NAME} is damaged: {error.message}") from error
+
+
+class NodeMemory:
+    """The file that keeps it; each change is flushed before it counts."""
+
+    def __init__(self, path: str, disk: Disk) -> None:
+        """Keep it in the file ``path`` (absolute, its directory exists); call :meth:`load`."""
+        self._path = path
+        self._disk = disk
+        self._kept = Remembered()
+        self._lock = asyncio.Lock()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="node-memory")
+
+    @property
+    def kept(self) -> Remembered:
+        """What is on disk now."""
+        return self._kept
+
+    async def load(self) -> None:
+        """Read the file if there is one; raises :class:`DataDirError` if it is damaged."""
+        loop = asyncio.get_running_loop()
+        self._kept = await loop.run_in_executor(self._executor, self._read)
+
+    async def heard(
+        self, position: CatalogPosition | None, epoch: int, revoked: Sequence[str]
+    ) -> bool:
+        """Take over a heartbeat's answer; return whether the revocations changed."""
+        async with self._lock:
+            before = self._kept
+            after = with_revocations(before, epoch, revoked)
+            if position is not None:
+                after = with_position(after, position)
+            await self._keep(after)
+            return after.revocations != before.revocations
+
+    async def admit(self, position: CatalogPosition | None) -> None:
+        """Return when a delete from ``position`` may be carried out; the position is kept then.
+
+        Raises:
+            ConflictError: the position is lower than the highest seen, or of another catalogue.
+        """
+        async with self._lock:
+            if position is None or not position.catalog_id or is_behind(self._kept, position):
+                raise ConflictError(
+                    "The coordinator's catalogue is older than one that this node has obeyed, so "
+                    "nothing is deleted; if it was restored from a backup, confirm that."
+                )
+            await self._keep(with_position(self._kept, position))
+
+    def close(self) -> None:
+        """Give the thread up."""
+        self._executor.shutdown(wait=True)
+
+    async def _keep(self, kept: Remembered) -> None:
+        if kept == self._kept:
+            return
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._executor, self._write, encode(kept)))
+        self._kept = kept
+
+    def _read(self) -> Remembered:
+        if not self._disk.exists(self._path):
+            return Remembered()
+        with self._disk.open(self._path, "read") as file:
+            size = file.size_bytes()
+            if size > MEMORY_MAX_BYTES:
+                raise DataDirError(f"The node's {MEMORY_NAME} is damaged: it is too large.")
+            buffer = bytearray(size)
+            count = file.read_into(memoryview(buffer), 0)
+        return decode(bytes(buffer[:count]))
+
+    def _write(self, raw: bytes) -> None:
+        replace_file(self._disk, self._path, raw)
+
+
+def replace_file(disk: Disk, path: str, raw: bytes) -> None:
+    """Write ``raw`` to ``path`` so that power loss leaves the old bytes or the new."""
+    temporary = f"{path}.tmp"
+    if disk.exists(temporary):
+        disk.unlink(temporary)
+    with disk.open(temporary, "create") as file:
+        file.write(raw, 0)
+        file.datasync()
+    disk.rename(temporary, path)
+    disk.sync_dir(path.rpartition("/")[0] or "/")
