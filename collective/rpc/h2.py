@@ -65,7 +65,7 @@ class BoundedH2Protocol(H2Protocol):
                 connection._connection,
                 transport,
                 stream_id=stream_id,
-                wrapper=wrapper,  # noqa: SLF001
+                wrapper=wrapper,
             )
 
         connection.create_stream = create_stream  # type: ignore[method-assign]

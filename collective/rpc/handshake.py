@@ -29,7 +29,7 @@ class Handshaken(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Decide, before any byte from the peer is delivered."""
-        transport = cast(asyncio.Transport, transport)
+        transport = cast("asyncio.Transport", transport)
         ssl_object: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         try:
             if ssl_object is None:

@@ -159,7 +159,7 @@ class Listener(Server):
 
     @property
     def active_calls(self) -> int:
-        """gRPC calls running now."""
+        """GRPC calls running now."""
         return self._edge.active_calls
 
     def close_connections_of(self, unwanted: Callable[[Certified | None], bool]) -> int:
@@ -196,7 +196,7 @@ class Listener(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         # what grpclib's Server declares; the real protocol is chosen after the handshake
-        return cast(H2Protocol, Handshaken(self._admit, self._refused))
+        return cast("H2Protocol", Handshaken(self._admit, self._refused))
 
     def _admit(
         self, ssl_object: ssl.SSLObject, alpn: str | None, transport: asyncio.Transport

@@ -1,0 +1,1 @@
+"""The roles a process may have, and the runtime that they share."""

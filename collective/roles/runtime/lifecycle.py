@@ -1,0 +1,252 @@
+"""The life of a process: start, ready, drain, stop.
+
+Roles start in the order given and stop in reverse.  The first SIGTERM or SIGINT drains, the
+second ends the process at once (everything acknowledged is on disk anyway).  A background task
+that fails ends the process with its reason in the log: no role limps on without a part of itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import structlog
+
+from collective.core.clock import Clock, SystemClock
+from collective.core.errors import CollectiveError, ExitCode
+from collective.core.randomness import Randomness, SystemRandomness
+from collective.core.settings import ServeSettings, unknown_variables
+from collective.roles.runtime import logs
+from collective.roles.runtime.http import ObserveListener
+from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.notify import Notifier
+from collective.roles.runtime.watchdog import watch_loop
+
+READY_POLL_S: Final = 0.1
+STOP_TIMEOUT_S: Final = 10.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a role is built from."""
+
+    settings: ServeSettings
+    metrics: Metrics
+    clock: Clock
+    randomness: Randomness
+    environment: Mapping[str, str]
+
+
+class Supervisor:
+    """Where roles put their background tasks; one that fails ends the process."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        """Tasks run in ``group``."""
+        self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run ``work`` until it ends or the process stops; cancel the task to end it early."""
+        task = self._group.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def cancel_all(self) -> None:
+        """Cancel what still runs."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+
+class Role(Protocol):
+    """One role of the process."""
+
+    @property
+    def name(self) -> str:
+        """``coordinator``, ``node`` or ``bootstrap``."""
+        ...
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Open files, listen, spawn background work; return when that is under way."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether the role can serve now; must not block."""
+        ...
+
+    async def drain(self) -> None:
+        """Take no new work and finish what runs; may be cancelled at any await."""
+        ...
+
+    async def stop(self) -> None:
+        """Close everything; called once, also after a failed start."""
+        ...
+
+
+def run(
+    settings: ServeSettings,
+    build: Callable[[Runtime], Sequence[Role]],
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Serve until told to stop; return the process's exit code.
+
+    Args:
+        settings: Checked settings.
+        build: Makes the roles, in the order to start them; raises CollectiveError.
+        environment: Variables of the process; the real ones by default.
+    """
+    environment = os.environ if environment is None else environment
+    logs.configure(settings.log_level, sys.stderr)
+    runtime = Runtime(settings, Metrics(), SystemClock(), SystemRandomness(), environment)
+    log = structlog.get_logger("collective.runtime")
+    for name in unknown_variables(environment):
+        log.warning("variable not known", variable=name)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve_with_signals(runtime, build))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop factory, or None for asyncio's own where uvloop is absent."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional at run time
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            structlog.get_logger("collective.runtime").warning("stopped at once by second signal")
+            os._exit(ExitCode.FAILURE)
+        stop.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await serve(runtime, build, stop, Notifier(runtime.environment))
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def serve(
+    runtime: Runtime,
+    build: Callable[[Runtime], Sequence[Role]],
+    stop: asyncio.Event,
+    notifier: Notifier,
+) -> int:
+    """Run the roles until ``stop`` is set or something fails; return the exit code."""
+    log = structlog.get_logger("collective.runtime")
+    try:
+        roles = tuple(build(runtime))
+        async with asyncio.TaskGroup() as group:
+            await _live(runtime, roles, stop, notifier, Supervisor(group))
+    except CollectiveError as error:
+        log.error("cannot go on", reason=error.message)  # noqa: TRY400 - a sentence, no traceback
+        return error.exit_code
+    except BaseExceptionGroup as failures:
+        return _explain(failures)
+    log.info("stopped")
+    return ExitCode.DONE
+
+
+async def _live(
+    runtime: Runtime,
+    roles: Sequence[Role],
+    stop: asyncio.Event,
+    notifier: Notifier,
+    supervisor: Supervisor,
+) -> None:
+    log = structlog.get_logger("collective.runtime")
+    settings = runtime.settings
+    listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
+    started: list[Role] = []
+    try:
+        if settings.metrics_address is not None:
+            where = await listener.start(settings.metrics_address)
+            log.info("metrics served", address=str(where))
+        supervisor.spawn(watch_loop(runtime.metrics.loop_lag, notifier), "watchdog")
+        starting = supervisor.spawn(_start(roles, started, notifier, supervisor), "start")
+        await stop.wait()
+        log.info("draining")
+        notifier.stopping()
+        starting.cancel()
+        await _drain(started, settings.drain_timeout_s)
+    finally:
+        await _stop(started)
+        await listener.stop()
+        supervisor.cancel_all()
+
+
+async def _start(
+    roles: Sequence[Role], started: list[Role], notifier: Notifier, supervisor: Supervisor
+) -> None:
+    log = structlog.get_logger("collective.runtime")
+    for role in roles:
+        started.append(role)
+        await role.start(supervisor)
+        log.info("role started", role=role.name)
+    while not all(role.ready() for role in roles):
+        await asyncio.sleep(READY_POLL_S)
+    names = ", ".join(role.name for role in roles)
+    log.info("ready", roles=names)
+    notifier.ready(f"serving {names}")
+
+
+async def _drain(roles: Iterable[Role], timeout_s: float) -> None:
+    log = structlog.get_logger("collective.runtime")
+    try:
+        async with asyncio.timeout(timeout_s):
+            for role in reversed(tuple(roles)):
+                await role.drain()
+    except TimeoutError:
+        log.warning("drain cut short", after_s=timeout_s)
+
+
+async def _stop(started: Sequence[Role]) -> None:
+    log = structlog.get_logger("collective.runtime")
+    for role in reversed(started):
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await role.stop()
+        except Exception:
+            log.exception("role did not stop cleanly", role=role.name)
+
+
+def _unready(roles: Sequence[Role], stop: asyncio.Event) -> tuple[str, ...]:
+    if stop.is_set():
+        return ("draining",)
+    return tuple(f"{role.name} is not ready" for role in roles if not role.ready())
+
+
+def _explain(failures: BaseExceptionGroup[BaseException]) -> int:
+    """Log each failure of the group; return the exit code of the first."""
+    log = structlog.get_logger("collective.runtime")
+    codes: list[int] = []
+    for failure in _leaves(failures):
+        if isinstance(failure, CollectiveError):
+            log.error("cannot go on", reason=failure.message)
+            codes.append(failure.exit_code)
+        else:
+            log.error("a part of the process failed", exc_info=failure)
+            codes.append(ExitCode.FAILURE)
+    return codes[0]
+
+
+def _leaves(failures: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for failure in failures.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure

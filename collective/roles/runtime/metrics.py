@@ -1,0 +1,98 @@
+"""The metrics of one process: a registry that is passed in, no globals.
+
+Names begin with ``collective_`` and pass ``promtool check metrics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import UnknownMetricFamily
+from prometheus_client.registry import Collector
+
+Samples = Callable[[], Mapping[tuple[str, ...], float]]
+"""Label values to value, asked for at each scrape; must not block."""
+
+LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class _Computed(Collector):
+    """Values computed at each scrape."""
+
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str], samples: Samples, *, is_typed: bool
+    ) -> None:
+        self._name = name
+        self._text = text
+        self._labels = tuple(labels)
+        self._samples = samples
+        self._family = GaugeMetricFamily if is_typed else UnknownMetricFamily
+
+    def describe(self) -> Iterable[Metric]:
+        return [self._family(self._name, self._text, labels=self._labels)]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family(self._name, self._text, labels=self._labels)
+        for label_values, value in self._samples().items():
+            family.add_metric(label_values, value)
+        return [family]
+
+
+class Metrics:
+    """Everything that this process measures."""
+
+    def __init__(self) -> None:
+        """Make an own registry with the process's figures and the calls served."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._calls = self.histogram(
+            "collective_rpc_seconds", "Time to serve a gRPC call.", ("method", "result")
+        )
+        self.loop_lag = self.histogram(
+            "collective_loop_lag_seconds", "How late the event loop woke a timer."
+        )
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+        """Return a new counter; ``name`` ends in ``_total``."""
+        return Counter(name, text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+        """Return a new gauge."""
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def histogram(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = LATENCY_BUCKETS_S,
+    ) -> Histogram:
+        """Return a new histogram; ``name`` ends in its unit."""
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def computed(self, name: str, text: str, labels: Sequence[str], samples: Samples) -> None:
+        """Expose a gauge whose values ``samples`` gives at each scrape."""
+        self.registry.register(_Computed(name, text, labels, samples, is_typed=True))
+
+    def untyped(self, name: str, text: str, labels: Sequence[str], samples: Samples) -> None:
+        """Expose values with no type: for ``collective_nodes_total``, which promtool wants so."""
+        self.registry.register(_Computed(name, text, labels, samples, is_typed=False))
+
+    def served(self, method: str, result: str, seconds: float) -> None:
+        """Count a call served (what :class:`collective.rpc.server.Listener` takes as ``served``)."""
+        self._calls.labels(method=method.rpartition("/")[2], result=result).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Return everything in the text format of Prometheus 0.0.4."""
+        return generate_latest(self.registry)
