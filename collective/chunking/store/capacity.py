@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from collective.core.errors import NoSpaceError
 
@@ -73,12 +74,18 @@ class Reservation:
         """Bytes still set aside."""
         return self._length
 
+    def consume(self, length: int) -> None:
+        """Give ``length`` bytes back because they are on disk and counted as used now."""
+        length = min(length, self._length)
+        self._length -= length
+        self._capacity.give_back(length)
+
     def release(self) -> None:
         """Give everything left back; idempotent."""
         length, self._length = self._length, 0
         self._capacity.give_back(length)
 
-    def __enter__(self) -> Reservation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

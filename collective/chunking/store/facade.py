@@ -9,9 +9,11 @@ not stop its job: a put may still be published (which is idempotent); a buffer p
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar
 
 from collective.chunking.store.capacity import Reservation
 from collective.chunking.store.core import StoreCore
@@ -182,14 +184,25 @@ class ChunkStore:
 
     async def close(self) -> None:
         """Finish what runs, close files and give the lock up; idempotent."""
-        await self._run(self._core.close)
-        self._executor.shutdown(wait=True)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._executor.shutdown, True)
+        await loop.run_in_executor(None, self._core.close)
 
-    async def __aenter__(self) -> ChunkStore:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _run(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._executor, functools.partial(act, *args, **kwargs))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()
+            raise
