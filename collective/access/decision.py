@@ -1,0 +1,232 @@
+"""Decisions over grants: what a caller may do, what he may see, and what a move would give away.
+
+Pure: grants and the time come in, decisions or typed errors go out.  Invariants:
+
+* a grant covers its path and everything below it; rights of several grants add up;
+* what was passed on (granted by anyone but a coordinator) holds only while its giver holds
+  ``share`` and every right in it at that path;
+* refusal follows from path and grants alone, never from what exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from collective.access.model import Caller, Grant, Right
+from collective.core.errors import PermissionDeniedError
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+
+ALL_RIGHTS = Right.READ | Right.WRITE | Right.SHARE
+
+
+class Sight(IntEnum):
+    """How much of a path a caller may know."""
+
+    NOTHING = 0
+    WAY = 1
+    """It lies above one of his grants: only that it exists, and the next name on the way."""
+    EXISTENCE = 2
+    """Write only: whether it exists and what it is."""
+    FULL = 3
+
+
+class GrantBook:
+    """All grants of a member, with the time until which each really holds."""
+
+    def __init__(self, grants: Iterable[Grant]) -> None:
+        """Work out the chains of passed-on grants; ``grants`` is every grant there is."""
+        self._by_principal: dict[SpiffeId, list[Grant]] = {}
+        self._until: dict[str, float] = {}
+        for grant in grants:
+            self._by_principal.setdefault(grant.principal, []).append(grant)
+            root = grant.granted_by.role == "coordinator"
+            self._until[grant.id] = _own_expiry(grant) if root else -math.inf
+        self._settle()
+
+    def _settle(self) -> None:
+        passed_on = [grant for grant in self.all() if grant.granted_by.role != "coordinator"]
+        changed = True
+        while changed:
+            changed = False
+            for grant in passed_on:
+                until = min(_own_expiry(grant), self._support(grant))
+                if until > self._until[grant.id]:
+                    self._until[grant.id] = until
+                    changed = True
+
+    def _support(self, grant: Grant) -> float:
+        """Return until when the giver holds share and each right of ``grant`` at its path."""
+        held = [
+            given
+            for given in self._by_principal.get(grant.granted_by, ())
+            if grant.path.starts_with(given.path)
+        ]
+        return min(
+            max((self._until[given.id] for given in held if bit in given.rights), default=-math.inf)
+            for bit in Right
+            if bit and bit in (grant.rights | Right.SHARE)
+        )
+
+    def all(self) -> Sequence[Grant]:
+        """Return every grant, live or not."""
+        return [grant for grants in self._by_principal.values() for grant in grants]
+
+    def is_live(self, grant: Grant, now_s: float) -> bool:
+        """Tell whether ``grant`` holds at ``now_s`` (Unix seconds)."""
+        return self._until[grant.id] > now_s
+
+    def has_support(self, grant: Grant) -> bool:
+        """Tell whether the right that ``grant`` came from still exists (whatever the time)."""
+        return self._until[grant.id] > -math.inf
+
+    def of(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
+        """Return the live grants of ``principal``."""
+        return [
+            grant
+            for grant in self._by_principal.get(principal, ())
+            if self._until[grant.id] > now_s
+        ]
+
+    def live(self, now_s: float) -> Sequence[Grant]:
+        """Return all live grants."""
+        return [grant for grant in self.all() if self._until[grant.id] > now_s]
+
+
+def _own_expiry(grant: Grant) -> float:
+    return math.inf if grant.expires_s is None else grant.expires_s
+
+
+def covering(grants: Iterable[Grant], path: FilePath) -> Right:
+    """Return the sum of the rights that ``grants`` (all live, of one principal) give on ``path``."""
+    rights = Right.NONE
+    for grant in grants:
+        if path.starts_with(grant.path):
+            rights |= grant.rights
+    return rights
+
+
+class Decider:
+    """Answers for one caller at one moment."""
+
+    def __init__(self, caller: Caller, book: GrantBook, now_s: float) -> None:
+        """Fix ``caller``, all grants and the time (Unix seconds)."""
+        self.caller = caller
+        self._book = book
+        self._now_s = now_s
+        self._grants = () if caller.is_operator else tuple(book.of(caller.principal, now_s))
+
+    @property
+    def grants(self) -> Sequence[Grant]:
+        """The caller's live grants (none for an operator, who needs none)."""
+        return self._grants
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this is the operator, or holds everything on ``/`` from the coordinator."""
+        if self.caller.is_operator:
+            return True
+        given = Right.NONE
+        for grant in self._grants:
+            if grant.path.is_root and grant.granted_by.role == "coordinator":
+                given |= grant.rights
+        return given == ALL_RIGHTS
+
+    def rights(self, path: FilePath) -> Right:
+        """Return the caller's rights on ``path``."""
+        return ALL_RIGHTS if self.caller.is_operator else covering(self._grants, path)
+
+    def may(self, right: Right, path: FilePath) -> bool:
+        """Tell whether the caller has every right in ``right`` on ``path``."""
+        return right in self.rights(path)
+
+    def is_way(self, path: FilePath) -> bool:
+        """Tell whether ``path`` is a grant's path or lies above one."""
+        return any(grant.path.starts_with(path) for grant in self._grants)
+
+    def sight(self, path: FilePath) -> Sight:
+        """Return how much the caller may know about ``path``."""
+        rights = self.rights(path)
+        if Right.READ in rights:
+            return Sight.FULL
+        if Right.WRITE in rights:
+            return Sight.EXISTENCE
+        return Sight.WAY if self.is_way(path) else Sight.NOTHING
+
+    def next_names(self, path: FilePath) -> frozenset[str]:
+        """Return the names in folder ``path`` that lead to grants below it."""
+        depth = len(path.names)
+        return frozenset(
+            grant.path.names[depth]
+            for grant in self._grants
+            if len(grant.path.names) > depth and grant.path.starts_with(path)
+        )
+
+    def require(self, right: Right, path: FilePath) -> None:
+        """Raise :class:`PermissionDeniedError` unless the caller has ``right`` on ``path``."""
+        if not self.may(right, path):
+            raise PermissionDeniedError(
+                f"You have no {describe(right)} right on {path}; ask its owner for a grant."
+            )
+
+    def require_sight(self, path: FilePath) -> Sight:
+        """Return the sight on ``path``; PermissionDeniedError if there is none."""
+        found = self.sight(path)
+        if found is Sight.NOTHING:
+            raise PermissionDeniedError(
+                f"You have no right on {path}; ask its owner for a grant."
+            )
+        return found
+
+    def require_admin(self, action: str) -> None:
+        """Raise :class:`PermissionDeniedError` unless the caller is an admin."""
+        if not self.is_admin:
+            raise PermissionDeniedError(
+                f"Only an operator may {action}; use the coordinator's own certificate."
+            )
+
+    def require_move(self, source: FilePath, target: FilePath) -> None:
+        """Check a move: read+write at the source, write at the target, share if anyone gains."""
+        self.require(Right.READ | Right.WRITE, source)
+        self.require(Right.WRITE, target)
+        if not self.may(Right.SHARE, source) and self._anyone_gains(source, target):
+            raise PermissionDeniedError(
+                f"Moving {source} to {target} would let others in, which needs the share right on "
+                f"{source}; ask its owner for it."
+            )
+
+    def require_share(self, path: FilePath, rights: Right) -> None:
+        """Check that the caller may pass ``rights`` on ``path`` on to others."""
+        if not self.is_admin:
+            self.require(Right.SHARE | rights, path)
+
+    def _anyone_gains(self, source: FilePath, target: FilePath) -> bool:
+        for grant in self._book.live(self._now_s):
+            if target.starts_with(grant.path):
+                before = source
+            elif grant.path.starts_with(target):
+                before = FilePath((*source.names, *grant.path.names[len(target.names) :]))
+            else:
+                continue
+            held = covering(self._book.of(grant.principal, self._now_s), before)
+            if grant.rights & ~held:
+                return True
+        return False
+
+
+def describe(rights: Right) -> str:
+    """Return rights as people write them: ``read+write``."""
+    return "+".join(bit.name.lower() for bit in Right if bit & rights and bit.name) or "no"
+
+
+def parse_rights(text: str) -> Right | None:
+    """Return the rights in ``read+write``, or None if a word is none of them."""
+    known = {bit.name.lower(): bit for bit in Right if bit and bit.name}
+    rights = Right.NONE
+    for word in text.split("+"):
+        if word.strip() not in known:
+            return None
+        rights |= known[word.strip()]
+    return rights

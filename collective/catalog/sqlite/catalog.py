@@ -1,0 +1,87 @@
+"""The whole catalogue, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from collective.catalog.sqlite.codes import CodesPart
+from collective.catalog.sqlite.collection import CollectionPart
+from collective.catalog.sqlite.copies import CopiesPart
+from collective.catalog.sqlite.engine import Engine
+from collective.catalog.sqlite.grants import GrantsPart
+from collective.catalog.sqlite.names import NamesPart
+from collective.catalog.sqlite.nodes import NodesPart
+from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
+from collective.catalog.sqlite.reads import ReadsPart
+from collective.catalog.sqlite.repairs import RepairsPart
+from collective.catalog.sqlite.revocations import RevocationsPart
+from collective.catalog.sqlite.settings import CatalogSettings
+from collective.catalog.sqlite.totals import TotalsPart
+from collective.catalog.sqlite.upkeep import UpkeepPart
+from collective.catalog.sqlite.uploads import UploadsPart
+from collective.core.clock import Clock
+from collective.core.disk import Disk, OsDisk
+from collective.core.randomness import Randomness
+
+
+class SqliteCatalog(
+    NamesPart,
+    UploadsPart,
+    ReadsPart,
+    NodesPart,
+    CopiesPart,
+    RepairsPart,
+    CollectionPart,
+    TotalsPart,
+    CodesPart,
+    RevocationsPart,
+    GrantsPart,
+    UpkeepPart,
+):
+    """A :class:`~collective.catalog.interface.Catalog` in one SQLite file."""
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: str,
+        clock: Clock,
+        randomness: Randomness,
+        settings: CatalogSettings | None = None,
+        *,
+        vfs: str | None = None,
+        disk: Disk | None = None,
+        synchronous: str = "FULL",
+    ) -> SqliteCatalog:
+        """Open or make the catalogue in ``data_dir``.
+
+        ``vfs`` names a registered SQLite VFS and ``synchronous`` weakens flushing, both for fault
+        tests.  Raises DataDirError (held by another process, newer schema, not usable),
+        CorruptionError (damaged) and NoSpaceError.
+        """
+        chosen = settings or CatalogSettings()
+
+        def work() -> Engine:
+            lock = lock_data_dir(data_dir, disk or OsDisk())
+            try:
+                writer = open_database(data_dir, randomness, vfs, synchronous)
+                path = os.path.join(data_dir, DATABASE)
+                return Engine(
+                    data_dir,
+                    writer,
+                    lambda: connect(path, vfs, writing=False, synchronous=synchronous),
+                    lock,
+                    clock,
+                    randomness,
+                    chosen,
+                )
+            except BaseException:
+                lock.release()
+                raise
+
+        return cls(await asyncio.to_thread(work))
+
+    @property
+    def settings(self) -> CatalogSettings:
+        """The settings it was opened with."""
+        return self._engine.settings

@@ -1,0 +1,158 @@
+"""Leases that readers hold on versions, and the fence between them and collection.
+
+Leases live in memory, so that opening a file for reading costs no flush.  They survive a restart
+because an id proves itself (a MAC over version and holder under the catalogue's own key), and
+because no retired version is collected within one lease life of the start.
+
+The fence: a reader notes :meth:`mark`, reads from a snapshot, then calls :meth:`take` with the mark;
+it is told to begin again if a collection took versions away meanwhile.  So a lease is either seen by
+the collection, or taken on a snapshot made after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from collective.core.clock import Clock
+from collective.core.ids import LeaseId, SpiffeId
+from collective.core.paths import FilePath
+from collective.core.randomness import Randomness
+
+LEASES_MAX = 100_000
+_VERSION_BYTES = 6
+_NONCE_BYTES = 4
+_MAC_BYTES = 6
+
+
+@dataclass(slots=True)
+class Lease:
+    """One reader's hold on one version."""
+
+    version: int
+    holder: SpiffeId
+    path: FilePath
+    until_s: float
+    """Monotonic."""
+
+
+class Leases:
+    """All leases of one catalogue; safe to use from several threads."""
+
+    def __init__(
+        self, clock: Clock, randomness: Randomness, key: bytes, life_s: float
+    ) -> None:
+        """Sign with ``key`` (32 bytes); a lease lives ``life_s`` after each use."""
+        self._clock = clock
+        self._randomness = randomness
+        self._key = key
+        self._life_s = life_s
+        self._lock = threading.Lock()
+        self._held: dict[LeaseId, Lease] = {}
+        self._by_version: dict[int, int] = {}
+        self._condemned: frozenset[int] = frozenset()
+        self._rounds = 0
+        self._quiet_until_s = clock.monotonic_s() + life_s
+
+    def mark(self) -> int:
+        """Return a mark to be given to :meth:`take`; call before reading."""
+        with self._lock:
+            return self._rounds
+
+    def take(self, mark: int, version: int, holder: SpiffeId, path: FilePath) -> LeaseId | None:
+        """Lease ``version``; None if the caller must read again."""
+        with self._lock:
+            if mark != self._rounds or version in self._condemned or len(self._held) >= LEASES_MAX:
+                return None
+            nonce = self._randomness.token(_NONCE_BYTES)
+            lease = LeaseId(
+                (version.to_bytes(_VERSION_BYTES, "big") + nonce).hex()
+                + self._mac(version, nonce, holder).hex()
+            )
+            self._hold(lease, Lease(version, holder, path, self._until()))
+            return lease
+
+    def renew(self, lease: LeaseId, holder: SpiffeId) -> Lease | None:
+        """Prolong a lease of this holder and return it, or None if it is not known."""
+        with self._lock:
+            found = self._held.get(lease)
+            if found is None or found.holder != holder:
+                return None
+            found.until_s = self._until()
+            return found
+
+    def proven(self, lease: LeaseId, holder: SpiffeId) -> int | None:
+        """Return the version of a lease that this catalogue gave ``holder`` earlier, or None."""
+        raw = bytes.fromhex(lease)
+        version = int.from_bytes(raw[:_VERSION_BYTES], "big")
+        nonce = raw[_VERSION_BYTES : _VERSION_BYTES + _NONCE_BYTES]
+        given = raw[_VERSION_BYTES + _NONCE_BYTES :]
+        return version if given == self._mac(version, nonce, holder) else None
+
+    def revive(
+        self, mark: int, lease: LeaseId, version: int, holder: SpiffeId, path: FilePath
+    ) -> bool:
+        """Hold a proven lease again; False if the caller must read again."""
+        with self._lock:
+            if mark != self._rounds or version in self._condemned:
+                return False
+            self._hold(lease, Lease(version, holder, path, self._until()))
+            return True
+
+    def give_back(self, lease: LeaseId, holder: SpiffeId) -> None:
+        """End a lease; unknown ones are ignored."""
+        with self._lock:
+            found = self._held.get(lease)
+            if found is not None and found.holder == holder:
+                self._drop(lease)
+
+    def expire(self) -> None:
+        """End leases whose time has passed."""
+        now_s = self._clock.monotonic_s()
+        with self._lock:
+            for lease in [key for key, held in self._held.items() if held.until_s <= now_s]:
+                self._drop(lease)
+
+    def condemn(self, versions: Iterable[int]) -> Sequence[int]:
+        """Return those of ``versions`` that nobody leases; from now on nobody can.
+
+        Empty in the first lease life after the start.  :meth:`release` must follow the COMMIT.
+        """
+        self.expire()
+        with self._lock:
+            if self._clock.monotonic_s() < self._quiet_until_s:
+                return []
+            free = [version for version in versions if version not in self._by_version]
+            self._condemned |= frozenset(free)
+            self._rounds += 1
+            return free
+
+    def release(self) -> None:
+        """Forget what was condemned: its transaction has ended."""
+        with self._lock:
+            if self._condemned:
+                self._condemned = frozenset()
+                self._rounds += 1
+
+    def _until(self) -> float:
+        return self._clock.monotonic_s() + self._life_s
+
+    def _mac(self, version: int, nonce: bytes, holder: SpiffeId) -> bytes:
+        text = version.to_bytes(_VERSION_BYTES, "big") + nonce + str(holder).encode()
+        return blake3(text, key=self._key).digest(_MAC_BYTES)
+
+    def _hold(self, key: LeaseId, lease: Lease) -> None:
+        if key not in self._held:
+            self._by_version[lease.version] = self._by_version.get(lease.version, 0) + 1
+        self._held[key] = lease
+
+    def _drop(self, key: LeaseId) -> None:
+        version = self._held.pop(key).version
+        left = self._by_version[version] - 1
+        if left:
+            self._by_version[version] = left
+        else:
+            del self._by_version[version]

@@ -1,0 +1,141 @@
+"""Opening a data dir: lock, integrity, schema version, migrations, first rows.
+
+Refuses, each with its own sentence: a data dir that another process holds, a file that is no
+catalogue or is damaged, and a schema newer than this program.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from typing import Any
+
+import apsw
+
+from collective.catalog.sqlite.writer import translate
+from collective.core.disk import Disk, DiskLock
+from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
+from collective.core.randomness import Randomness, hex_id
+
+DATABASE = "catalog.db"
+LOCK = "catalog.lock"
+APPLICATION_ID = 0x436F6C6C  # "Coll"
+
+
+def lock_data_dir(data_dir: str, disk: Disk) -> DiskLock:
+    """Make ``data_dir`` if it is new and lock it; DataDirError if another process holds it."""
+    try:
+        disk.make_dir(data_dir)
+        lock = disk.lock(os.path.join(data_dir, LOCK))
+    except OSError as error:
+        raise DataDirError(
+            f"The data dir {data_dir} cannot be used ({error.strerror}); is the disk mounted?"
+        ) from error
+    if lock is None:
+        raise DataDirError(
+            f"Another process is using the data dir {data_dir}; stop it or choose another dir."
+        )
+    return lock
+
+
+def connect(path: str, vfs: str | None, *, writing: bool, synchronous: str) -> apsw.Connection:
+    """Open one connection with the settings that every connection has."""
+    flags = apsw.SQLITE_OPEN_READWRITE
+    if writing:
+        flags |= apsw.SQLITE_OPEN_CREATE
+    db = apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=400)
+    db.set_busy_timeout(10_000)
+    db.execute(f"PRAGMA synchronous = {synchronous}")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA temp_store = MEMORY")
+    db.execute("PRAGMA cache_size = -8192")
+    if not writing:
+        db.execute("PRAGMA query_only = ON")
+    return db
+
+
+def open_database(
+    data_dir: str, randomness: Randomness, vfs: str | None, synchronous: str
+) -> apsw.Connection:
+    """Return the writing connection of a checked and migrated catalogue.
+
+    Raises CorruptionError for a damaged file, DataDirError for a newer or foreign one and
+    NoSpaceError when the first rows do not fit.
+    """
+    path = os.path.join(data_dir, DATABASE)
+    is_new = not os.path.exists(path)
+    try:
+        db = connect(path, vfs, writing=True, synchronous=synchronous)
+        try:
+            if not is_new:
+                _check(db, path)
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+            _migrate(db, randomness)
+        except BaseException:
+            db.close()
+            raise
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise _damaged(path) from error
+    except apsw.Error as error:
+        told = translate(error)
+        if isinstance(told, NoSpaceError):
+            raise told from error
+        raise DataDirError(f"The catalogue {path} cannot be opened: {error}.") from error
+    if is_new:
+        os.chmod(path, 0o600)
+    return db
+
+
+def _damaged(path: str) -> CorruptionError:
+    return CorruptionError(
+        f"The catalogue {path} is damaged; move it and its -wal and -shm files away and copy the"
+        " newest file of snapshots/ in its place."
+    )
+
+
+def _check(db: apsw.Connection, path: str) -> None:
+    version = _pragma(db, "user_version")
+    if version and _pragma(db, "application_id") != APPLICATION_ID:
+        raise DataDirError(f"{path} is not a catalogue of this program; choose another data dir.")
+    if version > len(_scripts()):
+        raise DataDirError(
+            f"The catalogue {path} was written by a newer version (schema {version}); upgrade this"
+            " program."
+        )
+    if os.path.getsize(path) == 0 and not os.path.exists(f"{path}-wal"):
+        return  # a first start that was cut off before it wrote anything
+    found: Any = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise _damaged(path)
+
+
+def _pragma(db: apsw.Connection, name: str) -> int:
+    row: Any = db.execute(f"PRAGMA {name}").fetchone()
+    return int(row[0])
+
+
+def _scripts() -> list[str]:
+    folder = resources.files("collective.catalog.sqlite") / "schema"
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
+    return [(folder / name).read_text() for name in names]
+
+
+def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
+    scripts = _scripts()
+    done = _pragma(db, "user_version")
+    for number, script in enumerate(scripts[done:], done + 1):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute(script)
+            db.execute(f"PRAGMA user_version = {number}")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            if number == 1:
+                db.execute(
+                    "INSERT INTO state VALUES (1, ?, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, ?)",
+                    (hex_id(randomness), randomness.token(32)),
+                )
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

@@ -1,0 +1,132 @@
+"""Rows to values and back, and walking the tree; used by reading and writing connections alike."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import apsw
+
+from collective.access.decision import GrantBook
+from collective.access.model import Grant, Right
+from collective.catalog.model import Entry, EntryKind
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+
+ROOT = 1
+FILE, DIRECTORY, DATASTORE = 0, 1, 2
+OPEN, CURRENT, RETIRED = 0, 1, 2
+INTENT, STORED, MISSING = 0, 1, 2
+
+KINDS = {FILE: EntryKind.FILE, DIRECTORY: EntryKind.DIRECTORY, DATASTORE: EntryKind.DATASTORE}
+
+ENTRY_COLUMNS = (
+    "e.id, e.name, e.kind, e.modified_ms, v.id, v.number, v.size, v.modified_ms, v.mode,"
+    " v.content_type, v.metadata, v.digest, v.chunk_count"
+)
+ENTRY_FROM = "FROM entries e LEFT JOIN versions v ON v.id = e.version"
+
+
+def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
+    """Return the first row, or None."""
+    return db.execute(sql, params).fetchone()
+
+
+def load_grants(db: apsw.Connection) -> GrantBook:
+    """Read every grant."""
+    rows: Any = db.execute(
+        "SELECT id, path, rights, principal, granted_by, expires_s FROM grants"
+    ).fetchall()
+    return GrantBook(
+        Grant(
+            grant_id,
+            FilePath.parse(path),
+            Right(rights),
+            SpiffeId.parse(principal),
+            SpiffeId.parse(granted_by),
+            expires_s,
+        )
+        for grant_id, path, rights, principal, granted_by, expires_s in rows
+    )
+
+
+def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | None] | None:
+    """Return (id, kind, version) of ``name`` in the folder ``parent``."""
+    row: Any = db.execute(
+        "SELECT id, kind, version FROM entries WHERE parent = ? AND name = ?", (parent, name)
+    ).fetchone()
+    return row
+
+
+def find(db: apsw.Connection, path: FilePath) -> tuple[int, int, int | None] | None:
+    """Return (id, kind, version) of the entry at ``path``, or None."""
+    found: tuple[int, int, int | None] | None = (ROOT, DIRECTORY, None)
+    for name in path.names:
+        if found is None or found[1] == FILE:
+            return None
+        found = child(db, found[0], name)
+    return found
+
+
+def path_of(db: apsw.Connection, entry: int) -> FilePath:
+    """Return the path of the entry with this id."""
+    rows: Any = db.execute(
+        "WITH RECURSIVE up(id, parent, name, depth) AS ("
+        " SELECT id, parent, name, 0 FROM entries WHERE id = ?"
+        " UNION ALL SELECT e.id, e.parent, e.name, up.depth + 1"
+        " FROM up JOIN entries e ON e.id = up.parent)"
+        " SELECT name FROM up WHERE parent IS NOT NULL ORDER BY depth DESC",
+        (entry,),
+    ).fetchall()
+    return FilePath(tuple(row[0] for row in rows))
+
+
+def entry_value(row: Any, path: FilePath, copies: int, least: int) -> Entry:
+    """Return the entry in a row of ENTRY_COLUMNS; ``copies`` wanted and ``least`` for files."""
+    kind = KINDS[row[2]]
+    if kind is not EntryKind.FILE:
+        return Entry(path, kind, modified_ms=row[3], mode=0o755)
+    return Entry(
+        path,
+        kind,
+        size_bytes=row[6],
+        modified_ms=row[7],
+        mode=row[8],
+        content_type=row[9],
+        metadata=json.loads(row[10]) if row[10] != "{}" else {},
+        digest=row[11],
+        version=row[5],
+        chunk_count=row[12],
+        copies_wanted=copies,
+        copies_least=least,
+    )
+
+
+def anything_short(db: apsw.Connection) -> bool:
+    """Tell whether any chunk has fewer copies than wanted (one index lookup)."""
+    return fetch(db, "SELECT 1 FROM chunks WHERE stored < wanted LIMIT 1") is not None
+
+
+def copies_least(
+    db: apsw.Connection, version: int, chunk_count: int, copies: int, *, short: bool
+) -> int:
+    """Return the fewest copies that any chunk of a version has; cheap when nothing is short."""
+    if not short or chunk_count == 0:
+        return copies
+    if chunk_count <= 4096:  # noqa: PLR2004 - above it, the short chunks are likely the fewer
+        sql = (
+            "SELECT min(c.stored) FROM extents e JOIN chunks c ON c.id = e.chunk"
+            " WHERE e.version = ?"
+        )
+    else:
+        sql = (
+            "SELECT min(c.stored) FROM chunks c WHERE c.stored < c.wanted AND EXISTS"
+            " (SELECT 1 FROM extents e WHERE e.chunk = c.id AND e.version = ?)"
+        )
+    least: int | None = fetch(db, sql, version)[0]
+    return copies if least is None else min(least, copies)
+
+
+def forget_value(entry: Entry) -> Entry:
+    """Return what someone without ``read`` may know: that it exists and what it is."""
+    return Entry(entry.path, entry.kind)

@@ -1,0 +1,312 @@
+"""The one writer: many queued changes, each in a savepoint, share one COMMIT.
+
+Owns the writing connection and its thread.  Invariants: a caller is answered only after the COMMIT
+that holds his change; a change that raises leaves nothing; the commit sequence rises by one with
+every COMMIT that changed anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import apsw
+
+from collective.access.decision import Decider, GrantBook
+from collective.access.model import Caller
+from collective.catalog.sqlite.rows import load_grants
+from collective.core.clock import Clock
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    CorruptionError,
+    InternalError,
+    NoSpaceError,
+    OperatorError,
+)
+
+T = TypeVar("T")
+
+BATCH_MAX_OPERATIONS = 256
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counting columns of ``state``: kept here, written once with every COMMIT."""
+
+    sequence: int
+    next_version: int
+    next_generation: int
+    files: int
+    file_bytes: int
+    chunks: int
+
+
+@dataclass(slots=True)
+class Deltas:
+    """What one operation adds to the counters if it succeeds."""
+
+    files: int = 0
+    file_bytes: int = 0
+    chunks: int = 0
+
+
+class Transaction:
+    """What one operation may use, on the writer's thread."""
+
+    def __init__(self, db: apsw.Connection, clock: Clock, counters: Counters, book: GrantBook):
+        """Begin with the state after the operations before it."""
+        self.db = db
+        self.now_s = clock.wall_s()
+        self.now_ms = int(self.now_s * 1000)
+        self.deltas = Deltas()
+        self.book = book
+        self.grants_changed = False
+        self._counters = counters
+
+    def run(self, sql: str, *params: Any) -> apsw.Cursor:
+        """Execute one statement."""
+        return self.db.execute(sql, params)
+
+    def one(self, sql: str, *params: Any) -> Any:
+        """Return the first row as a tuple, or None."""
+        return self.db.execute(sql, params).fetchone()
+
+    def all(self, sql: str, *params: Any) -> list[Any]:
+        """Return all rows."""
+        return self.db.execute(sql, params).fetchall()
+
+    def value(self, sql: str, *params: Any) -> Any:
+        """Return the first column of the first row, or None."""
+        row = self.db.execute(sql, params).fetchone()
+        return None if row is None else row[0]
+
+    def next_version(self) -> int:
+        """Return a version number never used before."""
+        self._counters.next_version += 1
+        return self._counters.next_version - 1
+
+    def next_generation(self) -> int:
+        """Return a copy generation never used before."""
+        self._counters.next_generation += 1
+        return self._counters.next_generation - 1
+
+    def skip_numbers(self, generations: int, versions: int) -> None:
+        """Leave out numbers that a lost future of this catalogue may have used."""
+        self._counters.next_generation += generations
+        self._counters.next_version += versions
+
+    def decider(self, caller: Caller) -> Decider:
+        """Return the decisions for ``caller`` as of this transaction."""
+        return Decider(caller, self.book, self.now_s)
+
+    def reload_grants(self) -> None:
+        """Take changed grants into account, here and (after COMMIT) everywhere."""
+        self.book = load_grants(self.db)
+        self.grants_changed = True
+
+    def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:
+        """Write the audit row of this change."""
+        self.db.execute(
+            "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
+            " VALUES (?,?,?,?,?,?)",
+            (self.now_ms, str(caller.principal), action, target, detail, caller.request_id),
+        )
+
+
+Operation = Callable[[Transaction], T]
+
+
+@dataclass(slots=True)
+class _Job:
+    operation: Callable[[Transaction], Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Thread, queue and group commit."""
+
+    def __init__(self, db: apsw.Connection, clock: Clock, queue_max: int) -> None:
+        """Own ``db``, a migrated writing connection; start the thread."""
+        self._db = db
+        self._clock = clock
+        self._queue: queue.Queue[_Job | None] = queue.Queue(queue_max)
+        self.book = load_grants(db)
+        self._counters = self._load_counters()
+        self.sequence = self._counters.sequence
+        """The last sequence that is durable."""
+        self.totals = Deltas()
+        """Files, bytes and chunks as of the last COMMIT."""
+        self._publish(self.book)
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="catalog-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run ``operation`` in a transaction; return its result once it is durable.
+
+        Cancelling the wait does not undo the change.  Raises what the operation raises, BusyError
+        when too many wait, NoSpaceError when the disk is full.
+        """
+        if self._closed:
+            raise InternalError("The catalogue is closed; the process is stopping.")
+        loop = asyncio.get_running_loop()
+        job = _Job(operation, loop, loop.create_future())
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            raise BusyError("The catalogue has too many changes waiting; try again.") from None
+        result: T = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what was accepted, end the thread, close the connection (blocking)."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._db.close()
+
+    def _load_counters(self) -> Counters:
+        row: Any = self._db.execute(
+            "SELECT sequence, next_version, next_generation, files, file_bytes, chunks FROM state"
+        ).fetchone()
+        return Counters(*row)
+
+    def _publish(self, book: GrantBook) -> None:
+        counters = self._counters
+        self.totals = Deltas(counters.files, counters.file_bytes, counters.chunks)
+        self.book = book
+        self.sequence = counters.sequence
+
+    def _serve(self) -> None:
+        running = True
+        while running:
+            job = self._queue.get()
+            batch: list[_Job] = []
+            while job is not None:
+                batch.append(job)
+                if len(batch) >= BATCH_MAX_OPERATIONS:
+                    break
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            running = job is not None
+            if batch:
+                self._commit(batch)
+                _answer(batch)
+
+    def _commit(self, batch: Sequence[_Job]) -> None:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            changes = self._db.total_changes()
+            book = self.book
+            for job in batch:
+                book = self._attempt(job, book)
+            if self._db.total_changes() == changes:
+                self._db.execute("COMMIT")
+                return
+            self._counters.sequence += 1
+            self._store_counters()
+            self._db.execute("COMMIT")
+            self._publish(book)
+        except apsw.Error as error:
+            self._fail(batch, error)
+
+    def _attempt(self, job: _Job, book: GrantBook) -> GrantBook:
+        transaction = Transaction(self._db, self._clock, self._counters, book)
+        self._db.execute("SAVEPOINT operation")
+        try:
+            job.result = job.operation(transaction)
+        except apsw.ConstraintError as error:
+            job.error = InternalError("The catalogue refused an inconsistent change; see the log.")
+            job.error.__cause__ = error
+        except apsw.Error:
+            raise  # the whole transaction may be gone
+        except Exception as error:  # noqa: BLE001 - the edge of the task: it goes to the caller
+            job.error = error
+        if job.error is not None:
+            self._db.execute("ROLLBACK TO operation")
+            self._db.execute("RELEASE operation")
+            return book
+        self._db.execute("RELEASE operation")
+        self._counters.files += transaction.deltas.files
+        self._counters.file_bytes += transaction.deltas.file_bytes
+        self._counters.chunks += transaction.deltas.chunks
+        return transaction.book
+
+    def _store_counters(self) -> None:
+        counters = self._counters
+        self._db.execute(
+            "UPDATE state SET sequence = ?, next_version = ?, next_generation = ?, files = ?,"
+            " file_bytes = ?, chunks = ?",
+            (
+                counters.sequence,
+                counters.next_version,
+                counters.next_generation,
+                counters.files,
+                counters.file_bytes,
+                counters.chunks,
+            ),
+        )
+
+    def _fail(self, batch: Sequence[_Job], error: apsw.Error) -> None:
+        """Undo the whole transaction and tell everyone in it."""
+        told = translate(error)
+        for job in batch:
+            if job.error is None:
+                job.error, job.result = told, None
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._counters = self._load_counters()
+        except apsw.Error:
+            # The disk does not even let us read; the next operation meets the same error.
+            return
+
+
+def translate(error: apsw.Error) -> CollectiveError:
+    """Return what an error of the engine means to people."""
+    told: CollectiveError
+    if isinstance(error, apsw.FullError):
+        told = NoSpaceError("The catalogue's disk is full, nothing was changed; free some space.")
+    elif isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        told = CorruptionError(
+            "The catalogue is damaged; stop the coordinator and put its latest snapshot in place."
+        )
+    elif isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError):
+        told = OperatorError("The catalogue's disk failed, nothing was changed; check the disk.")
+    else:
+        told = InternalError("The catalogue could not make this change; see the log.")
+    told.__cause__ = error
+    return told
+
+
+def _answer(batch: Sequence[_Job]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in batch:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        if not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(_deliver, jobs)
+            except RuntimeError:
+                continue  # the loop closed meanwhile: nobody waits any more
+
+
+def _deliver(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
