@@ -355,6 +355,11 @@ class StoreCore:
         with self._disk.open(self._layout.pack_file(place.pack), "read") as file:
             return file.read_into(target, place.offset + RECORD_HEADER_BYTES)
 
+    def damaged_copies(self) -> tuple[tuple[ChunkId, Generation], ...]:
+        """See the facade."""
+        with self._lock:
+            return tuple(self._damaged)
+
     def _mark_damaged(self, chunk: ChunkId, generation: Generation) -> None:
         with self._lock:
             self._damaged.add((chunk, generation))

@@ -178,6 +178,10 @@ class ChunkStore:
         while page := await self._run(next, pages, ()):
             yield page
 
+    def damaged_copies(self) -> tuple[tuple[ChunkId, Generation], ...]:
+        """Return the copies that were found damaged by reads and verifications; cheap."""
+        return self._core.damaged_copies()
+
     async def compact(self) -> int:
         """Rewrite packs that are mostly dead; return the bytes given back.  Call it now and then."""
         return await self._run(self._core.compact)

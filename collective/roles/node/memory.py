@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError, DataDirError
+from collective.pki.files import write_atomically
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import CatalogPosition
 
@@ -186,16 +187,5 @@ class NodeMemory:
         return decode(bytes(buffer[:count]))
 
     def _write(self, raw: bytes) -> None:
-        replace_file(self._disk, self._path, raw)
+        write_atomically(self._path, raw, permissions=0o600, disk=self._disk)
 
-
-def replace_file(disk: Disk, path: str, raw: bytes) -> None:
-    """Write ``raw`` to ``path`` so that power loss leaves the old bytes or the new."""
-    temporary = f"{path}.tmp"
-    if disk.exists(temporary):
-        disk.unlink(temporary)
-    with disk.open(temporary, "create") as file:
-        file.write(raw, 0)
-        file.datasync()
-    disk.rename(temporary, path)
-    disk.sync_dir(path.rpartition("/")[0] or "/")

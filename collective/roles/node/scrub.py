@@ -1,0 +1,167 @@
+"""Scrubbing: every copy is read again and checked once a cycle, slowly, for as long as we run.
+
+The pace follows from the amount stored and the cycle, so that scrubbing is a trickle.  A restart
+goes on where the last run stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os.path
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from collective.chunking.store import ChunkStore, StoredCopy
+from collective.core.clock import Clock
+from collective.core.disk import Disk
+from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
+from collective.pki.files import read_small, write_atomically
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.storage import NodeStorage
+
+SCRUB_CYCLE_S: Final = 30 * 86400.0
+RATE_LEAST_BYTES_PER_S: Final = 64 * 1024
+"""A small store is done early in its cycle rather than one chunk a day."""
+SAVE_EVERY_S: Final = 60.0
+FIRST_AFTER_S: Final = 60.0
+"""A node that just started has better things to do."""
+LOOK_AGAIN_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a cycle stands."""
+
+    started_s: float
+    """Unix seconds."""
+    after: bytes = b""
+    """Chunk ids up to this one have been checked; empty: none."""
+    finished: bool = False
+
+
+def pace_s(length: int, used_bytes: int, cycle_s: float) -> float:
+    """Return the seconds that checking ``length`` bytes may take, of ``used_bytes`` in all."""
+    rate = max(used_bytes / cycle_s, RATE_LEAST_BYTES_PER_S)
+    return length / rate
+
+
+class Scrubber:
+    """Reads everything, again and again; notes what is bad."""
+
+    def __init__(
+        self,
+        store: ChunkStore,
+        storage: NodeStorage,
+        metrics: NodeMetrics,
+        clock: Clock,
+        *,
+        path: str,
+        disk: Disk,
+        cycle_s: float = SCRUB_CYCLE_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Scrub ``store`` once every ``cycle_s`` seconds, with progress kept in ``path``."""
+        self._store = store
+        self._storage = storage
+        self._metrics = metrics
+        self._clock = clock
+        self._path = path
+        self._disk = disk
+        self._cycle_s = cycle_s
+        self._sleep = sleep
+        self._saved_s = clock.monotonic_s()
+        self._log = structlog.get_logger("collective.node.scrub")
+
+    async def run(self) -> None:
+        """Scrub until cancelled, which loses at most a minute of progress."""
+        progress = await asyncio.to_thread(self._load)
+        await self._sleep(FIRST_AFTER_S)
+        while True:
+            now_s = self._clock.wall_s()
+            if progress.finished and progress.started_s <= now_s < (
+                progress.started_s + self._cycle_s
+            ):
+                left_s = progress.started_s + self._cycle_s - now_s
+                await self._sleep(min(left_s, LOOK_AGAIN_S))
+                continue
+            if progress.finished:
+                progress = Progress(now_s)
+            try:
+                progress = await self.cycle(progress)
+            except CollectiveError as error:
+                self._log.warning("scrub interrupted", reason=error.message)
+                await self._sleep(LOOK_AGAIN_S)
+                progress = await asyncio.to_thread(self._load)
+
+    async def cycle(self, progress: Progress) -> Progress:
+        """Check everything after ``progress`` and return the finished progress."""
+        done = 0
+        async for page in self._store.inventory():
+            for copy in page:
+                if copy.chunk > progress.after:
+                    await self.check(copy)
+                    await self._sleep(pace_s(copy.length, self._store.used_bytes, self._cycle_s))
+                done += 1
+            if page:
+                progress = Progress(progress.started_s, bytes(page[-1].chunk))
+            self._metrics.scrub_progress.set(done / max(done, self._store.chunk_count))
+            await self._save(progress)
+        finished = Progress(progress.started_s, b"", finished=True)
+        await self._save(finished, now=True)
+        return finished
+
+    async def check(self, copy: StoredCopy) -> bool:
+        """Read one copy; note it if it is bad; return whether it was good."""
+        try:
+            await self._store.verify(copy.chunk, copy.generation)
+        except CorruptionError:
+            self._storage.note(copy.chunk, copy.generation, corrupt=True)
+            return False
+        except NotFoundError:
+            if self._store.holds(copy.chunk, copy.generation):
+                self._storage.note(copy.chunk, copy.generation, corrupt=False)
+                return False
+            return True  # deleted since the page was made
+        self._metrics.scrubbed_bytes.inc(copy.length)
+        return True
+
+    async def _save(self, progress: Progress, *, now: bool = False) -> None:
+        moment_s = self._clock.monotonic_s()
+        if not now and moment_s - self._saved_s < SAVE_EVERY_S:
+            return
+        self._saved_s = moment_s
+        raw = json.dumps(
+            {
+                "started_s": progress.started_s,
+                "after": progress.after.hex(),
+                "finished": progress.finished,
+            }
+        ).encode()
+        try:
+            await asyncio.to_thread(
+                write_atomically, self._path, raw, permissions=0o600, disk=self._disk
+            )
+        except OSError as error:
+            self._log.warning("scrub progress not kept", reason=str(error))
+
+    def _load(self) -> Progress:
+        """Return the progress kept; a new cycle where there is none or it cannot be read."""
+        fresh = Progress(self._clock.wall_s())
+        if not self._disk.exists(self._path):
+            return fresh
+        try:
+            fields = json.loads(read_small(self._path, disk=self._disk))
+            return Progress(
+                float(fields["started_s"]),
+                bytes.fromhex(fields["after"]),
+                finished=bool(fields["finished"]),
+            )
+        except (CollectiveError, ValueError, KeyError, TypeError) as error:
+            self._log.warning(
+                "scrub begins anew", file=os.path.basename(self._path), reason=str(error)
+            )
+            return fresh

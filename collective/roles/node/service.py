@@ -1,0 +1,178 @@
+"""What a node does on its own coordinator's word: delete, copy, verify.
+
+Everything else comes by the chunk stream with tickets.  Invariants: only the coordinator whose CA
+certified this node is obeyed; deletes from an older catalogue than one obeyed before are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+
+from collective.chunking.store import ChunkStore
+from collective.core import limits
+from collective.core.errors import (
+    CorruptionError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+    UsageError,
+)
+from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
+from collective.rpc.context import current
+from collective.rpc.gen.collective.v1 import (
+    CopyChunkRequest,
+    CopyChunkResponse,
+    CopyRecord,
+    CopyTrouble,
+    DeleteCopiesRequest,
+    DeleteCopiesResponse,
+    NodeBase,
+    Route,
+    VerifyCopiesRequest,
+    VerifyCopiesResponse,
+)
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.problems import trouble
+from collective.roles.node.storage import NodeStorage
+from collective.transfer.buffers import BufferPool
+from collective.transfer.client import ChunkClient
+
+COPIES_MAX: Final = 2000
+"""Copies named in one call."""
+PARALLEL_MAX: Final = 8
+COPY_TIMEOUT_S: Final = 60.0
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class NodeService(NodeBase):
+    """The gRPC service of a node."""
+
+    def __init__(
+        self,
+        coordinator: SpiffeId,
+        store: ChunkStore,
+        storage: NodeStorage,
+        memory: NodeMemory,
+        client: ChunkClient,
+        pool: BufferPool,
+    ) -> None:
+        """Obey ``coordinator`` and nobody else."""
+        self._coordinator = coordinator
+        self._store = store
+        self._storage = storage
+        self._memory = memory
+        self._client = client
+        self._pool = pool
+        self._log = structlog.get_logger("collective.node.service")
+
+    async def delete_copies(self, message: DeleteCopiesRequest) -> DeleteCopiesResponse:
+        """Delete exactly the generations named, and tell which were there."""
+        self._check_caller()
+        wanted = _keys(message.copies)
+        await self._memory.admit(message.position)
+
+        async def delete(key: tuple[ChunkId, Generation]) -> bool:
+            return await self._store.delete(*key)
+
+        removed = await _in_parallel(wanted, delete)
+        deleted = [
+            record for record, gone in zip(message.copies, removed, strict=True) if gone
+        ]
+        self._log.info("copies deleted", asked=len(wanted), deleted=len(deleted))
+        return DeleteCopiesResponse(deleted=deleted)
+
+    async def copy_chunk(self, message: CopyChunkRequest) -> CopyChunkResponse:
+        """Send one copy along a route to the node that shall have another."""
+        self._check_caller()
+        chunk, generation = _key(message.chunk_id, message.generation)
+        route = message.route
+        if route is None or not route.hops:
+            raise UsageError("A copy needs a route.")
+        try:
+            return await self._copy(chunk, generation, route)
+        except CorruptionError:
+            self._storage.note_damage(chunk)
+            raise
+
+    async def _copy(
+        self, chunk: ChunkId, generation: Generation, route: Route
+    ) -> CopyChunkResponse:
+        length = self._store.length_of(chunk, generation)
+        request_id = current().request_id
+        try:
+            async with asyncio.timeout(current().remaining_s(COPY_TIMEOUT_S)):
+                with await self._pool.acquire(length) as buffer:
+                    count = await self._store.get_into(chunk, buffer.view, generation)
+                    transfer = self._client.put(
+                        route, [buffer.view[:count]], request_id=request_id
+                    )
+                    try:
+                        async for result in transfer:
+                            return CopyChunkResponse(result=result)
+                    finally:
+                        await transfer.aclose()
+        except TimeoutError as error:
+            raise UnreachableError("The copy did not arrive in time.") from error
+        raise UnreachableError("The other node gave no answer.")
+
+    async def verify_copies(self, message: VerifyCopiesRequest) -> VerifyCopiesResponse:
+        """Read the copies named and tell which are damaged or missing."""
+        self._check_caller()
+        wanted = [
+            (*key, record.length)
+            for key, record in zip(_keys(message.copies), message.copies, strict=True)
+        ]
+        found = await _in_parallel(wanted, self._verify)
+        return VerifyCopiesResponse(bad=[one for one in found if one is not None])
+
+    async def _verify(self, wanted: tuple[ChunkId, Generation, int]) -> CopyTrouble | None:
+        chunk, generation, length = wanted
+        try:
+            count = await self._store.verify(chunk, generation)
+        except NotFoundError:
+            return trouble(chunk, generation, corrupt=False)
+        except CorruptionError:
+            return trouble(chunk, generation, corrupt=True)
+        if length and count != length:
+            return trouble(chunk, generation, corrupt=True)
+        return None
+
+    def _check_caller(self) -> None:
+        if current().peer.identity != self._coordinator:
+            raise PermissionDeniedError("A node obeys its own coordinator only.")
+
+
+def _key(chunk_id: bytes, generation: int) -> tuple[ChunkId, Generation]:
+    return parse_chunk_id(chunk_id), Generation(generation)
+
+
+def _keys(copies: Sequence[CopyRecord]) -> list[tuple[ChunkId, Generation]]:
+    if len(copies) > COPIES_MAX:
+        raise UsageError(f"At most {COPIES_MAX} copies may be named in one call.")
+    if any(record.length > limits.CHUNK_STORED_MAX_BYTES for record in copies):
+        raise UsageError("No chunk is so long.")
+    return [_key(record.chunk_id, record.generation) for record in copies]
+
+
+async def _in_parallel(items: Sequence[T], act: Callable[[T], Awaitable[R]]) -> list[R]:
+    """Run ``act`` on each item, a few at a time; the first error ends all and is raised."""
+    results: dict[int, R] = {}
+    pending = iter(enumerate(items))
+
+    async def work() -> None:
+        for index, item in pending:
+            results[index] = await act(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(PARALLEL_MAX, len(items))):
+                group.create_task(work())
+    except ExceptionGroup as group_error:
+        raise group_error.exceptions[0] from group_error
+    return [results[index] for index in range(len(items))]

@@ -1,0 +1,73 @@
+"""The chunk store as the chunk stream's server wants it, with trouble noted and time measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from collective.chunking.store import ChunkStore
+from collective.core.errors import CollectiveError, CorruptionError, RejectedError, UsageError
+from collective.core.ids import ChunkId, Generation
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems
+
+
+class NodeStorage:
+    """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store."""
+
+    def __init__(self, store: ChunkStore, problems: Problems, metrics: NodeMetrics) -> None:
+        """Put into and read from ``store``; note damaged copies in ``problems``."""
+        self._store = store
+        self._problems = problems
+        self._metrics = metrics
+        self._log = structlog.get_logger("collective.node.storage")
+
+    async def put(self, chunk: ChunkId, generation: Generation, view: memoryview) -> None:
+        """Verify, store and flush ``view``; raises as :meth:`ChunkStore.put`."""
+        with self._measured("put"):
+            await self._store.put(chunk, generation, view)
+        self._metrics.store_bytes.labels("put").inc(len(view))
+
+    async def read(self, chunk: ChunkId, buffer: memoryview) -> int:
+        """Read and verify a chunk into ``buffer``, return its length.
+
+        Raises:
+            NotFoundError, CorruptionError: not here, or damaged; the coordinator is told.
+            RejectedError: the chunk is longer than ``buffer``.
+        """
+        try:
+            with self._measured("get"):
+                count = await self._store.get_into(chunk, buffer)
+        except CorruptionError:
+            self.note_damage(chunk)
+            raise
+        except UsageError as error:
+            raise RejectedError("The chunk is longer than its ticket allows.") from error
+        self._metrics.store_bytes.labels("get").inc(count)
+        return count
+
+    def note_damage(self, chunk: ChunkId) -> None:
+        """Note every copy of ``chunk`` that the store knows to be damaged."""
+        for damaged, generation in self._store.damaged_copies():
+            if damaged == chunk:
+                self.note(chunk, generation, corrupt=True)
+
+    def note(self, chunk: ChunkId, generation: Generation, *, corrupt: bool) -> None:
+        """Note one copy for the next report to the coordinator."""
+        if self._problems.add(chunk, generation, corrupt=corrupt):
+            kind = "corrupt" if corrupt else "missing"
+            self._metrics.problems.labels(kind).inc()
+            self._log.error("bad copy", chunk=chunk.hex(), generation=generation, kind=kind)
+
+    @contextmanager
+    def _measured(self, operation: str) -> Iterator[None]:
+        started_s = time.perf_counter()
+        try:
+            yield
+        except CollectiveError as error:
+            self._metrics.store_errors.labels(operation, error.code).inc()
+            raise
+        self._metrics.store_seconds.labels(operation).observe(time.perf_counter() - started_s)
