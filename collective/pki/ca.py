@@ -53,9 +53,20 @@ class CertificateAuthority:
         self._member, self._domain = authority_owner(certificate)
 
     @classmethod
-    def create(cls, member: MemberId, domain: Domain, clock: Clock) -> CertificateAuthority:
-        """Make a new CA for ``member`` whose trust domain is ``domain``."""
-        key = certificates.new_private_key()
+    def create(
+        cls,
+        member: MemberId,
+        domain: Domain,
+        clock: Clock,
+        *,
+        key: ec.EllipticCurvePrivateKey | None = None,
+    ) -> CertificateAuthority:
+        """Make a CA for ``member`` whose trust domain is ``domain``.
+
+        With the ``key`` of a CA whose certificate was lost, the new one takes its place: subject
+        and key are the same, so leaves and join codes made before still count.
+        """
+        key = key or certificates.new_private_key()
         now = clock.wall_s()
         name = x509.Name(
             [

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from collective.core.clock import Clock
 from collective.core.disk import Disk, OsDisk
 from collective.core.errors import NotJoinedError, SettingsError
-from collective.core.ids import Domain, MemberId, SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority, authority_owner
@@ -150,23 +150,16 @@ def load_or_create_authority(
 ) -> CertificateAuthority:
     """Return the member's CA, made and written durably at the first start.
 
-    Raises SettingsError when only half of it is there, or when it is of another domain or member.
+    Raises SettingsError when its key is missing, or when it is of another domain or member.
     """
-    has_key = disk.exists(place.ca_key)
-    has_certificate = disk.exists(place.ca_certificate)
-    if not has_key and not has_certificate:
-        authority = CertificateAuthority.create(place.member, domain, clock)
-        # The certificate goes last: a key without one, left by a crash, is simply made again.
-        write_atomically(place.ca_key, authority.key_pem(), permissions=_KEY_MODE, disk=disk)
+    if not disk.exists(place.ca_certificate):
+        # The key goes first; one without a certificate is a first start that was interrupted.
+        key = load_or_create_key(place.ca_key, disk=disk)
+        authority = CertificateAuthority.create(place.member, domain, clock, key=key)
         write_certificate(place.ca_certificate, authority.certificate, disk=disk)
         return authority
-    if not has_key:
+    if not disk.exists(place.ca_key):
         raise SettingsError(f"The CA's key {place.ca_key} is missing; restore it from a backup.")
-    if not has_certificate:
-        raise SettingsError(
-            f"The CA's certificate {place.ca_certificate} is missing; restore it from a backup,"
-            " or remove the key beside it if this is a first start that was interrupted."
-        )
     authority = CertificateAuthority.load(
         read_small(place.ca_certificate, disk=disk), read_small(place.ca_key, disk=disk), clock
     )

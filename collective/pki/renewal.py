@@ -32,5 +32,5 @@ def has_expired(certified: Certified, now_s: float) -> bool:
 def next_look_s(certified: Certified, now_s: float, failures: int) -> float:
     """Return seconds to sleep before looking again, after ``failures`` tries that failed."""
     if failures:
-        return min(RETRY_LEAST_S * 2 ** min(failures - 1, 16), RETRY_MOST_S)
+        return min(RETRY_LEAST_S * (1 << min(failures - 1, 16)), RETRY_MOST_S)
     return min(max(renewal_due_s(certified) - now_s, RETRY_LEAST_S), CHECK_MOST_S)

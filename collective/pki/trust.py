@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, TypeVar
 
 from cryptography import x509
@@ -72,9 +73,10 @@ class TrustStore:
             found[domain] = tuple(bundle)
         self._authorities = found
 
-    def authorities(self, domain: Domain) -> tuple[x509.Certificate, ...]:
-        """Return the CAs of ``domain``; empty if it is unknown."""
-        return self._authorities.get(domain, ())
+    @property
+    def authorities(self) -> Mapping[Domain, tuple[x509.Certificate, ...]]:
+        """The CAs by trust domain; read only."""
+        return MappingProxyType(self._authorities)
 
     def domains(self) -> frozenset[Domain]:
         """Return every registered trust domain."""
@@ -124,7 +126,7 @@ def verify_leaf(
     """
     certificate = _step_1_readable(der)
     certified = _step_2_one_name(certificate)
-    candidates = trust.authorities(certified.identity.trust_domain)
+    candidates = trust.authorities.get(certified.identity.trust_domain)
     if not candidates:
         raise _refuse(3, f"no CA is known for {certified.identity.trust_domain}")
     authority = _step_4_signed(certificate, candidates)

@@ -1,0 +1,245 @@
+"""The client side of joining: redeem a code, or renew a certificate that ran out.
+
+Nothing is sent before the leaf of this very connection proved to be signed by the CA key that the
+code pins, as ``/coordinator`` or ``/bootstrap/<id>``.  The secret itself is never sent.  What comes
+back is checked as strictly: the CA must be the pinned one, the certificate must pass the trust rule
+and be for our key.  A repeated redemption with the same key gets the same certificate, so callers
+keep the key on disk before they call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, RejectedError
+from collective.core.ids import (
+    Domain,
+    MemberId,
+    SpiffeId,
+    SpiffeRole,
+    parse_domain,
+    parse_member_id,
+)
+from collective.core.units import Address
+from collective.pki import certificates, proof
+from collective.pki.ca import authority_owner
+from collective.pki.certificates import Certified
+from collective.pki.files import Credentials
+from collective.pki.join_code import JoinCode
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore, verify_leaf
+from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.pinned import PinnedGate
+
+CALL_TIMEOUT_S: Final = 15.0
+_ADDRESSES_MAX: Final = 32
+_GRANTS_MAX: Final = 1000
+_JOINABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user"))
+_RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
+_SERVERS: Final[frozenset[SpiffeRole]] = frozenset(("coordinator", "bootstrap"))
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a redemption or a renewal gave, checked."""
+
+    identity: SpiffeId
+    certified: Certified
+    certificate: x509.Certificate
+    authority: x509.Certificate
+    member: MemberId
+    domain: Domain
+    collective_name: str
+    coordinator_addresses: tuple[Address, ...]
+    granted_by: str
+    grants: tuple[str, ...]
+    """``PATH:right+right``."""
+    grants_expire_ms: int
+
+
+async def redeem(
+    code: JoinCode,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    clock: Clock,
+    wish: str = "",
+    display_name: str = "",
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> Joined:
+    """Redeem ``code`` for a certificate for ``key``.
+
+    Args:
+        code: from ``join_code.parse``; its addresses are tried in turn.
+        key: our P-256 key, kept already: the same key gets the same answer again.
+        clock: for the validity of what is shown and given.
+        wish: node: the id it would like; user: its global id; empty: the coordinator decides.
+        display_name: for people.
+        timeout_s: for each of the two calls.
+
+    Raises:
+        UnreachableError: no address answered.
+        RejectedError: whoever answered is not the member that the code names, or answered nonsense.
+        PermissionDeniedError, ConflictError: the code is not valid (revoked, used up, ran out).
+
+    Cancellation may leave a use counted; redeeming again with the same key costs none.
+    """
+    gate = PinnedGate(code.authority_digest, clock)
+    csr_der = certificates.make_request(key)
+    async with _bootstrap_channel(code.addresses, gate) as channel:
+        await channel.connect()
+        leaf_digest = gate.leaf_digest
+        stub = channel.stub(pb.BootstrapStub)
+        begun = await stub.begin_join(pb.BeginJoinRequest(code_id=code.code_id), timeout=timeout_s)
+        if gate.leaf_digest != leaf_digest:
+            raise RejectedError("The bootstrap changed during the join; try again.")
+        transcript = proof.Transcript(code.code_id, begun.nonce, leaf_digest, csr_der, wish)
+        answer = await stub.join(
+            pb.JoinRequest(
+                code_id=code.code_id,
+                nonce=begun.nonce,
+                csr_der=csr_der,
+                proof=proof.sign_join(code.secret, transcript),
+                wish=wish,
+                display_name=display_name,
+            ),
+            timeout=timeout_s,
+        )
+    return check_answer(answer, code.authority_digest, key, roles=_JOINABLE, now_s=clock.wall_s())
+
+
+async def renew_expired(
+    credentials: Credentials,
+    addresses: Sequence[Address],
+    *,
+    clock: Clock,
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> Joined:
+    """Renew a certificate that ran out, at the bootstrap, by signing its nonce with the same key.
+
+    Raises as :func:`redeem`; PermissionDeniedError also when the member does not allow it.
+    """
+    digest = certificates.key_digest(certificates.certificate_key(credentials.authority))
+    gate = PinnedGate(digest, clock)
+    key = credentials.private_key
+    old_der = certificates.certificate_der(credentials.certificate)
+    csr_der = certificates.make_request(key)
+    async with _bootstrap_channel(addresses, gate) as channel:
+        stub = channel.stub(pb.BootstrapStub)
+        begun = await stub.begin_renewal(
+            pb.BeginRenewalRequest(certificate_der=old_der), timeout=timeout_s
+        )
+        answer = await stub.renew(
+            pb.RenewRequest(
+                certificate_der=old_der,
+                nonce=begun.nonce,
+                csr_der=csr_der,
+                signature=proof.sign_renewal(key, begun.nonce, csr_der),
+            ),
+            timeout=timeout_s,
+        )
+    joined = check_answer(answer, digest, key, roles=_RENEWABLE, now_s=clock.wall_s())
+    if joined.identity != credentials.identity:
+        raise RejectedError(f"The renewal is for {joined.identity}, not {credentials.identity}.")
+    return joined
+
+
+async def renew_live(
+    channel: RpcChannel,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> x509.Certificate:
+    """Return a new certificate of the same identity and key, over a channel to our coordinator."""
+    request = pb.RenewCertificateRequest(csr_der=certificates.make_request(credentials.private_key))
+    answer = await channel.stub(pb.ClusterStub).renew_certificate(request, timeout=timeout_s)
+    return check_renewed(answer.certificate_der, credentials, now_s=clock.wall_s())
+
+
+def check_renewed(
+    certificate_der: bytes, credentials: Credentials, *, now_s: float
+) -> x509.Certificate:
+    """Return a renewed certificate if it is of the same CA, identity and key; else RejectedError."""
+    certified = verify_leaf(
+        certificate_der,
+        credentials.trust(),
+        roles=_RENEWABLE,
+        usage="client",
+        now_s=now_s,
+        revoked=RevocationSet(),
+    )
+    certificate = certificates.load_certificate(certificate_der)
+    if certified.identity != credentials.identity:
+        raise RejectedError(f"The renewal is for {certified.identity}, which we are not.")
+    _require_key(certificate, credentials.private_key)
+    return certificate
+
+
+def check_answer(
+    answer: pb.JoinResponse,
+    authority_digest: bytes,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    roles: frozenset[SpiffeRole],
+    now_s: float,
+) -> Joined:
+    """Return what the server's answer gives, or raise RejectedError: it is not believed blindly."""
+    authority = certificates.load_certificate(answer.ca_certificate_der)
+    if certificates.key_digest(certificates.certificate_key(authority)) != authority_digest:
+        raise RejectedError("The CA that came back is not the one that was pinned; ask for help.")
+    try:
+        member, domain = authority_owner(authority)
+        named = (parse_member_id(answer.member_id), parse_domain(answer.domain))
+        addresses = tuple(
+            Address(one.host, one.port) for one in answer.coordinator_addresses[:_ADDRESSES_MAX]
+        )
+    except CollectiveError as error:
+        raise RejectedError("The bootstrap's answer names no member; ask its operator.") from error
+    if named != (member, domain):
+        raise RejectedError("The bootstrap's answer and its CA name different members.")
+    certified = verify_leaf(
+        answer.certificate_der,
+        TrustStore({domain: (authority,)}),
+        roles=roles,
+        usage="client",
+        now_s=now_s,
+        revoked=RevocationSet(),
+    )
+    certificate = certificates.load_certificate(answer.certificate_der)
+    _require_key(certificate, key)
+    return Joined(
+        identity=certified.identity,
+        certified=certified,
+        certificate=certificate,
+        authority=authority,
+        member=member,
+        domain=domain,
+        collective_name=answer.collective_name,
+        coordinator_addresses=addresses,
+        granted_by=answer.granted_by,
+        grants=tuple(answer.grants[:_GRANTS_MAX]),
+        grants_expire_ms=answer.grants_expire_ms,
+    )
+
+
+def _require_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    if certificates.public_key_der(
+        certificates.certificate_key(certificate)
+    ) != certificates.public_key_der(key.public_key()):
+        raise RejectedError("The certificate that came back is for another key.")
+
+
+def _bootstrap_channel(addresses: Sequence[Address], gate: PinnedGate) -> RpcChannel:
+    return open_channel(
+        addresses,
+        credentials=None,
+        gate=gate,
+        expect=lambda peer: peer.identity.role in _SERVERS,
+    )

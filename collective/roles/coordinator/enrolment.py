@@ -1,0 +1,344 @@
+"""Who gets a certificate: join codes, redemptions and renewals, at the coordinator.
+
+Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
+A use is counted only with the certificate issued (both in one transaction of the catalogue), and
+the same key redeeming the same code gets the same answer.  Failed proofs are limited for each code,
+all unknown codes together; nobody learns whether a code exists without its secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from cryptography import x509
+
+from collective.access.model import Caller
+from collective.catalog.interface import Catalog
+from collective.catalog.model import CodeKind, CodeRecord, NodeRecord, Redemption
+from collective.core.clock import Clock
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    RejectedError,
+    UsageError,
+)
+from collective.core.ids import GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
+from collective.core.randomness import Randomness
+from collective.pki import certificates, join_code, proof
+from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.certificates import Certified
+from collective.pki.nonces import NonceMint
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore, verify_leaf
+
+FAILURES_MAX: Final = 10
+FAILURE_WINDOW_S: Final = 60.0
+EXPIRED_RENEWAL_S: Final = 90 * 86400.0
+"""How long after its end a certificate may still renew itself by its key."""
+WISH_MAX_BYTES: Final = 320
+_LIMITED_CODES_MAX: Final = 1024
+_UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
+_RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAttempt:
+    """A join as it came in, nothing checked."""
+
+    code_id: str
+    nonce: bytes
+    csr_der: bytes
+    proof: bytes
+    wish: str
+    leaf_digests: Sequence[bytes]
+    """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A certificate that was given, and on whose word."""
+
+    identity: SpiffeId
+    certificate_der: bytes
+    code: CodeRecord | None
+    """None for a renewal."""
+
+
+class GuessLimiter:
+    """Counts failures for each subject in a fixed window; bounded in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Start with no failures."""
+        self._clock = clock
+        self._failures: dict[str, tuple[float, int]] = {}
+
+    def check(self, subject: str) -> None:
+        """Raise BusyError while ``subject`` has failed too often."""
+        began_s, count = self._failures.get(subject, (0.0, 0))
+        if count >= FAILURES_MAX and self._clock.monotonic_s() - began_s < FAILURE_WINDOW_S:
+            raise BusyError("Too many failed tries with this join code; wait a minute.")
+
+    def fail(self, subject: str) -> None:
+        """Count one failure of ``subject``; the oldest subject is forgotten beyond 1,024."""
+        now_s = self._clock.monotonic_s()
+        began_s, count = self._failures.pop(subject, (now_s, 0))
+        if now_s - began_s >= FAILURE_WINDOW_S:
+            began_s, count = now_s, 0
+        if len(self._failures) >= _LIMITED_CODES_MAX:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[subject] = (began_s, count + 1)
+
+
+class Enrolment:
+    """Redemptions and renewals of one member."""
+
+    def __init__(
+        self,
+        authority: CertificateAuthority,
+        catalog: Catalog,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        revocations: Callable[[], RevocationSet],
+        offered: frozenset[CodeKind] = frozenset((CodeKind.NODE,)),
+        lifetime_s: float = LEAF_LIFE_S,
+        expired_renewal_s: float = EXPIRED_RENEWAL_S,
+        enrolled: Callable[[NodeRecord], None] | None = None,
+    ) -> None:
+        """Serve ``authority``'s member.
+
+        Args:
+            authority: signs.
+            catalog: keeps codes, uses, nodes and audit.
+            clock: for nonces, limits and expiry.
+            randomness: for nonces.
+            revocations: what is revoked now.
+            offered: kinds of code that may be redeemed at this stage.
+            lifetime_s: of the certificates issued.
+            expired_renewal_s: how long after its end a certificate may renew itself; 0 never.
+            enrolled: told of each node that was admitted, once its record is durable.
+        """
+        self._authority = authority
+        self._catalog = catalog
+        self._clock = clock
+        self._revocations = revocations
+        self._offered = offered
+        self._lifetime_s = lifetime_s
+        self._expired_renewal_s = expired_renewal_s
+        self._enrolled = enrolled
+        self._nonces = NonceMint(clock, randomness)
+        self._decoy = proof.verifier_of(randomness.token(join_code.SECRET_BYTES))
+        self._guesses = GuessLimiter(clock)
+        self._naming = asyncio.Lock()
+        self._log = structlog.get_logger("coordinator.enrolment")
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        """The CA that signs."""
+        return self._authority
+
+    def begin_join(self, code_id: str) -> bytes:
+        """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
+        if not join_code.is_code_id(code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        return self._nonces.make("join", code_id.encode())
+
+    async def join(self, attempt: JoinAttempt) -> Admission:
+        """Return the certificate that a proven code gives.
+
+        Raises:
+            PermissionDeniedError: unknown code, wrong proof, stale nonce: one answer for all.
+            ConflictError: the code is revoked, used up or ran out, or the node id is taken.
+            BusyError: too many failures.
+            RejectedError, UsageError: a request or wish that cannot be read.
+        """
+        code = await self._prove(attempt)
+        public_key = certificates.check_request(attempt.csr_der)
+        if code.kind not in self._offered:
+            raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
+        if len(attempt.wish.encode()) > WISH_MAX_BYTES:
+            raise UsageError(f"The wish may have at most {WISH_MAX_BYTES} bytes.")
+        digest = certificates.key_digest(public_key)
+        async with self._naming:
+            decided = await self._decide(code, attempt.wish)
+
+            def issue(current: CodeRecord) -> tuple[SpiffeId, str, bytes]:
+                if current.kind is not code.kind:
+                    raise ConflictError("The join code has changed; try again.")
+                if isinstance(decided, CollectiveError):
+                    raise decided
+                certificate = self._authority.issue(
+                    decided, public_key, lifetime_s=self._lifetime_s
+                )
+                der = certificates.certificate_der(certificate)
+                return decided, certificates.serial_text(certificate), der
+
+            redemption = await self._catalog.redeem(code.id, digest, issue)
+            if redemption.identity.role == "node":
+                await self._record_node(redemption)
+        self._log.info("enrolled", identity=str(redemption.identity), code=code.id)
+        return Admission(redemption.identity, redemption.certificate_der, code)
+
+    def begin_renewal(self, certificate_der: bytes) -> bytes:
+        """Return a nonce for renewing ``certificate_der``, which may have run out."""
+        self._verify_old(certificate_der)
+        return self._nonces.make("renew", certificate_der)
+
+    async def renew(
+        self, certificate_der: bytes, nonce: bytes, csr_der: bytes, signature: bytes
+    ) -> Admission:
+        """Renew a certificate for the holder of its key, without a client certificate."""
+        old = self._verify_old(certificate_der)
+        self._nonces.check("renew", certificate_der, nonce)
+        old_key = certificates.certificate_key(certificates.load_certificate(certificate_der))
+        proof.check_renewal(old_key, nonce, csr_der, signature)
+        new_key = certificates.check_request(csr_der)
+        if certificates.key_digest(new_key) != certificates.key_digest(old_key):
+            raise RejectedError("A certificate that ran out renews with the same key only.")
+        return await self._reissue(old.identity, csr_der)
+
+    async def renew_live(self, peer: Certified, csr_der: bytes) -> Admission:
+        """Exchange the certificate of a live connection for a new one of the same identity.
+
+        The coordinator renews its own with its CA, never here.
+        """
+        if peer.identity.role not in _RENEWABLE:
+            raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
+        if peer.identity.trust_domain != self._authority.domain:
+            raise PermissionDeniedError("Another member's certificate is renewed by that member.")
+        return await self._reissue(peer.identity, csr_der)
+
+    # --- proof -----------------------------------------------------------------------------------
+
+    async def _prove(self, attempt: JoinAttempt) -> CodeRecord:
+        if not join_code.is_code_id(attempt.code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        try:
+            code: CodeRecord | None = await self._catalog.code(attempt.code_id)
+        except NotFoundError:
+            code = None
+        subject = attempt.code_id if code else ""
+        self._guesses.check(subject)
+        verifier = code.verifier if code else self._decoy
+        try:
+            self._nonces.check("join", attempt.code_id.encode(), attempt.nonce)
+            self._check_proof(verifier, attempt)
+        except PermissionDeniedError:
+            self._guesses.fail(subject)
+            self._log.warning("join refused", code=attempt.code_id)
+            caller = Caller(self._nobody(), is_operator=False, request_id=attempt.request_id)
+            await self._catalog.audit_denial(caller, "join", attempt.code_id)
+            raise
+        if code is None:
+            raise PermissionDeniedError(_UNKNOWN)
+        return code
+
+    def _check_proof(self, verifier: bytes, attempt: JoinAttempt) -> None:
+        for leaf_digest in attempt.leaf_digests:
+            transcript = proof.Transcript(
+                attempt.code_id, attempt.nonce, leaf_digest, attempt.csr_der, attempt.wish
+            )
+            try:
+                proof.check_join(verifier, transcript, attempt.proof)
+            except PermissionDeniedError:
+                continue
+            return
+        raise PermissionDeniedError(_UNKNOWN)
+
+    def _nobody(self) -> SpiffeId:
+        return SpiffeId.bootstrap(self._authority.domain, "joiner")
+
+    # --- identity --------------------------------------------------------------------------------
+
+    async def _decide(self, code: CodeRecord, wish: str) -> SpiffeId | CollectiveError:
+        """Return the identity for a new redemption, or the error that one would meet.
+
+        The error is raised only if a certificate is really to be made: a repeated redemption gets
+        its stored answer whatever is decided here.
+        """
+        try:
+            if code.kind is CodeKind.NODE:
+                return SpiffeId.node(self._authority.domain, await self._node_id(code, wish))
+            if code.kind is CodeKind.USER:
+                return SpiffeId.user(self._authority.domain, GlobalId.parse(wish))
+            return ConflictError("Peer codes are accepted by `collective peer accept`.")
+        except CollectiveError as error:
+            return error
+
+    async def _node_id(self, code: CodeRecord, wish: str) -> NodeId:
+        taken = {record.node for record in await self._catalog.nodes()}
+        if wish:
+            node = parse_node_id(wish)
+            if node in taken:
+                raise ConflictError(
+                    f"Node {node} is enrolled already with another key;"
+                    " give this node another COLLECTIVE_NODE_ID, or none."
+                )
+            return node
+        if code.revoked or code.uses_left <= 0 or code.expires_s <= self._clock.wall_s():
+            # No number is spent on a code that redeem will refuse (or answer from what it keeps).
+            raise ConflictError("The join code cannot be used any more; ask for a new one.")
+        while True:
+            number = await self._catalog.next_node_number()
+            node = parse_node_id(f"{self._authority.member[:54]}-node-{number:02d}")
+            if node not in taken:
+                return node
+
+    async def _record_node(self, redemption: Redemption) -> None:
+        node = redemption.identity.node_id
+        leaf = certificates.describe(certificates.load_certificate(redemption.certificate_der))
+        known = {record.node: record for record in await self._catalog.nodes()}
+        record = replace(
+            known.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0),
+            certificate_serial=leaf.serial,
+            certificate_expires_ms=int(leaf.expires_s * 1000),
+        )
+        await self._catalog.add_node(record)
+        if self._enrolled is not None:
+            self._enrolled(record)
+
+    # --- renewal ---------------------------------------------------------------------------------
+
+    def _verify_old(self, certificate_der: bytes) -> Certified:
+        """Apply the whole trust rule, but to the last moment of a certificate that ran out."""
+        try:
+            end_s = certificates.load_certificate(certificate_der).not_valid_after_utc.timestamp()
+        except ValueError as error:
+            raise RejectedError("The certificate cannot be read.") from error
+        now_s = self._clock.wall_s()
+        if now_s > end_s + self._expired_renewal_s:
+            raise PermissionDeniedError(
+                "The certificate ran out too long ago to renew itself; join again with a code."
+            )
+        return verify_leaf(
+            certificate_der,
+            TrustStore({self._authority.domain: (self._authority.certificate,)}),
+            roles=_RENEWABLE,
+            usage="client",
+            now_s=min(now_s, end_s),
+            revoked=self._revocations(),
+        )
+
+    async def _reissue(self, identity: SpiffeId, csr_der: bytes) -> Admission:
+        public_key = certificates.check_request(csr_der)
+        known: NodeRecord | None = None
+        if identity.role == "node":
+            records = {record.node: record for record in await self._catalog.nodes()}
+            known = records.get(identity.node_id)
+            if known is not None and known.removed:
+                raise PermissionDeniedError(f"{identity} was removed; enrol it under another id.")
+        certificate: x509.Certificate = self._authority.issue(
+            identity, public_key, lifetime_s=self._lifetime_s
+        )
+        leaf = certificates.describe(certificate)
+        await self._catalog.add_issued(identity, leaf.serial, int(leaf.expires_s * 1000))
+        self._log.info("renewed", identity=str(identity), serial=leaf.serial)
+        return Admission(identity, certificates.certificate_der(certificate), None)

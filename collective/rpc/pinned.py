@@ -1,0 +1,76 @@
+"""The gate of a join: the server is known only by the digest of its CA's key.
+
+The TLS handshake proves that the server holds the key of its leaf; this gate proves, before a byte is
+sent, that the leaf is signed by the CA that the join code pins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import Literal
+
+import structlog
+
+from collective.core.clock import Clock
+from collective.core.errors import RejectedError
+from collective.core.ids import SpiffeRole
+from collective.pki.certificates import Certified
+from collective.pki.trust import verify_pinned
+
+_ROLES: frozenset[SpiffeRole] = frozenset(("coordinator", "bootstrap"))
+
+
+class PinnedGate:
+    """Checks server leaves against a pinned CA key; remembers the last leaf that passed."""
+
+    def __init__(self, authority_digest: bytes, clock: Clock) -> None:
+        """Pin the CA whose SubjectPublicKeyInfo has SHA-256 ``authority_digest``."""
+        self._authority_digest = authority_digest
+        self._clock = clock
+        self._leaf_digest: bytes | None = None
+        self._log = structlog.get_logger("collective.rpc.pinned")
+
+    @property
+    def trust(self) -> None:
+        """No pool for the handshake: the CA itself is not known yet."""
+        return
+
+    @property
+    def leaf_digest(self) -> bytes:
+        """SHA-256 of the leaf of the connection that passed last; RejectedError before that."""
+        if self._leaf_digest is None:
+            raise RejectedError("No connection to the bootstrap was checked yet.")
+        return self._leaf_digest
+
+    def verify(
+        self,
+        ssl_object: ssl.SSLObject,
+        roles: frozenset[SpiffeRole],
+        usage: Literal["client", "server"],
+    ) -> Certified:
+        """Return who the server is, or log and raise RejectedError."""
+        assert usage == "server"
+        der = ssl_object.getpeercert(binary_form=True)
+        try:
+            if der is None:
+                raise RejectedError("The server showed no certificate.")
+            certified = verify_pinned(
+                der,
+                self._authority_digest,
+                roles=roles & _ROLES,
+                now_s=self._clock.wall_s(),
+            )
+        except RejectedError as error:
+            self._log.warning("certificate refused", usage=usage, reason=error.message)
+            raise RejectedError(
+                f"The server is not the one that the join code names ({error.message});"
+                " nothing was sent to it."
+            ) from error
+        self._leaf_digest = hashlib.sha256(der).digest()
+        return certified
+
+    def objection(self, peer: Certified) -> str | None:
+        """Return None: a join is over before trust could change."""
+        del peer
+        return None
