@@ -60,12 +60,9 @@ class BoundedH2Protocol(H2Protocol):
         def create_stream(
             *, stream_id: int | None = None, wrapper: Wrapper | None = None
         ) -> Stream:
+            h2_connection = connection._connection  # noqa: SLF001 - as grpclib makes its streams
             return BoundedStream(
-                connection,
-                connection._connection,
-                transport,
-                stream_id=stream_id,
-                wrapper=wrapper,
+                connection, h2_connection, transport, stream_id=stream_id, wrapper=wrapper
             )
 
         connection.create_stream = create_stream  # type: ignore[method-assign]

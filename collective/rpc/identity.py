@@ -76,12 +76,9 @@ class PeerGate:
         self, ssl_object: ssl.SSLObject, roles: frozenset[SpiffeRole], usage: Usage
     ) -> Certified:
         """Return who the peer is, or log and raise :class:`RejectedError`."""
-        der = ssl_object.getpeercert(binary_form=True)
         try:
-            if der is None:
-                raise RejectedError("The peer showed no certificate.")
             return verify_leaf(
-                der,
+                ssl_object.getpeercert(binary_form=True) or b"",
                 self._trust,
                 roles=roles,
                 usage=usage,
@@ -98,7 +95,7 @@ class PeerGate:
             return "revoked"
         if peer.expires_s <= self._clock.wall_s():
             return "expired"
-        if peer.identity.trust_domain not in self._trust.authorities:
+        if peer.identity.trust_domain not in self._trust.domains():
             return "domain no longer trusted"
         return None
 

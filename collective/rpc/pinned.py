@@ -54,7 +54,7 @@ class PinnedGate:
         der = ssl_object.getpeercert(binary_form=True)
         try:
             if der is None:
-                raise RejectedError("The server showed no certificate.")
+                raise RejectedError("The server showed no certificate.")  # noqa: TRY301
             certified = verify_pinned(
                 der,
                 self._authority_digest,

@@ -108,7 +108,7 @@ class Listener(Server):
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                self._protocol_factory,  # type: ignore[arg-type]
+                self._protocol_factory,
                 address.host,
                 address.port,
                 ssl=self._tls,

@@ -106,7 +106,7 @@ class ServiceEdge:
         except (GRPCError, H2ProtocolError):
             code = "protocol"
             raise
-        except Exception:  # the edge of a task
+        except Exception:  # noqa: BLE001 - the edge of a task
             code = InternalError.code
             if stream._stream.connection.is_closing():  # noqa: SLF001 - grpclib tells it nowhere else
                 self._log.debug("caller left", method=call.method, exc_info=True)

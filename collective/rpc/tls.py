@@ -83,9 +83,7 @@ def refresh(
             context.load_cert_chain(credentials.certificate_path, credentials.key_path)
         if trust is not None:
             bundle = b"".join(
-                authority.public_bytes(Encoding.DER)
-                for authorities in trust.authorities.values()
-                for authority in authorities
+                authority.public_bytes(Encoding.DER) for authority in trust.all_authorities()
             )
             if bundle:
                 context.load_verify_locations(cadata=bundle)

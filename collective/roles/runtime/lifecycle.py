@@ -197,7 +197,7 @@ async def _start(
         started.append(role)
         await role.start(supervisor)
         log.info("role started", role=role.name)
-    while not all(role.ready() for role in roles):
+    while not all(role.ready() for role in roles):  # noqa: ASYNC110 - roles only answer when asked
         await asyncio.sleep(READY_POLL_S)
     names = ", ".join(role.name for role in roles)
     log.info("ready", roles=names)
