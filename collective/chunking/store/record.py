@@ -104,7 +104,7 @@ def decode_record(raw: bytes, key: bytes, pack: int, offset: int) -> Record | No
     if _check(key, pack, offset, raw[:_CHECKED]) != raw[_CHECKED:]:
         return None
     _, kind, flags, _, length, origin, batch, generation, chunk, _ = _RECORD.unpack(raw)
-    if kind not in Kind or length > limits.CHUNK_STORED_MAX_BYTES:
+    if not Kind.PUT <= kind <= Kind.VOID or length > limits.CHUNK_STORED_MAX_BYTES:
         return None
     return Record(Kind(kind), ChunkId(chunk), Generation(generation), length, batch, origin, flags)
 
