@@ -76,6 +76,10 @@ class Calls:
         finally:
             self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
 
+    def moved(self, direction: str, size_bytes: int) -> None:
+        """Count file bytes that pass through the coordinator, ``in`` or ``out``."""
+        self._metrics.moved.labels(direction).inc(size_bytes)
+
     def node(self) -> tuple[NodeId, Certified]:
         """Return the node that makes the current call; PermissionDeniedError for anybody else."""
         peer = context.current().peer

@@ -7,7 +7,8 @@ from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.name_calls import NameCalls
 from collective.roles.coordinator.read_calls import CopyDoubts, ReadCalls
 from collective.roles.coordinator.routes import RouteMaker
-from collective.roles.coordinator.stream_calls import StreamCalls, StreamDesk
+from collective.roles.coordinator.stream_calls import StreamCalls
+from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upload_calls import UploadCalls
 from collective.roles.coordinator.uploads import UploadDesk
 

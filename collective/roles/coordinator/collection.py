@@ -1,0 +1,96 @@
+"""Collection: copies that nothing needs any more are deleted at their nodes, then forgotten.
+
+What may go is the catalogue's decision; every delete carries its position, so that a node refuses
+one from an older catalogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.catalog.model import CopyKey
+from collective.core.errors import CollectiveError
+from collective.core.ids import NodeId
+from collective.roles.coordinator.messages import copy_from, copy_message, position_message
+from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.roles.coordinator.nodes import NodeTable
+from collective.rpc.gen.collective import v1 as pb
+
+BATCH: Final = 1000
+IDLE_S: Final = 10.0
+
+
+class Collector:
+    """Deletes what the catalogue gives up."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        table: NodeTable,
+        nodes: NodeCaller,
+        metrics: CoordinatorMetrics,
+        grace_s: float,
+    ) -> None:
+        """Collect what has been unreferenced for ``grace_s`` seconds."""
+        self._catalog = catalog
+        self._table = table
+        self._nodes = nodes
+        self._metrics = metrics
+        self._grace_s = grace_s
+        self._log = structlog.get_logger("coordinator.collection")
+
+    async def run(self) -> None:
+        """Work until cancelled; a delete that is cut off is asked for again."""
+        while True:
+            try:
+                done = await self.round()
+            except CollectiveError as error:
+                self._log.warning("collection_round_failed", why=error.message)
+                done = 0
+            if not done:
+                await asyncio.sleep(min(IDLE_S, max(1.0, self._grace_s)))
+
+    async def round(self) -> int:
+        """Collect one batch; return how many copies were deleted."""
+        claimed = await self._catalog.claim_collection(BATCH, self._grace_s)
+        by_node: defaultdict[NodeId, list[CopyKey]] = defaultdict(list)
+        for node, copy in claimed:
+            by_node[node].append(copy)
+        if not by_node:
+            return 0
+        sources = self._table.outlook().sources
+        deleted = 0
+        for node, copies in sorted(by_node.items()):
+            if node in sources:
+                deleted += await self._delete(node, copies)
+        return deleted
+
+    async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
+        position = await self._catalog.position()
+        try:
+            response = await self._nodes.delete_copies(
+                node,
+                pb.DeleteCopiesRequest(
+                    position=position_message(position),
+                    copies=[copy_message(copy) for copy in copies],
+                ),
+            )
+        except CollectiveError as error:
+            self._log.warning("delete_refused", node=node, count=len(copies), why=error.message)
+            return 0
+        asked = {(copy.chunk, copy.generation): copy for copy in copies}
+        gone = [
+            asked[found.chunk, found.generation]
+            for found in map(copy_from, response.deleted)
+            if (found.chunk, found.generation) in asked
+        ]
+        await self._catalog.finish_collection(node, gone)
+        self._metrics.collected.inc(len(gone))
+        return len(gone)

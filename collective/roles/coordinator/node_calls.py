@@ -1,0 +1,76 @@
+"""Calls to nodes: one kept channel for each, dropped when a node's addresses change."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from collective.core.errors import UnreachableError
+from collective.core.ids import NodeId, SpiffeId
+from collective.core.units import Address
+from collective.roles.coordinator.nodes import NodeTable
+from collective.rpc.channel import RpcChannel
+from collective.rpc.deadlines import call
+from collective.rpc.gen.collective import v1 as pb
+
+T = TypeVar("T")
+ChannelOpener = Callable[[Sequence[Address], SpiffeId], RpcChannel]
+
+CALL_S: Final = 15.0
+COPY_S: Final = 60.0
+VERIFY_S: Final = 60.0
+
+
+class NodeCaller:
+    """Calls the Node service of this member's nodes."""
+
+    def __init__(self, table: NodeTable, opener: ChannelOpener) -> None:
+        """Open channels by ``opener``, which verifies the node's identity."""
+        self._table = table
+        self._opener = opener
+        self._channels: dict[NodeId, tuple[tuple[Address, ...], RpcChannel]] = {}
+
+    async def delete_copies(
+        self, node: NodeId, request: pb.DeleteCopiesRequest
+    ) -> pb.DeleteCopiesResponse:
+        """Have copies deleted."""
+        return await self._call(
+            node, lambda stub, t: stub.delete_copies(request, timeout=t), CALL_S
+        )
+
+    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
+        """Have ``node`` send one of its copies along a route."""
+        return await self._call(node, lambda stub, t: stub.copy_chunk(request, timeout=t), COPY_S)
+
+    async def verify_copies(
+        self, node: NodeId, request: pb.VerifyCopiesRequest
+    ) -> pb.VerifyCopiesResponse:
+        """Have copies read and compared with their ids."""
+        return await self._call(
+            node, lambda stub, t: stub.verify_copies(request, timeout=t), VERIFY_S
+        )
+
+    async def close(self) -> None:
+        """Close every channel."""
+        while self._channels:
+            _, (_, channel) = self._channels.popitem()
+            await channel.aclose()
+
+    async def _call(
+        self, node: NodeId, start: Callable[[pb.NodeStub, float], Awaitable[T]], timeout_s: float
+    ) -> T:
+        stub = self._channel(node).stub(pb.NodeStub)
+        return await call(lambda t: start(stub, t), timeout_s)
+
+    def _channel(self, node: NodeId) -> RpcChannel:
+        live = self._table.get(node)
+        if live is None or not live.addresses:
+            raise UnreachableError(f"Node {node} has not said yet where it can be reached.")
+        kept = self._channels.get(node)
+        if kept is not None:
+            if kept[0] == live.addresses:
+                return kept[1]
+            kept[1].close()
+        channel = self._opener(live.addresses, self._table.identity(node))
+        self._channels[node] = (live.addresses, channel)
+        return channel

@@ -1,0 +1,218 @@
+"""The NodeRegistry service: heartbeats, inventories and problems, from nodes only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.core import limits
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, PermissionDeniedError, UsageError
+from collective.core.ids import (
+    Generation,
+    NodeId,
+    SpiffeId,
+    StoreUuid,
+    parse_chunk_id,
+    parse_hex_id,
+)
+from collective.pki.certificates import Certified
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.keys import KeyRing
+from collective.roles.coordinator.messages import (
+    addresses_from,
+    copy_from,
+    copy_message,
+    position_from,
+    position_message,
+)
+from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.roles.coordinator.nodes import NodeTable, Report
+from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.wake import Wakes
+from collective.rpc.deadlines import each
+from collective.rpc.gen.collective import v1 as pb
+
+PAGE_MAX_COPIES: Final = 50_000
+_VERDICT_MAX: Final = 10_000
+_PROBLEMS_MAX: Final = 1000
+_KEY_IDS_MAX: Final = 64
+_PAGE_IDLE_S: Final = 60.0
+_TEXT_MAX: Final = 64
+
+
+class RegistryService(pb.NodeRegistryBase):
+    """Adapts what nodes say to the table and the catalogue."""
+
+    def __init__(
+        self,
+        *,
+        own: SpiffeId,
+        catalog: Catalog,
+        table: NodeTable,
+        keys: KeyRing,
+        revocations: Revocations,
+        calls: Calls,
+        metrics: CoordinatorMetrics,
+        wakes: Wakes,
+        clock: Clock,
+        interval_s: float = limits.HEARTBEAT_INTERVAL_S,
+    ) -> None:
+        """Answer as ``own``; ask nodes to call every ``interval_s`` seconds."""
+        self._own = own
+        self._catalog = catalog
+        self._table = table
+        self._keys = keys
+        self._revocations = revocations
+        self._calls = calls
+        self._metrics = metrics
+        self._wakes = wakes
+        self._clock = clock
+        self._interval_s = interval_s
+        self._log = structlog.get_logger("coordinator.registry")
+
+    async def heartbeat(self, message: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
+        """Take over a heartbeat and answer with keys, position and revocations."""
+        node, peer = self._calls.node()
+        try:
+            response = await self._take_heartbeat(node, peer, message)
+        except CollectiveError as error:
+            self._metrics.heartbeats.labels(error.code).inc()
+            self._log.warning("heartbeat_refused", node=node, why=error.message)
+            raise
+        self._metrics.heartbeats.labels("ok").inc()
+        return response
+
+    async def _take_heartbeat(
+        self, node: NodeId, peer: Certified, message: pb.HeartbeatRequest
+    ) -> pb.HeartbeatResponse:
+        await self._require_enrolled(node)
+        live = self._table.get(node)
+        assert live is not None, "enrolled nodes are in the table"
+        instance_id = parse_hex_id(message.instance_id)
+        addresses = addresses_from(message.addresses)
+        if not addresses:
+            raise UsageError("A heartbeat needs the addresses where the node can be reached.")
+        if len(message.key_ids) > _KEY_IDS_MAX or len(message.version) > _TEXT_MAX:
+            raise UsageError("The heartbeat is malformed.")
+        self._table.check_instance(node, instance_id, addresses)
+        store = StoreUuid(parse_hex_id(message.store_uuid))
+        if live.record.store_uuid != store:
+            try:
+                await self._catalog.bind_store(node, store)
+            except CollectiveError as error:
+                self._table.refuse(node, error.message)
+                raise
+            await self.reload()
+        await self._observe_position(message)
+        if message.revoked:
+            await self._revocations.learn(message.revoked)
+        changed = self._table.heard(
+            node,
+            Report(
+                instance_id=instance_id,
+                addresses=addresses,
+                capacity_bytes=message.total_capacity,
+                used_bytes=message.used_capacity,
+                chunk_count=message.chunk_count,
+                version=message.version,
+                stopping=message.draining,
+                certificate_serial=peer.serial,
+                certificate_expires_ms=int(peer.expires_s * 1000),
+            ),
+        )
+        if changed:
+            state = self._table.states()[node]
+            self._log.info("node_state", node=node, state=state.value)
+            self._wakes.repair.set()
+        position = await self._catalog.position()
+        return pb.HeartbeatResponse(
+            coordinator_time_ms=int(self._clock.wall_s() * 1000),
+            keys=[
+                pb.TicketKey(key_id=key.key_id, key=key.secret)
+                for key in self._keys.hand_out(
+                    self._table.identity(node), frozenset(message.key_ids)
+                )
+            ],
+            position=position_message(position),
+            revocation_epoch=self._revocations.present.epoch,
+            revoked=sorted(self._revocations.present.entries),
+            send_inventory=live.inventoried != instance_id,
+            interval_s=self._interval_s,
+            coordinator=str(self._own),
+        )
+
+    async def report_inventory(self, messages: AsyncIterator[pb.InventoryPage]) -> pb.InventoryVerdict:
+        """Compare a node's whole inventory, page by page, with the catalogue."""
+        node, _ = self._calls.node()
+        await self._require_enrolled(node)
+        live = self._table.get(node)
+        assert live is not None, "enrolled nodes are in the table"
+        unknown: list[pb.CopyRecord] = []
+        after = b""
+        async for page in each(aiter(messages), _PAGE_IDLE_S):
+            if page.instance_id != live.instance_id:
+                raise UsageError("The inventory is of another instance; send a heartbeat first.")
+            if len(page.copies) > PAGE_MAX_COPIES:
+                raise UsageError(f"A page has at most {PAGE_MAX_COPIES} copies.")
+            copies = [copy_from(record) for record in page.copies]
+            ids = [bytes(copy.chunk) for copy in copies]
+            if ids != sorted(ids) or (ids and ids[0] < after):
+                raise UsageError("An inventory must be in ascending order of chunk ids.")
+            found = await self._catalog.compare_inventory(
+                node, copies, after=after, last=page.last
+            )
+            after = ids[-1] if ids else after
+            unknown.extend(copy_message(copy) for copy in found[: _VERDICT_MAX - len(unknown)])
+            if page.last:
+                live.inventoried = page.instance_id
+                self._log.info("inventory_compared", node=node, unknown=len(unknown))
+                self._wakes.repair.set()
+                break
+        return pb.InventoryVerdict(unknown=unknown)
+
+    async def report_problems(
+        self, message: pb.ReportProblemsRequest
+    ) -> pb.ReportProblemsResponse:
+        """Take copies out of use that the node itself found bad."""
+        node, _ = self._calls.node()
+        await self._require_enrolled(node)
+        if len(message.copies) > _PROBLEMS_MAX:
+            raise UsageError(f"At most {_PROBLEMS_MAX} copies can be reported at once.")
+        bad = [
+            (parse_chunk_id(copy.chunk_id), Generation(copy.generation))
+            for copy in message.copies
+        ]
+        if bad:
+            self._log.warning("bad_copies_reported", node=node, count=len(bad))
+            self._metrics.bad_copies.labels("node").inc(len(bad))
+            await self._catalog.mark_copies(node, bad, lost=True)
+            self._wakes.repair.set()
+        return pb.ReportProblemsResponse()
+
+    async def reload(self) -> None:
+        """Take over the catalogue's list of nodes."""
+        self._table.load(await self._catalog.nodes())
+
+    async def _require_enrolled(self, node: NodeId) -> None:
+        if self._table.get(node) is None:
+            await self.reload()
+        if self._table.get(node) is None:
+            raise PermissionDeniedError(
+                f"Node {node} is not enrolled here (any more); enrol it again with a join code."
+            )
+
+    async def _observe_position(self, message: pb.HeartbeatRequest) -> None:
+        seen = position_from(message.highest_position)
+        if seen is None:
+            return
+        if await self._catalog.observe_position(seen):
+            self._log.error(
+                "catalog_restored",
+                advice="nodes have seen a newer catalogue than this one; nothing is deleted until "
+                "the operator confirms that this is the newest there is",
+            )
+            self._metrics.restored.set(1)

@@ -1,0 +1,338 @@
+"""Whole files through the coordinator: it is then the holder of the tickets.
+
+Memory is bounded by the window of chunks in flight for each stream and by the buffer pool for all.
+What arrives is split, enveloped and stored exactly as our own client does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from collective.access.model import Caller
+from collective.catalog.interface import Reads
+from collective.catalog.model import (
+    Allocation,
+    Attributes,
+    ChunkIntent,
+    Entry,
+    Extent,
+    LocatedExtent,
+    Precondition,
+    ReadView,
+)
+from collective.chunking.envelope import HEADER_BYTES, encode_header, open_plain
+from collective.chunking.ids import chunk_id
+from collective.core import limits
+from collective.core.errors import (
+    CollectiveError,
+    CorruptionError,
+    NotEnoughCopiesError,
+    NotFoundError,
+)
+from collective.core.ids import NodeId, SpiffeId, UploadId
+from collective.core.paths import FilePath
+from collective.roles.coordinator.read_calls import CopyDoubts
+from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.uploads import UploadDesk
+from collective.rpc.gen.collective import v1 as pb
+from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.client import ChunkClient
+from collective.transfer.tickets import read_ticket
+
+WINDOW_CHUNKS: Final = 4
+PIECE_BYTES: Final = 256 * limits.KIB
+"""Bytes of one message to a reader."""
+_ATTEMPTS: Final = 4
+_RESULT_S: Final = 5.0
+"""How long a hop may give no sign before the stream goes round it."""
+_GET_S: Final = 5.0
+_READ_BATCH: Final = 16
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the most telling exception of ``group``: one of ours, else the first."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, CollectiveError)), leaves[0])
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What became of one sending along the routes of a plan."""
+
+    receipts: list[pb.SignedReceipt] = field(default_factory=list)
+    silent: set[NodeId] = field(default_factory=set)
+
+
+class StreamDesk:
+    """Stores and fetches chunks on behalf of clients that speak gRPC only."""
+
+    def __init__(
+        self,
+        *,
+        own: SpiffeId,
+        uploads: UploadDesk,
+        reads: Reads,
+        routes: RouteMaker,
+        chunks: ChunkClient,
+        pool: BufferPool,
+        doubts: CopyDoubts,
+    ) -> None:
+        """Hold tickets as ``own``."""
+        self._own = own
+        self._uploads = uploads
+        self._reads = reads
+        self._routes = routes
+        self._chunks = chunks
+        self._pool = pool
+        self._doubts = doubts
+
+    async def write(
+        self,
+        caller: Caller,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        data: AsyncIterator[bytes],
+    ) -> Entry:
+        """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
+        splitter = _Splitter(data, self._pool)
+        first = await splitter.next_chunk(0)
+        intents = [first.intent] if first else []
+        try:
+            upload = await self._uploads.open(caller, path, attributes, condition, intents)
+        except BaseException:
+            if first:
+                first.buffer.release()
+            raise
+        window = asyncio.Semaphore(WINDOW_CHUNKS)
+        size_bytes = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                chunk, allocation = first, next(iter(upload.allocations), None)
+                while chunk is not None:
+                    await window.acquire()
+                    size_bytes += chunk.intent.length
+                    group.create_task(
+                        self._store(caller, upload.id, chunk, allocation, window)
+                    )
+                    chunk, allocation = await splitter.next_chunk(size_bytes), None
+            return await self._uploads.commit(caller, upload.id, [], [], size_bytes)
+        except BaseException as error:
+            with contextlib.suppress(CollectiveError):
+                await self._uploads.abort(caller, upload.id)
+            if isinstance(error, BaseExceptionGroup):
+                raise first_error(error) from error
+            raise
+
+    async def _store(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        chunk: _Chunk,
+        allocation: Allocation | None,
+        window: asyncio.Semaphore,
+    ) -> None:
+        """Store one chunk in a quorum of copies at least, going round silent nodes."""
+        intent = chunk.intent
+        policy = self._uploads.policy
+        avoid: set[NodeId] = set()
+        held = 0
+        try:
+            for _ in range(_ATTEMPTS):
+                if allocation is None:
+                    (allocation,) = await self._uploads.allocate(
+                        caller, upload, [intent], frozenset(avoid)
+                    )
+                (plan,) = self._uploads.plans(
+                    [allocation],
+                    upload=upload,
+                    quorum=policy.quorum,
+                    holder=self._own,
+                    relay=False,
+                )
+                allocation = None
+                held = max(held, plan.copies_held)
+                if plan.stored or not plan.routes:
+                    break
+                sent = await self._send(plan.routes, chunk.buffer.view)
+                held += len(sent.receipts)
+                avoid |= sent.silent
+                await self._uploads.record(caller, upload, [], sent.receipts)
+                if held >= policy.quorum:
+                    break
+            else:
+                raise NotEnoughCopiesError(
+                    f"Only {held} of the {policy.quorum} copies that a write needs could be "
+                    "stored; see collective node list, and try again."
+                )
+            extent = Extent(
+                offset=intent.offset,
+                length=intent.length,
+                chunk=intent.chunk,
+                stored_length=intent.stored_length,
+            )
+            await self._uploads.record(caller, upload, [extent], [])
+        finally:
+            chunk.buffer.release()
+            window.release()
+
+    async def _send(self, routes: Sequence[pb.Route], stored: memoryview) -> _Sent:
+        """Send ``stored`` along each route in turn; return receipts and who was silent."""
+        sent = _Sent()
+        for route in routes:
+            hops = [SpiffeId.parse(read_ticket(hop).node).node_id for hop in route.hops]
+            answered: set[str] = set()
+            transfer = self._chunks.put(route, [stored])
+            try:
+                while True:
+                    async with asyncio.timeout(_RESULT_S):
+                        result = await anext(transfer)
+                    if result.receipt is not None:
+                        sent.receipts.append(result.receipt)
+                        answered.add(SpiffeId.parse(result.node).name)
+            except StopAsyncIteration:
+                pass
+            except (CollectiveError, TimeoutError):
+                """Whoever is missing is found below."""
+            finally:
+                await transfer.aclose()
+            missing = [hop for hop in hops if hop not in answered]
+            # Those after the first that failed may be well: they were never reached.
+            sent.silent.update(missing[:1])
+        return sent
+
+    async def open(
+        self, caller: Caller, path: FilePath, *, offset: int, length: int
+    ) -> ReadView:
+        """Lease the current version for :meth:`pieces`."""
+        return await self._reads.open_read(
+            caller, path, offset=offset, length=length, if_version=0, batch=_READ_BATCH
+        )
+
+    async def pieces(
+        self, caller: Caller, view: ReadView, *, offset: int, length: int
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes of the range in order, each piece at most PIECE_BYTES.
+
+        Left early, the lease runs out by itself.
+        """
+        size = view.entry.size_bytes
+        end = min(offset + length, size) if length else size
+        position = offset
+        while position < end:
+            if not view.extents:
+                raise CorruptionError(f"{view.entry.path} has a gap at byte {position}.")
+            for located in view.extents:
+                extent = located.extent
+                if extent.offset + extent.length <= position:
+                    continue
+                with await self._fetch(caller, view, located) as buffer:
+                    plain = open_plain(buffer.view)
+                    until = min(end, extent.offset + extent.length)
+                    while position < until:
+                        start = position - extent.offset
+                        piece = plain[start : min(start + PIECE_BYTES, until - extent.offset)]
+                        if not piece:
+                            raise CorruptionError(f"{view.entry.path} ends early at {position}.")
+                        position += len(piece)
+                        yield bytes(piece)
+            if position < end:
+                view = await self._reads.plan_read(
+                    caller, view.lease, offset=position, length=end - position, batch=_READ_BATCH
+                )
+        await self._reads.close_read(caller, view.lease)
+
+    async def _fetch(
+        self, caller: Caller, view: ReadView, located: LocatedExtent
+    ) -> PooledBuffer:
+        """Fetch and verify one chunk from whichever copy is good."""
+        for _ in range(2):
+            extent = located.extent
+            for route in self._routes.get(
+                extent.chunk,
+                extent.stored_length,
+                located.copies,
+                holder=self._own,
+                transfer_id=view.lease,
+                relay=False,
+            ):
+                try:
+                    async with asyncio.timeout(_GET_S):
+                        return await self._chunks.get(route)
+                except (CorruptionError, NotFoundError):
+                    self._doubts.doubt(SpiffeId.parse(route.first_node).node_id, extent.chunk)
+                except (CollectiveError, TimeoutError):
+                    continue
+            again = await self._reads.plan_read(
+                caller, view.lease, offset=extent.offset, length=extent.length, batch=1
+            )
+            located = again.extents[0] if again.extents else located
+        raise NotEnoughCopiesError(
+            f"No healthy copy of a part of {view.entry.path} can be reached; start the nodes that "
+            "are down (collective node list shows them) and try again."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk ready to be stored; whoever holds it releases the buffer."""
+
+    intent: ChunkIntent
+    buffer: PooledBuffer
+
+
+class _Splitter:
+    """Cuts a stream of messages of any size into enveloped chunks."""
+
+    def __init__(self, data: AsyncIterator[bytes], pool: BufferPool) -> None:
+        self._data = data
+        self._pool = pool
+        self._rest = memoryview(b"")
+        self._ended = False
+
+    async def next_chunk(self, offset: int) -> _Chunk | None:
+        """Return the chunk at ``offset`` (plain bytes so far), or None at the end."""
+        if not await self._more():
+            return None
+        buffer = await self._pool.acquire(HEADER_BYTES + limits.CHUNK_SIZE_BYTES)
+        try:
+            filled = 0
+            body = buffer.view[HEADER_BYTES:]
+            while filled < limits.CHUNK_SIZE_BYTES and await self._more():
+                part = self._rest[: limits.CHUNK_SIZE_BYTES - filled]
+                body[filled : filled + len(part)] = part
+                filled += len(part)
+                self._rest = self._rest[len(part) :]
+            buffer.view[:HEADER_BYTES] = encode_header(filled)
+            buffer.shrink(HEADER_BYTES + filled)
+        except BaseException:
+            buffer.release()
+            raise
+        intent = ChunkIntent(
+            chunk=chunk_id(buffer.view),
+            stored_length=len(buffer.view),
+            offset=offset,
+            length=filled,
+        )
+        return _Chunk(intent, buffer)
+
+    async def _more(self) -> bool:
+        while not self._rest and not self._ended:
+            try:
+                self._rest = memoryview(await anext(self._data))
+            except StopAsyncIteration:
+                self._ended = True
+        return bool(self._rest)
+
+

@@ -1,0 +1,24 @@
+"""Events by which services wake background work before its time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """One event for each worker that somebody may want to wake."""
+
+    repair: asyncio.Event = field(default_factory=asyncio.Event)
+    verify: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def pause(event: asyncio.Event, at_most_s: float) -> None:
+    """Wait until ``event`` is set or ``at_most_s`` seconds passed; clears the event."""
+    try:
+        async with asyncio.timeout(at_most_s):
+            await event.wait()
+    except TimeoutError:
+        return
+    event.clear()
