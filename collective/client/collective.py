@@ -9,10 +9,16 @@ not have been made.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Final, Self
 
+from collective.client.control import Control
+from collective.client.download import FileReader
+from collective.client.files import Names
+from collective.client.local import LocalFiles
 from collective.client.model import (
     Attributes,
     Entry,
@@ -21,12 +27,46 @@ from collective.client.model import (
     Source,
     TransferOptions,
 )
+from collective.client.routing import NodeHealth, RouteChoice
+from collective.client.session import Session
+from collective.client.source import open_source
+from collective.client.trees import Skip, TreeResult, Trees
+from collective.client.upload import Upload, UploadRequest
+from collective.core.clock import Clock, SystemClock
+from collective.core.errors import NotJoinedError, UsageError
+from collective.core.ids import Domain, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.units import Address
-from collective.rpc.gen.collective.v1 import Grant, NodeStatus, Status
+from collective.pki.files import Credentials
+from collective.pki.revocation import RevocationSet
+from collective.rpc.channel import open_channel
+from collective.rpc.gen.collective.v1 import (
+    AddGrantRequest,
+    ClusterStub,
+    FilesStub,
+    GetStatusRequest,
+    Grant,
+    ListGrantsRequest,
+    ListNodesRequest,
+    NodeStatus,
+    RemoveGrantRequest,
+    Right,
+    Status,
+)
+from collective.rpc.identity import PeerGate
+from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.transfer.buffers import BufferPool
+from collective.transfer.client import ChunkClient
+from collective.transfer.dial import TlsDialer
+
+THREADS: Final = 4
+"""For hashing and local files; hashing 4 MiB takes a millisecond or two."""
+CONNECT_TIMEOUT_S: Final = 3.0
+RIGHTS: Final = {"read": Right.READ, "write": Right.WRITE, "share": Right.SHARE}
 
 
 class Collective:
-    """A connection to one member.
+    """A connection to one member; made by :meth:`connect`.
 
     >>> async with Collective.connect(credentials) as home:
     ...     await home.write("/shared/a.txt", b"hello")
@@ -35,42 +75,101 @@ class Collective:
     ...             ...
     """
 
+    def __init__(self, session: Session, domain: Domain, state_dir: str | None = None) -> None:
+        """Use ``session``; programs call :meth:`connect` instead."""
+        self._session = session
+        self.domain: Final = domain
+        self._names = Names(session.control)
+        self._local = LocalFiles(session, self._names, domain, state_dir)
+        self._trees = Trees(self._names, self._local)
+
     @classmethod
     @asynccontextmanager
     async def connect(
         cls,
-        credentials: object,
+        credentials: Credentials,
         addresses: Sequence[Address] = (),
         *,
         options: TransferOptions | None = None,
+        clock: Clock | None = None,
+        state_dir: str | None = None,
     ) -> AsyncIterator[Self]:
-        """Connect to the coordinator of the member whose CA is in ``credentials``.
+        """Talk to the coordinator of the member whose CA is in ``credentials``.
 
-        Addresses are tried in turn; with none given, those that the certificate itself carries.
-        Raises NotJoinedError where there is no address, UnreachableError, RejectedError.
+        Args:
+            credentials: certificate, key and CA.
+            addresses: where the coordinator may be, tried in turn; with none given, those that
+                the certificate itself carries.
+            options: bounds of transfers.
+            clock: where time comes from.
+            state_dir: where notes on interrupted uploads are kept; None keeps none.
+
+        Raises:
+            NotJoinedError: no address is known.
+            UnreachableError, RejectedError: at the first call, which makes the connection.
         """
-        raise NotImplementedError
-        yield
+        options = options or TransferOptions()
+        clock = clock or SystemClock()
+        addresses = tuple(addresses) or credentials.certified.addresses
+        if not addresses:
+            raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
+        gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), clock)
+        channel = open_channel(
+            addresses,
+            credentials=credentials,
+            gate=gate,
+            expect=SpiffeId.coordinator(credentials.domain),
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+        )
+        chunk_tls = client_context(credentials, gate.trust, (ALPN_CHUNK,))
+        pool = BufferPool(options.buffers_bytes)
+        transport = ChunkClient(TlsDialer(lambda: chunk_tls, gate, timeout_s=options.stall_s), pool)
+        executor = ThreadPoolExecutor(THREADS, thread_name_prefix="collective-client")
+        control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
+        session = Session(
+            control=control,
+            transport=transport,
+            buffers=pool,
+            executor=executor,
+            clock=clock,
+            options=options,
+            health=NodeHealth(clock),
+            choice=RouteChoice(),
+            slots=asyncio.Semaphore(options.window_chunks),
+        )
+        try:
+            yield cls(session, credentials.domain, state_dir)
+        finally:
+            await transport.close()
+            await channel.aclose()
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    # --- names ---------------------------------------------------------------------------------
 
     async def stat(self, path: str) -> Entry:
         """Return what ``path`` names, or raise NotFoundError or PermissionDeniedError."""
-        raise NotImplementedError
+        return await self._names.stat(FilePath.parse(path))
 
     def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[Entry]:
         """Yield what is below ``path`` in order of path, fetched page by page."""
-        raise NotImplementedError
+        return self._names.list(FilePath.parse(path), recursive=recursive)
 
     async def mkdir(self, path: str, *, parents: bool = False) -> Entry:
         """Make a directory, or a datastore at top level; ``parents`` accepts what exists."""
-        raise NotImplementedError
+        return await self._names.mkdir(FilePath.parse(path), parents=parents)
 
     async def remove(self, path: str, *, recursive: bool = False, if_version: int = 0) -> int:
         """Remove a file, an empty directory or (``recursive``) a tree; return entries removed."""
-        raise NotImplementedError
+        parsed = FilePath.parse(path)
+        return await self._names.remove(parsed, recursive=recursive, if_version=if_version)
 
     async def move(self, source: str, destination: str, *, if_version: int = 0) -> Entry:
         """Rename; a file at the destination is replaced."""
-        raise NotImplementedError
+        return await self._names.move(
+            FilePath.parse(source), FilePath.parse(destination), if_version=if_version
+        )
+
+    # --- contents ------------------------------------------------------------------------------
 
     async def write(
         self,
@@ -84,43 +183,108 @@ class Collective:
         """Store all of ``source`` as ``path`` and return when it is durable.
 
         Memory is bounded whatever the size.  On any error, nothing is visible at ``path``.
-        """
-        raise NotImplementedError
 
-    def open_read(self, path: str, *, offset: int = 0, length: int | None = None) -> object:
-        """Return a reader (async context manager and async iterator of verified memoryviews)."""
-        raise NotImplementedError
+        Raises:
+            NotFoundError: the parent directory does not exist.
+            NotEnoughCopiesError, NoSpaceError: a quorum of copies cannot be stored.
+            ConflictError: ``condition`` does not hold, or a directory is in the way.
+        """
+        request = UploadRequest(
+            path=FilePath.parse(path),
+            attributes=attributes,
+            condition=condition or Precondition(),
+            progress=progress,
+        )
+        return await Upload(
+            self._session, request, open_source(source, self._session.in_thread)
+        ).run()
+
+    def open_read(
+        self,
+        path: str,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        if_version: int = 0,
+        progress: Progress | None = None,
+    ) -> FileReader:
+        """Return a reader: an async context manager that iterates over verified memoryviews.
+
+        Args:
+            path: a file.
+            offset: the first byte wanted.
+            length: how many bytes; None for all to the end.
+            if_version: read this version or raise ConflictError; 0 for the current one.
+            progress: called with the bytes of each block delivered.
+        """
+        return FileReader(
+            self._session,
+            FilePath.parse(path),
+            offset=offset,
+            length=length,
+            if_version=if_version,
+            progress=progress,
+        )
 
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return a range of a file as bytes; for small files (all of it is held in memory)."""
-        raise NotImplementedError
+        async with self.open_read(path, offset=offset, length=length) as reader:
+            return b"".join([bytes(block) async for block in reader])
 
     async def put(self, local: str, path: str, *, progress: Progress | None = None) -> Entry:
         """Upload a local file; an upload that was interrupted goes on where it stopped."""
-        raise NotImplementedError
+        return await self._local.put(local, FilePath.parse(path), progress=progress)
 
     async def get(self, path: str, local: str, *, progress: Progress | None = None) -> Entry:
         """Download to a local file, which appears when all of it has been verified; resumes."""
-        raise NotImplementedError
+        return await self._local.get(FilePath.parse(path), local, progress=progress)
+
+    async def put_tree(
+        self, local: str, path: str, *, skip: Skip, progress: Progress | None = None
+    ) -> TreeResult:
+        """Upload a local directory; ``skip`` hears of names that cannot be stored."""
+        return await self._trees.put(local, FilePath.parse(path), skip=skip, progress=progress)
+
+    async def get_tree(
+        self, path: str, local: str, *, progress: Progress | None = None
+    ) -> TreeResult:
+        """Download a directory."""
+        return await self._trees.get(FilePath.parse(path), local, progress=progress)
+
+    # --- the member ----------------------------------------------------------------------------
 
     async def status(self) -> Status:
         """Return the member's state as the caller may see it."""
-        raise NotImplementedError
+        control = self._session.control
+        return await control.call(control.cluster.get_status, GetStatusRequest())
 
     async def nodes(self) -> Sequence[NodeStatus]:
         """Return the member's nodes."""
-        raise NotImplementedError
+        control = self._session.control
+        return (await control.call(control.cluster.list_nodes, ListNodesRequest())).nodes
 
     async def add_grant(
         self, path: str, rights: Sequence[str], principal: str, *, expires_ms: int = 0
     ) -> Grant:
         """Give ``principal`` (global id or SPIFFE id) rights (read, write, share) on ``path``."""
-        raise NotImplementedError
+        unknown = [right for right in rights if right not in RIGHTS]
+        if unknown or not rights:
+            raise UsageError("Rights are read, write and share, joined by '+'.")
+        control = self._session.control
+        request = AddGrantRequest(
+            path=str(FilePath.parse(path)),
+            rights=[RIGHTS[right] for right in rights],
+            principal=principal,
+            expires_ms=expires_ms,
+        )
+        return await control.call(control.cluster.add_grant, request)
 
     async def grants(self) -> Sequence[Grant]:
         """Return the grants that the caller may see."""
-        raise NotImplementedError
+        control = self._session.control
+        return (await control.call(control.cluster.list_grants, ListGrantsRequest())).grants
 
     async def remove_grant(self, grant_id: str) -> None:
         """Take a grant back."""
-        raise NotImplementedError
+        control = self._session.control
+        await control.call(control.cluster.remove_grant, RemoveGrantRequest(id=grant_id))

@@ -1,0 +1,66 @@
+"""Control calls to the coordinator: one deadline and one retry rule for all of them.
+
+The calls of a transfer outlive a coordinator that restarts: those that may be repeated without
+harm are, for a bounded time.  Single commands fail at once, so that nobody waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol, TypeVar
+
+from collective.client.model import TransferOptions
+from collective.core.clock import Clock
+from collective.core.errors import BusyError, UnreachableError
+from collective.rpc import deadlines
+from collective.rpc.gen.collective.v1 import ClusterStub, FilesStub
+
+Request_contra = TypeVar("Request_contra", contravariant=True)
+Response_co = TypeVar("Response_co", covariant=True)
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 1.0
+
+
+class Method(Protocol[Request_contra, Response_co]):
+    """A unary method of a stub."""
+
+    async def __call__(  # noqa: ASYNC109 - the stubs have it so
+        self, message: Request_contra, /, *, timeout: float | None = None, metadata: Any = None
+    ) -> Response_co:
+        """Make the call."""
+        ...
+
+
+class Control:
+    """The coordinator's services, with deadlines and retries."""
+
+    def __init__(
+        self, files: FilesStub, cluster: ClusterStub, clock: Clock, options: TransferOptions
+    ) -> None:
+        """Call ``files`` and ``cluster``, of one channel."""
+        self.files = files
+        self.cluster = cluster
+        self._clock = clock
+        self._options = options
+
+    async def call(self, method: Method[Request, Response], request: Request) -> Response:
+        """Make one call; UnreachableError when there is no answer within the deadline."""
+        return await deadlines.call(
+            lambda timeout_s: method(request, timeout=timeout_s), self._options.call_timeout_s
+        )
+
+    async def persist(self, method: Method[Request, Response], request: Request) -> Response:
+        """Make a call that may be repeated, again and again until ``options.retry_s`` is over."""
+        until_s = self._clock.monotonic_s() + self._options.retry_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await self.call(method, request)
+            except (UnreachableError, BusyError):
+                if self._clock.monotonic_s() + pause_s > until_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

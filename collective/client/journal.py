@@ -1,0 +1,70 @@
+"""Remembers uploads under way, so that `put` of the same file goes on where it stopped.
+
+One small JSON file for each upload in the client's state dir, named by a digest of what identifies
+it: the member, the path and the local file.  It counts only while the local file's size, time and
+inode are what they were.  A journal that cannot be read or written is as good as none: the upload
+then starts afresh.  Blocking; called in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from collective.core.paths import FilePath
+
+_MAX_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LocalState:
+    """What tells whether a local file is still the one that was being uploaded."""
+
+    size_bytes: int
+    modified_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> LocalState:
+        """Return the state in an ``os.stat`` result."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+class UploadJournal:
+    """The note about one upload."""
+
+    def __init__(self, state_dir: str, domain: str, path: FilePath, local: str) -> None:
+        """Keep the note under ``state_dir`` for ``local`` going to ``path`` at ``domain``."""
+        identity = "\0".join((domain, str(path), os.path.realpath(local)))
+        name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        self._folder = os.path.join(state_dir, "uploads")
+        self._file = os.path.join(self._folder, f"{name}.json")
+
+    def load(self, state: LocalState) -> str:
+        """Return the upload id to go on with, or empty where there is none for this ``state``."""
+        try:
+            with open(self._file, "rb") as file:
+                note = json.loads(file.read(_MAX_BYTES))
+            if note["local"] == asdict(state) and isinstance(note["upload_id"], str):
+                return str(note["upload_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return ""
+
+    def save(self, state: LocalState, upload_id: str) -> None:
+        """Remember ``upload_id``."""
+        with suppress(OSError):
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            temporary = f"{self._file}.{os.getpid()}.new"
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"upload_id": upload_id, "local": asdict(state)}, file)
+            os.replace(temporary, self._file)
+
+    def forget(self) -> None:
+        """Drop the note."""
+        with suppress(OSError):
+            os.unlink(self._file)

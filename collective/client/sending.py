@@ -1,0 +1,279 @@
+"""Storing one chunk: along its routes, round nodes that hang, until it is safe.
+
+A chunk is done when every planned copy is confirmed, or when a quorum is and nothing that still
+lacks gives a sign of life.  A hop that fails, or is silent for ``stall_s``, is gone round by asking
+for another route; what it may still confirm counts as well.  Below the quorum, ways are looked for
+until ``give_up_s`` pass without news.  Every route's task ends before :meth:`ChunkSending.run`
+returns, so the caller may reuse the chunk's buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from collective.client.allocation import PAUSE_S, allocate
+from collective.client.model import NewChunk
+from collective.client.routing import storing_nodes
+from collective.client.session import Sending, Session
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    NoSpaceError,
+    NotEnoughCopiesError,
+    UnreachableError,
+)
+from collective.rpc.errors import from_detail
+from collective.rpc.gen.collective.v1 import (
+    ChunkPlan,
+    PutResult,
+    RecordExtentsRequest,
+    Route,
+    RouteMode,
+    SignedReceipt,
+)
+
+TICK_S: Final = 0.25
+"""How often a chunk that waits looks at the clock."""
+
+
+class Step(Enum):
+    """What to do next about a chunk."""
+
+    DONE = "done"
+    WAIT = "wait"
+    GO_ROUND = "go round"
+    FAIL = "fail"
+
+
+def next_step(
+    *,
+    confirmed: int,
+    quorum: int,
+    wanted: int,
+    hopeful: int,
+    may_go_round: bool,
+    given_up: bool,
+) -> Step:
+    """Decide, from counts of copies alone.
+
+    ``hopeful`` copies are under way and their nodes show signs of life; ``may_go_round`` says
+    whether asking for another route makes sense now; ``given_up`` that it has been too quiet.
+    """
+    if confirmed >= wanted and confirmed >= quorum:
+        return Step.DONE
+    if confirmed + hopeful >= max(wanted, quorum):
+        return Step.WAIT
+    if may_go_round:
+        return Step.GO_ROUND
+    if confirmed >= quorum:
+        return Step.WAIT if hopeful else Step.DONE
+    return Step.FAIL if given_up and not hopeful else Step.WAIT
+
+
+@dataclass(slots=True)
+class _Leg:
+    """One route on its way."""
+
+    route: Route
+    mode: RouteMode
+    waiting: list[str]
+    """Nodes that have not answered, in order of hops."""
+    moved_s: float
+    sending: Sending | None = None
+    progress_s: float = 0.0
+    ended: bool = False
+    stalled: bool = False
+    busy: bool = False
+
+    @property
+    def is_hopeful(self) -> bool:
+        return not self.ended and not self.stalled
+
+
+class ChunkSending:
+    """The state of one chunk's way to its copies."""
+
+    def __init__(
+        self, session: Session, upload_id: str, chunk: NewChunk, parts: Sequence[memoryview | bytes]
+    ) -> None:
+        """Prepare to send ``parts``, which must not change until :meth:`run` returns."""
+        self._session = session
+        self._upload_id = upload_id
+        self._chunk = chunk
+        self._parts = parts
+        self._legs: list[_Leg] = []
+        self._receipts: dict[str, SignedReceipt] = {}
+        self._held = 0
+        self._wanted = 0
+        self._quorum = 1
+        self._error: CollectiveError | None = None
+        self._news = asyncio.Event()
+        self._news_s = 0.0
+        self._ask_again_s = 0.0
+        self._busy_rounds = 0
+
+    async def run(self, plan: ChunkPlan) -> list[SignedReceipt]:
+        """Send along ``plan``; return every receipt got.
+
+        Raises NotEnoughCopiesError when a quorum cannot be had, NoSpaceError when disks are full.
+        """
+        self._held = plan.copies_held
+        self._quorum = plan.quorum
+        self._wanted = plan.copies_held + sum(len(storing_nodes(route)) for route in plan.routes)
+        self._news_s = self._session.clock.monotonic_s()
+        async with asyncio.TaskGroup() as group:
+            tasks: list[asyncio.Task[None]] = []
+            try:
+                self._start(group, tasks, plan.routes)
+                await self._until_safe(group, tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+        return list(self._receipts.values())
+
+    async def _until_safe(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
+        session = self._session
+        tick_s = min(TICK_S, session.options.stall_s / 4)
+        while True:
+            self._news.clear()
+            self._watch()
+            now_s = session.clock.monotonic_s()
+            confirmed = self._held + len(self._receipts)
+            step = next_step(
+                confirmed=confirmed,
+                quorum=self._quorum,
+                wanted=self._wanted,
+                hopeful=sum(len(leg.waiting) for leg in self._legs if leg.is_hopeful),
+                may_go_round=now_s >= self._ask_again_s,
+                given_up=now_s - self._news_s >= session.options.give_up_s,
+            )
+            match step:
+                case Step.DONE:
+                    return
+                case Step.FAIL:
+                    raise self._failure(confirmed)
+                case Step.GO_ROUND:
+                    await self._go_round(group, tasks)
+                case Step.WAIT:
+                    try:
+                        async with asyncio.timeout(tick_s):
+                            await self._news.wait()
+                    except TimeoutError:
+                        continue
+
+    def _watch(self) -> None:
+        """Note progress, and which legs hang."""
+        health, now_s = self._session.health, self._session.clock.monotonic_s()
+        for leg in self._legs:
+            if leg.ended or not leg.waiting:
+                continue
+            culprit = leg.waiting[0]
+            if leg.sending is not None and leg.sending.last_progress_s != leg.progress_s:
+                leg.progress_s = leg.sending.last_progress_s
+                leg.moved_s = now_s
+                leg.stalled = False
+                continue
+            silent_s = health.silent_s(culprit, leg.moved_s)
+            if not leg.stalled and (
+                health.is_avoided(culprit) or silent_s >= self._session.options.stall_s
+            ):
+                leg.stalled = True
+                health.avoid(culprit)
+
+    def _start(
+        self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]], routes: Sequence[Route]
+    ) -> None:
+        for route in routes:
+            leg = _Leg(
+                route=route,
+                mode=self._session.choice.mode,
+                waiting=list(storing_nodes(route)),
+                moved_s=self._session.clock.monotonic_s(),
+            )
+            self._legs.append(leg)
+            tasks.append(group.create_task(self._drive(leg)))
+
+    async def _drive(self, leg: _Leg) -> None:
+        """Follow one route to its end; errors are kept, not raised."""
+        try:
+            sending = self._session.transport.put(leg.route, self._parts)
+            leg.sending = sending
+            leg.progress_s = sending.last_progress_s
+            async with aclosing(sending):
+                async for result in sending:
+                    self._answer(leg, result)
+                    self._news.set()
+        except CollectiveError as error:
+            self._error = error
+            if isinstance(error, BusyError):
+                leg.busy = True
+            elif not (
+                isinstance(error, UnreachableError) and self._session.choice.unreachable(leg.mode)
+            ):
+                self._avoid_first(leg)
+        finally:
+            leg.ended = True
+            self._news.set()
+
+    def _avoid_first(self, leg: _Leg) -> None:
+        if leg.waiting:
+            self._session.health.avoid(leg.waiting[0])
+
+    def _answer(self, leg: _Leg, result: PutResult) -> None:
+        now_s = self._session.clock.monotonic_s()
+        leg.moved_s = now_s
+        leg.stalled = False
+        self._session.choice.worked(leg.mode)
+        if result.node in leg.waiting:
+            leg.waiting.remove(result.node)
+        if result.receipt is not None and result.receipt.body:
+            self._news_s = now_s
+            self._receipts[result.node] = result.receipt
+            self._session.health.alive(result.node)
+        elif result.error is not None:
+            self._error = from_detail(result.error)
+            if isinstance(self._error, BusyError):
+                leg.busy = True
+            else:
+                self._session.health.avoid(result.node)
+
+    async def _go_round(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
+        """Find routes for the copies that lack; remember when there are none for now."""
+        session = self._session
+        busy = [leg for leg in self._legs if leg.ended and leg.busy]
+        self._legs = [leg for leg in self._legs if not leg.ended]
+        if busy and self._busy_rounds * PAUSE_S < session.options.give_up_s:
+            self._busy_rounds += 1
+            await asyncio.sleep(PAUSE_S)
+            self._start(group, tasks, [leg.route for leg in busy])
+            return
+        if self._receipts:
+            request = RecordExtentsRequest(
+                upload_id=self._upload_id, receipts=list(self._receipts.values())
+            )
+            await session.control.persist(session.control.files.record_extents, request)
+        routes: Sequence[Route] = ()
+        try:
+            (plan,) = await allocate(session, self._upload_id, [self._chunk], patience_s=0.0)
+            routes = plan.routes
+        except NotEnoughCopiesError as error:
+            self._error = error
+        if routes:
+            self._start(group, tasks, routes)
+        else:
+            enough = self._held + len(self._receipts) >= self._quorum
+            self._ask_again_s = float("inf") if enough else session.clock.monotonic_s() + PAUSE_S
+
+    def _failure(self, confirmed: int) -> CollectiveError:
+        reason = f" ({self._error.message})" if self._error is not None else ""
+        if isinstance(self._error, NoSpaceError):
+            return self._error
+        return NotEnoughCopiesError(
+            f"Only {confirmed} of the {self._quorum} copies that a write needs could be stored"
+            f"{reason}; check the nodes with 'collective node list' and write again."
+        )

@@ -1,0 +1,101 @@
+"""What all transfers of one :class:`Collective` share, and what they ask of the chunk stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from collective.client.control import Control
+from collective.client.model import TransferOptions
+from collective.client.routing import NodeHealth, RouteChoice
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError
+from collective.rpc.gen.collective.v1 import PutResult, Route
+
+Result = TypeVar("Result")
+
+
+class Buffer(Protocol):
+    """Bytes borrowed from a pool."""
+
+    view: memoryview
+    """Exactly as long as what was asked for or received."""
+
+    def release(self) -> None:
+        """Give the buffer back; no view of it may be used afterwards."""
+        ...
+
+
+class Buffers(Protocol):
+    """Where buffers come from; bounded, first come first served."""
+
+    async def acquire(self, size: int) -> Buffer:
+        """Return a buffer of ``size`` bytes, waiting until there is room."""
+        ...
+
+
+class Sending(Protocol):
+    """A put under way: yields each hop's answer."""
+
+    @property
+    def last_progress_s(self) -> float:
+        """A time that grows whenever a byte left or an answer came."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[PutResult]:
+        """Iterate the answers in the order in which they come."""
+        ...
+
+    async def aclose(self) -> None:
+        """Cancel what is not finished; afterwards the parts may be reused."""
+        ...
+
+
+class ChunkTransport(Protocol):
+    """The chunk stream as transfers use it; ``transfer.client.ChunkClient`` is one."""
+
+    def put(self, route: Route, parts: Sequence[memoryview | bytes]) -> Sending:
+        """Send a chunk along ``route``."""
+        ...
+
+    async def get(self, route: Route) -> Buffer:
+        """Return the stored bytes of a chunk, verified against its id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Shared by all transfers; owned by the Collective."""
+
+    control: Control
+    transport: ChunkTransport
+    buffers: Buffers
+    executor: Executor
+    clock: Clock
+    options: TransferOptions
+    health: NodeHealth
+    choice: RouteChoice
+    slots: asyncio.Semaphore
+    """Chunks in memory, over all transfers; each transfer takes its slots in order of offset,
+    which is why two transfers can never wait for each other."""
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Run blocking ``work`` on the session's executor; a cancelled one still finishes."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception of a task group that its caller should see."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    unexpected = [error for error in leaves if not isinstance(error, CollectiveError)]
+    return unexpected[0] if unexpected else leaves[0]

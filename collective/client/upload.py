@@ -1,0 +1,318 @@
+"""Writing a file: read, hash, allocate, send and record at the same time, in bounded memory.
+
+A file of one batch costs two control calls: the open carries the first batch, the commit the last
+extents and receipts.  A longer one is a pipeline: a reader fills pooled buffers and hashes them, an
+allocator asks for places batch by batch while earlier chunks are under way, and a recorder reports
+finished chunks, so that the commit only flips the version.  A chunk that occurs again in the same
+file is sent once.  Nothing is visible before the commit; an upload that fails is aborted, unless it
+can be resumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from collective.catalog.model import Attributes, Entry, Precondition
+from collective.chunking.envelope import encode_header, stored_length
+from collective.chunking.ids import chunk_id
+from collective.client.allocation import allocate, check_plans, intent_message
+from collective.client.messages import attributes_message, entry_from
+from collective.client.model import NewChunk, Progress
+from collective.client.sending import ChunkSending
+from collective.client.session import Buffer, Session, first_error
+from collective.client.source import BlockSource
+from collective.core import limits
+from collective.core.errors import CollectiveError
+from collective.core.paths import FilePath
+from collective.rpc.gen.collective.v1 import (
+    AbortUploadRequest,
+    ChunkPlan,
+    CommitUploadRequest,
+    Extent,
+    GetUploadRequest,
+    OpenUploadRequest,
+    RecordExtentsRequest,
+    SignedReceipt,
+)
+
+RECORD_BATCH: Final = 32
+"""Extents reported in one call; at most limits.BATCH_MAX_CHUNKS."""
+KNOWN_MAX: Final = 16384
+"""Chunk ids remembered to send repetitions once."""
+ABORT_TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    """What to write, and on which conditions."""
+
+    path: FilePath
+    attributes: Attributes | None = None
+    condition: Precondition = field(default_factory=Precondition)
+    progress: Progress | None = None
+    resume_id: str = ""
+    """An upload of ours to go on with."""
+    on_opened: Callable[[str], None] | None = None
+    """Called with the upload's id; says that the caller will resume it, so it is not aborted."""
+    before_commit: Callable[[], None] | None = None
+    """Called when everything is stored; raises to refuse the commit."""
+
+
+@dataclass(slots=True)
+class _Block:
+    """A chunk in memory."""
+
+    chunk: NewChunk
+    buffer: Buffer
+    header: bytes
+    is_recorded: bool = False
+
+    def parts(self) -> list[memoryview | bytes]:
+        return [self.header, self.buffer.view[: self.chunk.length]]
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A chunk that is safe."""
+
+    extent: Extent
+    receipts: list[SignedReceipt]
+
+
+class Upload:
+    """One file on its way in; use :meth:`run` once."""
+
+    def __init__(self, session: Session, request: UploadRequest, source: BlockSource) -> None:
+        """Write all of ``source`` as ``request`` says."""
+        self._session = session
+        self._request = request
+        self._source = source
+        self._upload_id = request.resume_id
+        window = session.options.window_chunks
+        self._blocks: asyncio.Queue[_Block | None] = asyncio.Queue(window)
+        self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window)
+        self._known: dict[bytes, asyncio.Future[None]] = {}
+        self._unrecorded: list[_Stored] = []
+        self._size_bytes = 0
+
+    async def run(self) -> Entry:
+        """Store everything, commit, and return the new entry.
+
+        Raises whatever typed error stopped it; the upload is then aborted unless it is resumable.
+        """
+        try:
+            await self._transfer()
+            if self._request.before_commit is not None:
+                self._request.before_commit()
+            return await self._commit()
+        except BaseExceptionGroup as group:
+            await self._abort()
+            raise first_error(group) from group
+        except (CollectiveError, asyncio.CancelledError):
+            await self._abort()
+            raise
+
+    async def _transfer(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._record())
+            async with asyncio.TaskGroup() as senders:
+                senders.create_task(self._read())
+                await self._allocate(senders)
+            await self._stored.put(None)
+
+    # --- reading -------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Fill buffers and hash them, one slot each, until the source ends."""
+        recorded = self._recorded() if self._upload_id else None
+        known = await anext(recorded, None) if recorded is not None else None
+        offset = 0
+        while True:
+            await self._session.slots.acquire()
+            buffer = await self._acquire_buffer()
+            length = await self._fill(buffer)
+            if length == 0:
+                self._release(buffer)
+                break
+            block = await self._session.in_thread(partial(_pack, buffer, length, offset))
+            while recorded is not None and known is not None and known.offset < offset:
+                known = await anext(recorded, None)
+            block.is_recorded = known is not None and _is_same(known, block.chunk)
+            await self._blocks.put(block)
+            offset += length
+            if length < limits.CHUNK_SIZE_BYTES:
+                break
+        self._size_bytes = offset
+        await self._blocks.put(None)
+
+    async def _acquire_buffer(self) -> Buffer:
+        try:
+            return await self._session.buffers.acquire(limits.CHUNK_SIZE_BYTES)
+        except BaseException:
+            self._session.slots.release()
+            raise
+
+    async def _fill(self, buffer: Buffer) -> int:
+        try:
+            return await self._source.fill(buffer.view)
+        except BaseException:
+            self._release(buffer)
+            raise
+
+    def _release(self, buffer: Buffer) -> None:
+        buffer.release()
+        self._session.slots.release()
+
+    async def _recorded(self) -> AsyncIterator[Extent]:
+        """Yield what an upload that is resumed has recorded, in order of offset."""
+        offset, more = 0, True
+        while more:
+            page = await self._session.control.persist(
+                self._session.control.files.get_upload,
+                GetUploadRequest(upload_id=self._upload_id, from_offset=offset),
+            )
+            for extent in page.extents:
+                yield extent
+                offset = extent.offset + extent.length
+            more = page.more and bool(page.extents)
+
+    # --- allocating ----------------------------------------------------------------------------
+
+    async def _allocate(self, senders: asyncio.TaskGroup) -> None:
+        """Ask for places, batch by batch, and start a sender for each chunk."""
+        ended = False
+        while not ended:
+            batch: list[_Block] = []
+            while not ended and len(batch) < self._session.options.batch_chunks:
+                if batch and self._blocks.empty():
+                    break
+                block = await self._blocks.get()
+                if block is None:
+                    ended = True
+                elif block.is_recorded:
+                    self._finish(block)
+                elif (earlier := self._known.get(block.chunk.chunk)) is not None:
+                    senders.create_task(self._repeat(block, earlier))
+                else:
+                    self._remember(block.chunk.chunk)
+                    batch.append(block)
+            if not batch and self._upload_id:
+                continue
+            plans = await self._plan([block.chunk for block in batch])
+            for block, plan in zip(batch, plans, strict=True):
+                senders.create_task(self._send(block, plan))
+
+    def _remember(self, chunk: bytes) -> None:
+        if len(self._known) >= KNOWN_MAX:
+            oldest = next(iter(self._known))
+            if self._known[oldest].done():
+                del self._known[oldest]
+        self._known[chunk] = asyncio.get_running_loop().create_future()
+
+    async def _plan(self, chunks: list[NewChunk]) -> list[ChunkPlan]:
+        if self._upload_id:
+            return await allocate(self._session, self._upload_id, chunks)
+        request = self._request
+        opened = await self._session.control.call(
+            self._session.control.files.open_upload,
+            OpenUploadRequest(
+                path=str(request.path),
+                attributes=attributes_message(request.attributes),
+                if_version=request.condition.if_version,
+                if_absent=request.condition.if_absent,
+                chunks=[intent_message(chunk) for chunk in chunks],
+                mode=self._session.choice.mode,
+            ),
+        )
+        self._upload_id = opened.upload_id
+        if request.on_opened is not None:
+            request.on_opened(opened.upload_id)
+        return check_plans(chunks, opened.plans)
+
+    # --- sending and recording -----------------------------------------------------------------
+
+    async def _send(self, block: _Block, plan: ChunkPlan) -> None:
+        chunk = block.chunk
+        receipts: list[SignedReceipt] = []
+        if not plan.stored:
+            sending = ChunkSending(self._session, self._upload_id, chunk, block.parts())
+            receipts = await sending.run(plan)
+        self._finish(block)
+        await self._stored.put(_Stored(_extent(chunk), receipts))
+        self._known[chunk.chunk].set_result(None)
+
+    async def _repeat(self, block: _Block, earlier: asyncio.Future[None]) -> None:
+        """Record a chunk that this upload has sent already, after its first occurrence."""
+        self._finish(block)
+        await earlier
+        await self._stored.put(_Stored(_extent(block.chunk), []))
+
+    def _finish(self, block: _Block) -> None:
+        self._release(block.buffer)
+        if self._request.progress is not None:
+            self._request.progress(block.chunk.length)
+
+    async def _record(self) -> None:
+        """Report what is stored batch by batch; the last batch is left for the commit."""
+        while (stored := await self._stored.get()) is not None:
+            if len(self._unrecorded) >= RECORD_BATCH:
+                batch, self._unrecorded = self._unrecorded, []
+                await self._session.control.persist(
+                    self._session.control.files.record_extents,
+                    RecordExtentsRequest(
+                        upload_id=self._upload_id,
+                        extents=[one.extent for one in batch],
+                        receipts=[receipt for one in batch for receipt in one.receipts],
+                    ),
+                )
+            self._unrecorded.append(stored)
+
+    async def _commit(self) -> Entry:
+        request = CommitUploadRequest(
+            upload_id=self._upload_id,
+            extents=[one.extent for one in self._unrecorded],
+            receipts=[receipt for one in self._unrecorded for receipt in one.receipts],
+            size_bytes=self._size_bytes,
+        )
+        files = self._session.control.files
+        return entry_from(await self._session.control.persist(files.commit_upload, request))
+
+    async def _abort(self) -> None:
+        """Tell the coordinator to forget the upload, if it can be told; it expires anyway."""
+        if not self._upload_id or self._request.on_opened is not None:
+            return
+        with suppress(CollectiveError, TimeoutError):
+            async with asyncio.timeout(ABORT_TIMEOUT_S):
+                await self._session.control.call(
+                    self._session.control.files.abort_upload,
+                    AbortUploadRequest(upload_id=self._upload_id),
+                )
+
+
+def _pack(buffer: Buffer, length: int, offset: int) -> _Block:
+    """Wrap ``length`` bytes of ``buffer`` in an envelope and name it; runs in a thread."""
+    header = encode_header(length)
+    chunk = chunk_id([header, buffer.view[:length]])
+    return _Block(NewChunk(chunk, offset, length, stored_length(length)), buffer, header)
+
+
+def _extent(chunk: NewChunk) -> Extent:
+    return Extent(
+        offset=chunk.offset,
+        length=chunk.length,
+        chunk_id=chunk.chunk,
+        stored_length=chunk.stored_length,
+    )
+
+
+def _is_same(extent: Extent, chunk: NewChunk) -> bool:
+    return (extent.offset, extent.length, extent.chunk_id) == (
+        chunk.offset,
+        chunk.length,
+        chunk.chunk,
+    )
