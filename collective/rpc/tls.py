@@ -16,6 +16,9 @@ from collective.core.errors import SettingsError
 from collective.pki.files import Credentials
 from collective.pki.trust import TrustStore
 
+TlsContext = ssl.SSLContext
+"""What the functions below make, for packages that do not import ssl."""
+
 ALPN_GRPC: Final = "h2"
 ALPN_CHUNK: Final = "collective-chunk/1"
 

@@ -1,0 +1,177 @@
+"""``collective pki``: explain a certificate, and issue one offline with the CA's key."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from collective.core.clock import SystemClock
+from collective.core.disk import OsDisk
+from collective.core.errors import CollectiveError, ConflictError, UsageError
+from collective.core.ids import GlobalId, SpiffeId, parse_node_id
+from collective.core.units import parse_duration_s
+from collective.pki import certificates, files
+from collective.pki.ca import LEAF_LIFE_MAX_S, CertificateAuthority, authority_owner
+from collective.pki.layout import CertDir
+from collective.pki.renewal import renewal_due_s
+
+app = typer.Typer(no_args_is_help=True, help="Certificates: look at one, or issue one offline.")
+
+_USAGES = {
+    ExtendedKeyUsageOID.CLIENT_AUTH: "client",
+    ExtendedKeyUsageOID.SERVER_AUTH: "server",
+}
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate (PEM).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Explain what a certificate says and whether it is valid now."""
+    try:
+        certificate = files.load_certificate_file(str(file), disk=OsDisk())
+        facts = explain(certificate, SystemClock().wall_s())
+    except CollectiveError as error:
+        _fail(error)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        typer.echo(f"{name.replace('_', ' '):<18}{text}")
+
+
+@app.command()
+def issue(
+    ca_key: Annotated[
+        Path, typer.Option("--ca-key", help="The CA's key; its .crt lies beside it.")
+    ],
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME@DOMAIN")] = None,
+    bootstrap: Annotated[str | None, typer.Option("--bootstrap", metavar="ID")] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="The CA's certificate.")] = None,
+    validity: Annotated[str, typer.Option("--validity", help="Like 30d.")] = "30d",
+    out: Annotated[Path, typer.Option("--out", help="A cert dir to write into.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Make a key and a certificate for a user or a standalone bootstrap, with the CA alone."""
+    try:
+        written = issue_files(
+            ca_key=str(ca_key),
+            ca=str(ca or ca_key.with_suffix(".crt")),
+            user=user,
+            bootstrap=bootstrap,
+            lifetime_s=parse_duration_s(validity),
+            out=str(out),
+            force=force,
+        )
+    except CollectiveError as error:
+        _fail(error)
+    typer.echo(f"identity     {written.identity}")
+    typer.echo(f"certificate  {written.certificate_path}")
+    typer.echo(f"key          {written.key_path}")
+    typer.echo(f"ca           {written.ca_path}")
+
+
+def issue_files(
+    *,
+    ca_key: str,
+    ca: str,
+    user: str | None,
+    bootstrap: str | None,
+    lifetime_s: float,
+    out: str,
+    force: bool,
+) -> files.Credentials:
+    """Issue offline and write key, CA and certificate below ``out``; see :func:`issue`."""
+    if (user is None) == (bootstrap is None):
+        raise UsageError("Say for whom: either --user NAME@DOMAIN or --bootstrap ID.")
+    if not 0 < lifetime_s <= LEAF_LIFE_MAX_S:
+        raise UsageError("A certificate may be valid for at most 400 days.")
+    disk = OsDisk()
+    authority = CertificateAuthority.load(
+        files.read_small(ca, disk=disk), files.read_small(ca_key, disk=disk), SystemClock()
+    )
+    place = CertDir(out, authority.member)
+    if user is not None:
+        who = GlobalId.parse(user)
+        identity = SpiffeId.user(authority.domain, who)
+        paths = place.user_certificate(who), place.user_key(who)
+    else:
+        name = str(parse_node_id(bootstrap or ""))
+        identity = SpiffeId.bootstrap(authority.domain, name)
+        paths = place.bootstrap_certificate(name), place.bootstrap_key(name)
+    if not force and any(disk.exists(path) for path in paths):
+        raise ConflictError(f"{paths[0]} or its key exists already; add --force to replace both.")
+    key = certificates.new_private_key()
+    return files.save_credentials(
+        paths[0],
+        paths[1],
+        place.ca_certificate,
+        certificate=authority.issue(identity, key.public_key(), lifetime_s=lifetime_s),
+        private_key=key,
+        authority=authority.certificate,
+        disk=disk,
+    )
+
+
+def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list[str]]:
+    """Return what ``certificate`` says, for people and ``--json``; all times are UTC."""
+    starts_s = certificate.not_valid_before_utc.timestamp()
+    ends_s = certificate.not_valid_after_utc.timestamp()
+    if now_s < starts_s:
+        state = "not valid yet"
+    else:
+        state = "valid" if now_s <= ends_s else "ran out"
+    common: dict[str, str | list[str]] = {
+        "serial": certificates.serial_text(certificate),
+        "valid_from": _time(starts_s),
+        "valid_until": _time(ends_s),
+        "state": state,
+    }
+    if _is_authority(certificate):
+        member, domain = authority_owner(certificate)
+        digest = certificates.key_digest(certificates.certificate_key(certificate)).hex()
+        return {
+            "kind": "CA",
+            "member": member,
+            "trust_domain": domain,
+            "key_sha256": digest,
+        } | common
+    certified = certificates.describe(certificate)
+    try:
+        extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usages = [_USAGES.get(usage, usage.dotted_string) for usage in extended]
+    except x509.ExtensionNotFound:
+        usages = []
+    return {
+        "kind": certified.identity.role,
+        "identity": str(certified.identity),
+        "global_id": str(certified.identity.global_id or ""),
+        "trust_domain": certified.identity.trust_domain,
+        "usages": usages,
+        "addresses": [str(address) for address in certified.addresses],
+        "renewal_due": _time(renewal_due_s(certified)),
+    } | common
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _time(wall_s: float) -> str:
+    return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _fail(error: CollectiveError) -> NoReturn:
+    typer.echo(error.message, err=True)
+    raise typer.Exit(error.exit_code) from error

@@ -1,0 +1,49 @@
+"""Forwards Bootstrap calls to the coordinator, and says which leaf the caller saw.
+
+The joiner's proof is bound to that leaf, so a bootstrap that lies about it only makes joins fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from collective.rpc.channel import RpcChannel
+from collective.rpc.gen.collective import v1 as pb
+
+LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+FORWARD_TIMEOUT_S: Final = 10.0
+
+
+class ForwardingService(pb.BootstrapBase):
+    """The Bootstrap service of a process without a CA key."""
+
+    def __init__(self, channel: RpcChannel, leaf_digest: Callable[[], bytes]) -> None:
+        """Forward over ``channel`` (mutual TLS to the coordinator's main listener).
+
+        Args:
+            channel: to the coordinator, with this bootstrap's certificate.
+            leaf_digest: SHA-256 of the leaf that this process's listener shows.
+        """
+        self._stub = channel.stub(pb.BootstrapStub)
+        self._leaf_digest = leaf_digest
+
+    async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
+        """Forward, with a deadline."""
+        return await self._stub.begin_join(message, timeout=FORWARD_TIMEOUT_S)
+
+    async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
+        """Forward with the digest of our leaf, with a deadline."""
+        return await self._stub.join(
+            message,
+            timeout=FORWARD_TIMEOUT_S,
+            metadata={LEAF_DIGEST_KEY: self._leaf_digest().hex()},
+        )
+
+    async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
+        """Forward, with a deadline."""
+        return await self._stub.begin_renewal(message, timeout=FORWARD_TIMEOUT_S)
+
+    async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
+        """Forward, with a deadline."""
+        return await self._stub.renew(message, timeout=FORWARD_TIMEOUT_S)

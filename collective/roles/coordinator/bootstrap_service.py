@@ -1,0 +1,125 @@
+"""The Bootstrap service in the coordinator's process, over :class:`Enrolment`.
+
+One instance serves the bootstrap listener, where callers have no certificate; another, with
+``forwarded=True``, serves the main listener for standalone bootstraps, whose word counts for the
+leaf that the joiner saw, because only they may call it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from collective.access.model import Right
+from collective.core.errors import RejectedError
+from collective.core.units import Address
+from collective.pki import certificates
+from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
+from collective.roles.coordinator.messages import address_messages
+from collective.rpc import context
+from collective.rpc.gen.collective import v1 as pb
+
+LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+_DIGEST_BYTES: Final = 32
+_RIGHT_NAMES: Final = ((Right.READ, "read"), (Right.WRITE, "write"), (Right.SHARE, "share"))
+
+
+class BootstrapService(pb.BootstrapBase):
+    """Joins and renewals for those who have no certificate that counts."""
+
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        *,
+        collective_name: str,
+        addresses: Callable[[], Sequence[Address]],
+        leaf_digests: Callable[[], Sequence[bytes]],
+        forwarded: bool = False,
+    ) -> None:
+        """Serve ``enrolment``.
+
+        Args:
+            enrolment: decides and issues.
+            collective_name: the name proposed to those who join.
+            addresses: where the coordinator can be reached.
+            leaf_digests: SHA-256 of the leaf that this process's bootstrap listener shows, and of
+                the one before it while connections from before a renewal may live.
+            forwarded: take the digest from a standalone bootstrap instead, and from it alone.
+        """
+        self._enrolment = enrolment
+        self._collective_name = collective_name
+        self._addresses = addresses
+        self._leaf_digests = leaf_digests
+        self._forwarded = forwarded
+
+    async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
+        """Give a nonce to sign."""
+        self._check_caller()
+        return pb.BeginJoinResponse(nonce=self._enrolment.begin_join(message.code_id))
+
+    async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
+        """Redeem a code."""
+        self._check_caller()
+        admission = await self._enrolment.join(
+            JoinAttempt(
+                code_id=message.code_id,
+                nonce=message.nonce,
+                csr_der=message.csr_der,
+                proof=message.proof,
+                wish=message.wish,
+                leaf_digests=self._digests(),
+                request_id=context.current().request_id,
+            )
+        )
+        return self._answer(admission)
+
+    async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
+        """Give a nonce to sign with the old key."""
+        self._check_caller()
+        return pb.BeginRenewalResponse(nonce=self._enrolment.begin_renewal(message.certificate_der))
+
+    async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
+        """Renew a certificate that ran out."""
+        self._check_caller()
+        return self._answer(
+            await self._enrolment.renew(
+                message.certificate_der, message.nonce, message.csr_der, message.signature
+            )
+        )
+
+    def _check_caller(self) -> None:
+        if self._forwarded:
+            context.current().require_role("bootstrap")
+
+    def _digests(self) -> Sequence[bytes]:
+        if not self._forwarded:
+            return self._leaf_digests()
+        text = context.current().metadata.get(LEAF_DIGEST_KEY, "")
+        try:
+            digest = bytes.fromhex(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise RejectedError("The bootstrap names no leaf; update it.") from error
+        if len(digest) != _DIGEST_BYTES:
+            raise RejectedError("The bootstrap names no leaf; update it.")
+        return (digest,)
+
+    def _answer(self, admission: Admission) -> pb.JoinResponse:
+        authority = self._enrolment.authority
+        code = admission.code
+        return pb.JoinResponse(
+            certificate_der=admission.certificate_der,
+            ca_certificate_der=certificates.certificate_der(authority.certificate),
+            member_id=authority.member,
+            domain=authority.domain,
+            collective_name=self._collective_name,
+            coordinator_addresses=address_messages(self._addresses()),
+            identity=str(admission.identity),
+            granted_by=str(code.created_by) if code else "",
+            grants=[f"{path}:{_rights_text(rights)}" for path, rights in code.grants]
+            if code
+            else [],
+        )
+
+
+def _rights_text(rights: int) -> str:
+    return "+".join(name for right, name in _RIGHT_NAMES if rights & right)

@@ -1,0 +1,175 @@
+"""Making join codes, and the unattended node code in ``join/node.code``.
+
+The catalogue keeps the verifier only, so a code can be shown once; the node code is the exception:
+its text lies in a file (0600) in a folder of its own, for nodes that start unattended.  The file is
+written after the code is durable; a new code revokes the one it replaces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from collective.access.model import Caller
+from collective.catalog.interface import Catalog
+from collective.catalog.model import CodeKind, CodeRecord
+from collective.core.clock import Clock
+from collective.core.disk import Disk
+from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
+from collective.core.paths import FilePath
+from collective.core.randomness import Randomness
+from collective.core.units import Address
+from collective.pki import join_code
+from collective.pki.files import read_small, write_atomically
+from collective.pki.join_code import JoinCode
+from collective.pki.layout import CertDir
+
+USES_MAX: Final = 100_000
+VALIDITY_MAX_S: Final = 400 * 86400.0
+DESCRIPTION_MAX_BYTES: Final = 1024
+_ROTATE_BEFORE_END_S: Final = 3600.0
+_CODE_MODE: Final = 0o600
+
+
+class JoinCodes:
+    """Issues codes that pin one CA and name one set of bootstrap addresses."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        authority_digest: bytes,
+        addresses: Callable[[], Sequence[Address]],
+        place: CertDir,
+        disk: Disk,
+    ) -> None:
+        """Serve ``catalog``; ``addresses`` are those of the bootstrap, as others reach it."""
+        self._catalog = catalog
+        self._clock = clock
+        self._randomness = randomness
+        self._authority_digest = authority_digest
+        self._addresses = addresses
+        self._path = place.join_code("node")
+        self._disk = disk
+        self._node_code_id: str | None = None
+        self._writing = asyncio.Lock()
+        self._log = structlog.get_logger("coordinator.codes")
+
+    async def create(
+        self,
+        actor: Caller,
+        kind: CodeKind,
+        *,
+        uses: int,
+        validity_s: float,
+        description: str = "",
+        grants: Sequence[tuple[FilePath, int]] = (),
+    ) -> tuple[CodeRecord, JoinCode]:
+        """Make and store a code; UsageError for uses, validity or text out of range."""
+        if not 1 <= uses <= USES_MAX:
+            raise UsageError(f"A join code may have 1 to {USES_MAX} uses.")
+        if not 0 < validity_s <= VALIDITY_MAX_S:
+            raise UsageError("A join code may be valid for at most 400 days.")
+        if len(description.encode()) > DESCRIPTION_MAX_BYTES:
+            raise UsageError(f"A description may have at most {DESCRIPTION_MAX_BYTES} bytes.")
+        code = JoinCode.fresh(self._addresses(), self._authority_digest, self._randomness)
+        now_s = self._clock.wall_s()
+        record = CodeRecord(
+            id=code.code_id,
+            kind=kind,
+            verifier=code.verifier(),
+            uses_left=uses,
+            uses_total=uses,
+            expires_s=now_s + validity_s,
+            created_by=actor.principal,
+            description=description,
+            grants=tuple(grants),
+            created_s=now_s,
+        )
+        await self._catalog.add_code(actor, record)
+        return record, code
+
+    async def ensure_node_code(self, actor: Caller, *, uses: int, validity_s: float) -> CodeRecord:
+        """Return the record of a usable node code, making and writing one if there is none."""
+        async with self._writing:
+            found = await self._usable()
+            if found is not None:
+                self._node_code_id = found.id
+                return found
+            return (await self._rotate(actor, uses=uses, validity_s=validity_s))[0]
+
+    async def rotate_node_code(
+        self, actor: Caller, *, uses: int, validity_s: float, description: str = ""
+    ) -> tuple[CodeRecord, JoinCode]:
+        """Replace the node code: the new one is stored and written, then the old one revoked."""
+        async with self._writing:
+            return await self._rotate(
+                actor, uses=uses, validity_s=validity_s, description=description
+            )
+
+    async def node_code(self) -> CodeRecord | None:
+        """Return the record of the current node code, for ``status``."""
+        if self._node_code_id is None:
+            return None
+        return await self._catalog.code(self._node_code_id)
+
+    async def _rotate(
+        self, actor: Caller, *, uses: int, validity_s: float, description: str = ""
+    ) -> tuple[CodeRecord, JoinCode]:
+        old = await asyncio.to_thread(self._read)
+        record, code = await self.create(
+            actor,
+            CodeKind.NODE,
+            uses=uses,
+            validity_s=validity_s,
+            description=description or "unattended nodes",
+        )
+        await asyncio.to_thread(self._write, code)
+        self._node_code_id = record.id
+        if old is not None:
+            try:
+                await self._catalog.revoke_code(actor, old.code_id)
+            except (ConflictError, NotFoundError):
+                self._log.debug("old node code was gone already", code=old.code_id)
+        self._log.info("node code written", code=record.id, path=self._path, uses=uses)
+        return record, code
+
+    async def _usable(self) -> CodeRecord | None:
+        code = await asyncio.to_thread(self._read)
+        if code is None:
+            return None
+        try:
+            record = await self._catalog.code(code.code_id)
+        except NotFoundError:
+            return None
+        is_ours = (
+            record.verifier == code.verifier()
+            and code.authority_digest == self._authority_digest
+            and code.addresses == tuple(self._addresses())
+        )
+        is_live = (
+            record.kind is CodeKind.NODE
+            and not record.revoked
+            and record.uses_left > 0
+            and record.expires_s > self._clock.wall_s() + _ROTATE_BEFORE_END_S
+        )
+        return record if is_ours and is_live else None
+
+    def _read(self) -> JoinCode | None:
+        if not self._disk.exists(self._path):
+            return None
+        try:
+            text = read_small(self._path, disk=self._disk).decode("ascii", "replace")
+            return join_code.parse(text)
+        except CollectiveError as error:
+            self._log.warning("node code cannot be read", path=self._path, reason=error.message)
+            return None
+
+    def _write(self, code: JoinCode) -> None:
+        text = code.encode().encode() + b"\n"
+        write_atomically(self._path, text, permissions=_CODE_MODE, disk=self._disk)
