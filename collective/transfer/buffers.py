@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from typing import Final
+from typing import Final, Self
 
 from collective.core.errors import BusyError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES, CHUNK_STORED_MAX_BYTES, KIB
@@ -41,7 +41,7 @@ class PooledBuffer:
     def __len__(self) -> int:
         return len(self.view)
 
-    def __enter__(self) -> PooledBuffer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +52,7 @@ class PooledBuffer:
         assert 0 <= size <= len(self.view)
         self.view = self.view[:size]
 
-    def retain(self) -> PooledBuffer:
+    def retain(self) -> Self:
         """Take one more reference (for a thread, or a second reader) and return self."""
         assert self._references > 0
         self._references += 1

@@ -7,47 +7,91 @@ the others of its connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Self
 
-if TYPE_CHECKING:
-    from collective.rpc.gen.collective.v1 import PutResult, Route
-    from collective.transfer.buffers import BufferPool, PooledBuffer
-    from collective.transfer.dial import Dialer
+from blake3 import blake3
+
+from collective.core.errors import CorruptionError, UsageError
+from collective.core.ids import SpiffeId
+from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.core.units import Address
+from collective.rpc.gen.collective.v1 import Address as AddressMessage
+from collective.rpc.gen.collective.v1 import GetHeader, PutHeader, Route
+from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.dial import Dialer
+from collective.transfer.links import Links
+from collective.transfer.outbound import (
+    GetTransfer,
+    PartsSource,
+    Patience,
+    Peer,
+    Progress,
+    PutTransfer,
+    Source,
+)
+from collective.transfer.tickets import read_ticket
+
+__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "PutTransfer"]
 
 
-class PutTransfer(AsyncIterator["PutResult"]):
-    """One put under way: iterate for each hop's result, in the order in which they come.
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of a client; seconds unless named otherwise."""
 
-    The iteration ends after the last hop's result.  It raises UnreachableError when the connection
-    fails or stalls, or the error with which the first hop refused the request as a whole.  Leaving
-    early needs :meth:`aclose` (or ``async with``), which cancels what is not finished.
-    """
-
-    @property
-    def sent_bytes(self) -> int:
-        """Payload bytes handed to the connection."""
-        raise NotImplementedError
-
-    @property
-    def last_progress_s(self) -> float:
-        """Loop time (``loop.time()``) of the last byte sent or result received."""
-        raise NotImplementedError
-
-    async def aclose(self) -> None:
-        """Cancel the transfer if it is not finished; afterwards the parts may be reused."""
-        raise NotImplementedError
+    connections_per_peer: int = 2
+    dial_s: float = 6.0
+    idle_s: float = 60.0
+    """An unused connection is closed after this (servers wait longer)."""
+    buffer_wait_s: float = 30.0
+    patience: Patience = field(default_factory=Patience)
 
 
 class ChunkClient:
     """Moves chunks to and from peers.  An async context manager: closes its connections."""
 
-    def __init__(self, dialer: Dialer, pool: BufferPool) -> None:
-        """Use ``dialer`` for new connections and ``pool`` for what is received."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        dialer: Dialer,
+        pool: BufferPool,
+        *,
+        limits: ClientLimits | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Transfer within bounds.
+
+        Args:
+            dialer: for new connections.
+            pool: memory for what is received.
+            limits: bounds.
+            executor: threads that verify what was received; the loop's own by default.
+        """
+        self._pool = pool
+        self._limits = limits or ClientLimits()
+        self._executor = executor
+        self._links = Links(
+            dialer,
+            per_peer=self._limits.connections_per_peer,
+            idle_s=self._limits.idle_s,
+            dial_s=self._limits.dial_s,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def put(
-        self, route: Route, parts: Sequence[memoryview | bytes], *, request_id: str = ""
+        self,
+        route: Route,
+        parts: Sequence[memoryview | bytes],
+        *,
+        request_id: str = "",
+        on_progress: Progress | None = None,
     ) -> PutTransfer:
         """Send the chunk made of ``parts`` along ``route``; iterate the result.
 
@@ -55,23 +99,127 @@ class ChunkClient:
             route: as the coordinator gave it.
             parts: the stored bytes in order (header, body); must not change until the end.
             request_id: for logs at every hop.
+            on_progress: told the number of payload bytes each time some were sent.
+
+        Raises:
+            UsageError: ``route`` or ``parts`` are unusable; all else is raised by the iteration.
         """
-        raise NotImplementedError
+        source = PartsSource(parts)
+        if not 0 < source.total <= CHUNK_STORED_MAX_BYTES:
+            raise UsageError(f"A stored chunk has 1 to {CHUNK_STORED_MAX_BYTES} bytes.")
+        header = PutHeader(
+            chunk_id=route.chunk_id,
+            length=source.total,
+            hops=list(route.hops),
+            request_id=request_id,
+        )
+        return self.put_through(_first_peer(route), header, source, on_progress=on_progress)
+
+    def put_through(
+        self,
+        peer: Peer,
+        header: PutHeader,
+        source: Source,
+        *,
+        patience: Patience | None = None,
+        on_progress: Progress | None = None,
+    ) -> PutTransfer:
+        """Send what ``source`` has and will have to ``peer``: how a hop forwards a put."""
+        return PutTransfer(
+            self._links, peer, patience or self._limits.patience, header, source, on_progress
+        )
 
     async def get(
-        self, route: Route, offset: int = 0, length: int = 0, *, request_id: str = ""
+        self,
+        route: Route,
+        offset: int = 0,
+        length: int = 0,
+        *,
+        request_id: str = "",
+        on_progress: Progress | None = None,
     ) -> PooledBuffer:
         """Fetch stored bytes along ``route`` into a pooled buffer that the caller releases.
 
-        A whole chunk (offset 0, length 0) is verified against its id (in a thread).
+        A whole chunk (offset 0, length 0) is verified against its id, in a thread.  Cancellation
+        releases everything.
+
+        Args:
+            route: as the coordinator gave it.
+            offset: first stored byte wanted.
+            length: stored bytes wanted; 0: to the end.
+            request_id: for logs at every hop.
+            on_progress: told the number of payload bytes each time some arrived.
 
         Raises:
             UnreachableError: no connection, or no byte within the stall time.
             CorruptionError: the bytes do not match the chunk id.
             NotFoundError, BusyError, RejectedError, ...: as the hop answered.
         """
-        raise NotImplementedError
+        peer = _first_peer(route)
+        limit = min(read_ticket(route.hops[0]).length_limit, CHUNK_STORED_MAX_BYTES)
+        header = GetHeader(
+            chunk_id=route.chunk_id,
+            offset=offset,
+            length=length,
+            hops=list(route.hops),
+            request_id=request_id,
+        )
+        buffer = await self._pool.acquire(
+            min(length or limit, limit), timeout_s=self._limits.buffer_wait_s
+        )
+        try:
+            transfer = self.get_through(peer, header, buffer, on_progress=on_progress)
+            try:
+                inbound = await transfer.begin()
+                await inbound.wait_for(inbound.total, self._limits.patience.stall_s)
+            finally:
+                transfer.end()
+            buffer.shrink(inbound.total)
+            if not offset and not length:
+                await self._verify(buffer, route.chunk_id)
+        except BaseException:
+            buffer.release()
+            raise
+        return buffer
+
+    def get_through(
+        self,
+        peer: Peer,
+        header: GetHeader,
+        buffer: PooledBuffer,
+        *,
+        patience: Patience | None = None,
+        on_progress: Progress | None = None,
+    ) -> GetTransfer:
+        """Prepare a get into ``buffer`` that can be followed: how a relay passes a get on."""
+        return GetTransfer(
+            self._links, peer, patience or self._limits.patience, header, buffer, on_progress
+        )
 
     async def close(self) -> None:
         """Close all connections; transfers under way fail with UnreachableError."""
-        raise NotImplementedError
+        await self._links.close()
+
+    async def _verify(self, buffer: PooledBuffer, chunk_id: bytes) -> None:
+        view = buffer.view
+        job = asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: blake3(view).digest()
+        )
+        buffer.retain()  # the thread reads on even if the caller is cancelled
+        job.add_done_callback(lambda _: buffer.release())
+        if await asyncio.shield(job) != chunk_id:
+            raise CorruptionError("A node sent a damaged chunk; another copy must be read.")
+
+
+def peer_of(identity: str, addresses: Sequence[AddressMessage]) -> Peer:
+    """Return whom ``identity`` at ``addresses`` names, or raise UsageError."""
+    return Peer(
+        SpiffeId.parse(identity),
+        tuple(Address(address.host, address.port) for address in addresses),
+    )
+
+
+def _first_peer(route: Route) -> Peer:
+    if not 1 <= len(route.hops) <= ROUTE_MAX_HOPS:
+        raise UsageError(f"A route has 1 to {ROUTE_MAX_HOPS} hops.")
+    return peer_of(route.first_node, route.first_addresses)

@@ -52,7 +52,7 @@ def open_receipt(keys: KeySource, signed: SignedReceipt) -> Receipt:
     try:
         receipt = Receipt.parse(signed.body)
         canonical = bytes(receipt)
-    except Exception as error:  # noqa: BLE001 - the decoder raises whatever comes to hand
+    except Exception as error:  # the decoder raises whatever comes to hand
         raise ReceiptRefusedError("The receipt does not parse; send the chunk again.") from error
     if canonical != signed.body:
         raise ReceiptRefusedError("The receipt is not canonical; send the chunk again.")

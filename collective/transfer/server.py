@@ -1,63 +1,52 @@
 """The serving side of the chunk stream: a node's, and (without a store) a coordinator's as relay.
 
-Checks the ticket of every request before it takes any memory or touches the store; passes payload
-on while it arrives; answers for its own copy as soon as that is durable, whatever later hops do.
+Checks the ticket of every request before it takes any memory or touches the store; how puts and
+gets then proceed stands in :mod:`~.put_job` and :mod:`~.get_job`.  Limits: requests at once on a
+connection, memory by the pool, and a deadline for every wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from contextlib import suppress
 
-from collective.core.ids import ChunkId, Generation, SpiffeId
+import structlog
 
-if TYPE_CHECKING:
-    from collective.transfer.buffers import BufferPool
-    from collective.transfer.dial import Dialer
-    from collective.transfer.tickets import KeySource
+from collective.core.errors import BusyError, CollectiveError, InternalError, RejectedError
+from collective.core.ids import ChunkId, SpiffeId
+from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.rpc.gen.collective.v1 import (
+    ChunkOperation,
+    GetHeader,
+    PutHeader,
+    SignedTicket,
+    Ticket,
+)
+from collective.transfer.buffers import BufferPool
+from collective.transfer.client import ChunkClient
+from collective.transfer.connection import ChunkConnection
+from collective.transfer.dial import Dialer
+from collective.transfer.frames import BLOCKED, Blocked, Frame, FrameType, FramingError, Landing
+from collective.transfer.get_job import GetJob
+from collective.transfer.links import parse_head
+from collective.transfer.put_job import PutJob
+from collective.transfer.serving import ChunkStorage, Serving, TransferCounts, TransferLimits
+from collective.transfer.tasks import TaskScope
+from collective.transfer.tickets import (
+    KeySource,
+    TicketRefusedError,
+    check_following,
+    check_ticket,
+)
 
+__all__ = ["ChunkServer", "ChunkStorage", "TransferCounts", "TransferLimits"]
 
-class ChunkStorage(Protocol):
-    """The store behind a server.  Neither call is cancelled while it runs."""
-
-    async def put(self, chunk: ChunkId, generation: Generation, view: memoryview) -> None:
-        """Verify that ``view`` is ``chunk``, store it and flush it.
-
-        Raises:
-            CorruptionError: the bytes are not the chunk.
-            NoSpaceError, ConflictError: it cannot be kept.
-        """
-        ...
-
-    async def read(self, chunk: ChunkId, buffer: memoryview) -> int:
-        """Read and verify the whole chunk into the beginning of ``buffer``; return its length.
-
-        Raises:
-            NotFoundError: it is not here.
-            CorruptionError: it is damaged.
-            RejectedError: it is longer than ``buffer``.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TransferLimits:
-    """Bounds of a server and of its forwarding; seconds unless named otherwise."""
-
-    requests_per_connection: int = 64
-    buffer_wait_s: float = 10.0
-    stall_s: float = 10.0
-    """No payload byte for so long ends a transfer."""
-    hop_result_s: float = 30.0
-    """A later hop that has the whole payload answers within this."""
-    store_s: float = 60.0
-    idle_s: float = 300.0
-    """A connection without requests is closed after this."""
+_log = structlog.get_logger(__name__)
 
 
 class ChunkServer:
-    """Serves chunk-stream connections.  ``start`` / ``close`` within one event loop."""
+    """Serves chunk-stream connections within one event loop; :meth:`close` ends it."""
 
     def __init__(
         self,
@@ -69,13 +58,212 @@ class ChunkServer:
         pool: BufferPool,
         limits: TransferLimits | None = None,
     ) -> None:
-        """Serve as ``identity``; without ``store`` it only forwards."""
-        raise NotImplementedError
+        """Serve as ``identity``; without ``store`` it only forwards.
+
+        ``dialer`` opens the connections to next hops, ``pool`` holds all payload.
+        """
+        self._tasks = TaskScope()
+        self._serving = Serving(
+            identity=identity,
+            store=store,
+            keys=keys,
+            client=ChunkClient(dialer, pool),
+            pool=pool,
+            limits=limits or TransferLimits(),
+            storing=TaskScope(),
+            counts=TransferCounts(),
+        )
+        self._connections: set[_ServerConnection] = set()
+        self._draining = False
+
+    @property
+    def counts(self) -> TransferCounts:
+        """What was done since the start, for metrics."""
+        return self._serving.counts
+
+    @property
+    def active(self) -> int:
+        """Requests under way."""
+        return len(self._tasks)
 
     def protocol(self, peer: SpiffeId) -> asyncio.BufferedProtocol:
         """Return the protocol for a new connection whose certificate proved to be ``peer``."""
-        raise NotImplementedError
+        served = _ServerConnection(
+            peer, self._serving, self._tasks, self._forget, self._is_draining
+        )
+        self._connections.add(served)
+        if self._draining:
+            asyncio.get_running_loop().call_soon(served.connection.close)
+        return served.connection
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new requests, let those under way finish for ``grace_s``, then close all."""
-        raise NotImplementedError
+        self._draining = True
+        await self._tasks.close(grace_s)
+        for served in tuple(self._connections):
+            served.connection.close()
+        await self._serving.client.close()
+        await self._serving.storing.close(self._serving.limits.store_s)
+
+    def _forget(self, served: _ServerConnection) -> None:
+        self._connections.discard(served)
+
+    def _is_draining(self) -> bool:
+        return self._draining
+
+
+class _ServerConnection:
+    """The requests of one connection."""
+
+    def __init__(
+        self,
+        peer: SpiffeId,
+        serving: Serving,
+        tasks: TaskScope,
+        forget: Callable[[_ServerConnection], None],
+        draining: Callable[[], bool],
+    ) -> None:
+        self.connection = ChunkConnection()
+        self.connection.handler = self
+        self._peer = peer
+        self._serving = serving
+        self._tasks = tasks
+        self._forget = forget
+        self._draining = draining
+        self._jobs: dict[int, PutJob | GetJob] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._watch_idle()
+
+    # --- ConnectionHandler ---
+
+    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+        """Begin, continue or cancel a request."""
+        match frame.type:
+            case FrameType.DATA:
+                job = self._jobs.get(frame.request_id)
+                return job.inbound if isinstance(job, PutJob) else None
+            case FrameType.CANCEL:
+                task = self._running.get(frame.request_id)
+                if task is not None:
+                    task.cancel()
+                return None
+            case FrameType.PUT | FrameType.GET:
+                return self._begin(frame, head)
+            case FrameType.ERROR:
+                return None
+            case _:
+                raise FramingError(f"A {frame.type.name} frame asks for nothing.")
+
+    def connection_lost(self, error: CollectiveError) -> None:  # noqa: ARG002 - whatever it was
+        """Cancel everything that was asked for here."""
+        self._forget(self)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        for task in tuple(self._running.values()):
+            task.cancel()
+
+    # --- requests ---
+
+    def _begin(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+        if frame.request_id in self._running:
+            raise FramingError("A request id is used twice at once.")
+        trace = ""
+        try:
+            if self._draining():
+                raise BusyError("The server is shutting down; try again in a moment.")
+            if len(self._running) >= self._serving.limits.requests_per_connection:
+                raise BusyError("Too many requests at once on one connection; wait for answers.")
+            if frame.type is FrameType.GET:
+                get = parse_head(GetHeader, head)
+                trace = get.request_id
+                self._start(frame.request_id, self._get_job(frame.request_id, get), trace)
+                return None
+            put = parse_head(PutHeader, head)
+            trace = put.request_id
+            _check_first_piece(frame, put)
+            job = self._put_job(frame.request_id, put)
+            job.take_memory_now()
+            self._start(frame.request_id, job, trace)
+        except FramingError:
+            raise
+        except CollectiveError as error:
+            self._refuse(frame.request_id, error, trace)
+            return None
+        return BLOCKED if job.inbound is None else job.inbound
+
+    def _put_job(self, request_id: int, header: PutHeader) -> PutJob:
+        ticket = self._checked(ChunkOperation.PUT, header.chunk_id, header.length, header.hops)
+        return PutJob(self._serving, self.connection, request_id, header, ticket)
+
+    def _get_job(self, request_id: int, header: GetHeader) -> GetJob:
+        end = header.offset + header.length
+        ticket = self._checked(ChunkOperation.GET, header.chunk_id, end, header.hops)
+        return GetJob(self._serving, self.connection, request_id, header, ticket)
+
+    def _checked(
+        self, operation: ChunkOperation, chunk: bytes, length: int, hops: list[SignedTicket]
+    ) -> Ticket:
+        if not 1 <= len(hops) <= ROUTE_MAX_HOPS:
+            raise RejectedError(f"A route has 1 to {ROUTE_MAX_HOPS} hops.")
+        if length > CHUNK_STORED_MAX_BYTES:
+            raise RejectedError(f"No chunk has more than {CHUNK_STORED_MAX_BYTES} bytes.")
+        serving = self._serving
+        ticket = check_ticket(
+            serving.keys,
+            hops[0],
+            operation=operation,
+            chunk=ChunkId(chunk),
+            length=length,
+            node=serving.identity,
+            holder=self._peer,
+            now_ms=serving.keys.coordinator_now_ms(),
+            revocation_epoch=serving.keys.revocation_epoch(),
+        )
+        check_following(ticket, hops[1:], serving.identity)
+        if serving.store is None and not ticket.forward_only:
+            raise TicketRefusedError("The ticket asks a relay to store.")
+        return ticket
+
+    def _start(self, request_id: int, job: PutJob | GetJob, trace: str) -> None:
+        self._jobs[request_id] = job
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        task = self._tasks.spawn(self._run(request_id, job, trace))
+        self._running[request_id] = task
+        # A task cancelled before its first step never runs its own clean-up.
+        task.add_done_callback(lambda _: self._finish(request_id, job))
+
+    async def _run(self, request_id: int, job: PutJob | GetJob, trace: str) -> None:
+        with structlog.contextvars.bound_contextvars(request_id=trace):
+            try:
+                await job.run()
+            except CollectiveError as error:
+                self._refuse(request_id, error, trace)
+            except Exception:  # noqa: BLE001 - the edge of the request's task
+                _log.exception("transfer failed", peer=str(self._peer))
+                self._refuse(request_id, InternalError("The transfer failed."), trace)
+
+    def _finish(self, request_id: int, job: PutJob | GetJob) -> None:
+        self._jobs.pop(request_id, None)
+        self._running.pop(request_id, None)
+        job.close()
+        if not self._running and self.connection.open:
+            self._watch_idle()
+
+    def _refuse(self, request_id: int, error: CollectiveError, trace: str) -> None:
+        self._serving.counts.refused += 1
+        _log.info("transfer refused", peer=str(self._peer), code=error.code, reason=error.message)
+        self.connection.answer_error(request_id, error, trace)
+
+    def _watch_idle(self) -> None:
+        with suppress(RuntimeError):  # made outside of a loop: by tests of the protocol alone
+            loop = asyncio.get_running_loop()
+            self._idle_timer = loop.call_later(self._serving.limits.idle_s, self.connection.close)
+
+
+def _check_first_piece(frame: Frame, put: PutHeader) -> None:
+    if not 0 < frame.payload_length <= put.length:
+        raise FramingError("A put carries none of its bytes, or more than it says.")

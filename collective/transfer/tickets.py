@@ -192,7 +192,7 @@ def _parse(body: bytes) -> Ticket:
         ticket = Ticket.parse(body)
         # The decoder is lenient about types on the wire: what does not come back equal is refused.
         canonical = bytes(ticket)
-    except Exception as error:  # noqa: BLE001 - the decoder raises whatever comes to hand
+    except Exception as error:  # the decoder raises whatever comes to hand
         raise TicketRefusedError("The ticket does not parse; ask for a new one.") from error
     if canonical != body:
         raise TicketRefusedError("The ticket is not canonical; ask for a new one.")
