@@ -1,0 +1,259 @@
+"""Getting the node's certificate: found on disk, or redeemed from a join code at the first start.
+
+The key is made here and never leaves; it is kept before the code is redeemed, so that a redemption
+interrupted at any point is the same one when repeated.  Waits for a code file and a bootstrap that
+are not there yet, so that a set of nodes starts in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from collective.client.join import Joined, redeem, renew_expired
+from collective.core.clock import Clock
+from collective.core.disk import Disk
+from collective.core.errors import (
+    BusyError,
+    ConflictError,
+    NotJoinedError,
+    RejectedError,
+    SettingsError,
+    UnreachableError,
+    UsageError,
+)
+from collective.core.ids import NodeId
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.pki.files import (
+    Credentials,
+    load_credentials,
+    load_or_create_key,
+    read_small,
+    save_credentials,
+)
+from collective.pki.join_code import JoinCode, parse
+from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, nodes_in
+from collective.pki.renewal import has_expired
+from collective.roles.node.record import NodeNotes, load_notes, record_path, save_notes
+
+RETRY_LEAST_S: Final = 0.5
+RETRY_MOST_S: Final = 10.0
+_PASSING: Final = (UnreachableError, BusyError)
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A node that has its certificate."""
+
+    node: NodeId
+    credentials: Credentials
+    place: CertDir
+    notes: NodeNotes
+
+
+class Enrolment:
+    """Finds or gets the certificate of this process's node."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        clock: Clock,
+        disk: Disk,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        redeem_code: Callable[..., Awaitable[Joined]] = redeem,
+    ) -> None:
+        """Use the cert dir and the join code of ``settings``."""
+        self._settings = settings
+        self._clock = clock
+        self._disk = disk
+        self._sleep = sleep
+        self._redeem = redeem_code
+        self._log = structlog.get_logger("collective.node.enrolment")
+
+    async def enrol(self) -> Enrolled:
+        """Return the node's certificate, waiting for the code and the bootstrap if need be.
+
+        Cancellation leaves at most a key without a certificate, which the next try uses.
+
+        Raises:
+            SettingsError: the cert dir is ambiguous, or there is neither certificate nor code.
+            ConflictError, RejectedError: the code is used up or revoked, or not from this member.
+        """
+        found = await asyncio.to_thread(self.find)
+        if found is None:
+            return await self._join()
+        if has_expired(found.credentials.certified, self._clock.wall_s()):
+            return await self._renew_expired(found)
+        return found
+
+    def find(self) -> Enrolled | None:
+        """Return the certificate on disk, or None if this node has none yet.  Blocking."""
+        node = self._known_node()
+        if node is None:
+            return None
+        members = members_in(self._names(ca_folder(self._settings.cert_dir)))
+        if len(members) != 1:
+            raise SettingsError(
+                f"The cert dir {self._settings.cert_dir} must hold the CA certificate of exactly "
+                f"one member, not of {len(members)}."
+            )
+        place = CertDir(self._settings.cert_dir, members[0])
+        credentials = load_credentials(
+            place.node_certificate(node), place.node_key(node), place.ca_certificate,
+            disk=self._disk,
+        )
+        identity = credentials.identity
+        if identity.role != "node" or identity.trust_domain != credentials.domain:
+            raise SettingsError(f"{credentials.certificate_path} is not a node's certificate.")
+        notes = load_notes(record_path(self._settings.cert_dir, node), self._disk)
+        return Enrolled(identity.node_id, credentials, place, notes)
+
+    def _known_node(self) -> NodeId | None:
+        nodes = nodes_in(self._names(nodes_folder(self._settings.cert_dir)))
+        wanted = self._settings.node_id
+        if wanted is not None:
+            return wanted if wanted in nodes else None
+        if len(nodes) > 1:
+            raise SettingsError(
+                f"The cert dir {self._settings.cert_dir} holds {len(nodes)} nodes; set "
+                "COLLECTIVE_NODE_ID, or give each node a cert dir of its own."
+            )
+        return nodes[0] if nodes else None
+
+    def _names(self, folder: str) -> list[str]:
+        if not self._disk.exists(folder):
+            return []
+        return [entry.name for entry in self._disk.list_dir(folder) if not entry.is_dir]
+
+    async def _join(self) -> Enrolled:
+        if self._settings.join_code is None and self._settings.join_code_file is None:
+            raise SettingsError(
+                "This node has no certificate; set COLLECTIVE_JOIN_CODE or "
+                "COLLECTIVE_JOIN_CODE_FILE (make one with: collective invite generate --for node)."
+            )
+        delay_s = RETRY_LEAST_S
+        last = ""
+        while True:
+            try:
+                return await self._join_once()
+            except (*_PASSING, NotJoinedError) as error:
+                if error.message != last:
+                    self._log.info("waiting to join", reason=error.message)
+                    last = error.message
+            await self._sleep(delay_s)
+            delay_s = min(delay_s * 1.5, RETRY_MOST_S)
+
+    async def _join_once(self) -> Enrolled:
+        code = await asyncio.to_thread(self._code)
+        key_path = await asyncio.to_thread(self._joining_key)
+        key = await asyncio.to_thread(load_or_create_key, key_path, disk=self._disk)
+        wish = self._settings.node_id or ""
+        joined = await self._redeem(code, key, clock=self._clock, wish=wish)
+        if joined.identity.role != "node":
+            raise SettingsError(
+                "The join code is not one for nodes; make one with --for node."
+            )
+        node = joined.identity.node_id
+        if wish and node != wish:
+            raise ConflictError(
+                f"The coordinator gave the id {node} instead of {wish}; set COLLECTIVE_NODE_ID to "
+                "an id that is free."
+            )
+        place = CertDir(self._settings.cert_dir, joined.member)
+        notes = NodeNotes(None, joined.coordinator_addresses, tuple(code.addresses))
+
+        def keep() -> Credentials:
+            save_notes(record_path(self._settings.cert_dir, node), notes, self._disk)
+            saved = save_credentials(
+                place.node_certificate(node),
+                place.node_key(node),
+                place.ca_certificate,
+                certificate=joined.certificate,
+                private_key=key,
+                authority=joined.authority,
+                disk=self._disk,
+            )
+            if key_path != place.node_key(node):
+                self._disk.unlink(key_path)
+            return saved
+
+        credentials = await asyncio.to_thread(keep)
+        self._log.info("enrolled", node=node, member=joined.member)
+        return Enrolled(node, credentials, place, notes)
+
+    def _joining_key(self) -> str:
+        folder = nodes_folder(self._settings.cert_dir)
+        wish = self._settings.node_id
+        return posixpath.join(folder, f"{wish}.key" if wish else ".joining.key")
+
+    def _code(self) -> JoinCode:
+        text = self._settings.join_code
+        if text is None:
+            path = self._settings.join_code_file
+            assert path is not None
+            try:
+                text = read_small(path, disk=self._disk).decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise SettingsError(f"{path} holds no join code.") from error
+            except NotJoinedError as error:
+                raise UnreachableError(f"The join code file {path} is not there yet.") from error
+            if not text:
+                raise UnreachableError(f"The join code file {path} is empty yet.")
+        try:
+            return parse(text)
+        except (UsageError, RejectedError) as error:
+            raise SettingsError(f"The join code cannot be used: {error.message}") from error
+
+    async def _renew_expired(self, found: Enrolled) -> Enrolled:
+        addresses = found.notes.bootstrap_addresses
+        if not addresses:
+            raise SettingsError(
+                "The node's certificate ran out and no bootstrap address is known; remove the "
+                "certificate and join again with a code."
+            )
+        delay_s = RETRY_LEAST_S
+        while True:
+            try:
+                joined = await renew_expired(found.credentials, addresses, clock=self._clock)
+                break
+            except _PASSING as error:
+                self._log.info("waiting to renew", reason=error.message)
+            await self._sleep(delay_s)
+            delay_s = min(delay_s * 1.5, RETRY_MOST_S)
+        return await asyncio.to_thread(self._keep_renewed, found, joined)
+
+    def _keep_renewed(self, found: Enrolled, joined: Joined) -> Enrolled:
+        old = found.credentials
+        credentials = save_credentials(
+            old.certificate_path,
+            old.key_path,
+            old.ca_path,
+            certificate=joined.certificate,
+            private_key=old.private_key,
+            authority=old.authority,
+            disk=self._disk,
+        )
+        return replace(found, credentials=credentials)
+
+
+def coordinator_addresses(
+    settings: ServeSettings, notes: NodeNotes
+) -> tuple[Address, ...]:
+    """Return where to look for the coordinator: what was set first, then what it told."""
+    own = settings.coordinator_address
+    if own is not None and own.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        own = Address("127.0.0.1" if own.host == "0.0.0.0" else "::1", own.port)  # noqa: S104
+    addresses = (own,) if own is not None else ()
+    found = tuple(dict.fromkeys((*addresses, *notes.coordinator_addresses)))
+    if not found:
+        raise SettingsError("Set COLLECTIVE_COORDINATOR_ADDRESS: no coordinator is known.")
+    return found
+
+

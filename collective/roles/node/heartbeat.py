@@ -1,0 +1,219 @@
+"""Keeping in touch with the coordinator: a heartbeat every two seconds, and what its answer asks.
+
+An answer brings ticket keys, the coordinator's time, the catalogue's position and what is revoked;
+position and revocations are flushed before they count.  A coordinator that restarts or moves is
+found again: each connection resolves its addresses anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from collective.chunking.store import ChunkStore
+from collective.core.clock import Clock
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    PermissionDeniedError,
+    RejectedError,
+    UnreachableError,
+)
+from collective.core.units import Address
+from collective.pki.revocation import RevocationSet
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems, trouble
+from collective.rpc.channel import RpcChannel
+from collective.rpc.deadlines import call
+from collective.rpc.gen.collective import v1 as pb
+
+HEARTBEAT_TIMEOUT_S: Final = 5.0
+INVENTORY_TIMEOUT_S: Final = 600.0
+RETRY_S: Final = 1.0
+INTERVAL_LEAST_S: Final = 0.05
+INTERVAL_MOST_S: Final = 30.0
+INVENTORY_PAGE: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFacts:
+    """What a node says of itself in every heartbeat."""
+
+    instance_id: str
+    addresses: tuple[Address, ...]
+    version: str
+
+
+class Heartbeat:
+    """The node's side of ``NodeRegistry``."""
+
+    def __init__(
+        self,
+        open_channel: Callable[[], RpcChannel],
+        own: OwnFacts,
+        store: ChunkStore,
+        keys: CoordinatorKeys,
+        memory: NodeMemory,
+        problems: Problems,
+        metrics: NodeMetrics,
+        clock: Clock,
+        *,
+        interval_s: float,
+        revoked: Callable[[RevocationSet], None],
+    ) -> None:
+        """Speak over channels of ``open_channel``; ``revoked`` is told what is revoked now."""
+        self._open_channel = open_channel
+        self._own = own
+        self._store = store
+        self._keys = keys
+        self._memory = memory
+        self._problems = problems
+        self._metrics = metrics
+        self._clock = clock
+        self._interval_s = interval_s
+        self._revoked = revoked
+        self._channel: RpcChannel | None = None
+        self._draining = False
+        self._inventory_reported = False
+        self._refused = ""
+        self._failing = False
+        self._answered_s: float | None = None
+        self._turn = asyncio.Lock()
+        self._log = structlog.get_logger("collective.node.heartbeat")
+
+    @property
+    def channel(self) -> RpcChannel:
+        """The channel to the coordinator, opened if there is none."""
+        if self._channel is None:
+            self._channel = self._open_channel()
+        return self._channel
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the coordinator answered and knows our inventory."""
+        return self._answered_s is not None and self._inventory_reported and not self._refused
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await asyncio.sleep(await self.step())
+
+    async def step(self) -> float:
+        """Beat once and do what was asked; return the seconds to wait."""
+        try:
+            wait_s = await self.beat()
+            await self._report_problems()
+        except (ConflictError, PermissionDeniedError) as error:
+            self._metrics.heartbeat_failures.inc()
+            if error.message != self._refused:
+                self._log.error("refused by the coordinator", reason=error.message)
+            self._refused = error.message
+            return self._interval_s
+        except CollectiveError as error:
+            self._metrics.heartbeat_failures.inc()
+            if not self._failing:
+                self._log.warning("no heartbeat", reason=error.message)
+            self._failing = True
+            if isinstance(error, UnreachableError | RejectedError):
+                await self.reconnect()
+            return min(RETRY_S, self._interval_s)
+        if self._failing or self._refused:
+            self._log.info("heartbeat answered again")
+        self._failing, self._refused = False, ""
+        return wait_s
+
+    async def beat(self) -> float:
+        """Send one heartbeat and take its answer over; return the interval that was asked for."""
+        async with self._turn:
+            stub = self.channel.stub(pb.NodeRegistryStub)
+            message = self._message()
+            sent_s = self._clock.monotonic_s()
+            answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
+            received_s = self._clock.monotonic_s()
+            self._metrics.heartbeat_seconds.observe(received_s - sent_s)
+            changed = await self._memory.heard(
+                answer.position, answer.revocation_epoch, answer.revoked
+            )
+            if changed:
+                self._revoked(self._memory.kept.revocations)
+            self._keys.synchronise(
+                answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s
+            )
+            if self._keys.learn((key.key_id, key.key) for key in answer.keys):
+                self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
+            self._answered_s = received_s
+            if answer.send_inventory:
+                await self._report_inventory(stub)
+            if 0 < answer.interval_s:
+                self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
+            return self._interval_s
+
+    async def announce_drain(self) -> None:
+        """Tell the coordinator that this node is about to stop; silent if it cannot be told."""
+        self._draining = True
+        try:
+            await self.beat()
+        except CollectiveError as error:
+            self._log.info("coordinator not told of the stop", reason=error.message)
+
+    async def reconnect(self) -> None:
+        """Drop the channel; the next call opens one, with addresses resolved anew."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.aclose()
+
+    def _message(self) -> pb.HeartbeatRequest:
+        kept = self._memory.kept
+        return pb.HeartbeatRequest(
+            store_uuid=self._store.uuid,
+            instance_id=self._own.instance_id,
+            addresses=[pb.Address(host=one.host, port=one.port) for one in self._own.addresses],
+            total_capacity=self._store.capacity_bytes,
+            used_capacity=self._store.used_bytes,
+            chunk_count=self._store.chunk_count,
+            highest_position=kept.position,
+            draining=self._draining,
+            version=self._own.version,
+            inventory_reported=self._inventory_reported,
+            key_ids=self._keys.key_ids,
+            revoked=sorted(kept.revocations.entries),
+        )
+
+    async def _report_inventory(self, stub: pb.NodeRegistryStub) -> None:
+        verdict = await call(
+            lambda t: stub.report_inventory(self._pages(), timeout=t), INVENTORY_TIMEOUT_S
+        )
+        self._inventory_reported = True
+        self._log.info(
+            "inventory reported", copies=self._store.chunk_count, unknown=len(verdict.unknown)
+        )
+
+    async def _pages(self) -> AsyncIterator[pb.InventoryPage]:
+        instance = self._own.instance_id
+        async for page in self._store.inventory(INVENTORY_PAGE):
+            copies = [
+                pb.CopyRecord(chunk_id=one.chunk, generation=one.generation, length=one.length)
+                for one in page
+            ]
+            yield pb.InventoryPage(instance_id=instance, copies=copies)
+        yield pb.InventoryPage(instance_id=instance, last=True)
+
+    async def _report_problems(self) -> None:
+        batch = self._problems.batch()
+        if not batch:
+            return
+        stub = self.channel.stub(pb.NodeRegistryStub)
+        message = pb.ReportProblemsRequest(
+            copies=[
+                trouble(chunk, generation, corrupt=corrupt)
+                for (chunk, generation), corrupt in batch.items()
+            ]
+        )
+        await call(lambda t: stub.report_problems(message, timeout=t), HEARTBEAT_TIMEOUT_S)
+        self._problems.told(batch)
