@@ -197,9 +197,7 @@ def position_from(message: pb.CatalogPosition | None) -> model.Position | None:
 
 def copy_message(copy: model.CopyKey) -> pb.CopyRecord:
     """Return a copy's key for the wire."""
-    return pb.CopyRecord(
-        chunk_id=copy.chunk, generation=copy.generation, length=copy.stored_length
-    )
+    return pb.CopyRecord(chunk_id=copy.chunk, generation=copy.generation, length=copy.stored_length)
 
 
 def copy_from(message: pb.CopyRecord) -> model.CopyKey:

@@ -100,12 +100,12 @@ class CoordinatorMetrics:
         self.repair_held = gauge(
             "collective_repair_held", "1 while repair waits since many nodes vanished together."
         ).labels(member)
-        self.certificate_expiry = gauge(
+        self._certificate_expiry = gauge(
             "collective_certificate_expiry_timestamp_seconds",
             "When a certificate of this member runs out.",
             ("identity",),
         )
-        self.invites = gauge("collective_invites", "Join codes that can be used.", ("kind",))
+        self._invites = gauge("collective_invites", "Join codes that can be used.", ("kind",))
         self.snapshot_time = gauge(
             "collective_catalog_snapshot_timestamp_seconds", "When the last snapshot was written."
         ).labels(member)
@@ -141,6 +141,14 @@ class CoordinatorMetrics:
         """Count one call."""
         self._operations.labels(self._member, operation, result).inc()
         self._latency.labels(operation).observe(duration_s)
+
+    def certificate(self, identity: str, expires_s: float) -> None:
+        """Show when the certificate of ``identity`` runs out."""
+        self._certificate_expiry.labels(self._member, identity).set(expires_s)
+
+    def invite(self, kind: str, count: int) -> None:
+        """Show how many join codes of ``kind`` can be used."""
+        self._invites.labels(self._member, kind).set(count)
 
     def totals(self, totals: Totals) -> None:
         """Show what the catalogue counted."""

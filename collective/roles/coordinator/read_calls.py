@@ -30,9 +30,7 @@ class CopyDoubts(Protocol):
 class ReadCalls(pb.FilesBase):
     """Adapts reads to the catalogue; tickets are for the caller's own connection."""
 
-    def __init__(
-        self, reads: Reads, routes: RouteMaker, doubts: CopyDoubts, calls: Calls
-    ) -> None:
+    def __init__(self, reads: Reads, routes: RouteMaker, doubts: CopyDoubts, calls: Calls) -> None:
         """Serve from ``reads``."""
         self._reads = reads
         self._read_routes = routes

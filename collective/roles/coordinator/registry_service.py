@@ -145,7 +145,9 @@ class RegistryService(pb.NodeRegistryBase):
             coordinator=str(self._own),
         )
 
-    async def report_inventory(self, messages: AsyncIterator[pb.InventoryPage]) -> pb.InventoryVerdict:
+    async def report_inventory(
+        self, messages: AsyncIterator[pb.InventoryPage]
+    ) -> pb.InventoryVerdict:
         """Compare a node's whole inventory, page by page, with the catalogue."""
         node, _ = self._calls.node()
         await self._require_enrolled(node)
@@ -162,9 +164,7 @@ class RegistryService(pb.NodeRegistryBase):
             ids = [bytes(copy.chunk) for copy in copies]
             if ids != sorted(ids) or (ids and ids[0] < after):
                 raise UsageError("An inventory must be in ascending order of chunk ids.")
-            found = await self._catalog.compare_inventory(
-                node, copies, after=after, last=page.last
-            )
+            found = await self._catalog.compare_inventory(node, copies, after=after, last=page.last)
             after = ids[-1] if ids else after
             unknown.extend(copy_message(copy) for copy in found[: _VERDICT_MAX - len(unknown)])
             if page.last:
@@ -174,17 +174,14 @@ class RegistryService(pb.NodeRegistryBase):
                 break
         return pb.InventoryVerdict(unknown=unknown)
 
-    async def report_problems(
-        self, message: pb.ReportProblemsRequest
-    ) -> pb.ReportProblemsResponse:
+    async def report_problems(self, message: pb.ReportProblemsRequest) -> pb.ReportProblemsResponse:
         """Take copies out of use that the node itself found bad."""
         node, _ = self._calls.node()
         await self._require_enrolled(node)
         if len(message.copies) > _PROBLEMS_MAX:
             raise UsageError(f"At most {_PROBLEMS_MAX} copies can be reported at once.")
         bad = [
-            (parse_chunk_id(copy.chunk_id), Generation(copy.generation))
-            for copy in message.copies
+            (parse_chunk_id(copy.chunk_id), Generation(copy.generation)) for copy in message.copies
         ]
         if bad:
             self._log.warning("bad_copies_reported", node=node, count=len(bad))

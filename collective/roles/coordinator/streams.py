@@ -123,9 +123,7 @@ class StreamDesk:
                 while chunk is not None:
                     await window.acquire()
                     size_bytes += chunk.intent.length
-                    group.create_task(
-                        self._store(caller, upload.id, chunk, allocation, window)
-                    )
+                    group.create_task(self._store(caller, upload.id, chunk, allocation, window))
                     chunk, allocation = await splitter.next_chunk(size_bytes), None
             return await self._uploads.commit(caller, upload.id, [], [], size_bytes)
         except BaseException as error:
@@ -212,9 +210,7 @@ class StreamDesk:
             sent.silent.update(missing[:1])
         return sent
 
-    async def open(
-        self, caller: Caller, path: FilePath, *, offset: int, length: int
-    ) -> ReadView:
+    async def open(self, caller: Caller, path: FilePath, *, offset: int, length: int) -> ReadView:
         """Lease the current version for :meth:`pieces`."""
         return await self._reads.open_read(
             caller, path, offset=offset, length=length, if_version=0, batch=_READ_BATCH
@@ -253,9 +249,7 @@ class StreamDesk:
                 )
         await self._reads.close_read(caller, view.lease)
 
-    async def _fetch(
-        self, caller: Caller, view: ReadView, located: LocatedExtent
-    ) -> PooledBuffer:
+    async def _fetch(self, caller: Caller, view: ReadView, located: LocatedExtent) -> PooledBuffer:
         """Fetch and verify one chunk from whichever copy is good."""
         for _ in range(2):
             extent = located.extent
@@ -334,5 +328,3 @@ class _Splitter:
             except StopAsyncIteration:
                 self._ended = True
         return bool(self._rest)
-
-

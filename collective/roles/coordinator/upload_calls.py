@@ -67,9 +67,7 @@ class UploadCalls(pb.FilesBase):
                 ),
             )
 
-    async def allocate_chunks(
-        self, message: pb.AllocateChunksRequest
-    ) -> pb.AllocateChunksResponse:
+    async def allocate_chunks(self, message: pb.AllocateChunksRequest) -> pb.AllocateChunksResponse:
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
         async with self._upload_frame.client("allocate", message.upload_id) as caller:
             upload = UploadId(parse_hex_id(message.upload_id))

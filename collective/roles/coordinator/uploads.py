@@ -125,9 +125,7 @@ class UploadDesk:
                 stored=allocation.stored,
                 routes=[]
                 if allocation.stored
-                else self._routes.put(
-                    allocation, holder=holder, transfer_id=upload, relay=relay
-                ),
+                else self._routes.put(allocation, holder=holder, transfer_id=upload, relay=relay),
                 quorum=quorum,
                 copies_held=len(allocation.held),
             )
@@ -165,9 +163,7 @@ class UploadDesk:
         self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
         """Return what an upload has recorded."""
-        return await self._uploads.get_upload(
-            caller, upload, from_offset=from_offset, limit=limit
-        )
+        return await self._uploads.get_upload(caller, upload, from_offset=from_offset, limit=limit)
 
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""

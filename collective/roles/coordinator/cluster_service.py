@@ -1,0 +1,223 @@
+"""The Cluster service: status, nodes, grants, renewal, and the operator's word after a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import collective
+from collective.access.model import Caller
+from collective.catalog.interface import Catalog
+from collective.catalog.model import CodeKind
+from collective.core.clock import Clock
+from collective.core.errors import PermissionDeniedError, UsageError
+from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.core.units import Address
+from collective.pki.certificates import Certified
+from collective.placement.states import NodeState, Outlook
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.messages import grant_message, local_path, rights_from
+from collective.roles.coordinator.metrics import HEALTHY
+from collective.roles.coordinator.nodes import LiveNode, NodeTable
+from collective.roles.coordinator.uploads import Policy
+from collective.roles.coordinator.warnings import Situation, warnings
+from collective.rpc import context
+from collective.rpc.gen.collective import v1 as pb
+
+_CSR_MAX_BYTES = 16 * 1024
+
+
+class Certificates(Protocol):
+    """What renews a certificate that still counts."""
+
+    async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
+        """Return a new certificate (DER) of the peer's identity for the key in the request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Who this coordinator is."""
+
+    member: MemberId
+    domain: Domain
+    address: Address
+    authority: x509.Certificate
+
+
+def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
+    """Return one node for the wire."""
+    record = live.record
+    return pb.NodeStatus(
+        id=record.node,
+        address=str(live.addresses[0]) if live.addresses else "",
+        total_capacity=record.capacity_bytes,
+        used_capacity=record.used_bytes,
+        chunk_count=record.chunk_count,
+        is_healthy=state in HEALTHY,
+        state=state.value,
+        last_seen_ms=record.last_seen_ms,
+        certificate_expires_ms=record.certificate_expires_ms,
+        version=live.version,
+    )
+
+
+class ClusterService(pb.ClusterBase):
+    """Adapts the cluster's affairs to table and catalogue."""
+
+    def __init__(
+        self,
+        *,
+        member: Member,
+        catalog: Catalog,
+        table: NodeTable,
+        policy: Policy,
+        certificates: Certificates,
+        calls: Calls,
+        clock: Clock,
+    ) -> None:
+        """Serve for ``member``; uptime counts from now."""
+        self._member = member
+        self._catalog = catalog
+        self._table = table
+        self._policy = policy
+        self._certificates = certificates
+        self._calls = calls
+        self._clock = clock
+        self._started_s = clock.monotonic_s()
+
+    async def get_status(self, message: pb.GetStatusRequest) -> pb.Status:
+        """Return everything that the caller may know; counts cover what he may read."""
+        async with self._calls.client("status", "") as caller:
+            outlook = self._table.outlook()
+            nodes = self._table.all()
+            totals = await self._catalog.totals(caller, outlook.sources)
+            everything = await self._catalog.totals(None, outlook.sources)
+            grants = await self._catalog.grants(caller)
+            situation = Situation(
+                policy=self._policy,
+                nodes=nodes,
+                outlook=outlook,
+                totals=everything,
+                is_restored=await self._catalog.is_restored(),
+                now_ms=int(self._clock.wall_s() * 1000),
+            )
+            return pb.Status(
+                member_id=self._member.member,
+                domain=self._member.domain,
+                coordinator=pb.CoordinatorStatus(
+                    address=str(self._member.address),
+                    version=collective.__version__,
+                    uptime_s=self._clock.monotonic_s() - self._started_s,
+                ),
+                local_nodes=_nodes(nodes, outlook),
+                peers=[],
+                remote_nodes=[],
+                files=pb.FileTotals(total=totals.files, bytes=totals.file_bytes),
+                chunks=pb.ChunkTotals(
+                    total=totals.chunks,
+                    under_replicated=totals.under_replicated,
+                    unavailable=totals.unavailable,
+                ),
+                storage=_storage(nodes),
+                you=pb.CallerStatus(
+                    global_id=str(caller.principal.global_id or caller.principal),
+                    grants=[grant_message(grant) for grant in grants],
+                ),
+                node_join_code=await self._join_code_status(caller),
+                warnings=warnings(situation),
+            )
+
+    async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:
+        """Return the nodes in order of id."""
+        async with self._calls.client("list_nodes", ""):
+            return pb.ListNodesResponse(nodes=_nodes(self._table.all(), self._table.outlook()))
+
+    async def add_grant(self, message: pb.AddGrantRequest) -> pb.Grant:
+        """Give rights on a path to a user."""
+        async with self._calls.client("add_grant", message.path) as caller:
+            if message.expires_ms < 0:
+                raise UsageError("A grant cannot expire before 1970.")
+            grant = await self._catalog.add_grant(
+                caller,
+                local_path(message.path),
+                rights_from(message.rights),
+                self._principal(message.principal),
+                message.expires_ms / 1000 if message.expires_ms else None,
+            )
+            return grant_message(grant)
+
+    async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
+        """Return the caller's grants; all for the operator."""
+        async with self._calls.client("list_grants", "") as caller:
+            grants = await self._catalog.grants(caller)
+            return pb.ListGrantsResponse(grants=[grant_message(grant) for grant in grants])
+
+    async def remove_grant(self, message: pb.RemoveGrantRequest) -> pb.RemoveGrantResponse:
+        """End a grant."""
+        async with self._calls.client("remove_grant", message.id) as caller:
+            await self._catalog.remove_grant(caller, message.id)
+            return pb.RemoveGrantResponse()
+
+    async def renew_certificate(
+        self, message: pb.RenewCertificateRequest
+    ) -> pb.RenewCertificateResponse:
+        """Exchange the peer's certificate; any role of this member may, for itself."""
+        peer = context.current().peer
+        if peer.identity.trust_domain != self._member.domain:
+            raise PermissionDeniedError("Only certificates of this member are renewed here.")
+        if len(message.csr_der) > _CSR_MAX_BYTES:
+            raise UsageError("The certificate request is too large.")
+        return pb.RenewCertificateResponse(
+            certificate_der=await self._certificates.renew(peer, message.csr_der),
+            ca_certificate_der=self._member.authority.public_bytes(Encoding.DER),
+        )
+
+    async def confirm_restore(self, message: pb.ConfirmRestoreRequest) -> pb.ConfirmRestoreResponse:
+        """Let collection go on after a restore; the operator only."""
+        async with self._calls.client("confirm_restore", "") as caller:
+            if not caller.is_operator:
+                raise PermissionDeniedError(
+                    "Only the operator may confirm a restore; use the coordinator's certificate."
+                )
+            return pb.ConfirmRestoreResponse(epoch=await self._catalog.confirm_restore(caller))
+
+    async def _join_code_status(self, caller: Caller) -> pb.JoinCodeStatus:
+        """Return the newest node join code, to the operator; zeros to others."""
+        if caller.is_operator:
+            for code in await self._catalog.codes():
+                if code.kind is CodeKind.NODE and not code.revoked:
+                    return pb.JoinCodeStatus(
+                        uses_left=code.uses_left,
+                        expires_ms=int(code.expires_s * 1000),
+                        enrolled_count=code.uses_total - code.uses_left,
+                    )
+        return pb.JoinCodeStatus()
+
+    def _principal(self, text: str) -> SpiffeId:
+        """Return a user's SPIFFE id from that or from a global id."""
+        if text.startswith("spiffe://"):
+            principal = SpiffeId.parse(text)
+        else:
+            principal = SpiffeId.user(self._member.domain, GlobalId.parse(text))
+        if principal.role != "user":
+            raise UsageError("Grants are given to users, by name@domain.")
+        return principal
+
+
+def _nodes(nodes: Sequence[LiveNode], outlook: Outlook) -> list[pb.NodeStatus]:
+    return [
+        node_status(live, outlook.states.get(live.record.node, NodeState.SUSPECT)) for live in nodes
+    ]
+
+
+def _storage(nodes: Sequence[LiveNode]) -> pb.StorageTotals:
+    total = sum(live.record.capacity_bytes for live in nodes)
+    used = sum(live.record.used_bytes for live in nodes)
+    return pb.StorageTotals(
+        total_bytes=total, used_bytes=used, available_bytes=max(0, total - used)
+    )

@@ -1,0 +1,136 @@
+"""What must happen now and then: records, expiry, snapshots, totals, warnings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.catalog.model import CodeKind, Position
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError
+from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.uploads import Policy
+from collective.roles.coordinator.warnings import Situation, warnings
+
+RECORDS_S: Final = 10.0
+EXPIRE_S: Final = 30.0
+FIGURES_S: Final = 15.0
+
+
+class Upkeep:
+    """Periodic work; a round that fails is logged and tried again in its turn."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        table: NodeTable,
+        policy: Policy,
+        revocations: Revocations,
+        metrics: CoordinatorMetrics,
+        clock: Clock,
+        snapshot_interval_s: float,
+    ) -> None:
+        """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue."""
+        self._catalog = catalog
+        self._table = table
+        self._policy = policy
+        self._revocations = revocations
+        self._metrics = metrics
+        self._clock = clock
+        self._snapshot_interval_s = snapshot_interval_s
+        self._snapshot_of: Position | None = None
+        self._warned: frozenset[str] = frozenset()
+        self._log = structlog.get_logger("coordinator.upkeep")
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for interval_s, work in (
+                (RECORDS_S, self.write_records),
+                (EXPIRE_S, self._expire),
+                (FIGURES_S, self.figures),
+                (self._snapshot_interval_s, self.snapshot),
+            ):
+                group.create_task(self._every(interval_s, work))
+
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except CollectiveError as error:
+                self._log.warning("upkeep_failed", work=work.__name__, why=error.message)
+            await asyncio.sleep(interval_s)
+
+    async def write_records(self) -> None:
+        """Write what heartbeats said since the last time."""
+        changed = self._table.take_changed()
+        if changed:
+            await self._catalog.update_nodes(changed)
+
+    async def _expire(self) -> None:
+        await self._catalog.expire()
+        await self._revocations.refresh()
+        self._table.load(await self._catalog.nodes())
+
+    async def figures(self) -> None:
+        """Refresh what metrics and log say of the whole."""
+        outlook = self._table.outlook()
+        totals = await self._catalog.totals(None, outlook.sources)
+        backlog = await self._catalog.repair_backlog(outlook.sources, outlook.gone)
+        is_restored = await self._catalog.is_restored()
+        self._metrics.totals(totals)
+        self._metrics.repair_queue.set(backlog)
+        self._metrics.restored.set(int(is_restored))
+        for live in self._table.all():
+            self._metrics.certificate(
+                str(self._table.identity(live.record.node)),
+                live.record.certificate_expires_ms / 1000,
+            )
+        codes = await self._catalog.codes()
+        now_s = self._clock.wall_s()
+        for kind in CodeKind:
+            self._metrics.invite(
+                kind.value,
+                sum(
+                    code.kind is kind
+                    and not code.revoked
+                    and code.uses_left > 0
+                    and code.expires_s > now_s
+                    for code in codes
+                ),
+            )
+        self._warn(
+            warnings(
+                Situation(
+                    policy=self._policy,
+                    nodes=self._table.all(),
+                    outlook=outlook,
+                    totals=totals,
+                    is_restored=is_restored,
+                    now_ms=int(now_s * 1000),
+                )
+            )
+        )
+
+    async def snapshot(self) -> None:
+        """Write a snapshot if the catalogue changed since the last one."""
+        position = await self._catalog.position()
+        if position == self._snapshot_of:
+            return
+        path = await self._catalog.snapshot()
+        self._snapshot_of = position
+        self._metrics.snapshot_time.set(self._clock.wall_s())
+        self._log.info("snapshot_written", path=path, sequence=position.sequence)
+
+    def _warn(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self._warned:
+                self._log.warning("warning", text=sentence)
+        self._warned = frozenset(sentences)

@@ -1,0 +1,89 @@
+"""What the operator should know, one sentence each: pure, from a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collective.catalog.model import Totals
+from collective.placement.states import NodeState, Outlook
+from collective.roles.coordinator.nodes import LiveNode
+from collective.roles.coordinator.uploads import Policy, shortage_sentence
+
+_FULL_PART: Final = 0.95
+_EXPIRY_WARNING_MS: Final = 3 * 86400 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything that warnings are made from."""
+
+    policy: Policy
+    nodes: Sequence[LiveNode]
+    outlook: Outlook
+    totals: Totals | None
+    is_restored: bool
+    now_ms: int
+
+
+def warnings(situation: Situation) -> list[str]:
+    """Return the warnings, most severe first."""
+    return [
+        *_catalog_warnings(situation),
+        *_number_warnings(situation),
+        *_node_warnings(situation),
+    ]
+
+
+def _catalog_warnings(situation: Situation) -> list[str]:
+    found = []
+    if situation.is_restored:
+        found.append(
+            "This catalogue is older than what its nodes have seen (a restored backup?): nothing "
+            "is deleted and open invites are void until the operator confirms the restore."
+        )
+    if situation.outlook.vanished_together:
+        names = ", ".join(sorted(situation.outlook.vanished_together))
+        found.append(
+            f"Over a third of the nodes fell silent together ({names}): repair waits; start them, "
+            "or remove those that are gone for good."
+        )
+    if situation.totals is not None and situation.totals.unavailable:
+        found.append(
+            f"{situation.totals.unavailable} chunks cannot be read now; start the nodes that are "
+            "down."
+        )
+    return found
+
+
+def _number_warnings(situation: Situation) -> list[str]:
+    states = situation.outlook.states
+    healthy = sum(1 for state in states.values() if state is NodeState.UP)
+    copies = situation.policy.copies
+    sentence = shortage_sentence(situation.policy, len(states), healthy)
+    if sentence is not None:
+        return [sentence]
+    if len(states) < copies:
+        return [
+            f"COLLECTIVE_COPIES={copies}, but only {len(states)} nodes are enrolled: files have "
+            "fewer copies than that until more nodes join."
+        ]
+    return []
+
+
+def _node_warnings(situation: Situation) -> list[str]:
+    found = []
+    for live in situation.nodes:
+        record = live.record
+        if live.refused:
+            found.append(f"Node {record.node} is refused: {live.refused}")
+        if record.capacity_bytes and record.used_bytes > record.capacity_bytes * _FULL_PART:
+            found.append(f"Node {record.node} is nearly full; add space or another node.")
+        expires_ms = record.certificate_expires_ms
+        if expires_ms and expires_ms - situation.now_ms < _EXPIRY_WARNING_MS:
+            found.append(
+                f"The certificate of node {record.node} runs out soon; let the node reach the "
+                "coordinator so that it can renew."
+            )
+    return found
