@@ -125,15 +125,12 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
     """Return what ``certificate`` says, for people and ``--json``; all times are UTC."""
     starts_s = certificate.not_valid_before_utc.timestamp()
     ends_s = certificate.not_valid_after_utc.timestamp()
-    if now_s < starts_s:
-        state = "not valid yet"
-    else:
-        state = "valid" if now_s <= ends_s else "ran out"
+    states = {now_s < starts_s: "not valid yet", now_s > ends_s: "ran out"}
     common: dict[str, str | list[str]] = {
         "serial": certificates.serial_text(certificate),
         "valid_from": _time(starts_s),
         "valid_until": _time(ends_s),
-        "state": state,
+        "state": states.get(True, "valid"),
     }
     if _is_authority(certificate):
         member, domain = authority_owner(certificate)
@@ -150,7 +147,7 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
         usages = [_USAGES.get(usage, usage.dotted_string) for usage in extended]
     except x509.ExtensionNotFound:
         usages = []
-    return {
+    return common | {
         "kind": certified.identity.role,
         "identity": str(certified.identity),
         "global_id": str(certified.identity.global_id or ""),
@@ -158,7 +155,7 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
         "usages": usages,
         "addresses": [str(address) for address in certified.addresses],
         "renewal_due": _time(renewal_due_s(certified)),
-    } | common
+    }
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

@@ -92,7 +92,8 @@ async def redeem(
     """
     gate = PinnedGate(code.authority_digest, clock)
     csr_der = certificates.make_request(key)
-    async with _bootstrap_channel(code.addresses, gate) as channel:
+    channel = _bootstrap_channel(code.addresses, gate)
+    async with channel:
         await channel.connect()
         leaf_digest = gate.leaf_digest
         stub = channel.stub(pb.BootstrapStub)
@@ -130,7 +131,8 @@ async def renew_expired(
     key = credentials.private_key
     old_der = certificates.certificate_der(credentials.certificate)
     csr_der = certificates.make_request(key)
-    async with _bootstrap_channel(addresses, gate) as channel:
+    channel = _bootstrap_channel(addresses, gate)
+    async with channel:
         stub = channel.stub(pb.BootstrapStub)
         begun = await stub.begin_renewal(
             pb.BeginRenewalRequest(certificate_der=old_der), timeout=timeout_s

@@ -1,0 +1,315 @@
+"""The trust rule: what passes, and one refusal a step, named after the attack."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collective.core.clock import ManualClock
+from collective.core.errors import ConflictError, RejectedError
+from collective.core.ids import Domain, NodeId, SpiffeId, SpiffeRole
+from collective.core.units import Address
+from collective.pki import certificates
+from collective.pki.certificates import AUTHORITY_KEY_OID, Certified
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore, Usage, verify_leaf, verify_pinned
+from tests.unit.pki.forge import ALICE, BOB, NODE_URI, authority, forge, usage
+
+CLOCK = ManualClock()
+CA = authority(CLOCK)
+BOBS_CA = authority(CLOCK, "bob", BOB)
+TRUST = TrustStore({ALICE: (CA.certificate,), BOB: (BOBS_CA.certificate,)})
+NODE = SpiffeId.node(ALICE, NodeId("alice-node-01"))
+NODES: frozenset[SpiffeRole] = frozenset(("node",))
+VALID = forge(CLOCK, CA)
+SERVERS: frozenset[SpiffeRole] = frozenset(("coordinator", "bootstrap"))
+
+
+def verify(
+    der: bytes,
+    *,
+    now_s: float | None = None,
+    roles: frozenset[SpiffeRole] = NODES,
+    usage: Usage = "server",
+    revoked: RevocationSet | None = None,
+) -> Certified:
+    now_s = CLOCK.wall_s() if now_s is None else now_s
+    return verify_leaf(
+        der, TRUST, roles=roles, usage=usage, now_s=now_s, revoked=revoked or RevocationSet()
+    )
+
+
+def refused(step: int, der: bytes, **how: Any) -> str:
+    with pytest.raises(RejectedError, match=rf"^step {step}: ") as found:
+        verify(der, **how)
+    return found.value.message
+
+
+def test_forged_base_passes_so_each_refusal_is_for_its_one_fault() -> None:
+    assert verify(forge(CLOCK, CA)).identity == NODE
+
+
+@pytest.mark.parametrize(
+    ("identity", "served"),
+    [
+        (SpiffeId.coordinator(ALICE), True),
+        (SpiffeId.bootstrap(ALICE, "b1"), True),
+        (NODE, True),
+        (SpiffeId.parse("spiffe://home.alice/user/home.alice/alice"), False),
+    ],
+)
+def test_every_issued_profile_passes_for_its_uses(identity: SpiffeId, served: bool) -> None:
+    key = certificates.new_private_key().public_key()
+    der = certificates.certificate_der(CA.issue(identity, key))
+    found = verify(der, roles=frozenset((identity.role,)), usage="client")
+    assert found.identity == identity
+    assert found.expires_s == CLOCK.wall_s() + 30 * 86400
+    assert found.not_before_s == CLOCK.wall_s() - 300
+    if served:
+        verify(der, roles=frozenset((identity.role,)), usage="server")
+    else:
+        refused(10, der, roles=frozenset((identity.role,)), usage="server")
+
+
+def test_addresses_come_back_from_the_coordinators_certificate() -> None:
+    addresses = tuple(Address(f"host-{i}.example", 8000 + i) for i in range(32))
+    key = certificates.new_private_key().public_key()
+    certificate = CA.issue(SpiffeId.coordinator(ALICE), key, addresses=addresses)
+    assert certificates.describe(certificate).addresses == addresses
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30", b"garbage", b"\x30\x82" + b"\0" * 20_000])
+def test_step_1_bytes_that_are_no_certificate(der: bytes) -> None:
+    refused(1, der)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_step_1_mutated_certificates_never_crash_nor_pass(data: st.DataObject) -> None:
+    der = bytearray(VALID)
+    position = data.draw(st.integers(0, len(der) - 1))
+    der[position] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(RejectedError):
+        verify(bytes(der))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        None,
+        [x509.DNSName("alice-node-01")],
+        [x509.UniformResourceIdentifier(NODE_URI), x509.DNSName("localhost")],
+        [x509.UniformResourceIdentifier(NODE_URI), x509.UniformResourceIdentifier(NODE_URI)],
+        [x509.UniformResourceIdentifier("https://home.alice/node/x")],
+        [x509.UniformResourceIdentifier("spiffe://home.alice/root/x")],
+        [x509.UniformResourceIdentifier("spiffe://home.alice/node/../coordinator")],
+        [x509.UniformResourceIdentifier("spiffe://HOME.alice/node/x")],
+    ],
+)
+def test_step_2_no_name_second_name_or_foreign_name(names: list[x509.GeneralName] | None) -> None:
+    refused(2, forge(CLOCK, CA, names=names))
+
+
+def test_step_2_second_name_hidden_in_the_subject() -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "coordinator")])
+    refused(2, forge(CLOCK, CA, subject=name))
+
+
+def test_step_3_trust_domain_that_nobody_registered() -> None:
+    name = x509.UniformResourceIdentifier("spiffe://loft.mallory/node/x")
+    refused(3, forge(CLOCK, CA, names=[name]))
+
+
+def test_step_4_peers_ca_signs_for_our_domain() -> None:
+    refused(4, forge(CLOCK, BOBS_CA))
+
+
+def test_step_4_impostor_ca_of_the_same_name() -> None:
+    refused(4, forge(CLOCK, authority(CLOCK)))
+
+
+def test_step_4_signed_by_a_leaf_instead_of_the_ca() -> None:
+    key = certificates.new_private_key()
+    leaf = CA.issue(NODE, key.public_key())
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(CA.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(leaf.not_valid_before_utc)
+        .not_valid_after(leaf.not_valid_after_utc)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(NODE_URI)]), True
+        )
+        .sign(key, hashes.SHA256())
+    )
+    refused(4, certificates.certificate_der(signed))
+
+
+def test_step_4_issuer_name_of_another() -> None:
+    refused(4, forge(CLOCK, CA, issuer=BOBS_CA.certificate.subject))
+
+
+def test_step_4_other_hash_than_sha256() -> None:
+    refused(4, forge(CLOCK, CA, algorithm=hashes.SHA512()))
+
+
+@pytest.mark.parametrize("basic", [None, x509.BasicConstraints(ca=True, path_length=0)])
+def test_step_5_leaf_that_is_a_ca(basic: x509.BasicConstraints | None) -> None:
+    refused(5, forge(CLOCK, CA, basic=basic))
+
+
+def test_step_6_expired_and_not_yet_valid() -> None:
+    der = forge(CLOCK, CA, starts_in_s=-60, ends_in_s=60)
+    now_s = CLOCK.wall_s()
+    assert verify(der, now_s=now_s + 60)
+    assert verify(der, now_s=now_s - 60)
+    assert "ran out" in refused(6, der, now_s=now_s + 61)
+    assert "clocks" in refused(6, der, now_s=now_s - 61)
+
+
+def test_step_6_leaf_outlives_its_ca() -> None:
+    end_s = CA.certificate.not_valid_after_utc.timestamp()
+    der = forge(CLOCK, CA, ends_in_s=end_s - CLOCK.wall_s() + 1000)
+    assert "CA ran out" in refused(6, der, now_s=end_s + 1)
+
+
+def test_step_7_node_where_only_users_are_accepted() -> None:
+    refused(7, forge(CLOCK, CA), roles=frozenset(("user",)))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP384R1()).public_key(),
+        rsa.generate_private_key(65537, 2048).public_key(),
+    ],
+)
+def test_step_8_other_kinds_of_key(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> None:
+    refused(8, forge(CLOCK, CA, key=key))
+
+
+def test_step_9_key_that_may_not_sign_or_may_sign_certificates() -> None:
+    refused(9, forge(CLOCK, CA, has_key_usage=False))
+    refused(9, forge(CLOCK, CA, key_usage=usage(sign=False)))
+    refused(9, forge(CLOCK, CA, key_usage=usage(certs=True)))
+    refused(9, forge(CLOCK, CA, key_usage=usage(crl=True)))
+
+
+@pytest.mark.parametrize(
+    "extended",
+    [
+        None,
+        [ExtendedKeyUsageOID.CLIENT_AUTH],
+        [ExtendedKeyUsageOID.CODE_SIGNING],
+        [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE],
+    ],
+)
+def test_step_10_client_certificate_used_as_a_server(
+    extended: list[ObjectIdentifier] | None,
+) -> None:
+    refused(10, forge(CLOCK, CA, extended=extended), usage="server")
+
+
+def test_step_10_server_certificate_used_as_a_client() -> None:
+    refused(10, forge(CLOCK, CA, extended=[ExtendedKeyUsageOID.SERVER_AUTH]), usage="client")
+
+
+def test_step_11_unknown_critical_extension() -> None:
+    unknown = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    refused(11, forge(CLOCK, CA, extra=[(unknown, True)]))
+    assert verify(forge(CLOCK, CA, extra=[(unknown, False)]))
+
+
+def test_step_12_revoked_identity_or_serial() -> None:
+    der = forge(CLOCK, CA)
+    serial = verify(der).serial
+    refused(12, der, revoked=RevocationSet.of(1, [NODE_URI]))
+    refused(12, der, revoked=RevocationSet.of(1, [f"serial:00{serial.upper()}"]))
+    assert verify(der, revoked=RevocationSet.of(1, [NODE_URI + "2", "serial:1"]))
+
+
+# --- pinning -------------------------------------------------------------------------------------
+
+
+def pinned(der: bytes, digest: bytes = CA.digest) -> Certified:
+    return verify_pinned(der, digest, roles=SERVERS, now_s=CLOCK.wall_s())
+
+
+def leaf(signer: Any, identity: SpiffeId) -> bytes:
+    key = certificates.new_private_key().public_key()
+    return certificates.certificate_der(signer.issue(identity, key))
+
+
+def test_pinned_coordinator_and_bootstrap_pass() -> None:
+    for identity in (SpiffeId.coordinator(ALICE), SpiffeId.bootstrap(ALICE, "b1")):
+        assert pinned(leaf(CA, identity)).identity == identity
+
+
+def test_pinned_refuses_another_ca_of_the_same_domain() -> None:
+    with pytest.raises(RejectedError, match="^step 3: "):
+        pinned(leaf(authority(CLOCK), SpiffeId.coordinator(ALICE)))
+
+
+def test_pinned_refuses_the_right_ca_key_quoted_by_an_impostor() -> None:
+    quoted = x509.UnrecognizedExtension(
+        AUTHORITY_KEY_OID, certificates.public_key_der(CA._key.public_key())
+    )
+    name = x509.UniformResourceIdentifier("spiffe://home.alice/coordinator")
+    der = forge(CLOCK, authority(CLOCK), names=[name], extra=[(quoted, False)])
+    with pytest.raises(RejectedError, match="^step 4: "):
+        pinned(der)
+
+
+def test_pinned_refuses_a_node_of_the_right_ca() -> None:
+    quoted = x509.UnrecognizedExtension(
+        AUTHORITY_KEY_OID, certificates.public_key_der(CA._key.public_key())
+    )
+    with pytest.raises(RejectedError, match="^step 7: "):
+        pinned(forge(CLOCK, CA, extra=[(quoted, False)]))
+    with pytest.raises(RejectedError, match="^step 3: "):
+        pinned(leaf(CA, NODE))
+
+
+def test_pinned_refuses_a_key_that_is_no_key_even_if_its_digest_is_pinned() -> None:
+    junk = x509.UnrecognizedExtension(AUTHORITY_KEY_OID, b"junk")
+    with pytest.raises(RejectedError, match="^step 4: "):
+        pinned(forge(CLOCK, CA, extra=[(junk, False)]), hashlib.sha256(b"junk").digest())
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+def test_peering_refuses_what_is_known_already() -> None:
+    store = TrustStore({ALICE: (CA.certificate,)})
+    with pytest.raises(ConflictError, match="trusted already"):
+        store.with_domain(ALICE, [CA.certificate])
+    with pytest.raises(RejectedError, match="not constrained"):
+        store.with_domain(BOB, [authority(CLOCK, "carol", Domain("loft.carol")).certificate])
+    same_key = type(CA).create(BOBS_CA.member, BOB, CLOCK, key=CA._key)
+    with pytest.raises(ConflictError, match="name or key"):
+        store.with_domain(BOB, [same_key.certificate])
+    both = store.with_domain(BOB, [BOBS_CA.certificate])
+    assert both.domains() == {ALICE, BOB}
+    assert both.without_domain(BOB).domains() == {ALICE}
+
+
+def test_store_refuses_a_leaf_as_a_ca() -> None:
+    with pytest.raises(RejectedError):
+        TrustStore({ALICE: (x509.load_der_x509_certificate(forge(CLOCK, CA)),)})
+
+
+def test_openssl_loads_the_ca_with_its_constraints() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=certificates.certificate_der(CA.certificate))
+    assert context.cert_store_stats()["x509_ca"] == 1
