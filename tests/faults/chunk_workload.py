@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +26,7 @@ OPTIONS: Final = StoreOptions(
 BIG, SMALL = 2500, 700
 
 Step = tuple[str, str, int]
-WORKLOAD: Final[tuple[Step, ...]] = (
+MIXED: Final[tuple[Step, ...]] = (
     ("put", "small-1", 1),
     ("put", "big-1", 1),
     ("put", "small-2", 1),
@@ -57,6 +58,27 @@ WORKLOAD: Final[tuple[Step, ...]] = (
     ("put", "small-7", 1),
     ("compact", "", 0),
 )
+TOMBSTONES: Final[tuple[Step, ...]] = (
+    *(("put", f"small-{number}", 1) for number in range(1, 7)),
+    ("delete", "small-1", 1),
+    ("delete", "small-2", 1),
+    ("compact", "", 0),
+    ("delete", "small-5", 1),
+    ("delete", "small-6", 1),
+    ("compact", "", 0),
+    ("put", "small-7", 1),
+)
+"""A pack goes, then the tombstones for its records: the second must not outlive the first."""
+CHAIN: Final[tuple[Step, ...]] = (
+    *(("put", f"small-{number}", 1) for number in range(1, 8)),
+    *(("delete", f"small-{number}", 1) for number in (1, 2, 3, 5)),
+    ("put", "small-8", 1),
+    ("delete", "small-6", 1),
+    ("compact", "", 0),
+)
+"""One compaction removes both, without a new pack in between whose flush would cover the first."""
+SINGLE: Final[tuple[Step, ...]] = (("put", "big-1", 1), ("put", "small-1", 1))
+WORKLOADS: Final = {"mixed": MIXED, "tombstones": TOMBSTONES, "chain": CHAIN, "single": SINGLE}
 
 
 def content(label: str) -> bytes:
@@ -77,6 +99,8 @@ class Ledger:
     held: set[tuple[str, int]] = field(default_factory=set)
     gone: set[tuple[str, int]] = field(default_factory=set)
     open: set[tuple[str, int]] = field(default_factory=set)
+    step: int = 0
+    """The step that runs or was interrupted."""
 
     def start(self, copy: tuple[str, int]) -> None:
         self.held.discard(copy)
@@ -103,35 +127,41 @@ def open_store(disk: FaultDisk, ledger: Ledger) -> StoreCore:
     return store
 
 
-def run(disk: FaultDisk, ledger: Ledger) -> StoreCore:
-    """Run the workload, writing down promises as they are made."""
+def run(disk: FaultDisk, ledger: Ledger, steps: tuple[Step, ...]) -> StoreCore:
+    """Run the steps from where the ledger stands, writing down promises as they are made."""
     store = open_store(disk, ledger)
-    for act, labels, number in WORKLOAD:
-        copies = [(label, number) for label in labels.split()]
-        for copy in copies:
-            ledger.start(copy)
-        match act:
-            case "put":
-                chunk, generation = identity(labels, number)
-                store.put(chunk, generation, content(labels))
-            case "put_many":
-                store._log.append(
-                    [
-                        Pending(Kind.PUT, *identity(label, number), [content(label)], SMALL)
-                        for label in labels.split()
-                    ]
-                )
-            case "delete":
-                assert store.delete(*identity(labels, number))
-            case "compact":
-                disk.phase = "compact"
-                store.compact()
-                disk.phase = "run"
-            case "reopen":
-                store.close()
-                store = open_store(disk, ledger)
-        for copy in copies:
-            ledger.finish(copy, held=act != "delete")
+    while ledger.step < len(steps):
+        store = _take_step(store, disk, ledger, steps[ledger.step])
+        ledger.step += 1
+    return store
+
+
+def _take_step(store: StoreCore, disk: FaultDisk, ledger: Ledger, step: Step) -> StoreCore:
+    act, labels, number = step
+    copies = [(label, number) for label in labels.split()]
+    for copy in copies:
+        ledger.start(copy)
+    match act:
+        case "put":
+            store.put(*identity(labels, number), content(labels))
+        case "put_many":
+            store._log.append(
+                [
+                    Pending(Kind.PUT, *identity(label, number), [content(label)], SMALL)
+                    for label in labels.split()
+                ]
+            )
+        case "delete":
+            store.delete(*identity(labels, number))
+        case "compact":
+            disk.phase = "compact"
+            store.compact()
+            disk.phase = "run"
+        case "reopen":
+            store.close()
+            store = open_store(disk, ledger)
+    for copy in copies:
+        ledger.finish(copy, held=act != "delete")
     return store
 
 
@@ -161,27 +191,51 @@ def carry_on(store: StoreCore, ledger: Ledger) -> None:
     store.compact()
 
 
-def survive(faults: Faults, loss: Loss, seed: int) -> None:
-    """Run to the crash, lose power, check, carry on, lose power again, check again."""
-    disk, ledger = FaultDisk(faults), Ledger()
-    try:
-        run(disk, ledger)
-    except PowerLostError:
-        pass
-    lasting = Faults(ignore_kind=faults.ignore_kind)
-    disk.restart(loss, seed, lasting)
-    store = open_store(disk, ledger)
-    check(store, ledger)
-    carry_on(store, ledger)
-    disk.restart(Loss.DROP if seed % 2 == 0 else Loss.SUBSET, seed, lasting)
-    store = open_store(disk, ledger)
-    check(store, ledger)
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Two power cuts in one life of a store; ``second`` counts operations after the restart."""
+
+    workload: str
+    first: int
+    loss: Loss
+    seed: int
+    second: int = 0
+    ignore_kind: str = ""
+
+    def survive(self) -> None:
+        """Crash, check, resume, crash, check, repeat what was in doubt, lose power, check."""
+        steps = WORKLOADS[self.workload]
+        disk, ledger = FaultDisk(self._faults(self.first)), Ledger()
+        with contextlib.suppress(PowerLostError):
+            run(disk, ledger, steps)
+        disk.restart(self.loss, self.seed, self._faults(0))
+        store = open_store(disk, ledger)
+        check(store, ledger)
+        store.close()
+        disk.faults = self._faults(disk.operations + self.second if self.second else 0)
+        with contextlib.suppress(PowerLostError):
+            run(disk, ledger, steps).close()
+        disk.restart(Loss.SUBSET if self.second else Loss.DROP, self.seed, self._faults(0))
+        store = open_store(disk, ledger)
+        check(store, ledger)
+        carry_on(store, ledger)
+        disk.restart(Loss.DROP, self.seed, self._faults(0))
+        check(open_store(disk, ledger), ledger)
+
+    def _faults(self, crash_at: int) -> Faults:
+        return Faults(crash_at=crash_at, ignore_kind=self.ignore_kind)
+
+    def failure(self) -> str:
+        """Return what :meth:`survive` found wrong, or nothing."""
+        try:
+            self.survive()
+        except (AssertionError, CollectiveError, FileNotFoundError, FileExistsError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
 
 
-def failure(faults: Faults, loss: Loss, seed: int) -> str:
-    """Return what :func:`survive` found wrong, or nothing."""
-    try:
-        survive(faults, loss, seed)
-    except (AssertionError, CollectiveError, FileNotFoundError, FileExistsError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
+def clean_run(workload: str) -> FaultDisk:
+    """Run without faults and return the disk, which counted operations and flushes."""
+    disk, ledger = FaultDisk(), Ledger()
+    check(run(disk, ledger, WORKLOADS[workload]), ledger)
+    return disk
