@@ -106,7 +106,9 @@ class Enrolment:
             )
         place = CertDir(self._settings.cert_dir, members[0])
         credentials = load_credentials(
-            place.node_certificate(node), place.node_key(node), place.ca_certificate,
+            place.node_certificate(node),
+            place.node_key(node),
+            place.ca_certificate,
             disk=self._disk,
         )
         identity = credentials.identity
@@ -157,9 +159,7 @@ class Enrolment:
         wish = self._settings.node_id or ""
         joined = await self._redeem(code, key, clock=self._clock, wish=wish)
         if joined.identity.role != "node":
-            raise SettingsError(
-                "The join code is not one for nodes; make one with --for node."
-            )
+            raise SettingsError("The join code is not one for nodes; make one with --for node.")
         node = joined.identity.node_id
         if wish and node != wish:
             raise ConflictError(
@@ -243,9 +243,7 @@ class Enrolment:
         return replace(found, credentials=credentials)
 
 
-def coordinator_addresses(
-    settings: ServeSettings, notes: NodeNotes
-) -> tuple[Address, ...]:
+def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:
     """Return where to look for the coordinator: what was set first, then what it told."""
     own = settings.coordinator_address
     if own is not None and own.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
@@ -255,5 +253,3 @@ def coordinator_addresses(
     if not found:
         raise SettingsError("Set COLLECTIVE_COORDINATOR_ADDRESS: no coordinator is known.")
     return found
-
-

@@ -102,7 +102,8 @@ class Heartbeat:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            await asyncio.sleep(await self.step())
+            wait_s = await self.step()
+            await asyncio.sleep(wait_s)
 
     async def step(self) -> float:
         """Beat once and do what was asked; return the seconds to wait."""
@@ -142,15 +143,13 @@ class Heartbeat:
             )
             if changed:
                 self._revoked(self._memory.kept.revocations)
-            self._keys.synchronise(
-                answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s
-            )
+            self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
             if self._keys.learn((key.key_id, key.key) for key in answer.keys):
                 self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
             self._answered_s = received_s
             if answer.send_inventory:
                 await self._report_inventory(stub)
-            if 0 < answer.interval_s:
+            if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
             return self._interval_s
 

@@ -11,16 +11,17 @@ import asyncio
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NoReturn
 
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, ConflictError, DataDirError
+from collective.core.errors import ConflictError, DataDirError, UsageError
 from collective.pki.files import write_atomically
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import CatalogPosition
 
 MEMORY_NAME: Final = "memory.json"
+MEMORY_FORMAT: Final = 1
 MEMORY_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -32,14 +33,12 @@ class Remembered:
     """Empty until the first heartbeat was answered."""
     epoch: int = 0
     sequence: int = 0
-    revocations: RevocationSet = RevocationSet()
+    revocations: RevocationSet = field(default_factory=RevocationSet)
 
     @property
     def position(self) -> CatalogPosition:
         """The highest position seen, as messages carry it."""
-        return CatalogPosition(
-            catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence
-        )
+        return CatalogPosition(catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence)
 
 
 def is_behind(kept: Remembered, position: CatalogPosition) -> bool:
@@ -80,7 +79,7 @@ def encode(kept: Remembered) -> bytes:
     """Return ``kept`` as JSON."""
     return json.dumps(
         {
-            "format": 1,
+            "format": MEMORY_FORMAT,
             "catalog_id": kept.catalog_id,
             "epoch": kept.epoch,
             "sequence": kept.sequence,
@@ -99,8 +98,8 @@ def decode(raw: bytes) -> Remembered:
     """
     try:
         fields: dict[str, Any] = json.loads(raw)
-        if fields["format"] != 1:
-            raise DataDirError("The node's memory is of a newer version; update this program.")
+        if int(fields["format"]) > MEMORY_FORMAT:
+            return _refuse_newer()
         return Remembered(
             str(fields["catalog_id"]),
             int(fields["epoch"]),
@@ -111,10 +110,12 @@ def decode(raw: bytes) -> Remembered:
         raise DataDirError(
             f"The node's {MEMORY_NAME} is damaged; restore it, or remove it to begin anew."
         ) from error
-    except DataDirError:
-        raise
-    except CollectiveError as error:
+    except UsageError as error:
         raise DataDirError(f"The node's {MEMORY_NAME} is damaged: {error.message}") from error
+
+
+def _refuse_newer() -> NoReturn:
+    raise DataDirError("The node's memory is of a newer version; update this program.")
 
 
 class NodeMemory:
@@ -188,4 +189,3 @@ class NodeMemory:
 
     def _write(self, raw: bytes) -> None:
         write_atomically(self._path, raw, permissions=0o600, disk=self._disk)
-

@@ -22,6 +22,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.problems import trouble
+from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
 from collective.rpc.gen.collective.v1 import (
     CopyChunkRequest,
@@ -35,9 +38,6 @@ from collective.rpc.gen.collective.v1 import (
     VerifyCopiesRequest,
     VerifyCopiesResponse,
 )
-from collective.roles.node.memory import NodeMemory
-from collective.roles.node.problems import trouble
-from collective.roles.node.storage import NodeStorage
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
 
@@ -81,9 +81,7 @@ class NodeService(NodeBase):
             return await self._store.delete(*key)
 
         removed = await _in_parallel(wanted, delete)
-        deleted = [
-            record for record, gone in zip(message.copies, removed, strict=True) if gone
-        ]
+        deleted = [record for record, gone in zip(message.copies, removed, strict=True) if gone]
         self._log.info("copies deleted", asked=len(wanted), deleted=len(deleted))
         return DeleteCopiesResponse(deleted=deleted)
 
@@ -109,9 +107,7 @@ class NodeService(NodeBase):
             async with asyncio.timeout(current().remaining_s(COPY_TIMEOUT_S)):
                 with await self._pool.acquire(length) as buffer:
                     count = await self._store.get_into(chunk, buffer.view, generation)
-                    transfer = self._client.put(
-                        route, [buffer.view[:count]], request_id=request_id
-                    )
+                    transfer = self._client.put(route, [buffer.view[:count]], request_id=request_id)
                     try:
                         async for result in transfer:
                             return CopyChunkResponse(result=result)

@@ -1,0 +1,266 @@
+"""Wires a node together: certificate, store, listener, heartbeat, scrubbing.
+
+Starting waits for enrolment; ready means that the coordinator answered and knows the inventory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os.path
+import platform
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+
+from collective import __version__
+from collective.chunking.store import ChunkStore
+from collective.core.disk import Disk, OsDisk
+from collective.core.errors import CollectiveError, SettingsError
+from collective.core.ids import SpiffeId
+from collective.core.limits import MIB
+from collective.core.randomness import hex_id
+from collective.core.units import Address
+from collective.pki.revocation import RevocationSet
+from collective.roles.node.addresses import advertised, default_capacity
+from collective.roles.node.enrolment import Enrolled, Enrolment, coordinator_addresses
+from collective.roles.node.heartbeat import Heartbeat, OwnFacts
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import MEMORY_NAME, NodeMemory
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems
+from collective.roles.node.record import record_path, save_notes
+from collective.roles.node.renewal import Identity, Renewal
+from collective.roles.node.scrub import Scrubber
+from collective.roles.node.service import NodeService
+from collective.roles.node.storage import NodeStorage
+from collective.roles.runtime.lifecycle import Runtime, Supervisor
+from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.health import HealthService
+from collective.rpc.identity import PeerGate
+from collective.rpc.server import Listener
+from collective.transfer.buffers import BufferPool
+from collective.transfer.client import ChunkClient
+from collective.transfer.dial import TlsDialer
+from collective.transfer.server import ChunkServer
+
+POOL_BYTES: Final = 64 * MIB
+COMPACT_EVERY_S: Final = 600.0
+SHUT_GRACE_S: Final = 1.0
+NODE_SERVICE: Final = "collective.v1.Node"
+
+
+class NodeRole:
+    """The node of one process; see :class:`collective.roles.runtime.lifecycle.Role`."""
+
+    def __init__(self, runtime: Runtime, disk: Disk | None = None) -> None:
+        """Take what the process has; nothing is opened before :meth:`start`."""
+        settings = runtime.settings
+        if settings.node_address is None:
+            raise SettingsError("A node needs COLLECTIVE_NODE_ADDRESS.")
+        # The disk's calls take absolute paths, and both dirs may be given relative to where we are.
+        self._settings = replace(
+            settings,
+            data_dir=os.path.abspath(settings.data_dir),
+            cert_dir=os.path.abspath(settings.cert_dir),
+        )
+        self._address: Address = settings.node_address
+        self._runtime = runtime
+        self._disk = disk or OsDisk()
+        self._closing = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._heartbeat: Heartbeat | None = None
+        self._chunks: ChunkServer | None = None
+        self._listener: Listener | None = None
+        self._log = structlog.get_logger("collective.node")
+
+    @property
+    def name(self) -> str:
+        """``node``."""
+        return "node"
+
+    def ready(self) -> bool:
+        """Whether the coordinator answered and knows our inventory."""
+        return self._heartbeat is not None and self._heartbeat.is_accepted
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Enrol if need be, open the store, listen, and begin to beat."""
+        runtime = self._runtime
+        enrolled = await Enrolment(self._settings, runtime.clock, self._disk).enrol()
+        store = await self._open_store(enrolled)
+        self._closing.push_async_callback(store.close)
+        memory = NodeMemory(os.path.join(self._folder, MEMORY_NAME), self._disk)
+        self._closing.callback(memory.close)
+        await memory.load()
+        await self._wire(supervisor, enrolled, store, memory)
+
+    async def _wire(
+        self, supervisor: Supervisor, enrolled: Enrolled, store: ChunkStore, memory: NodeMemory
+    ) -> None:
+        runtime = self._runtime
+        clock = runtime.clock
+        identity = Identity(enrolled.credentials)
+        own = enrolled.credentials.identity
+        coordinator = SpiffeId.coordinator(own.trust_domain)
+        gate = PeerGate(enrolled.credentials.trust(), memory.kept.revocations, clock)
+        metrics = NodeMetrics(runtime.metrics)
+        problems = Problems()
+        storage = NodeStorage(store, problems, metrics)
+        keys = CoordinatorKeys(clock, memory)
+        pool = BufferPool(POOL_BYTES)
+        dialer = TlsDialer(identity.chunk_tls, gate)
+        client = ChunkClient(dialer, pool)
+        self._closing.push_async_callback(client.close)
+        self._chunks = chunks = ChunkServer(
+            identity=own, store=storage, keys=keys, dialer=dialer, pool=pool
+        )
+        listener = Listener(
+            [
+                NodeService(coordinator, store, storage, memory, client, pool),
+                HealthService(frozenset((NODE_SERVICE,)), self.ready),
+            ],
+            gate,
+            identity.server_tls,
+            chunk_factory=lambda peer: chunks.protocol(peer.identity),
+            accept_roles=frozenset(("coordinator", "node", "user")),
+            service_roles={NODE_SERVICE: frozenset(("coordinator",))},
+            served=runtime.metrics.served,
+        )
+        self._listener = listener
+        bound = await listener.listen(self._address)
+        addresses = coordinator_addresses(self._settings, enrolled.notes)
+
+        def open_to_coordinator() -> RpcChannel:
+            return open_channel(
+                addresses, credentials=identity.credentials, gate=gate, expect=coordinator
+            )
+
+        def revoked(revocations: RevocationSet) -> None:
+            gate.replace(revocations=revocations)
+            closed = listener.sweep()
+            self._log.info("revocations changed", count=len(revocations.entries), closed=closed)
+
+        self._heartbeat = heartbeat = Heartbeat(
+            open_to_coordinator,
+            OwnFacts(
+                hex_id(runtime.randomness),
+                advertised(self._settings, bound, platform.node()),
+                __version__,
+            ),
+            store,
+            keys,
+            memory,
+            problems,
+            metrics,
+            clock,
+            interval_s=self._settings.heartbeat_interval_s,
+            revoked=revoked,
+        )
+        self._closing.push_async_callback(heartbeat.reconnect)
+        metrics.watch(
+            enrolled.place.member,
+            enrolled.node,
+            capacity_bytes=lambda: store.capacity_bytes,
+            used_bytes=lambda: store.used_bytes,
+            copies=lambda: store.chunk_count,
+            certificate_expires_s=lambda: identity.credentials.certified.expires_s,
+        )
+        renewal = Renewal(
+            identity,
+            lambda: heartbeat.channel,
+            heartbeat.reconnect,
+            enrolled.notes.bootstrap_addresses,
+            clock,
+            self._disk,
+        )
+        scrubber = Scrubber(
+            store,
+            storage,
+            metrics,
+            clock,
+            path=os.path.join(self._folder, "scrub.json"),
+            disk=self._disk,
+            cycle_s=self._settings.scrub_cycle_s,
+        )
+        self._spawn(supervisor, heartbeat.run(), "heartbeat")
+        self._spawn(supervisor, renewal.run(), "renewal")
+        self._spawn(supervisor, scrubber.run(), "scrub")
+        self._spawn(supervisor, self._compact(store), "compaction")
+        self._log.info(
+            "node serves",
+            node=enrolled.node,
+            address=str(bound),
+            capacity_bytes=store.capacity_bytes,
+            copies=store.chunk_count,
+        )
+
+    async def drain(self) -> None:
+        """Say that we stop, refuse new transfers, let those under way finish."""
+        if self._heartbeat is not None:
+            await self._heartbeat.announce_drain()
+        if self._chunks is not None:
+            await self._chunks.close(self._settings.drain_timeout_s)
+        if self._listener is not None:
+            await self._listener.shut(self._settings.drain_timeout_s)
+
+    async def stop(self) -> None:
+        """Close everything that was opened."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._chunks is not None:
+            await self._chunks.close(0)
+        if self._listener is not None:
+            await self._listener.shut(SHUT_GRACE_S)
+        await self._closing.aclose()
+
+    @property
+    def _folder(self) -> str:
+        return os.path.join(self._settings.data_dir, "node")
+
+    async def _open_store(self, enrolled: Enrolled) -> ChunkStore:
+        notes = enrolled.notes
+        capacity = self._settings.storage_capacity_bytes
+        if capacity is None:
+            capacity = await asyncio.to_thread(self._default_capacity)
+        store = await ChunkStore.open(
+            self._folder,
+            capacity_bytes=capacity,
+            disk=self._disk,
+            expected_uuid=notes.store_uuid,
+            randomness=self._runtime.randomness,
+        )
+        if notes.store_uuid is None:
+            path = record_path(self._settings.cert_dir, enrolled.node)
+            kept = replace(notes, store_uuid=store.uuid)
+            await asyncio.to_thread(save_notes, path, kept, self._disk)
+        return store
+
+    def _default_capacity(self) -> int:
+        folder = self._folder
+        if not self._disk.exists(folder):
+            return self._disk.space(_existing(self._disk, folder)).free_bytes
+        return default_capacity(self._disk, folder)
+
+    def _spawn(self, supervisor: Supervisor, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(supervisor.spawn(work, f"node {name}"))
+
+    async def _compact(self, store: ChunkStore) -> None:
+        while True:
+            await asyncio.sleep(COMPACT_EVERY_S)
+            try:
+                freed = await store.compact()
+            except CollectiveError as error:
+                self._log.warning("packs not compacted", reason=error.message)
+            else:
+                self._log.debug("packs compacted", freed_bytes=freed)
+
+
+def _existing(disk: Disk, folder: str) -> str:
+    """Return ``folder`` or the nearest folder above it that exists."""
+    while not disk.exists(folder):
+        folder = os.path.dirname(folder)
+    return folder
