@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import BaseTransport, Transport
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from grpclib.config import Configuration
 from grpclib.protocol import H2Protocol, Stream
@@ -55,14 +55,14 @@ class BoundedH2Protocol(H2Protocol):
         """Begin HTTP/2 on ``transport``, whose peer has been verified."""
         super().connection_made(transport)
         connection = self.connection
-        assert isinstance(transport, Transport)
+        stream_transport = cast("Transport", transport)  # uvloop's is no subclass
 
         def create_stream(
             *, stream_id: int | None = None, wrapper: Wrapper | None = None
         ) -> Stream:
             h2_connection = connection._connection  # noqa: SLF001 - as grpclib makes its streams
             return BoundedStream(
-                connection, h2_connection, transport, stream_id=stream_id, wrapper=wrapper
+                connection, h2_connection, stream_transport, stream_id=stream_id, wrapper=wrapper
             )
 
         connection.create_stream = create_stream  # type: ignore[method-assign]
