@@ -10,10 +10,10 @@ not have been made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from collective.client.control import Control
 from collective.client.download import FileReader
@@ -58,6 +58,8 @@ from collective.rpc.tls import ALPN_CHUNK, client_context
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
 from collective.transfer.dial import TlsDialer
+
+T = TypeVar("T")
 
 THREADS: Final = 4
 """For hashing and local files; hashing 4 MiB takes a millisecond or two."""
@@ -250,6 +252,10 @@ class Collective:
     ) -> TreeResult:
         """Download a directory."""
         return await self._trees.get(FilePath.parse(path), local, progress=progress)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
+        return await self._session.in_thread(work)
 
     # --- the member ----------------------------------------------------------------------------
 

@@ -27,8 +27,13 @@ LONGEST_PAUSE_S: Final = 1.0
 class Method(Protocol[Request_contra, Response_co]):
     """A unary method of a stub."""
 
-    async def __call__(  # noqa: ASYNC109 - the stubs have it so
-        self, message: Request_contra, /, *, timeout: float | None = None, metadata: Any = None
+    async def __call__(
+        self,
+        message: Request_contra,
+        /,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the stubs have it so
+        metadata: Any = None,
     ) -> Response_co:
         """Make the call."""
         ...

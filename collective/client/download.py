@@ -199,7 +199,7 @@ class FileReader:
         """Return ``extent`` if it is the one at ``position``."""
         if extent is None or not 0 < extent.length <= limits.CHUNK_STORED_MAX_BYTES:
             raise self._broken_plan()
-        begins_right = extent.offset == position or position == self._offset
+        begins_right = position in {extent.offset, self._offset}
         if not begins_right or not extent.offset <= position < extent.offset + extent.length:
             raise self._broken_plan()
         return extent

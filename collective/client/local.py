@@ -169,7 +169,7 @@ def write_all(descriptor: int, block: memoryview) -> None:
 
 
 def _open_source(local: str) -> BinaryIO:
-    return open(local, "rb", buffering=0)  # noqa: SIM115 - closed by the caller
+    return open(local, "rb", buffering=0)
 
 
 def _open_part(part: str) -> BinaryIO:

@@ -1,0 +1,143 @@
+"""The command line's root: finds the command's module, and is the one edge for errors.
+
+Only the module that a command lives in is imported, since most of a short command's time is
+imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import typer
+
+from collective.cli import output
+from collective.core.errors import CollectiveError, ExitCode
+
+INTERRUPTED: Final = 130
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "serve": "serve",
+    "status": "status",
+    "mkdir": "files",
+    "ls": "files",
+    "rm": "files",
+    "mv": "files",
+    "stat": "files",
+    "write": "transfer",
+    "read": "transfer",
+    "put": "transfer",
+    "get": "transfer",
+}
+"""Commands, and the modules whose ``app`` has them."""
+GROUPS: Final[Mapping[str, str]] = {
+    "node": "nodes",
+    "grant": "grants",
+    "pki": "pki",
+    "demo": "demo",
+}
+"""Groups of commands, and the modules whose ``app`` they are."""
+
+
+def build(wanted: str | None) -> typer.Typer:
+    """Return the application with the command ``wanted``, or with all where there is none such."""
+    root = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        help="Storage shared among friends: files in several copies, over mutual TLS.",
+    )
+
+    @root.callback()
+    def _root() -> None:
+        """Storage shared among friends: files in several copies, over mutual TLS."""
+
+    everything = wanted not in COMMANDS and wanted not in GROUPS
+    modules = dict.fromkeys(COMMANDS.values()) if everything else {COMMANDS.get(str(wanted)): None}
+    for module in filter(None, modules):
+        app: typer.Typer = importlib.import_module(f"collective.cli.{module}").app
+        root.registered_commands.extend(app.registered_commands)
+    for name, module in GROUPS.items():
+        if everything or name == wanted:
+            app = importlib.import_module(f"collective.cli.{module}").app
+            root.add_typer(app, name=name)
+    return root
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return the process's exit code.
+
+    Never raises, and never shows a traceback unless ``-v`` is given.
+    """
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    is_verbose = any(argument in {"-v", "--verbose"} for argument in options)
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        code = _dispatch(wanted, arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return ExitCode.FAILURE
+    except KeyboardInterrupt:
+        return _leave_now(INTERRUPTED)
+    except CollectiveError as error:
+        if is_verbose:
+            traceback.print_exc()
+        output.note(f"Error: {error.message}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the edge of the process
+        return _unexpected(error, is_verbose=is_verbose)
+    return code
+
+
+def _dispatch(wanted: str | None, arguments: Sequence[str]) -> int:
+    command = typer.main.get_command(build(wanted))
+    try:
+        result = command.main(list(arguments), prog_name="collective", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    code = result if isinstance(result, int) else ExitCode.DONE
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
+
+
+def _unexpected(error: Exception, *, is_verbose: bool) -> int:
+    """Print one sentence for what nobody raised on purpose, and for wrong usage."""
+    say = getattr(error, "format_message", None)
+    if callable(say):  # a usage error of the option parser, whose class is not public
+        text = str(say())
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(text + "\n")
+        else:
+            output.note(f"Error: {text} See 'collective --help'.")
+        return ExitCode.USAGE
+    if is_verbose:
+        traceback.print_exception(error)
+        return ExitCode.FAILURE
+    reason = str(error) or type(error).__name__
+    output.note(
+        f"Error: Something unexpected happened ({reason}); run it again with -v for details."
+    )
+    return ExitCode.FAILURE
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's own last flush fail quietly: nobody reads on."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _leave_now(code: int) -> int:
+    """Return ``code``, or end at once where a thread still waits for a terminal's input."""
+    import threading  # noqa: PLC0415 - only on the way out
+
+    sys.stderr.write("\n" if sys.stderr.isatty() else "")
+    if threading.active_count() > 1:
+        sys.stderr.flush()
+        os._exit(code)
+    return code

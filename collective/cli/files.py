@@ -1,0 +1,129 @@
+"""Names: mkdir, ls, rm, mv, stat."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from collective.catalog.model import Entry, EntryKind
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.client.collective import Collective
+from collective.core.paths import FilePath
+from collective.core.units import format_size
+
+app = typer.Typer()
+
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Like /shared/a.txt.")]
+
+
+@app.command()
+@command
+def mkdir(
+    invocation: Invocation,
+    path: PathArgument,
+    parents: Annotated[
+        bool, typer.Option("--parents", "-p", help="Make missing parents; accept what exists.")
+    ] = False,
+) -> None:
+    """Make a directory, or a datastore at top level."""
+
+    async def work(collective: Collective) -> Entry:
+        return await collective.mkdir(path, parents=parents)
+
+    entry = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(output.entry_json(entry))
+
+
+@app.command()
+@command
+def ls(
+    invocation: Invocation,
+    path: Annotated[str, typer.Argument(metavar="PATH")] = "/",
+    long: Annotated[bool, typer.Option("--long", "-l", help="Size, time and copies, too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below.")] = False,
+) -> None:
+    """List what is below a path, one name a line."""
+    base = FilePath.parse(path)
+
+    async def work(collective: Collective) -> None:
+        entries = collective.list(path, recursive=recursive)
+        if invocation.as_json:
+            output.as_json([output.entry_json(entry) async for entry in entries])
+            return
+        async for entry in entries:
+            name = output.shown_name(entry, _below(entry.path, base))
+            output.line(_long(entry, name) if long else name)
+
+    invocation.run(work)
+
+
+def _below(path: FilePath, base: FilePath) -> str:
+    """Return ``path`` as seen from ``base``; a file that lists itself has its own name."""
+    if path == base or not path.starts_with(base):
+        return path.name
+    return "/".join(path.names[len(base.names) :])
+
+
+def _long(entry: Entry, name: str) -> str:
+    modified = (output.when(entry.modified_ms) or "-")[:19].replace("T", " ")
+    if entry.kind is not EntryKind.FILE:
+        return f"{entry.kind.value:<9}  {'-':>10}  {modified:<19}  {'-':>5}  {name}"
+    copies = f"{entry.copies_least}/{entry.copies_wanted}"
+    return f"{'file':<9}  {format_size(entry.size_bytes):>10}  {modified:<19}  {copies:>5}  {name}"
+
+
+@app.command()
+@command
+def rm(
+    invocation: Invocation,
+    path: PathArgument,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="A directory with everything below it.")
+    ] = False,
+) -> None:
+    """Remove a file, an empty directory or a tree."""
+
+    async def work(collective: Collective) -> int:
+        return await collective.remove(path, recursive=recursive)
+
+    count = invocation.run(work)
+    if invocation.as_json:
+        output.as_json({"removed": count})
+
+
+@app.command()
+@command
+def mv(
+    invocation: Invocation,
+    source: Annotated[str, typer.Argument(metavar="OLD")],
+    destination: Annotated[str, typer.Argument(metavar="NEW")],
+) -> None:
+    """Rename a file or directory; a file at NEW is replaced."""
+
+    async def work(collective: Collective) -> Entry:
+        return await collective.move(source, destination)
+
+    entry = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(output.entry_json(entry))
+
+
+@app.command()
+@command
+def stat(invocation: Invocation, path: PathArgument) -> None:
+    """Show what is known about a path."""
+
+    async def work(collective: Collective) -> Entry:
+        return await collective.stat(path)
+
+    facts = output.entry_json(invocation.run(work))
+    if invocation.as_json:
+        output.as_json(facts)
+        return
+    for name, value in facts.items():
+        if name == "mode":
+            value = f"{value:04o}"  # noqa: PLW2901 - shown as people write it
+        output.line(f"{name.replace('_', ' '):<14}{'' if value is None else value}".rstrip())

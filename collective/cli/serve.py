@@ -1,0 +1,83 @@
+"""``collective serve``: one process, one or more roles; every setting is a flag as well.
+
+The flags come from the list of settings in ``core/settings.py``, which alone knows what they mean.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from collective.core.settings import PREFIX, SERVE_ROLES, SETTING_NAMES, load_settings
+
+if TYPE_CHECKING:
+    from collective.roles.runtime.lifecycle import Role, Runtime
+
+app = typer.Typer()
+
+START_ORDER: Final = ("coordinator", "bootstrap", "node")
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _build(runtime: Runtime) -> Sequence[Role]:
+    """Make the roles that the settings name; only their packages are imported."""
+    roles: list[Role] = []
+    for name in START_ORDER:
+        if name not in runtime.settings.roles:
+            continue
+        if name == "coordinator":
+            from collective.roles.coordinator.app import CoordinatorRole  # noqa: PLC0415
+
+            roles.append(CoordinatorRole(runtime))
+        elif name == "bootstrap":
+            from collective.roles.bootstrap.app import BootstrapRole  # noqa: PLC0415
+
+            roles.append(BootstrapRole(runtime))
+        else:
+            from collective.roles.node.app import NodeRole  # noqa: PLC0415
+
+            roles.append(NodeRole(runtime))
+    return roles
+
+
+def serve(**flags: Any) -> None:
+    """Run a coordinator, a node or a bootstrap listener, or several of them, until SIGTERM."""
+    from collective.roles.runtime import lifecycle  # noqa: PLC0415 - heavy
+
+    roles: list[str] = flags.pop("role") or []
+    config: str | None = flags.pop("config")
+    environment = dict(os.environ)
+    if config:
+        environment[f"{PREFIX}CONFIG"] = config
+    settings = load_settings(roles, flags, environment, _read_file)
+    raise typer.Exit(lifecycle.run(settings, _build))
+
+
+def _parameters() -> list[inspect.Parameter]:
+    def parameter(name: str, annotation: Any) -> inspect.Parameter:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kind, default=None, annotation=annotation)
+
+    role = typer.Option("--role", metavar="|".join(SERVE_ROLES), help="Repeatable.")
+    config = typer.Option("--config", metavar="FILE", help=f"TOML; or {PREFIX}CONFIG.")
+    found = [
+        parameter("role", Annotated[list[str] | None, role]),
+        parameter("config", Annotated[str | None, config]),
+    ]
+    for name in SETTING_NAMES:
+        option = typer.Option("--" + name.replace("_", "-"), help=f"Or {PREFIX}{name.upper()}.")
+        found.append(parameter(name, Annotated[str | None, option]))
+    return found
+
+
+serve.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defined]
+serve.__annotations__ = {one.name: one.annotation for one in _parameters()}
+app.command()(serve)

@@ -1,0 +1,197 @@
+"""``collective status``: the member's state, for people and for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.client.collective import Collective
+from collective.core.units import format_size
+from collective.rpc.gen.collective.v1 import (
+    CallerStatus,
+    ChunkTotals,
+    CoordinatorStatus,
+    FileTotals,
+    Grant,
+    NodeStatus,
+    PeerStatus,
+    Right,
+    Status,
+    StorageTotals,
+)
+
+app = typer.Typer()
+
+WATCH_INTERVAL_S: Final = 2.0
+_RIGHTS: Final = {Right.READ: "read", Right.WRITE: "write", Right.SHARE: "share"}
+
+
+def grant_json(grant: Grant) -> dict[str, Any]:
+    """Return a grant as JSON has it."""
+    return {
+        "id": grant.id,
+        "path": grant.path,
+        "rights": [_RIGHTS[right] for right in grant.rights if right in _RIGHTS],
+        "principal": grant.principal,
+        "expires": output.when(grant.expires_ms),
+        "granted_by": grant.granted_by,
+    }
+
+
+def node_json(node: NodeStatus) -> dict[str, Any]:
+    """Return a node as JSON has it; the spec fixes the names."""
+    return {
+        "id": node.id,
+        "address": node.address,
+        "total_capacity": node.total_capacity,
+        "used_capacity": node.used_capacity,
+        "chunk_count": node.chunk_count,
+        "is_healthy": node.is_healthy,
+        "state": node.state,
+        "last_seen": output.when(node.last_seen_ms),
+    }
+
+
+def node_row(node: NodeStatus) -> tuple[str, ...]:
+    """Return a node as a row for people."""
+    return (
+        node.id,
+        node.state,
+        node.address,
+        format_size(node.used_capacity),
+        format_size(node.total_capacity),
+        str(node.chunk_count),
+        (output.when(node.last_seen_ms) or "never")[:19].replace("T", " "),
+    )
+
+
+def _peer_json(peer: PeerStatus) -> dict[str, Any]:
+    return {
+        "member_id": peer.member_id,
+        "domain": peer.domain,
+        "address": peer.address,
+        "is_healthy": peer.is_healthy,
+        "last_seen": output.when(peer.last_seen_ms),
+        "latency_ms": peer.latency_ms,
+    }
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """Return the status with exactly the fields of the spec, all of them always present."""
+    coordinator = status.coordinator or CoordinatorStatus()
+    files = status.files or FileTotals()
+    chunks = status.chunks or ChunkTotals()
+    storage = status.storage or StorageTotals()
+    you = status.you or CallerStatus()
+    return {
+        "member_id": status.member_id,
+        "domain": status.domain,
+        "coordinator": {
+            "address": coordinator.address,
+            "version": coordinator.version,
+            "uptime_s": coordinator.uptime_s,
+        },
+        "local_nodes": [node_json(node) for node in status.local_nodes],
+        "peers": [_peer_json(peer) for peer in status.peers],
+        "remote_nodes": [node_json(node) for node in status.remote_nodes],
+        "files": {"total": files.total, "bytes": files.bytes},
+        "chunks": {
+            "total": chunks.total,
+            "under_replicated": chunks.under_replicated,
+            "unavailable": chunks.unavailable,
+        },
+        "storage": {
+            "total_bytes": storage.total_bytes,
+            "used_bytes": storage.used_bytes,
+            "available_bytes": storage.available_bytes,
+        },
+        "you": {
+            "global_id": you.global_id,
+            "grants": [grant_json(grant) for grant in you.grants],
+        },
+    }
+
+
+def status_lines(status: Status) -> list[str]:
+    """Return what people see above the table of nodes."""
+    facts = status_json(status)
+    coordinator, files, chunks, storage = (
+        facts[name] for name in ("coordinator", "files", "chunks", "storage")
+    )
+    lines = [
+        f"Member       {facts['member_id']} ({facts['domain']})",
+        (
+            f"Coordinator  {coordinator['address']}, version {coordinator['version']},"
+            f" up {coordinator['uptime_s']:.0f} s"
+        ),
+        f"You          {facts['you']['global_id']}",
+    ]
+    lines += [
+        f"             {grant['path']}: {'+'.join(grant['rights'])}"
+        for grant in facts["you"]["grants"]
+    ]
+    lines += [
+        f"Files        {files['total']}, {format_size(files['bytes'])}",
+        (
+            f"Chunks       {chunks['total']}, {chunks['under_replicated']} short of copies,"
+            f" {chunks['unavailable']} unavailable"
+        ),
+        (
+            f"Storage      {format_size(storage['used_bytes'])} of"
+            f" {format_size(storage['total_bytes'])} used,"
+            f" {format_size(storage['available_bytes'])} available"
+        ),
+    ]
+    if status.node_join_code is not None:
+        code = status.node_join_code
+        lines.append(
+            f"Node code    {code.uses_left} uses left, {code.enrolled_count} nodes enrolled,"
+            f" expires {output.when(code.expires_ms) or 'never'}"
+        )
+    lines += [f"Warning      {warning}" for warning in status.warnings]
+    return lines
+
+
+def show(status: Status, *, as_json: bool, compact: bool = False) -> None:
+    """Print a status."""
+    if as_json:
+        output.as_json(status_json(status), compact=compact)
+        return
+    output.lines(status_lines(status))
+    output.line()
+    headings = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
+    output.table(headings, [node_row(node) for node in status.local_nodes])
+    if status.peers:
+        output.line()
+        rows = [
+            (peer.member_id, peer.domain, peer.address, "up" if peer.is_healthy else "down")
+            for peer in status.peers
+        ]
+        output.table(("PEER", "DOMAIN", "ADDRESS", "STATE"), rows)
+
+
+@app.command()
+@command
+def status(
+    invocation: Invocation,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+) -> None:
+    """Show the member's nodes, capacity, files and what you may do."""
+
+    async def work(collective: Collective) -> None:
+        while True:
+            current = await collective.status()
+            if watch and sys.stdout.isatty():
+                sys.stdout.write("\x1b[H\x1b[2J")
+            show(current, as_json=invocation.as_json, compact=watch)
+            sys.stdout.flush()
+            if not watch:
+                return
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    invocation.run(work)

@@ -1,0 +1,170 @@
+"""Contents: write, read, put, get.  Streams in bounded memory; progress on a terminal only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from collective.catalog.model import Entry, EntryKind
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.client.collective import Collective
+from collective.client.local import write_all
+from collective.client.trees import TreeResult
+from collective.core.errors import CollectiveError, NotFoundError, UsageError
+from collective.core.paths import FilePath
+
+app = typer.Typer()
+
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Like /shared/a.txt.")]
+
+
+@app.command()
+@command
+def write(invocation: Invocation, path: PathArgument) -> None:
+    """Store what comes on stdin; done when enough copies are on disk."""
+    FilePath.parse(path)
+    meter = output.Meter()
+    stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
+
+    async def work(collective: Collective) -> Entry:
+        return await collective.write(path, stdin, progress=meter)
+
+    try:
+        entry = invocation.run(work, is_transfer=True)
+    finally:
+        meter.close()
+    if invocation.as_json:
+        output.as_json(output.entry_json(entry))
+
+
+@app.command()
+@command
+def read(
+    invocation: Invocation,
+    path: PathArgument,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="First byte.")] = 0,
+    length: Annotated[
+        int | None, typer.Option("--length", min=0, help="Bytes; default: to the end.")
+    ] = None,
+) -> None:
+    """Write a file's contents to stdout, verified."""
+    if invocation.as_json:
+        raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
+    meter = output.Meter() if not sys.stdout.isatty() else None
+
+    async def work(collective: Collective) -> None:
+        reader = collective.open_read(path, offset=offset, length=length, progress=meter)
+        async with reader:
+            async for block in reader:
+                await collective.in_thread(partial(write_all, 1, block))
+
+    try:
+        invocation.run(work, is_transfer=True)
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+@app.command()
+@command
+def put(
+    invocation: Invocation,
+    local: Annotated[str, typer.Argument(metavar="LOCAL", help="A file or a directory.")],
+    path: PathArgument,
+) -> None:
+    """Upload a file, or a directory with everything below it; goes on where it stopped."""
+    FilePath.parse(path)
+    is_tree = os.path.isdir(local)
+    name = os.path.basename(os.path.abspath(local))
+    if not is_tree and not os.path.exists(local):
+        raise NotFoundError(f"Local file {local!r} does not exist.")
+    meter = output.Meter(None if is_tree else os.path.getsize(local))
+
+    async def work(collective: Collective) -> Entry | TreeResult:
+        if is_tree:
+            return await collective.put_tree(local, path, skip=_skipped, progress=meter)
+        target = await _into(collective, path, name)
+        return await collective.put(local, target, progress=meter)
+
+    try:
+        result = invocation.run(work, is_transfer=True)
+    finally:
+        meter.close()
+    _finish(invocation, result)
+
+
+async def _into(collective: Collective, path: str, name: str) -> str:
+    """Return where a file goes: below ``path`` if that ends in ``/`` or is a directory."""
+    if path.endswith("/"):
+        return str(FilePath.parse(path).child(name))
+    try:
+        entry = await collective.stat(path)
+    except CollectiveError:
+        return path
+    return path if entry.kind is EntryKind.FILE else str(entry.path.child(name))
+
+
+@app.command()
+@command
+def get(
+    invocation: Invocation,
+    path: PathArgument,
+    local: Annotated[str, typer.Argument(metavar="LOCAL")],
+) -> None:
+    """Download a file, or a directory with everything below it; goes on where it stopped."""
+    parsed = FilePath.parse(path)
+    meters: list[output.Meter] = []
+    target = os.path.join(local, parsed.name) if os.path.isdir(local) else local
+
+    async def work(collective: Collective) -> Entry | TreeResult:
+        entry = await collective.stat(path)
+        if entry.kind is not EntryKind.FILE:
+            meters.append(output.Meter())
+            return await collective.get_tree(path, local, progress=meters[0])
+        meters.append(output.Meter(entry.size_bytes))
+        return await collective.get(path, target, progress=meters[0])
+
+    try:
+        result = invocation.run(work, is_transfer=True)
+    finally:
+        for meter in meters:
+            meter.close()
+    _finish(invocation, result)
+
+
+def _skipped(name: str, reason: str) -> None:
+    output.note(f"Skipped {name!r}: {reason}")
+
+
+def _finish(invocation: Invocation, result: Entry | TreeResult) -> None:
+    """Print what was done; raise the first error of a tree after all have been named."""
+    if isinstance(result, Entry):
+        if invocation.as_json:
+            output.as_json(output.entry_json(result))
+        return
+    if invocation.as_json:
+        output.as_json(_tree_json(result))
+    for name, error in result.errors:
+        output.note(f"Failed {name!r}: {error.message}")
+    if result.errors:
+        first = result.errors[0][1]
+        raise type(first)(
+            f"{len(result.errors)} of {len(result.errors) + result.files} files failed;"
+            " run the same command again to go on with them."
+        )
+
+
+def _tree_json(result: TreeResult) -> dict[str, Any]:
+    return {
+        "files": result.files,
+        "directories": result.directories,
+        "bytes": result.bytes,
+        "unchanged": result.unchanged,
+        "skipped": result.skipped,
+        "failed": [{"name": name, "error": error.message} for name, error in result.errors],
+    }
