@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import structlog
 
-from collective.chunking.store import ChunkStore
-from collective.core.errors import CollectiveError, CorruptionError, RejectedError, UsageError
+from collective.chunking.store import ChunkStore, Reservation
+from collective.chunking.store.model import Parts
+from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.ids import ChunkId, Generation
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
@@ -25,18 +26,37 @@ class NodeStorage:
         self._metrics = metrics
         self._log = structlog.get_logger("collective.node.storage")
 
-    async def put(self, chunk: ChunkId, generation: Generation, view: memoryview) -> None:
-        """Verify, store and flush ``view``; raises as :meth:`ChunkStore.put`."""
-        with self._measured("put"):
-            await self._store.put(chunk, generation, view)
-        self._metrics.store_bytes.labels("put").inc(len(view))
+    def reserve(self, length: int) -> Reservation:
+        """Set ``length`` bytes aside; raises :class:`NoSpaceError`."""
+        try:
+            return self._store.reserve(length)
+        except CollectiveError as error:
+            self._metrics.store_errors.labels("reserve", error.code).inc()
+            raise
 
-    async def read(self, chunk: ChunkId, buffer: memoryview) -> int:
+    def length_of(self, chunk: ChunkId) -> int:
+        """Return the stored length in bytes; raises :class:`NotFoundError`."""
+        return self._store.length_of(chunk)
+
+    async def put(
+        self,
+        chunk: ChunkId,
+        generation: Generation,
+        parts: Parts,
+        *,
+        reservation: Reservation | None = None,
+    ) -> None:
+        """Verify, store and flush ``parts``; raises as :meth:`ChunkStore.put`."""
+        with self._measured("put"):
+            await self._store.put(chunk, generation, parts, reservation=reservation)
+        sizes = [len(parts)] if isinstance(parts, bytes | memoryview) else map(len, parts)
+        self._metrics.store_bytes.labels("put").inc(sum(sizes))
+
+    async def get_into(self, chunk: ChunkId, buffer: memoryview) -> int:
         """Read and verify a chunk into ``buffer``, return its length.
 
         Raises:
             NotFoundError, CorruptionError: not here, or damaged; the coordinator is told.
-            RejectedError: the chunk is longer than ``buffer``.
         """
         try:
             with self._measured("get"):
@@ -44,16 +64,17 @@ class NodeStorage:
         except CorruptionError:
             self.note_damage(chunk)
             raise
-        except UsageError as error:
-            raise RejectedError("The chunk is longer than its ticket allows.") from error
+        except NotFoundError:
+            self.note_damage(chunk, corrupt=False)
+            raise
         self._metrics.store_bytes.labels("get").inc(count)
         return count
 
-    def note_damage(self, chunk: ChunkId) -> None:
+    def note_damage(self, chunk: ChunkId, *, corrupt: bool = True) -> None:
         """Note every copy of ``chunk`` that the store knows to be damaged."""
         for damaged, generation in self._store.damaged_copies():
             if damaged == chunk:
-                self.note(chunk, generation, corrupt=True)
+                self.note(chunk, generation, corrupt=corrupt)
 
     def note(self, chunk: ChunkId, generation: Generation, *, corrupt: bool) -> None:
         """Note one copy for the next report to the coordinator."""
