@@ -53,10 +53,7 @@ class Calls:
         began_s = self._clock.monotonic_s()
         result = "cancelled"
         try:
-            if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
-                raise PermissionDeniedError(
-                    f"A certificate of role {peer.role} may not use files; use a user's."
-                )
+            self._require_client(peer)
             yield caller
             result = "ok"
         except PermissionDeniedError as error:
@@ -75,6 +72,12 @@ class Calls:
             raise
         finally:
             self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
+
+    def _require_client(self, peer: SpiffeId) -> None:
+        if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
+            raise PermissionDeniedError(
+                f"A certificate of role {peer.role} may not use files; use a user's."
+            )
 
     def moved(self, direction: str, size_bytes: int) -> None:
         """Count file bytes that pass through the coordinator, ``in`` or ``out``."""

@@ -90,7 +90,7 @@ class ClusterService(pb.ClusterBase):
         self._clock = clock
         self._started_s = clock.monotonic_s()
 
-    async def get_status(self, message: pb.GetStatusRequest) -> pb.Status:
+    async def get_status(self, message: pb.GetStatusRequest) -> pb.Status:  # noqa: ARG002
         """Return everything that the caller may know; counts cover what he may read."""
         async with self._calls.client("status", "") as caller:
             outlook = self._table.outlook()
@@ -132,7 +132,7 @@ class ClusterService(pb.ClusterBase):
                 warnings=warnings(situation),
             )
 
-    async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:
+    async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002
         """Return the nodes in order of id."""
         async with self._calls.client("list_nodes", ""):
             return pb.ListNodesResponse(nodes=_nodes(self._table.all(), self._table.outlook()))
@@ -151,7 +151,7 @@ class ClusterService(pb.ClusterBase):
             )
             return grant_message(grant)
 
-    async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
+    async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:  # noqa: ARG002
         """Return the caller's grants; all for the operator."""
         async with self._calls.client("list_grants", "") as caller:
             grants = await self._catalog.grants(caller)
@@ -177,7 +177,10 @@ class ClusterService(pb.ClusterBase):
             ca_certificate_der=self._member.authority.public_bytes(Encoding.DER),
         )
 
-    async def confirm_restore(self, message: pb.ConfirmRestoreRequest) -> pb.ConfirmRestoreResponse:
+    async def confirm_restore(
+        self,
+        message: pb.ConfirmRestoreRequest,  # noqa: ARG002
+    ) -> pb.ConfirmRestoreResponse:
         """Let collection go on after a restore; the operator only."""
         async with self._calls.client("confirm_restore", "") as caller:
             if not caller.is_operator:

@@ -38,6 +38,10 @@ def cluster_health(totals: Totals) -> float:
     return 0.5 if totals.under_replicated else 1.0
 
 
+def _count_of(state: NodeState, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
+    return lambda: figures().by_state.get(state, 0)
+
+
 class _HealthyNodes(Collector):
     """``collective_nodes_total``: untyped, since promtool refuses a gauge of that name."""
 
@@ -75,9 +79,7 @@ class CoordinatorMetrics:
         registry.register(_HealthyNodes(member, figures))
         self._nodes = gauge("collective_nodes", "Nodes by state.", ("state",))
         for state in NodeState:
-            self._nodes.labels(member, state.value).set_function(
-                lambda state=state: figures().by_state.get(state, 0)
-            )
+            self._nodes.labels(member, state.value).set_function(_count_of(state, figures))
         gauge("collective_storage_capacity_bytes", "Capacity of all nodes.").labels(
             member
         ).set_function(lambda: figures().capacity_bytes)

@@ -85,6 +85,14 @@ class NodeTable:
                     live.record, draining=record.draining, store_uuid=record.store_uuid
                 )
 
+    def add(self, record: NodeRecord) -> None:
+        """Take over a node that was just enrolled, without waiting for the next :meth:`load`."""
+        live = self._nodes.get(record.node)
+        if live is None:
+            self._nodes[record.node] = LiveNode(record)
+        elif record.removed:
+            del self._nodes[record.node]
+
     def get(self, node: NodeId) -> LiveNode | None:
         """Return one node, or None if it is not enrolled or was removed."""
         return self._nodes.get(node)

@@ -12,6 +12,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import CodeKind, Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
+from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.revocations import Revocations
@@ -32,6 +33,7 @@ class Upkeep:
         catalog: Catalog,
         table: NodeTable,
         policy: Policy,
+        keys: KeyRing,
         revocations: Revocations,
         metrics: CoordinatorMetrics,
         clock: Clock,
@@ -41,6 +43,7 @@ class Upkeep:
         self._catalog = catalog
         self._table = table
         self._policy = policy
+        self._keys = keys
         self._revocations = revocations
         self._metrics = metrics
         self._clock = clock
@@ -74,7 +77,15 @@ class Upkeep:
         if changed:
             await self._catalog.update_nodes(changed)
 
+    async def finish(self) -> None:
+        """Write what is not written yet, before the catalogue is closed."""
+        try:
+            await self.write_records()
+        except CollectiveError as error:
+            self._log.warning("records_not_written", why=error.message)
+
     async def _expire(self) -> None:
+        self._keys.rotate_own()
         await self._catalog.expire()
         await self._revocations.refresh()
         self._table.load(await self._catalog.nodes())

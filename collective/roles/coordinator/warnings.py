@@ -51,8 +51,7 @@ def _catalog_warnings(situation: Situation) -> list[str]:
         )
     if situation.totals is not None and situation.totals.unavailable:
         found.append(
-            f"{situation.totals.unavailable} chunks cannot be read now; start the nodes that are "
-            "down."
+            f"{situation.totals.unavailable} chunks cannot be read now; start the nodes in question."
         )
     return found
 
@@ -62,14 +61,12 @@ def _number_warnings(situation: Situation) -> list[str]:
     healthy = sum(1 for state in states.values() if state is NodeState.UP)
     copies = situation.policy.copies
     sentence = shortage_sentence(situation.policy, len(states), healthy)
-    if sentence is not None:
-        return [sentence]
-    if len(states) < copies:
-        return [
+    if sentence is None and len(states) < copies:
+        sentence = (
             f"COLLECTIVE_COPIES={copies}, but only {len(states)} nodes are enrolled: files have "
             "fewer copies than that until more nodes join."
-        ]
-    return []
+        )
+    return [sentence] if sentence else []
 
 
 def _node_warnings(situation: Situation) -> list[str]:

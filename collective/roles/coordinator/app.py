@@ -1,0 +1,242 @@
+"""The coordinator role: what is opened, in which order, and how it ends.
+
+Start: certificates (made at the first start; a CA of another domain refuses) → catalogue → parts →
+listener → bootstrap in the same process, if it has an address → background work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+import structlog
+
+from collective.access.model import Caller
+from collective.catalog.interface import Catalog
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.core.disk import Disk, OsDisk
+from collective.core.errors import CollectiveError, RejectedError, SettingsError
+from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.pki.certificates import Certified
+from collective.pki.layout import CertDir
+from collective.roles.coordinator.bootstrap_service import BootstrapService
+from collective.roles.coordinator.codes import JoinCodes
+from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.parts import Parts, build
+from collective.roles.runtime.lifecycle import Runtime, Supervisor
+from collective.rpc.server import Listener
+from collective.rpc.standard import with_standard_services
+
+CATALOG_DIR: Final = "catalog"
+_CODE_CHECK_S: Final = 600.0
+_GRACE_S: Final = 5.0
+_ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not bound
+_CLIENTS: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
+_SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
+    "collective.v1.Files": _CLIENTS,
+    "collective.v1.Cluster": frozenset(("user", "coordinator", "node", "bootstrap")),
+    "collective.v1.NodeRegistry": frozenset(("node",)),
+    "collective.v1.Bootstrap": frozenset(("bootstrap",)),
+}
+
+
+def advertised(told: tuple[Address, ...], listening: Address) -> tuple[Address, ...]:
+    """Return where others find a listener: as the operator said, else where it listens.
+
+    A listener on all interfaces that was told nothing is advertised for this machine only.
+    """
+    if told:
+        return told
+    host = "127.0.0.1" if listening.host in _ANY_HOST else listening.host
+    return (Address(host, listening.port),)
+
+
+class CoordinatorRole:
+    """Serves one member's catalogue."""
+
+    name = "coordinator"
+
+    def __init__(self, runtime: Runtime, disk: Disk | None = None) -> None:
+        """Prepare from settings; nothing is opened before :meth:`start`."""
+        self._runtime = runtime
+        self._settings: ServeSettings = runtime.settings
+        self._disk = disk or OsDisk()
+        self._catalog: Catalog | None = None
+        self._parts: Parts | None = None
+        self._listeners: list[Listener] = []
+        self._is_ready = False
+        self._log = structlog.get_logger("coordinator")
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Open, listen and begin background work.
+
+        Raises:
+            SettingsError: settings do not fit the certificates, or an address is taken.
+            DataDirError, CorruptionError: the catalogue cannot be used.
+        """
+        settings = self._settings
+        if settings.member_id is None or settings.domain is None:
+            raise SettingsError("A coordinator needs COLLECTIVE_MEMBER_ID.")
+        if settings.coordinator_address is None:
+            raise SettingsError("A coordinator needs COLLECTIVE_COORDINATOR_ADDRESS.")
+        clock, randomness = self._runtime.clock, self._runtime.randomness
+        place = CertDir(settings.cert_dir, settings.member_id)
+        identity = await OwnIdentity.prepare(
+            place,
+            settings.domain,
+            advertised(settings.advertise_addresses, settings.coordinator_address),
+            clock,
+            self._disk,
+        )
+        data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
+        await asyncio.to_thread(self._disk.make_dir, data_dir)
+        catalog = self._catalog = await SqliteCatalog.open(
+            data_dir, clock, randomness, CatalogSettings(copies=settings.copies)
+        )
+        parts = self._parts = build(
+            settings=settings,
+            identity=identity,
+            catalog=catalog,
+            registry=self._runtime.metrics.registry,
+            clock=clock,
+            randomness=randomness,
+        )
+        await parts.revocations.refresh()
+        parts.table.load(await catalog.nodes())
+        await self._listen(identity, parts, settings.coordinator_address)
+        await self._serve_bootstrap(identity, parts)
+        self._spawn(supervisor, identity, parts)
+        bootstraps = self._bootstrap_addresses()
+        if bootstraps:
+            codes = JoinCodes(
+                catalog,
+                clock,
+                randomness,
+                authority_digest=identity.authority.digest,
+                addresses=self._bootstrap_addresses,
+                place=place,
+                disk=self._disk,
+            )
+            operator = Caller(SpiffeId.coordinator(settings.domain), is_operator=True)
+            await self._ensure_code(codes, operator)
+            supervisor.spawn(self._keep_code(codes, operator), "node join code")
+        self._is_ready = True
+        self._log.info(
+            "coordinator_serves",
+            member=settings.member_id,
+            domain=settings.domain,
+            address=str(settings.coordinator_address),
+            advertised=[str(address) for address in identity.addresses],
+            bootstrap=[str(address) for address in bootstraps],
+            copies=settings.copies,
+        )
+
+    def ready(self) -> bool:
+        """Whether the catalogue is open and the listener stands."""
+        return self._is_ready
+
+    async def drain(self) -> None:
+        """Take no new calls and let running ones end."""
+        self._is_ready = False
+        for listener in self._listeners:
+            await listener.shut(min(_GRACE_S, self._settings.drain_timeout_s))
+        if self._parts is not None:
+            await self._parts.relay.close(_GRACE_S)
+
+    async def stop(self) -> None:
+        """Close everything; also after a start that failed."""
+        self._is_ready = False
+        for listener in self._listeners:
+            await listener.shut(0.0)
+        if self._parts is not None:
+            await self._parts.relay.close(0.0)
+            await self._parts.chunks.close()
+            await self._parts.nodes.close()
+            if self._catalog is not None:
+                await self._parts.upkeep.finish()
+        if self._catalog is not None:
+            await self._catalog.close()
+
+    # --- listening -------------------------------------------------------------------------------
+
+    async def _listen(self, identity: OwnIdentity, parts: Parts, address: Address) -> None:
+        def chunk_stream(peer: Certified) -> asyncio.BaseProtocol:
+            if peer.identity.role not in _CLIENTS:
+                raise RejectedError(f"A {peer.identity.role} needs no relay; it dials nodes.")
+            return parts.relay.protocol(peer.identity)
+
+        forwarded = BootstrapService(
+            parts.enrolment,
+            collective_name=self._settings.name or "",
+            addresses=lambda: identity.addresses,
+            leaf_digests=tuple,
+            forwarded=True,
+        )
+        listener = Listener(
+            with_standard_services(
+                [parts.files, parts.cluster, parts.registry, forwarded], self.ready
+            ),
+            identity.gate,
+            identity.server_tls,
+            chunk_factory=chunk_stream,
+            service_roles=_SERVICE_ROLES,
+            served=self._runtime.metrics.served,
+        )
+        await listener.listen(address)
+        self._listeners.append(listener)
+        parts.revocations.on_change = listener.sweep
+
+    async def _serve_bootstrap(self, identity: OwnIdentity, parts: Parts) -> None:
+        address = self._settings.bootstrap_address
+        if address is None:
+            return
+        service = BootstrapService(
+            parts.enrolment,
+            collective_name=self._settings.name or "",
+            addresses=lambda: identity.addresses,
+            leaf_digests=identity.leaf_digests,
+        )
+        listener = Listener(
+            with_standard_services([service], self.ready),
+            None,
+            identity.bootstrap_tls,
+            served=self._runtime.metrics.served,
+        )
+        await listener.listen(address)
+        self._listeners.append(listener)
+
+    def _bootstrap_addresses(self) -> tuple[Address, ...]:
+        settings = self._settings
+        if settings.bootstrap_address is None:
+            return settings.bootstrap_advertise_addresses
+        return advertised(settings.bootstrap_advertise_addresses, settings.bootstrap_address)
+
+    # --- background ------------------------------------------------------------------------------
+
+    def _spawn(self, supervisor: Supervisor, identity: OwnIdentity, parts: Parts) -> None:
+        def renewed(own: Certified) -> None:
+            parts.metrics.certificate(str(own.identity), own.expires_s)
+
+        supervisor.spawn(parts.upkeep.run(), "upkeep")
+        supervisor.spawn(parts.repairer.run(), "repair")
+        supervisor.spawn(parts.verifier.run(), "verification")
+        supervisor.spawn(parts.collector.run(), "collection")
+        supervisor.spawn(identity.keep_fresh(renewed), "own certificate")
+
+    async def _ensure_code(self, codes: JoinCodes, operator: Caller) -> None:
+        await codes.ensure_node_code(
+            operator,
+            uses=self._settings.join_code_uses,
+            validity_s=self._settings.join_code_validity_s,
+        )
+
+    async def _keep_code(self, codes: JoinCodes, operator: Caller) -> None:
+        while True:
+            await asyncio.sleep(_CODE_CHECK_S)
+            try:
+                await self._ensure_code(codes, operator)
+            except CollectiveError as error:
+                self._log.warning("node_code_not_renewed", why=error.message)

@@ -1,0 +1,215 @@
+"""The coordinator's parts, made from what was prepared; no I/O but what they do later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from collective.catalog.interface import Catalog
+from collective.core import limits
+from collective.core.clock import Clock
+from collective.core.ids import SpiffeId
+from collective.core.randomness import Randomness
+from collective.core.settings import ServeSettings
+from collective.pki.certificates import Certified
+from collective.placement.states import NodeState, Timers
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.cluster_service import ClusterService, Member
+from collective.roles.coordinator.collection import Collector
+from collective.roles.coordinator.enrolment import Enrolment
+from collective.roles.coordinator.files_service import FilesService
+from collective.roles.coordinator.keys import KeyRing
+from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.receipts import ReceiptDesk
+from collective.roles.coordinator.registry_service import RegistryService
+from collective.roles.coordinator.repair import Doubts, Repairer, Verifier
+from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.streams import StreamDesk
+from collective.roles.coordinator.upkeep import Upkeep
+from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.wake import Wakes
+from collective.rpc.channel import open_channel
+from collective.transfer.buffers import BufferPool
+from collective.transfer.client import ChunkClient
+from collective.transfer.dial import TlsDialer
+from collective.transfer.server import ChunkServer
+
+RELAY_POOL_BYTES = 40 * limits.MIB
+STREAM_POOL_BYTES = 40 * limits.MIB
+
+
+class Renewals:
+    """Renewal by enrolment, as the cluster service wants it."""
+
+    def __init__(self, enrolment: Enrolment) -> None:
+        """Renew by ``enrolment``."""
+        self._enrolment = enrolment
+
+    async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
+        """Return a new certificate (DER) for the peer's identity."""
+        return (await self._enrolment.renew_live(peer, csr_der)).certificate_der
+
+
+def node_figures(table: NodeTable) -> NodeFigures:
+    """Return what metrics show of the nodes at this moment."""
+    by_state: dict[NodeState, int] = {}
+    for state in table.states().values():
+        by_state[state] = by_state.get(state, 0) + 1
+    nodes = table.all()
+    return NodeFigures(
+        by_state,
+        sum(live.record.capacity_bytes for live in nodes),
+        sum(live.record.used_bytes for live in nodes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the role starts, serves and closes."""
+
+    table: NodeTable
+    metrics: CoordinatorMetrics
+    revocations: Revocations
+    enrolment: Enrolment
+    relay: ChunkServer
+    chunks: ChunkClient
+    nodes: NodeCaller
+    files: FilesService
+    cluster: ClusterService
+    registry: RegistryService
+    repairer: Repairer
+    verifier: Verifier
+    collector: Collector
+    upkeep: Upkeep
+
+
+def build(
+    *,
+    settings: ServeSettings,
+    identity: OwnIdentity,
+    catalog: Catalog,
+    registry: CollectorRegistry,
+    clock: Clock,
+    randomness: Randomness,
+) -> Parts:
+    """Make every part of the coordinator over an open catalogue."""
+    authority = identity.authority
+    own = SpiffeId.coordinator(authority.domain)
+    policy = Policy(settings.copies)
+    timers = Timers(
+        settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
+    )
+    table = NodeTable(authority.domain, clock, randomness, timers)
+    metrics = CoordinatorMetrics(registry, authority.member, lambda: node_figures(table))
+    wakes = Wakes()
+    keys = KeyRing(own, clock, randomness)
+    revocations = Revocations(catalog, identity.gate, keys)
+    enrolment = Enrolment(
+        authority,
+        catalog,
+        clock,
+        randomness,
+        revocations=lambda: revocations.present,
+        enrolled=table.add,
+    )
+    dialer = TlsDialer(identity.chunk_tls, identity.gate)
+    stream_pool = BufferPool(STREAM_POOL_BYTES)
+    chunks = ChunkClient(dialer, stream_pool)
+    routes = RouteMaker(own, identity.addresses, table, keys, clock, randomness)
+    receipts = ReceiptDesk(keys)
+    nodes = NodeCaller(
+        table,
+        lambda addresses, node: open_channel(
+            addresses, credentials=identity.credentials, gate=identity.gate, expect=node
+        ),
+    )
+    doubts = Doubts(wakes)
+    uploads = UploadDesk(catalog, table, routes, receipts, policy)
+    calls = Calls(authority.domain, catalog, metrics, clock)
+    return Parts(
+        table=table,
+        metrics=metrics,
+        revocations=revocations,
+        enrolment=enrolment,
+        relay=ChunkServer(
+            identity=own,
+            store=None,
+            keys=keys,
+            dialer=dialer,
+            pool=BufferPool(RELAY_POOL_BYTES),
+        ),
+        chunks=chunks,
+        nodes=nodes,
+        files=FilesService(
+            catalog=catalog,
+            uploads=uploads,
+            routes=routes,
+            streams=StreamDesk(
+                own=own,
+                uploads=uploads,
+                reads=catalog,
+                routes=routes,
+                chunks=chunks,
+                pool=stream_pool,
+                doubts=doubts,
+            ),
+            doubts=doubts,
+            calls=calls,
+        ),
+        cluster=ClusterService(
+            member=Member(
+                authority.member, authority.domain, identity.addresses[0], authority.certificate
+            ),
+            catalog=catalog,
+            table=table,
+            policy=policy,
+            certificates=Renewals(enrolment),
+            calls=calls,
+            clock=clock,
+        ),
+        registry=RegistryService(
+            own=own,
+            catalog=catalog,
+            table=table,
+            keys=keys,
+            revocations=revocations,
+            calls=calls,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+            interval_s=settings.heartbeat_interval_s,
+        ),
+        repairer=Repairer(
+            catalog=catalog,
+            table=table,
+            routes=routes,
+            receipts=receipts,
+            nodes=nodes,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+        ),
+        verifier=Verifier(doubts, catalog, table, nodes, metrics, wakes),
+        collector=Collector(
+            catalog=catalog,
+            table=table,
+            nodes=nodes,
+            metrics=metrics,
+            grace_s=settings.collection_grace_s,
+        ),
+        upkeep=Upkeep(
+            catalog=catalog,
+            table=table,
+            policy=policy,
+            keys=keys,
+            revocations=revocations,
+            metrics=metrics,
+            clock=clock,
+            snapshot_interval_s=settings.snapshot_interval_s,
+        ),
+    )
