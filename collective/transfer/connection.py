@@ -202,11 +202,11 @@ class ChunkConnection(asyncio.BufferedProtocol):
             self.abort(FramingError("Bytes came while reading was paused."))
             return
         try:
-            self._reader.received(nbytes)
+            blocked = self._reader.received(nbytes)
         except FramingError as error:
             self._fail(error)
             return
-        if self._reader.blocked and self._transport is not None:
+        if blocked and self._transport is not None:
             self._transport.pause_reading()
 
     def eof_received(self) -> None:

@@ -202,8 +202,11 @@ class FrameReader:
             self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         return self._scratch[: self._payload_left]
 
-    def received(self, count: int) -> None:
+    def received(self, count: int) -> bool:
         """Account for ``count`` bytes (> 0) placed at the beginning of :meth:`buffer`.
+
+        Returns:
+            :attr:`blocked`, as it is afterwards.
 
         Raises:
             FramingError: the bytes break the framing; nothing more can be read.
@@ -219,7 +222,7 @@ class FrameReader:
                 self._next_frame()
             if landing is not None:
                 landing.landed(count)
-            return
+            return False
         self._filled += count
         if self._filled == self._wanted:
             try:
@@ -227,6 +230,7 @@ class FrameReader:
             except FramingError:
                 self._failed = True
                 raise
+        return self._blocked
 
     def unblock(self, landing: Landing | None) -> None:
         """Say where the payload lands that the sink was blocked on (None: discard it).

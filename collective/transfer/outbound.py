@@ -221,7 +221,6 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             raise self._error
         raise StopAsyncIteration
 
-    @property
     def _wanted(self) -> bool:
         """Whether the peer still waits for payload."""
         return not self._over
@@ -230,12 +229,12 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         source, total = self._source, self._source.total
         link = await self._enter()
         connection = link.connection
-        while self.sent_bytes < total and self._wanted:
+        while self.sent_bytes < total and self._wanted():
             await source.wait_for(
                 min(self.sent_bytes + FOLLOW_BYTES, total), self._patience.stall_s
             )
             await connection.writable(self._patience.stall_s)
-            if not self._wanted:
+            if not self._wanted():
                 break
             end = min(source.received, self.sent_bytes + PIECE_BYTES)
             first = self.sent_bytes == 0
