@@ -217,7 +217,7 @@ def authority_owner(certificate: x509.Certificate) -> tuple[MemberId, Domain]:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
         member = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
         raise SettingsError("This is not a CA certificate of this product.") from error
     domains = [
         name.value

@@ -106,9 +106,20 @@ def load_certificate(der: bytes) -> x509.Certificate:
     if len(der) > CERTIFICATE_MAX_BYTES:
         raise RejectedError("The certificate is larger than 16 KiB.")
     try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+        certificate = x509.load_der_x509_certificate(der)
+        # The library parses each part when it is first read; here, so that nothing fails later.
+        _ = (
+            certificate.version,
+            certificate.extensions,
+            certificate.subject,
+            certificate.issuer,
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+            certificate.signature_algorithm_oid,
+        )
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise RejectedError("The certificate is not valid DER.") from error
+    return certificate
 
 
 def describe(certificate: x509.Certificate) -> Certified:

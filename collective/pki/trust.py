@@ -189,11 +189,9 @@ def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
 def _step_1_readable(der: bytes) -> x509.Certificate:
     try:
         certificate = certificates.load_certificate(der)
-        version = certificate.version
-        _ = certificate.extensions
-    except (RejectedError, ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+    except RejectedError as error:
         raise _refuse(1, "the certificate cannot be read") from error
-    if version is not x509.Version.v3:
+    if certificate.version is not x509.Version.v3:
         raise _refuse(1, "the certificate is not of version 3")
     return certificate
 

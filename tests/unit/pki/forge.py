@@ -17,7 +17,11 @@ from collective.pki.ca import CertificateAuthority
 
 ALICE = Domain("home.alice")
 BOB = Domain("garage.bob")
+NO_AUTHORITY = x509.BasicConstraints(ca=False, path_length=None)
 NODE_URI = "spiffe://home.alice/node/alice-node-01"
+
+
+NODE_NAMES = (x509.UniformResourceIdentifier(NODE_URI),)
 
 
 def authority(
@@ -44,11 +48,11 @@ def forge(
     clock: ManualClock,
     signer: CertificateAuthority,
     *,
-    names: Sequence[x509.GeneralName] | None = (x509.UniformResourceIdentifier(NODE_URI),),
+    names: Sequence[x509.GeneralName] | None = NODE_NAMES,
     subject: x509.Name | None = None,
     issuer: x509.Name | None = None,
     key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | None = None,
-    basic: x509.BasicConstraints | None = x509.BasicConstraints(ca=False, path_length=None),
+    basic: x509.BasicConstraints | None = NO_AUTHORITY,
     key_usage: x509.KeyUsage | None = None,
     has_key_usage: bool = True,
     extended: Sequence[ObjectIdentifier] | None = (

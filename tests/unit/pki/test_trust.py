@@ -257,7 +257,7 @@ def test_pinned_coordinator_and_bootstrap_pass() -> None:
 
 
 def test_pinned_refuses_another_ca_of_the_same_domain() -> None:
-    with pytest.raises(RejectedError, match="^step 3: "):
+    with pytest.raises(RejectedError, match=r"^step 3: "):
         pinned(leaf(authority(CLOCK), SpiffeId.coordinator(ALICE)))
 
 
@@ -267,7 +267,7 @@ def test_pinned_refuses_the_right_ca_key_quoted_by_an_impostor() -> None:
     )
     name = x509.UniformResourceIdentifier("spiffe://home.alice/coordinator")
     der = forge(CLOCK, authority(CLOCK), names=[name], extra=[(quoted, False)])
-    with pytest.raises(RejectedError, match="^step 4: "):
+    with pytest.raises(RejectedError, match=r"^step 4: "):
         pinned(der)
 
 
@@ -275,15 +275,15 @@ def test_pinned_refuses_a_node_of_the_right_ca() -> None:
     quoted = x509.UnrecognizedExtension(
         AUTHORITY_KEY_OID, certificates.public_key_der(CA._key.public_key())
     )
-    with pytest.raises(RejectedError, match="^step 7: "):
+    with pytest.raises(RejectedError, match=r"^step 7: "):
         pinned(forge(CLOCK, CA, extra=[(quoted, False)]))
-    with pytest.raises(RejectedError, match="^step 3: "):
+    with pytest.raises(RejectedError, match=r"^step 3: "):
         pinned(leaf(CA, NODE))
 
 
 def test_pinned_refuses_a_key_that_is_no_key_even_if_its_digest_is_pinned() -> None:
     junk = x509.UnrecognizedExtension(AUTHORITY_KEY_OID, b"junk")
-    with pytest.raises(RejectedError, match="^step 4: "):
+    with pytest.raises(RejectedError, match=r"^step 4: "):
         pinned(forge(CLOCK, CA, extra=[(junk, False)]), hashlib.sha256(b"junk").digest())
 
 

@@ -1,0 +1,80 @@
+"""The part of a catalogue that enrolment needs, in memory; it yields wherever a real one may."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from collective.access.model import Caller
+from collective.catalog.model import CodeRecord, NodeRecord, Redemption
+from collective.core.clock import Clock
+from collective.core.errors import ConflictError, NotFoundError
+from collective.core.ids import NodeId, SpiffeId
+
+
+class FakeTrust:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._codes: dict[str, CodeRecord] = {}
+        self._redeemed: dict[tuple[str, bytes], Redemption] = {}
+        self._nodes: dict[NodeId, NodeRecord] = {}
+        self.denials: list[tuple[str, str]] = []
+        self.issued: list[str] = []
+        self.numbers = 0
+
+    async def add_code(self, actor: Caller, code: CodeRecord) -> None:
+        await asyncio.sleep(0)
+        self._codes[code.id] = code
+
+    async def code(self, code_id: str) -> CodeRecord:
+        await asyncio.sleep(0)
+        if code_id not in self._codes:
+            raise NotFoundError("no such code")
+        return self._codes[code_id]
+
+    async def revoke_code(self, actor: Caller, code_id: str) -> None:
+        await asyncio.sleep(0)
+        self._codes[code_id] = replace(self._codes[code_id], revoked=True)
+
+    async def redeem(
+        self,
+        code_id: str,
+        key_digest: bytes,
+        issue: Callable[[CodeRecord], tuple[SpiffeId, str, bytes]],
+    ) -> Redemption:
+        await asyncio.sleep(0)
+        found = self._redeemed.get((code_id, key_digest))
+        if found is not None:
+            return found
+        code = self._codes[code_id]
+        if code.revoked:
+            raise ConflictError("The join code is revoked.")
+        if code.expires_s <= self._clock.wall_s():
+            raise ConflictError("The join code ran out.")
+        if code.uses_left <= 0:
+            raise ConflictError("The join code is used up.")
+        identity, _, der = issue(code)
+        self._codes[code_id] = replace(code, uses_left=code.uses_left - 1)
+        self._redeemed[code_id, key_digest] = Redemption(code_id, key_digest, identity, der)
+        await asyncio.sleep(0)
+        return self._redeemed[code_id, key_digest]
+
+    async def next_node_number(self) -> int:
+        await asyncio.sleep(0)
+        self.numbers += 1
+        return self.numbers
+
+    async def nodes(self) -> list[NodeRecord]:
+        await asyncio.sleep(0)
+        return list(self._nodes.values())
+
+    async def add_node(self, record: NodeRecord) -> None:
+        await asyncio.sleep(0)
+        self._nodes[record.node] = record
+
+    async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
+        self.issued.append(serial)
+
+    async def audit_denial(self, caller: Caller, action: str, target: str) -> None:
+        self.denials.append((action, target))
