@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from collective.access.model import Right
+from collective.core import limits
+from collective.core.errors import NotFoundError, UsageError
+from collective.roles.coordinator.messages import (
+    addresses_from,
+    attributes_from,
+    extents_from,
+    intents_from,
+    local_path,
+    position_from,
+    rights_from,
+)
+from collective.roles.coordinator.uploads import Policy, shortage_sentence
+from collective.rpc.gen.collective import v1 as pb
+
+
+def intent(**fields: object) -> pb.ChunkIntent:
+    values: dict[str, object] = {"chunk_id": b"x" * 32, "stored_length": 20, "length": 4}
+    return pb.ChunkIntent(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def test_a_peers_path_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match=r"garage\.bob"):
+        local_path("/@garage.bob/media")
+
+
+def test_path_traversal_is_refused() -> None:
+    with pytest.raises(UsageError):
+        local_path("/a/../b")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        intent(chunk_id=b"short"),
+        intent(stored_length=0),
+        intent(stored_length=limits.CHUNK_STORED_MAX_BYTES + 1),
+        intent(length=0),
+    ],
+)
+def test_malformed_intents_are_refused(bad: pb.ChunkIntent) -> None:
+    with pytest.raises(UsageError):
+        intents_from([bad])
+
+
+def test_oversized_batches_are_refused() -> None:
+    with pytest.raises(UsageError):
+        intents_from([intent()] * (limits.BATCH_MAX_CHUNKS + 1))
+    with pytest.raises(UsageError):
+        extents_from([pb.Extent(chunk_id=b"x" * 32, stored_length=20, length=4)] * 65)
+
+
+def test_oversized_metadata_is_refused() -> None:
+    with pytest.raises(UsageError):
+        attributes_from(pb.FileAttributes(metadata={"k": "v" * limits.METADATA_MAX_BYTES}))
+
+
+def test_rights_are_a_union_and_never_empty() -> None:
+    assert rights_from([pb.Right.READ, pb.Right.SHARE]) == Right.READ | Right.SHARE
+    with pytest.raises(UsageError):
+        rights_from([])
+    with pytest.raises(UsageError):
+        rights_from([pb.Right.UNSPECIFIED])
+
+
+def test_malformed_addresses_are_refused() -> None:
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host="h", port=0)])
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host="h", port=1)] * 17)
+
+
+def test_no_position_is_none() -> None:
+    assert position_from(None) is None
+    assert position_from(pb.CatalogPosition()) is None
+
+
+def test_too_few_enrolled_nodes_name_the_setting() -> None:
+    assert "COLLECTIVE_COPIES" in (shortage_sentence(Policy(3), 1, 1) or "")
+
+
+def test_too_few_healthy_nodes_do_not_blame_the_setting() -> None:
+    sentence = shortage_sentence(Policy(3), 3, 1) or ""
+    assert "1 of 3" in sentence
+    assert "COLLECTIVE_COPIES" not in sentence
+    assert shortage_sentence(Policy(3), 3, 2) is None
