@@ -31,13 +31,11 @@ def trials(workload: str, loss: Loss, seed: int, ignore_kind: str = "") -> Itera
         yield Trial(workload, point, loss, seed * 1000 + point, second, ignore_kind)
 
 
-def twice(workload: str, ignore_kind: str, seed: int = 0) -> Iterator[Trial]:
+def twice(workload: str, ignore_kind: str, seed: int = 1) -> Iterator[Trial]:
     """Yield trials with every pair of crashes: a kill, then power loss soon after the restart."""
     for first in range(1, OPERATIONS[workload] + 2):
         for second in range(1, TWICE_MAX):
-            yield Trial(
-                workload, first, Loss.KEEP, (seed * 100 + first) * 100 + second, second, ignore_kind
-            )
+            yield Trial(workload, first, Loss.KEEP, seed, second, ignore_kind)
 
 
 @pytest.mark.parametrize("workload", sorted(WORKLOADS))
@@ -63,7 +61,7 @@ def test_power_loss_soon_after_a_kill_keeps_every_promise(workload: str) -> None
 def test_taking_away_one_kind_of_flush_is_noticed(kind: str) -> None:
     tried = 0
     once = (trials(name, loss, seed, kind) for name in WORKLOADS for loss, seed in VARIANTS)
-    pairs = (twice(name, kind, seed) for seed in range(SEEDS * 2) for name in TWICE)
+    pairs = (twice(name, kind, seed) for seed in range(1, SEEDS) for name in TWICE)
     for run in itertools.chain(once, pairs):
         for trial in run:
             tried += 1

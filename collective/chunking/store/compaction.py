@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 
 from collective.chunking.store.index import OWN_FILE, Index
 from collective.chunking.store.packlog import PackLog, Pending
-from collective.chunking.store.packscan import Placed, scan_pack
+from collective.chunking.store.packscan import Placed, read_records
 from collective.chunking.store.record import FLAG_RANGE, RECORD_HEADER_BYTES, Kind
 from collective.core.disk import DiskFile
 from collective.core.ids import ChunkId, Generation
@@ -60,6 +60,8 @@ class Compactor:
 
     def _dead_share(self, number: int) -> float:
         state = self._log.packs[number]
+        if state.pinned:
+            return 0.0
         dead = state.dead_bytes
         if number == min(self._log.packs):
             dead += state.tombstone_bytes
@@ -69,10 +71,14 @@ class Compactor:
         log = self._log
         path = log.layout.pack_file(number)
         doubled: set[tuple[ChunkId, Generation]] = set()
-        with log.disk.open(path, "update") as file:
-            records = scan_pack(file, log.key, number).records
+        with log.disk.open(path, "read") as file:
+            records = read_records(file, log.key, number)
             for group in _groups(records):
                 self._carry(file, number, group, doubled)
+        with self._lock:
+            if log.packs[number].live_bytes > 0:
+                log.packs[number].pinned = True
+                return 0
         log.disk.unlink(path)
         log.disk.sync_dir(log.layout.packs)
         with self._lock:

@@ -35,6 +35,7 @@ from collective.core.disk import Disk, DiskLock
 from collective.core.errors import (
     CollectiveError,
     CorruptionError,
+    DataDirError,
     NoSpaceError,
     NotFoundError,
     OperatorError,
@@ -58,6 +59,10 @@ def disk_error(error: OSError) -> CollectiveError:
     """Return what a failed call of the disk means to the operator."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NoSpaceError("The node's disk is full; free some space on it.")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
+        return DataDirError(
+            f"The node's data dir cannot be written ({error.strerror}); check its owner and mount."
+        )
     return DiskFailedError(
         f"The node's disk failed ({error.strerror or error}); check the disk and the kernel's log."
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, Self, TypeVar
@@ -50,7 +51,7 @@ class ChunkStore:
         options: StoreOptions | None = None,
         threads: int = DEFAULT_THREADS,
     ) -> ChunkStore:
-        """Open the store in ``data_dir`` (absolute), or make one there if none is expected.
+        """Open the store in ``data_dir``, or make one there if none is expected.
 
         Temporaries are swept and a torn tail is cut; everything the store then shows is flushed.
 
@@ -62,7 +63,7 @@ class ChunkStore:
 
         def job() -> StoreCore:
             return StoreCore.open(
-                data_dir,
+                os.path.abspath(data_dir),
                 disk or OsDisk(),
                 capacity_bytes=capacity_bytes,
                 expected_uuid=expected_uuid,

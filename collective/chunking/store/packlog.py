@@ -65,6 +65,13 @@ class PackState:
     size_bytes: int
     dead_bytes: int = 0
     tombstone_bytes: int = 0
+    pinned: bool = False
+    """Holds live copies whose record headers are damaged: not to be removed before a reopen."""
+
+    @property
+    def live_bytes(self) -> int:
+        """Bytes of records that the index points to."""
+        return self.size_bytes - PACK_HEADER_BYTES - self.dead_bytes - self.tombstone_bytes
 
 
 @dataclass(slots=True)

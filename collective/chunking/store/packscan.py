@@ -69,15 +69,9 @@ def _next_record(file: DiskFile, key: bytes, pack: int, offset: int, size: int) 
     return size
 
 
-def scan_pack(file: DiskFile, key: bytes, pack: int) -> PackScan:
-    """Read ``pack``, repair its tail, flush it, and return what it holds.
-
-    Raises:
-        DataDirError: the pack is of a newer version.
-        OSError: the disk failed.
-    """
+def read_records(file: DiskFile, key: bytes, pack: int) -> list[Placed]:
+    """Return the records of ``pack`` whose headers are intact, in order; changes nothing."""
     size = file.size_bytes()
-    check_pack_header(_read(file, 0, PACK_HEADER_BYTES), key, pack)
     records: list[Placed] = []
     offset = PACK_HEADER_BYTES
     while offset < size:
@@ -87,6 +81,19 @@ def scan_pack(file: DiskFile, key: bytes, pack: int) -> PackScan:
         else:
             records.append(Placed(offset, record))
             offset += record.span
+    return records
+
+
+def recover_pack(file: DiskFile, key: bytes, pack: int) -> PackScan:
+    """Read ``pack``, repair its tail, flush it, and return what it holds.
+
+    Raises:
+        DataDirError: the pack is of a newer version.
+        OSError: the disk failed.
+    """
+    size = file.size_bytes()
+    check_pack_header(_read(file, 0, PACK_HEADER_BYTES), key, pack)
+    records = read_records(file, key, pack)
     last_batch = max((placed.record.batch for placed in records), default=0)
     for position, (at, record) in enumerate(records):
         if record.batch == last_batch and record.kind is Kind.PUT:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.chunking.store.datadir import parse_pack_name
 from collective.chunking.store.index import OWN_FILE, Index, Location
 from collective.chunking.store.packlog import PackLog, PackState
-from collective.chunking.store.packscan import PackScan, scan_pack
+from collective.chunking.store.packscan import PackScan, recover_pack
 from collective.chunking.store.record import PACK_HEADER_BYTES, Kind, record_span
 from collective.core.ids import ChunkId, Generation
 
@@ -26,7 +26,7 @@ def recover_packs(log: PackLog, index: Index, stale: dict[tuple[ChunkId, Generat
     for number in numbers:
         path = layout.pack_file(number)
         with disk.open(path, "update") as file:
-            scan = scan_pack(file, log.key, number)
+            scan = recover_pack(file, log.key, number)
         log.next_pack = max(log.next_pack, number + 1)
         if not scan.records:
             disk.unlink(path)

@@ -345,3 +345,37 @@ async def test_temporaries_are_swept(
         file.write(b"half", 0)
     await reopen()
     assert disk.list_dir(f"{data_dir}/tmp") == []
+
+
+async def test_compaction_never_removes_what_it_could_not_carry(
+    store: ChunkStore, reopen: Opener, disk: Disk, data_dir: str
+) -> None:
+    samples = [sample(900, seed) for seed in range(8)]
+    for chunk, data in samples:
+        await store.put(chunk, G1, data)
+    for chunk, _ in samples[:6]:
+        await store.delete(chunk, G1)
+    chunk, data = samples[6]
+    damage(disk, data_dir, chunk)
+    await store.compact()
+    assert await store.read(chunk) == data
+    assert await store.read(samples[7][0]) == samples[7][1]
+    assert await store.delete(chunk, G1)
+    assert await (await reopen()).read(samples[7][0]) == samples[7][1]
+
+
+async def test_a_damaged_copy_can_be_compacted_and_deleted(
+    store: ChunkStore, disk: Disk, data_dir: str
+) -> None:
+    samples = [sample(900, seed) for seed in range(4)]
+    for chunk, data in samples:
+        await store.put(chunk, G1, data)
+    for chunk, _ in samples[:3]:
+        await store.delete(chunk, G1)
+    chunk, data = samples[3]
+    damage(disk, data_dir, data)
+    assert await store.compact() > 0
+    with pytest.raises(CorruptionError):
+        await store.read(chunk)
+    assert await store.delete(chunk, G1)
+    assert store.chunk_count == 0
