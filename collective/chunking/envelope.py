@@ -103,7 +103,7 @@ def open_plain(stored: memoryview) -> memoryview:
     """Return the plaintext inside a whole stored chunk, as a view into ``stored``.
 
     Raises:
-        CorruptionError: as :func:`decode_header`; or the length differs from what the header says.
+        CorruptionError: as :func:`decode_header`; or the length differs from what the header says,
             or the padding is not zero.
     """
     envelope = decode_header(stored)
