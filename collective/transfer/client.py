@@ -43,6 +43,8 @@ class ClientLimits:
     """Bounds of a client; seconds unless named otherwise."""
 
     connections_per_peer: int = 2
+    crowded_at_requests: int = 4
+    """Requests on every connection to a peer at which one more is opened, if it may be."""
     dial_s: float = 6.0
     idle_s: float = 60.0
     """An unused connection is closed after this (servers wait longer)."""
@@ -75,6 +77,7 @@ class ChunkClient:
         self._links = Links(
             dialer,
             per_peer=self._limits.connections_per_peer,
+            crowded=self._limits.crowded_at_requests,
             idle_s=self._limits.idle_s,
             dial_s=self._limits.dial_s,
         )
@@ -99,7 +102,8 @@ class ChunkClient:
             route: as the coordinator gave it.
             parts: the stored bytes in order (header, body); must not change until the end.
             request_id: for logs at every hop.
-            on_progress: told the number of payload bytes each time some were sent.
+            on_progress: told the number of payload bytes each time some were sent; 0 while the
+                put waits for its turn and others of its connection move.
 
         Raises:
             UsageError: ``route`` or ``parts`` are unusable; all else is raised by the iteration.

@@ -25,8 +25,6 @@ M = TypeVar("M", bound=betterproto2.Message)
 
 EXCHANGES_MAX: Final = 64
 """Requests at once on one connection; servers refuse more."""
-_CROWDED: Final = 4
-"""Exchanges on every connection at which one more is opened, if it may be."""
 _ANSWERS: Final = frozenset(
     {FrameType.PUT_RESULT, FrameType.GET_RESULT, FrameType.DATA, FrameType.ERROR}
 )
@@ -52,6 +50,10 @@ class Exchange(Protocol):
         """Hear that no answer will come."""
         ...
 
+    def neighbour_moved(self) -> None:
+        """Hear that another exchange of the link sent payload."""
+        ...
+
 
 class Link:
     """One connection to a peer and the exchanges on it."""
@@ -60,6 +62,9 @@ class Link:
         """Be a handler of a connection to be dialled."""
         self.connection = ChunkConnection()
         self.connection.handler = self
+        self.turn = asyncio.Lock()
+        """Held by a put while it sends payload that is there already: one after the other is kinder
+        to the memory of hops than all at once."""
         self._exchanges: dict[int, Exchange] = {}
         self._last_id = 0
         self._doubted_at_frame: int | None = None
@@ -88,6 +93,12 @@ class Link:
                 break
         self._exchanges[self._last_id] = exchange
         return self._last_id
+
+    def moved(self, request_id: int) -> None:
+        """Tell the others that this exchange sent payload, while they wait for their turn."""
+        for other, exchange in self._exchanges.items():
+            if other != request_id:
+                exchange.neighbour_moved()
 
     def leave(self, request_id: int, idle_s: float, *, over: bool) -> None:
         """End an exchange; if it is not ``over`` at the peer, cancel it there and doubt the peer."""
@@ -142,17 +153,21 @@ class Link:
 class Links:
     """The links of one process to all its peers."""
 
-    def __init__(self, dialer: Dialer, *, per_peer: int, idle_s: float, dial_s: float) -> None:
+    def __init__(
+        self, dialer: Dialer, *, per_peer: int, crowded: int, idle_s: float, dial_s: float
+    ) -> None:
         """Bound them.
 
         Args:
             dialer: opens connections.
             per_peer: connections to one peer at most (1 or more).
+            crowded: exchanges on every connection at which one more is opened, if it may be.
             idle_s: seconds after which an unused connection is closed.
             dial_s: seconds for opening one, all addresses together.
         """
         self._dialer = dialer
         self._per_peer = per_peer
+        self._crowded = crowded
         self._dial_s = dial_s
         self._links: dict[SpiffeId, list[Link]] = {}
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
@@ -179,7 +194,7 @@ class Links:
                 self._links.pop(peer, None)
             usable = sorted((link for link in links if link.usable), key=len)
             room = len(usable) < self._per_peer
-            if usable and (len(usable[0]) < _CROWDED or not room):
+            if usable and (len(usable[0]) < self._crowded or not room):
                 return usable[0]
             dial = self._dials.get(peer)
             if dial is None:

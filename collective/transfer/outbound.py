@@ -154,7 +154,11 @@ class _Outbound:
         self._error = self._error or error
         self._wake()
 
+    def neighbour_moved(self) -> None:
+        """Another exchange of the link sent payload."""
+
     def answered(self, frame: Frame, head: bytes) -> Landing | None:
+        """Take an answer."""
         raise NotImplementedError
 
 
@@ -184,6 +188,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         self._results: deque[PutResult] = deque()
         self._results_left = max(1, len(header.hops))
         self._begun = False
+        self._waits_for_turn = False
         self.sent_bytes = 0
         """Payload bytes handed to the connection."""
 
@@ -226,28 +231,43 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         return not self._over
 
     async def _send(self) -> None:
-        source, total = self._source, self._source.total
         link = await self._enter()
-        connection = link.connection
+        if self._source.received < self._source.total:
+            await self._send_pieces(link)  # still growing: nobody waits for its other end
+            return
+        self._waits_for_turn = True
+        async with link.turn:
+            self._waits_for_turn = False
+            await self._send_pieces(link)
+
+    async def _send_pieces(self, link: Link) -> None:
+        source, total, stall_s = self._source, self._source.total, self._patience.stall_s
         while self.sent_bytes < total and self._wanted():
-            await source.wait_for(
-                min(self.sent_bytes + FOLLOW_BYTES, total), self._patience.stall_s
-            )
-            await connection.writable(self._patience.stall_s)
+            await source.wait_for(min(self.sent_bytes + FOLLOW_BYTES, total), stall_s)
+            await link.connection.writable(stall_s)
             if not self._wanted():
                 break
             end = min(source.received, self.sent_bytes + PIECE_BYTES)
             first = self.sent_bytes == 0
-            connection.send(
+            link.connection.send(
                 FrameType.PUT if first else FrameType.DATA,
                 self._request_id,
                 self._header if first else None,
                 source.slices(self.sent_bytes, end),
             )
             sent, self.sent_bytes = end - self.sent_bytes, end
-            self.last_progress_s = time.monotonic()
-            if self._on_progress is not None:
-                self._on_progress(sent)
+            self._progressed(sent)
+            link.moved(self._request_id)
+
+    def _progressed(self, sent: int) -> None:
+        self.last_progress_s = time.monotonic()
+        if self._on_progress is not None:
+            self._on_progress(sent)
+
+    def neighbour_moved(self) -> None:
+        """While this put waits for its turn, the link's progress is its own."""
+        if self._waits_for_turn:
+            self._progressed(0)
 
     def answered(self, frame: Frame, head: bytes) -> Landing | None:
         """Take a hop's result, or the error of the whole."""

@@ -59,11 +59,12 @@ class PutJob:
         self._later = [read_ticket(hop).node for hop in header.hops[1:]]
         self._results_left = len(self._later) + (self._store is not None)
 
-    def take_memory_now(self) -> None:
-        """Take a buffer if one is free; else :meth:`run` waits for one."""
+    def take_memory_now(self) -> bool:
+        """Take a buffer if one is free and tell so; else :meth:`run` waits for one."""
         buffer = self._serving.pool.try_acquire(self._header.length)
         if buffer is not None:
             self._adopt(buffer)
+        return buffer is not None
 
     def _adopt(self, buffer: PooledBuffer) -> Inbound:
         self._buffer = buffer

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 import structlog
 
@@ -24,7 +25,7 @@ from collective.rpc.gen.collective.v1 import (
     Ticket,
 )
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
+from collective.transfer.client import ChunkClient, ClientLimits
 from collective.transfer.connection import ChunkConnection
 from collective.transfer.dial import Dialer
 from collective.transfer.frames import BLOCKED, Blocked, Frame, FrameType, FramingError, Landing
@@ -42,6 +43,8 @@ from collective.transfer.tickets import (
 
 __all__ = ["ChunkServer", "ChunkStorage", "TransferCounts", "TransferLimits"]
 
+_FORWARDING: Final = ClientLimits(connections_per_peer=8, crowded_at_requests=1)
+"""Payload passed on grows as fast as it arrives, so each has a connection of its own if possible."""
 _log = structlog.get_logger(__name__)
 
 
@@ -67,7 +70,7 @@ class ChunkServer:
             identity=identity,
             store=store,
             keys=keys,
-            client=ChunkClient(dialer, pool),
+            client=ChunkClient(dialer, pool, limits=_FORWARDING),
             pool=pool,
             limits=limits or TransferLimits(),
             storing=TaskScope(),
@@ -184,7 +187,9 @@ class _ServerConnection:
             trace = put.request_id
             _check_first_piece(frame, put)
             job = self._put_job(frame.request_id, put)
-            job.take_memory_now()
+            if not job.take_memory_now() and self._receiving():
+                # Waiting stops the connection, and with it what would set memory free.
+                raise BusyError("All transfer memory is in use; try again in a moment.")
             self._start(frame.request_id, job, trace)
         except FramingError:
             raise
@@ -192,6 +197,12 @@ class _ServerConnection:
             self._refuse(frame.request_id, error, trace)
             return None
         return BLOCKED if job.inbound is None else job.inbound
+
+    def _receiving(self) -> bool:
+        return any(
+            isinstance(job, PutJob) and job.inbound is not None and not job.inbound.complete
+            for job in self._jobs.values()
+        )
 
     def _put_job(self, request_id: int, header: PutHeader) -> PutJob:
         ticket = self._checked(ChunkOperation.PUT, header.chunk_id, header.length, header.hops)

@@ -59,7 +59,7 @@ class TransferLimits:
     """Bounds of a server and of its forwarding; seconds unless named otherwise."""
 
     requests_per_connection: int = 64
-    buffer_wait_s: float = 10.0
+    buffer_wait_s: float = 5.0
     stall_s: float = 10.0
     """No payload byte for so long ends a transfer."""
     hop_result_s: float = 30.0

@@ -1,0 +1,299 @@
+"""Tickets and receipts: every way to misuse one is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.core.ids import ChunkId, Generation
+from collective.rpc.gen.collective.v1 import (
+    Address,
+    ChunkOperation,
+    Receipt,
+    SignedReceipt,
+    SignedTicket,
+    Ticket,
+)
+from collective.transfer.receipts import ReceiptRefusedError, check_receipt, sign_receipt
+from collective.transfer.tickets import (
+    TicketExpiredError,
+    TicketKey,
+    TicketRefusedError,
+    UnknownKeyError,
+    check_following,
+    check_ticket,
+    sign_ticket,
+)
+
+from .memory import COORDINATOR, NOW_MS, USER, Keys, node
+
+PUT, GET = ChunkOperation.PUT, ChunkOperation.GET
+KEY = TicketKey(3, b"k" * 32)
+KEYS = Keys({3: KEY})
+CHUNK = ChunkId(b"c" * 32)
+NODE = node("a")
+TICKET = Ticket(
+    operation=PUT,
+    chunk_id=CHUNK,
+    length_limit=1000,
+    transfer_id="ab" * 16,
+    node=str(NODE),
+    holder=str(USER),
+    generation=7,
+    next_node=str(node("b")),
+    next_addresses=[Address(host="10.0.0.1", port=8001)],
+    revocation_epoch=2,
+    expires_ms=NOW_MS + 1,
+)
+
+
+def changed(**changes: object) -> Ticket:
+    return dataclasses.replace(TICKET, **changes)  # type: ignore[arg-type]
+
+
+def check(signed: SignedTicket, **changes: object) -> Ticket:
+    asked: dict[str, object] = {
+        "operation": PUT,
+        "chunk": CHUNK,
+        "length": 1000,
+        "node": NODE,
+        "holder": USER,
+        "now_ms": NOW_MS,
+        "revocation_epoch": 2,
+    }
+    return check_ticket(KEYS, signed, **(asked | changes))  # type: ignore[arg-type]
+
+
+def test_good_ticket_is_accepted() -> None:
+    assert check(sign_ticket(KEY, TICKET)) == TICKET
+
+
+def test_newer_revocation_epoch_than_known_here_is_accepted() -> None:
+    assert check(sign_ticket(KEY, changed(revocation_epoch=3)))
+
+
+def test_forged_mac() -> None:
+    signed = sign_ticket(KEY, TICKET)
+    for bit in range(256):
+        mac = bytearray(signed.mac)
+        mac[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(TicketRefusedError, match="signature"):
+            check(dataclasses.replace(signed, mac=bytes(mac)))
+
+
+@given(st.integers(0, len(bytes(TICKET)) * 8 - 1))
+def test_altered_body(bit: int) -> None:
+    body = bytearray(bytes(TICKET))
+    body[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(TicketRefusedError, match="signature"):
+        check(dataclasses.replace(sign_ticket(KEY, TICKET), body=bytes(body)))
+
+
+@given(st.integers(0, 31), st.integers(0, len(bytes(TICKET)) - 1))
+def test_truncated(mac_bytes: int, body_bytes: int) -> None:
+    signed = sign_ticket(KEY, TICKET)
+    with pytest.raises(TicketRefusedError):
+        check(dataclasses.replace(signed, mac=signed.mac[:mac_bytes]))
+    with pytest.raises(TicketRefusedError):
+        check(dataclasses.replace(signed, body=signed.body[:body_bytes]))
+
+
+def test_oversize() -> None:
+    body = bytes(5000)
+    signed = SignedTicket(body=body, key_id=3, mac=KEY.mac(b"collective ticket 1\0", body))
+    with pytest.raises(TicketRefusedError):
+        check(signed)
+
+
+def test_signed_with_another_nodes_key() -> None:
+    with pytest.raises(TicketRefusedError, match="signature"):
+        check(sign_ticket(TicketKey(3, b"x" * 32), TICKET))
+
+
+def test_receipt_signature_is_no_ticket_signature() -> None:
+    body = bytes(TICKET)
+    signed = SignedTicket(body=body, key_id=3, mac=KEY.mac(b"collective receipt 1\0", body))
+    with pytest.raises(TicketRefusedError, match="signature"):
+        check(signed)
+
+
+def test_unknown_key() -> None:
+    with pytest.raises(UnknownKeyError):
+        check(sign_ticket(TicketKey(4, b"k" * 32), TICKET))
+
+
+@pytest.mark.parametrize(
+    ("ticket", "sentence"),
+    [
+        (changed(operation=GET), "another operation"),
+        (changed(operation=ChunkOperation.UNSPECIFIED), "another operation"),
+        (changed(chunk_id=b"d" * 32), "another chunk"),
+        (changed(chunk_id=b""), "another chunk"),
+        (changed(length_limit=999), "longer"),
+        (changed(length_limit=1 << 31), "longer"),
+        (changed(node=str(node("b"))), "another node"),
+        (changed(node=str(COORDINATOR)), "another node"),
+        (changed(holder=str(node("b"))), "another holder"),
+        (changed(holder=""), "another holder"),
+        (changed(forward_only=True, next_node=""), "no next hop"),
+    ],
+)
+def test_ticket_for_something_else(ticket: Ticket, sentence: str) -> None:
+    with pytest.raises(TicketRefusedError, match=sentence):
+        check(sign_ticket(KEY, ticket))
+
+
+def test_presented_for_another_operation() -> None:
+    with pytest.raises(TicketRefusedError, match="another operation"):
+        check(sign_ticket(KEY, TICKET), operation=GET)
+
+
+def test_presented_for_another_chunk() -> None:
+    with pytest.raises(TicketRefusedError, match="another chunk"):
+        check(sign_ticket(KEY, TICKET), chunk=ChunkId(b"e" * 32))
+
+
+def test_presented_by_another_holder() -> None:
+    with pytest.raises(TicketRefusedError, match="another holder"):
+        check(sign_ticket(KEY, TICKET), holder=node("b"))
+
+
+def test_presented_to_another_node() -> None:
+    with pytest.raises(TicketRefusedError, match="another node"):
+        check(sign_ticket(KEY, TICKET), node=node("b"))
+
+
+@pytest.mark.parametrize("length", [1001, -1])
+def test_length_over_the_limit(length: int) -> None:
+    with pytest.raises(TicketRefusedError, match="longer"):
+        check(sign_ticket(KEY, TICKET), length=length)
+
+
+def test_expired() -> None:
+    with pytest.raises(TicketExpiredError, match="expired"):
+        check(sign_ticket(KEY, TICKET), now_ms=NOW_MS + 1)
+
+
+def test_from_before_a_revocation() -> None:
+    with pytest.raises(TicketExpiredError, match="revocation"):
+        check(sign_ticket(KEY, TICKET), revocation_epoch=3)
+
+
+def following(**changes: object) -> list[SignedTicket]:
+    base: dict[str, object] = {"node": str(node("b")), "holder": str(NODE), "next_node": ""}
+    return [sign_ticket(KEY, changed(**(base | changes)))]
+
+
+def test_named_next_hop_is_accepted_and_a_route_may_end_early() -> None:
+    check_following(TICKET, following(), NODE)
+    check_following(TICKET, [], NODE)
+
+
+@pytest.mark.parametrize(
+    ("ticket", "onward", "sentence"),
+    [
+        (TICKET, following(node=str(node("c"))), "another hop"),
+        (TICKET, following(holder=str(USER)), "another holder"),
+        (changed(next_node=""), following(), "no next hop"),
+        (changed(next_addresses=[]), following(), "address"),
+        (changed(forward_only=True), [], "only forwards"),
+        (TICKET, following() * 4, "at most"),
+        (TICKET, [SignedTicket(body=b"\xff" * 9)], "pars|canonical"),
+        (TICKET, [SignedTicket(body=b"\0" * 5000)], "malformed"),
+    ],
+)
+def test_other_next_hop(ticket: Ticket, onward: list[SignedTicket], sentence: str) -> None:
+    with pytest.raises(TicketRefusedError, match=sentence):
+        check_following(ticket, onward, NODE)
+
+
+def test_key_does_not_show_its_secret() -> None:
+    assert "kkk" not in repr(KEY)
+
+
+# --- receipts ---
+
+RECEIPT = Receipt(
+    chunk_id=CHUNK,
+    length=1000,
+    generation=7,
+    transfer_id="ab" * 16,
+    node=str(NODE),
+    flushed=True,
+)
+
+
+def check_r(signed: SignedReceipt, **changes: object) -> Receipt:
+    asked: dict[str, object] = {
+        "chunk": CHUNK,
+        "length": 1000,
+        "generation": Generation(7),
+        "transfer_id": "ab" * 16,
+        "node": NODE,
+    }
+    return check_receipt(KEYS, signed, **(asked | changes))  # type: ignore[arg-type]
+
+
+def test_good_receipt_is_accepted() -> None:
+    assert check_r(sign_receipt(KEY, RECEIPT)) == RECEIPT
+
+
+def test_invented_receipt() -> None:
+    invented = SignedReceipt(body=bytes(RECEIPT), key_id=3, mac=bytes(32), node=str(NODE))
+    with pytest.raises(ReceiptRefusedError, match="signature"):
+        check_r(invented)
+    with pytest.raises(ReceiptRefusedError, match="key"):
+        check_r(dataclasses.replace(invented, key_id=9))
+    with pytest.raises(ReceiptRefusedError, match="malformed"):
+        check_r(dataclasses.replace(invented, mac=b""))
+
+
+def test_receipt_by_another_nodes_key() -> None:
+    with pytest.raises(ReceiptRefusedError, match="signature"):
+        check_r(sign_receipt(TicketKey(3, b"x" * 32), RECEIPT))
+
+
+def test_ticket_signature_is_no_receipt_signature() -> None:
+    signed = sign_receipt(KEY, RECEIPT)
+    mac = KEY.mac(b"collective ticket 1\0", signed.body)
+    with pytest.raises(ReceiptRefusedError, match="signature"):
+        check_r(dataclasses.replace(signed, mac=mac))
+
+
+def test_receipt_signed_over_to_another_node() -> None:
+    signed = dataclasses.replace(sign_receipt(KEY, RECEIPT), node=str(node("b")))
+    with pytest.raises(ReceiptRefusedError, match="another node"):
+        check_r(signed)
+
+
+@given(st.integers(0, len(bytes(RECEIPT)) * 8 - 1))
+def test_altered_receipt(bit: int) -> None:
+    signed = sign_receipt(KEY, RECEIPT)
+    body = bytearray(signed.body)
+    body[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(ReceiptRefusedError, match="signature"):
+        check_r(dataclasses.replace(signed, body=bytes(body)))
+
+
+def with_chunk(receipt: Receipt) -> Receipt:
+    return dataclasses.replace(receipt, chunk_id=b"d" * 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (with_chunk, "another chunk"),
+        (lambda r: dataclasses.replace(r, length=999), "another length"),
+        (lambda r: dataclasses.replace(r, generation=6), "another copy generation"),
+        (lambda r: dataclasses.replace(r, transfer_id="cd" * 16), "another transfer"),
+        (lambda r: dataclasses.replace(r, node=str(node("b"))), "another node"),
+        (lambda r: dataclasses.replace(r, flushed=False), "flushed"),
+    ],
+)
+def test_receipt_about_something_else(change: Callable[[Receipt], Receipt], sentence: str) -> None:
+    with pytest.raises(ReceiptRefusedError, match=sentence):
+        check_r(sign_receipt(KEY, change(RECEIPT)))
