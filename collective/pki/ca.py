@@ -164,7 +164,11 @@ class CertificateAuthority:
             raise SettingsError("The clock is outside the CA's validity; set the clock right.")
         builder = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
+            .subject_name(
+                certificates.COORDINATOR_SUBJECT
+                if identity.role == "coordinator"
+                else x509.Name([])
+            )
             .issuer_name(self._certificate.subject)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())

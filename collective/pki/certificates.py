@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import SpiffeId, SpiffeRole
@@ -42,6 +42,13 @@ USAGES_BY_ROLE: Final[dict[SpiffeRole, tuple[ObjectIdentifier, ...]]] = {
     "user": (ExtendedKeyUsageOID.CLIENT_AUTH,),
 }
 """Extended key usages of a leaf: only users never serve."""
+
+COORDINATOR_LABEL: Final = "collective-coordinator"
+"""The same in every coordinator's certificate, so it names nobody.  grpcio insists on a host name,
+matches no URI, and falls back to this common name (``grpc.ssl_target_name_override``).  It has no
+dot, since OpenSSL would hold a dotted one against the CA's exclusion of DNS names."""
+_NO_SUBJECT: Final = x509.Name([])
+COORDINATOR_SUBJECT: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COORDINATOR_LABEL)])
 
 _SEQUENCE: Final = 0x30
 _UTF8_STRING: Final = 0x0C
@@ -140,7 +147,7 @@ def describe(certificate: x509.Certificate) -> Certified:
 def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     """Return the one name of ``certificate``; RejectedError unless there is exactly one, a URI."""
     try:
-        if len(certificate.subject) > 0:
+        if certificate.subject not in (_NO_SUBJECT, COORDINATOR_SUBJECT):
             raise RejectedError("The certificate has a subject; its only name must be a URI.")
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
@@ -151,9 +158,12 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
     if len(found) != 1 or not isinstance(found[0], x509.UniformResourceIdentifier):
         raise RejectedError("The certificate must have exactly one name, and that a URI.")
     try:
-        return SpiffeId.parse(found[0].value)
+        identity = SpiffeId.parse(found[0].value)
     except CollectiveError as error:
         raise RejectedError("The certificate's URI is not a SPIFFE id of this product.") from error
+    if certificate.subject == COORDINATOR_SUBJECT and identity.role != "coordinator":
+        raise RejectedError("Only a coordinator's certificate has the coordinator's label.")
+    return identity
 
 
 def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:

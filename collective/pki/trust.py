@@ -6,7 +6,7 @@ check follows before any byte is acted on.  It is pure and total: every refusal 
 whose message begins with the number of the step, one test for each.
 
  1 readable          DER, at most 16 KiB, version 3
- 2 one name          empty subject; one URI name, a SPIFFE id of a known role
+ 2 one name          no subject but a coordinator's label; one URI name, a SPIFFE id of a known role
  3 known domain      a CA is registered for the trust domain that the name claims
  4 signature         by that CA's key, ECDSA with SHA-256, under that CA's name
  5 no authority      basic constraints present, CA:false
