@@ -1,0 +1,187 @@
+"""A real catalogue over three pretended nodes: chunks go to dictionaries, receipts are real."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from collective.access.model import Caller
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.chunking.ids import check_chunk_id
+from collective.core.errors import NotFoundError, UnreachableError
+from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
+from collective.roles.coordinator.repair import Doubts
+from collective.roles.coordinator.streams import StreamDesk
+from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.wake import Wakes
+from collective.rpc.gen.collective import v1 as pb
+from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.client import ChunkClient
+from collective.transfer.receipts import sign_receipt
+from collective.transfer.tickets import read_ticket
+from tests.unit.roles.coordinator.parts import OWN, World, record
+
+OPERATOR = Caller(OWN, is_operator=True)
+Key = tuple[ChunkId, int]
+
+
+class Put:
+    """Results of one put, as the real client gives them."""
+
+    def __init__(self, results: list[pb.PutResult], failure: Exception | None) -> None:
+        self._results = results
+        self._failure = failure
+        self.closed = False
+
+    def __aiter__(self) -> Put:
+        return self
+
+    async def __anext__(self) -> pb.PutResult:
+        if self._results:
+            return self._results.pop(0)
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Farm:
+    """Nodes' chunks by node; ``down`` ones do not answer."""
+
+    world: World
+    pool: BufferPool
+    stored: dict[NodeId, dict[Key, bytes]] = field(default_factory=dict)
+    down: set[NodeId] = field(default_factory=set)
+    puts: list[Put] = field(default_factory=list)
+
+    def receive(self, ticket: pb.Ticket, data: bytes) -> pb.PutResult:
+        identity = SpiffeId.parse(ticket.node)
+        chunk = ChunkId(ticket.chunk_id)
+        check_chunk_id(chunk, data)
+        self.stored.setdefault(identity.node_id, {})[chunk, ticket.generation] = data
+        key = self.world.keys.signing_key(identity)
+        assert key is not None
+        receipt = pb.Receipt(
+            chunk_id=chunk,
+            length=len(data),
+            generation=ticket.generation,
+            transfer_id=ticket.transfer_id,
+            node=ticket.node,
+            flushed=True,
+        )
+        return pb.PutResult(node=ticket.node, receipt=sign_receipt(key, receipt))
+
+    def put(self, route: pb.Route, parts: Sequence[memoryview | bytes]) -> Put:
+        results = []
+        failure: Exception | None = None
+        for hop in route.hops:
+            ticket = read_ticket(hop)
+            if SpiffeId.parse(ticket.node).node_id in self.down:
+                failure = UnreachableError("down")
+                break
+            results.append(self.receive(ticket, b"".join(bytes(part) for part in parts)))
+        self.puts.append(Put(results, failure))
+        return self.puts[-1]
+
+    async def get(self, route: pb.Route) -> PooledBuffer:
+        ticket = read_ticket(route.hops[0])
+        node = SpiffeId.parse(ticket.node).node_id
+        if node in self.down:
+            raise UnreachableError("down")
+        data = self.stored.get(node, {}).get((ChunkId(ticket.chunk_id), ticket.generation))
+        if data is None:
+            raise NotFoundError("not here")
+        buffer = await self.pool.acquire(len(data))
+        try:
+            buffer.view[:] = data
+            check_chunk_id(ChunkId(ticket.chunk_id), buffer.view)
+        except BaseException:
+            buffer.release()
+            raise
+        return buffer
+
+    # What NodeCaller does.
+
+    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
+        if node in self.down:
+            raise UnreachableError("down")
+        assert request.route is not None
+        data = self.stored[node][ChunkId(request.chunk_id), request.generation]
+        ticket = read_ticket(request.route.hops[0])
+        assert ticket.holder == str(self.world.table.identity(node))
+        return pb.CopyChunkResponse(result=self.receive(ticket, data))
+
+    async def delete_copies(
+        self, node: NodeId, request: pb.DeleteCopiesRequest
+    ) -> pb.DeleteCopiesResponse:
+        assert request.position is not None
+        for copy in request.copies:
+            self.stored[node].pop((ChunkId(copy.chunk_id), copy.generation), None)
+        return pb.DeleteCopiesResponse(deleted=request.copies)
+
+    async def verify_copies(
+        self, node: NodeId, request: pb.VerifyCopiesRequest
+    ) -> pb.VerifyCopiesResponse:
+        bad = []
+        for copy in request.copies:
+            data = self.stored[node].get((ChunkId(copy.chunk_id), copy.generation))
+            try:
+                check_chunk_id(ChunkId(copy.chunk_id), data or b"")
+            except Exception:  # noqa: BLE001 - whatever is wrong with it
+                bad.append(pb.CopyTrouble(chunk_id=copy.chunk_id, generation=copy.generation))
+        return pb.VerifyCopiesResponse(bad=bad)
+
+    def copies(self) -> int:
+        return sum(len(chunks) for chunks in self.stored.values())
+
+
+@dataclass
+class Scene:
+    """A coordinator without its network."""
+
+    world: World
+    catalog: SqliteCatalog
+    farm: Farm
+    streams: StreamDesk
+    uploads: UploadDesk
+    metrics: CoordinatorMetrics
+    wakes: Wakes
+    doubts: Doubts
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    world = World()
+    catalog = await SqliteCatalog.open(
+        str(folder / "catalog"), world.clock, world.randomness, CatalogSettings(copies=3)
+    )
+    try:
+        for name in ("a", "b", "c"):
+            await catalog.add_node(record(name))
+        pool = BufferPool(64 << 20)
+        farm = Farm(world, pool)
+        wakes = Wakes()
+        doubts = Doubts(wakes)
+        uploads = UploadDesk(catalog, world.table, world.routes, world.receipts, Policy(3))
+        streams = StreamDesk(
+            own=OWN,
+            uploads=uploads,
+            reads=catalog,
+            routes=world.routes,
+            chunks=cast("ChunkClient", farm),
+            pool=pool,
+            doubts=doubts,
+        )
+        metrics = CoordinatorMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0))
+        yield Scene(world, catalog, farm, streams, uploads, metrics, wakes, doubts)
+    finally:
+        await catalog.close()

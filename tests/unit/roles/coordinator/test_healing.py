@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from collective.catalog.model import Attributes, Precondition
+from collective.core.ids import NodeId
+from collective.core.paths import FilePath
+from collective.roles.coordinator.collection import Collector
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.roles.coordinator.repair import Repairer, Verifier
+from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
+from tests.unit.roles.coordinator.test_streams import stream
+
+PATH = FilePath.parse("/d/file")
+B = NodeId("b")
+
+
+def repairer(here: Scene) -> Repairer:
+    return Repairer(
+        catalog=here.catalog,
+        table=here.world.table,
+        routes=here.world.routes,
+        receipts=here.world.receipts,
+        nodes=cast("NodeCaller", here.farm),
+        metrics=here.metrics,
+        wakes=here.wakes,
+        clock=here.world.clock,
+    )
+
+
+async def put(here: Scene) -> None:
+    await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+    await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
+
+
+async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.farm.down.add(B)
+        await put(here)
+        here.farm.down.clear()
+        assert await repairer(here).round() == 1
+        assert here.farm.copies() == 3
+        totals = await here.catalog.totals(None, here.world.table.outlook().sources)
+        assert totals.under_replicated == 0
+
+
+async def test_a_repair_that_fails_is_given_up_and_tried_again(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.farm.down.add(B)
+        await put(here)
+        here.farm.down.update(map(NodeId, "ac"))
+        work = repairer(here)
+        assert await work.round() == 0
+        here.farm.down.clear()
+        assert await work.round() == 1
+
+
+async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        ((chunk, _),) = here.farm.stored[B]
+        verifier = Verifier(
+            here.doubts,
+            here.catalog,
+            here.world.table,
+            cast("NodeCaller", here.farm),
+            here.metrics,
+            here.wakes,
+        )
+        await verifier.verify(B, chunk)
+        assert len(await here.catalog.copies_of(chunk)) == 3
+
+
+async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        ((chunk, generation),) = here.farm.stored[B]
+        here.farm.stored[B][chunk, generation] = b"rot"
+        verifier = Verifier(
+            here.doubts,
+            here.catalog,
+            here.world.table,
+            cast("NodeCaller", here.farm),
+            here.metrics,
+            here.wakes,
+        )
+        await verifier.verify(B, chunk)
+        assert len(await here.catalog.copies_of(chunk)) == 2
+        assert await repairer(here).round() == 1
+        assert len(await here.catalog.copies_of(chunk)) == 3
+
+
+async def test_removed_files_are_collected_at_the_nodes(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        collector = Collector(
+            catalog=here.catalog,
+            table=here.world.table,
+            nodes=cast("NodeCaller", here.farm),
+            metrics=here.metrics,
+            grace_s=10.0,
+        )
+        await collector.round()
+        assert here.farm.copies() == 3
+        await here.catalog.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
+        here.world.clock.advance(4000.0)
+        here.world.hear("a", "b", "c")
+        await here.catalog.expire()
+        await collector.round()
+        here.world.clock.advance(11.0)
+        here.world.hear("a", "b", "c")
+        await collector.round()
+        assert here.farm.copies() == 0

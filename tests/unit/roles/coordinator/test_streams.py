@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import Attributes, Precondition
+from collective.core.errors import NotEnoughCopiesError, NotFoundError
+from collective.core.ids import NodeId
+from collective.core.paths import FilePath
+from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
+
+CHUNK = 4 << 20
+PATH = FilePath.parse("/d/file")
+
+
+async def stream(data: bytes, step: int = 700_001) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), step):
+        yield data[start : start + step]
+
+
+async def write(here: Scene, data: bytes) -> None:
+    await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
+
+
+async def read(here: Scene, offset: int = 0, length: int = 0) -> bytes:
+    view = await here.streams.open(OPERATOR, PATH, offset=offset, length=length)
+    pieces = here.streams.pieces(OPERATOR, view, offset=offset, length=length)
+    return b"".join([piece async for piece in pieces])
+
+
+async def prepare(here: Scene) -> None:
+    await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+async def test_what_is_written_is_read_back_in_three_copies(tmp_path: Path, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        assert await read(here) == data
+        assert here.farm.copies() == 3 * -(-size // CHUNK)
+        assert here.farm.pool.used_bytes == 0
+        assert all(put.closed for put in here.farm.puts)
+
+
+async def test_a_range_over_a_chunk_boundary(tmp_path: Path) -> None:
+    data = random.Random(5).randbytes(2 * CHUNK)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        assert await read(here, CHUNK - 1, 2) == data[CHUNK - 1 : CHUNK + 1]
+        assert await read(here, 2 * CHUNK - 1, 100) == data[-1:]
+
+
+async def test_a_node_that_is_down_costs_a_write_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.add(NodeId("b"))
+        await write(here, b"x" * 1000)
+        assert await read(here) == b"x" * 1000
+        assert here.farm.copies() == 2
+
+
+async def test_two_nodes_down_fail_the_write_and_show_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.update({NodeId("a"), NodeId("b")})
+        with pytest.raises(NotEnoughCopiesError):
+            await write(here, b"x" * 1000)
+        with pytest.raises(NotFoundError):
+            await here.catalog.stat(OPERATOR, PATH)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_flipped_bit_is_never_returned_and_is_doubted(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        for node in (NodeId("a"), NodeId("b")):
+            for key, data in here.farm.stored[node].items():
+                here.farm.stored[node][key] = data[:-1] + b"y"
+        for _ in range(8):
+            assert await read(here) == b"x" * 1000
+        assert here.doubts.take() is not None
+
+
+async def test_no_copy_left_is_not_enough_copies(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        here.farm.stored.clear()
+        with pytest.raises(NotEnoughCopiesError):
+            await read(here)
