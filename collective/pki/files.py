@@ -208,8 +208,11 @@ def prepare_coordinator(
 
 def write_atomically(path: str, content: bytes, *, permissions: int, disk: Disk) -> None:
     """Replace the file at ``path`` durably; its folder is made 0700 if it is absent."""
-    folder = posixpath.dirname(path)
+    folder = posixpath.dirname(path) or os.curdir
+    made = _absent_folders(folder, disk)
     disk.make_dir(folder)
+    for new in made:
+        disk.sync_dir(posixpath.dirname(new) or os.curdir)
     fresh = f"{path}.new"
     with contextlib.suppress(FileNotFoundError):
         disk.unlink(fresh)
@@ -218,7 +221,6 @@ def write_atomically(path: str, content: bytes, *, permissions: int, disk: Disk)
         file.datasync()
     disk.rename(fresh, path)
     disk.sync_dir(folder)
-    disk.sync_dir(posixpath.dirname(folder) or os.curdir)
 
 
 def read_small(path: str, *, disk: Disk) -> bytes:
@@ -234,6 +236,15 @@ def read_small(path: str, *, disk: Disk) -> bytes:
         raise NotJoinedError(f"{path} does not exist; join first, or name another file.") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _absent_folders(folder: str, disk: Disk) -> list[str]:
+    """Return the folders on the way to ``folder`` that do not exist, outermost first."""
+    found: list[str] = []
+    while folder and not disk.exists(folder):
+        found.append(folder)
+        folder = posixpath.dirname(folder)
+    return found[::-1]
 
 
 def _still_good(

@@ -60,7 +60,7 @@ def forge(
         ExtendedKeyUsageOID.SERVER_AUTH,
     ),
     extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
-    algorithm: hashes.HashAlgorithm | None = None,
+    algorithm: hashes.SHA256 | hashes.SHA512 | None = None,
     starts_in_s: float = -60.0,
     ends_in_s: float = 3600.0,
 ) -> bytes:

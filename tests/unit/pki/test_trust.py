@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import ipaddress
 import ssl
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from hypothesis import given, settings
@@ -309,7 +313,58 @@ def test_store_refuses_a_leaf_as_a_ca() -> None:
         TrustStore({ALICE: (x509.load_der_x509_certificate(forge(CLOCK, CA)),)})
 
 
-def test_openssl_loads_the_ca_with_its_constraints() -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(cadata=certificates.certificate_der(CA.certificate))
-    assert context.cert_store_stats()["x509_ca"] == 1
+def handshake(tmp_path: Path, der: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+    """Run a TLS handshake in memory: a server that shows ``der``, a client that trusts CA."""
+    chain = tmp_path / "leaf.pem"
+    leaf_pem = x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    chain.write_bytes(leaf_pem + key_pem)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(chain)
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname = False
+    asking.load_verify_locations(cadata=certificates.certificate_der(REAL_CA.certificate))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = asking.wrap_bio(to_client, to_server)
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (client, server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    assert client.version() == "TLSv1.3"
+
+
+REAL_CA = authority(ManualClock(time.time()))
+
+
+@pytest.mark.parametrize("role", ["coordinator", "bootstrap/b1", "node/n1"])
+def test_openssl_accepts_what_we_issue(tmp_path: Path, role: str) -> None:
+    key = certificates.new_private_key()
+    identity = SpiffeId.parse(f"spiffe://home.alice/{role}")
+    handshake(
+        tmp_path, certificates.certificate_der(REAL_CA.issue(identity, key.public_key())), key
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        x509.UniformResourceIdentifier("spiffe://garage.bob/node/n1"),
+        x509.UniformResourceIdentifier("spiffe://sub.home.alice/node/n1"),
+        x509.DNSName("home.alice"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.RFC822Name("root@home.alice"),
+    ],
+)
+def test_name_constraints_stop_a_stolen_ca_key_in_openssl(
+    tmp_path: Path, name: x509.GeneralName
+) -> None:
+    key = certificates.new_private_key()
+    clock = ManualClock(time.time())
+    der = forge(clock, REAL_CA, names=[name], key=key.public_key())
+    with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):
+        handshake(tmp_path, der, key)
