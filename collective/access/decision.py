@@ -175,9 +175,7 @@ class Decider:
         """Return the sight on ``path``; PermissionDeniedError if there is none."""
         found = self.sight(path)
         if found is Sight.NOTHING:
-            raise PermissionDeniedError(
-                f"You have no right on {path}; ask its owner for a grant."
-            )
+            raise PermissionDeniedError(f"You have no right on {path}; ask its owner for a grant.")
         return found
 
     def require_admin(self, action: str) -> None:

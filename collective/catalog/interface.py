@@ -129,8 +129,9 @@ class Uploads(Protocol):
         receipts: Sequence[VerifiedReceipt],
         size_bytes: int,
     ) -> Entry:
-        """Flip the current version, when the extents cover ``size_bytes`` exactly and every chunk
-        has a quorum of receipts; repeating a commit that succeeded returns the same entry.
+        """Flip the current version; repeating a commit that succeeded returns the same entry.
+
+        The extents must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts.
         """
         ...
 

@@ -42,9 +42,7 @@ class Lease:
 class Leases:
     """All leases of one catalogue; safe to use from several threads."""
 
-    def __init__(
-        self, clock: Clock, randomness: Randomness, key: bytes, life_s: float
-    ) -> None:
+    def __init__(self, clock: Clock, randomness: Randomness, key: bytes, life_s: float) -> None:
         """Sign with ``key`` (32 bytes); a lease lives ``life_s`` after each use."""
         self._clock = clock
         self._randomness = randomness

@@ -15,7 +15,7 @@ from collective.core.paths import FilePath
 
 ROOT = 1
 FILE, DIRECTORY, DATASTORE = 0, 1, 2
-OPEN, CURRENT, RETIRED = 0, 1, 2
+OPEN, CURRENT, RETIRED, COLLECTED = 0, 1, 2, 3
 INTENT, STORED, MISSING = 0, 1, 2
 
 KINDS = {FILE: EntryKind.FILE, DIRECTORY: EntryKind.DIRECTORY, DATASTORE: EntryKind.DATASTORE}
@@ -60,12 +60,13 @@ def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | 
 
 def find(db: apsw.Connection, path: FilePath) -> tuple[int, int, int | None] | None:
     """Return (id, kind, version) of the entry at ``path``, or None."""
-    found: tuple[int, int, int | None] | None = (ROOT, DIRECTORY, None)
+    found: Any = (ROOT, DIRECTORY, None)
     for name in path.names:
         if found is None or found[1] == FILE:
             return None
         found = child(db, found[0], name)
-    return found
+    answer: tuple[int, int, int | None] | None = found
+    return answer
 
 
 def path_of(db: apsw.Connection, entry: int) -> FilePath:

@@ -58,15 +58,26 @@ class Deltas:
 class Transaction:
     """What one operation may use, on the writer's thread."""
 
-    def __init__(self, db: apsw.Connection, clock: Clock, counters: Counters, book: GrantBook):
+    def __init__(
+        self, db: apsw.Connection, clock: Clock, counters: Counters, book: GrantBook
+    ) -> None:
         """Begin with the state after the operations before it."""
         self.db = db
         self.now_s = clock.wall_s()
         self.now_ms = int(self.now_s * 1000)
         self.deltas = Deltas()
         self.book = book
-        self.grants_changed = False
         self._counters = counters
+        self._endings: list[Callable[[bool], None]] = []
+
+    def at_end(self, function: Callable[[bool], None]) -> None:
+        """Have ``function`` called on the writer's thread once this is durable, or undone (False)."""
+        self._endings.append(function)
+
+    def end(self, *, durable: bool) -> None:
+        """Call what :meth:`at_end` collected."""
+        for function in self._endings:
+            function(durable)
 
     def run(self, sql: str, *params: Any) -> apsw.Cursor:
         """Execute one statement."""
@@ -107,7 +118,6 @@ class Transaction:
     def reload_grants(self) -> None:
         """Take changed grants into account, here and (after COMMIT) everywhere."""
         self.book = load_grants(self.db)
-        self.grants_changed = True
 
     def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:
         """Write the audit row of this change."""
@@ -128,6 +138,7 @@ class _Job:
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
+    transaction: Transaction | None = None
 
 
 class Writer:
@@ -202,6 +213,9 @@ class Writer:
             running = job is not None
             if batch:
                 self._commit(batch)
+                for done in batch:
+                    if done.transaction is not None:
+                        done.transaction.end(durable=done.error is None)
                 _answer(batch)
 
     def _commit(self, batch: Sequence[_Job]) -> None:
@@ -223,6 +237,7 @@ class Writer:
 
     def _attempt(self, job: _Job, book: GrantBook) -> GrantBook:
         transaction = Transaction(self._db, self._clock, self._counters, book)
+        job.transaction = transaction
         self._db.execute("SAVEPOINT operation")
         try:
             job.result = job.operation(transaction)

@@ -34,7 +34,7 @@ CREATE INDEX entries_by_version ON entries(version) WHERE version IS NOT NULL;
 CREATE TABLE versions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     number INTEGER NOT NULL,      -- monotone over the catalogue, given at commit; 0 while open
-    state INTEGER NOT NULL,       -- 0 open (an upload fills it), 1 current, 2 retired
+    state INTEGER NOT NULL,       -- 0 open (an upload fills it), 1 current, 2 retired, 3 being collected
     size INTEGER NOT NULL,
     recorded INTEGER NOT NULL,    -- bytes that extents cover
     chunk_count INTEGER NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE versions (
     digest BLOB NOT NULL,
     retired_ms INTEGER
 ) STRICT;
-CREATE INDEX versions_retired ON versions(retired_ms) WHERE state = 2;
+CREATE INDEX versions_retired ON versions(retired_ms) WHERE state >= 2;
 
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,0 +1,194 @@
+"""Deciding, for one chunk of one upload, which copies count already and where to send the rest.
+
+Runs inside the writer's transaction.  What counts for an upload: copies whose receipt it has shown,
+and, where the caller may already read a path that holds the chunk, every stored copy.  Naming a
+chunk is no proof of having it: without such a path the caller sends the bytes to the nodes that have
+them already (same generation), and their receipts count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from collective.access.decision import Decider
+from collective.access.model import Right
+from collective.catalog.model import Allocation, ChunkIntent, Copy, PlaceFunction, PlacementNeed
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, STORED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
+from collective.core.errors import NotEnoughCopiesError, UsageError
+from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
+
+REFERENCES_LOOKED_AT = 16
+"""Paths holding a chunk that are tried for the caller's rights."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of ``copies`` with its node's name, and whether this upload was sent there."""
+
+    node: int
+    name: NodeId
+    generation: int
+    state: int
+    leaving: bool
+    sent: bool
+    received: bool
+
+    @property
+    def copy(self) -> Copy:
+        """As the interface names it."""
+        return Copy(self.name, Generation(self.generation))
+
+
+def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
+    """Return the id of the chunk's row, made if need be."""
+    if len(intent.chunk) != CHUNK_ID_BYTES:
+        raise UsageError(f"A chunk id has {CHUNK_ID_BYTES} bytes; this one is malformed.")
+    if not 0 < intent.stored_length <= limits.CHUNK_STORED_MAX_BYTES:
+        raise UsageError(f"A chunk has 1 to {limits.CHUNK_STORED_MAX_BYTES} stored bytes.")
+    row = tx.one(
+        "SELECT id, stored_length, wanted, stored FROM chunks WHERE hash = ?", intent.chunk
+    )
+    if row is None:
+        tx.run(
+            "INSERT INTO chunks (hash, stored_length, wanted) VALUES (?,?,?)",
+            intent.chunk,
+            intent.stored_length,
+            copies,
+        )
+        tx.deltas.chunks += 1
+        return tx.db.last_insert_rowid()
+    if row[1] != intent.stored_length:
+        if row[3]:
+            raise UsageError("The stored length does not belong to this chunk id.")
+        tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", intent.stored_length, row[0])
+    if row[2] < copies:
+        tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", copies, row[0])
+    return int(row[0])
+
+
+def may_use(tx: Transaction, decider: Decider, chunk: int) -> bool:
+    """Tell whether the caller may read a current file that holds the chunk."""
+    found: Any = tx.run(
+        "SELECT e.id FROM extents x JOIN versions v ON v.id = x.version"
+        " JOIN entries e ON e.version = v.id WHERE x.chunk = ? AND v.state = ? LIMIT ?",
+        chunk,
+        CURRENT,
+        REFERENCES_LOOKED_AT,
+    )
+    return any(decider.may(Right.READ, rows.path_of(tx.db, entry)) for (entry,) in found.fetchall())
+
+
+def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
+    """Return every copy of a chunk on nodes that are not removed."""
+    found = tx.all(
+        "SELECT c.node, n.name, c.generation, c.state, n.draining, s.received FROM copies c"
+        " JOIN nodes n ON n.id = c.node LEFT JOIN sent s ON s.upload = ? AND s.chunk = c.chunk"
+        " AND s.node = c.node AND s.generation = c.generation"
+        " WHERE c.chunk = ? AND n.removed = 0",
+        upload,
+        chunk,
+    )
+    return [
+        Row(node, NodeId(name), generation, state, bool(draining), got is not None, bool(got))
+        for node, name, generation, state, draining, got in found
+    ]
+
+
+def counted(found: list[Row], *, authorised: bool) -> list[Row]:
+    """Return the copies that count for an upload."""
+    return [row for row in found if row.state == STORED and (authorised or row.received)]
+
+
+def allocate_chunk(
+    tx: Transaction,
+    decider: Decider,
+    upload: str,
+    intent: ChunkIntent,
+    copies: int,
+    place: PlaceFunction,
+) -> Allocation:
+    """Pin the chunk for the upload and write the intent rows of the copies that are missing."""
+    quorum = copies // 2 + 1
+    chunk = chunk_row(tx, intent, copies)
+    pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
+    if pinned is None:
+        pinned = int(may_use(tx, decider, chunk))
+        tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, pinned)
+    found = copy_rows(tx, upload, chunk)
+    held = counted(found, authorised=bool(pinned))
+    if len(held) >= (quorum if pinned else copies):
+        return Allocation(intent.chunk, intent.stored_length, True, [row.copy for row in held], [])
+    missing = copies - len(held)
+    others = [row for row in found if row not in held and row.state != MISSING]
+    targets = [row for row in others if not row.sent and not row.leaving][:missing]
+    for row in targets:
+        _send(tx, upload, chunk, row.node, row.generation)
+    chosen = [row.copy for row in targets]
+    if len(chosen) < missing:
+        taken = frozenset(row.name for row in found if row.state != MISSING)
+        need = PlacementNeed(intent.chunk, intent.stored_length, missing - len(chosen), taken)
+        for name in list(place(need))[: need.copies_missing]:
+            if name not in taken and all(copy.node != name for copy in chosen):
+                chosen.append(new_copy(tx, chunk, name, upload))
+    if len(held) + len(chosen) < quorum:
+        again = [row.copy for row in others if row.sent and not row.leaving]
+        chosen += again[: missing - len(chosen)]
+    if len(held) + len(chosen) < quorum:
+        raise NotEnoughCopiesError(
+            f"Only {len(held) + len(chosen)} of the {quorum} nodes that a write needs"
+            f" (COLLECTIVE_COPIES={copies}) can take a copy; start or add nodes, or free space."
+        )
+    return Allocation(intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen)
+
+
+def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:
+    """Write an intent row on node ``name`` under a new generation; a missing copy there is doomed."""
+    node = tx.value("SELECT id FROM nodes WHERE name = ? AND removed = 0", name)
+    if node is None:
+        raise NotEnoughCopiesError(f"Node {name} is not enrolled any more; try again.")
+    if tx.value("SELECT 1 FROM copies WHERE chunk = ? AND node = ?", chunk, node):
+        doom(tx, chunk, node)
+    generation = tx.next_generation()
+    tx.run(
+        "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
+        chunk,
+        node,
+        generation,
+        INTENT,
+    )
+    if upload is not None:
+        _send(tx, upload, chunk, node, generation)
+    return Copy(name, Generation(generation))
+
+
+def doom(tx: Transaction, chunk: int, node: int) -> None:
+    """Take a copy out of use for ever; collection has the node delete that generation."""
+    tx.run(
+        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms)"
+        " SELECT c.node, k.hash, c.generation, k.stored_length, ?, 0 FROM copies c"
+        " JOIN chunks k ON k.id = c.chunk WHERE c.chunk = ? AND c.node = ?",
+        tx.now_ms,
+        chunk,
+        node,
+    )
+    tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
+
+
+def add_candidate(tx: Transaction, chunk: int) -> None:
+    """Have collection look whether anything still needs the chunk."""
+    tx.run("INSERT OR IGNORE INTO candidates (chunk, since_ms) VALUES (?,?)", chunk, tx.now_ms)
+
+
+def _send(tx: Transaction, upload: str, chunk: int, node: int, generation: int) -> None:
+    tx.run(
+        "INSERT OR REPLACE INTO sent (upload, chunk, node, generation, received)"
+        " VALUES (?,?,?,?,0)",
+        upload,
+        chunk,
+        node,
+        generation,
+    )

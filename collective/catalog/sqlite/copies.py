@@ -1,0 +1,130 @@
+"""Copies as nodes report them: inventories, and copies that turned out corrupt or missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from collective.catalog.model import Copy, CopyKey
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.allocation import doom
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.reads import stored_copies
+from collective.catalog.sqlite.rows import MISSING, STORED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import NotFoundError
+from collective.core.ids import ChunkId, Generation, NodeId
+
+
+class CopiesPart(Part):
+    """The methods of ``Nodes`` about copies."""
+
+    async def compare_inventory(
+        self, node: NodeId, copies: Sequence[CopyKey], *, after: bytes, last: bool
+    ) -> Sequence[CopyKey]:
+        """Compare one page of a node's inventory; return copies that nothing knows of.
+
+        What the page should hold and does not becomes *missing*; a missing copy that is there after
+        all counts again.  An intent stays an intent: only its upload's receipt makes it a copy.
+        """
+
+        def work(tx: Transaction) -> Sequence[CopyKey]:
+            number = node_number(tx, node)
+            end = None if last or not copies else copies[-1].chunk
+            known: dict[bytes, tuple[int, int, int]] = {
+                row[0]: (row[1], row[2], row[3])
+                for row in tx.all(
+                    "SELECT k.hash, k.id, c.generation, c.state FROM chunks k"
+                    " JOIN copies c ON c.chunk = k.id AND c.node = ?"
+                    " WHERE k.hash > ? AND (? IS NULL OR k.hash <= ?)",
+                    number,
+                    after,
+                    end,
+                    end,
+                )
+            }
+            strangers: list[CopyKey] = []
+            for copy in copies:
+                found = known.get(copy.chunk)
+                if found is None or found[1] != copy.generation:
+                    if _doom_stranger(tx, number, copy):
+                        strangers.append(copy)
+                    continue
+                del known[copy.chunk]
+                if found[2] == MISSING:
+                    _set_state(tx, found[0], number, STORED)
+            for chunk, _, state in known.values():
+                if state == STORED:
+                    _set_state(tx, chunk, number, MISSING)
+            return strangers
+
+        return await self._engine.change(work)
+
+    async def mark_copies(
+        self, node: NodeId, copies: Sequence[tuple[ChunkId, Generation]], *, lost: bool
+    ) -> None:
+        """Take copies out of use; corrupt ones (not ``lost``) are deleted if another copy exists."""
+
+        def work(tx: Transaction) -> None:
+            number = node_number(tx, node)
+            for chunk_id, generation in copies:
+                row = tx.one(
+                    "SELECT k.id, k.stored, c.state FROM chunks k JOIN copies c ON c.chunk = k.id"
+                    " WHERE k.hash = ? AND c.node = ? AND c.generation = ?",
+                    chunk_id,
+                    number,
+                    generation,
+                )
+                if row is None:
+                    continue
+                if lost or row[1] - (row[2] == STORED) <= 0:
+                    _set_state(tx, row[0], number, MISSING)
+                else:
+                    doom(tx, row[0], number)
+                tx.run(
+                    "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
+                    " VALUES (?,?,'copy-lost',?,?,'')",
+                    tx.now_ms,
+                    f"node {node}",
+                    chunk_id.hex(),
+                    "missing" if lost else "corrupt",
+                )
+
+        await self._engine.change(work)
+
+    async def copies_of(self, chunk: ChunkId) -> Sequence[Copy]:
+        """Return the stored copies of a chunk."""
+
+        def work(db: apsw.Connection) -> Sequence[Copy]:
+            row: Any = rows.fetch(db, "SELECT id FROM chunks WHERE hash = ?", chunk)
+            return [] if row is None else stored_copies(db, row[0])
+
+        return await self._engine.read(work)
+
+
+def node_number(tx: Transaction, node: NodeId) -> int:
+    """Return the row id of a node, or NotFoundError."""
+    number = tx.value("SELECT id FROM nodes WHERE name = ?", node)
+    if number is None:
+        raise NotFoundError(f"There is no node {node}; run: collective node list")
+    return int(number)
+
+
+def _set_state(tx: Transaction, chunk: int, node: int, state: int) -> None:
+    tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", state, chunk, node)
+
+
+def _doom_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
+    """Note an orphan for deletion; False if its deletion is under way already."""
+    tx.run(
+        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms)"
+        " VALUES (?,?,?,?,?,0)",
+        node,
+        copy.chunk,
+        copy.generation,
+        copy.stored_length,
+        tx.now_ms,
+    )
+    return tx.db.changes() > 0

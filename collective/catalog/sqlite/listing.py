@@ -1,0 +1,115 @@
+"""Listings in order of path, in pages, of what a caller may see.
+
+A page ends after ``page_size`` entries; its token is the last path of the page, so a listing goes on
+correctly while names come and go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+import apsw
+
+from collective.access.decision import Decider, Sight
+from collective.access.model import Right
+from collective.catalog.model import Entry, EntryPage
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.rows import FILE
+from collective.core import limits
+from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
+from collective.core.paths import FilePath
+
+_CHILDREN = (
+    f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.parent = ? AND e.name >= ?"
+    " ORDER BY e.name"
+)
+
+
+def list_page(
+    db: apsw.Connection,
+    decider: Decider,
+    path: FilePath,
+    copies: int,
+    *,
+    recursive: bool,
+    page_size: int,
+    token: str,
+) -> EntryPage:
+    """Return one page; ``page_size`` is at most LIST_PAGE_MAX_ENTRIES (0: that)."""
+    size = min(page_size or limits.LIST_PAGE_MAX_ENTRIES, limits.LIST_PAGE_MAX_ENTRIES)
+    sight = decider.require_sight(path)
+    if sight is Sight.EXISTENCE and not decider.next_names(path):
+        raise PermissionDeniedError(f"You may write to {path} but not read it; ask for a grant.")
+    found = rows.find(db, path)
+    if found is None:
+        raise NotFoundError(f"{path} does not exist; list {path.parent} to see what does.")
+    walk = _Walk(db, decider, copies)
+    after = _parse_token(token)
+    if found[1] == FILE:
+        decider.require(Right.READ, path)
+        row = rows.fetch(
+            db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", found[0]
+        )
+        return EntryPage([walk.value(row, path)], "")
+    entries: list[Entry] = []
+    for entry in walk.below(found[0], path, after, recursive=recursive):
+        if len(entries) == size:
+            return EntryPage(entries, _token(entries[-1].path.names[len(path.names) :]))
+        entries.append(entry)
+    return EntryPage(entries, "")
+
+
+class _Walk:
+    """One walk over the tree for one caller."""
+
+    def __init__(self, db: apsw.Connection, decider: Decider, copies: int) -> None:
+        self._db = db
+        self._decider = decider
+        self._copies = copies
+        self._short = rows.anything_short(db)
+
+    def value(self, row: Any, path: FilePath) -> Entry:
+        least = 0
+        if row[2] == FILE:
+            least = rows.copies_least(self._db, row[4], row[12], self._copies, short=self._short)
+        return rows.entry_value(row, path, self._copies, least)
+
+    def below(
+        self, folder: int, path: FilePath, after: tuple[str, ...], *, recursive: bool
+    ) -> Iterator[Entry]:
+        """Yield what comes after the relative path ``after``, parents before children."""
+        full = self._decider.may(Right.READ, path)
+        first = after[0] if after else ""
+        names = None if full else self._decider.next_names(path)
+        for row in self._db.execute(_CHILDREN, (folder, first)):
+            name: str = row[1]
+            if names is not None and name not in names:
+                continue
+            here = path.child(name)
+            seen = bool(after) and name == first
+            if not seen:
+                yield self._seen(row, here)
+            if recursive and row[2] != FILE:
+                rest = after[1:] if seen else ()
+                yield from self.below(row[0], here, rest, recursive=True)
+
+    def _seen(self, row: Any, path: FilePath) -> Entry:
+        if self._decider.may(Right.READ, path):
+            return self.value(row, path)
+        return Entry(path, rows.KINDS[row[2]])
+
+
+def _token(names: tuple[str, ...]) -> str:
+    return base64.urlsafe_b64encode("/".join(names).encode()).decode()
+
+
+def _parse_token(token: str) -> tuple[str, ...]:
+    if not token:
+        return ()
+    try:
+        return tuple(base64.urlsafe_b64decode(token.encode()).decode().split("/"))
+    except (binascii.Error, ValueError) as error:
+        raise UsageError("The page token is malformed; begin the listing again.") from error

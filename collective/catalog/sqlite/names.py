@@ -1,0 +1,288 @@
+"""The tree of names: folders, stat, listings, removal and moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apsw
+
+from collective.access.decision import Sight
+from collective.access.model import Caller, Right
+from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.listing import list_page
+from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.paths import FilePath
+
+REMOVE_BATCH = 2000
+"""Entries that one transaction of a recursive removal takes away."""
+
+
+def absent(path: FilePath) -> NotFoundError:
+    """Return the error for a path that does not exist."""
+    return NotFoundError(f"{path} does not exist; list {path.parent} to see what does.")
+
+
+def parent_missing(path: FilePath) -> NotFoundError:
+    """Return the error for a write below a folder that does not exist."""
+    return NotFoundError(f"Parent directory does not exist; run: collective mkdir -p {path.parent}")
+
+
+def check_condition(
+    db: apsw.Connection, path: FilePath, version: int | None, condition: Precondition
+) -> None:
+    """Raise ConflictError unless the file at ``path`` (None: absent) meets ``condition``."""
+    if condition.if_absent and version is not None:
+        raise ConflictError(f"{path} exists already; choose another name or allow replacing it.")
+    if condition.if_version:
+        row = (
+            None
+            if version is None
+            else rows.fetch(db, "SELECT number FROM versions WHERE id = ?", version)
+        )
+        number = row[0] if row else 0
+        if number != condition.if_version:
+            raise ConflictError(
+                f"{path} has version {number}, not {condition.if_version}; read it again first."
+            )
+
+
+def retire(tx: Transaction, version: int) -> None:
+    """Take a current version out of use; collection forgets it when no lease is left."""
+    size = tx.value("SELECT size FROM versions WHERE id = ?", version)
+    tx.run(
+        "UPDATE versions SET state = ?, retired_ms = ? WHERE id = ?", RETIRED, tx.now_ms, version
+    )
+    tx.deltas.files -= 1
+    tx.deltas.file_bytes -= size
+
+
+def load_entry(
+    db: apsw.Connection, entry: int, path: FilePath, copies: int, *, short: bool | None = None
+) -> Entry:
+    """Return the entry with this id as someone with ``read`` sees it."""
+    row = rows.fetch(db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", entry)
+    if row[2] != FILE:
+        return rows.entry_value(row, path, 0, 0)
+    is_short = rows.anything_short(db) if short is None else short
+    least = rows.copies_least(db, row[4], row[12], copies, short=is_short)
+    return rows.entry_value(row, path, copies, least)
+
+
+class NamesPart(Part):
+    """The methods of ``Names``."""
+
+    async def make_directory(self, caller: Caller, path: FilePath, *, parents: bool) -> Entry:
+        """Make a directory, or a datastore at top level."""
+        _refuse_peer(path)
+
+        def work(tx: Transaction) -> Entry:
+            decider = tx.decider(caller)
+            decider.require(Right.WRITE, path)
+            if path.is_root:
+                if parents:
+                    return Entry(path, EntryKind.DIRECTORY)
+                raise ConflictError("/ exists already; name a folder below it.")
+            here, at = ROOT, FilePath()
+            made = False
+            for name in path.names:
+                at = at.child(name)
+                found = rows.child(tx.db, here, name)
+                last = len(at.names) == len(path.names)
+                if found is not None:
+                    if found[1] == FILE:
+                        raise ConflictError(f"{at} is a file; choose another name.")
+                    if last and not parents:
+                        raise ConflictError(f"{path} exists already; choose another name.")
+                    here = found[0]
+                    continue
+                if not last and not parents:
+                    raise parent_missing(path)
+                decider.require(Right.WRITE, at)
+                here = _add_folder(tx, here, at)
+                made = True
+            if made:
+                tx.audit(caller, "mkdir", str(path))
+            return load_entry(tx.db, here, path, 0)
+
+        return await self._engine.write(work, caller=caller, action="mkdir", target=str(path))
+
+    async def stat(self, caller: Caller, path: FilePath) -> Entry:
+        """Return one entry as far as the caller may know it."""
+        _refuse_peer(path)
+
+        def work(db: apsw.Connection) -> Entry:
+            sight = self._engine.decider(caller).require_sight(path)
+            found = rows.find(db, path)
+            if found is None:
+                raise absent(path)
+            if sight is not Sight.FULL and not path.is_root:
+                return Entry(path, rows.KINDS[found[1]])
+            return load_entry(db, found[0], path, self._engine.settings.copies)
+
+        return await self._engine.read_for(caller, "stat", str(path), work)
+
+    async def list(
+        self, caller: Caller, path: FilePath, *, recursive: bool, page_size: int, token: str
+    ) -> EntryPage:
+        """Return one page below ``path`` in order of path."""
+        _refuse_peer(path)
+
+        def work(db: apsw.Connection) -> EntryPage:
+            decider = self._engine.decider(caller)
+            copies = self._engine.settings.copies
+            return list_page(
+                db, decider, path, copies, recursive=recursive, page_size=page_size, token=token
+            )
+
+        return await self._engine.read_for(caller, "list", str(path), work)
+
+    async def remove(
+        self, caller: Caller, path: FilePath, *, recursive: bool, condition: Precondition
+    ) -> int:
+        """Remove a file, an empty directory, or a tree.
+
+        A large tree goes in several transactions, deepest names first; cancelled half-way, what is
+        left is a smaller tree.
+        """
+        _refuse_peer(path)
+        total = 0
+
+        def work(tx: Transaction) -> tuple[int, bool]:
+            tx.decider(caller).require(Right.WRITE, path)
+            if path.is_root:
+                raise UsageError("/ cannot be removed; name a datastore.")
+            found = rows.find(tx.db, path)
+            if found is None:
+                raise absent(path)
+            entry, kind, version = found
+            check_condition(tx.db, path, version if kind == FILE else 0, condition)
+            if kind == FILE:
+                _delete(tx, [(entry, version)])
+                tx.audit(caller, "remove", str(path))
+                return 1, True
+            if not recursive:
+                if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
+                    raise ConflictError(f"{path} is not empty; remove it with -r.")
+                _delete(tx, [(entry, None)])
+                tx.audit(caller, "remove", str(path))
+                return 1, True
+            doomed = _leaves(tx, entry)
+            _delete(tx, doomed)
+            done = any(gone == entry for gone, _ in doomed)
+            tx.audit(caller, "remove", str(path), f"{len(doomed)} entries")
+            return len(doomed), done
+
+        while True:
+            count, done = await self._engine.write(
+                work, caller=caller, action="remove", target=str(path)
+            )
+            total += count
+            if done:
+                return total
+
+    async def move(
+        self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
+    ) -> Entry:
+        """Rename; one row changes, whatever hangs below it."""
+        _refuse_peer(source)
+        _refuse_peer(target)
+
+        def work(tx: Transaction) -> Entry:
+            tx.decider(caller).require_move(source, target)
+            if source.is_root or target.is_root:
+                raise UsageError("/ cannot be moved or replaced; name what is below it.")
+            found = rows.find(tx.db, source)
+            if found is None:
+                raise absent(source)
+            entry, kind, _ = found
+            if target.starts_with(source) and target != source:
+                raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
+            parent = rows.find(tx.db, target.parent)
+            if parent is None:
+                raise parent_missing(target)
+            if parent[1] == FILE:
+                raise ConflictError(f"{target.parent} is a file; choose another place.")
+            if kind == FILE and parent[0] == ROOT:
+                raise ConflictError("A file cannot lie in /; move it into a datastore.")
+            if target != source:
+                _replace(tx, kind, target, condition)
+                new_kind = kind
+                if kind != FILE:
+                    new_kind = DATASTORE if parent[0] == ROOT else DIRECTORY
+                tx.run(
+                    "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
+                    parent[0],
+                    target.name,
+                    new_kind,
+                    entry,
+                )
+                tx.audit(caller, "move", str(source), str(target))
+            return load_entry(tx.db, entry, target, self._engine.settings.copies)
+
+        return await self._engine.write(work, caller=caller, action="move", target=str(source))
+
+
+def _refuse_peer(path: FilePath) -> None:
+    if path.names and path.names[0].startswith("@"):
+        raise NotFoundError(
+            f"/{path.names[0]} is no peer of this member; run: collective peer list"
+        )
+
+
+def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
+    kind = DATASTORE if parent == ROOT else DIRECTORY
+    tx.run(
+        "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,NULL,?)",
+        parent,
+        path.name,
+        kind,
+        tx.now_ms,
+    )
+    return tx.db.last_insert_rowid()
+
+
+def _leaves(tx: Transaction, top: int) -> list[tuple[int, int | None]]:
+    """Return at most REMOVE_BATCH entries of the tree at ``top``, children before their parents.
+
+    ``top`` itself comes last, and only when everything fits.
+    """
+    sql = "SELECT id, kind, version FROM entries WHERE parent = ? ORDER BY name"
+    found: list[tuple[int, int | None]] = []
+    stack: list[tuple[int, Iterator[Any]]] = [(top, tx.run(sql, top))]
+    while stack and len(found) < REMOVE_BATCH:
+        folder, children = stack[-1]
+        for child, kind, version in children:
+            if kind != FILE:
+                stack.append((child, tx.run(sql, child)))
+                break
+            found.append((child, version))
+            if len(found) >= REMOVE_BATCH:
+                break
+        else:
+            stack.pop()
+            found.append((folder, None))
+    return found
+
+
+def _delete(tx: Transaction, doomed: Sequence[tuple[int, int | None]]) -> None:
+    """Delete entries, given with their versions, children before their parents."""
+    for entry, version in doomed:
+        tx.run("DELETE FROM entries WHERE id = ?", entry)
+        if version is not None:
+            retire(tx, version)
+
+
+def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
+    """Make room at ``target``: a file gives way to a file, anything else is a conflict."""
+    there = rows.find(tx.db, target)
+    check_condition(tx.db, target, None if there is None else there[2] or 0, condition)
+    if there is None:
+        return
+    if kind != FILE or there[1] != FILE:
+        raise ConflictError(f"{target} exists already; choose another name.")
+    _delete(tx, [(there[0], there[2])])

@@ -1,0 +1,150 @@
+"""Nodes: enrolment, heartbeats, flags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from collective.access.model import Caller
+from collective.catalog.model import NodeRecord
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import ConflictError, NotFoundError
+from collective.core.ids import NodeId, StoreUuid
+
+
+class NodesPart(Part):
+    """The methods of ``Nodes`` about nodes themselves."""
+
+    async def nodes(self) -> Sequence[NodeRecord]:
+        """Return every node ever enrolled, in order of id."""
+
+        def work(db: apsw.Connection) -> Sequence[NodeRecord]:
+            found: Any = db.execute(
+                "SELECT name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
+                " draining, removed, serial, expires_ms FROM nodes ORDER BY name"
+            ).fetchall()
+            return [
+                NodeRecord(
+                    NodeId(row[0]),
+                    None if row[1] is None else StoreUuid(row[1]),
+                    row[2],
+                    row[3],
+                    row[4],
+                    tuple(json.loads(row[5])),
+                    row[6],
+                    bool(row[7]),
+                    bool(row[8]),
+                    row[9],
+                    row[10],
+                )
+                for row in found
+            ]
+
+        return await self._engine.read(work)
+
+    async def add_node(self, record: NodeRecord) -> None:
+        """Enrol or replace the record of a node (keeps a store uuid that is known already)."""
+
+        def work(tx: Transaction) -> None:
+            tx.run(
+                "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
+                " last_seen_ms, draining, removed, serial, expires_ms)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET"
+                " store_uuid = coalesce(store_uuid, excluded.store_uuid),"
+                " capacity = excluded.capacity, used = excluded.used,"
+                " chunk_count = excluded.chunk_count, addresses = excluded.addresses,"
+                " last_seen_ms = excluded.last_seen_ms, draining = excluded.draining,"
+                " removed = excluded.removed, serial = excluded.serial,"
+                " expires_ms = excluded.expires_ms",
+                record.node,
+                record.store_uuid,
+                record.capacity_bytes,
+                record.used_bytes,
+                record.chunk_count,
+                json.dumps(list(record.addresses)),
+                record.last_seen_ms,
+                int(record.draining),
+                int(record.removed),
+                record.certificate_serial,
+                record.certificate_expires_ms,
+            )
+            tx.run(
+                "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
+                " VALUES (?,?,'enrol',?,?,'')",
+                tx.now_ms,
+                f"node {record.node}",
+                record.node,
+                record.certificate_serial,
+            )
+
+        await self._engine.change(work)
+
+    async def bind_store(self, node: NodeId, store: StoreUuid) -> None:
+        """Fix the store of a node; another store later is ConflictError."""
+
+        def work(tx: Transaction) -> None:
+            row = tx.one("SELECT store_uuid FROM nodes WHERE name = ?", node)
+            if row is None:
+                raise _unknown(node)
+            if row[0] is None:
+                tx.run("UPDATE nodes SET store_uuid = ? WHERE name = ?", store, node)
+            elif row[0] != store:
+                raise ConflictError(
+                    f"Node {node} came with another store than before; mount its old disk, or"
+                    " remove the node and enrol it under a new id."
+                )
+
+        await self._engine.change(work)
+
+    async def update_nodes(self, records: Sequence[NodeRecord]) -> None:
+        """Write what heartbeats said, for many nodes in one transaction; not audited."""
+
+        def work(tx: Transaction) -> None:
+            tx.db.executemany(
+                "UPDATE nodes SET capacity = ?, used = ?, chunk_count = ?, addresses = ?,"
+                " last_seen_ms = ?, serial = ?, expires_ms = ? WHERE name = ?",
+                [
+                    (
+                        record.capacity_bytes,
+                        record.used_bytes,
+                        record.chunk_count,
+                        json.dumps(list(record.addresses)),
+                        record.last_seen_ms,
+                        record.certificate_serial,
+                        record.certificate_expires_ms,
+                        record.node,
+                    )
+                    for record in records
+                ],
+            )
+
+        if records:
+            await self._engine.change(work)
+
+    async def set_node_flags(
+        self, actor: Caller, node: NodeId, *, draining: bool | None, removed: bool | None
+    ) -> None:
+        """Begin or end a drain, or remove a node."""
+
+        def work(tx: Transaction) -> None:
+            tx.decider(actor).require_admin("change nodes")
+            if tx.value("SELECT 1 FROM nodes WHERE name = ?", node) is None:
+                raise _unknown(node)
+            tx.run(
+                "UPDATE nodes SET draining = coalesce(?, draining), removed = coalesce(?, removed)"
+                " WHERE name = ?",
+                None if draining is None else int(draining),
+                None if removed is None else int(removed),
+                node,
+            )
+            tx.audit(actor, "node", node, f"draining={draining} removed={removed}")
+
+        await self._engine.write(work, caller=actor, action="node", target=node)
+
+
+def _unknown(node: NodeId) -> NotFoundError:
+    return NotFoundError(f"There is no node {node}; run: collective node list")

@@ -1,0 +1,187 @@
+"""Files going out: leases on versions, and batches of extents with the copies to read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from collective.access.model import Caller, Right
+from collective.catalog.model import Copy, Entry, Extent, LocatedExtent, ReadView
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.names import absent
+from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, STORED
+from collective.core import limits
+from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
+from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, parse_hex_id
+from collective.core.paths import FilePath
+
+ATTEMPTS = 5
+"""Times an opening is begun again because a collection ran meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    version: int
+    entry: Entry
+    extents: Sequence[LocatedExtent]
+    more: bool
+
+
+class ReadsPart(Part):
+    """The methods of ``Reads``."""
+
+    async def open_read(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        offset: int,
+        length: int,
+        if_version: int,
+        batch: int,
+    ) -> ReadView:
+        """Lease the current version; return the first extents that touch the range.
+
+        ``length`` 0 means to the end.
+        """
+        engine = self._engine
+
+        def work(db: apsw.Connection) -> _Found:
+            engine.decider(caller).require(Right.READ, path)
+            found = rows.find(db, path)
+            if found is None:
+                raise absent(path)
+            if found[1] != FILE:
+                raise ConflictError(f"{path} is a directory; name a file in it.")
+            view = _load(db, found[2] or 0, path, engine.settings.copies, offset, length, batch)
+            if view is None:
+                raise absent(path)
+            if if_version and view.entry.version != if_version:
+                raise ConflictError(
+                    f"{path} has version {view.entry.version}, not {if_version}; open it again."
+                )
+            return view
+
+        for _ in range(ATTEMPTS):
+            mark = engine.leases.mark()
+            view = await engine.read_for(caller, "read", str(path), work)
+            lease = engine.leases.take(mark, view.version, caller.principal, path)
+            if lease is not None:
+                return self._view(view, lease)
+            await asyncio.sleep(0)
+        raise BusyError("The catalogue is busy with collection; try again.")
+
+    async def plan_read(
+        self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
+    ) -> ReadView:
+        """Renew the lease and return the extents that touch the range."""
+        engine = self._engine
+        parse_hex_id(lease)
+        mark = engine.leases.mark()
+        held = engine.leases.renew(lease, caller.principal)
+        proven = engine.leases.proven(lease, caller.principal) if held is None else None
+        if held is None and proven is None:
+            raise _lease_gone()
+
+        def work(db: apsw.Connection) -> tuple[_Found, FilePath]:
+            if held is not None:
+                version, path = held.version, held.path
+            else:
+                version = proven or 0
+                row = rows.fetch(db, "SELECT id FROM entries WHERE version = ?", version)
+                if row is None:
+                    raise _lease_gone()
+                path = rows.path_of(db, row[0])
+            engine.decider(caller).require(Right.READ, path)
+            view = _load(db, version, path, engine.settings.copies, offset, length, batch)
+            if view is None:
+                raise _lease_gone()
+            return view, path
+
+        view, path = await engine.read_for(caller, "read", f"lease {lease}", work)
+        if held is None and not engine.leases.revive(
+            mark, lease, view.version, caller.principal, path
+        ):
+            raise _lease_gone()
+        return self._view(view, lease)
+
+    async def close_read(self, caller: Caller, lease: LeaseId) -> None:
+        """Give a lease back; unknown leases are ignored."""
+        self._engine.leases.give_back(lease, caller.principal)
+
+    def _view(self, found: _Found, lease: LeaseId) -> ReadView:
+        until_s = self._engine.clock.wall_s() + self._engine.settings.lease_life_s
+        return ReadView(found.entry, lease, int(until_s * 1000), found.extents, found.more)
+
+
+def _lease_gone() -> NotFoundError:
+    return NotFoundError("This read has ended; open the file again.")
+
+
+def _load(
+    db: apsw.Connection,
+    version: int,
+    path: FilePath,
+    copies: int,
+    offset: int,
+    length: int,
+    batch: int,
+) -> _Found | None:
+    """Return a version and its extents in the range; None if there is no such version any more."""
+    if offset < 0 or length < 0:
+        raise UsageError("Offset and length of a read may not be negative.")
+    row = rows.fetch(
+        db,
+        "SELECT 0, '', 0, modified_ms, id, number, size, modified_ms, mode, content_type,"
+        " metadata, digest, chunk_count FROM versions WHERE id = ? AND state IN (?, ?)",
+        version,
+        CURRENT,
+        RETIRED,
+    )
+    if row is None:
+        return None
+    size = row[6]
+    end = min(size, offset + length) if length else size
+    limit = min(batch or limits.BATCH_MAX_CHUNKS, limits.BATCH_MAX_CHUNKS)
+    extents: list[LocatedExtent] = []
+    more = False
+    if offset < end:
+        extents, more = _extents(db, version, offset, end, limit)
+    return _Found(version, rows.entry_value(row, path, copies, copies), extents, more)
+
+
+def _extents(
+    db: apsw.Connection, version: int, offset: int, end: int, limit: int
+) -> tuple[list[LocatedExtent], bool]:
+    first = rows.fetch(
+        db, "SELECT max(offset) FROM extents WHERE version = ? AND offset <= ?", version, offset
+    )[0]
+    found: Any = db.execute(
+        "SELECT e.offset, e.length, c.hash, c.stored_length, e.format, e.plain_id, e.chunk"
+        " FROM extents e JOIN chunks c ON c.id = e.chunk"
+        " WHERE e.version = ? AND e.offset >= ? AND e.offset < ? ORDER BY e.offset LIMIT ?",
+        (version, first or 0, end, limit + 1),
+    ).fetchall()
+    return [
+        LocatedExtent(extent_value(row), stored_copies(db, row[6])) for row in found[:limit]
+    ], len(found) > limit
+
+
+def extent_value(row: Any) -> Extent:
+    """Return the extent in (offset, length, hash, stored length, format, plain id, …)."""
+    return Extent(row[0], row[1], ChunkId(row[2]), row[3], row[4], row[5])
+
+
+def stored_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
+    """Return the stored copies of a chunk on nodes that have not been removed."""
+    found: Any = db.execute(
+        "SELECT n.name, c.generation FROM copies c JOIN nodes n ON n.id = c.node"
+        " WHERE c.chunk = ? AND c.state = ? AND n.removed = 0 ORDER BY n.id",
+        (chunk, STORED),
+    ).fetchall()
+    return [Copy(NodeId(name), Generation(generation)) for name, generation in found]

@@ -1,0 +1,217 @@
+"""Counting receipts, recording extents, and clearing up after an upload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collective.catalog.model import Extent, VerifiedReceipt
+from collective.catalog.sqlite.allocation import add_candidate, copy_rows, counted, doom
+from collective.catalog.sqlite.rows import INTENT, OPEN, STORED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import (
+    ConflictError,
+    NotEnoughCopiesError,
+    RejectedError,
+    UsageError,
+)
+
+CLEAR_BATCH = 2000
+"""Rows of each table that one transaction clears."""
+
+
+def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
+    """Mark copies stored.  A receipt for a copy that is not wanted any more counts for nothing."""
+    for receipt in receipts:
+        if receipt.transfer_id != upload:
+            raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
+        row = tx.one(
+            "SELECT c.chunk, c.node, c.state, k.stored_length, s.received FROM chunks k"
+            " JOIN nodes n ON n.name = ?"
+            " JOIN copies c ON c.chunk = k.id AND c.node = n.id AND c.generation = ?"
+            " JOIN sent s ON s.upload = ? AND s.chunk = k.id AND s.node = n.id"
+            " AND s.generation = c.generation WHERE k.hash = ?",
+            receipt.node,
+            receipt.generation,
+            upload,
+            receipt.chunk,
+        )
+        if row is None or row[4]:
+            continue
+        chunk, node, state, length, _ = row
+        if length != receipt.stored_length:  # the node has verified the id, so its length is right
+            tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", receipt.stored_length, chunk)
+        tx.run(
+            "UPDATE sent SET received = 1 WHERE upload = ? AND chunk = ? AND node = ?",
+            upload,
+            chunk,
+            node,
+        )
+        if state != STORED:
+            tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
+
+
+def record(
+    tx: Transaction,
+    upload: str,
+    version: int,
+    copies: int,
+    extents: Sequence[Extent],
+    *,
+    strict: bool,
+) -> None:
+    """Record extents whose chunks have a quorum; ``strict``: the others raise, else are left out."""
+    quorum = copies // 2 + 1
+    enough: dict[bytes, tuple[int, bool]] = {}
+    added = count = 0
+    for extent in extents:
+        if extent.chunk not in enough:
+            enough[extent.chunk] = _enough(tx, upload, version, extent.chunk, quorum)
+        chunk, is_enough = enough[extent.chunk]
+        if not is_enough:
+            if strict:
+                raise NotEnoughCopiesError(
+                    f"A chunk at offset {extent.offset} is on fewer than the {quorum} nodes that a"
+                    f" write needs (COLLECTIVE_COPIES={copies}); send it again."
+                )
+            continue
+        grown = _add_extent(tx, version, chunk, extent)
+        added += grown
+        count += grown > 0
+    if added:
+        tx.run(
+            "UPDATE versions SET recorded = recorded + ?, chunk_count = chunk_count + ?"
+            " WHERE id = ?",
+            added,
+            count,
+            version,
+        )
+
+
+def _enough(
+    tx: Transaction, upload: str, version: int, chunk_id: bytes, quorum: int
+) -> tuple[int, bool]:
+    row = tx.one(
+        "SELECT k.id, p.authorised FROM chunks k"
+        " LEFT JOIN pins p ON p.upload = ? AND p.chunk = k.id WHERE k.hash = ?",
+        upload,
+        chunk_id,
+    )
+    if row is None or row[1] is None:
+        raise RejectedError("This upload never asked for a chunk that it names; allocate it first.")
+    chunk, authorised = row
+    if tx.value("SELECT 1 FROM extents WHERE chunk = ? AND version = ? LIMIT 1", chunk, version):
+        return chunk, True  # had its quorum when it was recorded, and is referenced since
+    found = counted(copy_rows(tx, upload, chunk), authorised=bool(authorised))
+    return chunk, len(found) >= quorum
+
+
+def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:
+    """Insert one extent; return the bytes by which what is recorded grew."""
+    if extent.offset < 0 or extent.length <= 0:
+        raise UsageError("An extent needs an offset of at least 0 and a length above 0.")
+    before = tx.one(
+        "SELECT offset, length, chunk FROM extents WHERE version = ? AND offset <= ?"
+        " ORDER BY offset DESC LIMIT 1",
+        version,
+        extent.offset,
+    )
+    if before is not None and before[0] == extent.offset and before[1] == extent.length:
+        if before[2] != chunk:
+            tx.run(
+                "UPDATE extents SET chunk = ?, format = ?, plain_id = ?"
+                " WHERE version = ? AND offset = ?",
+                chunk,
+                extent.format,
+                extent.plain_id,
+                version,
+                extent.offset,
+            )
+        return 0
+    after = tx.value(
+        "SELECT min(offset) FROM extents WHERE version = ? AND offset > ?", version, extent.offset
+    )
+    overlaps = before is not None and before[0] + before[1] > extent.offset
+    if overlaps or (after is not None and after < extent.offset + extent.length):
+        raise ConflictError(
+            f"The extent at offset {extent.offset} overlaps one recorded before; begin a new upload."
+        )
+    tx.run(
+        "INSERT INTO extents (version, offset, length, chunk, format, plain_id)"
+        " VALUES (?,?,?,?,?,?)",
+        version,
+        extent.offset,
+        extent.length,
+        chunk,
+        extent.format,
+        extent.plain_id,
+    )
+    return extent.length
+
+
+def check_complete(tx: Transaction, version: int, size_bytes: int) -> int:
+    """Return the count of extents when they cover ``size_bytes`` exactly, else ConflictError.
+
+    Extents never overlap, so the sum of their lengths and the end of the last one decide.
+    """
+    recorded, count = tx.one("SELECT recorded, chunk_count FROM versions WHERE id = ?", version)
+    last = tx.one(
+        "SELECT offset + length FROM extents WHERE version = ? ORDER BY offset DESC LIMIT 1",
+        version,
+    )
+    end = last[0] if last else 0
+    if recorded != size_bytes or end != size_bytes:
+        raise ConflictError(
+            f"The upload is not complete: {recorded} of {size_bytes} bytes are recorded; send the"
+            " rest and commit again."
+        )
+    return int(count)
+
+
+def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool:
+    """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left."""
+    sent = tx.all(
+        "SELECT s.chunk, s.node, c.state FROM sent s LEFT JOIN copies c ON c.chunk = s.chunk"
+        " AND c.node = s.node AND c.generation = s.generation WHERE s.upload = ? LIMIT ?",
+        upload,
+        limit,
+    )
+    for chunk, node, state in sent:
+        tx.run("DELETE FROM sent WHERE upload = ? AND chunk = ? AND node = ?", upload, chunk, node)
+        if state != INTENT:
+            continue
+        if tx.value("SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node) is None:
+            doom(tx, chunk, node)
+    pins = tx.all("SELECT chunk FROM pins WHERE upload = ? LIMIT ?", upload, limit)
+    for (chunk,) in pins:
+        tx.run("DELETE FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
+        if tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", chunk) is None:
+            add_candidate(tx, chunk)
+    return len(sent) < limit and len(pins) < limit
+
+
+def clear_extents(tx: Transaction, version: int, limit: int = CLEAR_BATCH) -> bool:
+    """Drop up to ``limit`` extents of a version that is no more; True when none is left."""
+    found = tx.all("SELECT offset, chunk FROM extents WHERE version = ? LIMIT ?", version, limit)
+    for offset, chunk in found:
+        tx.run("DELETE FROM extents WHERE version = ? AND offset = ?", version, offset)
+        add_candidate(tx, chunk)
+    return len(found) < limit
+
+
+def clear_ended(tx: Transaction, uploads: int = 64) -> None:
+    """Clear up a bounded part of what ended uploads left."""
+    ended = tx.all("SELECT id, state, version FROM uploads WHERE state >= 2 LIMIT ?", uploads)
+    left = CLEAR_BATCH
+    for upload, state, version in ended:
+        if left <= 0 or not clear_upload(tx, upload, left):
+            return
+        if state == 3:  # noqa: PLR2004 - committed, kept for a repeated commit until it expires
+            tx.run("UPDATE uploads SET state = 1 WHERE id = ?", upload)
+            continue
+        before = tx.db.total_changes()
+        if tx.value("SELECT state FROM versions WHERE id = ?", version) == OPEN:
+            if not clear_extents(tx, version, left):
+                return
+            tx.run("DELETE FROM versions WHERE id = ?", version)
+        tx.run("DELETE FROM uploads WHERE id = ?", upload)
+        left -= (tx.db.total_changes() - before) // 2

@@ -1,0 +1,220 @@
+"""Which chunks are short of copies, and the claims of those who make new ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from collective.catalog.model import (
+    Copy,
+    PlaceFunction,
+    PlacementNeed,
+    RepairTask,
+    VerifiedReceipt,
+)
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.allocation import add_candidate, doom, new_copy
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.rows import INTENT, MISSING, STORED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import RejectedError
+from collective.core.ids import ChunkId, Generation, NodeId
+from collective.core.randomness import hex_id
+
+REFERENCED = (
+    "EXISTS (SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
+    " WHERE x.chunk = k.id AND v.state IN (1, 2))"
+)
+SHORT = (  # constants alone make up the text
+    "WITH bad(node) AS (SELECT value FROM json_each(?)),"
+    " some(chunk) AS (SELECT id FROM chunks WHERE stored < wanted"
+    " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
+    " SELECT count(*), coalesce(sum(live <= 0), 0) FROM (SELECT k.wanted, k.stored -"
+    " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
+    " AND c.node IN (SELECT node FROM bad)) AS live"
+    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {REFERENCED}) WHERE live < wanted"
+)
+"""Counts chunks short of copies and chunks without any, not counting copies on the given nodes."""
+LOOKED_AT_MAX = 2048
+"""Chunks on nodes that do not count that one claim looks at."""
+REFUSALS_MAX = 32
+"""Chunks in a row that found no place, after which a claim stops."""
+
+
+@dataclass(slots=True)
+class _Short:
+    chunk: int
+    chunk_id: ChunkId
+    stored_length: int
+    wanted: int
+    held: list[tuple[int, NodeId, int, int]]
+    """Node number, name, generation, state."""
+    live: int
+
+
+class RepairsPart(Part):
+    """The methods of ``Nodes`` about repair."""
+
+    async def claim_repairs(
+        self, limit: int, place: PlaceFunction, usable: frozenset[NodeId], lost: frozenset[NodeId]
+    ) -> list[RepairTask]:
+        """Claim chunks short of copies, fewest copies first, and write intents.
+
+        Copies on nodes that are draining, removed or in ``lost`` do not count.
+        """
+        engine = self._engine
+
+        def work(tx: Transaction) -> list[RepairTask]:
+            bad = _bad_nodes(tx.db, lost)
+            tasks: list[RepairTask] = []
+            refusals = 0
+            for short in sorted(_shorts(tx, bad, limit), key=lambda item: item.live):
+                if len(tasks) >= limit or refusals >= REFUSALS_MAX:
+                    break
+                if short.live >= short.wanted:
+                    if not engine.restored:
+                        _trim(tx, short, bad)
+                    continue
+                task = _claim(tx, short, place, usable, bad, hex_id(engine.randomness))
+                if task is None:
+                    refusals += 1
+                    continue
+                tx.run(
+                    "UPDATE repairs SET expires_ms = ? WHERE id = ?",
+                    tx.now_ms + int(engine.settings.repair_claim_s * 1000),
+                    task.repair_id,
+                )
+                tasks.append(task)
+            return tasks
+
+        return await engine.change(work)
+
+    async def finish_repair(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
+        """Record the new copy, or (None) give the claim up."""
+        if receipt is not None and (
+            receipt.transfer_id != task.repair_id
+            or receipt.chunk != task.chunk
+            or receipt.node != task.target.node
+            or receipt.generation != task.target.generation
+        ):
+            raise RejectedError("A receipt does not belong to this repair; it is not counted.")
+        await self._engine.change(
+            lambda tx: end_repair(tx, task.repair_id, stored=receipt is not None)
+        )
+
+    async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
+        """Count chunks that are short of copies."""
+
+        def work(db: apsw.Connection) -> int:
+            return count_short(db, _bad_nodes(db, lost))[0]
+
+        return await self._engine.read(work)
+
+
+def count_short(db: apsw.Connection, bad: Iterable[int]) -> tuple[int, int]:
+    """Return how many chunks are short and how many have no copy, copies on ``bad`` not counted."""
+    row: Any = rows.fetch(db, SHORT, json.dumps(list(bad)))
+    return row[0], row[1]
+
+
+def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
+    """End a claim; unknown ones (expired, or ended before) are ignored."""
+    row = tx.one("SELECT chunk, node, generation, replaces FROM repairs WHERE id = ?", repair_id)
+    if row is None:
+        return
+    chunk, node, generation, replaces = row
+    tx.run("DELETE FROM repairs WHERE id = ?", repair_id)
+    state = tx.value(
+        "SELECT state FROM copies WHERE chunk = ? AND node = ? AND generation = ?",
+        chunk,
+        node,
+        generation,
+    )
+    if stored and state is not None:
+        tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
+        if replaces is not None:
+            doom(tx, chunk, replaces)
+    elif state == INTENT and not tx.value(
+        "SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node
+    ):
+        doom(tx, chunk, node)
+    add_candidate(tx, chunk)
+
+
+def _bad_nodes(db: apsw.Connection, lost: frozenset[NodeId]) -> frozenset[int]:
+    found: Any = db.execute("SELECT id, name, draining, removed FROM nodes").fetchall()
+    return frozenset(row[0] for row in found if row[2] or row[3] or row[1] in lost)
+
+
+def _shorts(tx: Transaction, bad: frozenset[int], limit: int) -> list[_Short]:
+    unclaimed = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
+    chunks = tx.all(
+        "SELECT k.id, k.hash, k.stored_length, k.wanted FROM chunks k WHERE k.stored < k.wanted"
+        f" AND {unclaimed} AND {REFERENCED} ORDER BY k.stored LIMIT ?",
+        limit * 4,
+    )
+    if bad:
+        chunks += tx.all(
+            "SELECT DISTINCT k.id, k.hash, k.stored_length, k.wanted FROM copies c"
+            " JOIN chunks k ON k.id = c.chunk WHERE c.node IN (SELECT value FROM json_each(?))"
+            f" AND c.state = 1 AND {unclaimed} AND {REFERENCED} LIMIT ?",
+            json.dumps(sorted(bad)),
+            LOOKED_AT_MAX,
+        )
+    found: dict[int, _Short] = {}
+    for chunk, chunk_id, length, wanted in chunks:
+        if chunk in found:
+            continue
+        held = tx.all(
+            "SELECT c.node, n.name, c.generation, c.state FROM copies c"
+            " JOIN nodes n ON n.id = c.node WHERE c.chunk = ?",
+            chunk,
+        )
+        live = sum(1 for row in held if row[3] == STORED and row[0] not in bad)
+        found[chunk] = _Short(chunk, ChunkId(chunk_id), length, wanted, held, live)
+    return list(found.values())
+
+
+def _trim(tx: Transaction, short: _Short, bad: frozenset[int]) -> None:
+    """There are enough copies elsewhere: those on nodes that do not count are not needed."""
+    for node, _, _, state in short.held:
+        if node in bad and state == STORED:
+            doom(tx, short.chunk, node)
+
+
+def _claim(
+    tx: Transaction,
+    short: _Short,
+    place: PlaceFunction,
+    usable: frozenset[NodeId],
+    bad: frozenset[int],
+    repair_id: str,
+) -> RepairTask | None:
+    sources = [
+        Copy(name, Generation(generation))
+        for _, name, generation, state in short.held
+        if state == STORED and name in usable
+    ]
+    if not sources:
+        return None
+    taken = frozenset(name for _, name, _, state in short.held if state != MISSING)
+    chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, taken))
+    if not chosen or chosen[0] in taken:
+        return None
+    target = new_copy(tx, short.chunk, chosen[0], None)
+    node = tx.value("SELECT id FROM nodes WHERE name = ?", target.node)
+    replaces = next((row[0] for row in short.held if row[0] in bad and row[3] == STORED), None)
+    tx.run(
+        "INSERT INTO repairs (id, chunk, node, generation, replaces, expires_ms)"
+        " VALUES (?,?,?,?,?,0)",
+        repair_id,
+        short.chunk,
+        node,
+        target.generation,
+        replaces,
+    )
+    return RepairTask(short.chunk_id, short.stored_length, sources, target, repair_id)

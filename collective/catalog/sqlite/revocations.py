@@ -1,0 +1,80 @@
+"""Certificates that were issued, and identities and serials that were revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from collective.access.model import Caller
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import UsageError
+from collective.core.ids import SpiffeId
+
+SERIAL = "serial:"
+
+
+class RevocationsPart(Part):
+    """The methods of ``Trust`` about certificates."""
+
+    async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
+        """Remember a certificate that was issued."""
+
+        def work(tx: Transaction) -> None:
+            tx.run("INSERT OR IGNORE INTO issued VALUES (?,?,?)", serial, str(identity), expires_ms)
+            tx.audit(Caller(identity, is_operator=False), "issue", serial)
+
+        await self._engine.change(work)
+
+    async def revoke(self, actor: Caller, what: str) -> int:
+        """Revoke ``spiffe://…`` or ``serial:HEX``; return the new revocation epoch."""
+        _check(what)
+
+        def work(tx: Transaction) -> int:
+            tx.decider(actor).require_admin("revoke certificates")
+            epoch = _add(tx, [what])
+            tx.audit(actor, "revoke", what)
+            return epoch
+
+        return await self._engine.write(work, caller=actor, action="revoke", target=what)
+
+    async def learn_revocations(self, revoked: Sequence[str]) -> None:
+        """Take back revocations that nodes remember and a restored catalogue does not."""
+        for what in revoked:
+            _check(what)
+
+        def work(tx: Transaction) -> None:
+            known = {row[0] for row in tx.all("SELECT what FROM revocations")}
+            missing = [what for what in revoked if what not in known]
+            if missing:
+                _add(tx, missing)
+
+        await self._engine.change(work)
+
+    async def revocations(self) -> tuple[int, Sequence[str]]:
+        """Return the revocation epoch and everything revoked."""
+
+        def work(db: apsw.Connection) -> tuple[int, Sequence[str]]:
+            epoch = rows.fetch(db, "SELECT revocation_epoch FROM state")[0]
+            found: Any = db.execute("SELECT what FROM revocations ORDER BY what").fetchall()
+            return epoch, [row[0] for row in found]
+
+        return await self._engine.read(work)
+
+
+def _check(what: str) -> None:
+    if not what.startswith(SERIAL):
+        SpiffeId.parse(what)
+    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - set("0123456789abcdef"):
+        raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
+
+
+def _add(tx: Transaction, revoked: Sequence[str]) -> int:
+    epoch: int = tx.value("SELECT revocation_epoch + 1 FROM state")
+    tx.run("UPDATE state SET revocation_epoch = ?", epoch)
+    for what in revoked:
+        tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
+    return epoch

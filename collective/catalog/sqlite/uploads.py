@@ -1,0 +1,370 @@
+"""Files coming in: open, allocate, record, commit, abort, resume."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from collective.access.decision import Decider
+from collective.access.model import Caller, Right
+from collective.catalog.model import (
+    Allocation,
+    Attributes,
+    ChunkIntent,
+    Entry,
+    EntryKind,
+    Extent,
+    PlaceFunction,
+    Precondition,
+    Upload,
+    VerifiedReceipt,
+)
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.allocation import allocate_chunk
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.names import check_condition, load_entry, parent_missing, retire
+from collective.catalog.sqlite.reads import extent_value
+from collective.catalog.sqlite.recording import (
+    check_complete,
+    clear_upload,
+    count_receipts,
+    record,
+)
+from collective.catalog.sqlite.rows import CURRENT, FILE, OPEN, ROOT
+from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
+from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.ids import UploadId
+from collective.core.paths import FilePath
+from collective.core.randomness import hex_id
+
+ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
+CLEAR_AT_COMMIT = 256
+"""Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: UploadId
+    path: FilePath
+    version: int
+    state: int
+    copies: int
+    condition: Precondition
+    expires_ms: int
+    result: str | None
+
+
+class UploadsPart(Part):
+    """The methods of ``Uploads``."""
+
+    async def open_upload(
+        self,
+        caller: Caller,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        intents: Sequence[ChunkIntent],
+        place: PlaceFunction,
+    ) -> Upload:
+        """Begin an upload and allocate its first batch, in one transaction."""
+        _check_attributes(attributes)
+        _check_batch(intents)
+        upload = UploadId(hex_id(self._engine.randomness))
+        settings = self._engine.settings
+
+        def work(tx: Transaction) -> Upload:
+            decider = tx.decider(caller)
+            decider.require(Right.WRITE, path)
+            _, existing = _target(tx, path)
+            check_condition(tx.db, path, existing[1] if existing else None, condition)
+            tx.run(
+                "INSERT INTO versions (number, state, size, recorded, chunk_count, modified_ms,"
+                " mode, content_type, metadata, digest) VALUES (0,?,0,0,0,?,?,?,?,x'')",
+                OPEN,
+                attributes.modified_ms,
+                attributes.mode,
+                attributes.content_type,
+                json.dumps(dict(attributes.metadata)),
+            )
+            expires_ms = tx.now_ms + int(settings.upload_life_s * 1000)
+            tx.run(
+                "INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,NULL)",
+                upload,
+                str(caller.principal),
+                str(path),
+                tx.db.last_insert_rowid(),
+                ACTIVE,
+                settings.copies,
+                condition.if_version,
+                int(condition.if_absent),
+                expires_ms,
+            )
+            allocations = _allocate(tx, decider, upload, intents, settings.copies, place)
+            return Upload(upload, path, settings.copies, settings.quorum, expires_ms, allocations)
+
+        return await self._engine.write(work, caller=caller, action="write", target=str(path))
+
+    async def allocate(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        intents: Sequence[ChunkIntent],
+        place: PlaceFunction,
+    ) -> Sequence[Allocation]:
+        """Write intent rows for a batch and pin what is stored already."""
+        _check_batch(intents)
+
+        def work(tx: Transaction) -> Sequence[Allocation]:
+            found, decider = _active(tx, caller, upload)
+            return _allocate(tx, decider, upload, intents, found.copies, place)
+
+        return await self._engine.write(work, caller=caller, action="write", target=upload)
+
+    async def record_extents(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[VerifiedReceipt],
+    ) -> int:
+        """Count receipts, record extents whose chunks have quorum; return all bytes recorded."""
+        _check_batch(extents)
+
+        def work(tx: Transaction) -> int:
+            found, _ = _active(tx, caller, upload)
+            count_receipts(tx, upload, receipts)
+            record(tx, upload, found.version, found.copies, extents, strict=False)
+            return int(tx.value("SELECT recorded FROM versions WHERE id = ?", found.version))
+
+        return await self._engine.write(work, caller=caller, action="write", target=upload)
+
+    async def commit_upload(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[VerifiedReceipt],
+        size_bytes: int,
+    ) -> Entry:
+        """Flip the current version; repeating a commit that succeeded returns the same entry."""
+        _check_batch(extents)
+
+        def work(tx: Transaction) -> Entry:
+            found = _load(tx, caller, upload)
+            tx.decider(caller).require(Right.WRITE, found.path)
+            if found.state in {COMMITTED, COMMITTED_UNCLEARED}:
+                return _entry_from(found.result or "", found.path)
+            _require_active(tx, found)
+            parent, existing = _target(tx, found.path)
+            check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
+            count_receipts(tx, upload, receipts)
+            record(tx, upload, found.version, found.copies, extents, strict=True)
+            chunk_count = check_complete(tx, found.version, size_bytes)
+            entry = _flip(tx, found, parent, existing, size_bytes, chunk_count)
+            cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
+            tx.run(
+                "UPDATE uploads SET state = ?, result = ? WHERE id = ?",
+                COMMITTED if cleared else COMMITTED_UNCLEARED,
+                _entry_text(entry),
+                upload,
+            )
+            tx.audit(caller, "write", str(found.path), f"{size_bytes} bytes")
+            return entry
+
+        return await self._engine.write(work, caller=caller, action="write", target=upload)
+
+    async def abort_upload(self, caller: Caller, upload: UploadId) -> None:
+        """Forget an upload; its chunks become collectable.  Unknown and ended ones are ignored."""
+
+        def work(tx: Transaction) -> None:
+            try:
+                found = _load(tx, caller, upload)
+            except NotFoundError:
+                return
+            if found.state == ACTIVE:
+                end_upload(tx, upload)
+
+        await self._engine.write(work, caller=caller, action="write", target=upload)
+
+    async def get_upload(
+        self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
+    ) -> tuple[Upload, Sequence[Extent], bool]:
+        """Return an upload of this caller, a page of its extents, and whether more follow."""
+
+        def work(db: apsw.Connection) -> tuple[Upload, Sequence[Extent], bool]:
+            row = rows.fetch(db, _SELECT, upload, str(caller.principal))
+            found = _row(row)
+            self._engine.decider(caller).require(Right.WRITE, found.path)
+            now_ms = int(self._engine.clock.wall_s() * 1000)
+            if found.state == ENDED or found.expires_ms <= now_ms:
+                raise _gone()
+            size = min(limit or limits.BATCH_MAX_CHUNKS, limits.LIST_PAGE_MAX_ENTRIES)
+            page: Any = db.execute(
+                "SELECT e.offset, e.length, c.hash, c.stored_length, e.format, e.plain_id"
+                " FROM extents e JOIN chunks c ON c.id = e.chunk"
+                " WHERE e.version = ? AND e.offset >= ? ORDER BY e.offset LIMIT ?",
+                (found.version, from_offset, size + 1),
+            ).fetchall()
+            value = Upload(
+                upload, found.path, found.copies, found.copies // 2 + 1, found.expires_ms, ()
+            )
+            return value, [extent_value(row) for row in page[:size]], len(page) > size
+
+        return await self._engine.read_for(caller, "write", upload, work)
+
+
+_SELECT = (
+    "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result"
+    " FROM uploads WHERE id = ? AND principal = ?"
+)
+
+
+def _row(row: Any) -> _Row:
+    if row is None:
+        raise _gone()
+    return _Row(
+        row[0],
+        FilePath.parse(row[1]),
+        row[2],
+        row[3],
+        row[4],
+        Precondition(row[5], bool(row[6])),
+        row[7],
+        row[8],
+    )
+
+
+def _load(tx: Transaction, caller: Caller, upload: UploadId) -> _Row:
+    return _row(tx.one(_SELECT, upload, str(caller.principal)))
+
+
+def _require_active(tx: Transaction, found: _Row) -> None:
+    if found.state != ACTIVE or found.expires_ms <= tx.now_ms:
+        raise _gone()
+
+
+def _active(tx: Transaction, caller: Caller, upload: UploadId) -> tuple[_Row, Decider]:
+    found = _load(tx, caller, upload)
+    decider = tx.decider(caller)
+    decider.require(Right.WRITE, found.path)
+    _require_active(tx, found)
+    return found, decider
+
+
+def _gone() -> NotFoundError:
+    return NotFoundError("There is no such upload, or it has ended; write the file again.")
+
+
+def _target(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | None]:
+    """Return the parent's id, and id and version of the file that is there already."""
+    if len(path.names) < 2:  # noqa: PLR2004 - a datastore and a name
+        raise UsageError("A file cannot lie in /; write it into a datastore, like /media/name.")
+    parent = rows.find(tx.db, path.parent)
+    if parent is None:
+        raise parent_missing(path)
+    if parent[1] == FILE or parent[0] == ROOT:
+        raise ConflictError(f"{path.parent} is a file; choose another place.")
+    there = rows.child(tx.db, parent[0], path.name)
+    if there is None:
+        return parent[0], None
+    if there[1] != FILE:
+        raise ConflictError(f"{path} is a directory; choose another name.")
+    return parent[0], (there[0], there[2] or 0)
+
+
+def _allocate(
+    tx: Transaction,
+    decider: Decider,
+    upload: UploadId,
+    intents: Sequence[ChunkIntent],
+    copies: int,
+    place: PlaceFunction,
+) -> list[Allocation]:
+    done: dict[bytes, Allocation] = {}
+    for intent in intents:
+        if intent.chunk not in done:
+            done[intent.chunk] = allocate_chunk(tx, decider, upload, intent, copies, place)
+    return [done[intent.chunk] for intent in intents]
+
+
+def _flip(
+    tx: Transaction,
+    found: _Row,
+    parent: int,
+    existing: tuple[int, int] | None,
+    size_bytes: int,
+    chunk_count: int,
+) -> Entry:
+    tx.run(
+        "UPDATE versions SET number = ?, state = ?, size = ?, chunk_count = ?,"
+        " modified_ms = iif(modified_ms = 0, ?, modified_ms) WHERE id = ?",
+        tx.next_version(),
+        CURRENT,
+        size_bytes,
+        chunk_count,
+        tx.now_ms,
+        found.version,
+    )
+    if existing is None:
+        tx.run(
+            "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,?,?)",
+            parent,
+            found.path.name,
+            FILE,
+            found.version,
+            tx.now_ms,
+        )
+        entry = tx.db.last_insert_rowid()
+    else:
+        entry = existing[0]
+        tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
+        retire(tx, existing[1])
+    tx.deltas.files += 1
+    tx.deltas.file_bytes += size_bytes
+    return load_entry(tx.db, entry, found.path, found.copies)
+
+
+def end_upload(tx: Transaction, upload: str) -> None:
+    """Take an upload out of use; its rows are cleared in bounded steps by upkeep."""
+    tx.run("UPDATE uploads SET state = ? WHERE id = ?", ENDED, upload)
+
+
+def _check_attributes(attributes: Attributes) -> None:
+    size = sum(len(k.encode()) + len(v.encode()) for k, v in attributes.metadata.items())
+    if size > limits.METADATA_MAX_BYTES:
+        raise UsageError(f"A file's metadata may have at most {limits.METADATA_MAX_BYTES} bytes.")
+    if len(attributes.content_type.encode()) > limits.CONTENT_TYPE_MAX_BYTES:
+        raise UsageError(f"A content type may have at most {limits.CONTENT_TYPE_MAX_BYTES} bytes.")
+
+
+def _check_batch(items: Sequence[object]) -> None:
+    if len(items) > limits.BATCH_MAX_CHUNKS:
+        raise UsageError(f"One call may name at most {limits.BATCH_MAX_CHUNKS} chunks.")
+
+
+def _entry_text(entry: Entry) -> str:
+    return json.dumps(
+        [
+            entry.size_bytes,
+            entry.modified_ms,
+            entry.mode,
+            entry.content_type,
+            dict(entry.metadata),
+            entry.digest.hex(),
+            entry.version,
+            entry.chunk_count,
+            entry.copies_wanted,
+            entry.copies_least,
+        ]
+    )
+
+
+def _entry_from(text: str, path: FilePath) -> Entry:
+    values = json.loads(text)
+    values[5] = bytes.fromhex(values[5])
+    return Entry(path, EntryKind.FILE, *values)

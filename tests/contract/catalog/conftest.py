@@ -1,0 +1,53 @@
+"""One catalogue per test and engine; the suite knows the interface only."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from collective.catalog.interface import Catalog
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.randomness import SeededRandomness
+
+Reopen = Callable[[], Awaitable[Catalog]]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+class Engines:
+    """Opens the engine under test, again and again on the same data dir."""
+
+    def __init__(self, data_dir: str, clock: ManualClock, settings: CatalogSettings) -> None:
+        self.data_dir = data_dir
+        self.clock = clock
+        self.settings = settings
+        self.randomness = SeededRandomness(7)
+        self.opened: list[SqliteCatalog] = []
+
+    async def open(self, *, quiet: bool = True) -> SqliteCatalog:
+        catalog = await SqliteCatalog.open(
+            self.data_dir, self.clock, self.randomness, self.settings
+        )
+        self.opened.append(catalog)
+        if quiet:
+            self.clock.advance(self.settings.lease_life_s + 1)
+        return catalog
+
+    async def close(self) -> None:
+        while self.opened:
+            await self.opened.pop().close()
+
+
+@pytest.fixture(params=["sqlite"])
+async def engines(tmp_path, clock: ManualClock) -> AsyncIterator[Engines]:
+    engines = Engines(str(tmp_path), clock, CatalogSettings(copies=3))
+    yield engines
+    await engines.close()
+
+
+@pytest.fixture
+async def catalog(engines: Engines) -> Catalog:
+    return await engines.open()

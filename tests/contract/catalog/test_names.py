@@ -1,0 +1,160 @@
+import pytest
+
+from collective.catalog.model import EntryKind, Precondition
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
+
+
+async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(catalog):
+    made = await catalog.make_directory(OPERATOR, p("/Media"), parents=False)
+    assert made.kind is EntryKind.DATASTORE
+    decomposed, composed = "/Media/e\u0301", "/Media/\u00e9"
+    await catalog.make_directory(OPERATOR, p(decomposed), parents=False)
+    await catalog.make_directory(OPERATOR, p(composed), parents=False)
+    await catalog.make_directory(OPERATOR, p("/Media/\U0001f600"), parents=False)
+    assert await names(catalog, "/Media") == [decomposed, composed, "/Media/\U0001f600"]
+
+
+async def test_a_missing_parent_says_which_mkdir_to_run(catalog):
+    with pytest.raises(NotFoundError, match=r"Parent directory does not exist.*mkdir -p /a/b"):
+        await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
+    await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=True)
+    await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=True)
+    with pytest.raises(ConflictError):
+        await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
+
+
+async def test_listing_pages_in_order_of_path(catalog):
+    for path in ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]:
+        await catalog.make_directory(OPERATOR, p(path), parents=False)
+    expected = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]
+    assert await names(catalog, "/", deep=True) == expected
+    assert await names(catalog, "/") == ["/a", "/b"]
+    assert await names(catalog, "/a", deep=True) == expected[1:5]
+
+
+async def test_outside_grants_absence_and_presence_look_the_same(catalog):
+    await catalog.make_directory(OPERATOR, p("/secret"), parents=False)
+    bob = user("bob")
+    said = set()
+    for path in ["/secret", "/nothing"]:
+        with pytest.raises(PermissionDeniedError) as caught:
+            await catalog.stat(bob, p(path))
+        said.add(caught.value.message.replace(path, "PATH"))
+    assert len(said) == 1
+    await grant(catalog, bob, "/other", 1)
+    with pytest.raises(NotFoundError):
+        await catalog.stat(bob, p("/other/absent"))
+
+
+async def test_folders_above_a_grant_show_only_the_way(catalog):
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/a/way/deep"), parents=True)
+    await catalog.make_directory(OPERATOR, p("/a/hidden"), parents=True)
+    await write(catalog, "/a/way/deep/file", "x")
+    bob = user("bob")
+    await grant(catalog, bob, "/a/way/deep", 1)
+    assert await names(catalog, "/", bob) == ["/a"]
+    assert await names(catalog, "/a", bob) == ["/a/way"]
+    assert await names(catalog, "/", bob, deep=True) == [
+        "/a", "/a/way", "/a/way/deep", "/a/way/deep/file",
+    ]  # fmt: skip
+    with pytest.raises(PermissionDeniedError):
+        await catalog.list(bob, p("/a/hidden"), recursive=False, page_size=0, token="")
+
+
+async def test_write_alone_reveals_only_existence_and_kind(catalog):
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/in"), parents=False)
+    await write(catalog, "/in/file", "x")
+    bob = user("bob")
+    await grant(catalog, bob, "/in", 2)
+    entry = await catalog.stat(bob, p("/in/file"))
+    assert (entry.kind, entry.size_bytes, entry.version) == (EntryKind.FILE, 0, 0)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.list(bob, p("/in"), recursive=False, page_size=0, token="")
+    with pytest.raises(PermissionDeniedError):
+        await catalog.open_read(bob, p("/in/file"), offset=0, length=0, if_version=0, batch=0)
+
+
+async def test_remove_needs_empty_or_recursive_and_meets_preconditions(catalog):
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
+    entry = await write(catalog, "/d/e/f", "x")
+    with pytest.raises(ConflictError, match="not empty"):
+        await catalog.remove(OPERATOR, p("/d"), recursive=False, condition=ANY)
+    with pytest.raises(ConflictError, match="has version"):
+        wrong = Precondition(if_version=entry.version + 1)
+        await catalog.remove(OPERATOR, p("/d/e/f"), recursive=False, condition=wrong)
+    assert await catalog.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 3
+    assert (await catalog.totals(None, frozenset())).files == 0
+    with pytest.raises(NotFoundError):
+        await catalog.stat(OPERATOR, p("/d"))
+
+
+async def test_a_tree_larger_than_one_transaction_is_removed_whole(catalog, monkeypatch):
+    monkeypatch.setattr("collective.catalog.sqlite.names.REMOVE_BATCH", 7)
+    for outer in range(4):
+        for inner in range(5):
+            await catalog.make_directory(OPERATOR, p(f"/t/{outer}/{inner}"), parents=True)
+    assert await catalog.remove(OPERATOR, p("/t"), recursive=True, condition=ANY) == 25
+    assert await names(catalog, "/") == []
+
+
+async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(catalog):
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
+    await write(catalog, "/d/e/f", "x")
+    await write(catalog, "/d/g", "y")
+    await catalog.move(OPERATOR, p("/d/e"), p("/d/h"), condition=ANY)
+    assert await names(catalog, "/d", deep=True) == ["/d/g", "/d/h", "/d/h/f"]
+    await catalog.move(OPERATOR, p("/d/h/f"), p("/d/g"), condition=ANY)
+    assert (await catalog.totals(None, frozenset())).files == 1
+    with pytest.raises(ConflictError):
+        await catalog.move(OPERATOR, p("/d"), p("/d/h/d"), condition=ANY)
+    with pytest.raises(ConflictError):
+        await catalog.move(OPERATOR, p("/d/g"), p("/d/h"), condition=ANY)
+    with pytest.raises(ConflictError):
+        await catalog.move(OPERATOR, p("/d/g"), p("/g"), condition=ANY)
+
+
+async def test_a_move_that_lets_others_in_needs_share(catalog):
+    for path in ["/mine/x", "/public"]:
+        await catalog.make_directory(OPERATOR, p(path), parents=True)
+    alice, bob = user("alice"), user("bob")
+    await grant(catalog, alice, "/mine", 3)
+    await grant(catalog, alice, "/public", 3)
+    await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
+    await catalog.move(alice, p("/public/x"), p("/mine/x"), condition=ANY)
+    await grant(catalog, bob, "/public", 1)
+    with pytest.raises(PermissionDeniedError, match="share"):
+        await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
+    await grant(catalog, alice, "/mine", 4)
+    await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
+
+
+async def test_ten_thousand_names_list_fast(catalog):
+    import time
+
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/big"), parents=False)
+
+    def fill(tx):
+        parent = tx.value("SELECT id FROM entries WHERE name = 'big'")
+        tx.db.executemany(
+            "INSERT INTO entries (parent, name, kind, modified_ms) VALUES (?,?,1,0)",
+            [(parent, f"{number:05d}") for number in range(10_000)],
+        )
+
+    await catalog._engine.change(fill)
+    for recursive in (False, True):
+        start, count, token = time.perf_counter(), 0, ""
+        while True:
+            page = await catalog.list(
+                OPERATOR, p("/big"), recursive=recursive, page_size=0, token=token
+            )
+            count, token = count + len(page.entries), page.next_token
+            if not token:
+                break
+        assert count == 10_000
+        assert time.perf_counter() - start < 3

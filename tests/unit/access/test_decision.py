@@ -1,0 +1,103 @@
+import pytest
+
+from collective.access.decision import Decider, GrantBook, Sight, parse_rights
+from collective.access.model import Caller, Grant, Right
+from collective.core.errors import PermissionDeniedError
+from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.paths import FilePath
+
+HOME = Domain("home.alice")
+ROOT = SpiffeId.coordinator(HOME)
+READ, WRITE, SHARE = Right.READ, Right.WRITE, Right.SHARE
+
+
+def who(name: str) -> SpiffeId:
+    return SpiffeId.user(HOME, GlobalId(name, HOME))
+
+
+def p(text: str) -> FilePath:
+    return FilePath.parse(text)
+
+
+def grant(path, rights, to, by=ROOT, expires=None) -> Grant:
+    return Grant(f"{path}{rights}{to}{by}", p(path), Right(rights), to, by, expires)
+
+
+def decide(name, *grants, now=100.0) -> Decider:
+    return Decider(Caller(who(name), is_operator=False), GrantBook(grants), now)
+
+
+def test_rights_add_up_and_cover_what_is_below_but_not_names_that_merely_begin_alike():
+    bob = decide("bob", grant("/a", READ, who("bob")), grant("/a/b", WRITE, who("bob")))
+    assert bob.rights(p("/a/b/c")) == READ | WRITE
+    assert bob.rights(p("/a")) == READ
+    assert bob.rights(p("/ab")) == Right.NONE
+
+
+def test_an_expired_grant_gives_nothing():
+    given = grant("/a", READ, who("bob"), expires=100.0)
+    assert decide("bob", given, now=99.9).may(READ, p("/a"))
+    assert not decide("bob", given, now=100.0).may(READ, p("/a"))
+
+
+def test_what_was_passed_on_ends_with_the_right_it_came_from():
+    first = grant("/a", READ | SHARE, who("bob"), expires=50.0)
+    second = grant("/a/x", READ, who("eve"), by=who("bob"))
+    third = grant("/a", WRITE, who("eve"), by=who("bob"))
+    assert decide("eve", first, second, now=10).may(READ, p("/a/x"))
+    assert not decide("eve", first, second, now=60).may(READ, p("/a/x"))
+    assert not decide("eve", second, now=10).may(READ, p("/a/x"))
+    assert not decide("eve", first, third, now=10).may(WRITE, p("/a"))
+
+
+def test_a_circle_of_givers_supports_nobody():
+    circle = [
+        grant("/a", READ | SHARE, who("bob"), by=who("eve")),
+        grant("/a", READ | SHARE, who("eve"), by=who("bob")),
+    ]
+    assert not decide("eve", *circle).may(READ, p("/a"))
+
+
+def test_sight_shows_the_way_and_no_more():
+    bob = decide("bob", grant("/a/b/c", READ, who("bob")), grant("/w", WRITE, who("bob")))
+    assert bob.sight(p("/a/b")) is Sight.WAY
+    assert bob.sight(p("/a/x")) is Sight.NOTHING
+    assert bob.sight(p("/w/y")) is Sight.EXISTENCE
+    assert bob.sight(p("/a/b/c/d")) is Sight.FULL
+    assert bob.next_names(p("/")) == {"a", "w"}
+    assert bob.next_names(p("/a")) == {"b"}
+
+
+def test_only_a_coordinators_grant_of_everything_on_the_root_makes_an_admin():
+    everything = READ | WRITE | SHARE
+    assert decide("bob", grant("/", everything, who("bob"))).is_admin
+    assert not decide("bob", grant("/", READ | WRITE, who("bob"))).is_admin
+    passed = [
+        grant("/", everything, who("bob")),
+        grant("/", everything, who("eve"), by=who("bob")),
+    ]
+    assert not decide("eve", *passed).is_admin
+
+
+def test_sharing_more_than_one_has_is_refused():
+    bob = decide("bob", grant("/a", READ | SHARE, who("bob")))
+    bob.require_share(p("/a/b"), READ)
+    with pytest.raises(PermissionDeniedError):
+        bob.require_share(p("/a"), WRITE)
+    with pytest.raises(PermissionDeniedError):
+        bob.require_share(p("/"), READ)
+
+
+def test_a_move_under_a_grant_that_waits_below_the_target_needs_share():
+    mine = [grant("/s", READ | WRITE, who("bob")), grant("/t", READ | WRITE, who("bob"))]
+    waiting = grant("/t/new/sub", READ, who("eve"))
+    decide("bob", *mine).require_move(p("/s/x"), p("/t/new"))
+    with pytest.raises(PermissionDeniedError, match="share"):
+        decide("bob", *mine, waiting).require_move(p("/s/x"), p("/t/new"))
+    already = grant("/s", READ, who("eve"))
+    decide("bob", *mine, waiting, already).require_move(p("/s/x"), p("/t/new"))
+
+
+def test_rights_are_written_with_a_plus():
+    assert parse_rights("read+write") == READ | WRITE
+    assert parse_rights("read+fly") is None
