@@ -27,6 +27,7 @@ from collective.pki.files import Credentials
 from collective.rpc.connect import CONNECT_TIMEOUT_S, open_first
 from collective.rpc.context import REQUEST_ID_KEY, current_request_id, new_request_id
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
+from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.identity import Expectation, Gate
@@ -95,7 +96,7 @@ class RpcChannel(Channel):
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         first = addresses[0]
-        super().__init__(first.host, first.port, ssl=tls, config=CLIENT_CONFIG)
+        super().__init__(first.host, first.port, codec=StrictCodec(), ssl=tls, config=CLIENT_CONFIG)
         self._status_details_codec = None
         self._addresses = tuple(addresses)
         self._tls = tls

@@ -15,6 +15,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core import errors as e
+from collective.rpc.decoding import parse_message
 from collective.rpc.gen.collective.v1 import ErrorDetail
 
 ERROR_KEY: Final = "collective-error-bin"
@@ -104,8 +105,8 @@ def from_metadata(metadata: Mapping[str, str | bytes] | None) -> e.CollectiveErr
     if not isinstance(raw, bytes):
         return None
     try:
-        return from_detail(ErrorDetail.parse(raw))
-    except (ValueError, EOFError, TypeError):  # what betterproto2 raises for bytes it cannot read
+        return from_detail(parse_message(ErrorDetail, raw))
+    except e.RejectedError:
         return None
 
 

@@ -27,6 +27,7 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.rpc.decoding import StrictCodec
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken
 from collective.rpc.identity import ALL_ROLES, Gate
@@ -83,7 +84,7 @@ class Listener(Server):
             connections_max: Connections beyond this are closed at once.
             handshake_timeout_s: For the TLS handshake.
         """
-        super().__init__(services, config=SERVER_CONFIG)
+        super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
         self._status_details_codec = None
         self._gate = gate
         self._tls = tls

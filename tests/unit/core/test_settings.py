@@ -1,0 +1,107 @@
+"""Settings of serve: precedence, validation, what roles need."""
+
+from __future__ import annotations
+
+import pytest
+
+from collective.core.errors import SettingsError
+from collective.core.settings import ServeSettings, load_settings, unknown_variables
+from collective.core.units import Address
+
+ALICE = {"COLLECTIVE_MEMBER_ID": "alice", "COLLECTIVE_COORDINATOR_ADDRESS": "127.0.0.1:8001"}
+
+
+def load(
+    roles: tuple[str, ...] = ("coordinator",),
+    environment: dict[str, str] | None = None,
+    toml: bytes | None = None,
+    **flags: str | None,
+) -> ServeSettings:
+    variables = dict(ALICE if environment is None else environment)
+
+    def read_file(path: str) -> bytes:
+        assert path == "settings.toml"
+        assert toml is not None
+        return toml
+
+    if toml is not None:
+        variables["COLLECTIVE_CONFIG"] = "settings.toml"
+    return load_settings(roles, flags, variables, read_file)
+
+
+def test_defaults_follow_the_member() -> None:
+    settings = load()
+    assert settings.domain == "alice.collective.local"
+    assert settings.name == "alice-homelab"
+    assert (settings.copies, settings.quorum) == (3, 2)
+
+
+def test_flag_before_variable_before_file() -> None:
+    toml = b'copies = 5\nlog_level = "debug"\nstorage_capacity = "20TB"'
+    variables = {**ALICE, "COLLECTIVE_COPIES": "4", "COLLECTIVE_LOG_LEVEL": "warning"}
+    settings = load(environment=variables, toml=toml, log_level="error")
+    assert settings.log_level == "error"
+    assert settings.copies == 4
+    assert settings.storage_capacity_bytes == 20 * 10**12
+
+
+def test_roles_come_from_the_variable_and_addresses_may_be_a_list() -> None:
+    variables = {**ALICE, "COLLECTIVE_ROLE": "coordinator,node", "COLLECTIVE_NODE_ADDRESS": ":1"}
+    settings = load((), variables, b'advertise_address = ["a:1", "[::1]:2"]')
+    assert settings.roles == {"coordinator", "node"}
+    assert settings.advertise_addresses == (Address("a", 1), Address("::1", 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"COLLECTIVE_MEMBER_ID": "Alice!"}, "COLLECTIVE_MEMBER_ID"),
+        ({"COLLECTIVE_COPIES": "0"}, "COLLECTIVE_COPIES"),
+        ({"COLLECTIVE_COPIES": "99"}, "from 1 to 16"),
+        ({"COLLECTIVE_STORAGE_CAPACITY": "lots"}, "COLLECTIVE_STORAGE_CAPACITY"),
+        ({"COLLECTIVE_STORAGE_CAPACITY": "1KiB"}, "at least"),
+        ({"COLLECTIVE_LOG_LEVEL": "loud"}, "one of debug"),
+        ({"COLLECTIVE_NODE_DOWN_AFTER": "nan"}, "at least"),
+        ({"COLLECTIVE_NODE_DOWN_AFTER": "1s"}, "Timings must grow"),
+        ({"COLLECTIVE_METRICS_ADDRESS": "9090:x"}, "COLLECTIVE_METRICS_ADDRESS"),
+        ({"COLLECTIVE_JOIN_CODE": "x", "COLLECTIVE_JOIN_CODE_FILE": "y"}, "not both"),
+    ],
+)
+def test_wrong_values_are_named(change: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load(environment={**ALICE, **change})
+
+
+def test_unknown_key_in_the_file_is_refused() -> None:
+    with pytest.raises(SettingsError, match="copeis"):
+        load(toml=b"copeis = 3")
+
+
+@pytest.mark.parametrize("toml", [b"copies = [", b"\xff", b"copies = true", b"copies = {a=1}"])
+def test_malformed_file_is_refused(toml: bytes) -> None:
+    with pytest.raises(SettingsError):
+        load(toml=toml)
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("coordinator", "COLLECTIVE_MEMBER_ID"),
+        ("node", "COLLECTIVE_NODE_ADDRESS"),
+        ("bootstrap", "COLLECTIVE_BOOTSTRAP_ADDRESS"),
+        ("king", "no role"),
+    ],
+)
+def test_roles_need_their_settings(role: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load((role,), {})
+
+
+def test_a_join_code_is_never_shown() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(environment={**ALICE, "COLLECTIVE_JOIN_CODE": "s3cret" * 1000})
+    assert "s3cret" not in raised.value.message
+
+
+def test_misspelt_variables_are_found() -> None:
+    assert unknown_variables({"COLLECTIVE_COPEIS": "3", **ALICE}) == ("COLLECTIVE_COPEIS",)

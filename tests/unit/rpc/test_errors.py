@@ -1,0 +1,54 @@
+"""Errors on the wire: every class survives, nothing internal leaks, junk is harmless."""
+
+from __future__ import annotations
+
+import pytest
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.core.errors import (
+    CollectiveError,
+    InternalError,
+    NotFoundError,
+    UnreachableError,
+    error_classes,
+)
+from collective.rpc.errors import ERROR_KEY, from_grpc, from_metadata, to_metadata, to_status
+
+CONCRETE = [cls for cls in error_classes().values() if cls is not CollectiveError]
+
+
+@pytest.mark.parametrize("cls", CONCRETE, ids=lambda cls: cls.__name__)
+def test_class_survives_the_wire(cls: type[CollectiveError]) -> None:
+    error = cls("One sentence.")
+    back = from_grpc(GRPCError(to_status(error), "x"), to_metadata(error, "r1"))
+    assert type(back) is cls
+    assert (back.message == "One sentence.") is (cls is not InternalError)
+
+
+def test_internal_text_stays_here() -> None:
+    back = from_metadata(to_metadata(InternalError("secret path"), "r1"))
+    assert back is not None
+    assert "secret" not in back.message
+    assert "r1" in back.message
+
+
+@given(st.binary(max_size=200))
+def test_junk_detail_gives_an_error_or_none(raw: bytes) -> None:
+    found = from_metadata({ERROR_KEY: raw})
+    assert found is None or isinstance(found, CollectiveError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionResetError(), TimeoutError(), StreamTerminatedError("gone"), OSError(5, "I/O")],
+)
+def test_lost_connections_are_unreachable(error: Exception) -> None:
+    assert isinstance(from_grpc(error), UnreachableError)
+
+
+def test_status_of_another_server_is_understood() -> None:
+    assert isinstance(from_grpc(GRPCError(Status.NOT_FOUND, "no")), NotFoundError)
+    assert isinstance(from_grpc(GRPCError(Status.DEADLINE_EXCEEDED)), UnreachableError)

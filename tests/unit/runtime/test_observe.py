@@ -1,0 +1,45 @@
+"""Metrics and the pages of the health listener, without a socket."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import pytest
+
+from collective.roles.runtime.http import ObserveListener
+from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.notify import Notifier
+
+
+def test_nodes_total_is_exposed_untyped() -> None:
+    metrics = Metrics()
+    metrics.untyped("collective_nodes_total", "Healthy.", ("member",), lambda: {("alice",): 3.0})
+    text = metrics.exposition().decode()
+    assert "# TYPE collective_nodes_total untyped" in text
+    assert 'collective_nodes_total{member="alice"} 3.0' in text
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET /metrics HTTP/1.1", HTTPStatus.OK),
+        (b"GET /healthz HTTP/1.0", HTTPStatus.OK),
+        (b"GET /readyz?x=1 HTTP/1.1", HTTPStatus.SERVICE_UNAVAILABLE),
+        (b"GET /etc/passwd HTTP/1.1", HTTPStatus.NOT_FOUND),
+        (b"POST /metrics HTTP/1.1", HTTPStatus.METHOD_NOT_ALLOWED),
+        (b"\x16\x03\x01", HTTPStatus.BAD_REQUEST),
+        (b"", HTTPStatus.BAD_REQUEST),
+    ],
+)
+def test_pages(line: bytes, status: HTTPStatus) -> None:
+    listener = ObserveListener(Metrics().exposition, lambda: ("node is not ready",))
+    assert listener.answer(line)[0].status is status
+
+
+@pytest.mark.parametrize("micros", ["", "0", "-5", "x"])
+def test_no_watchdog_without_a_sound_interval(micros: str) -> None:
+    assert Notifier({"WATCHDOG_USEC": micros}).watchdog_interval_s is None
+
+
+def test_watchdog_at_half_the_interval() -> None:
+    assert Notifier({"WATCHDOG_USEC": "30000000"}).watchdog_interval_s == 15.0
