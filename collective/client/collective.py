@@ -125,8 +125,9 @@ class Collective:
         )
         chunk_tls = client_context(credentials, gate.trust, (ALPN_CHUNK,))
         pool = BufferPool(options.buffers_bytes)
-        transport = ChunkClient(TlsDialer(lambda: chunk_tls, gate, timeout_s=options.stall_s), pool)
         executor = ThreadPoolExecutor(THREADS, thread_name_prefix="collective-client")
+        dialer = TlsDialer(lambda: chunk_tls, gate, timeout_s=CONNECT_TIMEOUT_S)
+        transport = ChunkClient(dialer, pool, executor=executor)
         control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
         session = Session(
             control=control,
@@ -198,7 +199,7 @@ class Collective:
             progress=progress,
         )
         return await Upload(
-            self._session, request, open_source(source, self._session.in_thread)
+            self._session, request, open_source(source, self._session.executor)
         ).run()
 
     def open_read(

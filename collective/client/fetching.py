@@ -145,7 +145,9 @@ class ChunkFetch:
     async def _get(self, race: _Race, route: Route, node: str) -> None:
         """Try one copy; errors are kept, not raised."""
         try:
-            buffer = await self._session.transport.get(route)
+            buffer = await self._session.transport.get(
+                route, on_progress=lambda _: self._session.health.alive(node)
+            )
             self._session.health.alive(node)
             self._session.choice.worked(self._mode)
             fetched = self._unwrap(buffer)

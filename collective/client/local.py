@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO, Final
 
 from collective.catalog.model import Attributes, Entry, EntryKind
@@ -101,7 +102,7 @@ class LocalFiles:
                 before_commit=check_unchanged,
             )
 
-        source = open_source(file, self._session.in_thread)  # type: ignore[arg-type]
+        source = open_source(file, self._session.executor)  # type: ignore[arg-type]
         try:
             entry = await Upload(self._session, request(resume_id), source).run()
         except (NotFoundError, ConflictError):
@@ -152,7 +153,7 @@ class LocalFiles:
         async with reader:
             file.seek(done)
             async for block in reader:
-                await self._session.in_thread(lambda view=block: write_all(file.fileno(), view))  # type: ignore[misc]
+                await self._session.to_the_end(partial(write_all, file.fileno(), block))
 
 
 def part_path(local: str, digest: bytes) -> str:

@@ -61,8 +61,13 @@ class ChunkTransport(Protocol):
         """Send a chunk along ``route``."""
         ...
 
-    async def get(self, route: Route) -> Buffer:
-        """Return the stored bytes of a chunk, verified against its id."""
+    async def get(
+        self, route: Route, *, on_progress: Callable[[int], None] | None = None
+    ) -> Buffer:
+        """Return the stored bytes of a chunk, verified against its id.
+
+        ``on_progress`` is told of bytes as they arrive.
+        """
         ...
 
 
@@ -85,6 +90,15 @@ class Session:
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run blocking ``work`` on the session's executor; a cancelled one still finishes."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    async def to_the_end(self, work: Callable[[], Result]) -> Result:
+        """Run blocking ``work`` that uses a buffer: when cancelled, wait for it before leaving."""
+        running = asyncio.get_running_loop().run_in_executor(self.executor, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

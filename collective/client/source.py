@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Protocol
 
 from collective.client.model import Readable, Source
-
-InThread = Callable[[Callable[[], int]], Awaitable[int]]
 
 
 class BlockSource(Protocol):
@@ -17,8 +18,19 @@ class BlockSource(Protocol):
         """Fill ``buffer`` from its start; less than its length only at the end of the source."""
         ...
 
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when nothing writes to a buffer any more, after a cancelled ``fill``."""
+        ...
 
-class _BytesSource:
+
+class _InLoop:
+    """Sources that fill in the loop's own thread, where a cancelled fill has ended."""
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        then()
+
+
+class _BytesSource(_InLoop):
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
 
@@ -29,7 +41,7 @@ class _BytesSource:
         return count
 
 
-class _IteratorSource:
+class _IteratorSource(_InLoop):
     def __init__(self, blocks: AsyncIterator[bytes]) -> None:
         self._blocks = blocks
         self._rest = memoryview(b"")
@@ -51,12 +63,16 @@ class _IteratorSource:
 
 
 class _FileSource:
-    def __init__(self, file: Readable, in_thread: InThread) -> None:
+    """A file object, read in a thread; a read that waits (a pipe) outlives its cancellation."""
+
+    def __init__(self, file: Readable, executor: Executor) -> None:
         self._file = file
-        self._in_thread = in_thread
+        self._executor = executor
+        self._reading: Future[int] | None = None
 
     async def fill(self, buffer: memoryview) -> int:
-        return await self._in_thread(lambda: self._fill(buffer))
+        self._reading = self._executor.submit(self._fill, buffer)
+        return await asyncio.wrap_future(self._reading)
 
     def _fill(self, buffer: memoryview) -> int:
         filled = 0
@@ -67,11 +83,23 @@ class _FileSource:
             filled += count
         return filled
 
+    def when_idle(self, then: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
 
-def open_source(source: Source, in_thread: InThread) -> BlockSource:
-    """Return a block source over ``source``; file objects are read by ``in_thread``."""
+        def idle(_: Future[int]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and the buffers with it
+                loop.call_soon_threadsafe(then)
+
+        if self._reading is None or self._reading.done():
+            then()
+        else:
+            self._reading.add_done_callback(idle)
+
+
+def open_source(source: Source, executor: Executor) -> BlockSource:
+    """Return a block source over ``source``; file objects are read on ``executor``."""
     if isinstance(source, bytes | bytearray | memoryview):
         return _BytesSource(bytes(source))
     if isinstance(source, AsyncIterator):
         return _IteratorSource(source)
-    return _FileSource(source, in_thread)
+    return _FileSource(source, executor)

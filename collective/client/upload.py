@@ -99,6 +99,7 @@ class Upload:
         self._known: dict[bytes, asyncio.Future[None]] = {}
         self._unrecorded: list[_Stored] = []
         self._size_bytes = 0
+        self._live: set[Buffer] = set()
 
     async def run(self) -> Entry:
         """Store everything, commit, and return the new entry.
@@ -111,9 +112,11 @@ class Upload:
                 self._request.before_commit()
             return await self._commit()
         except BaseExceptionGroup as group:
+            self._let_go()
             await self._abort()
             raise first_error(group) from group
         except (CollectiveError, asyncio.CancelledError):
+            self._let_go()
             await self._abort()
             raise
 
@@ -152,21 +155,31 @@ class Upload:
 
     async def _acquire_buffer(self) -> Buffer:
         try:
-            return await self._session.buffers.acquire(limits.CHUNK_SIZE_BYTES)
+            buffer = await self._session.buffers.acquire(limits.CHUNK_SIZE_BYTES)
         except BaseException:
             self._session.slots.release()
             raise
+        self._live.add(buffer)
+        return buffer
 
     async def _fill(self, buffer: Buffer) -> int:
         try:
             return await self._source.fill(buffer.view)
-        except BaseException:
-            self._release(buffer)
+        except asyncio.CancelledError:
+            self._live.discard(buffer)
+            self._session.slots.release()
+            self._source.when_idle(buffer.release)
             raise
 
     def _release(self, buffer: Buffer) -> None:
+        self._live.discard(buffer)
         buffer.release()
         self._session.slots.release()
+
+    def _let_go(self) -> None:
+        """Free what a failed transfer has left in memory."""
+        for buffer in tuple(self._live):
+            self._release(buffer)
 
     async def _recorded(self) -> AsyncIterator[Extent]:
         """Yield what an upload that is resumed has recorded, in order of offset."""

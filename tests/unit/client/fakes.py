@@ -1,0 +1,381 @@
+"""A coordinator and nodes in memory, with faults that tests switch on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from collective.chunking.ids import check_chunk_id, chunk_id
+from collective.client.collective import Collective
+from collective.client.control import Control
+from collective.client.model import TransferOptions
+from collective.client.routing import NodeHealth, RouteChoice
+from collective.client.session import Session
+from collective.core.clock import SystemClock
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    ConflictError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    UnreachableError,
+)
+from collective.core.ids import ChunkId, Domain
+from collective.rpc.errors import to_detail
+from collective.rpc.gen.collective.v1 import (
+    AbortUploadResponse,
+    AllocateChunksRequest,
+    AllocateChunksResponse,
+    ChunkIntent,
+    ChunkPlan,
+    CloseReadResponse,
+    CommitUploadRequest,
+    Entry,
+    EntryKind,
+    Extent,
+    ExtentPlan,
+    GetUploadRequest,
+    GetUploadResponse,
+    ListRequest,
+    ListResponse,
+    MakeDirectoryRequest,
+    OpenReadRequest,
+    OpenReadResponse,
+    OpenUploadRequest,
+    OpenUploadResponse,
+    PlanReadRequest,
+    PlanReadResponse,
+    PutResult,
+    RecordExtentsRequest,
+    RecordExtentsResponse,
+    ReportCopyRequest,
+    ReportCopyResponse,
+    Route,
+    RouteMode,
+    SignedReceipt,
+    SignedTicket,
+    StatRequest,
+    Ticket,
+)
+from collective.transfer.buffers import BufferPool, PooledBuffer
+
+COPIES = 3
+QUORUM = 2
+
+
+def node_name(number: int) -> str:
+    return f"spiffe://home.alice/node/n{number}"
+
+
+def route(chunk: bytes, nodes: Sequence[str], mode: RouteMode = RouteMode.DIRECT) -> Route:
+    tickets = [Ticket(chunk_id=chunk, node=node, length_limit=1 << 23) for node in nodes]
+    if mode is RouteMode.RELAY:
+        tickets.insert(
+            0, Ticket(chunk_id=chunk, node="spiffe://home.alice/coordinator", forward_only=True)
+        )
+    hops = [SignedTicket(body=bytes(ticket)) for ticket in tickets]
+    return Route(chunk_id=chunk, hops=hops, first_node=tickets[0].node)
+
+
+@dataclass
+class FakeNodes:
+    """The chunk stream; ``state`` of a node: up, down (refuses), hung (silent), full, busy-N."""
+
+    state: dict[str, str] = field(default_factory=dict)
+    chunks: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    pool: BufferPool = field(default_factory=lambda: BufferPool(96 << 20))
+    direct_works: bool = True
+    puts: int = 0
+    gets: list[tuple[str, bytes]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    def put(self, path: Route, parts: Sequence[memoryview | bytes], **_: Any) -> FakeSending:
+        self.puts += 1
+        return FakeSending(self, path, b"".join(bytes(part) for part in parts))
+
+    def _reach(self, path: Route) -> str:
+        first = Ticket.parse(path.hops[0].body)
+        last = Ticket.parse(path.hops[-1].body)
+        if not first.forward_only and not self.direct_works:
+            raise UnreachableError("No connection to the node.")
+        return last.node
+
+    async def get(
+        self, path: Route, *, on_progress: Callable[[int], None] | None = None
+    ) -> PooledBuffer:
+        node = self._reach(path)
+        self.gets.append((node, path.chunk_id))
+        state = self.state.get(node, "up")
+        if state == "down":
+            raise UnreachableError("No connection to the node.")
+        if state == "hung":
+            await asyncio.Event().wait()
+        stored = self.chunks[node].get(path.chunk_id)
+        if stored is None:
+            raise NotFoundError("The node has no such chunk.")
+        check_chunk_id(ChunkId(path.chunk_id), stored)
+        buffer = await self.pool.acquire(len(stored))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.pool.outstanding)
+        buffer.view[:] = stored
+        self.in_flight -= 1
+        if on_progress is not None:
+            on_progress(len(stored))
+        return buffer
+
+
+class FakeSending:
+    def __init__(self, nodes: FakeNodes, path: Route, stored: bytes) -> None:
+        self._nodes, self._path, self._stored = nodes, path, stored
+        self.last_progress_s = 0.0
+        self._answers = self._run()
+
+    def __aiter__(self) -> AsyncIterator[PutResult]:
+        return self._answers
+
+    async def aclose(self) -> None:
+        await self._answers.aclose()
+
+    async def _run(self) -> Any:
+        nodes = self._nodes
+        tickets = [Ticket.parse(hop.body) for hop in self._path.hops]
+        if not tickets[0].forward_only and not nodes.direct_works:
+            raise UnreachableError("No connection to the node.")
+        assert chunk_id(self._stored) == self._path.chunk_id
+        for position, ticket in enumerate(t for t in tickets if not t.forward_only):
+            await asyncio.sleep(0)
+            state = nodes.state.get(ticket.node, "up")
+            if state == "hung":
+                await asyncio.Event().wait()
+            if state == "down":
+                error: CollectiveError = UnreachableError("No connection to the node.")
+                if position == 0:
+                    raise error
+                yield PutResult(node=ticket.node, error=to_detail(error))
+                return  # nothing behind it is reached
+            if state.startswith("busy"):
+                left = int(state.split("-")[1])
+                nodes.state[ticket.node] = f"busy-{left - 1}" if left > 1 else "up"
+                raise BusyError("Unknown ticket key.")
+            nodes.chunks.setdefault(ticket.node, {})[self._path.chunk_id] = self._stored
+            self.last_progress_s += 1
+            yield PutResult(
+                node=ticket.node,
+                receipt=SignedReceipt(body=self._path.chunk_id, node=ticket.node),
+            )
+
+
+class FakeCoordinator:
+    """The methods of FilesStub that transfers use."""
+
+    def __init__(self, nodes: FakeNodes, count: int = 3) -> None:
+        self.nodes = nodes
+        self.names = [node_name(number) for number in range(1, count + 1)]
+        for name in self.names:
+            nodes.chunks.setdefault(name, {})
+        self.files: dict[str, tuple[Entry, list[Extent]]] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.reports: list[ReportCopyRequest] = []
+        self.down_for = 0
+        self.batch = 4
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if self.down_for:
+            self.down_for -= 1
+            raise UnreachableError("The coordinator restarts.")
+
+    def _plan(
+        self, upload: dict[str, Any], intent: ChunkIntent, mode: RouteMode, exclude: Sequence[str]
+    ) -> ChunkPlan:
+        intended: set[str] = upload["intended"].setdefault(intent.chunk_id, set())
+        counted: set[str] = upload["counted"].setdefault(intent.chunk_id, set())
+        free = [name for name in self.names if name not in exclude and name not in intended]
+        chosen = free[: COPIES - len(counted)]
+        if len(counted | intended) + len(chosen) < QUORUM or (
+            not intended and len(chosen) < QUORUM
+        ):
+            raise NotEnoughCopiesError("Too few nodes for the setting copies.")
+        intended.update(chosen)
+        routes = [route(intent.chunk_id, chosen, mode)] if chosen else []
+        return ChunkPlan(
+            chunk_id=intent.chunk_id, routes=routes, quorum=QUORUM, copies_held=len(counted)
+        )
+
+    async def open_upload(self, message: OpenUploadRequest, **_: Any) -> OpenUploadResponse:
+        self._called("open_upload")
+        upload = {"path": message.path, "intended": {}, "counted": {}, "extents": {}}
+        identity = f"{len(self.uploads):032x}"
+        plans = [self._plan(upload, one, message.mode, ()) for one in message.chunks]
+        self.uploads[identity] = upload
+        return OpenUploadResponse(upload_id=identity, copies=COPIES, quorum=QUORUM, plans=plans)
+
+    async def allocate_chunks(
+        self, message: AllocateChunksRequest, **_: Any
+    ) -> AllocateChunksResponse:
+        self._called("allocate_chunks")
+        upload = self._upload(message.upload_id)
+        return AllocateChunksResponse(
+            plans=[
+                self._plan(upload, one, message.mode, message.exclude_nodes)
+                for one in message.chunks
+            ]
+        )
+
+    def _upload(self, identity: str) -> dict[str, Any]:
+        if identity not in self.uploads:
+            raise NotFoundError("There is no such upload.")
+        return self.uploads[identity]
+
+    def _count(self, message: RecordExtentsRequest | CommitUploadRequest) -> dict[str, Any]:
+        upload = self._upload(message.upload_id)
+        for receipt in message.receipts:
+            assert receipt.body in self.nodes.chunks[receipt.node], "a receipt was invented"
+            upload["counted"].setdefault(receipt.body, set()).add(receipt.node)
+        for extent in message.extents:
+            if len(upload["counted"].get(extent.chunk_id, ())) < QUORUM:
+                raise NotEnoughCopiesError("A chunk has no quorum.")
+            upload["extents"][extent.offset] = extent
+        return upload
+
+    async def record_extents(
+        self, message: RecordExtentsRequest, **_: Any
+    ) -> RecordExtentsResponse:
+        self._called("record_extents")
+        self._count(message)
+        return RecordExtentsResponse()
+
+    async def commit_upload(self, message: CommitUploadRequest, **_: Any) -> Entry:
+        self._called("commit_upload")
+        upload = self._count(message)
+        extents = [upload["extents"][offset] for offset in sorted(upload["extents"])]
+        if sum(extent.length for extent in extents) != message.size_bytes:
+            raise ConflictError("The extents do not cover the file.")
+        entry = Entry(
+            path=upload["path"],
+            kind=EntryKind.FILE,
+            size_bytes=message.size_bytes,
+            version=1,
+            digest=chunk_id([extent.chunk_id for extent in extents]),
+        )
+        self.files[upload["path"]] = (entry, extents)
+        del self.uploads[message.upload_id]
+        return entry
+
+    async def abort_upload(self, message: Any, **_: Any) -> AbortUploadResponse:
+        self._called("abort_upload")
+        self.uploads.pop(message.upload_id, None)
+        return AbortUploadResponse()
+
+    async def get_upload(self, message: GetUploadRequest, **_: Any) -> GetUploadResponse:
+        self._called("get_upload")
+        extents = self._upload(message.upload_id)["extents"]
+        wanted = [extents[offset] for offset in sorted(extents) if offset >= message.from_offset]
+        return GetUploadResponse(extents=wanted[:2], more=len(wanted) > 2)
+
+    def _extents(self, path: str, offset: int, length: int, mode: RouteMode) -> list[ExtentPlan]:
+        _, extents = self.files[path]
+        return [
+            ExtentPlan(
+                extent=extent,
+                routes=[
+                    route(extent.chunk_id, [name], mode)
+                    for name in self.names
+                    if extent.chunk_id in self.nodes.chunks[name]
+                ],
+            )
+            for extent in extents
+            if extent.offset + extent.length > offset and extent.offset < offset + length
+        ]
+
+    async def open_read(self, message: OpenReadRequest, **_: Any) -> OpenReadResponse:
+        self._called("open_read")
+        if message.path not in self.files:
+            raise NotFoundError(f"{message.path} does not exist.")
+        entry, _ = self.files[message.path]
+        length = message.length or entry.size_bytes
+        plans = self._extents(message.path, message.offset, length, message.mode)
+        return OpenReadResponse(
+            entry=entry,
+            lease_id=message.path,
+            plans=plans[: self.batch],
+            more=len(plans) > self.batch,
+        )
+
+    async def plan_read(self, message: PlanReadRequest, **_: Any) -> PlanReadResponse:
+        self._called("plan_read")
+        plans = self._extents(message.lease_id, message.offset, message.length, message.mode)
+        return PlanReadResponse(plans=plans[: self.batch], more=len(plans) > self.batch)
+
+    async def close_read(self, _message: Any, **_: Any) -> CloseReadResponse:
+        self._called("close_read")
+        return CloseReadResponse()
+
+    async def report_copy(self, message: ReportCopyRequest, **_: Any) -> ReportCopyResponse:
+        self.reports.append(message)
+        return ReportCopyResponse()
+
+    async def stat(self, message: StatRequest, **_: Any) -> Entry:
+        if message.path not in self.files:
+            raise NotFoundError(f"{message.path} does not exist.")
+        return self.files[message.path][0]
+
+    async def make_directory(self, message: MakeDirectoryRequest, **_: Any) -> Entry:
+        entry = Entry(path=message.path, kind=EntryKind.DIRECTORY)
+        self.files[message.path] = (entry, [])
+        return entry
+
+    async def list(self, message: ListRequest, **_: Any) -> ListResponse:
+        below = sorted(
+            path for path in self.files if path.startswith(message.path.rstrip("/") + "/")
+        )
+        start = int(message.page_token or 0)
+        return ListResponse(
+            entries=[self.files[path][0] for path in below[start : start + 2]],
+            next_page_token=str(start + 2) if len(below) > start + 2 else "",
+        )
+
+
+class World:
+    """A client over fakes."""
+
+    def __init__(self, *, nodes: int = 3, state_dir: str | None = None, **options: Any) -> None:
+        self.nodes = FakeNodes()
+        self.coordinator = FakeCoordinator(self.nodes, nodes)
+        clock = SystemClock()
+        settings = {"stall_s": 0.08, "give_up_s": 0.4, "retry_s": 2.0, **options}
+        self.options = TransferOptions(**settings)
+        files = cast("Any", self.coordinator)
+        self.session = Session(
+            control=Control(files, files, clock, self.options),
+            transport=self.nodes,
+            buffers=self.nodes.pool,
+            executor=ThreadPoolExecutor(2),
+            clock=clock,
+            options=self.options,
+            health=NodeHealth(clock),
+            choice=RouteChoice(),
+            slots=asyncio.Semaphore(self.options.window_chunks),
+        )
+        self.collective = Collective(self.session, Domain("home.alice"), state_dir)
+
+    def copies_of(self, path: str) -> list[int]:
+        """How many copies each chunk of a file has."""
+        _, extents = self.coordinator.files[path]
+        return [
+            sum(extent.chunk_id in self.nodes.chunks[name] for name in self.coordinator.names)
+            for extent in extents
+        ]
+
+    def close(self) -> None:
+        """Check that nothing was left behind."""
+        assert self.nodes.pool.outstanding == 0, "a buffer was leaked"
+        slots = self.session.slots
+        assert slots._value == self.options.window_chunks, "a slot was leaked"
+        self.session.executor.shutdown()
+        self.nodes.pool.trim()

@@ -1,0 +1,291 @@
+"""Uploads and downloads over a coordinator and nodes in memory, with their faults."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from collective.core.errors import (
+    ConflictError,
+    CorruptionError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    UsageError,
+)
+from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.rpc.gen.collective.v1 import CopyProblem
+
+from .fakes import World, node_name
+
+SIZES = [0, 1, 65536, CHUNK_SIZE_BYTES - 1, CHUNK_SIZE_BYTES, CHUNK_SIZE_BYTES + 1]
+
+
+def data_of(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture
+async def make_world() -> AsyncIterator[Callable[..., World]]:
+    worlds: list[World] = []
+
+    def make(**options: object) -> World:
+        worlds.append(World(**options))  # type: ignore[arg-type]
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.close()
+
+
+@pytest.mark.parametrize("size", [*SIZES, 9 * CHUNK_SIZE_BYTES + 7])
+async def test_what_was_written_is_read_back(make_world: Callable[..., World], size: int) -> None:
+    world, data = make_world(), data_of(size)
+    entry = await world.collective.write("/s/a", io.BytesIO(data))
+    assert entry.size_bytes == size
+    assert await world.collective.read("/s/a") == data
+    assert all(count == 3 for count in world.copies_of("/s/a"))
+
+
+async def test_a_small_file_takes_two_calls(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    await world.collective.write("/s/a", b"hello")
+    assert world.coordinator.calls == ["open_upload", "commit_upload"]
+
+
+async def test_an_iterator_of_odd_blocks_is_a_source(make_world: Callable[..., World]) -> None:
+    world, data = make_world(), data_of(CHUNK_SIZE_BYTES + 1000)
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 333_333):
+            yield data[start : start + 333_333]
+            yield b""
+
+    await world.collective.write("/s/a", blocks())
+    assert await world.collective.read("/s/a") == data
+
+
+async def test_a_repeated_chunk_is_sent_once(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    zeros = bytes(6 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/zeros", zeros)
+    assert world.nodes.puts == 1
+    assert await world.collective.read("/s/zeros") == zeros
+
+
+async def test_a_range_touches_only_its_chunks(make_world: Callable[..., World]) -> None:
+    world, data = make_world(), data_of(6 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/a", data)
+    middle = 3 * CHUNK_SIZE_BYTES + 17
+    assert await world.collective.read("/s/a", offset=middle, length=1) == data[middle : middle + 1]
+    assert len(world.nodes.gets) == 1
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(0, 0), (CHUNK_SIZE_BYTES - 1, 2), (10**9, 5), (5, None), (2 * CHUNK_SIZE_BYTES, 10**9)],
+)
+async def test_ranges_are_those_of_the_bytes(
+    make_world: Callable[..., World], offset: int, length: int | None
+) -> None:
+    world, data = make_world(), data_of(2 * CHUNK_SIZE_BYTES + 9)
+    await world.collective.write("/s/a", data)
+    expected = data[offset:] if length is None else data[offset : offset + length]
+    assert await world.collective.read("/s/a", offset=offset, length=length) == expected
+
+
+async def test_negative_ranges_are_refused(make_world: Callable[..., World]) -> None:
+    with pytest.raises(UsageError):
+        make_world().collective.open_read("/s/a", offset=-1)
+
+
+async def test_a_dead_node_in_the_chain_is_gone_round(make_world: Callable[..., World]) -> None:
+    world, data = make_world(nodes=4), data_of(3 * CHUNK_SIZE_BYTES)
+    world.nodes.state[node_name(2)] = "down"
+    await world.collective.write("/s/a", data)
+    assert world.copies_of("/s/a") == [3, 3, 3]
+    assert await world.collective.read("/s/a") == data
+
+
+async def test_one_of_three_nodes_down_leaves_a_quorum(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    world.nodes.state[node_name(1)] = "down"
+    world.session.choice.worked(0)  # type: ignore[arg-type]
+    await world.collective.write("/s/a", data_of(10))
+    assert world.copies_of("/s/a") == [2]
+
+
+@pytest.mark.parametrize("hung", [1, 2, 3])
+async def test_a_hung_node_is_paid_for_once(make_world: Callable[..., World], hung: int) -> None:
+    world, data = make_world(nodes=4), data_of(12 * CHUNK_SIZE_BYTES)
+    world.nodes.state[node_name(hung)] = "hung"
+    began = time.monotonic()
+    await world.collective.write("/s/a", data)
+    assert time.monotonic() - began < 12 * world.options.stall_s
+    assert min(world.copies_of("/s/a")) >= 2
+    assert await world.collective.read("/s/a") == data
+
+
+async def test_two_of_three_nodes_down_fail_cleanly(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    world.nodes.state |= {node_name(2): "down", node_name(3): "down"}
+    with pytest.raises(NotEnoughCopiesError):
+        await world.collective.write("/s/a", b"x")
+    assert "/s/a" not in world.coordinator.files
+    assert world.coordinator.calls[-1] == "abort_upload"
+
+
+async def test_two_of_three_nodes_hung_fail_cleanly(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    world.nodes.state |= {node_name(1): "hung", node_name(3): "hung"}
+    with pytest.raises(NotEnoughCopiesError):
+        await world.collective.write("/s/a", b"x")
+
+
+async def test_a_busy_node_is_asked_again(make_world: Callable[..., World]) -> None:
+    world = make_world(give_up_s=3.0)
+    world.nodes.state[node_name(1)] = "busy-1"
+    await world.collective.write("/s/a", b"x")
+    assert world.copies_of("/s/a") == [3]
+
+
+async def test_relay_is_used_where_nodes_cannot_be_reached(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(nodes=6)
+    world.nodes.direct_works = False
+    await world.collective.write("/s/a", b"x")
+    assert await world.collective.read("/s/a") == b"x"
+
+
+async def test_a_coordinator_that_restarts_is_waited_for(make_world: Callable[..., World]) -> None:
+    world, data = make_world(), data_of(6 * CHUNK_SIZE_BYTES)
+    blocks = iter([data[: CHUNK_SIZE_BYTES * 5], data[CHUNK_SIZE_BYTES * 5 :]])
+
+    async def source() -> AsyncIterator[bytes]:
+        yield next(blocks)
+        while not world.coordinator.calls:
+            await asyncio.sleep(0)
+        world.coordinator.down_for = 2
+        yield next(blocks)
+
+    await world.collective.write("/s/a", source())
+    assert await world.collective.read("/s/a") == data
+
+
+async def test_a_source_that_fails_leaves_nothing_visible(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield bytes(9 * CHUNK_SIZE_BYTES)
+        raise ConflictError("The source broke.")
+
+    with pytest.raises(ConflictError):
+        await world.collective.write("/s/a", source())
+    assert "/s/a" not in world.coordinator.files
+    assert not world.coordinator.uploads
+
+
+async def test_a_cancelled_write_leaves_nothing_behind(make_world: Callable[..., World]) -> None:
+    world = make_world(stall_s=60.0)
+    for number in (1, 2, 3):
+        world.nodes.state[node_name(number)] = "hung"
+    writing = asyncio.create_task(world.collective.write("/s/a", data_of(4 * CHUNK_SIZE_BYTES)))
+    while not world.nodes.puts:
+        await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert not world.coordinator.uploads
+
+
+async def test_reading_survives_a_node_that_dies_in_the_middle(
+    make_world: Callable[..., World],
+) -> None:
+    world, data = make_world(window_chunks=2), data_of(8 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/a", data)
+    found = bytearray()
+    async with world.collective.open_read("/s/a") as reader:
+        async for block in reader:
+            found += block
+            world.nodes.state[node_name(1)] = "down"
+    assert found == data
+
+
+async def test_reading_goes_round_a_node_that_hangs(make_world: Callable[..., World]) -> None:
+    world, data = make_world(), data_of(8 * CHUNK_SIZE_BYTES)
+    await world.collective.write("/s/a", data)
+    world.nodes.state[node_name(1)] = "hung"
+    began = time.monotonic()
+    assert await world.collective.read("/s/a") == data
+    assert time.monotonic() - began < 8 * world.options.stall_s
+
+
+def _flip(world: World, number: int) -> Iterator[bytes]:
+    chunks = world.nodes.chunks[node_name(number)]
+    for chunk, stored in list(chunks.items()):
+        chunks[chunk] = stored[:-1] + bytes([stored[-1] ^ 1])
+        yield chunk
+
+
+async def test_a_damaged_copy_is_gone_round_and_reported(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    await world.collective.write("/s/a", b"precious")
+    flipped = list(_flip(world, 1))
+    assert await world.collective.read("/s/a") == b"precious"
+    (report,) = world.coordinator.reports
+    assert (report.node, report.problem) == (node_name(1), CopyProblem.CORRUPT)
+    assert report.chunk_id in flipped
+
+
+async def test_bytes_are_never_returned_when_every_copy_is_damaged(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    await world.collective.write("/s/a", b"precious")
+    for number in (1, 2, 3):
+        list(_flip(world, number))
+    with pytest.raises(CorruptionError):
+        await world.collective.read("/s/a")
+
+
+async def test_no_node_at_all_is_not_enough_copies(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    await world.collective.write("/s/a", b"x")
+    for number in (1, 2, 3):
+        world.nodes.state[node_name(number)] = "down"
+    with pytest.raises(NotEnoughCopiesError):
+        await world.collective.read("/s/a")
+
+
+async def test_what_is_absent_is_not_found(make_world: Callable[..., World]) -> None:
+    with pytest.raises(NotFoundError):
+        await make_world().collective.read("/s/none")
+
+
+async def test_a_reader_that_is_left_early_frees_everything(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world()
+    await world.collective.write("/s/a", data_of(9 * CHUNK_SIZE_BYTES))
+    async with world.collective.open_read("/s/a") as reader:
+        async for _ in reader:
+            break
+    assert world.coordinator.calls[-1] == "close_read"
+
+
+async def test_memory_is_bounded_by_the_window(make_world: Callable[..., World]) -> None:
+    world = make_world(window_chunks=3)
+    await world.collective.write("/s/a", data_of(12 * CHUNK_SIZE_BYTES))
+    async with world.collective.open_read("/s/a") as reader:
+        async for _ in reader:
+            await asyncio.sleep(0)
+    assert world.nodes.most_in_flight <= 3
