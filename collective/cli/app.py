@@ -38,9 +38,10 @@ GROUPS: Final[Mapping[str, str]] = {
     "node": "nodes",
     "grant": "grants",
     "pki": "pki",
-    "demo": "demo",
 }
 """Groups of commands, and the modules whose ``app`` they are."""
+FUNCTIONS: Final[Mapping[str, str]] = {"demo": "demo"}
+"""Commands that are one function of the same name in a module."""
 
 
 def build(wanted: str | None) -> typer.Typer:
@@ -57,7 +58,7 @@ def build(wanted: str | None) -> typer.Typer:
     def _root() -> None:
         """Storage shared among friends: files in several copies, over mutual TLS."""
 
-    everything = wanted not in COMMANDS and wanted not in GROUPS
+    everything = not any(wanted in known for known in (COMMANDS, GROUPS, FUNCTIONS))
     modules = dict.fromkeys(COMMANDS.values()) if everything else {COMMANDS.get(str(wanted)): None}
     for module in filter(None, modules):
         app: typer.Typer = importlib.import_module(f"collective.cli.{module}").app
@@ -66,6 +67,9 @@ def build(wanted: str | None) -> typer.Typer:
         if everything or name == wanted:
             app = importlib.import_module(f"collective.cli.{module}").app
             root.add_typer(app, name=name)
+    for name, module in FUNCTIONS.items():
+        if everything or name == wanted:
+            root.command(name)(getattr(importlib.import_module(f"collective.cli.{module}"), name))
     return root
 
 

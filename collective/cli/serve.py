@@ -37,11 +37,11 @@ def _build(runtime: Runtime) -> Sequence[Role]:
             from collective.roles.coordinator.app import CoordinatorRole  # noqa: PLC0415
 
             roles.append(CoordinatorRole(runtime))
-        elif name == "bootstrap":
+        elif name == "bootstrap" and "coordinator" not in runtime.settings.roles:
             from collective.roles.bootstrap.app import BootstrapRole  # noqa: PLC0415
 
             roles.append(BootstrapRole(runtime))
-        else:
+        elif name == "node":
             from collective.roles.node.app import NodeRole  # noqa: PLC0415
 
             roles.append(NodeRole(runtime))
