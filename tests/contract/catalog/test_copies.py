@@ -1,0 +1,230 @@
+import pytest
+
+from collective.catalog.model import CopyKey, Position, VerifiedReceipt
+from collective.core.errors import ConflictError, NotFoundError
+from collective.core.ids import Generation, StoreUuid
+from tests.contract.catalog.world import (
+    ANY,
+    NODES,
+    OPERATOR,
+    begin,
+    chunk,
+    enrol,
+    p,
+    place_on,
+    write,
+)
+
+USABLE = frozenset(NODES)
+NONE: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+async def ready(catalog):
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    return catalog
+
+
+async def drop(catalog, path):
+    await catalog.remove(OPERATOR, p(path), recursive=False, condition=ANY)
+
+
+async def test_collection_hands_out_each_copy_once_and_forgets_when_told(ready, clock):
+    await write(ready, "/d/f", "a")
+    assert await ready.claim_collection(100, 0) == []
+    await drop(ready, "/d/f")
+    assert await ready.claim_collection(100, 60) == []
+    clock.advance(61)
+    await ready.claim_collection(100, 60)
+    clock.advance(61)
+    await ready.claim_collection(100, 60)
+    clock.advance(61)
+    doomed = await ready.claim_collection(100, 60)
+    doomed = doomed or await ready.claim_collection(100, 60)
+    assert await ready.claim_collection(100, 0) == []
+    clock.advance(61)
+    retried = await ready.claim_collection(100, 0)
+    assert len(retried) == 3
+    for node, key in retried:
+        await ready.finish_collection(node, [key])
+    clock.advance(1000)
+    assert await ready.claim_collection(100, 0) == []
+    assert (await ready.totals(None, USABLE)).chunks == 0
+
+
+async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(ready):
+    await write(ready, "/d/f", "a")
+    old = {copy.node: copy.generation for copy in await ready.copies_of(chunk("a"))}
+    await drop(ready, "/d/f")
+    assert len(await ready.claim_collection(100, 0)) == 3
+    upload, _ = await begin(ready, "/d/g", "a")
+    assert not upload.allocations[0].stored
+    for copy in upload.allocations[0].targets:
+        assert copy.generation > old[copy.node]
+
+
+async def test_a_leased_version_is_not_collected(ready, clock):
+    await write(ready, "/d/f", "old")
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    await write(ready, "/d/f", "new")
+    assert await ready.claim_collection(100, 0) == []
+    again = await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+    assert [item.extent.chunk for item in again.extents] == [chunk("old")]
+    await ready.close_read(OPERATOR, view.lease)
+    doomed = await ready.claim_collection(100, 0)
+    assert {key.chunk for _, key in doomed} == {chunk("old")}
+    with pytest.raises(NotFoundError):
+        await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+
+
+async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(ready, engines):
+    await write(ready, "/d/f", "a")
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    await engines.close()
+    again = await engines.open(quiet=False)
+    await again.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+    forged = view.lease[:-1] + ("0" if view.lease[-1] != "0" else "1")
+    with pytest.raises(NotFoundError):
+        await again.plan_read(OPERATOR, forged, offset=0, length=0, batch=0)
+
+
+async def test_nothing_retired_is_collected_right_after_a_restart(ready, engines):
+    await write(ready, "/d/f", "a")
+    await drop(ready, "/d/f")
+    await engines.close()
+    again = await engines.open(quiet=False)
+    assert await again.claim_collection(100, 0) == []
+    engines.clock.advance(engines.settings.lease_life_s + 1)
+    assert len(await again.claim_collection(100, 0)) == 3
+
+
+async def test_a_range_touches_only_its_chunks(ready):
+    await write(ready, "/d/f", "a", "b", "c")
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
+    assert [item.extent.chunk for item in view.extents] == [chunk("b")]
+    assert len(view.extents[0].copies) == 3
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=5, length=0, if_version=0, batch=2)
+    assert [item.extent.offset for item in view.extents] == [0, 10]
+    assert view.more
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=99, length=0, if_version=0, batch=2)
+    assert not view.extents
+
+
+async def test_an_inventory_finds_orphans_and_what_is_missing(ready):
+    await write(ready, "/d/f", "a", "b")
+    stored = {}
+    for text in "ab":
+        for copy in await ready.copies_of(chunk(text)):
+            if copy.node == "n1":
+                stored[text] = CopyKey(chunk(text), copy.generation, 26)
+    stranger = CopyKey(chunk("zzz"), Generation(1), 5)
+    page = sorted([stored["a"], stranger], key=lambda key: key.chunk)
+    assert await ready.compare_inventory(NODES[0], page, after=b"", last=True) == [stranger]
+    assert len(await ready.copies_of(chunk("b"))) == 2
+    assert (await ready.totals(None, USABLE)).under_replicated == 1
+    assert await ready.claim_collection(10, 0) == [(NODES[0], stranger)]
+    both = sorted(stored.values(), key=lambda key: key.chunk)
+    assert await ready.compare_inventory(NODES[0], both, after=b"", last=True) == []
+    assert len(await ready.copies_of(chunk("b"))) == 3
+
+
+async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready):
+    upload, _ = await begin(ready, "/d/f", "a")
+    target = upload.allocations[0].targets[0]
+    key = CopyKey(chunk("a"), target.generation, 26)
+    assert await ready.compare_inventory(target.node, [key], after=b"", last=True) == []
+    assert await ready.copies_of(chunk("a")) == []
+
+
+def answer(task):
+    return VerifiedReceipt(
+        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
+    )
+
+
+async def test_repair_takes_the_chunk_with_fewest_copies_first(ready):
+    await write(ready, "/d/f", "a", "b")
+    await ready.mark_copies(
+        NODES[0], [(chunk("b"), c.generation) for c in await ready.copies_of(chunk("b"))], lost=True
+    )
+    lost = frozenset({NODES[1]})
+    assert await ready.repair_backlog(USABLE - lost, lost) == 2
+    tasks = await ready.claim_repairs(1, place_on(NODES[3]), USABLE - lost, lost)
+    assert [task.chunk for task in tasks] == [chunk("b")]
+    assert [copy.node for copy in tasks[0].sources] == ["n3"]
+    others = await ready.claim_repairs(9, place_on(NODES[3]), USABLE - lost, lost)
+    assert [task.chunk for task in others] == [chunk("a")]
+    await ready.finish_repair(tasks[0], answer(tasks[0]))
+    await ready.finish_repair(others[0], None)
+    assert {c.node for c in await ready.copies_of(chunk("b"))} == {"n3", "n4"}
+    assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n1", "n2", "n3"}
+
+
+async def test_draining_empties_a_node(ready):
+    await write(ready, "/d/f", "a")
+    await ready.set_node_flags(OPERATOR, NODES[0], draining=True, removed=None)
+    tasks = await ready.claim_repairs(9, place_on(NODES[3]), USABLE, NONE)
+    assert "n1" in [copy.node for copy in tasks[0].sources]
+    await ready.finish_repair(tasks[0], answer(tasks[0]))
+    assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n2", "n3", "n4"}
+    doomed = await ready.claim_collection(9, 0)
+    assert [(node, key.chunk) for node, key in doomed] == [("n1", chunk("a"))]
+    assert await ready.repair_backlog(USABLE, NONE) == 0
+
+
+async def test_a_corrupt_only_copy_is_not_deleted(ready):
+    await write(ready, "/d/f", "a")
+    for copy in await ready.copies_of(chunk("a")):
+        await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=False)
+    assert len(await ready.claim_collection(9, 0)) == 2
+    assert (await ready.totals(None, USABLE)).unavailable == 1
+
+
+async def test_a_node_keeps_its_store(ready):
+    await ready.bind_store(NODES[0], StoreUuid("a" * 32))
+    await ready.bind_store(NODES[0], StoreUuid("a" * 32))
+    with pytest.raises(ConflictError):
+        await ready.bind_store(NODES[0], StoreUuid("b" * 32))
+
+
+async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(ready, engines, tmp_path):
+    import shutil
+
+    await write(ready, "/d/f", "a")
+    snapshot = await ready.snapshot()
+    kept = str(tmp_path / "kept.db")
+    shutil.copy(snapshot, kept)
+    await write(ready, "/d/g", "later")
+    newest = [
+        CopyKey(chunk("later"), c.generation, 26) for c in await ready.copies_of(chunk("later"))
+    ]
+    seen = await ready.position()
+    await engines.close()
+    for name in ("catalog.db-wal", "catalog.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(kept, tmp_path / "catalog.db")
+    old = await engines.open()
+    assert (await old.position()).sequence < seen.sequence
+    assert await old.observe_position(seen)
+    assert await old.is_restored()
+    assert (await old.position()).epoch == seen.epoch + 1
+    assert not await old.observe_position(seen)
+    assert await old.compare_inventory(NODES[0], newest[:1], after=b"", last=True) == newest[:1]
+    await drop(old, "/d/f")
+    assert await old.claim_collection(100, 0) == []
+    upload, _ = await begin(old, "/d/h", "later")
+    assert upload.allocations[0].targets[0].generation > newest[-1].generation
+    await engines.close()
+    old = await engines.open()
+    assert await old.is_restored()
+    await old.confirm_restore(OPERATOR)
+    assert len(await old.claim_collection(100, 0)) == 4
+
+
+async def test_a_node_of_another_catalogue_marks_this_one_restored_once(ready):
+    foreign = Position("f" * 32, 9, 9)
+    assert await ready.observe_position(foreign)
+    await ready.confirm_restore(OPERATOR)
+    assert not await ready.observe_position(foreign)
+    assert not await ready.is_restored()
