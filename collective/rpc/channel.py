@@ -106,6 +106,9 @@ class RpcChannel(Channel):
         self._peer: Certified | None = None
         self._is_closed = False
 
+    async def __aenter__(self) -> Self:
+        return self
+
     def __str__(self) -> str:
         return str(self._addresses[0])
 

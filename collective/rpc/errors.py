@@ -106,7 +106,7 @@ def from_metadata(metadata: Mapping[str, str | bytes] | None) -> e.CollectiveErr
         return None
     try:
         return from_detail(parse_message(ErrorDetail, raw))
-    except e.RejectedError:
+    except (e.RejectedError, TypeError):  # a field of another wire type is left as it came
         return None
 
 
