@@ -25,6 +25,8 @@ M = TypeVar("M", bound=betterproto2.Message)
 
 EXCHANGES_MAX: Final = 64
 """Requests at once on one connection; servers refuse more."""
+_ATTEMPTS: Final = 3
+"""Connections tried for one request when each is closed or full as soon as it is open."""
 _ANSWERS: Final = frozenset(
     {FrameType.PUT_RESULT, FrameType.GET_RESULT, FrameType.DATA, FrameType.ERROR}
 )
@@ -184,7 +186,7 @@ class Links:
             UnreachableError: none can be opened within the deadline.
             RejectedError: somebody else answers.
         """
-        while True:
+        for _ in range(_ATTEMPTS):
             if self._closed:
                 raise UnreachableError("This client is closed; open another.")
             links = [link for link in self._links.get(peer, ()) if link.connection.open]
@@ -210,6 +212,7 @@ class Links:
                 raise
             if link.usable:
                 return link
+        raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
 
     async def close(self) -> None:
         """Close every connection."""

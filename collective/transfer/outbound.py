@@ -6,7 +6,6 @@ Both end exactly once, leave their link then, and cancel at the peer what is not
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -115,8 +114,8 @@ class _Outbound:
         self._over = False
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
-        self.last_progress_s: float = time.monotonic()
-        """Monotonic time of the last byte sent or received, or result."""
+        self.last_progress_s: float = asyncio.get_running_loop().time()
+        """Loop time of the last byte sent or received, or result."""
 
     async def _enter(self) -> Link:
         link = await self._links.link(self._peer.identity, self._peer.addresses)
@@ -144,7 +143,7 @@ class _Outbound:
             self._waiter = None
 
     def _wake(self) -> None:
-        self.last_progress_s = time.monotonic()
+        self.last_progress_s = asyncio.get_running_loop().time()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -260,7 +259,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
             link.moved(self._request_id)
 
     def _progressed(self, sent: int) -> None:
-        self.last_progress_s = time.monotonic()
+        self.last_progress_s = asyncio.get_running_loop().time()
         if self._on_progress is not None:
             self._on_progress(sent)
 

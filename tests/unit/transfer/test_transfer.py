@@ -538,3 +538,33 @@ async def test_answer_type_as_request_ends_the_connection(world: World) -> None:
     await settle()
     assert not link.connection.open
     assert not hops[0].server._connections
+
+
+async def test_server_that_ends_every_connection_is_unreachable_not_a_loop(world: World) -> None:
+    [hop] = hops = world.chain("a")
+    await hop.server.close(0.0)
+    with pytest.raises((UnreachableError, BusyError)):
+        await world.put(hops, SMALL)
+    assert world.dialer.dials <= 3
+
+
+async def test_no_memory_behind_an_unfinished_put_is_refused_rather_than_deadlocked(
+    world: World,
+) -> None:
+    hop = world.net.add(node("a"), pool_bytes=CHUNK_STORED_MAX_BYTES)
+    await world.put([hop], SMALL)
+    [link] = world.client._links._links[hop.identity]
+    with await hop.pool.acquire(8 * MIB):
+        first = world.client.put(route([hop], CHUNK, len(DATA)), [DATA])
+        begun = asyncio.create_task(anext(first))
+        while not hop.server.active:  # noqa: ASYNC110 - the condition has no event
+            await asyncio.sleep(0)
+        held = hop.pool.try_acquire(1)
+        big = random.Random(3).randbytes(8 * MIB)
+        link.turn = asyncio.Lock()  # as a hop does that passes on while it receives
+        with pytest.raises(BusyError):
+            await world.put([hop], big)
+        assert_receipt(await begun, hop)
+        await first.aclose()
+        if held is not None:
+            held.release()
