@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.core.disk import OsDisk
+from collective.core.errors import ConflictError, DataDirError, UsageError
+from collective.pki.revocation import RevocationSet
+from collective.roles.node.memory import (
+    NodeMemory,
+    Remembered,
+    decode,
+    encode,
+    is_behind,
+    with_position,
+    with_revocations,
+)
+from collective.rpc.gen.collective.v1 import CatalogPosition
+
+
+def at(epoch: int, sequence: int, catalog: str = "c1") -> CatalogPosition:
+    return CatalogPosition(catalog_id=catalog, epoch=epoch, sequence=sequence)
+
+
+@pytest.fixture
+async def memory(tmp_path: Path) -> AsyncIterator[NodeMemory]:
+    made = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    await made.load()
+    yield made
+    made.close()
+
+
+counts = st.integers(0, 2**63 - 1)
+
+
+@given(counts, counts, counts, st.sets(st.integers(1, 2**64).map(lambda n: f"serial:{n:x}")))
+def test_memory_round_trip(epoch: int, sequence: int, revoked: int, entries: set[str]) -> None:
+    kept = Remembered("c1", epoch, sequence, RevocationSet.of(revoked, entries))
+    assert decode(encode(kept)) == kept
+
+
+@given(st.tuples(counts, counts), st.tuples(counts, counts))
+def test_the_highest_position_is_kept(one: tuple[int, int], two: tuple[int, int]) -> None:
+    kept = with_position(with_position(Remembered(), at(*one)), at(*two))
+    assert (kept.epoch, kept.sequence) == max(one, two)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b"null", b'{"format": 1}', b"\xff", b"1"])
+def test_a_damaged_memory_is_refused(raw: bytes) -> None:
+    with pytest.raises(DataDirError):
+        decode(raw)
+
+
+def test_a_memory_of_a_newer_version_is_refused() -> None:
+    raw = encode(Remembered("c1", 1, 1)).replace(b'"format": 1', b'"format": 2')
+    with pytest.raises(DataDirError, match="newer"):
+        decode(raw)
+
+
+async def test_delete_from_an_older_sequence_is_refused(memory: NodeMemory) -> None:
+    await memory.heard(at(3, 100), 0, ())
+    with pytest.raises(ConflictError):
+        await memory.admit(at(3, 99))
+
+
+async def test_delete_from_an_older_epoch_is_refused(memory: NodeMemory) -> None:
+    await memory.heard(at(3, 100), 0, ())
+    with pytest.raises(ConflictError):
+        await memory.admit(at(2, 5000))
+
+
+async def test_delete_from_another_catalogue_is_refused(memory: NodeMemory) -> None:
+    await memory.heard(at(3, 100), 0, ())
+    with pytest.raises(ConflictError):
+        await memory.admit(at(9, 900, "c2"))
+
+
+@pytest.mark.parametrize("position", [None, at(5, 5, "")])
+async def test_delete_without_a_position_is_refused(
+    memory: NodeMemory, position: CatalogPosition | None
+) -> None:
+    with pytest.raises(ConflictError):
+        await memory.admit(position)
+
+
+async def test_a_heartbeat_of_an_older_catalogue_lowers_nothing(memory: NodeMemory) -> None:
+    await memory.heard(at(3, 100), 0, ())
+    await memory.heard(at(3, 7), 0, ())
+    assert memory.kept.position == at(3, 100)
+
+
+async def test_an_admitted_delete_is_remembered_across_a_restart(
+    memory: NodeMemory, tmp_path: Path
+) -> None:
+    await memory.admit(at(4, 17))
+    again = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    await again.load()
+    assert again.kept.position == at(4, 17)
+    with pytest.raises(ConflictError):
+        await again.admit(at(4, 16))
+    await again.admit(at(4, 17))
+    again.close()
+
+
+async def test_revocations_survive_a_restart_and_an_older_epoch_only_adds(
+    memory: NodeMemory, tmp_path: Path
+) -> None:
+    assert await memory.heard(at(1, 1), 5, ["serial:aa"])
+    assert not await memory.heard(at(1, 2), 5, ["serial:aa"])
+    assert await memory.heard(at(1, 3), 2, ["serial:bb"])
+    again = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    await again.load()
+    assert again.kept.revocations == RevocationSet.of(5, ["serial:aa", "serial:bb"])
+    again.close()
+
+
+def test_a_newer_epoch_replaces_revocations() -> None:
+    kept = with_revocations(Remembered(), 5, ["serial:aa"])
+    assert with_revocations(kept, 6, ["serial:bb"]).revocations == RevocationSet.of(
+        6, ["serial:bb"]
+    )
+
+
+def test_a_revocation_that_names_nothing_is_refused() -> None:
+    with pytest.raises(UsageError):
+        with_revocations(Remembered(), 1, ["serial:xyz"])
+
+
+def test_nothing_is_behind_before_the_first_position() -> None:
+    assert not is_behind(Remembered(), at(0, 0))
