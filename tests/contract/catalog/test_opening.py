@@ -1,0 +1,95 @@
+import asyncio
+import os
+
+import apsw
+import pytest
+
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
+from collective.core.randomness import SeededRandomness
+from tests.contract.catalog.world import OPERATOR, enrol, names, p, write
+
+
+async def fill(engines) -> str:
+    catalog = await engines.open()
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    for number in range(40):
+        await write(catalog, f"/d/{number}", f"c{number}")
+    await engines.close()
+    return os.path.join(engines.data_dir, "catalog.db")
+
+
+async def test_two_coordinators_on_one_data_dir_are_refused(engines):
+    await engines.open()
+    with pytest.raises(DataDirError, match="Another process"):
+        await engines.open()
+
+
+async def test_a_newer_schema_is_refused(engines):
+    path = await fill(engines)
+    db = apsw.Connection(path)
+    db.execute("PRAGMA user_version = 999")
+    db.close()
+    with pytest.raises(DataDirError, match="newer version"):
+        await engines.open()
+
+
+async def test_a_truncated_catalogue_is_refused(engines):
+    path = await fill(engines)
+    os.truncate(path, os.path.getsize(path) // 2)
+    with pytest.raises(CorruptionError, match="snapshots"):
+        await engines.open()
+
+
+async def test_a_file_that_is_no_catalogue_is_refused(engines):
+    path = await fill(engines)
+    with open(path, "r+b") as file:
+        file.write(b"x" * 4096)
+    with pytest.raises(CorruptionError):
+        await engines.open()
+
+
+async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines):
+    catalog = await engines.open()
+    await enrol(catalog)
+    db = catalog._engine.writer._db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    before = await catalog.position()
+    with pytest.raises(NoSpaceError):
+        await asyncio.gather(
+            *(
+                catalog.make_directory(OPERATOR, p(f"/{'x' * 200}{number}"), parents=False)
+                for number in range(200)
+            )
+        )
+    assert await names(catalog, "/") == []
+    assert (await catalog.position()).sequence == before.sequence
+    db.execute("PRAGMA max_page_count = 1000000")
+    await catalog.make_directory(OPERATOR, p("/later"), parents=False)
+    assert await names(catalog, "/") == ["/later"]
+
+
+async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(engines, tmp_path):
+    from blake3 import blake3
+
+    catalog = await engines.open()
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    first = await catalog.snapshot()
+    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
+    second = await catalog.snapshot()
+    assert sorted(os.listdir(os.path.dirname(second))) == sorted(
+        [os.path.basename(second), os.path.basename(second) + ".b3"]
+    )
+    assert not os.path.exists(first)
+    with open(second, "rb") as data, open(second + ".b3", encoding="ascii") as checksum:
+        raw = data.read()
+        assert checksum.read().split()[0] == blake3(raw).hexdigest()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "catalog.db").write_bytes(raw)
+    copy = await SqliteCatalog.open(str(other), ManualClock(), SeededRandomness(3))
+    assert await names(copy, "/") == ["/d", "/e"]
+    await copy.close()
