@@ -27,6 +27,14 @@ _READ_ORDER: Final = {
 """States a copy may be read in, best first; others give no route."""
 
 
+_WRITE_ORDER: Final[dict[NodeState | None, int]] = {
+    NodeState.UP: 0,
+    NodeState.DRAINING: 1,
+    NodeState.SUSPECT: 2,
+}
+"""States a chunk may be sent to; a doubtful hop comes last, so that it holds nobody up."""
+
+
 class RouteMaker:
     """Signs the tickets of every hop of a transfer."""
 
@@ -51,7 +59,14 @@ class RouteMaker:
         self, allocation: Allocation, *, holder: SpiffeId, transfer_id: str, relay: bool
     ) -> list[pb.Route]:
         """Return routes that together reach every target of ``allocation`` that can be reached."""
-        reachable = [copy for copy in allocation.targets if self._can_sign(copy.node)]
+        states = self._table.states()
+        reachable = [
+            copy
+            for copy in allocation.targets
+            if _WRITE_ORDER.get(states.get(copy.node)) is not None and self._can_sign(copy.node)
+        ]
+        # The sort is stable: placement decided the order among those that are well.
+        reachable.sort(key=lambda copy: _WRITE_ORDER[states[copy.node]])
         size = limits.ROUTE_MAX_HOPS - 1 if relay else limits.ROUTE_MAX_HOPS
         return [
             self._route(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collective.access.model import Caller
 from collective.catalog.interface import Uploads
@@ -106,6 +106,8 @@ class UploadDesk:
             allocations = await self._uploads.allocate(
                 caller, upload, intents, self._table.placer(exclude)
             )
+            if exclude:
+                allocations = [self._without(one, exclude) for one in allocations]
         self._promise(allocations)
         return allocations
 
@@ -172,6 +174,22 @@ class UploadDesk:
             1 for node, state in states.items() if state is NodeState.UP and node not in exclude
         )
         return shortage_sentence(self.policy, len(states), healthy)
+
+    def _without(self, allocation: Allocation, exclude: frozenset[NodeId]) -> Allocation:
+        """Leave out targets the holder cannot reach: the catalogue may name one again.
+
+        Nodes that an upload was sent to before keep their intent rows, and are offered again where
+        placement has no other node to give.
+        """
+        if allocation.stored:
+            return allocation
+        targets = [copy for copy in allocation.targets if copy.node not in exclude]
+        if len(allocation.held) + len(targets) < self.policy.quorum:
+            raise NotEnoughCopiesError(
+                f"Only {len(allocation.held) + len(targets)} of the {self.policy.quorum} nodes "
+                "that a write needs can be reached; see collective node list, and try again."
+            )
+        return replace(allocation, targets=targets)
 
     def _promise(self, allocations: Sequence[Allocation]) -> None:
         for allocation in allocations:
