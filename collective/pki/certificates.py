@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from collective.core.errors import CollectiveError, RejectedError
+from collective.core.errors import CollectiveError, RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.units import Address
 
@@ -191,10 +191,10 @@ def check_request(der: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def encode_addresses(addresses: Sequence[Address]) -> bytes:
-    """Return the value of the *addresses* extension (at most 32 addresses of 120 bytes)."""
+    """Return the value of the *addresses* extension (at most 32 of 120 bytes, else SettingsError)."""
     texts = [str(address).encode() for address in addresses]
-    assert len(texts) <= ADDRESSES_MAX
-    assert all(len(text) <= ADDRESS_MAX_BYTES for text in texts)
+    if len(texts) > ADDRESSES_MAX or any(len(text) > ADDRESS_MAX_BYTES for text in texts):
+        raise SettingsError("Advertise at most 32 addresses of at most 120 bytes each.")
     body = b"".join(bytes((_UTF8_STRING, len(text))) + text for text in texts)
     if len(body) <= _SHORT_LENGTH_MAX:
         return bytes((_SEQUENCE, len(body))) + body
