@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from collective.chunking.store import ChunkStore
+from collective.core.disk import OsDisk
+from collective.core.errors import (
+    ConflictError,
+    CorruptionError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+    UsageError,
+)
+from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
+from collective.core.limits import KIB, MIB
+from collective.core.randomness import SeededRandomness
+from collective.pki.certificates import Certified
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems
+from collective.roles.node.service import COPIES_MAX, NodeService
+from collective.roles.node.storage import NodeStorage
+from collective.roles.runtime.metrics import Metrics
+from collective.rpc.context import CallContext, enter
+from collective.rpc.gen.collective.v1 import (
+    CatalogPosition,
+    CopyChunkRequest,
+    CopyRecord,
+    DeleteCopiesRequest,
+    PutResult,
+    Route,
+    SignedTicket,
+    VerifyCopiesRequest,
+)
+from collective.transfer.buffers import BufferPool
+
+DOMAIN = Domain("home.alice")
+COORDINATOR = SpiffeId.coordinator(DOMAIN)
+NOW = CatalogPosition(catalog_id="c1", epoch=2, sequence=50)
+
+
+class Sender:
+    """A chunk client that keeps what it was given to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.results: list[PutResult] = [PutResult(node="there")]
+        self.closed = 0
+
+    def put(self, _route: Route, parts: list[memoryview], *, request_id: str = "") -> Any:
+        self.sent.append(b"".join(bytes(part) for part in parts))
+        return Transfer(self)
+
+
+class Transfer:
+    def __init__(self, sender: Sender) -> None:
+        self.sender = sender
+        self.left = list(sender.results)
+
+    def __aiter__(self) -> Transfer:
+        return self
+
+    async def __anext__(self) -> PutResult:
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop(0)
+
+    async def aclose(self) -> None:
+        self.sender.closed += 1
+
+
+class Bench:
+    def __init__(self, folder: Path, store: ChunkStore) -> None:
+        self.folder = folder
+        self.store = store
+        self.problems = Problems()
+        self.memory = NodeMemory(str(folder / "memory.json"), OsDisk())
+        self.sender = Sender()
+        self.pool = BufferPool(32 * MIB)
+        storage = NodeStorage(store, self.problems, NodeMetrics(Metrics()))
+        sender: Any = self.sender
+        self.service = NodeService(COORDINATOR, store, storage, self.memory, sender, self.pool)
+
+    async def put(self, content: bytes, generation: int = 1) -> CopyRecord:
+        chunk = ChunkId(blake3(content).digest())
+        await self.store.put(chunk, Generation(generation), content)
+        return CopyRecord(chunk_id=chunk, generation=generation, length=len(content))
+
+    def damage(self, record: CopyRecord) -> None:
+        (path,) = (self.folder / "store").rglob(f"*{record.chunk_id.hex()}*")
+        raw = bytearray(path.read_bytes())
+        raw[-1] ^= 1
+        path.write_bytes(raw)
+
+
+def called_by(identity: SpiffeId) -> None:
+    certified = Certified(identity, "1", 0.0, 2e9)
+    enter(CallContext(certified, "r1", "/collective.v1.Node/Test", {}))
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    store = await ChunkStore.open(
+        str(tmp_path / "store"), capacity_bytes=64 * MIB, randomness=SeededRandomness(1), threads=2
+    )
+    async with store:
+        made = Bench(tmp_path, store)
+        yield made
+        made.memory.close()
+
+
+async def test_only_the_generation_that_was_named_is_deleted(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    first = await bench.put(b"x" * 1000, 1)
+    second = await bench.put(b"x" * 1000, 2)
+    answer = await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[first]))
+    assert answer.deleted == [first]
+    assert bench.store.holds(ChunkId(second.chunk_id), Generation(2))
+    assert not bench.store.holds(ChunkId(first.chunk_id), Generation(1))
+    again = await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[first]))
+    assert again.deleted == []
+
+
+async def test_a_restored_old_catalogue_deletes_nothing(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    record = await bench.put(b"x" * 1000)
+    await bench.memory.heard(NOW, 0, ())
+    old = CatalogPosition(catalog_id="c1", epoch=2, sequence=49)
+    with pytest.raises(ConflictError):
+        await bench.service.delete_copies(DeleteCopiesRequest(position=old, copies=[record]))
+    assert bench.store.holds(ChunkId(record.chunk_id))
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        SpiffeId.coordinator(Domain("garage.bob")),
+        SpiffeId.node(DOMAIN, NodeId("alice-node-02")),
+        SpiffeId.parse("spiffe://home.alice/user/home.alice/eve"),
+    ],
+)
+async def test_nobody_but_the_own_coordinator_is_obeyed(bench: Bench, stranger: SpiffeId) -> None:
+    called_by(stranger)
+    record = await bench.put(b"x" * 1000)
+    with pytest.raises(PermissionDeniedError):
+        await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[record]))
+    with pytest.raises(PermissionDeniedError):
+        await bench.service.verify_copies(VerifyCopiesRequest(copies=[record]))
+    with pytest.raises(PermissionDeniedError):
+        await bench.service.copy_chunk(CopyChunkRequest(chunk_id=record.chunk_id, generation=1))
+    assert bench.store.holds(ChunkId(record.chunk_id))
+
+
+async def test_a_chunk_id_that_is_a_path_is_refused(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    record = CopyRecord(chunk_id=b"../../../../etc/passwd", generation=1)
+    with pytest.raises(UsageError):
+        await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[record]))
+    assert bench.memory.kept.catalog_id == "", "a refused delete moves no position"
+
+
+async def test_a_list_without_end_is_refused(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    copies = [CopyRecord(chunk_id=bytes(32), generation=1)] * (COPIES_MAX + 1)
+    with pytest.raises(UsageError):
+        await bench.service.verify_copies(VerifyCopiesRequest(copies=copies))
+
+
+async def test_verification_tells_damaged_from_missing_and_from_good(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    good = await bench.put(b"a" * (300 * KIB))
+    bad = await bench.put(b"b" * (300 * KIB))
+    bench.damage(bad)
+    missing = CopyRecord(chunk_id=bytes(32), generation=1)
+    short = CopyRecord(chunk_id=good.chunk_id, generation=1, length=17)
+    answer = await bench.service.verify_copies(
+        VerifyCopiesRequest(copies=[good, bad, missing, short])
+    )
+    assert [(one.chunk_id, one.corrupt) for one in answer.bad] == [
+        (bad.chunk_id, True),
+        (missing.chunk_id, False),
+        (good.chunk_id, True),
+    ]
+
+
+ROUTE = Route(hops=[SignedTicket(body=b"t", mac=bytes(32))])
+
+
+async def test_a_copy_is_sent_whole_and_its_buffer_comes_back(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    record = await bench.put(b"c" * (300 * KIB))
+    answer = await bench.service.copy_chunk(
+        CopyChunkRequest(chunk_id=record.chunk_id, generation=1, route=ROUTE)
+    )
+    assert answer.result == PutResult(node="there")
+    assert bench.sender.sent == [b"c" * (300 * KIB)]
+    assert bench.sender.closed == 1
+    assert bench.pool.outstanding == 0
+
+
+async def test_a_damaged_copy_is_never_sent_on(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    record = await bench.put(b"d" * (300 * KIB))
+    bench.damage(record)
+    with pytest.raises(CorruptionError):
+        await bench.service.copy_chunk(
+            CopyChunkRequest(chunk_id=record.chunk_id, generation=1, route=ROUTE)
+        )
+    assert bench.sender.sent == []
+    assert bench.problems.batch() == {(record.chunk_id, 1): True}
+    assert bench.pool.outstanding == 0
+
+
+async def test_a_copy_of_what_is_not_here_is_refused(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    with pytest.raises(NotFoundError):
+        await bench.service.copy_chunk(
+            CopyChunkRequest(chunk_id=bytes(32), generation=1, route=ROUTE)
+        )
+
+
+async def test_a_hop_that_gives_no_answer_is_no_success(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    record = await bench.put(b"e" * 1000)
+    bench.sender.results = []
+    with pytest.raises(UnreachableError):
+        await bench.service.copy_chunk(
+            CopyChunkRequest(chunk_id=record.chunk_id, generation=1, route=ROUTE)
+        )
