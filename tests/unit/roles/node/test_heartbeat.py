@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from collective.chunking.store import ChunkStore
+from collective.core.clock import ManualClock
+from collective.core.disk import OsDisk
+from collective.core.errors import CollectiveError, ConflictError, UnreachableError
+from collective.core.ids import ChunkId, Generation
+from collective.core.limits import MIB
+from collective.core.randomness import SeededRandomness
+from collective.core.units import Address
+from collective.pki.revocation import RevocationSet
+from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat, OwnFacts
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems
+from collective.roles.runtime.metrics import Metrics
+from collective.rpc.gen.collective import v1 as pb
+
+
+class Coordinator:
+    """Answers heartbeats as it is told to; stands for channel and stub alike."""
+
+    def __init__(self) -> None:
+        self.heard: list[pb.HeartbeatRequest] = []
+        self.inventory: list[pb.InventoryPage] = []
+        self.problems: list[pb.CopyTrouble] = []
+        self.answer = pb.HeartbeatResponse(interval_s=2.0)
+        self.failure: CollectiveError | None = None
+        self.opened = 0
+        self.closed = 0
+
+    def open(self) -> Any:
+        self.opened += 1
+        return self
+
+    def stub(self, _: Callable[..., Any]) -> Coordinator:
+        return self
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+    async def heartbeat(self, message: pb.HeartbeatRequest, **_: float) -> pb.HeartbeatResponse:
+        self.heard.append(message)
+        if self.failure is not None:
+            raise self.failure
+        return self.answer
+
+    async def report_inventory(
+        self, messages: AsyncIterator[pb.InventoryPage], **_: float
+    ) -> pb.InventoryVerdict:
+        self.inventory = [page async for page in messages]
+        return pb.InventoryVerdict()
+
+    async def report_problems(
+        self, message: pb.ReportProblemsRequest, **_: float
+    ) -> pb.ReportProblemsResponse:
+        self.problems += message.copies
+        return pb.ReportProblemsResponse()
+
+
+class Bench:
+    def __init__(self, folder: Path, store: ChunkStore) -> None:
+        self.store = store
+        self.coordinator = Coordinator()
+        self.memory = NodeMemory(str(folder / "memory.json"), OsDisk())
+        self.clock = ManualClock()
+        self.keys = CoordinatorKeys(self.clock, self.memory)
+        self.problems = Problems()
+        self.revoked: list[RevocationSet] = []
+        self.heartbeat = Heartbeat(
+            self.coordinator.open,
+            OwnFacts("i1", (Address("127.0.0.1", 8101),), "0.1"),
+            store,
+            self.keys,
+            self.memory,
+            self.problems,
+            NodeMetrics(Metrics()),
+            self.clock,
+            interval_s=2.0,
+            revoked=self.revoked.append,
+        )
+
+
+def accepted(bench: Bench) -> bool:
+    return bench.heartbeat.is_accepted
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    store = await ChunkStore.open(
+        str(tmp_path / "store"), capacity_bytes=64 * MIB, randomness=SeededRandomness(1), threads=2
+    )
+    async with store:
+        made = Bench(tmp_path, store)
+        yield made
+        made.memory.close()
+
+
+async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(
+        coordinator_time_ms=7_000_000,
+        keys=[pb.TicketKey(key_id=5, key=bytes(32))],
+        position=pb.CatalogPosition(catalog_id="c1", epoch=1, sequence=9),
+        revocation_epoch=3,
+        revoked=["serial:ab"],
+        interval_s=1.5,
+    )
+    assert await bench.heartbeat.step() == 1.5
+    assert bench.keys.key_ids == [5]
+    assert bench.keys.coordinator_now_ms() == 7_000_000
+    assert bench.memory.kept.position.sequence == 9
+    assert bench.revoked == [RevocationSet.of(3, ["serial:ab"])]
+    await bench.heartbeat.step()
+    second = bench.coordinator.heard[1]
+    assert (second.key_ids, second.revoked) == ([5], ["serial:ab"])
+    assert second.highest_position is not None
+    assert second.highest_position.sequence == 9
+    assert len(bench.revoked) == 1, "connections are swept only when something changed"
+
+
+async def test_the_node_is_ready_only_when_its_inventory_is_known(bench: Bench) -> None:
+    for number in range(3):
+        content = bytes([number]) * 1000
+        await bench.store.put(ChunkId(blake3(content).digest()), Generation(number + 1), content)
+    await bench.heartbeat.step()
+    assert not accepted(bench)
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    await bench.heartbeat.step()
+    assert accepted(bench)
+    *pages, last = bench.coordinator.inventory
+    assert last.last
+    assert not any(page.last for page in pages)
+    reported = [copy for page in pages for copy in page.copies]
+    assert sorted(copy.generation for copy in reported) == [1, 2, 3]
+    await bench.heartbeat.step()
+    assert bench.coordinator.heard[-1].inventory_reported
+
+
+async def test_a_lost_coordinator_is_connected_to_anew(bench: Bench) -> None:
+    await bench.heartbeat.step()
+    bench.coordinator.failure = UnreachableError("gone")
+    wait_s = await bench.heartbeat.step()
+    assert 0 < wait_s <= 2.0
+    assert bench.coordinator.closed == 1
+    bench.coordinator.failure = None
+    await bench.heartbeat.step()
+    assert bench.coordinator.opened == 2
+
+
+async def test_a_refused_clone_is_not_ready(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    await bench.heartbeat.step()
+    assert accepted(bench)
+    bench.coordinator.failure = ConflictError("Another process already runs as this node.")
+    await bench.heartbeat.step()
+    assert not accepted(bench)
+    bench.coordinator.failure = None
+    await bench.heartbeat.step()
+    assert accepted(bench)
+
+
+async def test_problems_are_told_until_they_were_heard(bench: Bench) -> None:
+    bench.problems.add(ChunkId(bytes(32)), Generation(4), corrupt=True)
+    bench.coordinator.failure = UnreachableError("gone")
+    await bench.heartbeat.step()
+    assert bench.coordinator.problems == []
+    bench.coordinator.failure = None
+    await bench.heartbeat.step()
+    await bench.heartbeat.step()
+    assert bench.coordinator.problems == [
+        pb.CopyTrouble(chunk_id=bytes(32), generation=4, corrupt=True)
+    ]
+
+
+async def test_a_drain_is_announced_and_a_dead_coordinator_does_not_stop_it(bench: Bench) -> None:
+    bench.coordinator.failure = UnreachableError("gone")
+    await bench.heartbeat.announce_drain()
+    assert bench.coordinator.heard[-1].draining
+
+
+@pytest.mark.parametrize("asked", [1e9, 0.0, -5.0, float("nan")])
+async def test_a_senseless_interval_does_not_silence_the_node(bench: Bench, asked: float) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(interval_s=asked)
+    assert 0 < await bench.heartbeat.step() <= INTERVAL_MOST_S
