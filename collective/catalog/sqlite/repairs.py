@@ -1,5 +1,7 @@
 """Which chunks are short of copies, and the claims of those who make new ones."""
 
+# ruff: noqa: S608 - statements are put together from constants of this file alone
+
 from __future__ import annotations
 
 import json
@@ -29,7 +31,7 @@ REFERENCED = (
     "EXISTS (SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
     " WHERE x.chunk = k.id AND v.state IN (1, 2))"
 )
-SHORT = (  # constants alone make up the text
+SHORT = (
     "WITH bad(node) AS (SELECT value FROM json_each(?)),"
     " some(chunk) AS (SELECT id FROM chunks WHERE stored < wanted"
     " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
@@ -106,7 +108,11 @@ class RepairsPart(Part):
             lambda tx: end_repair(tx, task.repair_id, stored=receipt is not None)
         )
 
-    async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
+    async def repair_backlog(
+        self,
+        usable: frozenset[NodeId],  # noqa: ARG002 - of the interface; unreachable copies count
+        lost: frozenset[NodeId],
+    ) -> int:
         """Count chunks that are short of copies."""
 
         def work(db: apsw.Connection) -> int:

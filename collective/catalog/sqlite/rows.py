@@ -52,10 +52,11 @@ def load_grants(db: apsw.Connection) -> GrantBook:
 
 def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | None] | None:
     """Return (id, kind, version) of ``name`` in the folder ``parent``."""
-    row: Any = db.execute(
+    found: Any = db.execute(
         "SELECT id, kind, version FROM entries WHERE parent = ? AND name = ?", (parent, name)
     ).fetchone()
-    return row
+    answer: tuple[int, int, int | None] | None = found
+    return answer
 
 
 def find(db: apsw.Connection, path: FilePath) -> tuple[int, int, int | None] | None:

@@ -1,6 +1,7 @@
 """One catalogue per test and engine; the suite knows the interface only."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,6 @@ from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
-
-Reopen = Callable[[], Awaitable[Catalog]]
 
 
 @pytest.fixture
@@ -42,12 +41,17 @@ class Engines:
 
 
 @pytest.fixture(params=["sqlite"])
-async def engines(tmp_path, clock: ManualClock) -> AsyncIterator[Engines]:
+async def engines(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Engines]:
     engines = Engines(str(tmp_path), clock, CatalogSettings(copies=3))
     yield engines
     await engines.close()
 
 
 @pytest.fixture
-async def catalog(engines: Engines) -> Catalog:
+async def catalog(engines: Engines) -> SqliteCatalog:
     return await engines.open()
+
+
+def check_engine(catalog: SqliteCatalog) -> Catalog:
+    """The type checker holds the engine to the whole interface."""
+    return catalog

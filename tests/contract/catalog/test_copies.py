@@ -1,8 +1,14 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
-from collective.catalog.model import CopyKey, Position, VerifiedReceipt
+from collective.catalog.model import CopyKey, Position, RepairTask, VerifiedReceipt
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError
-from collective.core.ids import Generation, StoreUuid
+from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
+from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -16,21 +22,23 @@ from tests.contract.catalog.world import (
 )
 
 USABLE = frozenset(NODES)
-NONE: frozenset[str] = frozenset()
+NONE: frozenset[NodeId] = frozenset()
 
 
 @pytest.fixture
-async def ready(catalog):
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
-async def drop(catalog, path):
+async def drop(catalog: SqliteCatalog, path: str) -> None:
     await catalog.remove(OPERATOR, p(path), recursive=False, condition=ANY)
 
 
-async def test_collection_hands_out_each_copy_once_and_forgets_when_told(ready, clock):
+async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
     await write(ready, "/d/f", "a")
     assert await ready.claim_collection(100, 0) == []
     await drop(ready, "/d/f")
@@ -53,7 +61,9 @@ async def test_collection_hands_out_each_copy_once_and_forgets_when_told(ready, 
     assert (await ready.totals(None, USABLE)).chunks == 0
 
 
-async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(ready):
+async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(
+    ready: SqliteCatalog,
+) -> None:
     await write(ready, "/d/f", "a")
     old = {copy.node: copy.generation for copy in await ready.copies_of(chunk("a"))}
     await drop(ready, "/d/f")
@@ -64,7 +74,7 @@ async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(rea
         assert copy.generation > old[copy.node]
 
 
-async def test_a_leased_version_is_not_collected(ready, clock):
+async def test_a_leased_version_is_not_collected(ready: SqliteCatalog, clock: ManualClock) -> None:
     await write(ready, "/d/f", "old")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
     await write(ready, "/d/f", "new")
@@ -78,18 +88,22 @@ async def test_a_leased_version_is_not_collected(ready, clock):
         await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
 
 
-async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(ready, engines):
+async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(
+    ready: SqliteCatalog, engines: Engines
+) -> None:
     await write(ready, "/d/f", "a")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
     await engines.close()
     again = await engines.open(quiet=False)
     await again.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
-    forged = view.lease[:-1] + ("0" if view.lease[-1] != "0" else "1")
+    forged = LeaseId(view.lease[:-1] + ("0" if view.lease[-1] != "0" else "1"))
     with pytest.raises(NotFoundError):
         await again.plan_read(OPERATOR, forged, offset=0, length=0, batch=0)
 
 
-async def test_nothing_retired_is_collected_right_after_a_restart(ready, engines):
+async def test_nothing_retired_is_collected_right_after_a_restart(
+    ready: SqliteCatalog, engines: Engines
+) -> None:
     await write(ready, "/d/f", "a")
     await drop(ready, "/d/f")
     await engines.close()
@@ -99,7 +113,7 @@ async def test_nothing_retired_is_collected_right_after_a_restart(ready, engines
     assert len(await again.claim_collection(100, 0)) == 3
 
 
-async def test_a_range_touches_only_its_chunks(ready):
+async def test_a_range_touches_only_its_chunks(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a", "b", "c")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
     assert [item.extent.chunk for item in view.extents] == [chunk("b")]
@@ -111,7 +125,7 @@ async def test_a_range_touches_only_its_chunks(ready):
     assert not view.extents
 
 
-async def test_an_inventory_finds_orphans_and_what_is_missing(ready):
+async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a", "b")
     stored = {}
     for text in "ab":
@@ -129,7 +143,7 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready):
     assert len(await ready.copies_of(chunk("b"))) == 3
 
 
-async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready):
+async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: SqliteCatalog) -> None:
     upload, _ = await begin(ready, "/d/f", "a")
     target = upload.allocations[0].targets[0]
     key = CopyKey(chunk("a"), target.generation, 26)
@@ -137,13 +151,13 @@ async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready):
     assert await ready.copies_of(chunk("a")) == []
 
 
-def answer(task):
+def answer(task: RepairTask) -> VerifiedReceipt:
     return VerifiedReceipt(
         task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
     )
 
 
-async def test_repair_takes_the_chunk_with_fewest_copies_first(ready):
+async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a", "b")
     await ready.mark_copies(
         NODES[0], [(chunk("b"), c.generation) for c in await ready.copies_of(chunk("b"))], lost=True
@@ -161,7 +175,7 @@ async def test_repair_takes_the_chunk_with_fewest_copies_first(ready):
     assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n1", "n2", "n3"}
 
 
-async def test_draining_empties_a_node(ready):
+async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
     await ready.set_node_flags(OPERATOR, NODES[0], draining=True, removed=None)
     tasks = await ready.claim_repairs(9, place_on(NODES[3]), USABLE, NONE)
@@ -173,7 +187,7 @@ async def test_draining_empties_a_node(ready):
     assert await ready.repair_backlog(USABLE, NONE) == 0
 
 
-async def test_a_corrupt_only_copy_is_not_deleted(ready):
+async def test_a_corrupt_only_copy_is_not_deleted(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
     for copy in await ready.copies_of(chunk("a")):
         await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=False)
@@ -181,16 +195,16 @@ async def test_a_corrupt_only_copy_is_not_deleted(ready):
     assert (await ready.totals(None, USABLE)).unavailable == 1
 
 
-async def test_a_node_keeps_its_store(ready):
+async def test_a_node_keeps_its_store(ready: SqliteCatalog) -> None:
     await ready.bind_store(NODES[0], StoreUuid("a" * 32))
     await ready.bind_store(NODES[0], StoreUuid("a" * 32))
     with pytest.raises(ConflictError):
         await ready.bind_store(NODES[0], StoreUuid("b" * 32))
 
 
-async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(ready, engines, tmp_path):
-    import shutil
-
+async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(
+    ready: SqliteCatalog, engines: Engines, tmp_path: Path
+) -> None:
     await write(ready, "/d/f", "a")
     snapshot = await ready.snapshot()
     kept = str(tmp_path / "kept.db")
@@ -222,7 +236,9 @@ async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(ready,
     assert len(await old.claim_collection(100, 0)) == 4
 
 
-async def test_a_node_of_another_catalogue_marks_this_one_restored_once(ready):
+async def test_a_node_of_another_catalogue_marks_this_one_restored_once(
+    ready: SqliteCatalog,
+) -> None:
     foreign = Position("f" * 32, 9, 9)
     assert await ready.observe_position(foreign)
     await ready.confirm_restore(OPERATOR)

@@ -1,11 +1,17 @@
+import time
+
 import pytest
 
 from collective.catalog.model import EntryKind, Precondition
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
 
 
-async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(catalog):
+async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(
+    catalog: SqliteCatalog,
+) -> None:
     made = await catalog.make_directory(OPERATOR, p("/Media"), parents=False)
     assert made.kind is EntryKind.DATASTORE
     decomposed, composed = "/Media/e\u0301", "/Media/\u00e9"
@@ -15,7 +21,7 @@ async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(catalo
     assert await names(catalog, "/Media") == [decomposed, composed, "/Media/\U0001f600"]
 
 
-async def test_a_missing_parent_says_which_mkdir_to_run(catalog):
+async def test_a_missing_parent_says_which_mkdir_to_run(catalog: SqliteCatalog) -> None:
     with pytest.raises(NotFoundError, match=r"Parent directory does not exist.*mkdir -p /a/b"):
         await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
     await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=True)
@@ -24,7 +30,7 @@ async def test_a_missing_parent_says_which_mkdir_to_run(catalog):
         await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
 
 
-async def test_listing_pages_in_order_of_path(catalog):
+async def test_listing_pages_in_order_of_path(catalog: SqliteCatalog) -> None:
     for path in ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]:
         await catalog.make_directory(OPERATOR, p(path), parents=False)
     expected = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]
@@ -33,7 +39,7 @@ async def test_listing_pages_in_order_of_path(catalog):
     assert await names(catalog, "/a", deep=True) == expected[1:5]
 
 
-async def test_outside_grants_absence_and_presence_look_the_same(catalog):
+async def test_outside_grants_absence_and_presence_look_the_same(catalog: SqliteCatalog) -> None:
     await catalog.make_directory(OPERATOR, p("/secret"), parents=False)
     bob = user("bob")
     said = set()
@@ -47,7 +53,7 @@ async def test_outside_grants_absence_and_presence_look_the_same(catalog):
         await catalog.stat(bob, p("/other/absent"))
 
 
-async def test_folders_above_a_grant_show_only_the_way(catalog):
+async def test_folders_above_a_grant_show_only_the_way(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/a/way/deep"), parents=True)
     await catalog.make_directory(OPERATOR, p("/a/hidden"), parents=True)
@@ -63,7 +69,7 @@ async def test_folders_above_a_grant_show_only_the_way(catalog):
         await catalog.list(bob, p("/a/hidden"), recursive=False, page_size=0, token="")
 
 
-async def test_write_alone_reveals_only_existence_and_kind(catalog):
+async def test_write_alone_reveals_only_existence_and_kind(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/in"), parents=False)
     await write(catalog, "/in/file", "x")
@@ -77,14 +83,16 @@ async def test_write_alone_reveals_only_existence_and_kind(catalog):
         await catalog.open_read(bob, p("/in/file"), offset=0, length=0, if_version=0, batch=0)
 
 
-async def test_remove_needs_empty_or_recursive_and_meets_preconditions(catalog):
+async def test_remove_needs_empty_or_recursive_and_meets_preconditions(
+    catalog: SqliteCatalog,
+) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
     entry = await write(catalog, "/d/e/f", "x")
     with pytest.raises(ConflictError, match="not empty"):
         await catalog.remove(OPERATOR, p("/d"), recursive=False, condition=ANY)
+    wrong = Precondition(if_version=entry.version + 1)
     with pytest.raises(ConflictError, match="has version"):
-        wrong = Precondition(if_version=entry.version + 1)
         await catalog.remove(OPERATOR, p("/d/e/f"), recursive=False, condition=wrong)
     assert await catalog.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 3
     assert (await catalog.totals(None, frozenset())).files == 0
@@ -92,7 +100,9 @@ async def test_remove_needs_empty_or_recursive_and_meets_preconditions(catalog):
         await catalog.stat(OPERATOR, p("/d"))
 
 
-async def test_a_tree_larger_than_one_transaction_is_removed_whole(catalog, monkeypatch):
+async def test_a_tree_larger_than_one_transaction_is_removed_whole(
+    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("collective.catalog.sqlite.names.REMOVE_BATCH", 7)
     for outer in range(4):
         for inner in range(5):
@@ -101,7 +111,9 @@ async def test_a_tree_larger_than_one_transaction_is_removed_whole(catalog, monk
     assert await names(catalog, "/") == []
 
 
-async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(catalog):
+async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(
+    catalog: SqliteCatalog,
+) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
     await write(catalog, "/d/e/f", "x")
@@ -118,7 +130,7 @@ async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(catalog):
         await catalog.move(OPERATOR, p("/d/g"), p("/g"), condition=ANY)
 
 
-async def test_a_move_that_lets_others_in_needs_share(catalog):
+async def test_a_move_that_lets_others_in_needs_share(catalog: SqliteCatalog) -> None:
     for path in ["/mine/x", "/public"]:
         await catalog.make_directory(OPERATOR, p(path), parents=True)
     alice, bob = user("alice"), user("bob")
@@ -133,13 +145,11 @@ async def test_a_move_that_lets_others_in_needs_share(catalog):
     await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
 
 
-async def test_ten_thousand_names_list_fast(catalog):
-    import time
-
+async def test_ten_thousand_names_list_fast(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/big"), parents=False)
 
-    def fill(tx):
+    def fill(tx: Transaction) -> None:
         parent = tx.value("SELECT id FROM entries WHERE name = 'big'")
         tx.db.executemany(
             "INSERT INTO entries (parent, name, kind, modified_ms) VALUES (?,?,1,0)",

@@ -1,17 +1,21 @@
 import asyncio
 import os
+from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
+from blake3 import blake3
 
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
+from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import OPERATOR, enrol, names, p, write
 
 
-async def fill(engines) -> str:
+async def fill(engines: Engines) -> str:
     catalog = await engines.open()
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -21,13 +25,13 @@ async def fill(engines) -> str:
     return os.path.join(engines.data_dir, "catalog.db")
 
 
-async def test_two_coordinators_on_one_data_dir_are_refused(engines):
+async def test_two_coordinators_on_one_data_dir_are_refused(engines: Engines) -> None:
     await engines.open()
     with pytest.raises(DataDirError, match="Another process"):
         await engines.open()
 
 
-async def test_a_newer_schema_is_refused(engines):
+async def test_a_newer_schema_is_refused(engines: Engines) -> None:
     path = await fill(engines)
     db = apsw.Connection(path)
     db.execute("PRAGMA user_version = 999")
@@ -36,14 +40,14 @@ async def test_a_newer_schema_is_refused(engines):
         await engines.open()
 
 
-async def test_a_truncated_catalogue_is_refused(engines):
+async def test_a_truncated_catalogue_is_refused(engines: Engines) -> None:
     path = await fill(engines)
     os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(CorruptionError, match="snapshots"):
         await engines.open()
 
 
-async def test_a_file_that_is_no_catalogue_is_refused(engines):
+async def test_a_file_that_is_no_catalogue_is_refused(engines: Engines) -> None:
     path = await fill(engines)
     with open(path, "r+b") as file:
         file.write(b"x" * 4096)
@@ -51,12 +55,12 @@ async def test_a_file_that_is_no_catalogue_is_refused(engines):
         await engines.open()
 
 
-async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines):
+async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: Engines) -> None:
     catalog = await engines.open()
     await enrol(catalog)
     db = catalog._engine.writer._db
-    pages = db.execute("PRAGMA page_count").fetchone()[0]
-    db.execute(f"PRAGMA max_page_count = {pages}")
+    pages: Any = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages[0]}")
     before = await catalog.position()
     with pytest.raises(NoSpaceError):
         await asyncio.gather(
@@ -72,9 +76,9 @@ async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines):
     assert await names(catalog, "/") == ["/later"]
 
 
-async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(engines, tmp_path):
-    from blake3 import blake3
-
+async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
+    engines: Engines, tmp_path: Path
+) -> None:
     catalog = await engines.open()
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     first = await catalog.snapshot()

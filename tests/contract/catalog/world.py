@@ -13,6 +13,7 @@ from collective.catalog.model import (
     Entry,
     Extent,
     NodeRecord,
+    PlaceFunction,
     PlacementNeed,
     Precondition,
     Upload,
@@ -45,7 +46,7 @@ async def enrol(catalog: Catalog, count: int = 3) -> None:
         await catalog.add_node(NodeRecord(node, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0))
 
 
-def place_on(*nodes: NodeId):
+def place_on(*nodes: NodeId) -> PlaceFunction:
     def place(need: PlacementNeed) -> Sequence[NodeId]:
         return [node for node in nodes if node not in need.held_by][: need.copies_missing]
 
@@ -108,8 +109,11 @@ async def write(
     )
 
 
-async def names(catalog: Catalog, path: str, who: Caller = OPERATOR, *, deep: bool = False):
-    found, token = [], ""
+async def names(
+    catalog: Catalog, path: str, who: Caller = OPERATOR, *, deep: bool = False
+) -> list[str]:
+    found: list[str] = []
+    token = ""
     while True:
         page = await catalog.list(who, p(path), recursive=deep, page_size=3, token=token)
         found += [str(entry.path) for entry in page.entries]

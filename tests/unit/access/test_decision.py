@@ -19,28 +19,30 @@ def p(text: str) -> FilePath:
     return FilePath.parse(text)
 
 
-def grant(path, rights, to, by=ROOT, expires=None) -> Grant:
+def grant(
+    path: str, rights: int, to: SpiffeId, by: SpiffeId = ROOT, expires: float | None = None
+) -> Grant:
     return Grant(f"{path}{rights}{to}{by}", p(path), Right(rights), to, by, expires)
 
 
-def decide(name, *grants, now=100.0) -> Decider:
+def decide(name: str, *grants: Grant, now: float = 100.0) -> Decider:
     return Decider(Caller(who(name), is_operator=False), GrantBook(grants), now)
 
 
-def test_rights_add_up_and_cover_what_is_below_but_not_names_that_merely_begin_alike():
+def test_rights_add_up_and_cover_what_is_below_but_not_names_that_merely_begin_alike() -> None:
     bob = decide("bob", grant("/a", READ, who("bob")), grant("/a/b", WRITE, who("bob")))
     assert bob.rights(p("/a/b/c")) == READ | WRITE
     assert bob.rights(p("/a")) == READ
     assert bob.rights(p("/ab")) == Right.NONE
 
 
-def test_an_expired_grant_gives_nothing():
+def test_an_expired_grant_gives_nothing() -> None:
     given = grant("/a", READ, who("bob"), expires=100.0)
     assert decide("bob", given, now=99.9).may(READ, p("/a"))
     assert not decide("bob", given, now=100.0).may(READ, p("/a"))
 
 
-def test_what_was_passed_on_ends_with_the_right_it_came_from():
+def test_what_was_passed_on_ends_with_the_right_it_came_from() -> None:
     first = grant("/a", READ | SHARE, who("bob"), expires=50.0)
     second = grant("/a/x", READ, who("eve"), by=who("bob"))
     third = grant("/a", WRITE, who("eve"), by=who("bob"))
@@ -50,7 +52,7 @@ def test_what_was_passed_on_ends_with_the_right_it_came_from():
     assert not decide("eve", first, third, now=10).may(WRITE, p("/a"))
 
 
-def test_a_circle_of_givers_supports_nobody():
+def test_a_circle_of_givers_supports_nobody() -> None:
     circle = [
         grant("/a", READ | SHARE, who("bob"), by=who("eve")),
         grant("/a", READ | SHARE, who("eve"), by=who("bob")),
@@ -58,7 +60,7 @@ def test_a_circle_of_givers_supports_nobody():
     assert not decide("eve", *circle).may(READ, p("/a"))
 
 
-def test_sight_shows_the_way_and_no_more():
+def test_sight_shows_the_way_and_no_more() -> None:
     bob = decide("bob", grant("/a/b/c", READ, who("bob")), grant("/w", WRITE, who("bob")))
     assert bob.sight(p("/a/b")) is Sight.WAY
     assert bob.sight(p("/a/x")) is Sight.NOTHING
@@ -68,7 +70,7 @@ def test_sight_shows_the_way_and_no_more():
     assert bob.next_names(p("/a")) == {"b"}
 
 
-def test_only_a_coordinators_grant_of_everything_on_the_root_makes_an_admin():
+def test_only_a_coordinators_grant_of_everything_on_the_root_makes_an_admin() -> None:
     everything = READ | WRITE | SHARE
     assert decide("bob", grant("/", everything, who("bob"))).is_admin
     assert not decide("bob", grant("/", READ | WRITE, who("bob"))).is_admin
@@ -79,7 +81,7 @@ def test_only_a_coordinators_grant_of_everything_on_the_root_makes_an_admin():
     assert not decide("eve", *passed).is_admin
 
 
-def test_sharing_more_than_one_has_is_refused():
+def test_sharing_more_than_one_has_is_refused() -> None:
     bob = decide("bob", grant("/a", READ | SHARE, who("bob")))
     bob.require_share(p("/a/b"), READ)
     with pytest.raises(PermissionDeniedError):
@@ -88,7 +90,7 @@ def test_sharing_more_than_one_has_is_refused():
         bob.require_share(p("/"), READ)
 
 
-def test_a_move_under_a_grant_that_waits_below_the_target_needs_share():
+def test_a_move_under_a_grant_that_waits_below_the_target_needs_share() -> None:
     mine = [grant("/s", READ | WRITE, who("bob")), grant("/t", READ | WRITE, who("bob"))]
     waiting = grant("/t/new/sub", READ, who("eve"))
     decide("bob", *mine).require_move(p("/s/x"), p("/t/new"))
@@ -98,6 +100,6 @@ def test_a_move_under_a_grant_that_waits_below_the_target_needs_share():
     decide("bob", *mine, waiting, already).require_move(p("/s/x"), p("/t/new"))
 
 
-def test_rights_are_written_with_a_plus():
+def test_rights_are_written_with_a_plus() -> None:
     assert parse_rights("read+write") == READ | WRITE
     assert parse_rights("read+fly") is None

@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import pytest
+
+from collective.access.model import Right
+from collective.catalog.model import CodeKind, CodeRecord
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
+from collective.core.ids import SpiffeId
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.world import OPERATOR, grant, p, user
+
+BOB = user("bob")
+
+
+def code(clock: ManualClock, kind: CodeKind = CodeKind.USER, uses: int = 1) -> CodeRecord:
+    return CodeRecord(
+        "c1", kind, b"v" * 32, uses, uses, clock.wall_s() + 60, OPERATOR.principal,
+        grants=((p("/a"), 1),),
+    )  # fmt: skip
+
+
+def issue(record: CodeRecord) -> tuple[SpiffeId, str, bytes]:
+    return BOB.principal, "ab12", b"der"
+
+
+async def test_a_code_is_used_once_and_repeats_its_answer_to_the_same_key(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, code(clock))
+    first = await catalog.redeem("c1", b"k" * 32, issue)
+    assert await catalog.redeem("c1", b"k" * 32, issue) == first
+    with pytest.raises(ConflictError, match="used up"):
+        await catalog.redeem("c1", b"j" * 32, issue)
+    assert [(str(g.path), g.rights) for g in await catalog.grants(BOB)] == [("/a", Right.READ)]
+    assert (await catalog.code("c1")).uses_left == 0
+
+
+async def test_expired_revoked_and_unknown_codes_are_refused(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, code(clock, uses=9))
+    await catalog.add_code(OPERATOR, replace(code(clock, uses=9), id="c2"))
+    await catalog.revoke_code(OPERATOR, "c2")
+    with pytest.raises(ConflictError, match="revoked"):
+        await catalog.redeem("c2", b"k" * 32, issue)
+    with pytest.raises(ConflictError):
+        await catalog.revoke_code(OPERATOR, "c2")
+    clock.advance(61)
+    with pytest.raises(ConflictError, match="expired"):
+        await catalog.redeem("c1", b"k" * 32, issue)
+    with pytest.raises(NotFoundError):
+        await catalog.redeem("none", b"k" * 32, issue)
+
+
+async def test_a_use_counts_only_with_the_certificate_issued(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, code(clock))
+
+    def fail(record: CodeRecord) -> tuple[SpiffeId, str, bytes]:
+        raise UsageError("The request is malformed.")
+
+    with pytest.raises(UsageError):
+        await catalog.redeem("c1", b"k" * 32, fail)
+    assert (await catalog.code("c1")).uses_left == 1
+
+
+async def test_a_user_may_pass_on_no_more_than_he_has(catalog: SqliteCatalog) -> None:
+    await grant(catalog, BOB, "/a", 5)
+    eve = user("eve").principal
+    with pytest.raises(PermissionDeniedError):
+        await catalog.add_grant(BOB, p("/a"), Right.WRITE, eve, None)
+    await catalog.add_grant(BOB, p("/a/b"), Right.READ, eve, None)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.add_grant(user("eve"), p("/a/b"), Right.READ, eve, None)
+
+
+async def test_what_was_passed_on_is_gone_with_its_source_for_good(catalog: SqliteCatalog) -> None:
+    source = await grant(catalog, BOB, "/a", 5)
+    eve = user("eve")
+    await catalog.add_grant(BOB, p("/a"), Right.READ, eve.principal, None)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.remove_grant(eve, source)
+    await catalog.remove_grant(OPERATOR, source)
+    assert await catalog.grants(eve) == []
+    await grant(catalog, BOB, "/a", 5)
+    assert await catalog.grants(eve) == []
+
+
+async def test_revocations_raise_the_epoch_and_are_learned_back(catalog: SqliteCatalog) -> None:
+    with pytest.raises(PermissionDeniedError):
+        await catalog.revoke(BOB, "serial:ab")
+    with pytest.raises(UsageError):
+        await catalog.revoke(OPERATOR, "serial:'; DROP TABLE")
+    first = await catalog.revoke(OPERATOR, "serial:ab")
+    await catalog.learn_revocations([str(BOB.principal), "serial:ab"])
+    epoch, revoked = await catalog.revocations()
+    assert epoch == first + 1
+    assert set(revoked) == {"serial:ab", str(BOB.principal)}
+
+
+async def test_node_numbers_never_repeat(catalog: SqliteCatalog, engines: Engines) -> None:
+    assert [await catalog.next_node_number() for _ in range(3)] == [1, 2, 3]
+    await engines.close()
+    assert await (await engines.open()).next_node_number() == 4
+
+
+async def test_every_change_and_every_refusal_leaves_an_audit_row(catalog: SqliteCatalog) -> None:
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.make_directory(BOB, p("/x"), parents=False)
+    await catalog.audit_denial(BOB, "call", "/y")
+    rows = [
+        (row.action, row.target, row.detail) for row in await catalog.audit(since_ms=0, limit=9)
+    ]
+    assert rows == [("mkdir", "/d", ""), ("mkdir", "/x", "denied"), ("call", "/y", "denied")]
