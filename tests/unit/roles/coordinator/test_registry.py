@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import Position
+from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
+from collective.core.ids import NodeId, SpiffeId
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.registry_service import RegistryService
+from collective.roles.coordinator.revocations import Revocations
+from collective.rpc import context
+from collective.rpc.gen.collective import v1 as pb
+from tests.unit.roles.coordinator.farm import Scene, scene
+from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER, instance
+
+
+class Gate:
+    """Remembers the revocations that count."""
+
+    def __init__(self) -> None:
+        self.revocations = RevocationSet()
+
+    def replace(self, *, revocations: RevocationSet) -> None:
+        self.revocations = revocations
+
+
+def service(here: Scene, gate: Gate | None = None) -> RegistryService:
+    return RegistryService(
+        own=OWN,
+        catalog=here.catalog,
+        table=here.world.table,
+        keys=here.world.keys,
+        revocations=Revocations(here.catalog, gate or Gate(), here.world.keys),
+        calls=Calls(DOMAIN, here.catalog, here.metrics, here.world.clock),
+        metrics=here.metrics,
+        wakes=here.wakes,
+        clock=here.world.clock,
+    )
+
+
+def speak_as(identity: SpiffeId) -> None:
+    peer = Certified(identity, "01", 0.0, 4e9, ())
+    context.enter(context.CallContext(peer, "r", "/collective.v1.NodeRegistry/Heartbeat", {}))
+
+
+def beat(number: int = 1, store: str = "ab" * 16, **more: object) -> pb.HeartbeatRequest:
+    values: dict[str, object] = {
+        "store_uuid": store,
+        "instance_id": instance(number),
+        "addresses": [pb.Address(host="127.0.0.1", port=7097)],
+        "total_capacity": 1 << 30,
+    }
+    return pb.HeartbeatRequest(**{**values, **more})  # type: ignore[arg-type]
+
+
+A = SpiffeId.node(DOMAIN, NodeId("a"))
+
+
+async def test_a_heartbeat_gives_keys_position_and_asks_for_the_inventory(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        answer = await service(here).heartbeat(beat(2))
+        key = here.world.keys.signing_key(A)
+        assert key is not None
+        assert [k.key_id for k in answer.keys] == [key.key_id]
+        assert answer.send_inventory
+        assert answer.position is not None
+        assert answer.position.catalog_id
+        assert answer.coordinator == str(OWN)
+
+
+async def test_a_user_certificate_cannot_speak_as_a_node(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        for identity in (USER, OWN):
+            speak_as(identity)
+            with pytest.raises(PermissionDeniedError):
+                await service(here).heartbeat(beat())
+
+
+async def test_a_node_that_was_never_enrolled_is_refused(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(SpiffeId.node(DOMAIN, NodeId("z")))
+        with pytest.raises(PermissionDeniedError):
+            await service(here).heartbeat(beat())
+
+
+async def test_another_store_under_the_same_certificate_is_refused(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        await service(here).heartbeat(beat())
+        with pytest.raises(ConflictError):
+            await service(here).heartbeat(beat(store="cd" * 16))
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        assert live.refused
+
+
+async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        ours = await here.catalog.position()
+        seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
+        revoked = "spiffe://home.alice/user/home.alice/mallory"
+        gate = Gate()
+        registry = service(here, gate)
+        answer = await registry.heartbeat(
+            beat(
+                highest_position=pb.CatalogPosition(
+                    catalog_id=seen.catalog_id, epoch=seen.epoch, sequence=seen.sequence
+                ),
+                revoked=[revoked],
+            )
+        )
+        assert await here.catalog.is_restored()
+        assert answer.position is not None
+        assert answer.position.epoch > ours.epoch
+        assert revoked in gate.revocations.entries
+        assert await here.catalog.claim_collection(10, 0.0) == []
+
+
+async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
+    async def pages() -> AsyncIterator[pb.InventoryPage]:
+        copies = [pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=1, length=9) for n in (2, 1)]
+        yield pb.InventoryPage(instance_id=instance(1), copies=copies, last=True)
+
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        await registry.heartbeat(beat())
+        with pytest.raises(UsageError):
+            await registry.report_inventory(pages())
+
+
+async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
+    async def pages() -> AsyncIterator[pb.InventoryPage]:
+        copies = [pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=1, length=9) for n in (1, 2)]
+        yield pb.InventoryPage(instance_id=instance(5), copies=copies, last=True)
+
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        assert (await registry.heartbeat(beat(5))).send_inventory
+        verdict = await registry.report_inventory(pages())
+        assert len(verdict.unknown) == 2
+        assert not (await registry.heartbeat(beat(5))).send_inventory
