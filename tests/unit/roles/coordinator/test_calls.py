@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from collective.catalog.model import Totals
+from collective.core.errors import PermissionDeniedError
+from collective.core.ids import NodeId, SpiffeId
+from collective.pki.certificates import Certified
+from collective.placement.states import NodeState
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures, cluster_health
+from collective.rpc import context
+from tests.unit.roles.coordinator.farm import scene
+from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER
+
+
+def speak_as(identity: SpiffeId) -> None:
+    peer = Certified(identity, "01", 0.0, 4e9, ())
+    context.enter(context.CallContext(peer, "r1", "/collective.v1.Files/Stat", {}))
+
+
+@pytest.mark.parametrize(("identity", "operator"), [(USER, False), (OWN, True)])
+async def test_the_certificate_says_who_calls(
+    tmp_path: Path, identity: SpiffeId, operator: bool
+) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(identity)
+        async with Calls(DOMAIN, here.catalog, here.metrics, here.world.clock).client(
+            "stat", "/x"
+        ) as caller:
+            assert (caller.principal, caller.is_operator) == (identity, operator)
+            assert caller.request_id == "r1"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        SpiffeId.node(DOMAIN, NodeId("a")),
+        SpiffeId.bootstrap(DOMAIN, "b"),
+        SpiffeId.parse("spiffe://garage.bob/coordinator"),
+    ],
+)
+async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused_and_audited(
+    tmp_path: Path, identity: SpiffeId
+) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(identity)
+        calls = Calls(DOMAIN, here.catalog, here.metrics, here.world.clock)
+        with pytest.raises(PermissionDeniedError):
+            async with calls.client("stat", "/x"):
+                raise AssertionError("not reached")
+        rows = await here.catalog.audit(since_ms=0, limit=100)
+        assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
+
+
+def test_metrics_have_the_names_of_the_spec() -> None:
+    registry = CollectorRegistry()
+    figures = NodeFigures({NodeState.UP: 2, NodeState.DOWN: 1}, 100, 10)
+    metrics = CoordinatorMetrics(registry, "alice", lambda: figures)
+    metrics.totals(Totals(1, 2, 3, 1, 0))
+    metrics.operation("read", "ok", 0.1)
+    text = generate_latest(registry).decode()
+    for line in (
+        "# TYPE collective_nodes_total untyped",
+        'collective_nodes_total{member="alice"} 2.0',
+        'collective_nodes{member="alice",state="down"} 1.0',
+        'collective_cluster_health{member="alice"} 0.5',
+        'collective_storage_capacity_bytes{member="alice"} 100.0',
+        'collective_storage_used_bytes{member="alice"} 10.0',
+        'collective_file_operations_total{member="alice",operation="read",result="ok"} 1.0',
+    ):
+        assert line in text
+
+
+def test_cluster_health_is_the_worst_that_is_true() -> None:
+    assert cluster_health(Totals(0, 0, 3, 0, 0)) == 1.0
+    assert cluster_health(Totals(0, 0, 3, 1, 0)) == 0.5
+    assert cluster_health(Totals(0, 0, 3, 1, 1)) == 0.0
