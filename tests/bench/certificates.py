@@ -38,15 +38,15 @@ def make_certificates(directory: Path) -> BenchCertificates:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(minutes=5))
             .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)
+            .add_extension(
+                x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True
+            )
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .sign(authority_key, hashes.SHA256())
         )
 
     authority = build(authority_name, authority_key, ca=True)
-    leaf = build(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")]), leaf_key, ca=False
-    )
+    leaf = build(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")]), leaf_key, ca=False)
     found = BenchCertificates(
         *(str(directory / name) for name in ("leaf.crt", "leaf.key", "ca.crt"))
     )

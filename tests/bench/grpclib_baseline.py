@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from grpclib.encoding.base import CodecBase
 
 from tests.bench.ceiling import payload
 from tests.bench.certificates import BenchCertificates
+from tests.bench.pacing import at_once
 
 if TYPE_CHECKING:
     from grpclib.server import Stream
@@ -119,8 +121,9 @@ def _serve(certificates: BenchCertificates, directory: str, pipe: Connection) ->
     async def run() -> None:
         server = grpclib.server.Server([BareService(directory)], codec=RawCodec())
         await server.start("127.0.0.1", 0, ssl=_context(certificates, server=True))
-        assert server._server is not None  # noqa: SLF001 - grpclib shows its port nowhere else
-        pipe.send(server._server.sockets[0].getsockname()[1])  # noqa: SLF001
+        listening = server._server  # grpclib shows its port nowhere else
+        assert isinstance(listening, asyncio.Server | uvloop.loop.Server)
+        pipe.send(listening.sockets[0].getsockname()[1])
         await asyncio.to_thread(pipe.recv)
         server.close()
 
@@ -139,24 +142,24 @@ class GrpclibFigures:
     get_mb_s: float
 
 
-async def _measure(port: int, certificates: BenchCertificates, chunks: int) -> GrpclibFigures:
-    channel = Channel(
-        "127.0.0.1", port, ssl=_context(certificates, server=False), codec=RawCodec()
-    )
+class BareClient:
+    """The baseline's client side."""
 
-    async def echo() -> None:
-        async with channel.request(
+    def __init__(self, port: int, certificates: BenchCertificates) -> None:
+        context = _context(certificates, server=False)
+        self.channel = Channel("127.0.0.1", port, ssl=context, codec=RawCodec())
+
+    async def echo(self) -> None:
+        """Make one small unary call."""
+        async with self.channel.request(
             "/bench.Bare/Echo", grpclib.const.Cardinality.UNARY_UNARY, bytes, bytes
         ) as stream:
             await stream.send_message(b"x" * 64, end=True)
             await stream.recv_message()
 
-    data = [bytes(payload(CHUNK_BYTES)) for _ in range(4)]
-    for index, block in enumerate(data):
-        data[index] = bytes([index]) + block[1:]
-
-    async def put(block: bytes) -> None:
-        async with channel.request(
+    async def put(self, block: bytes) -> None:
+        """Stream one chunk in."""
+        async with self.channel.request(
             "/bench.Bare/Put", grpclib.const.Cardinality.STREAM_UNARY, bytes, bytes
         ) as stream:
             for offset in range(0, CHUNK_BYTES, MESSAGE_BYTES):
@@ -166,8 +169,9 @@ async def _measure(port: int, certificates: BenchCertificates, chunks: int) -> G
                 )
             assert await stream.recv_message() == b"ok"
 
-    async def get(name: bytes) -> None:
-        async with channel.request(
+    async def get(self, name: bytes) -> None:
+        """Stream one chunk out and verify it."""
+        async with self.channel.request(
             "/bench.Bare/Get", grpclib.const.Cardinality.UNARY_STREAM, bytes, bytes
         ) as stream:
             await stream.send_message(name, end=True)
@@ -176,31 +180,21 @@ async def _measure(port: int, certificates: BenchCertificates, chunks: int) -> G
                 hasher.update(part)
             assert hasher.hexdigest().encode() == name
 
-    async def paced(calls: list[Callable[[], object]], at_once: int) -> float:
-        queue = list(calls)
 
-        async def worker() -> None:
-            while queue:
-                await queue.pop()()  # type: ignore[misc]
-
-        begin = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(worker())
-        return time.perf_counter() - begin
-
-    for _ in range(50):
-        await echo()
+async def _measure(port: int, certificates: BenchCertificates, chunks: int) -> GrpclibFigures:
+    client = BareClient(port, certificates)
+    data = [bytes([index]) + bytes(payload(CHUNK_BYTES))[1:] for index in range(4)]
+    names = [blake3(block).hexdigest().encode() for block in data]
+    await at_once([client.echo] * 50, 1)
     times = []
     for _ in range(500):
         begin = time.perf_counter()
-        await echo()
+        await client.echo()
         times.append(time.perf_counter() - begin)
-    many_s = await paced([echo] * 1500, 16)
-    put_s = await paced([lambda i=i: put(data[i % 4]) for i in range(chunks)], 4)  # type: ignore[misc]
-    names = [blake3(block).hexdigest().encode() for block in data]
-    get_s = await paced([lambda i=i: get(names[i % 4]) for i in range(chunks)], 4)  # type: ignore[misc]
-    channel.close()
+    many_s = await at_once([client.echo] * 1500, 16)
+    put_s = await at_once([partial(client.put, data[i % 4]) for i in range(chunks)], 4)
+    get_s = await at_once([partial(client.get, names[i % 4]) for i in range(chunks)], 4)
+    client.channel.close()
     return GrpclibFigures(
         unary_ms=statistics.median(times) * 1e3,
         unary_per_s=1500 / many_s,

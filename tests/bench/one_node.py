@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import statistics
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -40,6 +41,7 @@ from collective.transfer.dial import TlsDialer
 from collective.transfer.server import ChunkServer
 from collective.transfer.tickets import TicketKey, sign_ticket
 from tests.bench.ceiling import payload
+from tests.bench.pacing import at_once
 
 DOMAIN = Domain("home.bench")
 NODE = SpiffeId.node(DOMAIN, NodeId("bench-node-01"))
@@ -48,6 +50,8 @@ KEY = TicketKey(1, b"k" * 32)
 PLAIN_BYTES = 4 << 20
 DIFFERENT_CHUNKS = 4
 POOL_BYTES = 96 << 20
+SMALL_BYTES = 4096
+SMALL_PUTS = 200
 
 
 class FixedKeys:
@@ -132,15 +136,17 @@ class OneNodeFigures:
     get_node_cpu_s_gib: float
     client_rss_mb: float
     node_rss_mb: float
+    small_put_ms: float
+    """Median of one put of 4 KiB at a time: a call and a flush."""
 
 
 class _Stored:
     """One chunk to be moved: its parts, its id."""
 
-    def __init__(self, marker: int) -> None:
-        body = payload(PLAIN_BYTES)
+    def __init__(self, marker: int, plain_bytes: int = PLAIN_BYTES) -> None:
+        body = payload(plain_bytes)
         body[:8] = marker.to_bytes(8, "big")
-        self.parts: Sequence[memoryview | bytes] = [encode_header(PLAIN_BYTES), memoryview(body)]
+        self.parts: Sequence[memoryview | bytes] = [encode_header(plain_bytes), memoryview(body)]
         self.length = sum(len(part) for part in self.parts)
         self.id = chunk_id(self.parts)
 
@@ -162,21 +168,6 @@ class _Stored:
             first_node=str(NODE),
             first_addresses=[AddressMessage(host="127.0.0.1", port=port)],
         )
-
-
-async def at_once(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], width: int) -> float:
-    """Run ``calls``, ``width`` at a time; return the seconds it took."""
-    queue = list(reversed(calls))
-
-    async def worker() -> None:
-        while queue:
-            await queue.pop()()
-
-    begin = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(width):
-            group.create_task(worker())
-    return time.perf_counter() - begin
 
 
 async def _measure(
@@ -214,6 +205,12 @@ async def _measure(
         between = cpu()
         get_s = await at_once(many(get, chunks), width)
         after = cpu()
+        small = [_Stored(index, SMALL_BYTES) for index in range(SMALL_PUTS)]
+        small_times = []
+        for one in small:
+            begin = time.perf_counter()
+            await put(one)
+            small_times.append(time.perf_counter() - begin)
         megabytes = chunks * PLAIN_BYTES / 1e6
         gibibytes = chunks * PLAIN_BYTES / (1 << 30)
         return OneNodeFigures(
@@ -225,6 +222,7 @@ async def _measure(
             get_node_cpu_s_gib=(after[1] - between[1]) / gibibytes,
             client_rss_mb=ourselves.memory_info().rss / 1e6,
             node_rss_mb=node.memory_info().rss / 1e6,
+            small_put_ms=statistics.median(small_times) * 1e3,
         )
 
 

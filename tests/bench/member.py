@@ -1,0 +1,301 @@
+"""A real member (one coordinator, three nodes) as a client program sees it.
+
+The processes are those that users run, started by the harness of the integration tests; the client
+is the library, in this process.  Times are wall-clock seconds or milliseconds, rates MB/s (10^6
+bytes), memory MB (10^6 bytes).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvloop
+
+from collective.client.collective import Collective
+from collective.core.units import Address
+from collective.pki.files import load_credentials
+from tests.bench.ceiling import payload
+from tests.bench.pacing import at_once
+from tests.integration.cluster import Cluster
+
+BLOCK_BYTES = 8 << 20
+SMALL_BYTES = 4096
+LIST_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds a GiB and greatest resident memory of one kind of process in one phase."""
+
+    client_cpu_s_gib: float
+    coordinator_cpu_s_gib: float
+    nodes_cpu_s_gib: float
+    client_peak_mb: float
+    coordinator_peak_mb: float
+    node_peak_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFileFigures:
+    """One large file, written and read."""
+
+    write_mb_s: float
+    read_mb_s: float
+    first_byte_ms: float
+    write_usage: Usage
+    read_usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Many small operations."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFileFigures:
+    """4 KiB files, one at a time and 16 at once."""
+
+    put_1: Latencies
+    put_16: Latencies
+    get_1: Latencies
+    get_16: Latencies
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFigures:
+    """Calls that move no data."""
+
+    stat_1: Latencies
+    stat_16: Latencies
+    list_10000_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdleFigures:
+    """A minute after start: proportional set size and share of one core."""
+
+    coordinator_pss_mb: float
+    node_pss_mb: float
+    coordinator_cpu_percent: float
+    node_cpu_percent: float
+
+
+def pss_mb(pid: int) -> float:
+    """Return the proportional set size of a process in MB."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise AssertionError
+
+
+def reset_peak(pid: int) -> None:
+    """Let the kernel count a process's peak memory anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mb(pid: int) -> float:
+    """Return the greatest resident size of a process since the last reset, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise AssertionError
+
+
+def measure_idle(cluster: Cluster, *, wait_s: float, sample_s: float) -> IdleFigures:
+    """Leave a fresh member alone for ``wait_s`` seconds, then look at it for ``sample_s``."""
+    time.sleep(wait_s)
+
+    def cpu_s(pid: int) -> float:
+        return float(sum(psutil.Process(pid).cpu_times()[:2]))
+
+    coordinator = cluster.coordinator.pid
+    nodes = [node.pid for node in cluster.nodes]
+    before = cpu_s(coordinator), [cpu_s(pid) for pid in nodes]
+    time.sleep(sample_s)
+    after = cpu_s(coordinator), [cpu_s(pid) for pid in nodes]
+    return IdleFigures(
+        coordinator_pss_mb=pss_mb(coordinator),
+        node_pss_mb=max(pss_mb(pid) for pid in nodes),
+        coordinator_cpu_percent=100 * (after[0] - before[0]) / sample_s,
+        node_cpu_percent=100
+        * max(b - a for a, b in zip(before[1], after[1], strict=True))
+        / sample_s,
+    )
+
+
+class _Watch:
+    """CPU and peak memory of client, coordinator and nodes between two moments."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._client = psutil.Process().pid
+        self._coordinator = cluster.coordinator.pid
+        self._nodes = [node.pid for node in cluster.nodes]
+        for pid in self._all:
+            reset_peak(pid)
+        self._before = self._cpu()
+
+    @property
+    def _all(self) -> list[int]:
+        return [self._client, self._coordinator, *self._nodes]
+
+    def _cpu(self) -> dict[int, float]:
+        return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in self._all}
+
+    def end(self, size_bytes: int) -> Usage:
+        """Return what was used for ``size_bytes`` of file."""
+        after = self._cpu()
+        used = {pid: (after[pid] - self._before[pid]) / size_bytes * (1 << 30) for pid in after}
+        return Usage(
+            client_cpu_s_gib=used[self._client],
+            coordinator_cpu_s_gib=used[self._coordinator],
+            nodes_cpu_s_gib=sum(used[pid] for pid in self._nodes),
+            client_peak_mb=peak_mb(self._client),
+            coordinator_peak_mb=peak_mb(self._coordinator),
+            node_peak_mb=max(peak_mb(pid) for pid in self._nodes),
+        )
+
+
+async def _blocks(size_bytes: int) -> AsyncIterator[bytes]:
+    """Yield ``size_bytes`` in which no two chunks are equal, at next to no cost."""
+    block = payload(BLOCK_BYTES)
+    for number in range(size_bytes // BLOCK_BYTES):
+        block = bytearray(block) if number == 0 else block
+        block[:8] = number.to_bytes(8, "big")
+        block[BLOCK_BYTES // 2 : BLOCK_BYTES // 2 + 8] = (number | 1 << 63).to_bytes(8, "big")
+        yield bytes(block)
+
+
+async def _whole_file(cluster: Cluster, home: Collective, size_bytes: int) -> WholeFileFigures:
+    await home.mkdir("/bench", parents=True)
+    await home.write("/bench/warm", _blocks(64 << 20))
+    watch = _Watch(cluster)
+    begin = time.perf_counter()
+    await home.write("/bench/large", _blocks(size_bytes))
+    write_s = time.perf_counter() - begin
+    write_usage = watch.end(size_bytes)
+    watch = _Watch(cluster)
+    begin = time.perf_counter()
+    first_s = 0.0
+    received = 0
+    async with home.open_read("/bench/large") as reader:
+        async for block in reader:
+            if not received:
+                first_s = time.perf_counter() - begin
+            received += len(block)
+    read_s = time.perf_counter() - begin
+    assert received == size_bytes
+    figures = WholeFileFigures(
+        write_mb_s=size_bytes / write_s / 1e6,
+        read_mb_s=size_bytes / read_s / 1e6,
+        first_byte_ms=first_s * 1e3,
+        write_usage=write_usage,
+        read_usage=watch.end(size_bytes),
+    )
+    await home.remove("/bench/large")
+    return figures
+
+
+async def timed(calls: Sequence[Callable[[], Coroutine[Any, Any, Any]]], width: int) -> Latencies:
+    """Run ``calls``, ``width`` at a time, and return how long each took."""
+    times: list[float] = []
+
+    def wrap(
+        call: Callable[[], Coroutine[Any, Any, Any]],
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def one() -> None:
+            begin = time.perf_counter()
+            await call()
+            times.append(time.perf_counter() - begin)
+
+        return one
+
+    total_s = await at_once([wrap(call) for call in calls], width)
+    ordered = sorted(times)
+    return Latencies(
+        per_s=len(calls) / total_s,
+        p50_ms=statistics.median(ordered) * 1e3,
+        p99_ms=ordered[int(len(ordered) * 0.99)] * 1e3,
+    )
+
+
+async def _small_files(home: Collective, count: int) -> SmallFileFigures:
+    await home.mkdir("/bench/small", parents=True)
+    base = bytes(payload(SMALL_BYTES))
+
+    def content(number: int) -> bytes:
+        return number.to_bytes(8, "big") + base[8:]
+
+    def put(folder: str, number: int) -> Callable[[], Coroutine[Any, Any, Any]]:
+        return lambda: home.write(f"/bench/small/{folder}-{number}", content(number))
+
+    def get(folder: str, number: int) -> Callable[[], Coroutine[Any, Any, Any]]:
+        async def read() -> None:
+            assert await home.read(f"/bench/small/{folder}-{number}") == content(number)
+
+        return read
+
+    await timed([put("warm", number) for number in range(count, count + 20)], 4)
+    numbers = range(2 * count, 3 * count)
+    more = range(4 * count, 5 * count)
+    put_1 = await timed([put("one", number) for number in numbers], 1)
+    put_16 = await timed([put("many", number) for number in more], 16)
+    get_1 = await timed([get("one", number) for number in numbers], 1)
+    get_16 = await timed([get("many", number) for number in more], 16)
+    return SmallFileFigures(put_1=put_1, put_16=put_16, get_1=get_1, get_16=get_16)
+
+
+async def _metadata(home: Collective, calls: int, entries: int) -> MetadataFigures:
+    await home.mkdir("/bench/list", parents=True)
+    await timed(
+        [lambda n=n: home.write(f"/bench/list/entry-{n:05}", b"") for n in range(entries)],  # type: ignore[misc]
+        16,
+    )
+    stat = [lambda: home.stat("/bench/list/entry-00001")] * calls
+    await timed(stat[:50], 4)
+    stat_1 = await timed(stat, 1)
+    stat_16 = await timed(stat * 3, 16)
+    begin = time.perf_counter()
+    found = [entry async for entry in home.list("/bench/list")]
+    list_s = time.perf_counter() - begin
+    assert len(found) == entries
+    return MetadataFigures(stat_1=stat_1, stat_16=stat_16, list_10000_s=list_s)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFigures:
+    """Everything measured at one member."""
+
+    whole: WholeFileFigures
+    small: SmallFileFigures
+    metadata: MetadataFigures
+
+
+def measure_member(
+    cluster: Cluster, *, file_bytes: int, small_files: int, calls: int, entries: int
+) -> MemberFigures:
+    """Run every measurement of this module but the idle one on a started member."""
+    certs = cluster.cert_dir("coordinator")
+    base = certs / "coordinators" / f"{cluster.member}-coordinator"
+    credentials = load_credentials(
+        f"{base}.crt", f"{base}.key", str(certs / "ca" / f"{cluster.member}-ca.crt")
+    )
+    address = Address("127.0.0.1", cluster.coordinator_port)
+
+    async def run() -> MemberFigures:
+        async with Collective.connect(credentials, (address,)) as home:
+            whole = await _whole_file(cluster, home, file_bytes)
+            small = await _small_files(home, small_files)
+            metadata = await _metadata(home, calls, entries)
+        return MemberFigures(whole, small, metadata)
+
+    return uvloop.run(run())

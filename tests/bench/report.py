@@ -1,0 +1,180 @@
+"""From figures to a table: each row is a value, what it is compared with, and the goal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.bench.grpclib_baseline import GrpclibFigures
+from tests.bench.member import IdleFigures, Latencies, MemberFigures, Usage
+from tests.bench.one_node import OneNodeFigures
+
+TAHOE = {"write": 31.0, "read": 83.0, "put_1": 39.0, "get_1": 75.0, "put_16": 42.0, "get_16": 95.0}
+"""Tahoe-LAFS 1.20, three copies, not flushed, on such a machine: MB/s and files/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that one run measured."""
+
+    tls_mb_s: float
+    tls_all_mb_s: list[float]
+    disk_mb_s: float
+    disk_all_mb_s: list[float]
+    flush_ms: float
+    bare: GrpclibFigures
+    one_node: OneNodeFigures
+    member: MemberFigures
+    idle: IdleFigures
+
+    @property
+    def write_bound_mb_s(self) -> float:
+        """W: what two cores and one disk allow for three hops and three flushed copies."""
+        return 1 / (3 / self.tls_mb_s + 3 / self.disk_mb_s)
+
+    @property
+    def small_put_alone_ms(self) -> float:
+        """The calls and flushes of one small put as measured alone.
+
+        Two control calls, each with a flush of the catalogue, and three hops, each with a small put
+        at one node (its call and its flush).
+        """
+        return 2 * (self.bare.unary_ms + self.flush_ms) + 3 * self.one_node.small_put_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ``met`` is None where there is no goal."""
+
+    what: str
+    value: str
+    ratio: str
+    goal: str
+    met: bool | None
+
+
+def _least(what: str, value: float, unit: str, ratio: float, of: str, goal: float) -> Row:
+    return Row(what, f"{value:.0f} {unit}", f"{ratio:.2f} {of}", f">= {goal:g} {of}", ratio >= goal)
+
+
+def _most(what: str, value: float, unit: str, goal: float, digits: int = 1) -> Row:
+    return Row(what, f"{value:.{digits}f} {unit}", "", f"<= {goal:g} {unit}", value <= goal)
+
+
+def _fact(what: str, value: str, ratio: str = "") -> Row:
+    return Row(what, value, ratio, "", None)
+
+
+def _usage(what: str, usage: Usage) -> list[Row]:
+    return [
+        _fact(
+            f"{what}: CPU s/GiB client, coordinator, nodes",
+            f"{usage.client_cpu_s_gib:.1f}, {usage.coordinator_cpu_s_gib:.1f},"
+            f" {usage.nodes_cpu_s_gib:.1f}",
+        ),
+        _most(f"{what}: peak memory, client", usage.client_peak_mb, "MB", 150),
+        _most(f"{what}: peak memory, coordinator", usage.coordinator_peak_mb, "MB", 150),
+        _most(f"{what}: peak memory, node", usage.node_peak_mb, "MB", 150),
+    ]
+
+
+def _small(what: str, found: Latencies, tahoe: float) -> Row:
+    goal = 10.0
+    times = found.per_s / tahoe
+    return Row(
+        what,
+        f"{found.per_s:.0f}/s p50 {found.p50_ms:.1f} p99 {found.p99_ms:.1f} ms",
+        f"{times:.1f} Tahoe",
+        f">= {goal:g} Tahoe",
+        times >= goal,
+    )
+
+
+def rows(figures: Figures) -> list[Row]:
+    """Return the table's lines in order."""
+    c, w = figures.tls_mb_s, figures.write_bound_mb_s
+    node, member, bare, idle = figures.one_node, figures.member, figures.bare, figures.idle
+    whole, small, metadata = member.whole, member.small, member.metadata
+    put_ratio = small.put_1.p50_ms / figures.small_put_alone_ms
+    return [
+        _fact("C: TLS 1.3, blocking sockets", f"{c:.0f} MB/s", _spread(figures.tls_all_mb_s)),
+        _fact(
+            "D: three writers, flushed", f"{figures.disk_mb_s:.0f} MB/s", _spread(figures.disk_all_mb_s)
+        ),
+        _fact("W = 1/(3/C + 3/D)", f"{w:.0f} MB/s"),
+        _least("one node: get 4 MiB", node.get_mb_s, "MB/s", node.get_mb_s / c, "C", 0.6),
+        _least("one node: put 4 MiB", node.put_mb_s, "MB/s", node.put_mb_s / c, "C", 0.35),
+        _least(
+            "one node: get, to grpclib streaming",
+            bare.get_mb_s, "MB/s (grpclib)", node.get_mb_s / bare.get_mb_s, "x", 2,
+        ),
+        _least(
+            "one node: put, to grpclib streaming",
+            bare.put_mb_s, "MB/s (grpclib)", node.put_mb_s / bare.put_mb_s, "x", 2,
+        ),
+        _fact(
+            "one node: CPU s/GiB put client, node; get client, node",
+            f"{node.put_client_cpu_s_gib:.1f}, {node.put_node_cpu_s_gib:.1f};"
+            f" {node.get_client_cpu_s_gib:.1f}, {node.get_node_cpu_s_gib:.1f}",
+        ),
+        _least("file: read", whole.read_mb_s, "MB/s", whole.read_mb_s / c, "C", 0.4),
+        _least("file: write, three copies", whole.write_mb_s, "MB/s", whole.write_mb_s / w, "W", 0.5),
+        _least("file: read, to Tahoe", whole.read_mb_s, "MB/s", whole.read_mb_s / TAHOE["read"], "Tahoe", 3),
+        _least(
+            "file: write, to Tahoe", whole.write_mb_s, "MB/s", whole.write_mb_s / TAHOE["write"], "Tahoe", 3
+        ),
+        _fact("file: first byte", f"{whole.first_byte_ms:.1f} ms"),
+        *_usage("file write", whole.write_usage),
+        *_usage("file read", whole.read_usage),
+        _small("4 KiB put, one at a time", small.put_1, TAHOE["put_1"]),
+        _small("4 KiB put, 16 at once", small.put_16, TAHOE["put_16"]),
+        _small("4 KiB get, one at a time", small.get_1, TAHOE["get_1"]),
+        _small("4 KiB get, 16 at once", small.get_16, TAHOE["get_16"]),
+        Row(
+            "4 KiB put, to its calls and flushes alone",
+            f"{figures.small_put_alone_ms:.1f} ms alone",
+            f"{put_ratio:.2f} x",
+            "<= 2 x",
+            put_ratio <= 2,
+        ),
+        _fact("bare grpclib unary", f"{bare.unary_per_s:.0f}/s, one {bare.unary_ms:.2f} ms"),
+        _least(
+            "stat, 16 at once", metadata.stat_16.per_s, "/s",
+            metadata.stat_16.per_s / bare.unary_per_s, "grpclib", 0.6,
+        ),
+        _least(
+            "stat, one at a time", metadata.stat_1.per_s, "/s",
+            bare.unary_ms / metadata.stat_1.p50_ms, "grpclib", 0.6,
+        ),
+        _most("ls of 10,000 entries", metadata.list_10000_s, "s", 0.3, 2),
+        _most("idle node, PSS", idle.node_pss_mb, "MB", 50),
+        _most("idle coordinator, PSS", idle.coordinator_pss_mb, "MB", 80),
+        _fact(
+            "idle CPU, node and coordinator",
+            f"{idle.node_cpu_percent:.2f} %, {idle.coordinator_cpu_percent:.2f} %",
+        ),
+    ]  # fmt: skip
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):.0f}-{max(values):.0f}"
+
+
+def table(lines: list[Row], figures: Figures) -> str:
+    """Return the table as text for a terminal."""
+    cells = [
+        (row.what, row.value, row.ratio, row.goal, {None: "", True: "met", False: "SHORT"}[row.met])
+        for row in lines
+    ]
+    header = ("figure", "value", "ratio", "goal", "")
+    widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [header, *cells]
+    ]
+    short = sum(row.met is False for row in lines)
+    goals = sum(row.met is not None for row in lines)
+    text.append(
+        f"{goals - short} of {goals} goals met; C varied by"
+        f" {max(figures.tls_all_mb_s) / min(figures.tls_all_mb_s):.2f} x within the run."
+    )
+    return "\n".join(text)
