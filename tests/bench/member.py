@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tests.integration.cluster import Cluster
 
 BLOCK_BYTES = 8 << 20
 SMALL_BYTES = 4096
+MARK_BYTES = 8
 LIST_ENTRIES = 10_000
 
 
@@ -165,22 +166,30 @@ class _Watch:
         )
 
 
-async def _blocks(size_bytes: int) -> AsyncIterator[bytes]:
-    """Yield ``size_bytes`` in which no two chunks are equal, at next to no cost."""
-    block = payload(BLOCK_BYTES)
-    for number in range(size_bytes // BLOCK_BYTES):
-        block = bytearray(block) if number == 0 else block
-        block[:8] = number.to_bytes(8, "big")
-        block[BLOCK_BYTES // 2 : BLOCK_BYTES // 2 + 8] = (number | 1 << 63).to_bytes(8, "big")
-        yield bytes(block)
+class Synthetic:
+    """A file object of ``size_bytes`` in which no two chunks are equal, at the cost of a copy."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._block = memoryview(payload(BLOCK_BYTES))
+        self._size = size_bytes
+        self._at = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill ``buffer``; return the bytes filled."""
+        count = min(len(buffer), self._size - self._at, BLOCK_BYTES)
+        buffer[:count] = self._block[:count]
+        if count >= MARK_BYTES:
+            buffer[:MARK_BYTES] = self._at.to_bytes(MARK_BYTES, "big")
+        self._at += count
+        return count
 
 
 async def _whole_file(cluster: Cluster, home: Collective, size_bytes: int) -> WholeFileFigures:
     await home.mkdir("/bench", parents=True)
-    await home.write("/bench/warm", _blocks(64 << 20))
+    await home.write("/bench/warm", Synthetic(64 << 20))
     watch = _Watch(cluster)
     begin = time.perf_counter()
-    await home.write("/bench/large", _blocks(size_bytes))
+    await home.write("/bench/large", Synthetic(size_bytes))
     write_s = time.perf_counter() - begin
     write_usage = watch.end(size_bytes)
     watch = _Watch(cluster)
