@@ -1,12 +1,13 @@
 """Between local files and the collective: put and get of one file, both resumable.
 
-`get` writes to a hidden ``.part`` file beside its target, whose name holds the content's digest, so
-that what lies there is a verified beginning of the same content or is not used; it is flushed and
-renamed when everything is there.
+`get` writes to a hidden ``.part`` file beside its target, whose name holds a digest of what is
+fetched (member, path, version, content), so that what lies there is a verified beginning of just
+that or is not used; it is flushed and renamed when everything is there.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from functools import partial
@@ -122,7 +123,7 @@ class LocalFiles:
         entry = await self._names.stat(path)
         if entry.kind is not EntryKind.FILE:
             raise UsageError(f"{path} is a directory; give a local directory to get it into.")
-        part = part_path(local, entry.digest)
+        part = part_path(local, self._domain, entry)
         try:
             file = await self._session.in_thread(lambda: _open_part(part))
         except OSError as error:
@@ -156,11 +157,13 @@ class LocalFiles:
                 await self._session.to_the_end(partial(write_all, file.fileno(), block))
 
 
-def part_path(local: str, digest: bytes) -> str:
-    """Return the name of the partial file for content ``digest`` that becomes ``local``."""
+def part_path(local: str, domain: str, entry: Entry) -> str:
+    """Return the name of the partial file for ``entry`` of member ``domain`` on its way."""
+    what = (domain, entry.path, entry.version, entry.size_bytes, entry.digest.hex())
+    digest = hashlib.sha256("\0".join(map(str, what)).encode()).hexdigest()
     folder, name = os.path.split(local)
     shown = name.encode("utf-8", "surrogateescape")[:_NAME_KEPT_CHARS].decode("utf-8", "ignore")
-    return os.path.join(folder, f".{shown}.{digest.hex()[:_DIGEST_CHARS]}.part")
+    return os.path.join(folder, f".{shown}.{digest[:_DIGEST_CHARS]}.part")
 
 
 def write_all(descriptor: int, block: memoryview) -> None:

@@ -37,6 +37,8 @@ from collective.rpc.gen.collective.v1 import (
     SignedReceipt,
 )
 
+ROUNDS_MAX: Final = 4
+"""With a quorum, other routes for the copies that lack are asked for so often."""
 TICK_S: Final = 0.25
 """How often a chunk that waits looks at the clock."""
 
@@ -68,11 +70,11 @@ def next_step(
         return Step.DONE
     if confirmed + hopeful >= max(wanted, quorum):
         return Step.WAIT
+    if given_up and not hopeful:
+        return Step.DONE if confirmed >= quorum else Step.FAIL
     if may_go_round:
         return Step.GO_ROUND
-    if confirmed >= quorum:
-        return Step.WAIT if hopeful else Step.DONE
-    return Step.FAIL if given_up and not hopeful else Step.WAIT
+    return Step.DONE if confirmed >= quorum and not hopeful else Step.WAIT
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class ChunkSending:
         self._news_s = 0.0
         self._ask_again_s = 0.0
         self._busy_rounds = 0
+        self._rounds = 0
 
     async def run(self, plan: ChunkPlan) -> list[SignedReceipt]:
         """Send along ``plan``; return every receipt got.
@@ -232,7 +235,8 @@ class ChunkSending:
         if result.node in leg.waiting:
             leg.waiting.remove(result.node)
         if result.receipt is not None and result.receipt.body:
-            self._news_s = now_s
+            if result.node not in self._receipts:
+                self._news_s = now_s
             self._receipts[result.node] = result.receipt
             self._session.health.alive(result.node)
         elif result.error is not None:
@@ -263,11 +267,16 @@ class ChunkSending:
             routes = plan.routes
         except NotEnoughCopiesError as error:
             self._error = error
-        if routes:
-            self._start(group, tasks, routes)
+        self._start(group, tasks, routes)
+        self._rounds += 1
+        enough = self._held + len(self._receipts) >= self._quorum
+        if enough and (not routes or self._rounds >= ROUNDS_MAX):
+            self._ask_again_s = float("inf")
         else:
-            enough = self._held + len(self._receipts) >= self._quorum
-            self._ask_again_s = float("inf") if enough else session.clock.monotonic_s() + PAUSE_S
+            pause_s = (
+                min(PAUSE_S, session.options.stall_s) if self._rounds > 1 or not routes else 0.0
+            )
+            self._ask_again_s = session.clock.monotonic_s() + pause_s
 
     def _failure(self, confirmed: int) -> CollectiveError:
         reason = f" ({self._error.message})" if self._error is not None else ""

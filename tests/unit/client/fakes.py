@@ -197,9 +197,10 @@ class FakeCoordinator:
         counted: set[str] = upload["counted"].setdefault(intent.chunk_id, set())
         free = [name for name in self.names if name not in exclude and name not in intended]
         chosen = free[: COPIES - len(counted)]
-        if len(counted | intended) + len(chosen) < QUORUM or (
-            not intended and len(chosen) < QUORUM
-        ):
+        if len(counted) + len(chosen) < QUORUM:
+            again = sorted(intended - counted, key=lambda name: (name in exclude, name))
+            chosen += again[: COPIES - len(counted) - len(chosen)]
+        if len(counted) + len(chosen) < QUORUM:
             raise NotEnoughCopiesError("Too few nodes for the setting copies.")
         intended.update(chosen)
         routes = [route(intent.chunk_id, chosen, mode)] if chosen else []

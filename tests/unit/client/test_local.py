@@ -77,7 +77,7 @@ async def test_a_put_of_a_file_that_changed_meanwhile_starts_afresh(
 async def test_a_get_resumes_a_verified_beginning(world: World, tmp_path: Path) -> None:
     data = file_of(tmp_path / "a", 5)
     entry = await world.collective.put(str(tmp_path / "a"), "/s/a")
-    part = Path(part_path(str(tmp_path / "b"), entry.digest))
+    part = Path(part_path(str(tmp_path / "b"), "home.alice", entry))
     part.write_bytes(data[: 3 * CHUNK_SIZE_BYTES + 100])
     await world.collective.get("/s/a", str(tmp_path / "b"))
     assert (tmp_path / "b").read_bytes() == data

@@ -1,0 +1,90 @@
+"""The one error edge, the options and what is printed; no network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from collective.cli import app, output
+from collective.cli.grants import parse_grant
+from collective.cli.status import status_json
+from collective.core.errors import ConflictError, ExitCode, UsageError
+from collective.rpc.gen.collective.v1 import NodeStatus, Status
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COORDINATOR", "CURRENT", "CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"COLLECTIVE_{name}", raising=False)
+
+
+def test_without_credentials_the_answer_says_what_to_do(capsys: Any) -> None:
+    assert app.run(["ls", "/"]) == ExitCode.NOT_REACHABLE
+    error = capsys.readouterr().err
+    assert "--ca" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls", "--nope"], ["mv", "/a"], ["read", "x"], ["ls", "/", "--ca", "x"], []]
+)
+def test_wrong_usage_is_exit_two(arguments: list[str], capsys: Any) -> None:
+    assert app.run(arguments) == ExitCode.USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConflictError("It exists; choose another name."), ExitCode.CONFLICT),
+        (RuntimeError("boom"), ExitCode.FAILURE),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_exit_codes(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(app, "_dispatch", fail)
+    monkeypatch.setattr(app.os, "_exit", lambda status: status)  # type: ignore[attr-defined]
+    assert app.run(["ls"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_every_command_has_help(capsys: Any) -> None:
+    for name in (*app.COMMANDS, *app.GROUPS):
+        assert app.run([name, "--help"]) == ExitCode.DONE
+        assert name in capsys.readouterr().out
+
+
+def test_status_json_has_every_field_when_all_is_zero() -> None:
+    facts = status_json(Status(local_nodes=[NodeStatus()]))
+    assert list(facts) == [
+        "member_id", "domain", "coordinator", "local_nodes", "peers", "remote_nodes",
+        "files", "chunks", "storage", "you",
+    ]  # fmt: skip
+    assert facts["local_nodes"] == [
+        {
+            "id": "", "address": "", "total_capacity": 0, "used_capacity": 0, "chunk_count": 0,
+            "is_healthy": False, "state": "", "last_seen": None,
+        }
+    ]  # fmt: skip
+    assert facts["chunks"] == {"total": 0, "under_replicated": 0, "unavailable": 0}
+    assert facts["you"] == {"global_id": "", "grants": []}
+    json.dumps(facts)
+
+
+def test_a_hostile_name_cannot_drive_the_terminal(capsys: Any) -> None:
+    output.line("a\x1b[2Jb\u202ec")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\n"
+    assert output.safe("größe ✓") == "größe ✓"
+
+
+def test_grants_are_parsed_from_the_right() -> None:
+    assert parse_grant("/a:b:read+write") == ("/a:b", ["read", "write"])
+    with pytest.raises(UsageError):
+        parse_grant("/media")
