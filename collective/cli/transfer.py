@@ -55,6 +55,7 @@ def read(
     """Write a file's contents to stdout, verified."""
     if invocation.as_json:
         raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
+    FilePath.parse(path)
     meter = output.Meter() if not sys.stdout.isatty() else None
 
     async def work(collective: Collective) -> None:

@@ -93,9 +93,9 @@ class FakeNodes:
     in_flight: int = 0
     most_in_flight: int = 0
 
-    def put(self, path: Route, parts: Sequence[memoryview | bytes], **_: Any) -> FakeSending:
+    def put(self, route: Route, parts: Sequence[memoryview | bytes], **_: Any) -> FakeSending:
         self.puts += 1
-        return FakeSending(self, path, b"".join(bytes(part) for part in parts))
+        return FakeSending(self, route, b"".join(bytes(part) for part in parts))
 
     def _reach(self, path: Route) -> str:
         first = Ticket.parse(path.hops[0].body)
@@ -105,19 +105,19 @@ class FakeNodes:
         return last.node
 
     async def get(
-        self, path: Route, *, on_progress: Callable[[int], None] | None = None
+        self, route: Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:
-        node = self._reach(path)
-        self.gets.append((node, path.chunk_id))
+        node = self._reach(route)
+        self.gets.append((node, route.chunk_id))
         state = self.state.get(node, "up")
         if state == "down":
             raise UnreachableError("No connection to the node.")
         if state == "hung":
             await asyncio.Event().wait()
-        stored = self.chunks[node].get(path.chunk_id)
+        stored = self.chunks[node].get(route.chunk_id)
         if stored is None:
             raise NotFoundError("The node has no such chunk.")
-        check_chunk_id(ChunkId(path.chunk_id), stored)
+        check_chunk_id(ChunkId(route.chunk_id), stored)
         buffer = await self.pool.acquire(len(stored))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.pool.outstanding)
@@ -135,7 +135,7 @@ class FakeSending:
         self._answers = self._run()
 
     def __aiter__(self) -> AsyncIterator[PutResult]:
-        return self._answers
+        return cast("AsyncIterator[PutResult]", self._answers)
 
     async def aclose(self) -> None:
         await self._answers.aclose()
@@ -275,8 +275,8 @@ class FakeCoordinator:
 
     async def get_upload(self, message: GetUploadRequest, **_: Any) -> GetUploadResponse:
         self._called("get_upload")
-        extents = self._upload(message.upload_id)["extents"]
-        wanted = [extents[offset] for offset in sorted(extents) if offset >= message.from_offset]
+        recorded = self._upload(message.upload_id)["extents"]
+        wanted = [recorded[offset] for offset in sorted(recorded) if offset >= message.from_offset]
         return GetUploadResponse(extents=wanted[:2], more=len(wanted) > 2)
 
     def _extents(self, path: str, offset: int, length: int, mode: RouteMode) -> list[ExtentPlan]:
