@@ -12,7 +12,8 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.rpc.gen.collective.v1 import Route, RouteMode, Ticket
+from collective.rpc.gen.collective.v1 import Route, RouteMode
+from collective.transfer.tickets import read_ticket
 
 AVOID_FOR_S: Final = 30.0
 """How long a node that did not answer is gone round."""
@@ -22,7 +23,7 @@ RELAY_AFTER_FAILURES: Final = 1
 
 def storing_nodes(route: Route) -> tuple[str, ...]:
     """Return the SPIFFE ids of the hops that keep or hold a copy, first hop first."""
-    tickets = [Ticket.parse(hop.body) for hop in route.hops[: limits.ROUTE_MAX_HOPS]]
+    tickets = [read_ticket(hop) for hop in route.hops[: limits.ROUTE_MAX_HOPS]]
     return tuple(ticket.node for ticket in tickets if not ticket.forward_only)
 
 

@@ -19,6 +19,7 @@ ENVELOPE_OVERHEAD_MAX_BYTES: Final = 64
 
 ROUTE_MAX_HOPS: Final = 4
 COPIES_MAX: Final = 16
+FILE_MAX_BYTES: Final = 1 << 60
 BATCH_MAX_CHUNKS: Final = 64
 """Chunks in one call that allocates, records or plans."""
 LIST_PAGE_MAX_ENTRIES: Final = 2000

@@ -11,9 +11,10 @@ from typing import Final, Protocol, TypeVar
 
 import betterproto2
 
-from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
+from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.transfer.connection import ChunkConnection
@@ -36,8 +37,8 @@ _REQUEST_IDS: Final = (1 << 32) - 1
 def parse_head(message_class: type[M], head: bytes) -> M:
     """Return the message in a frame's head, or raise :class:`FramingError`."""
     try:
-        return message_class.parse(head)
-    except Exception as error:  # the decoder raises whatever comes to hand
+        return parse_message(message_class, head)
+    except RejectedError as error:
         raise FramingError(f"The {message_class.__name__} of a frame does not parse.") from error
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from collective.core.errors import RejectedError
 from collective.core.ids import ChunkId, Generation, SpiffeId
+from collective.rpc.decoding import parse_message
 from collective.rpc.gen.collective.v1 import Receipt, SignedReceipt
 from collective.transfer.tickets import KeySource, TicketKey
 
@@ -50,11 +51,10 @@ def open_receipt(keys: KeySource, signed: SignedReceipt) -> Receipt:
     if not hmac.compare_digest(key.mac(_RECEIPT_CONTEXT, signed.body), signed.mac):
         raise ReceiptRefusedError("The receipt's signature does not match; send the chunk again.")
     try:
-        receipt = Receipt.parse(signed.body)
-        canonical = bytes(receipt)
-    except Exception as error:  # the decoder raises whatever comes to hand
+        receipt = parse_message(Receipt, signed.body)
+    except RejectedError as error:
         raise ReceiptRefusedError("The receipt does not parse; send the chunk again.") from error
-    if canonical != signed.body:
+    if bytes(receipt) != signed.body:
         raise ReceiptRefusedError("The receipt is not canonical; send the chunk again.")
     if receipt.node != signed.node:
         raise ReceiptRefusedError("The receipt is signed for another node.")

@@ -16,6 +16,7 @@ from blake3 import blake3
 from collective.core.errors import BusyError, RejectedError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.rpc.decoding import parse_message
 from collective.rpc.gen.collective.v1 import ChunkOperation, SignedTicket, Ticket
 
 KEY_BYTES: Final = 32
@@ -189,11 +190,9 @@ def next_hop(ticket: Ticket) -> SpiffeId:
 
 def _parse(body: bytes) -> Ticket:
     try:
-        ticket = Ticket.parse(body)
-        # The decoder is lenient about types on the wire: what does not come back equal is refused.
-        canonical = bytes(ticket)
-    except Exception as error:  # the decoder raises whatever comes to hand
+        ticket = parse_message(Ticket, body)
+    except RejectedError as error:
         raise TicketRefusedError("The ticket does not parse; ask for a new one.") from error
-    if canonical != body:
+    if bytes(ticket) != body:
         raise TicketRefusedError("The ticket is not canonical; ask for a new one.")
     return ticket

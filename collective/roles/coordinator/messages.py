@@ -8,7 +8,7 @@ from collective.access.model import Grant, Right
 from collective.catalog import model
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
-from collective.core.ids import Generation, parse_chunk_id
+from collective.core.ids import CHUNK_ID_BYTES, Generation, parse_chunk_id
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.rpc.gen.collective import v1 as pb
@@ -27,6 +27,9 @@ _RIGHTS = {
 _PORT_MAX = 65535
 _ADDRESSES_MAX = 16
 _MODE_MAX = 0o7777
+_FORMAT_MAX = 255
+_HOST_MAX_CHARS = 253
+_MODIFIED_MAX_MS = 253_402_300_799_999
 
 
 def local_path(text: str) -> FilePath:
@@ -70,6 +73,8 @@ def attributes_from(message: pb.FileAttributes | None) -> model.Attributes:
         raise UsageError("A mode has permission bits only (at most 0o7777).")
     if message.modified_ms < 0:
         raise UsageError("A modification time may not lie before 1970.")
+    if message.modified_ms > _MODIFIED_MAX_MS:
+        raise UsageError("A modification time lies in the year 9999 at the latest.")
     return model.Attributes(
         modified_ms=message.modified_ms,
         mode=message.mode,
@@ -92,12 +97,22 @@ def _check_lengths(stored_length: int, length: int) -> None:
         raise UsageError(f"An extent of {length} bytes cannot lie in one chunk.")
 
 
+def _check_content(offset: int, length: int, envelope_format: int, plain_id: bytes) -> None:
+    if offset + length > limits.FILE_MAX_BYTES:
+        raise UsageError(f"A file has at most {limits.FILE_MAX_BYTES} bytes.")
+    if envelope_format > _FORMAT_MAX:
+        raise UsageError("An envelope's format is a number of one byte.")
+    if len(plain_id) not in {0, CHUNK_ID_BYTES}:
+        raise UsageError(f"A plain id is empty or has {CHUNK_ID_BYTES} bytes.")
+
+
 def intents_from(messages: Sequence[pb.ChunkIntent]) -> list[model.ChunkIntent]:
     """Return checked intents of one batch."""
     _check_batch(len(messages))
     intents = []
     for message in messages:
         _check_lengths(message.stored_length, message.length)
+        _check_content(message.offset, message.length, message.format, message.plain_id)
         intents.append(
             model.ChunkIntent(
                 chunk=parse_chunk_id(message.chunk_id),
@@ -117,6 +132,7 @@ def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
     extents = []
     for message in messages:
         _check_lengths(message.stored_length, message.length)
+        _check_content(message.offset, message.length, message.format, message.plain_id)
         extents.append(
             model.Extent(
                 offset=message.offset,
@@ -178,6 +194,8 @@ def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
     for message in messages:
         if not message.host or not 0 < message.port <= _PORT_MAX:
             raise UsageError("An address needs a host and a port from 1 to 65535.")
+        if len(message.host) > _HOST_MAX_CHARS or not message.host.isprintable():
+            raise UsageError("The host of an address is too long or holds control characters.")
     return tuple(Address(message.host, message.port) for message in messages)
 
 

@@ -88,3 +88,41 @@ def test_too_few_healthy_nodes_do_not_blame_the_setting() -> None:
     assert "1 of 3" in sentence
     assert "COLLECTIVE_COPIES" not in sentence
     assert shortage_sentence(Policy(3), 3, 2) is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        intent(offset=limits.FILE_MAX_BYTES),
+        intent(format=256),
+        intent(plain_id=b"x" * 31),
+        intent(plain_id=b"x" * 1_000_000),
+    ],
+)
+def test_content_that_no_file_can_have_is_refused(bad: pb.ChunkIntent) -> None:
+    with pytest.raises(UsageError):
+        intents_from([bad])
+    with pytest.raises(UsageError):
+        extents_from(
+            [
+                pb.Extent(
+                    chunk_id=bad.chunk_id,
+                    stored_length=bad.stored_length,
+                    offset=bad.offset,
+                    length=bad.length,
+                    format=bad.format,
+                    plain_id=bad.plain_id,
+                )
+            ]
+        )
+
+
+def test_times_after_the_year_9999_are_refused() -> None:
+    with pytest.raises(UsageError, match="9999"):
+        attributes_from(pb.FileAttributes(modified_ms=1 << 60))
+
+
+@pytest.mark.parametrize("host", ["h" * 254, "a\nb", "a\0"])
+def test_hosts_that_cannot_be_are_refused(host: str) -> None:
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host=host, port=1)])
