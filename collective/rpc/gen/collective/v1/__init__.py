@@ -62,6 +62,8 @@ __all__ = (
     "GetHeader",
     "GetResult",
     "GetStatusRequest",
+    "GetTrustRequest",
+    "GetTrustResponse",
     "GetUploadRequest",
     "GetUploadResponse",
     "Grant",
@@ -134,6 +136,8 @@ __all__ = (
     "RevokeInviteRequest",
     "RevokeInviteResponse",
     "Right",
+    "RotateAuthorityRequest",
+    "RotateAuthorityResponse",
     "Route",
     "RouteMode",
     "SetDatastoreRequest",
@@ -1107,6 +1111,31 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class GetTrustRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message(
+    "collective.v1", "GetTrustRequest", GetTrustRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class GetTrustResponse(betterproto2.Message):
+    trusted_ca_ders: "list[bytes]" = betterproto2.field(
+        1, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    first the one that signs now
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "GetTrustResponse", GetTrustResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class GetUploadRequest(betterproto2.Message):
     upload_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1207,6 +1236,11 @@ class HeartbeatRequest(betterproto2.Message):
     )
     """
     "identity" or "serial:HEX" that the node remembers
+    """
+
+    revocation_epoch: "int" = betterproto2.field(13, betterproto2.TYPE_UINT64)
+    """
+    the highest that the node has seen
     """
 
 
@@ -1676,6 +1710,11 @@ class NodeStatus(betterproto2.Message):
     certificate_expires_ms: "int" = betterproto2.field(9, betterproto2.TYPE_INT64)
 
     version: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+
+    copies_left: "int" = betterproto2.field(11, betterproto2.TYPE_UINT64)
+    """
+    of chunks in use; a node that drains is empty at 0
+    """
 
 
 default_message_pool.register_message("collective.v1", "NodeStatus", NodeStatus)
@@ -2166,6 +2205,51 @@ class RevokeInviteResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1", "RevokeInviteResponse", RevokeInviteResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class RotateAuthorityRequest(betterproto2.Message):
+    finish: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    else begin, or tell how far it is
+    """
+
+    force: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    finish although some would be shut out
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "RotateAuthorityRequest", RotateAuthorityRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class RotateAuthorityResponse(betterproto2.Message):
+    phase: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    none, overlap, closing
+    """
+
+    waiting: "list[str]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    SPIFFE ids that have no certificate of the new CA yet
+    """
+
+    ca_certificate_der: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    the newest CA
+    """
+
+    begun_ms: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message(
+    "collective.v1", "RotateAuthorityResponse", RotateAuthorityResponse
 )
 
 
@@ -2701,6 +2785,51 @@ class ClusterStub(betterproto2_grpclib.ServiceStub):
             "/collective.v1.Cluster/RemoveNode",
             message,
             RemoveNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_trust(
+        self,
+        message: "GetTrustRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "GetTrustResponse":
+        """
+        The CAs that count now; nodes, bootstraps and clients keep them beside their certificate.
+        """
+
+        if message is None:
+            message = GetTrustRequest()
+
+        return await self._unary_unary(
+            "/collective.v1.Cluster/GetTrust",
+            message,
+            GetTrustResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def rotate_authority(
+        self,
+        message: "RotateAuthorityRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RotateAuthorityResponse":
+        """
+        Replaces the member's CA: begun once, finished once everybody has a certificate of the new one.
+        """
+
+        return await self._unary_unary(
+            "/collective.v1.Cluster/RotateAuthority",
+            message,
+            RotateAuthorityResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -3507,6 +3636,22 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def get_trust(self, message: "GetTrustRequest") -> "GetTrustResponse":
+        """
+        The CAs that count now; nodes, bootstraps and clients keep them beside their certificate.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def rotate_authority(
+        self, message: "RotateAuthorityRequest"
+    ) -> "RotateAuthorityResponse":
+        """
+        Replaces the member's CA: begun once, finished once everybody has a certificate of the new one.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def confirm_restore(
         self, message: "ConfirmRestoreRequest"
     ) -> "ConfirmRestoreResponse":
@@ -3581,6 +3726,23 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
         response = await self.remove_node(request)
         await stream.send_message(response)
 
+    async def __rpc_get_trust(
+        self, stream: "grpclib.server.Stream[GetTrustRequest, GetTrustResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_trust(request)
+        await stream.send_message(response)
+
+    async def __rpc_rotate_authority(
+        self,
+        stream: "grpclib.server.Stream[RotateAuthorityRequest, RotateAuthorityResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.rotate_authority(request)
+        await stream.send_message(response)
+
     async def __rpc_confirm_restore(
         self,
         stream: "grpclib.server.Stream[ConfirmRestoreRequest, ConfirmRestoreResponse]",
@@ -3639,6 +3801,18 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RemoveNodeRequest,
                 RemoveNodeResponse,
+            ),
+            "/collective.v1.Cluster/GetTrust": grpclib.const.Handler(
+                self.__rpc_get_trust,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetTrustRequest,
+                GetTrustResponse,
+            ),
+            "/collective.v1.Cluster/RotateAuthority": grpclib.const.Handler(
+                self.__rpc_rotate_authority,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RotateAuthorityRequest,
+                RotateAuthorityResponse,
             ),
             "/collective.v1.Cluster/ConfirmRestore": grpclib.const.Handler(
                 self.__rpc_confirm_restore,
