@@ -114,7 +114,7 @@ class Writer:
             else:
                 await self.home.write(path, content)
         except CollectiveError as error:
-            self.journal.add(end=number, path=path, code=error.code)
+            self.journal.add(end=number, path=path, code=error.code, why=error.message)
             if isinstance(error, RejectedError):
                 self.journal.add(wrong=f"{path} {value}: {error.message}")
             await asyncio.sleep(PAUSE_S)

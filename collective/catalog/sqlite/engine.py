@@ -55,6 +55,8 @@ class Engine:
         row = writer_db.execute("SELECT catalog_id, epoch, restored, lease_key FROM state")
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
+        self.claims_are_own = False
+        """Whether the claims of repairs that an earlier process left were given up."""
         self.leases = Leases(clock, randomness, lease_key, settings.lease_life_s)
         self._denials: collections.deque[tuple[int, str, str, str, str]] = collections.deque(
             maxlen=DENIALS_MAX

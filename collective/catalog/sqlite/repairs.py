@@ -66,11 +66,16 @@ class RepairsPart(Part):
     ) -> list[RepairTask]:
         """Claim chunks short of copies, fewest copies first, and write intents.
 
-        Copies on nodes that are draining, removed or in ``lost`` do not count.
+        Copies on nodes that are draining, removed or in ``lost`` do not count.  The first call gives
+        up what an earlier process claimed: nobody would finish it.
         """
         engine = self._engine
 
         def work(tx: Transaction) -> list[RepairTask]:
+            if not engine.claims_are_own:
+                for (repair,) in tx.all("SELECT id FROM repairs"):
+                    end_repair(tx, repair, stored=False)
+                tx.at_end(_own_claims)
             bad = _bad_nodes(tx.db, lost)
             tasks: list[RepairTask] = []
             refusals = 0
@@ -92,6 +97,9 @@ class RepairsPart(Part):
                 )
                 tasks.append(task)
             return tasks
+
+        def _own_claims(durable: bool) -> None:  # noqa: FBT001 - as the writer calls it
+            engine.claims_are_own = engine.claims_are_own or durable
 
         return await engine.change(work)
 

@@ -175,6 +175,26 @@ async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: SqliteCata
     assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n1", "n2", "n3"}
 
 
+async def test_a_repair_that_a_killed_coordinator_claimed_is_claimed_anew_at_once(
+    engines: Engines,
+) -> None:
+    catalog = await engines.open()
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a", copies=2)
+    usable = frozenset(NODES[:3])
+    (before,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
+    assert await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE) == []
+    await engines.close()
+    catalog = await engines.open()
+    (after,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
+    assert after.chunk == before.chunk
+    assert after.target.generation > before.target.generation
+    await catalog.finish_repair(before, answer(before))
+    await catalog.finish_repair(after, answer(after))
+    assert len(await catalog.copies_of(chunk("a"))) == 3
+
+
 async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
     await ready.set_node_flags(OPERATOR, NODES[0], draining=True, removed=None)
