@@ -129,6 +129,7 @@ class Collective:
         dialer = TlsDialer(lambda: chunk_tls, gate, timeout_s=CONNECT_TIMEOUT_S)
         transport = ChunkClient(dialer, pool, executor=executor)
         control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
+        health = NodeHealth(clock)
         session = Session(
             control=control,
             transport=transport,
@@ -136,8 +137,8 @@ class Collective:
             executor=executor,
             clock=clock,
             options=options,
-            health=NodeHealth(clock),
-            choice=RouteChoice(),
+            health=health,
+            choice=RouteChoice(health),
             slots=asyncio.Semaphore(options.window_chunks),
         )
         try:

@@ -21,6 +21,7 @@ from collective.client.session import Session, first_error
 from collective.core import limits
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.paths import FilePath
+from collective.rpc import context
 from collective.rpc.gen.collective.v1 import (
     CloseReadRequest,
     Extent,
@@ -84,6 +85,10 @@ class FileReader:
 
     async def __aenter__(self) -> Self:
         """Lease the version and begin to fetch."""
+        with context.operation():  # tasks started inside keep the id
+            return await self._open()
+
+    async def _open(self) -> Self:
         control, mode = self._session.control, self._session.choice.mode
         opened = await control.persist(
             control.files.open_read,

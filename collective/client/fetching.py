@@ -180,8 +180,7 @@ class ChunkFetch:
             case NotFoundError():
                 self._reports.append((node, CopyProblem.MISSING))
             case UnreachableError():
-                if not self._session.choice.unreachable(self._mode):
-                    self._session.health.avoid(node)
+                self._session.choice.unreachable(self._mode, node)
             case _:
                 pass
 

@@ -53,7 +53,7 @@ class TransferOptions:
     """All buffers of one :class:`Collective` together."""
     stall_s: float = limits.STALL_AFTER_S
     """No sign of life for so long, and a node is gone round."""
-    give_up_s: float = 8.0
+    give_up_s: float = 6.0
     """No sign of life from any node for so long, and the chunk has failed."""
     call_timeout_s: float = 10.0
     """Deadline of one control call."""

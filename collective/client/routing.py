@@ -17,8 +17,8 @@ from collective.transfer.tickets import read_ticket
 
 AVOID_FOR_S: Final = 30.0
 """How long a node that did not answer is gone round."""
-RELAY_AFTER_FAILURES: Final = 1
-"""Direct routes that may fail, with none ever having worked, before relay is tried."""
+RELAY_AFTER_NODES: Final = 2
+"""Nodes that cannot be reached directly, with none ever having been, before relay is tried."""
 
 
 def storing_nodes(route: Route) -> tuple[str, ...]:
@@ -46,6 +46,10 @@ class NodeHealth:
         if node:
             self._avoid[node] = self._clock.monotonic_s() + AVOID_FOR_S
 
+    def forgive(self, node: str) -> None:
+        """Hold nothing against ``node`` any more; it may be reached another way."""
+        self._avoid.pop(node, None)
+
     def is_avoided(self, node: str) -> bool:
         """Whether ``node`` should be gone round now."""
         until = self._avoid.get(node)
@@ -72,17 +76,22 @@ class NodeHealth:
 
 
 class RouteChoice:
-    """Direct first; relay when direct has never worked and fails; remembered for the session."""
+    """Direct first; relay when no node can be reached directly; remembered for the session.
 
-    def __init__(self) -> None:
-        """Begin with direct."""
+    One node that refuses is dead; several, with none that ever answered, mean that there is no
+    direct way.
+    """
+
+    def __init__(self, health: NodeHealth) -> None:
+        """Begin with direct; what ``health`` holds against nodes is forgotten on the change."""
+        self._health = health
         self._direct_worked = False
-        self._direct_failures = 0
+        self._unreached: set[str] = set()
 
     @property
     def mode(self) -> RouteMode:
         """The mode to ask the coordinator for."""
-        if not self._direct_worked and self._direct_failures >= RELAY_AFTER_FAILURES:
+        if not self._direct_worked and len(self._unreached) >= RELAY_AFTER_NODES:
             return RouteMode.RELAY
         return RouteMode.DIRECT
 
@@ -91,9 +100,12 @@ class RouteChoice:
         if mode is RouteMode.DIRECT:
             self._direct_worked = True
 
-    def unreachable(self, mode: RouteMode) -> bool:
-        """Note that a first hop could not be reached; return whether the mode has changed."""
+    def unreachable(self, mode: RouteMode, node: str) -> None:
+        """Note that ``node`` could not be reached; it is gone round, or relay begins."""
+        self._health.avoid(node)
         before = self.mode
-        if mode is RouteMode.DIRECT:
-            self._direct_failures += 1
-        return self.mode is not before
+        if mode is RouteMode.DIRECT and node:
+            self._unreached.add(node)
+        if self.mode is not before:
+            for other in self._unreached:
+                self._health.forgive(other)

@@ -91,6 +91,8 @@ class _Leg:
     ended: bool = False
     stalled: bool = False
     busy: bool = False
+    broken: bool = False
+    """A hop has failed; the hops behind it then fail with it."""
 
     @property
     def is_hopeful(self) -> bool:
@@ -215,25 +217,24 @@ class ChunkSending:
             self._error = error
             if isinstance(error, BusyError):
                 leg.busy = True
-            elif not (
-                isinstance(error, UnreachableError) and self._session.choice.unreachable(leg.mode)
-            ):
-                self._avoid_first(leg)
+            elif isinstance(error, UnreachableError):
+                self._session.choice.unreachable(leg.mode, leg.waiting[0] if leg.waiting else "")
+            elif leg.waiting:
+                self._session.health.avoid(leg.waiting[0])
         finally:
             leg.ended = True
             self._news.set()
-
-    def _avoid_first(self, leg: _Leg) -> None:
-        if leg.waiting:
-            self._session.health.avoid(leg.waiting[0])
 
     def _answer(self, leg: _Leg, result: PutResult) -> None:
         now_s = self._session.clock.monotonic_s()
         leg.moved_s = now_s
         leg.stalled = False
         self._session.choice.worked(leg.mode)
-        if result.node in leg.waiting:
-            leg.waiting.remove(result.node)
+        culprit = result.node
+        if culprit in leg.waiting:
+            leg.waiting.remove(culprit)
+        elif leg.waiting:  # a relay that did not get further answers in its own name
+            culprit = leg.waiting[0]
         if result.receipt is not None and result.receipt.body:
             if result.node not in self._receipts:
                 self._news_s = now_s
@@ -244,7 +245,9 @@ class ChunkSending:
             if isinstance(self._error, BusyError):
                 leg.busy = True
             else:
-                self._session.health.avoid(result.node)
+                if not leg.broken:  # those behind a hop that failed are not to blame
+                    self._session.health.avoid(culprit)
+                leg.broken = True
 
     async def _go_round(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
         """Find routes for the copies that lack; remember when there are none for now."""

@@ -29,6 +29,7 @@ from collective.client.source import BlockSource
 from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
+from collective.rpc import context
 from collective.rpc.gen.collective.v1 import (
     AbortUploadRequest,
     ChunkPlan,
@@ -106,6 +107,10 @@ class Upload:
 
         Raises whatever typed error stopped it; the upload is then aborted unless it is resumable.
         """
+        with context.operation():
+            return await self._run()
+
+    async def _run(self) -> Entry:
         try:
             await self._transfer()
             if self._request.before_commit is not None:

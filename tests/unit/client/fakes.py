@@ -155,8 +155,9 @@ class FakeSending:
                 error: CollectiveError = UnreachableError("No connection to the node.")
                 if position == 0:
                     raise error
-                yield PutResult(node=ticket.node, error=to_detail(error))
-                return  # nothing behind it is reached
+                for behind in tickets[tickets.index(ticket) :]:  # they fail with it
+                    yield PutResult(node=behind.node, error=to_detail(error))
+                return
             if state.startswith("busy"):
                 left = int(state.split("-")[1])
                 nodes.state[ticket.node] = f"busy-{left - 1}" if left > 1 else "up"
@@ -352,6 +353,7 @@ class World:
         settings = {"stall_s": 0.08, "give_up_s": 0.4, "retry_s": 2.0, **options}
         self.options = TransferOptions(**settings)
         files = cast("Any", self.coordinator)
+        health = NodeHealth(clock)
         self.session = Session(
             control=Control(files, files, clock, self.options),
             transport=self.nodes,
@@ -359,8 +361,8 @@ class World:
             executor=ThreadPoolExecutor(2),
             clock=clock,
             options=self.options,
-            health=NodeHealth(clock),
-            choice=RouteChoice(),
+            health=health,
+            choice=RouteChoice(health),
             slots=asyncio.Semaphore(self.options.window_chunks),
         )
         self.collective = Collective(self.session, Domain("home.alice"), state_dir)
