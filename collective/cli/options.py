@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -93,17 +94,20 @@ class Invocation:
 
     def run(self, work: Callable[[Collective], Awaitable[T]], *, is_transfer: bool = False) -> T:
         """Connect, do ``work`` and return what it returns; transfers use uvloop if there is one."""
+        from collective.rpc.context import operation  # noqa: PLC0415 - heavy
 
         async def connected_work() -> T:
-            async with self.connected() as collective:
-                return await work(collective)
+            with operation() as request_id:
+                if self.verbose:
+                    sys.stderr.write(f"request_id={request_id}\n")
+                async with self.connected() as collective:
+                    return await work(collective)
 
         with asyncio.Runner(loop_factory=_fast_loop() if is_transfer else None) as runner:
             return runner.run(connected_work())
 
     def _set_up_logs(self) -> None:
         import logging  # noqa: PLC0415 - only where there is a connection
-        import sys  # noqa: PLC0415
 
         import structlog  # noqa: PLC0415 - heavy
 

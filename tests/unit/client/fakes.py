@@ -299,7 +299,7 @@ class FakeCoordinator:
         self._called("open_read")
         if message.path not in self.files:
             raise NotFoundError(f"{message.path} does not exist.")
-        entry, _ = self.files[message.path]
+        entry = self.files[message.path][0]
         length = message.length or entry.size_bytes
         plans = self._extents(message.path, message.offset, length, message.mode)
         return OpenReadResponse(
