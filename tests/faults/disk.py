@@ -228,7 +228,14 @@ class FaultDisk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return node
 
-    def open(self, path: str, mode: OpenMode, *, permissions: int = 0o600) -> DiskFile:
+    def open(
+        self,
+        path: str,
+        mode: OpenMode,
+        *,
+        permissions: int = 0o600,
+        direct: bool = False,  # no cache to go past
+    ) -> DiskFile:
         if mode != "create":
             self.read()
             return FaultFile(self, self._file(path), path)

@@ -53,7 +53,7 @@ class ChunkFiles:
         temporary = f"{layout.temporaries}/{next(self._numbers)}.tmp"
         directory = self._directory(copy)
         try:
-            with disk.open(temporary, "create") as file:
+            with disk.open(temporary, "create", direct=True) as file:
                 file.write(parts, 0)
                 file.datasync()
             disk.rename(temporary, layout.chunk_file(copy.chunk, copy.generation))
