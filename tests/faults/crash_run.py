@@ -49,6 +49,7 @@ ACKNOWLEDGED: Final = b'"code": "ok"'
 READ_TRIES: Final = 3
 PARALLEL_READS: Final = 8
 HEAL_TIMEOUT_S: Final = 90.0
+LOG_TAIL_CHARS: Final = 6000
 STORE_CAPACITY: Final = 1 << 34
 
 
@@ -79,6 +80,12 @@ class WriterProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def describe(self) -> str:
+        """Return how the process ended, with the end of its log."""
+        code = None if self.process is None else self.process.poll()
+        tail = self.journal.with_suffix(".log").read_text(errors="replace")[-LOG_TAIL_CHARS:]
+        return f"{self.name} ended with {code}\n{tail}"
 
     def size(self) -> int:
         """Return the bytes in the journal."""
@@ -117,7 +124,7 @@ class CrashRun:
         for number in range(1, self.writers + 1):
             journal = self.cluster.folder / f"writer-{number}.journal"
             command = [
-                sys.executable, "-m", "tests.faults.crash_writer", *self.cluster.operator,
+                sys.executable, "-X", "faulthandler", "-m", "tests.faults.crash_writer", *self.cluster.operator,
                 "--journal", str(journal), "--seed", str(self.seed), "--writer", str(number),
                 "--tasks", str(self.tasks), "--paths", str(self.paths),
             ]  # fmt: skip
@@ -154,8 +161,9 @@ class CrashRun:
                 self.wait_until_working()
             time.sleep(self.draw.uniform(*self.pause_s))
             processes = self.everything()
-            dead = [process.name for process in processes if not process.is_running]
-            assert not dead, f"{dead} ended by themselves\n{self.cluster.logs()}"
+            dead = [one.describe() for one in self.clients if not one.is_running]
+            dead += [one.log_tail() for one in self.services if not one.is_running]
+            assert not dead, "Ended by themselves:\n" + "\n".join(dead)
             victim = self.draw.choice(processes)
             self.kill(victim)
             victim.start()
