@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -81,6 +83,18 @@ def current_request_id() -> str | None:
 def set_request_id(request_id: str) -> None:
     """Set the id for calls made from this task on: a client does this once per operation."""
     _request_id.set(request_id)
+
+
+@contextmanager
+def operation() -> Iterator[str]:
+    """Give all calls made inside one request id: the one that is set, else a fresh one; yield it."""
+    before = _request_id.get()
+    name = before or new_request_id()
+    _request_id.set(name)
+    try:
+        yield name
+    finally:
+        _request_id.set(before)
 
 
 def new_request_id() -> str:

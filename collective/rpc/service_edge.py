@@ -117,8 +117,16 @@ class ServiceEdge:
             self._active -= 1
             if self._active == 0:
                 self._idle.set()
+            duration_s = asyncio.get_running_loop().time() - started_s
             if self._served is not None:
-                self._served(call.method, code, asyncio.get_running_loop().time() - started_s)
+                self._served(call.method, code, duration_s)
+            self._log.debug(
+                _HANDLED,
+                method=call.method,
+                result=code,
+                duration_s=round(duration_s, 6),
+                peer=str(call.certified.identity) if call.certified is not None else None,
+            )
 
     def _admit(self, call: context.CallContext) -> None:
         if call.certified is not None:

@@ -19,6 +19,7 @@ from collective.core.errors import CorruptionError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.units import Address
+from collective.rpc.context import current_request_id
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1 import GetHeader, PutHeader, Route
 from collective.transfer.buffers import BufferPool, PooledBuffer
@@ -101,7 +102,7 @@ class ChunkClient:
         Args:
             route: as the coordinator gave it.
             parts: the stored bytes in order (header, body); must not change until the end.
-            request_id: for logs at every hop.
+            request_id: for logs at every hop; empty: the one of the operation that this is part of.
             on_progress: told the number of payload bytes each time some were sent; 0 while the
                 put waits for its turn and others of its connection move.
 
@@ -115,7 +116,7 @@ class ChunkClient:
             chunk_id=route.chunk_id,
             length=source.total,
             hops=list(route.hops),
-            request_id=request_id,
+            request_id=request_id or current_request_id() or "",
         )
         return self.put_through(_first_peer(route), header, source, on_progress=on_progress)
 
@@ -151,7 +152,7 @@ class ChunkClient:
             route: as the coordinator gave it.
             offset: first stored byte wanted.
             length: stored bytes wanted; 0: to the end.
-            request_id: for logs at every hop.
+            request_id: for logs at every hop; empty: the one of the operation that this is part of.
             on_progress: told the number of payload bytes each time some arrived.
 
         Raises:
@@ -166,7 +167,7 @@ class ChunkClient:
             offset=offset,
             length=length,
             hops=list(route.hops),
-            request_id=request_id,
+            request_id=request_id or current_request_id() or "",
         )
         buffer = await self._pool.acquire(
             min(length or limit, limit), timeout_s=self._limits.buffer_wait_s

@@ -50,6 +50,10 @@ class GetJob:
         else:
             await self._serve(store)
 
+    def described(self) -> dict[str, str]:
+        """Return what a log line says of this job."""
+        return {"operation": "get", "chunk": self._header.chunk_id.hex()}
+
     def close(self) -> None:
         """Give the memory back; idempotent."""
         if self._buffer is not None:

@@ -95,6 +95,10 @@ class PutJob:
             if self._later:
                 group.create_task(self._forward(inbound))
 
+    def described(self) -> dict[str, str]:
+        """Return what a log line says of this job."""
+        return {"operation": "put", "chunk": self._header.chunk_id.hex()}
+
     def close(self) -> None:
         """Let nothing more land, and give the memory back; idempotent."""
         if self.inbound is not None:

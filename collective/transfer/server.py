@@ -251,6 +251,7 @@ class _ServerConnection:
         with structlog.contextvars.bound_contextvars(request_id=trace):
             try:
                 await job.run()
+                _log.debug("transfer served", peer=str(self._peer), **job.described())
             except CollectiveError as error:
                 self._refuse(request_id, error, trace)
             except Exception:  # noqa: BLE001 - the edge of the request's task

@@ -12,6 +12,10 @@ from typing import TextIO
 import structlog
 from structlog.typing import Processor
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""Without local variables: they hold keys, tickets and people's data."""
 _QUIET = ("grpclib", "hpack", "h2", "asyncio")
 
 
@@ -29,7 +33,7 @@ def configure(level: str, stream: TextIO) -> None:
     if stream.isatty():
         last = [structlog.dev.ConsoleRenderer()]
     else:
-        last = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        last = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

@@ -1,0 +1,53 @@
+"""What goes into a log line, and what must not."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from collective.roles.runtime import logs
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure("debug", stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_tracebacks_carry_no_local_variables(lines: io.StringIO, *, library: bool) -> None:
+    def fail() -> None:
+        key = "ticket-" + "key"
+        raise RuntimeError(len(key))
+
+    try:
+        fail()
+    except RuntimeError:
+        if library:
+            logging.getLogger("some.library").exception("failed")
+        else:
+            structlog.get_logger("ours").exception("failed")
+    entry = json.loads(lines.getvalue())
+    assert entry["event"] == "failed"
+    assert "RuntimeError" in json.dumps(entry)
+    assert "ticket-key" not in lines.getvalue()
+
+
+def test_lines_carry_the_request_id(lines: io.StringIO) -> None:
+    with structlog.contextvars.bound_contextvars(request_id="r1"):
+        structlog.get_logger("ours").info("done", size=1)
+    entry = json.loads(lines.getvalue())
+    assert (entry["event"], entry["request_id"], entry["size"], entry["level"]) == (
+        "done", "r1", 1, "info",
+    )  # fmt: skip
