@@ -1,0 +1,349 @@
+"""What an operator sees: metrics, health pages, logs, request ids, the service manager."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration import processes
+from tests.integration.cluster import Cluster, Service, running_cluster
+from tests.integration.material import Material
+from tests.integration.processes import metric, wait_for
+
+pytestmark = pytest.mark.timeout(180)
+
+MIB = 1024 * 1024
+COORDINATOR_NAMES = {
+    "collective_cluster_health",
+    "collective_nodes_total",
+    "collective_nodes",
+    "collective_storage_capacity_bytes",
+    "collective_storage_used_bytes",
+    "collective_file_operations_total",
+    "collective_operation_duration_seconds",
+    "collective_moved_bytes_total",
+    "collective_repair_queue_chunks",
+    "collective_certificate_expiry_timestamp_seconds",
+    "collective_permission_denials_total",
+    "collective_invites",
+}
+NODE_NAMES = {
+    "collective_node_capacity_bytes",
+    "collective_node_used_bytes",
+    "collective_node_copies",
+    "collective_node_store_seconds",
+    "collective_node_store_bytes_total",
+    "collective_node_scrub_progress_ratio",
+    "collective_node_scrubbed_bytes_total",
+    "collective_node_certificate_expiry_timestamp_seconds",
+}
+
+
+@pytest.fixture(scope="module")
+def used(cluster: Cluster) -> Cluster:
+    """A cluster in which something has happened."""
+    cluster.cli("mkdir", "/seen")
+    cluster.write("/seen/file", Material(5 * MIB).all())
+    cluster.read("/seen/file")
+    cluster.cli("read", "/seen/absent", check=False)
+    return cluster
+
+
+@pytest.fixture
+def quick_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster that notices within seconds that a node is down."""
+    quick = {
+        "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5s",
+        "COLLECTIVE_NODE_SUSPECT_AFTER": "1.5s",
+        "COLLECTIVE_NODE_DOWN_AFTER": "3s",
+    }
+    with running_cluster(tmp_path / "member", extra=quick) as cluster:
+        yield cluster
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_complain_about(used: Cluster) -> None:
+    for service in (used.coordinator, used.nodes[0]):
+        code, text = service.page("/metrics")
+        assert code == 200
+        done = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=text,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), service.name
+
+
+def types(service: Service) -> dict[str, str]:
+    lines = service.page("/metrics")[1].splitlines()
+    return {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE")}
+
+
+def test_every_metric_that_the_spec_names_is_there(used: Cluster) -> None:
+    coordinator = types(used.coordinator)
+    assert set(coordinator) >= COORDINATOR_NAMES
+    assert coordinator["collective_nodes_total"] == "untyped"
+    assert coordinator["collective_nodes"] == "gauge"
+    assert coordinator["collective_file_operations_total"] == "counter"
+    assert coordinator["collective_operation_duration_seconds"] == "histogram"
+    assert set(types(used.nodes[0])) >= NODE_NAMES
+
+
+def test_values_are_right(used: Cluster) -> None:
+    coordinator = used.coordinator
+    wait_for(lambda: metric(coordinator, "collective_cluster_health") == 1, "health of 1")
+    labels = [one for name, one, _ in processes.samples(coordinator) if "cluster_health" in name]
+    assert labels == [{"member": "alice"}]
+    assert metric(coordinator, "collective_nodes_total", member="alice") == 3
+    assert metric(coordinator, "collective_nodes", member="alice", state="up") == 3
+    assert metric(coordinator, "collective_storage_capacity_bytes", member="alice") == 12 * 2**30
+    wait_for(
+        lambda: metric(coordinator, "collective_storage_used_bytes", member="alice") >= 15 * MIB,
+        "15 MiB used",
+    )
+    for result in ("ok", "not_found"):
+        assert (
+            metric(coordinator, "collective_file_operations_total", member="alice", result=result)
+            > 0
+        ), result
+    operations = {
+        labels["operation"]
+        for name, labels, _ in processes.samples(coordinator)
+        if name == "collective_file_operations_total"
+    }
+    assert {"mkdir", "open_upload", "commit", "open_read"} <= operations
+    for node in used.nodes:
+        assert metric(node, "collective_node_copies", member="alice", node=node.name) == 2
+        assert metric(node, "collective_node_store_bytes_total", operation="put") > 5 * MIB
+    expiry = metric(
+        coordinator,
+        "collective_certificate_expiry_timestamp_seconds",
+        identity="spiffe://home.alice/coordinator",
+    )
+    assert expiry > time.time() + 86400
+
+
+def test_refusals_are_counted(used: Cluster, tmp_path: Path) -> None:
+    user = processes.user_options(used, processes.issue_user(used, "eve@home.alice", tmp_path))
+    assert used.cli("ls", "/seen", credentials=user, check=False).code == 4
+    assert metric(used.coordinator, "collective_permission_denials_total") > 0
+    denied = metric(
+        used.coordinator, "collective_file_operations_total", result="permission_denied"
+    )
+    assert denied > 0
+
+
+def test_health_falls_as_nodes_die_and_comes_back(quick_cluster: Cluster) -> None:
+    cluster, coordinator = quick_cluster, quick_cluster.coordinator
+    cluster.cli("mkdir", "/d")
+    cluster.write("/d/f", b"x" * 100_000)
+
+    def healthy(value: float) -> None:
+        wait_for(
+            lambda: metric(coordinator, "collective_cluster_health", member="alice") == value,
+            f"cluster health {value}",
+            40,
+        )
+
+    healthy(1)
+    cluster.nodes[0].kill()
+    healthy(0.5)
+    assert metric(coordinator, "collective_nodes_total", member="alice") == 2
+    cluster.nodes[1].kill()
+    cluster.nodes[2].kill()
+    healthy(0)
+    assert metric(coordinator, "collective_nodes_total", member="alice") == 0
+    assert metric(coordinator, "collective_nodes", member="alice", state="down") == 3
+    cluster.start()
+    healthy(1)
+    assert cluster.read("/d/f") == b"x" * 100_000
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def test_a_node_is_alive_but_not_ready_without_its_coordinator(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "member", node_count=1)
+    node = cluster.nodes[0]
+    try:
+        cluster.coordinator.start()
+        cluster.coordinator.wait_ready()
+        cluster.coordinator.kill()
+        node.start()
+        wait_for(lambda: node.page("/healthz")[0] == 200, "alive node")
+        code, why = node.page("/readyz")
+        assert code == 503
+        assert "node" in why
+        time.sleep(1)
+        assert node.page("/readyz")[0] == 503
+        cluster.coordinator.start()
+        node.wait_ready()
+        assert node.page("/readyz")[0] == 200
+        assert node.page("/nothing")[0] == 404
+    finally:
+        cluster.kill_all()
+
+
+def test_a_process_that_drains_is_alive_but_not_ready(own_cluster: Cluster) -> None:
+    cluster = own_cluster
+    cluster.cli("mkdir", "/d")
+    coordinator = cluster.coordinator
+    assert coordinator.page("/readyz")[0] == 200
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "collective", "write", "/d/slow", *cluster.operator],
+        stdin=subprocess.PIPE,
+        env=cluster.client_environment,
+    )
+    assert writer.stdin is not None
+    node = cluster.nodes[0]
+    try:
+        # a put that hangs at its second hop keeps the node from ending at once
+        for other in cluster.nodes[1:]:
+            other.pause()
+        writer.stdin.write(Material(8 * MIB).all())
+        writer.stdin.flush()
+        time.sleep(0.7)
+        seen = set()
+        assert node.process is not None
+        coordinator_process = coordinator.process
+        assert coordinator_process is not None
+        coordinator_process.terminate()
+        node.process.terminate()
+        deadline = time.monotonic() + 20
+        while node.is_running and time.monotonic() < deadline:
+            seen.add((node.page("/healthz")[0], node.page("/readyz")[0]))
+        assert (200, 503) in seen
+        assert not any(ready == 200 for _, ready in seen)
+    finally:
+        for other in cluster.nodes[1:]:
+            other.resume()
+        writer.kill()
+        writer.wait()
+        writer.stdin.close()
+
+
+# --- logs ----------------------------------------------------------------------------------------
+
+
+def test_logs_are_json_where_there_is_no_terminal(used: Cluster) -> None:
+    for service in used.services.values():
+        lines = service.log_text().splitlines()
+        assert lines
+        for line in lines:
+            entry = json.loads(line)
+            assert {"event", "level", "timestamp"} <= set(entry), line
+
+
+def test_logs_are_for_people_on_a_terminal(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "member", node_count=0)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "collective", "serve", "--role", "coordinator"],
+        env=cluster.coordinator.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        deadline = time.monotonic() + 30
+        while b"role started" not in shown and time.monotonic() < deadline:
+            shown += os.read(ours, 4096)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert b"role started" in shown
+    assert not shown.lstrip().startswith(b"{")
+
+
+def entries(service: Service, request_id: str) -> list[dict[str, object]]:
+    found = [json.loads(line) for line in service.log_text().splitlines() if request_id in line]
+    return [one for one in found if one.get("request_id") == request_id]
+
+
+@pytest.mark.parametrize("command", ["write", "read"])
+def test_a_request_id_made_by_the_client_is_in_every_process_log(
+    used: Cluster, command: str
+) -> None:
+    path = "/seen/traced"
+    if command == "write":
+        used.cli("write", path, stdin=Material(9 * MIB, seed=7).all())
+        done = used.cli("write", path, "-v", stdin=Material(9 * MIB, seed=8).all())
+    else:
+        done = used.cli("read", path, "-v")
+    ids = {word.partition("=")[2] for word in done.err.split() if word.startswith("request_id=")}
+    assert len(ids) == 1, done.err
+    (request_id,) = ids
+    assert entries(used.coordinator, request_id), used.coordinator.log_tail()
+    nodes = [node for node in used.nodes if entries(node, request_id)]
+    assert len(nodes) == (3 if command == "write" else len(nodes)) > 0
+    for node in nodes:
+        assert all("chunk" in entry for entry in entries(node, request_id))
+
+
+def test_an_error_says_its_request_id_with_v_and_the_log_has_it(used: Cluster) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "collective", "stat", "/seen/absent", "-v", *used.operator],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    (request_id,) = {
+        word.partition("=")[2] for word in done.stderr.split() if word.startswith("request_id=")
+    }
+    assert any(
+        entry.get("result") == "not_found" for entry in entries(used.coordinator, request_id)
+    )
+
+
+# --- the service manager -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def notify_socket(tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    path = str(tmp_path / "n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(path)
+        listening.settimeout(30)
+        yield path, listening
+
+
+def test_sd_notify_ready_watchdog_stopping(
+    tmp_path: Path, notify_socket: tuple[str, socket.socket]
+) -> None:
+    path, listening = notify_socket
+    manager = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "600000"}
+    with running_cluster(tmp_path / "member", node_count=0, extra=manager) as cluster:
+        first = listening.recv(4096).decode().splitlines()
+        while first == ["WATCHDOG=1"]:
+            first = listening.recv(4096).decode().splitlines()
+        assert first[0] == "READY=1"
+        assert cluster.coordinator.page("/readyz")[0] == 200
+        beats: list[float] = []
+        while len(beats) < 4:
+            if listening.recv(4096) == b"WATCHDOG=1":
+                beats.append(time.monotonic())
+        assert (beats[-1] - beats[0]) / 3 < 0.6
+        assert cluster.coordinator.terminate() == 0
+        said = b""
+        while b"STOPPING=1" not in said:
+            said = listening.recv(4096)
