@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import platform
 import statistics
 import tempfile
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, default=None, help="where data lies meanwhile")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(prefix="collective-bench-", dir=options.dir) as folder:
         figures = run(Path(folder), sizes)
     rows = report.rows(figures)

@@ -7,6 +7,7 @@ of the data path alone.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import statistics
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -98,6 +100,7 @@ def _dialer(credentials: Credentials) -> TlsDialer:
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:
     credentials = load_credentials(f"{base}.crt", f"{base}.key", f"{base}-ca.crt")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
     async def run() -> None:
         store = await ChunkStore.open(directory, capacity_bytes=1 << 40)
