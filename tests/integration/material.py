@@ -49,8 +49,7 @@ class Material:
     def save(self, path: str) -> None:
         """Write the content to a local file."""
         with open(path, "wb") as file:
-            for block in self.blocks():
-                file.write(block)
+            file.writelines(self.blocks())
 
     def is_all_of(self, stream: BinaryIO) -> bool:
         """Whether ``stream`` gives exactly this content; reads it to the end."""

@@ -1,4 +1,4 @@
-# ruff: noqa: SIM117, ASYNC110 - a server inside, its clients indented below it
+# ruff: noqa: SIM117 - a server inside, its clients indented below it
 """The real listener over loopback TLS: who gets in, who does not, and what ends a connection."""
 
 from __future__ import annotations

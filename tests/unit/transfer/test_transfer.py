@@ -280,7 +280,7 @@ async def test_cancelled_put_keeps_its_buffer_until_the_store_is_done(world: Wor
     hop.store.gate.clear()
     transfer = world.client.put(route(hops, CHUNK, len(DATA)), [DATA])
     waiting = asyncio.create_task(anext(transfer))
-    while not hop.store.puts_begun:  # noqa: ASYNC110 - the condition has no event
+    while not hop.store.puts_begun:
         await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -473,7 +473,7 @@ async def test_slow_reader_bounds_what_the_server_buffers_and_is_dropped(world: 
     client_end, server_end = world.dialer.transports[0]
     client_end.stuck = True
     get = asyncio.create_task(world.client.get(route(hops, CHUNK, len(DATA), GET)))
-    while not server_end.get_write_buffer_size():  # noqa: ASYNC110 - the condition has no event
+    while not server_end.get_write_buffer_size():
         await asyncio.sleep(0)
     most = 0
     for _ in range(50):
@@ -493,10 +493,10 @@ async def test_stalled_sender_is_given_up(world: World) -> None:
     _, server_end = world.dialer.transports[0]
     transfer = world.client.put(route(hops, CHUNK, len(DATA)), [DATA])
     waiting = asyncio.create_task(anext(transfer))
-    while not hop.pool.outstanding:  # noqa: ASYNC110 - the condition has no event
+    while not hop.pool.outstanding:
         await asyncio.sleep(0)
     server_end.stuck = True
-    while hop.server.active:  # noqa: ASYNC110 - the condition has no event
+    while hop.server.active:
         await asyncio.sleep(0.01)
     assert hop.pool.outstanding == 0
     waiting.cancel()
@@ -518,7 +518,7 @@ async def test_server_refuses_new_requests_while_it_drains(world: World) -> None
     [hop] = hops = world.chain("a")
     hop.store.gate.clear()
     running = asyncio.create_task(world.put(hops))
-    while not hop.store.puts_begun:  # noqa: ASYNC110 - the condition has no event
+    while not hop.store.puts_begun:
         await asyncio.sleep(0)
     closing = asyncio.create_task(hop.server.close(5.0))
     await settle()
@@ -557,7 +557,7 @@ async def test_no_memory_behind_an_unfinished_put_is_refused_rather_than_deadloc
     with await hop.pool.acquire(8 * MIB):
         first = world.client.put(route([hop], CHUNK, len(DATA)), [DATA])
         begun = asyncio.create_task(anext(first))
-        while not hop.server.active:  # noqa: ASYNC110 - the condition has no event
+        while not hop.server.active:
             await asyncio.sleep(0)
         held = hop.pool.try_acquire(1)
         big = random.Random(3).randbytes(8 * MIB)
