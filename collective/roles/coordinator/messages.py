@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from collective.access.model import Grant, Right
 from collective.catalog import model
+from collective.chunking.envelope import HEADER_BYTES, Codec
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, parse_chunk_id
@@ -88,13 +89,15 @@ def _check_batch(count: int) -> None:
         raise UsageError(f"One call takes at most {limits.BATCH_MAX_CHUNKS} chunks, not {count}.")
 
 
-def _check_lengths(stored_length: int, length: int) -> None:
+def _check_lengths(stored_length: int, length: int, codec: int) -> None:
     if not 0 < stored_length <= limits.CHUNK_STORED_MAX_BYTES:
         raise UsageError(
             f"A stored chunk has 1 to {limits.CHUNK_STORED_MAX_BYTES} bytes, not {stored_length}."
         )
     if not 0 < length <= limits.CHUNK_STORED_MAX_BYTES:
         raise UsageError(f"An extent of {length} bytes cannot lie in one chunk.")
+    if codec == Codec.PLAIN and length + HEADER_BYTES > stored_length:
+        raise UsageError(f"An extent of {length} bytes cannot lie in a chunk of {stored_length}.")
 
 
 def _check_content(offset: int, length: int, envelope_format: int, plain_id: bytes) -> None:
@@ -111,7 +114,7 @@ def intents_from(messages: Sequence[pb.ChunkIntent]) -> list[model.ChunkIntent]:
     _check_batch(len(messages))
     intents = []
     for message in messages:
-        _check_lengths(message.stored_length, message.length)
+        _check_lengths(message.stored_length, message.length, message.format)
         _check_content(message.offset, message.length, message.format, message.plain_id)
         intents.append(
             model.ChunkIntent(
@@ -131,7 +134,7 @@ def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
     _check_batch(len(messages))
     extents = []
     for message in messages:
-        _check_lengths(message.stored_length, message.length)
+        _check_lengths(message.stored_length, message.length, message.format)
         _check_content(message.offset, message.length, message.format, message.plain_id)
         extents.append(
             model.Extent(

@@ -126,3 +126,9 @@ def test_times_after_the_year_9999_are_refused() -> None:
 def test_hosts_that_cannot_be_are_refused(host: str) -> None:
     with pytest.raises(UsageError):
         addresses_from([pb.Address(host=host, port=1)])
+
+
+def test_an_extent_longer_than_its_chunk_is_refused() -> None:
+    assert intents_from([intent(stored_length=20, length=4)])
+    with pytest.raises(UsageError, match="cannot lie in a chunk of 20"):
+        intents_from([intent(stored_length=20, length=5)])

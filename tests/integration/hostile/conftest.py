@@ -1,0 +1,67 @@
+"""One member for all attacks; after each it must still serve, and must not have grown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from collective.core.clock import SystemClock
+from collective.pki.ca import CertificateAuthority
+from collective.pki.files import load_credentials
+from tests.integration.cluster import running_cluster
+from tests.integration.hostile.attacker import Target
+
+SECRET = b"what mallory must never read\n" * 2000
+GROWTH_MAX_BYTES = 30 * 1024 * 1024
+
+
+@pytest.fixture(scope="package")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A member with three nodes: /private is the operator's, /mallory and /by their users'."""
+    folder = tmp_path_factory.mktemp("target")
+    with running_cluster(folder / "member") as cluster:
+        certs = cluster.cert_dir("coordinator")
+        ca = certs / "ca"
+        authority = CertificateAuthority.load(
+            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
+        )
+        own = certs / "coordinators" / "alice-coordinator"
+        operator = load_credentials(f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"))
+        (folder / "stolen").mkdir()
+        made = Target(cluster, folder / "stolen", authority, operator)
+        for path in ("/private", "/mallory", "/by"):
+            cluster.cli("mkdir", path)
+        cluster.write("/private/secret.bin", SECRET)
+        cluster.cli("grant", "add", "/mallory:read+write", "mallory@home.alice")
+        cluster.cli("grant", "add", "/by:read+write", "bystander@home.alice")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def stays_healthy(target: Target) -> Iterator[None]:
+    """After an attack every process is ready and is the same one as before."""
+    before = {name: service.pid for name, service in target.cluster.services.items()}
+    yield
+    for name, service in target.cluster.services.items():
+        assert service.is_running, service.log_tail()
+        assert service.pid == before[name]
+        assert service.page("/readyz")[0] == 200, service.log_tail()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def still_works(target: Target) -> Iterator[None]:
+    """After each module of attacks a normal write and read work, and memory has not grown."""
+    cluster = target.cluster
+    cluster.write("/by/before", SECRET)  # warms every process up
+    assert cluster.read("/by/before") == SECRET
+    before = target.memory()
+    logged = {name: len(service.log_text()) for name, service in cluster.services.items()}
+    yield
+    cluster.write("/by/after", SECRET[::-1])
+    assert cluster.read("/by/after") == SECRET[::-1]
+    grown = {name: size - before[name] for name, size in target.memory().items()}
+    assert max(grown.values()) < GROWTH_MAX_BYTES, grown
+    for name, service in cluster.services.items():
+        new = service.log_text()[logged[name] :]
+        assert "Traceback" not in new, new[max(0, new.find("Traceback") - 2000) :][:6000]

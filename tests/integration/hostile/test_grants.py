@@ -1,0 +1,251 @@
+"""A user beyond its grants, by every call; other users' uploads and leases; chunks by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from collective.core.errors import (
+    CollectiveError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    PermissionDeniedError,
+    RejectedError,
+    UsageError,
+)
+from collective.rpc.gen.collective import v1 as pb
+from tests.integration.hostile.attacker import Target, extent, intent, send, upload
+from tests.integration.hostile.conftest import SECRET
+
+pytestmark = pytest.mark.timeout(120)
+
+Call = Callable[[pb.FilesStub], Awaitable[object]]
+READ_ID = "1" * 32
+
+
+async def _write(stub: pb.FilesStub) -> object:
+    async def messages() -> object:
+        yield pb.WriteRequest(header=pb.WriteHeader(path="/private/secret.bin"), data=b"x")
+
+    return await stub.write(messages())  # type: ignore[arg-type]
+
+
+async def _read(stub: pb.FilesStub) -> object:
+    return [part async for part in stub.read(pb.ReadRequest(path="/private/secret.bin"))]
+
+
+S = "/private/secret.bin"
+CALLS: dict[str, Call] = {
+    "mkdir": lambda s: s.make_directory(pb.MakeDirectoryRequest(path="/private/x", parents=True)),
+    "mkdir of a datastore": lambda s: s.make_directory(pb.MakeDirectoryRequest(path="/mine")),
+    "list": lambda s: s.list(pb.ListRequest(path="/private")),
+    "list recursive": lambda s: s.list(pb.ListRequest(path="/private", recursive=True)),
+    "stat": lambda s: s.stat(pb.StatRequest(path=S)),
+    "stat of what is absent": lambda s: s.stat(pb.StatRequest(path="/private/absent")),
+    "remove": lambda s: s.remove(pb.RemoveRequest(path=S)),
+    "remove recursive": lambda s: s.remove(pb.RemoveRequest(path="/private", recursive=True)),
+    "move out": lambda s: s.move(pb.MoveRequest(source=S, destination="/mallory/stolen")),
+    "move in": lambda s: s.move(
+        pb.MoveRequest(source="/mallory/own", destination="/private/secret.bin")
+    ),
+    "read": _read,
+    "write": _write,
+    "open upload": lambda s: s.open_upload(pb.OpenUploadRequest(path=S, chunks=[intent(b"x")])),
+    "open read": lambda s: s.open_read(pb.OpenReadRequest(path=S)),
+    "open read by relay": lambda s: s.open_read(
+        pb.OpenReadRequest(path=S, mode=pb.RouteMode.RELAY)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_files_outside_of_the_grants(target: Target, name: str) -> None:
+    async with target.channel(target.mallory) as channel:
+        with pytest.raises((PermissionDeniedError, NotFoundError)):
+            await CALLS[name](channel.stub(pb.FilesStub))
+    assert target.cluster.read("/private/secret.bin") == SECRET
+
+
+async def test_absent_and_forbidden_look_the_same(target: Target) -> None:
+    """What may not be read may not be known to exist either."""
+    answers = []
+    async with target.channel(target.mallory) as channel:
+        for path in ("/private/secret.bin", "/private/absent", "/nodatastore/absent"):
+            with pytest.raises(CollectiveError) as caught:
+                await channel.stub(pb.FilesStub).stat(pb.StatRequest(path=path))
+            answers.append((caught.value.code, caught.value.message.replace(path, "PATH")))
+    assert answers[0] == answers[1], answers
+    assert answers[0][0] == answers[2][0], answers
+
+
+async def test_counts_cover_only_what_the_caller_may_read(target: Target) -> None:
+    stranger = target.user("stranger")
+    async with target.channel(stranger) as channel:
+        stub = channel.stub(pb.ClusterStub)
+        status = await stub.get_status(pb.GetStatusRequest())
+        assert status.files is not None
+        assert (status.files.total, status.files.bytes) == (0, 0)
+        assert status.chunks is not None
+        assert status.chunks.total == 0
+        assert status.you is not None
+        assert status.you.grants == []
+        assert status.node_join_code is None or status.node_join_code.uses_left == 0
+        assert (await stub.list_grants(pb.ListGrantsRequest())).grants == []
+        listing = await channel.stub(pb.FilesStub).list(pb.ListRequest(path="/", recursive=True))
+        assert listing.entries == []
+
+
+async def test_grants_that_mallory_gives_itself(target: Target) -> None:
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.ClusterStub)
+        for path in ("/private", "/", "/mallory"):  # it has no right to share
+            with pytest.raises(PermissionDeniedError):
+                await stub.add_grant(
+                    pb.AddGrantRequest(
+                        path=path, rights=[pb.Right.READ], principal="mallory@home.alice"
+                    )
+                )
+        with pytest.raises(PermissionDeniedError):
+            await stub.confirm_restore(pb.ConfirmRestoreRequest())
+    async with target.channel(target.operator) as channel:
+        grants = (await channel.stub(pb.ClusterStub).list_grants(pb.ListGrantsRequest())).grants
+    theirs = next(g for g in grants if g.path == "/by")
+    async with target.channel(target.mallory) as channel:
+        with pytest.raises((PermissionDeniedError, NotFoundError)):
+            await channel.stub(pb.ClusterStub).remove_grant(pb.RemoveGrantRequest(id=theirs.id))
+
+
+async def test_the_upload_id_of_another_user(target: Target) -> None:
+    content = b"of the bystander" * 9
+    opened = await upload(target, target.bystander, "/by/upload", content)
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        with pytest.raises(NotFoundError):
+            await stub.allocate_chunks(
+                pb.AllocateChunksRequest(upload_id=opened.upload_id, chunks=[intent(b"m")])
+            )
+        with pytest.raises(NotFoundError):
+            await stub.record_extents(pb.RecordExtentsRequest(upload_id=opened.upload_id))
+        with pytest.raises(NotFoundError):
+            await stub.commit_upload(pb.CommitUploadRequest(upload_id=opened.upload_id))
+        with pytest.raises(NotFoundError):
+            await stub.get_upload(pb.GetUploadRequest(upload_id=opened.upload_id))
+        await stub.abort_upload(pb.AbortUploadRequest(upload_id=opened.upload_id))
+    receipts = send(target, target.bystander, opened.plans[0], content)
+    async with target.channel(target.bystander) as channel:
+        await channel.stub(pb.FilesStub).commit_upload(
+            pb.CommitUploadRequest(
+                upload_id=opened.upload_id,
+                extents=[extent(content)],
+                receipts=receipts,
+                size_bytes=len(content),
+            )
+        )
+    assert target.cluster.read("/by/upload") == content
+
+
+async def test_the_lease_of_another_user(target: Target) -> None:
+    async with target.channel(target.operator) as channel:
+        read = await channel.stub(pb.FilesStub).open_read(
+            pb.OpenReadRequest(path="/private/secret.bin")
+        )
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        with pytest.raises((NotFoundError, PermissionDeniedError)):
+            await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
+        with pytest.raises((NotFoundError, PermissionDeniedError)):
+            await stub.report_copy(
+                pb.ReportCopyRequest(
+                    lease_id=read.lease_id,
+                    chunk_id=b"\1" * 32,
+                    node=str(target.node_id()),
+                    problem=pb.CopyProblem.CORRUPT,
+                )
+            )
+        await stub.close_read(pb.CloseReadRequest(lease_id=read.lease_id))
+    async with target.channel(target.operator) as channel:  # the lease is still there
+        await channel.stub(pb.FilesStub).plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
+
+
+async def test_a_lease_ends_with_the_right_to_read(target: Target) -> None:
+    cluster = target.cluster
+    granted = cluster.cli("grant", "add", "/private:read", "mallory@home.alice", "--json").json()
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        read = await stub.open_read(pb.OpenReadRequest(path="/private/secret.bin"))
+        async with target.channel(target.operator) as operator:
+            await operator.stub(pb.ClusterStub).remove_grant(
+                pb.RemoveGrantRequest(id=granted["id"])
+            )
+        with pytest.raises((NotFoundError, PermissionDeniedError)):
+            await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
+
+
+# --- naming a chunk is no proof of having it -----------------------------------------------------
+
+
+async def test_a_chunk_named_but_not_had_gives_no_file(target: Target) -> None:
+    """Mallory knows the id of a secret chunk, opens an upload of it and commits at once."""
+    secret = intent(SECRET)
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        opened = await stub.open_upload(
+            pb.OpenUploadRequest(path="/mallory/stolen", chunks=[secret])
+        )
+        plan = opened.plans[0]
+        assert not plan.stored, "deduplication told mallory that the chunk is here"
+        assert plan.copies_held == 0
+        assert plan.routes
+        with pytest.raises(NotEnoughCopiesError):
+            await stub.commit_upload(
+                pb.CommitUploadRequest(
+                    upload_id=opened.upload_id, extents=[extent(SECRET)], size_bytes=len(SECRET)
+                )
+            )
+        assert (
+            await stub.record_extents(
+                pb.RecordExtentsRequest(upload_id=opened.upload_id, extents=[extent(SECRET)])
+            )
+        ).recorded_bytes == 0
+        with pytest.raises(NotFoundError):
+            await stub.stat(pb.StatRequest(path="/mallory/stolen"))
+
+
+async def test_a_chunk_named_with_other_lengths_does_not_hurt_its_owner(target: Target) -> None:
+    secret = intent(SECRET)
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        for length in (1, secret.stored_length - 1, 1 << 24):
+            secret.stored_length = length
+            with pytest.raises((UsageError, RejectedError)):
+                await stub.open_upload(
+                    pb.OpenUploadRequest(path="/mallory/stolen", chunks=[secret])
+                )
+    assert target.cluster.read("/private/secret.bin") == SECRET
+
+
+async def test_another_users_chunk_under_way_is_not_spoilt_by_naming_it(target: Target) -> None:
+    """The id is known, the bytes are not stored yet: a wrong length must not stick to it."""
+    content = b"on its way" * 99
+    opened = await upload(target, target.bystander, "/by/underway", content)
+    lying = intent(content)
+    lying.stored_length = 77
+    async with target.channel(target.mallory) as channel:
+        try:
+            await channel.stub(pb.FilesStub).open_upload(
+                pb.OpenUploadRequest(path="/mallory/lie", chunks=[lying])
+            )
+        except CollectiveError as error:
+            assert error.code == "usage"
+    receipts = send(target, target.bystander, opened.plans[0], content)
+    async with target.channel(target.bystander) as channel:
+        await channel.stub(pb.FilesStub).commit_upload(
+            pb.CommitUploadRequest(
+                upload_id=opened.upload_id,
+                extents=[extent(content)],
+                receipts=receipts,
+                size_bytes=len(content),
+            )
+        )
+    assert target.cluster.read("/by/underway") == content
