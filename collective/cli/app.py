@@ -23,6 +23,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "status": "status",
+    "confirm-restore": "restore",
     "mkdir": "files",
     "ls": "files",
     "rm": "files",

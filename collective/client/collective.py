@@ -43,6 +43,7 @@ from collective.rpc.channel import open_channel
 from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
     ClusterStub,
+    ConfirmRestoreRequest,
     FilesStub,
     GetStatusRequest,
     Grant,
@@ -296,3 +297,11 @@ class Collective:
         """Take a grant back."""
         control = self._session.control
         await control.call(control.cluster.remove_grant, RemoveGrantRequest(id=grant_id))
+
+    async def confirm_restore(self) -> int:
+        """Say that a restored catalogue is the newest there is; return its epoch.
+
+        Deletion of what it does not know goes on afterwards.  The operator only.
+        """
+        control = self._session.control
+        return (await control.call(control.cluster.confirm_restore, ConfirmRestoreRequest())).epoch

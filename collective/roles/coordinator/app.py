@@ -14,7 +14,7 @@ import structlog
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import DATABASE, CatalogSettings, SqliteCatalog
 from collective.core.disk import Disk, OsDisk
 from collective.core.errors import CollectiveError, RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
@@ -26,6 +26,7 @@ from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.parts import Parts, build
+from collective.roles.coordinator.record import keep_catalog, require_catalog
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.rpc.server import Listener
 from collective.rpc.standard import with_standard_services
@@ -92,10 +93,14 @@ class CoordinatorRole:
             self._disk,
         )
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
+        database = os.path.join(data_dir, DATABASE)
+        await asyncio.to_thread(require_catalog, place, self._disk, database)
         await asyncio.to_thread(self._disk.make_dir, data_dir)
         catalog = self._catalog = await SqliteCatalog.open(
             data_dir, clock, randomness, CatalogSettings(copies=settings.copies)
         )
+        position = await catalog.position()
+        await asyncio.to_thread(keep_catalog, place, self._disk, position.catalog_id)
         parts = self._parts = build(
             settings=settings,
             identity=identity,

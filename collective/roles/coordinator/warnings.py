@@ -41,7 +41,8 @@ def _catalog_warnings(situation: Situation) -> list[str]:
     if situation.is_restored:
         found.append(
             "This catalogue is older than what its nodes have seen (a restored backup?): nothing "
-            "is deleted and open invites are void until the operator confirms the restore."
+            "is deleted and open invites are void until the operator confirms that it is the newest "
+            "there is, with 'collective confirm-restore'."
         )
     if situation.outlook.vanished_together:
         names = ", ".join(sorted(situation.outlook.vanished_together))
