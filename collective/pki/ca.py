@@ -25,7 +25,8 @@ from collective.core.units import Address
 from collective.pki import certificates
 
 BACKDATE_S: Final = 300.0
-"""How far the clock of an issuer may run ahead of a verifier's."""
+"""How far the clock of an issuer may run ahead of a verifier's; a tenth of a very short life."""
+_BACKDATED_PART: Final = 0.1
 LEAF_LIFE_S: Final = 30 * 86400.0
 LEAF_LIFE_MAX_S: Final = 400 * 86400.0
 AUTHORITY_LIFE_S: Final = 20 * 365 * 86400.0
@@ -60,11 +61,14 @@ class CertificateAuthority:
         clock: Clock,
         *,
         key: ec.EllipticCurvePrivateKey | None = None,
+        label: str = "",
+        lifetime_s: float = AUTHORITY_LIFE_S,
     ) -> CertificateAuthority:
         """Make a CA for ``member`` whose trust domain is ``domain``.
 
         With the ``key`` of a CA whose certificate was lost, the new one takes its place: subject
-        and key are the same, so leaves and join codes made before still count.
+        and key are the same, so leaves and join codes made before still count.  One that replaces
+        another needs a ``label`` that makes its subject differ from that one's.
         """
         key = key or certificates.new_private_key()
         now = clock.wall_s()
@@ -72,7 +76,9 @@ class CertificateAuthority:
             [
                 x509.NameAttribute(NameOID.COMMON_NAME, domain[:64]),
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, member),
-                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "collective CA"),
+                x509.NameAttribute(
+                    NameOID.ORGANIZATIONAL_UNIT_NAME, f"collective CA {label}".rstrip()
+                ),
             ]
         )
         builder = (
@@ -82,7 +88,7 @@ class CertificateAuthority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(_at(now - BACKDATE_S))
-            .not_valid_after(_at(now + AUTHORITY_LIFE_S))
+            .not_valid_after(_at(now + lifetime_s))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(authority=True), critical=True)
             .add_extension(name_constraints(domain), critical=True)
@@ -92,9 +98,12 @@ class CertificateAuthority:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes, clock: Clock) -> CertificateAuthority:
-        """Return the CA in two PEM texts; SettingsError says which of them cannot be used."""
+        """Return the CA in two PEM texts; SettingsError says which of them cannot be used.
+
+        Of several certificates the one that the key belongs to is taken.
+        """
         try:
-            certificate = x509.load_pem_x509_certificate(cert_pem)
+            found = x509.load_pem_x509_certificates(cert_pem)
         except ValueError as error:
             raise SettingsError("The CA's certificate cannot be read; restore it.") from error
         try:
@@ -103,7 +112,11 @@ class CertificateAuthority:
             raise SettingsError("The CA's key cannot be read; restore it.") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise SettingsError("The CA's key must be ECDSA P-256.")
-        return cls(certificate, key, clock)
+        own = certificates.public_key_der(key.public_key())
+        for certificate in found:
+            if certificates.public_key_der(certificates.certificate_key(certificate)) == own:
+                return cls(certificate, key, clock)
+        return cls(found[0], key, clock)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -158,7 +171,8 @@ class CertificateAuthority:
         assert 0 < lifetime_s <= LEAF_LIFE_MAX_S
         assert not addresses or identity.role == "coordinator"
         now = self._clock.wall_s()
-        start = max(_at(now - BACKDATE_S), self._certificate.not_valid_before_utc)
+        backdated_s = min(BACKDATE_S, lifetime_s * _BACKDATED_PART)
+        start = max(_at(now - backdated_s), self._certificate.not_valid_before_utc)
         end = min(_at(now + lifetime_s), self._certificate.not_valid_after_utc)
         if end <= start:
             raise SettingsError("The clock is outside the CA's validity; set the clock right.")

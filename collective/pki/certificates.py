@@ -70,6 +70,8 @@ class Certified:
     """Unix seconds."""
     addresses: tuple[Address, ...] = ()
     """Advertised addresses; only a coordinator's certificate carries them."""
+    authority_digest: bytes = b""
+    """SHA-256 of the key of the CA that signed it; empty where that was not checked."""
 
 
 def new_private_key() -> ec.EllipticCurvePrivateKey:

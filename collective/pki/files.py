@@ -10,27 +10,32 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.core.clock import Clock
 from collective.core.disk import Disk, OsDisk
-from collective.core.errors import NotJoinedError, SettingsError
+from collective.core.errors import NotJoinedError, SettingsError, UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.pki import certificates
-from collective.pki.ca import CertificateAuthority, authority_owner
+from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority, authority_owner
 from collective.pki.certificates import Certified
 from collective.pki.layout import CertDir
 from collective.pki.trust import TrustStore
 
 FILE_MAX_BYTES: Final = 64 * 1024
+AUTHORITIES_MAX: Final = 4
+"""CAs that one member can have at once: the present one, its successor, and room for haste."""
 _KEY_MODE: Final = 0o600
 _CERTIFICATE_MODE: Final = 0o644
+_ENCRYPTED_LABEL: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,16 @@ class Credentials:
     certificate: x509.Certificate
     private_key: ec.EllipticCurvePrivateKey
     authority: x509.Certificate
+    """The CA that signed the certificate."""
+    authorities: tuple[x509.Certificate, ...] = ()
+    """Every CA in the file, while one is being replaced; empty: ``authority`` alone."""
+    passphrase: bytes | None = field(default=None, repr=False)
+    """What the key's file is encrypted with; None if it is not."""
+
+    @property
+    def trusted(self) -> tuple[x509.Certificate, ...]:
+        """Every CA of the member that counts."""
+        return self.authorities or (self.authority,)
 
     @property
     def certified(self) -> Certified:
@@ -60,12 +75,29 @@ class Credentials:
         return authority_owner(self.authority)[1]
 
     def trust(self) -> TrustStore:
-        """Return a store that trusts the CA alone."""
-        return TrustStore({self.domain: (self.authority,)})
+        """Return a store that trusts the member's CAs alone."""
+        return TrustStore({self.domain: self.trusted})
+
+    def renewed(
+        self, certificate: x509.Certificate, authorities: Sequence[x509.Certificate] = ()
+    ) -> Credentials:
+        """Return the credentials with another certificate, and other CAs if any are given."""
+        trusted = tuple(authorities) or self.trusted
+        return replace(
+            self,
+            certificate=certificate,
+            authority=issuer_of(certificate, trusted),
+            authorities=trusted,
+        )
 
 
 def load_credentials(
-    certificate_path: str, key_path: str, ca_path: str, *, disk: Disk | None = None
+    certificate_path: str,
+    key_path: str,
+    ca_path: str,
+    *,
+    passphrase: bytes | None = None,
+    disk: Disk | None = None,
 ) -> Credentials:
     """Return the credentials in three PEM files.
 
@@ -74,13 +106,16 @@ def load_credentials(
     """
     disk = disk or OsDisk()
     certificate = load_certificate_file(certificate_path, disk=disk)
-    authority = load_certificate_file(ca_path, disk=disk)
-    key = load_key_file(key_path, disk=disk)
+    authorities = load_authorities_file(ca_path, disk=disk)
+    key = load_key_file(key_path, passphrase=passphrase, disk=disk)
     if certificates.public_key_der(key.public_key()) != certificates.public_key_der(
         certificates.certificate_key(certificate)
     ):
         raise SettingsError(f"Key {key_path} does not belong to certificate {certificate_path}.")
-    return Credentials(certificate_path, key_path, ca_path, certificate, key, authority)
+    authority = issuer_of(certificate, authorities)
+    return Credentials(
+        certificate_path, key_path, ca_path, certificate, key, authority, authorities, passphrase
+    )
 
 
 def save_credentials(
@@ -91,14 +126,21 @@ def save_credentials(
     certificate: x509.Certificate,
     private_key: ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
+    authorities: Sequence[x509.Certificate] = (),
     disk: Disk | None = None,
 ) -> Credentials:
-    """Write the three files durably, key first and certificate last, and return them loaded."""
+    """Write the three files durably, key first and certificate last, and return them loaded.
+
+    The CA's file gets ``authorities`` where a CA is being replaced, else ``authority`` alone.
+    """
     disk = disk or OsDisk()
+    trusted = tuple(authorities) or (authority,)
     write_key(key_path, private_key, disk=disk)
-    write_certificate(ca_path, authority, disk=disk)
+    write_authorities(ca_path, trusted, disk=disk)
     write_certificate(certificate_path, certificate, disk=disk)
-    return Credentials(certificate_path, key_path, ca_path, certificate, private_key, authority)
+    return Credentials(
+        certificate_path, key_path, ca_path, certificate, private_key, authority, trusted
+    )
 
 
 def write_certificate(path: str, certificate: x509.Certificate, *, disk: Disk) -> None:
@@ -107,12 +149,22 @@ def write_certificate(path: str, certificate: x509.Certificate, *, disk: Disk) -
     write_atomically(path, pem, permissions=_CERTIFICATE_MODE, disk=disk)
 
 
-def write_key(path: str, key: ec.EllipticCurvePrivateKey, *, disk: Disk) -> None:
-    """Write ``key`` as PEM (PKCS#8), atomically, 0600."""
+def write_authorities(path: str, authorities: Sequence[x509.Certificate], *, disk: Disk) -> None:
+    """Write every CA in ``authorities`` to one PEM file, atomically, the one that signs first."""
+    assert 0 < len(authorities) <= AUTHORITIES_MAX
+    pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in authorities)
+    write_atomically(path, pem, permissions=_CERTIFICATE_MODE, disk=disk)
+
+
+def write_key(
+    path: str, key: ec.EllipticCurvePrivateKey, *, passphrase: bytes | None = None, disk: Disk
+) -> None:
+    """Write ``key`` as PEM (PKCS#8), atomically, 0600, encrypted if there is a ``passphrase``."""
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        protection = serialization.BestAvailableEncryption(passphrase)
     pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
     )
     write_atomically(path, pem, permissions=_KEY_MODE, disk=disk)
 
@@ -125,11 +177,57 @@ def load_certificate_file(path: str, *, disk: Disk) -> x509.Certificate:
         raise SettingsError(f"Certificate {path} cannot be read; restore or renew it.") from error
 
 
-def load_key_file(path: str, *, disk: Disk) -> ec.EllipticCurvePrivateKey:
-    """Return the P-256 key in a PEM file; NotJoinedError if absent, SettingsError if garbled."""
+def load_authorities_file(path: str, *, disk: Disk) -> tuple[x509.Certificate, ...]:
+    """Return the CAs in a PEM file, at least one; errors as :func:`load_certificate_file`."""
     try:
-        key = serialization.load_pem_private_key(read_small(path, disk=disk), password=None)
+        found = x509.load_pem_x509_certificates(read_small(path, disk=disk))
+    except ValueError as error:
+        raise SettingsError(f"Certificate {path} cannot be read; restore or renew it.") from error
+    if len(found) > AUTHORITIES_MAX:
+        raise SettingsError(f"{path} holds more CA certificates than a member can have.")
+    return tuple(found)
+
+
+def issuer_of(
+    certificate: x509.Certificate, authorities: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """Return which of ``authorities`` signed ``certificate``; the first if none did."""
+    for authority in authorities:
+        if is_signed_by(certificate, authority):
+            return authority
+    return authorities[0]
+
+
+def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether ``authority`` signed ``certificate``; nothing else is checked."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def is_encrypted_key(path: str, *, disk: Disk) -> bool:
+    """Tell whether the key in a PEM file needs a passphrase; NotJoinedError if it is absent."""
+    return _ENCRYPTED_LABEL in read_small(path, disk=disk)
+
+
+def load_key_file(
+    path: str, *, passphrase: bytes | None = None, disk: Disk
+) -> ec.EllipticCurvePrivateKey:
+    """Return the P-256 key in a PEM file; NotJoinedError if absent, SettingsError if garbled.
+
+    ``passphrase`` is used only if the key is encrypted; UsageError if it is then absent or wrong.
+    """
+    pem = read_small(path, disk=disk)
+    is_encrypted = _ENCRYPTED_LABEL in pem
+    if is_encrypted and not passphrase:
+        raise UsageError(f"Key {path} has a passphrase; set COLLECTIVE_PASSPHRASE to it.")
+    try:
+        key = serialization.load_pem_private_key(pem, passphrase if is_encrypted else None)
     except (ValueError, TypeError) as error:
+        if is_encrypted:
+            raise UsageError(f"This is not the passphrase of {path}; try again.") from error
         raise SettingsError(f"Key {path} cannot be read; restore it or join again.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise SettingsError(f"Key {path} must be ECDSA P-256.")
@@ -177,6 +275,7 @@ def prepare_coordinator(
     addresses: tuple[Address, ...],
     clock: Clock,
     *,
+    lifetime_s: float = LEAF_LIFE_S,
     disk: Disk | None = None,
 ) -> tuple[CertificateAuthority, Credentials]:
     """Return CA and coordinator credentials, making or renewing whatever is missing or due.
@@ -194,7 +293,9 @@ def prepare_coordinator(
         )
         if _still_good(found, authority, identity, addresses, clock.wall_s()):
             return authority, found
-    certificate = authority.issue(identity, key.public_key(), addresses=addresses)
+    certificate = authority.issue(
+        identity, key.public_key(), lifetime_s=lifetime_s, addresses=addresses
+    )
     write_certificate(place.coordinator_certificate, certificate, disk=disk)
     return authority, Credentials(
         place.coordinator_certificate,
@@ -203,6 +304,7 @@ def prepare_coordinator(
         certificate,
         key,
         authority.certificate,
+        load_authorities_file(place.ca_certificate, disk=disk),
     )
 
 
@@ -259,6 +361,6 @@ def _still_good(
     return (
         certified.identity == identity
         and certified.addresses == addresses
-        and found.certificate.issuer == authority.certificate.subject
+        and is_signed_by(found.certificate, authority.certificate)
         and certified.not_before_s <= now_s < certified.not_before_s + life_s * 2 / 3
     )

@@ -1,6 +1,7 @@
 """Where things lie in a cert dir, as the spec names them; paths only, no disk.
 
-``ca/<member>-ca.crt`` and ``.key``; ``coordinators/<member>-coordinator.crt`` and ``.key``;
+``ca/<member>-ca.crt`` (every CA that is trusted now) and ``.key`` (of the one that signs);
+during a rotation also ``ca/<member>-ca.next.key`` and ``.rotation.json``; ``coordinators/<member>-coordinator.crt`` and ``.key``;
 ``nodes/<node>.crt`` and ``.key``; ``bootstraps/<id>.crt`` and ``.key``; ``users/<name@domain>.crt``
 and ``.key``; ``join/<kind>.code``.
 """
@@ -37,6 +38,16 @@ class CertDir:
     def ca_key(self) -> str:
         """The CA's key; only the coordinator has it."""
         return self._in("ca", f"{self.member}-ca.key")
+
+    @property
+    def ca_next_key(self) -> str:
+        """The key of the CA that is to replace the present one; only during a rotation."""
+        return self._in("ca", f"{self.member}-ca.next.key")
+
+    @property
+    def ca_rotation(self) -> str:
+        """What the coordinator notes during a rotation."""
+        return self._in("ca", f"{self.member}-ca.rotation.json")
 
     @property
     def coordinator_certificate(self) -> str:

@@ -10,7 +10,10 @@ RETRY_LEAST_S: Final = 30.0
 RETRY_MOST_S: Final = 3600.0
 CHECK_MOST_S: Final = 6 * 3600.0
 """The longest sleep between two looks at the wall clock, which may jump."""
+LOOK_LEAST_S: Final = 0.5
 _DUE_AT: Final = 2 / 3
+_LIFE_PARTS: Final = 24
+"""Waits are at most such a part of the certificate's life, so that very short ones renew in time."""
 
 
 def renewal_due_s(certified: Certified) -> float:
@@ -31,6 +34,8 @@ def has_expired(certified: Certified, now_s: float) -> bool:
 
 def next_look_s(certified: Certified, now_s: float, failures: int) -> float:
     """Return seconds to sleep before looking again, after ``failures`` tries that failed."""
+    part_s = max((certified.expires_s - certified.not_before_s) / _LIFE_PARTS, LOOK_LEAST_S)
+    least_s = min(RETRY_LEAST_S, part_s)
     if failures:
-        return min(RETRY_LEAST_S * (1 << min(failures - 1, 16)), RETRY_MOST_S)
-    return min(max(renewal_due_s(certified) - now_s, RETRY_LEAST_S), CHECK_MOST_S)
+        return min(least_s * (1 << min(failures - 1, 16)), max(part_s, least_s), RETRY_MOST_S)
+    return min(max(renewal_due_s(certified) - now_s, least_s), CHECK_MOST_S)

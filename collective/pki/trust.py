@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeVar
 
@@ -72,6 +73,12 @@ class TrustStore:
                 check_authority(certificate, domain)
             found[domain] = tuple(bundle)
         self._authorities = found
+        self._digests = {
+            domain: frozenset(
+                certificates.key_digest(certificates.certificate_key(one)) for one in bundle
+            )
+            for domain, bundle in found.items()
+        }
 
     @property
     def authorities(self) -> Mapping[Domain, tuple[x509.Certificate, ...]]:
@@ -81,6 +88,14 @@ class TrustStore:
     def domains(self) -> frozenset[Domain]:
         """Return every registered trust domain."""
         return frozenset(self._authorities)
+
+    def trusts_authority(self, domain: Domain, authority_digest: bytes) -> bool:
+        """Tell whether the CA whose key has that SHA-256 counts for ``domain``."""
+        return authority_digest in self._digests.get(domain, frozenset())
+
+    def with_bundle(self, domain: Domain, bundle: Sequence[x509.Certificate]) -> TrustStore:
+        """Return a store in which ``bundle`` takes the place of the CAs of ``domain``."""
+        return TrustStore({**self._authorities, domain: bundle})
 
     def all_authorities(self) -> tuple[x509.Certificate, ...]:
         """Return every CA, for the pool of a TLS context."""
@@ -135,7 +150,8 @@ def verify_leaf(
     _profile_steps(certificate, certified, roles=roles, usage=usage)
     if revoked.is_revoked(certified.identity, certified.serial):
         raise _refuse(12, f"{certified.identity} is revoked")
-    return certified
+    key = certificates.certificate_key(authority)
+    return replace(certified, authority_digest=certificates.key_digest(key))
 
 
 def verify_pinned(

@@ -95,8 +95,13 @@ class PeerGate:
             return "revoked"
         if peer.expires_s <= self._clock.wall_s():
             return "expired"
-        if peer.identity.trust_domain not in self._trust.domains():
+        domain = peer.identity.trust_domain
+        if domain not in self._trust.domains():
             return "domain no longer trusted"
+        if peer.authority_digest and not self._trust.trusts_authority(
+            domain, peer.authority_digest
+        ):
+            return "its CA was replaced; renew the certificate"
         return None
 
 

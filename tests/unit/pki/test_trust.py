@@ -96,6 +96,7 @@ def test_step_1_bytes_that_are_no_certificate(der: bytes) -> None:
     refused(1, der)
 
 
+@pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_step_1_mutated_certificates_never_crash_nor_pass(data: st.DataObject) -> None:
