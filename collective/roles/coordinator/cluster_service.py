@@ -58,7 +58,7 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         total_capacity=record.capacity_bytes,
         used_capacity=record.used_bytes,
         chunk_count=record.chunk_count,
-        is_healthy=state in HEALTHY,
+        is_healthy=state in HEALTHY and live.ready,
         state=state.value,
         last_seen_ms=record.last_seen_ms,
         certificate_expires_ms=record.certificate_expires_ms,

@@ -40,6 +40,11 @@ class LiveNode:
     changed: bool = False
     """The record differs from what the catalogue has."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether this start of the node has told what it holds; before that it gets nothing new."""
+        return bool(self.instance_id) and self.inventoried == self.instance_id
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -207,7 +212,7 @@ class NodeTable:
                 capacity_bytes=live.record.capacity_bytes,
                 accepts=states[node] is NodeState.UP
                 and not live.stopping
-                and live.inventoried == live.instance_id
+                and live.ready
                 and node not in exclude,
             )
             for node, live in self._nodes.items()
