@@ -1,0 +1,234 @@
+"""Nodes in trouble: they hang, fill up, lose or garble what they keep, or exist twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from collective.client.collective import Collective
+from collective.core.units import Address
+from collective.pki.files import load_credentials
+from tests.integration.cluster import Cluster, Service, running_cluster
+
+pytestmark = [pytest.mark.timeout(180)]
+
+MIB: Final = 1 << 20
+CHUNK: Final = 4 * MIB
+BLOCKS: Final = 10
+HANG_COSTS_S: Final = 5.0
+TIMERS: Final = {
+    "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
+    "COLLECTIVE_NODE_SUSPECT_AFTER": "2",
+    "COLLECTIVE_NODE_DOWN_AFTER": "4",
+    "COLLECTIVE_COLLECTION_GRACE": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes with short timers; each test leaves them healthy."""
+    with running_cluster(tmp_path_factory.mktemp("farm"), extra=TIMERS) as made:
+        made.cli("mkdir", "/d")
+        yield made
+
+
+def content(size: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def whole(status: Any) -> bool:
+    chunks = status["chunks"]
+    return bool(chunks["under_replicated"] == 0 and chunks["unavailable"] == 0)
+
+
+async def write_with(
+    cluster: Cluster, path: str, blocks: Sequence[bytes], halfway: Callable[[], None]
+) -> float:
+    """Write ``blocks``, calling ``halfway`` in their middle; return the seconds it took."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for number, block in enumerate(blocks):
+            if number == len(blocks) // 2:
+                halfway()
+            yield block
+
+    async with connected(cluster) as home:
+        began_s = time.monotonic()
+        await home.write(path, source())
+        return time.monotonic() - began_s
+
+
+async def read_with(
+    cluster: Cluster, path: str, wanted: bytes, halfway: Callable[[], None]
+) -> float:
+    """Read and compare, calling ``halfway`` after the first block; return the seconds it took."""
+    async with connected(cluster) as home:
+        began_s = time.monotonic()
+        found = bytearray()
+        async with home.open_read(path) as reader:
+            async for block in reader:
+                if not found:
+                    halfway()
+                found += block
+        took_s = time.monotonic() - began_s
+    assert found == wanted
+    return took_s
+
+
+def connected(cluster: Cluster) -> Any:
+    """Return a connection as the operator."""
+    ca, certificate, key = (cluster.operator[index] for index in (3, 5, 7))
+    return Collective.connect(
+        load_credentials(certificate, key, ca), [Address("127.0.0.1", cluster.coordinator_port)]
+    )
+
+
+def test_a_node_that_hangs_costs_a_running_write_under_5_s(farm: Cluster) -> None:
+    blocks = [content(CHUNK, number) for number in range(BLOCKS)]
+    normal_s = asyncio.run(write_with(farm, "/d/normal", blocks, lambda: None))
+    victim = farm.nodes[0]
+    try:
+        took_s = asyncio.run(write_with(farm, "/d/hung", blocks, victim.pause))
+    finally:
+        victim.resume()
+    assert took_s - normal_s < HANG_COSTS_S, (took_s, normal_s)
+    assert farm.read("/d/hung") == b"".join(blocks)
+    farm.wait_healthy(3)
+    farm.wait_status(whole, "three copies of everything")
+
+
+def test_a_node_that_hangs_costs_a_running_read_under_5_s(farm: Cluster) -> None:
+    wanted = content(BLOCKS * CHUNK, 50)
+    farm.write("/d/wanted", wanted)
+    normal_s = asyncio.run(read_with(farm, "/d/wanted", wanted, lambda: None))
+    for victim in farm.nodes:
+        try:
+            took_s = asyncio.run(read_with(farm, "/d/wanted", wanted, victim.pause))
+        finally:
+            victim.resume()
+        assert took_s - normal_s < HANG_COSTS_S, (victim.name, took_s, normal_s)
+        farm.wait_healthy(3)
+
+
+def test_two_nodes_that_hang_fail_a_write_within_10_s(farm: Cluster) -> None:
+    farm.write("/d/before", b"before")
+    hung = farm.nodes[:2]
+    for node in hung:
+        node.pause()
+    try:
+        began_s = time.monotonic()
+        failed = farm.cli("write", "/d/never", stdin=b"x" * MIB, check=False)
+        took_s = time.monotonic() - began_s
+        assert failed.code == 6, failed.err
+        assert took_s < 10.0
+        assert farm.read("/d/before") == b"before"
+        assert farm.cli("stat", "/d/never", check=False).code == 3
+    finally:
+        for node in hung:
+            node.resume()
+    farm.wait_healthy(3)
+
+
+def cut_short(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def flip_a_bit(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 3] ^= 8
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("harm", [cut_short, flip_a_bit, Path.unlink])
+def test_a_harmed_chunk_file_is_read_elsewhere_and_repaired(
+    farm: Cluster, harm: Callable[[Path], None]
+) -> None:
+    name = f"/d/harmed-{harm.__name__}"
+    farm.wait_status(whole, "three copies of everything")
+    before = {path for node in farm.nodes for path in chunk_files(farm, node)}
+    wanted = content(CHUNK, len(before))
+    farm.write(name, wanted)
+    farm.wait_status(whole, "three copies of everything")
+    fresh = {
+        node.name: [path for path in chunk_files(farm, node) if path not in before]
+        for node in farm.nodes
+    }
+    assert all(len(paths) == 1 for paths in fresh.values()), fresh
+    good = fresh[farm.nodes[2].name][0].read_bytes()
+    for node in farm.nodes[:2]:
+        harm(fresh[node.name][0])
+
+    def is_repaired(node: Service) -> bool:
+        stem = fresh[node.name][0].name.partition(".")[0]
+        copies = [path for path in chunk_files(farm, node) if path.name.startswith(stem)]
+        return any(path.read_bytes() == good for path in copies)
+
+    deadline = time.monotonic() + 60
+    while not all(is_repaired(node) for node in farm.nodes):
+        assert time.monotonic() < deadline, "the bad copies are not repaired\n" + farm.logs()
+        assert farm.read(name) == wanted
+    farm.wait_status(whole, "three copies of everything")
+
+
+def chunk_files(cluster: Cluster, node: Service) -> list[Path]:
+    return list((cluster.data_dir(node.name) / "node" / "chunks").glob("*/*"))
+
+
+def test_a_cloned_node_is_refused_and_shown(farm: Cluster) -> None:
+    original = farm.nodes[0]
+    clone = farm.add_node("clone", NODE_ID=original.name)
+    try:
+        shutil.copytree(farm.data_dir(original.name), farm.data_dir("clone"))
+        shutil.copytree(farm.cert_dir(original.name), farm.cert_dir("clone"))
+        clone.start()
+        deadline = time.monotonic() + 30
+        while "Another process" not in farm.cli("status").text:
+            assert time.monotonic() < deadline, farm.logs()
+            time.sleep(0.2)
+        assert "Another process" in clone.log_text()
+        assert clone.page("/readyz")[0] != 200
+        assert original.page("/readyz")[0] == 200
+        farm.write("/d/with-a-clone", b"written beside a clone")
+        assert farm.read("/d/with-a-clone") == b"written beside a clone"
+    finally:
+        clone.kill()
+        del farm.services["clone"]
+    farm.wait_healthy(3)
+
+
+@pytest.mark.parametrize("full", ["capacity", "disk"])
+def test_full_nodes_are_gone_round_until_too_few_are_left(
+    tmp_path: Path, full: str, small_disk: Callable[[Path, int], None]
+) -> None:
+    cluster = Cluster(tmp_path / "member", extra=TIMERS)
+    for node in cluster.nodes[: 2 if full == "capacity" else 1]:
+        node.environment["COLLECTIVE_STORAGE_CAPACITY"] = "20MiB"
+    if full == "disk":
+        small_disk(cluster.data_dir(cluster.nodes[1].name), 24)
+    try:
+        cluster.start()
+        cluster.cli("mkdir", "/d")
+        first = content(CHUNK, 1)
+        cluster.write("/d/first", first)
+        failed = cluster.cli("write", "/d/large", stdin=content(60 * MIB, 2), check=False)
+        assert failed.code == 6, failed.err
+        assert len(failed.err.strip().splitlines()) == 1
+        assert cluster.cli("stat", "/d/large", check=False).code == 3
+        assert cluster.read("/d/first") == first
+
+        def is_empty(status: Any) -> bool:
+            return all(node["used_capacity"] < 8 * MIB for node in status["local_nodes"])
+
+        cluster.wait_status(is_empty, "space given back after the failed write")
+        cluster.write("/d/second", first)
+        assert cluster.read("/d/second") == first
+    finally:
+        cluster.kill_all()

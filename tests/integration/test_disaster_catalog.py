@@ -1,0 +1,222 @@
+"""The catalogue in trouble: full, truncated, not mounted, opened twice, restored from a backup."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.cluster import Cluster, Service
+
+pytestmark = [pytest.mark.timeout(180)]
+
+MIB: Final = 1 << 20
+TIMERS: Final = {
+    "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
+    "COLLECTIVE_NODE_SUSPECT_AFTER": "2",
+    "COLLECTIVE_NODE_DOWN_AFTER": "4",
+    "COLLECTIVE_SNAPSHOT_INTERVAL": "0.5",
+}
+ENOUGH_FOR_COLLECTION_S: Final = 6.0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Any:
+    made = Cluster(tmp_path / "member", extra=TIMERS)
+    try:
+        yield made
+    finally:
+        made.kill_all()
+
+
+def content(size: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def ended(service: Service) -> int:
+    """Wait until a process that must not run ends; return its exit code."""
+    assert service.process is not None
+    return service.process.wait(30)
+
+
+def catalog_dir(cluster: Cluster) -> Path:
+    return cluster.data_dir("coordinator") / "catalog"
+
+
+def wait_for_snapshot(cluster: Cluster) -> Path:
+    """Return a snapshot that is newer than everything written so far."""
+    folder = catalog_dir(cluster) / "snapshots"
+    known = {path.name for path in folder.glob("*.db")}
+    cluster.cli("mkdir", f"/marker-{time.monotonic_ns()}")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        fresh = [path for path in folder.glob("*.db") if path.name not in known]
+        if fresh and fresh[0].with_name(fresh[0].name + ".b3").exists():
+            return fresh[0]
+        time.sleep(0.05)
+    raise AssertionError("no snapshot is written\n" + cluster.logs())
+
+
+def put_in_place(cluster: Cluster, snapshot: bytes) -> None:
+    """Do what the error says: move the catalogue away, copy a snapshot in its place."""
+    for suffix in ("", "-wal", "-shm"):
+        (catalog_dir(cluster) / f"catalog.db{suffix}").unlink(missing_ok=True)
+    (catalog_dir(cluster) / "catalog.db").write_bytes(snapshot)
+
+
+def test_a_truncated_catalogue_says_so_and_its_snapshot_brings_it_back(cluster: Cluster) -> None:
+    cluster.start()
+    files = {f"/d/{number}": content(300_000, number) for number in range(4)}
+    cluster.cli("mkdir", "/d")
+    for path, data in files.items():
+        cluster.write(path, data)
+    snapshot = wait_for_snapshot(cluster)
+    coordinator = cluster.coordinator
+    coordinator.terminate()
+    database = catalog_dir(cluster) / "catalog.db"
+    with database.open("r+b") as file:
+        file.truncate(database.stat().st_size // 2)
+    coordinator.start()
+    assert ended(coordinator) != 0
+    said = coordinator.log_tail(3)
+    assert "is damaged" in said
+    assert "snapshots/" in said
+    assert "Traceback" not in coordinator.log_text()
+    kept = next(path for path in snapshot.parent.glob("*.db"))
+    put_in_place(cluster, kept.read_bytes())
+    cluster.start()
+    for path, data in files.items():
+        assert cluster.read(path) == data
+
+
+def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
+    cluster.start()
+    first = cluster.coordinator
+    port, bootstrap_port = cluster.coordinator_port, cluster.bootstrap_port
+    second = Service(
+        "second", ("coordinator",), dict(first.environment), cluster.folder / "second.log", 0
+    )
+    second.environment |= {
+        "COLLECTIVE_COORDINATOR_ADDRESS": f"127.0.0.1:{port + 1}",
+        "COLLECTIVE_BOOTSTRAP_ADDRESS": f"127.0.0.1:{bootstrap_port + 1}",
+        "COLLECTIVE_METRICS_ADDRESS": "",
+    }
+    second.start()
+    assert ended(second) != 0
+    assert "Another process is using the data dir" in second.log_text()
+    assert first.page("/readyz")[0] == 200
+    cluster.cli("mkdir", "/d")
+
+
+def test_an_unmounted_data_dir_of_the_coordinator_refuses_to_start(cluster: Cluster) -> None:
+    cluster.start()
+    cluster.cli("mkdir", "/d")
+    cluster.write("/d/file", b"still there")
+    coordinator = cluster.coordinator
+    coordinator.kill()
+    data = cluster.data_dir("coordinator")
+    data.rename(data.with_name("elsewhere"))
+    data.mkdir()
+    coordinator.start()
+    assert ended(coordinator) != 0
+    assert "is the disk mounted?" in coordinator.log_text()
+    assert not list(data.rglob("*.db")), "nothing is begun anew there"
+    shutil.rmtree(data)
+    data.with_name("elsewhere").rename(data)
+    cluster.start()
+    assert cluster.read("/d/file") == b"still there"
+
+
+def test_a_full_disk_of_the_catalogue_fails_writes_cleanly_and_reads_go_on(
+    cluster: Cluster, small_disk: Callable[[Path, int], None]
+) -> None:
+    data = cluster.data_dir("coordinator")
+    small_disk(data, 8)
+    cluster.start()
+    cluster.cli("mkdir", "/d")
+    wanted = content(MIB, 3)
+    cluster.write("/d/file", wanted)
+    ballast = data / "ballast"
+    fill(ballast)
+    failed = cluster.cli("write", "/d/other", stdin=b"x", check=False)
+    attempts = 1
+    while failed.code == 0 and attempts < 50:  # the log may have some room of its own left
+        failed = cluster.cli("write", f"/d/other-{attempts}", stdin=b"x", check=False)
+        attempts += 1
+    assert failed.code == 6, failed
+    assert len(failed.err.strip().splitlines()) == 1
+    assert cluster.read("/d/file") == wanted
+    assert cluster.cli("ls", "/d").code == 0
+    assert cluster.cli("status", "--json").json()["files"]["total"] >= 1
+    assert cluster.coordinator.is_running
+    ballast.unlink()
+    cluster.write("/d/after", b"room again")
+    assert cluster.read("/d/after") == b"room again"
+    cluster.coordinator.restart()
+    cluster.wait_healthy(3)
+    assert cluster.read("/d/file") == wanted
+
+
+def fill(path: Path) -> None:
+    """Take all the space that is left."""
+    with path.open("wb", buffering=0) as file:
+        for size in (64 * 1024, 4096, 512, 1):
+            try:
+                while True:
+                    if file.write(b"\0" * size) < size:
+                        break
+            except OSError:
+                continue
+
+
+def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Cluster) -> None:
+    cluster.start()
+    cluster.cli("mkdir", "/d")
+    kept, removed, new = (content(MIB, seed) for seed in (4, 5, 6))
+    cluster.write("/d/kept", kept)
+    cluster.write("/d/removed", removed)
+    wait_for_snapshot(cluster)
+    backup = cluster.folder / "backup.tar"
+    with tarfile.open(backup, "w") as tar:  # while it serves: the snapshot in it is whole
+        tar.add(catalog_dir(cluster) / "snapshots", "snapshots")
+    cluster.write("/d/new", new)
+    cluster.cli("rm", "/d/removed")
+    coordinator = cluster.coordinator
+    coordinator.kill()
+    with tarfile.open(backup) as tar:
+        name = next(name for name in tar.getnames() if name.endswith(".db"))
+        found = tar.extractfile(name)
+        assert found is not None
+        put_in_place(cluster, found.read())
+    coordinator.environment["COLLECTIVE_COLLECTION_GRACE"] = "0.5"
+    cluster.start()
+
+    assert "confirm-restore" in cluster.cli("status").text
+    assert cluster.read("/d/kept") == kept
+    assert cluster.read("/d/removed") == removed
+    assert cluster.cli("stat", "/d/new", check=False).code == 3
+    time.sleep(ENOUGH_FOR_COLLECTION_S)
+    assert copies(cluster) == 9, "nothing is deleted, although one file is unknown now"
+    cluster.write("/d/later", b"writes go on")
+
+    cluster.cli("confirm-restore")
+    assert "confirm-restore" not in cluster.cli("status").text
+
+    def is_collected(status: Any) -> bool:
+        return sum(node["chunk_count"] for node in status["local_nodes"]) == 9
+
+    cluster.wait_status(is_collected, "collection of what no file needs")
+    assert cluster.read("/d/kept") == kept
+    assert cluster.read("/d/later") == b"writes go on"
+
+
+def copies(cluster: Cluster) -> int:
+    """Return the copies on all nodes."""
+    status = cluster.cli("status", "--json").json()
+    return sum(node["chunk_count"] for node in status["local_nodes"])
