@@ -39,3 +39,7 @@ class Grant:
     granted_by: SpiffeId
     expires_s: float | None = None
     """Unix seconds, or None for never."""
+    sources: tuple[str, ...] = ()
+    """Ids of the giver's own grants that this one came from: it ends when one of them does.
+
+    Empty for what a coordinator gave."""

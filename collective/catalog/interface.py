@@ -13,7 +13,7 @@ Semantics common to all methods:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import (
@@ -24,9 +24,12 @@ from collective.catalog.model import (
     CodeRecord,
     Copy,
     CopyKey,
+    DatastoreRecord,
     Entry,
     EntryPage,
     Extent,
+    IdentityRecord,
+    IssuedCertificate,
     NodeRecord,
     PlaceFunction,
     Position,
@@ -259,8 +262,13 @@ class Nodes(Protocol):
 class Trust(Protocol):
     """Codes, certificates, revocations, grants, audit."""
 
-    async def add_code(self, actor: Caller, code: CodeRecord) -> None:
-        """Store a new join code."""
+    async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
+        """Store a new join code; return it as stored.
+
+        A USER code needs ``share`` and each right on each of its paths; its life and its grants'
+        end with the rights that they come from.  A DEVICE code must be bound to its maker.  Other
+        kinds need an admin.
+        """
         ...
 
     async def code(self, code_id: str) -> CodeRecord:
@@ -271,22 +279,41 @@ class Trust(Protocol):
         """Return all codes, newest first."""
         ...
 
-    async def revoke_code(self, actor: Caller, code_id: str) -> None:
-        """Make a code unusable from now on; ConflictError if it is already."""
+    async def invites(self, caller: Caller, *, only_open: bool) -> Sequence[CodeRecord]:
+        """Return the codes that ``caller`` made (an admin: all), newest first, with their uses."""
+        ...
+
+    async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
+        """Make a code unusable from now on; ConflictError if it is already.
+
+        Only its maker or an admin may.
+        """
         ...
 
     async def redeem(
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[CodeRecord], tuple[SpiffeId, str, bytes]],
+        issue: Callable[[CodeRecord], IssuedCertificate],
+        *,
+        display_name: str = "",
+        request_id: str = "",
     ) -> Redemption:
-        """Count one use and store the certificate that ``issue`` makes, in one transaction.
+        """Count one use and store certificate, identity, key and grants, in one transaction.
 
-        ``issue`` returns identity, serial (hex) and certificate (DER); it runs only when the code is
-        good.  The same key redeeming the same code again gets the stored answer and uses nothing.
-        Expired, revoked and used-up codes raise ConflictError, each with its own sentence.
+        ``issue`` runs only when the code is good.  The same key redeeming the same code again gets
+        the stored answer and uses nothing.  Expired, revoked, used-up and void codes raise
+        ConflictError, each with its own sentence; so does a USER code redeemed for an identity that
+        belongs to another key, and any redemption for a revoked identity.
         """
+        ...
+
+    async def identities(self, caller: Caller) -> Sequence[IdentityRecord]:
+        """Return who joined, in order of name: all to an admin, himself to anybody else."""
+        ...
+
+    async def require_admin(self, caller: Caller, action: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` is an admin; ``action``: "read the audit"."""
         ...
 
     async def next_node_number(self) -> int:
@@ -321,7 +348,7 @@ class Trust(Protocol):
         ...
 
     async def grants(self, caller: Caller) -> Sequence[Grant]:
-        """Return the caller's own grants; all of them for an operator."""
+        """Return the caller's live grants and what came from them; all live ones for an admin."""
         ...
 
     async def remove_grant(self, caller: Caller, grant_id: str) -> None:
@@ -334,6 +361,46 @@ class Trust(Protocol):
 
     async def audit(self, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
         """Return audit rows in order of time."""
+        ...
+
+
+class Datastores(Protocol):
+    """Top-level paths with owner and policy; ``make_directory`` makes them with the default policy.
+
+    A quota counts the bytes of current files.  It is enforced inside the transaction when an upload
+    is opened, when it allocates (what other uploads allocated lately counts too), when it commits,
+    and when a move brings files in: NoSpaceError, and nothing changes.
+    """
+
+    async def create_datastore(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        copies: int,
+        quota_bytes: int,
+        owner: SpiffeId | None,
+    ) -> DatastoreRecord:
+        """Make a datastore with a policy; admins only.  ``copies`` 0: the setting.
+
+        An owner other than the member (None) gets every right on it.
+        """
+        ...
+
+    async def datastores(self, caller: Caller) -> Sequence[DatastoreRecord]:
+        """Return the datastores that the caller may read, in order of path."""
+        ...
+
+    async def set_datastore(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        copies: int | None = None,
+        quota_bytes: int | None = None,
+        owner: SpiffeId | Literal["member"] | None = None,
+    ) -> DatastoreRecord:
+        """Change a policy; admins only, None leaves as it is.  Copies count for new writes."""
         ...
 
 
@@ -369,5 +436,5 @@ class Upkeep(Protocol):
         ...
 
 
-class Catalog(Names, Uploads, Reads, Nodes, Trust, Upkeep, Protocol):
+class Catalog(Names, Uploads, Reads, Nodes, Trust, Datastores, Upkeep, Protocol):
     """The whole catalogue."""

@@ -136,6 +136,8 @@ class Allocation:
     """Copies counted so far (receipts of this upload, or of an authorised deduplication)."""
     targets: Sequence[Copy]
     """Intent rows just written: where to send, with the generation that each copy will have."""
+    quorum: int = 0
+    """Copies that a write of this upload needs (by its datastore)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,16 @@ class CodeKind(Enum):
     USER = "user"
     NODE = "node"
     PEER = "peer"
+    DEVICE = "device"
+    """A further key of the identity that made the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeUse:
+    """One redemption, as ``invite list`` shows it."""
+
+    identity: SpiffeId
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +265,35 @@ class CodeRecord:
     """Path and rights (``access.Right`` as int) that a user code gives."""
     revoked: bool = False
     created_s: float = 0.0
+    bound: SpiffeId | None = None
+    """The one identity that a DEVICE code is for."""
+    grants_expire_s: float | None = None
+    """When the first of the grants ends because its giver's does (set by the catalogue)."""
+    void: bool = False
+    """A right that it passes on has ended, or its maker is revoked (told by the catalogue)."""
+    uses: Sequence[CodeUse] = ()
+    """Who redeemed it; filled in by ``invites`` only."""
+
+    def state(self, now_s: float) -> str:
+        """Return ``open``, or why it cannot be redeemed: revoked, expired, used up, void."""
+        if self.revoked:
+            return "revoked"
+        if self.expires_s <= now_s:
+            return "expired"
+        if self.uses_left <= 0:
+            return "used up"
+        return "void" if self.void else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """What a redemption issued, as the issuer hands it to the catalogue."""
+
+    identity: SpiffeId
+    serial: str
+    """Lower-case hex."""
+    expires_ms: int
+    der: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +305,44 @@ class Redemption:
     """SHA-256 of the SubjectPublicKeyInfo."""
     identity: SpiffeId
     certificate_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """A certificate that was issued to an identity."""
+
+    serial: str
+    expires_ms: int
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRecord:
+    """A user who joined by a code."""
+
+    principal: SpiffeId
+    display_name: str
+    invited_by: SpiffeId
+    joined_ms: int
+    keys: int
+    """How many keys (devices) act for it."""
+    revoked: bool
+    certificates: Sequence[CertificateRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class DatastoreRecord:
+    """A top-level path with its owner and policy."""
+
+    path: FilePath
+    owner: SpiffeId | None
+    """None: the member."""
+    copies: int
+    """0: the coordinator's setting."""
+    quota_bytes: int
+    """Bytes of current files; 0: none."""
+    used_bytes: int
+    files: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class PermissionDeniedError(CallerError):
 
     code = "permission_denied"
     exit_code = ExitCode.PERMISSION_DENIED
+    is_audited: bool = False
+    """Whether the refusal has been noted for the audit already."""
 
 
 class ConflictError(CallerError):

@@ -121,7 +121,9 @@ def allocate_chunk(
     found = copy_rows(tx, upload, chunk)
     held = counted(found, authorised=bool(pinned))
     if len(held) >= (quorum if pinned else copies):
-        return Allocation(intent.chunk, intent.stored_length, True, [row.copy for row in held], [])
+        return Allocation(
+            intent.chunk, intent.stored_length, True, [row.copy for row in held], [], quorum
+        )
     missing = copies - len(held)
     others = [row for row in found if row not in held and row.state != MISSING]
     targets = [row for row in others if not row.sent and not row.leaving][:missing]
@@ -142,7 +144,9 @@ def allocate_chunk(
             f"Only {len(held) + len(chosen)} of the {quorum} nodes that a write needs"
             f" (COLLECTIVE_COPIES={copies}) can take a copy; start or add nodes, or free space."
         )
-    return Allocation(intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen)
+    return Allocation(
+        intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen, quorum
+    )
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:

@@ -8,12 +8,15 @@ import os
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
 from collective.catalog.sqlite.copies import CopiesPart
+from collective.catalog.sqlite.datastores import DatastoresPart
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.grants import GrantsPart
+from collective.catalog.sqlite.identities import IdentitiesPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart
 from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
 from collective.catalog.sqlite.reads import ReadsPart
+from collective.catalog.sqlite.redeeming import RedeemingPart
 from collective.catalog.sqlite.repairs import RepairsPart
 from collective.catalog.sqlite.revocations import RevocationsPart
 from collective.catalog.sqlite.settings import CatalogSettings
@@ -35,8 +38,11 @@ class SqliteCatalog(
     CollectionPart,
     TotalsPart,
     CodesPart,
+    RedeemingPart,
+    IdentitiesPart,
     RevocationsPart,
     GrantsPart,
+    DatastoresPart,
     UpkeepPart,
 ):
     """A :class:`~collective.catalog.interface.Catalog` in one SQLite file."""

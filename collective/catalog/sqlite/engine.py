@@ -69,8 +69,9 @@ class Engine:
         """Run a change for ``caller``; a refusal is noted for the audit."""
         try:
             return await self.writer.write(operation)
-        except PermissionDeniedError:
+        except PermissionDeniedError as error:
             self.note_denial(caller, action, target)
+            error.is_audited = True
             raise
 
     async def change(self, operation: Callable[[Transaction], T]) -> T:
@@ -88,8 +89,9 @@ class Engine:
         """As :meth:`read`; a refusal is noted for the audit."""
         try:
             return await self.read(function)
-        except PermissionDeniedError:
+        except PermissionDeniedError as error:
             self.note_denial(caller, action, target)
+            error.is_audited = True
             raise
 
     def _read(self, function: Callable[[apsw.Connection], T]) -> T:

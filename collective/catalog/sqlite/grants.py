@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -12,7 +15,7 @@ from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import AuditRow
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
@@ -38,17 +41,26 @@ class GrantsPart(Part):
 
         def work(tx: Transaction) -> Grant:
             tx.decider(caller).require_share(path, rights)
-            insert_grant(tx, grant_id, path, int(rights), principal, caller.principal, expires_s)
+            if tx.book.is_revoked(principal):
+                raise ConflictError(f"{principal.global_id or principal} was revoked here.")
+            grant = Grant(grant_id, path, rights, principal, caller.principal, expires_s)
+            if not caller.is_operator:
+                sources = tx.book.sources(caller.principal, path, rights, tx.now_s) or ()
+                until_s = min(tx.book.until(sources), expires_s or math.inf)
+                end_s = None if until_s == math.inf else until_s
+                grant = replace(grant, expires_s=end_s, sources=sources)
+            insert_grants(tx, [grant])
             tx.audit(caller, "grant", str(path), f"{describe(rights)} to {principal}")
-            return Grant(grant_id, path, rights, principal, caller.principal, expires_s)
+            return grant
 
         return await self._engine.write(work, caller=caller, action="grant", target=str(path))
 
     async def grants(self, caller: Caller) -> Sequence[Grant]:
-        """Return the caller's own live grants; all live ones for an admin."""
-        decider = self._engine.decider(caller)
+        """Return the caller's live grants and what came from them; all live ones for an admin."""
+        book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
-        found = self._engine.writer.book.live(now_s) if decider.is_admin else decider.grants
+        is_admin = self._engine.decider(caller).is_admin
+        found = book.live(now_s) if is_admin else book.below(caller.principal, now_s)
         return sorted(found, key=lambda grant: (grant.path, str(grant.principal), grant.id))
 
     async def remove_grant(self, caller: Caller, grant_id: str) -> None:
@@ -63,12 +75,7 @@ class GrantsPart(Part):
                 raise PermissionDeniedError(
                     "Only an operator or the giver may end a grant; ask one of them."
                 )
-            tx.run("DELETE FROM grants WHERE id = ?", grant_id)
-            tx.reload_grants()
-            for grant in tx.book.all():
-                if not tx.book.has_support(grant):
-                    tx.run("DELETE FROM grants WHERE id = ?", grant.id)
-            tx.reload_grants()
+            drop_grant(tx, grant_id)
             tx.audit(caller, "ungrant", row[0], f"from {row[1]}")
 
         await self._engine.write(work, caller=caller, action="ungrant", target=grant_id)
@@ -92,23 +99,29 @@ class GrantsPart(Part):
         return await self._engine.read(work)
 
 
-def insert_grant(
-    tx: Transaction,
-    grant_id: str,
-    path: FilePath,
-    rights: int,
-    principal: SpiffeId,
-    granted_by: SpiffeId,
-    expires_s: float | None = None,
-) -> None:
-    """Write a grant and take it into account."""
-    tx.run(
-        "INSERT INTO grants VALUES (?,?,?,?,?,?)",
-        grant_id,
-        str(path),
-        rights,
-        str(principal),
-        str(granted_by),
-        expires_s,
-    )
+def insert_grants(tx: Transaction, grants: Sequence[Grant]) -> None:
+    """Write grants and take them into account."""
+    for grant in grants:
+        tx.run(
+            "INSERT INTO grants (id, path, rights, principal, granted_by, expires_s, sources)"
+            " VALUES (?,?,?,?,?,?,?)",
+            grant.id,
+            str(grant.path),
+            int(grant.rights),
+            str(grant.principal),
+            str(grant.granted_by),
+            grant.expires_s,
+            json.dumps(list(grant.sources)),
+        )
+    if grants:
+        tx.reload_grants()
+
+
+def drop_grant(tx: Transaction, grant_id: str) -> None:
+    """End a grant, and with it what came from it."""
+    tx.run("DELETE FROM grants WHERE id = ?", grant_id)
+    tx.reload_grants()
+    for grant in tx.book.all():
+        if not tx.book.has_support(grant):
+            tx.run("DELETE FROM grants WHERE id = ?", grant.id)
     tx.reload_grants()

@@ -17,6 +17,7 @@ from collective.access.decision import Decider, Sight
 from collective.access.model import Right
 from collective.catalog.model import Entry, EntryPage
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.rows import FILE
 from collective.core import limits
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
@@ -68,14 +69,22 @@ class _Walk:
     def __init__(self, db: apsw.Connection, decider: Decider, copies: int) -> None:
         self._db = db
         self._decider = decider
-        self._copies = copies
+        self._default = copies
+        self._policies: dict[str, int] = {}
         self._short = rows.anything_short(db)
 
     def value(self, row: Any, path: FilePath) -> Entry:
-        least = 0
+        least = copies = 0
         if row[2] == FILE:
-            least = rows.copies_least(self._db, row[4], row[12], self._copies, short=self._short)
-        return rows.entry_value(row, path, self._copies, least)
+            copies = self._copies(path)
+            least = rows.copies_least(self._db, row[4], row[12], copies, short=self._short)
+        return rows.entry_value(row, path, copies, least)
+
+    def _copies(self, path: FilePath) -> int:
+        top = path.names[0]
+        if top not in self._policies:
+            self._policies[top] = copies_for(self._db, path, self._default)
+        return self._policies[top]
 
     def below(
         self, folder: int, path: FilePath, after: tuple[str, ...], *, recursive: bool

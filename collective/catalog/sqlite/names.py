@@ -11,6 +11,13 @@ from collective.access.decision import Sight
 from collective.access.model import Caller, Right
 from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.datastores import (
+    add_datastore,
+    copies_for,
+    count_files,
+    datastore_of,
+    moved,
+)
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
@@ -51,14 +58,15 @@ def check_condition(
             )
 
 
-def retire(tx: Transaction, version: int) -> None:
-    """Take a current version out of use; collection forgets it when no lease is left."""
-    size = tx.value("SELECT size FROM versions WHERE id = ?", version)
+def retire(tx: Transaction, version: int, datastore: int) -> None:
+    """Take a current version of ``datastore`` out of use; collection forgets it when unleased."""
+    size: int = tx.value("SELECT size FROM versions WHERE id = ?", version)
     tx.run(
         "UPDATE versions SET state = ?, retired_ms = ? WHERE id = ?", RETIRED, tx.now_ms, version
     )
     tx.deltas.files -= 1
     tx.deltas.file_bytes -= size
+    count_files(tx, datastore, -1, -size)
 
 
 def load_entry(
@@ -122,7 +130,8 @@ class NamesPart(Part):
                 raise absent(path)
             if sight is not Sight.FULL and not path.is_root:
                 return Entry(path, rows.KINDS[found[1]])
-            return load_entry(db, found[0], path, self._engine.settings.copies)
+            copies = copies_for(db, path, self._engine.settings.copies)
+            return load_entry(db, found[0], path, copies)
 
         return await self._engine.read_for(caller, "stat", str(path), work)
 
@@ -161,18 +170,19 @@ class NamesPart(Part):
                 raise absent(path)
             entry, kind, version = found
             check_condition(tx.db, path, version if kind == FILE else 0, condition)
+            datastore = datastore_of(tx.db, path)
             if kind == FILE:
-                _delete(tx, [(entry, version)])
+                _delete(tx, [(entry, version)], datastore)
                 tx.audit(caller, "remove", str(path))
                 return 1, True
             if not recursive:
                 if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
                     raise ConflictError(f"{path} is not empty; remove it with -r.")
-                _delete(tx, [(entry, None)])
+                _delete(tx, [(entry, None)], datastore)
                 tx.audit(caller, "remove", str(path))
                 return 1, True
             doomed = _leaves(tx, entry)
-            _delete(tx, doomed)
+            _delete(tx, doomed, datastore)
             done = any(gone == entry for gone, _ in doomed)
             tx.audit(caller, "remove", str(path), f"{len(doomed)} entries")
             return len(doomed), done
@@ -211,6 +221,7 @@ class NamesPart(Part):
                 raise ConflictError("A file cannot lie in /; move it into a datastore.")
             if target != source:
                 _replace(tx, kind, target, condition)
+                before = datastore_of(tx.db, source)
                 new_kind = kind
                 if kind != FILE:
                     new_kind = DATASTORE if parent[0] == ROOT else DIRECTORY
@@ -221,8 +232,16 @@ class NamesPart(Part):
                     new_kind,
                     entry,
                 )
+                moved(
+                    tx,
+                    entry,
+                    before,
+                    datastore_of(tx.db, target),
+                    from_top=kind == DATASTORE,
+                )
                 tx.audit(caller, "move", str(source), str(target))
-            return load_entry(tx.db, entry, target, self._engine.settings.copies)
+            copies = copies_for(tx.db, target, self._engine.settings.copies)
+            return load_entry(tx.db, entry, target, copies)
 
         return await self._engine.write(work, caller=caller, action="move", target=str(source))
 
@@ -235,12 +254,13 @@ def _refuse_peer(path: FilePath) -> None:
 
 
 def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
-    kind = DATASTORE if parent == ROOT else DIRECTORY
+    if parent == ROOT:
+        return add_datastore(tx, path.name)
     tx.run(
         "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,NULL,?)",
         parent,
         path.name,
-        kind,
+        DIRECTORY,
         tx.now_ms,
     )
     return tx.db.last_insert_rowid()
@@ -269,12 +289,12 @@ def _leaves(tx: Transaction, top: int) -> list[tuple[int, int | None]]:
     return found
 
 
-def _delete(tx: Transaction, doomed: Sequence[tuple[int, int | None]]) -> None:
+def _delete(tx: Transaction, doomed: Sequence[tuple[int, int | None]], datastore: int) -> None:
     """Delete entries, given with their versions, children before their parents."""
     for entry, version in doomed:
         tx.run("DELETE FROM entries WHERE id = ?", entry)
         if version is not None:
-            retire(tx, version)
+            retire(tx, version, datastore)
 
 
 def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
@@ -285,4 +305,4 @@ def _replace(tx: Transaction, kind: int, target: FilePath, condition: Preconditi
         return
     if kind != FILE or there[1] != FILE:
         raise ConflictError(f"{target} exists already; choose another name.")
-    _delete(tx, [(there[0], there[2])])
+    _delete(tx, [(there[0], there[2])], datastore_of(tx.db, target))

@@ -12,6 +12,7 @@ import apsw
 from collective.access.model import Caller, Right
 from collective.catalog.model import Copy, Entry, Extent, LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import absent
 from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, STORED
@@ -58,7 +59,8 @@ class ReadsPart(Part):
                 raise absent(path)
             if found[1] != FILE:
                 raise ConflictError(f"{path} is a directory; name a file in it.")
-            view = _load(db, found[2] or 0, path, engine.settings.copies, offset, length, batch)
+            copies = copies_for(db, path, engine.settings.copies)
+            view = _load(db, found[2] or 0, path, copies, offset, length, batch)
             if view is None:
                 raise absent(path)
             if if_version and view.entry.version != if_version:
@@ -98,7 +100,8 @@ class ReadsPart(Part):
                     raise _lease_gone()
                 path = rows.path_of(db, row[0])
             engine.decider(caller).require(Right.READ, path)
-            view = _load(db, version, path, engine.settings.copies, offset, length, batch)
+            copies = copies_for(db, path, engine.settings.copies)
+            view = _load(db, version, path, copies, offset, length, batch)
             if view is None:
                 raise _lease_gone()
             return view, path

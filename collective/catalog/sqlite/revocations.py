@@ -77,4 +77,5 @@ def _add(tx: Transaction, revoked: Sequence[str]) -> int:
     tx.run("UPDATE state SET revocation_epoch = ?", epoch)
     for what in revoked:
         tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
+    tx.reload_grants()
     return epoch

@@ -35,9 +35,12 @@ def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
 def load_grants(db: apsw.Connection) -> GrantBook:
     """Read every grant."""
     rows: Any = db.execute(
-        "SELECT id, path, rights, principal, granted_by, expires_s FROM grants"
+        "SELECT id, path, rights, principal, granted_by, expires_s, sources FROM grants"
     ).fetchall()
-    return GrantBook(
+    revoked: Any = db.execute(
+        "SELECT what FROM revocations WHERE what LIKE 'spiffe://%'"
+    ).fetchall()
+    grants = [
         Grant(
             grant_id,
             FilePath.parse(path),
@@ -45,9 +48,11 @@ def load_grants(db: apsw.Connection) -> GrantBook:
             SpiffeId.parse(principal),
             SpiffeId.parse(granted_by),
             expires_s,
+            tuple(json.loads(sources)),
         )
-        for grant_id, path, rights, principal, granted_by, expires_s in rows
-    )
+        for grant_id, path, rights, principal, granted_by, expires_s, sources in rows
+    ]
+    return GrantBook(grants, frozenset(SpiffeId.parse(what) for (what,) in revoked))
 
 
 def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | None] | None:

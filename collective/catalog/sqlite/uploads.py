@@ -25,6 +25,12 @@ from collective.catalog.model import (
 )
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import allocate_chunk
+from collective.catalog.sqlite.datastores import (
+    copies_for,
+    count_files,
+    datastore_of,
+    require_room,
+)
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import check_condition, load_entry, parent_missing, retire
 from collective.catalog.sqlite.reads import extent_value
@@ -57,6 +63,7 @@ class _Row:
     condition: Precondition
     expires_ms: int
     result: str | None
+    datastore: int
 
 
 class UploadsPart(Part):
@@ -82,6 +89,8 @@ class UploadsPart(Part):
             decider.require(Right.WRITE, path)
             _, existing = _target(tx, path)
             check_condition(tx.db, path, existing[1] if existing else None, condition)
+            copies = copies_for(tx.db, path, settings.copies)
+            datastore = datastore_of(tx.db, path)
             tx.run(
                 "INSERT INTO versions (number, state, size, recorded, chunk_count, modified_ms,"
                 " mode, content_type, metadata, digest) VALUES (0,?,0,0,0,?,?,?,?,x'')",
@@ -93,19 +102,22 @@ class UploadsPart(Part):
             )
             expires_ms = tx.now_ms + int(settings.upload_life_s * 1000)
             tx.run(
-                "INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,NULL)",
+                "INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,NULL,?,0,?)",
                 upload,
                 str(caller.principal),
                 str(path),
                 tx.db.last_insert_rowid(),
                 ACTIVE,
-                settings.copies,
+                copies,
                 condition.if_version,
                 int(condition.if_absent),
                 expires_ms,
+                datastore,
+                tx.now_ms,
             )
-            allocations = _allocate(tx, decider, upload, intents, settings.copies, place)
-            return Upload(upload, path, settings.copies, settings.quorum, expires_ms, allocations)
+            _reserve(tx, upload, path, datastore, intents)
+            allocations = _allocate(tx, decider, upload, intents, copies, place)
+            return Upload(upload, path, copies, copies // 2 + 1, expires_ms, allocations)
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
 
@@ -121,6 +133,7 @@ class UploadsPart(Part):
 
         def work(tx: Transaction) -> Sequence[Allocation]:
             found, decider = _active(tx, caller, upload)
+            _reserve(tx, upload, found.path, found.datastore, intents)
             return _allocate(tx, decider, upload, intents, found.copies, place)
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
@@ -165,6 +178,7 @@ class UploadsPart(Part):
             count_receipts(tx, upload, receipts)
             record(tx, upload, found.version, found.copies, extents, strict=True)
             chunk_count = check_complete(tx, found.version, size_bytes)
+            _check_quota(tx, found, existing, size_bytes)
             entry = _flip(tx, found, parent, existing, size_bytes, chunk_count)
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
@@ -219,7 +233,8 @@ class UploadsPart(Part):
 
 
 _SELECT = (
-    "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result"
+    "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
+    " datastore"
     " FROM uploads WHERE id = ? AND principal = ?"
 )
 
@@ -236,6 +251,7 @@ def _row(row: Any) -> _Row:
         Precondition(row[5], bool(row[6])),
         row[7],
         row[8],
+        row[9] or 0,
     )
 
 
@@ -292,6 +308,43 @@ def _allocate(
     return [done[intent.chunk] for intent in intents]
 
 
+def _reserve(
+    tx: Transaction,
+    upload: str,
+    path: FilePath,
+    datastore: int,
+    intents: Sequence[ChunkIntent],
+) -> None:
+    """Count a batch towards the quota before it is accepted; a repeated one counts once.
+
+    What the file at ``path`` uses now is credited, since it goes when this one comes.
+    """
+    end = max((intent.offset + intent.length for intent in intents), default=0)
+    before: int = tx.value("SELECT reserved FROM uploads WHERE id = ?", upload)
+    there = rows.find(tx.db, path)
+    credit = 0
+    if there is not None and there[2]:
+        credit = tx.value("SELECT size FROM versions WHERE id = ?", there[2]) or 0
+    require_room(tx, datastore, max(before, end) - credit, upload=upload)
+    tx.run(
+        "UPDATE uploads SET reserved = ?, touched_ms = ? WHERE id = ?",
+        max(before, end),
+        tx.now_ms,
+        upload,
+    )
+
+
+def _check_quota(
+    tx: Transaction, found: _Row, existing: tuple[int, int] | None, size_bytes: int
+) -> None:
+    """Check the exact size against what is used now; other uploads wait for their own commit."""
+    credit = 0
+    if existing is not None:
+        credit = tx.value("SELECT size FROM versions WHERE id = ?", existing[1]) or 0
+    datastore = datastore_of(tx.db, found.path)
+    require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=False)
+
+
 def _flip(
     tx: Transaction,
     found: _Row,
@@ -300,6 +353,7 @@ def _flip(
     size_bytes: int,
     chunk_count: int,
 ) -> Entry:
+    datastore = datastore_of(tx.db, found.path)
     tx.run(
         "UPDATE versions SET number = ?, state = ?, size = ?, chunk_count = ?,"
         " modified_ms = iif(modified_ms = 0, ?, modified_ms) WHERE id = ?",
@@ -323,7 +377,8 @@ def _flip(
     else:
         entry = existing[0]
         tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
-        retire(tx, existing[1])
+        retire(tx, existing[1], datastore)
+    count_files(tx, datastore, 1, size_bytes)
     tx.deltas.files += 1
     tx.deltas.file_bytes += size_bytes
     return load_entry(tx.db, entry, found.path, found.copies)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from collective.access.model import Right
-from collective.catalog.model import CodeKind, CodeRecord
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -12,7 +12,6 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from collective.core.ids import SpiffeId
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import OPERATOR, grant, p, user
 
@@ -26,8 +25,8 @@ def code(clock: ManualClock, kind: CodeKind = CodeKind.USER, uses: int = 1) -> C
     )  # fmt: skip
 
 
-def issue(record: CodeRecord) -> tuple[SpiffeId, str, bytes]:
-    return BOB.principal, "ab12", b"der"
+def issue(record: CodeRecord) -> IssuedCertificate:
+    return IssuedCertificate(BOB.principal, "ab12", 10**15, b"der")
 
 
 async def test_a_code_is_used_once_and_repeats_its_answer_to_the_same_key(
@@ -64,7 +63,7 @@ async def test_a_use_counts_only_with_the_certificate_issued(
 ) -> None:
     await catalog.add_code(OPERATOR, code(clock))
 
-    def fail(record: CodeRecord) -> tuple[SpiffeId, str, bytes]:
+    def fail(record: CodeRecord) -> IssuedCertificate:
         raise UsageError("The request is malformed.")
 
     with pytest.raises(UsageError):

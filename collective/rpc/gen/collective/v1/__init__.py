@@ -1188,6 +1188,13 @@ class Grant(betterproto2.Message):
 
     granted_by: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
+    sources: "list[str]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    ids of the giver's grants that this one came from; it ends with them
+    """
+
 
 default_message_pool.register_message("collective.v1", "Grant", Grant)
 

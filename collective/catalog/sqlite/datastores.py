@@ -1,0 +1,296 @@
+"""Datastores: owner, copies, quota, and the running count of what lies in each.
+
+``used`` and ``files`` change in the same transaction as the files do.  A quota is checked against
+what is used plus what open uploads have allocated lately, so that writers at the same time cannot
+pass it together; the commit checks the exact size again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import apsw
+
+from collective.access.decision import ALL_RIGHTS, Sight
+from collective.access.model import Caller, Grant
+from collective.catalog.model import DatastoreRecord
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.grants import drop_grant, insert_grants
+from collective.catalog.sqlite.rows import DATASTORE, ROOT
+from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
+from collective.core.errors import ConflictError, NoSpaceError, NotFoundError, UsageError
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+from collective.core.randomness import Randomness, hex_id
+
+RESERVATION_LIFE_MS = 600_000
+"""What an upload has allocated counts towards the quota for so long after its last batch."""
+
+_SELECT = (
+    "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files FROM datastores d"
+    " JOIN entries e ON e.id = d.entry"
+)
+
+
+class DatastoresPart(Part):
+    """The methods of ``Datastores``."""
+
+    async def create_datastore(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        copies: int,
+        quota_bytes: int,
+        owner: SpiffeId | None,
+    ) -> DatastoreRecord:
+        """Make a datastore with a policy; admins only."""
+        _check(path, copies, quota_bytes)
+
+        def work(tx: Transaction) -> DatastoreRecord:
+            tx.decider(caller).require_admin("make a datastore with a policy (mkdir needs write)")
+            if rows.child(tx.db, ROOT, path.name) is not None:
+                raise ConflictError(f"{path} exists already; use 'collective datastore set'.")
+            entry = add_datastore(tx, path.name, copies=copies, quota_bytes=quota_bytes)
+            _own(tx, self._engine.randomness, caller, entry, path, owner)
+            tx.audit(caller, "datastore-create", str(path), _policy(copies, quota_bytes, owner))
+            return _load(tx.db, path)
+
+        return await self._engine.write(
+            work, caller=caller, action="datastore-create", target=str(path)
+        )
+
+    async def datastores(self, caller: Caller) -> Sequence[DatastoreRecord]:
+        """Return the datastores that the caller may read, in order of path."""
+
+        def work(db: apsw.Connection) -> Sequence[DatastoreRecord]:
+            decider = self._engine.decider(caller)
+            found: Any = db.execute(f"{_SELECT} ORDER BY e.name").fetchall()
+            values = [_value(row) for row in found]
+            return [one for one in values if decider.sight(one.path) is Sight.FULL]
+
+        return await self._engine.read(work)
+
+    async def set_datastore(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        copies: int | None = None,
+        quota_bytes: int | None = None,
+        owner: SpiffeId | Literal["member"] | None = None,
+    ) -> DatastoreRecord:
+        """Change a policy; admins only, None leaves as it is."""
+        _check(path, copies or 0, quota_bytes or 0)
+
+        def work(tx: Transaction) -> DatastoreRecord:
+            tx.decider(caller).require_admin("change a datastore")
+            before = _load(tx.db, path)
+            entry = tx.value(
+                "SELECT id FROM entries WHERE parent = ? AND name = ?", ROOT, path.name
+            )
+            tx.run(
+                "UPDATE datastores SET copies = coalesce(?, copies), quota = coalesce(?, quota)"
+                " WHERE entry = ?",
+                copies,
+                quota_bytes,
+                entry,
+            )
+            wanted = None if owner == "member" else owner
+            if owner is not None and wanted != before.owner:
+                _own(tx, self._engine.randomness, caller, entry, path, wanted)
+            after = _load(tx.db, path)
+            detail = _policy(after.copies, after.quota_bytes, after.owner)
+            tx.audit(caller, "datastore-set", str(path), detail)
+            return after
+
+        return await self._engine.write(
+            work, caller=caller, action="datastore-set", target=str(path)
+        )
+
+
+# --- for the other parts, inside their transactions ------------------------------------------------
+
+
+def add_datastore(tx: Transaction, name: str, *, copies: int = 0, quota_bytes: int = 0) -> int:
+    """Insert a top-level folder as a datastore of the member; return its entry."""
+    tx.run(
+        "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,NULL,?)",
+        ROOT,
+        name,
+        DATASTORE,
+        tx.now_ms,
+    )
+    entry = tx.db.last_insert_rowid()
+    tx.run("INSERT INTO datastores VALUES (?,NULL,NULL,?,?,0,0)", entry, copies, quota_bytes)
+    return entry
+
+
+def datastore_of(db: apsw.Connection, path: FilePath) -> int:
+    """Return the entry of the datastore that ``path`` is or lies in; 0 if there is none."""
+    found = rows.child(db, ROOT, path.names[0]) if path.names else None
+    return found[0] if found else 0
+
+
+def copies_for(db: apsw.Connection, path: FilePath, default: int) -> int:
+    """Return how many copies a chunk written at ``path`` gets."""
+    if not path.names:
+        return default
+    row = rows.fetch(
+        db,
+        "SELECT d.copies FROM entries e JOIN datastores d ON d.entry = e.id"
+        " WHERE e.parent = ? AND e.name = ?",
+        ROOT,
+        path.names[0],
+    )
+    return row[0] if row and row[0] else default
+
+
+def count_files(tx: Transaction, datastore: int, files: int, size_bytes: int) -> None:
+    """Add to (or, negative, take from) what lies in a datastore."""
+    tx.run(
+        "UPDATE datastores SET files = files + ?, used = used + ? WHERE entry = ?",
+        files,
+        size_bytes,
+        datastore,
+    )
+
+
+def require_room(
+    tx: Transaction, datastore: int, more_bytes: int, *, upload: str = "", also_open: bool = True
+) -> None:
+    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) would pass the quota.
+
+    ``also_open``: count what other open uploads have allocated lately.
+    """
+    row = tx.one(
+        "SELECT d.quota, d.used, e.name FROM datastores d JOIN entries e ON e.id = d.entry"
+        " WHERE d.entry = ? AND d.quota > 0",
+        datastore,
+    )
+    if row is None or more_bytes <= 0:
+        return
+    quota, used, name = row
+    others = 0
+    if also_open:
+        others = tx.value(
+            "SELECT coalesce(sum(reserved), 0) FROM uploads WHERE datastore = ? AND state = 0"
+            " AND id <> ? AND touched_ms > ? AND expires_ms > ?",
+            datastore,
+            upload,
+            tx.now_ms - RESERVATION_LIFE_MS,
+            tx.now_ms,
+        )
+    if used + others + more_bytes > quota:
+        raise NoSpaceError(
+            f"The quota of /{name} does not leave room for this; remove files there or ask the"
+            " operator for more."
+        )
+
+
+def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bool) -> None:
+    """Carry the counts of what moved between datastores, checking the target's quota.
+
+    Args:
+        tx: of the move; ``entry`` has its new place already.
+        entry: what moved.
+        source: the datastore that it lay in, or was.
+        target: the one that it lies in now; ``entry`` itself if it became one.
+        from_top: it was a datastore.
+    """
+    if source == target:
+        return
+    if from_top:
+        files, used = tx.one("SELECT files, used FROM datastores WHERE entry = ?", entry)
+        grant = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
+        tx.run("DELETE FROM datastores WHERE entry = ?", entry)
+        if grant:
+            drop_grant(tx, grant)
+    else:
+        files, used = _weigh(tx, entry)
+        count_files(tx, source, -files, -used)
+    if target == entry:
+        tx.run("INSERT INTO datastores VALUES (?,NULL,NULL,0,0,?,?)", entry, used, files)
+        return
+    require_room(tx, target, used)
+    count_files(tx, target, files, used)
+
+
+def _weigh(tx: Transaction, entry: int) -> tuple[int, int]:
+    row = tx.one(
+        "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries WHERE id = ?"
+        " UNION ALL SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
+        " SELECT count(v.id), coalesce(sum(v.size), 0) FROM tree"
+        " JOIN versions v ON v.id = tree.version",
+        entry,
+    )
+    return row[0], row[1]
+
+
+# --- inside ----------------------------------------------------------------------------------------
+
+
+def _check(path: FilePath, copies: int, quota_bytes: int) -> None:
+    if len(path.names) != 1 or path.names[0].startswith("@"):
+        raise UsageError("A datastore is a top-level path, like /media.")
+    if not 0 <= copies <= limits.COPIES_MAX:
+        raise UsageError(
+            f"A datastore may have 1 to {limits.COPIES_MAX} copies, or 0: the setting."
+        )
+    if not 0 <= quota_bytes <= limits.FILE_MAX_BYTES:
+        raise UsageError("A quota is a number of bytes; 0 means none.")
+
+
+def _own(
+    tx: Transaction,
+    randomness: Randomness,
+    caller: Caller,
+    entry: int,
+    path: FilePath,
+    owner: SpiffeId | None,
+) -> None:
+    """Make ``owner`` the owner: he gets every right there, the one before loses his."""
+    old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
+    if old:
+        drop_grant(tx, old)
+    grant_id = None
+    if owner is not None:
+        grant_id = hex_id(randomness)
+        sources: tuple[str, ...] = ()
+        if not caller.is_operator:
+            sources = tx.book.sources(caller.principal, path, ALL_RIGHTS, tx.now_s) or ()
+        insert_grants(
+            tx, [Grant(grant_id, path, ALL_RIGHTS, owner, caller.principal, None, sources)]
+        )
+    tx.run(
+        "UPDATE datastores SET owner = ?, owner_grant = ? WHERE entry = ?",
+        None if owner is None else str(owner),
+        grant_id,
+        entry,
+    )
+
+
+def _policy(copies: int, quota_bytes: int, owner: SpiffeId | None) -> str:
+    return f"copies {copies}, quota {quota_bytes}, owner {owner or 'the member'}"
+
+
+def _load(db: apsw.Connection, path: FilePath) -> DatastoreRecord:
+    row = rows.fetch(db, f"{_SELECT} WHERE e.parent = ? AND e.name = ?", ROOT, path.name)
+    if row is None:
+        raise NotFoundError(f"{path} is no datastore; run: collective datastore list")
+    return _value(row)
+
+
+def _value(row: Any) -> DatastoreRecord:
+    name, owner, copies, quota, used, files = row
+    return DatastoreRecord(
+        FilePath((name,)),
+        None if owner is None else SpiffeId.parse(owner),
+        copies,
+        quota,
+        used,
+        files,
+    )
