@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-crash test-powerloss test-hostile check format bench \
+.PHONY: help venv demo test test-quick test-crash test-powerloss test-hostile test-sizes check format bench \
 	fuzz proto lock clean
 
 help: ## Show the targets
@@ -54,6 +54,9 @@ test-powerloss: $(DEV) ## Lose power at each point in turn
 
 test-hostile: $(DEV) ## Hostile input, at length
 	$(PYTEST) --timeout=7200 -m slow -k hostile $(PYTEST_ARGS)
+
+test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
+	$(PYTEST) --timeout=3600 -m slow -k size_of_2_gib -s $(PYTEST_ARGS)
 
 check: $(DEV) ## Lint, formatting, types, import contracts
 	$(BIN)/ruff check .
