@@ -36,6 +36,8 @@ COMMANDS: Final[Mapping[str, str]] = {
 }
 """Commands, and the modules whose ``app`` has them."""
 GROUPS: Final[Mapping[str, str]] = {
+    "identity": "identity",
+    "invite": "invites",
     "node": "nodes",
     "grant": "grants",
     "pki": "pki",

@@ -10,15 +10,19 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
-from collective.core.errors import NotJoinedError, UsageError
-from collective.core.units import parse_addresses
+from collective.core.errors import UsageError
+from collective.core.units import Address, parse_addresses
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
+    from collective.client.identity.store import IdentityStore
+    from collective.pki.files import Credentials
+
+PASSPHRASE_VARIABLE: Final = "COLLECTIVE_PASSPHRASE"  # noqa: S105 - a name, not a secret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,29 +72,55 @@ class Invocation:
     async def connected(self) -> AsyncIterator[Collective]:
         """Connect as the options say; NotJoinedError where there are no credentials."""
         from collective.client.collective import Collective  # noqa: PLC0415 - heavy
-        from collective.pki.files import load_credentials  # noqa: PLC0415 - heavy
 
         self._set_up_logs()
-        given = {"--ca": self.ca, "--cert": self.cert, "--key": self.key}
-        if not (self.ca and self.cert and self.key):
-            missing = " and ".join(name for name, value in given.items() if not value)
-            if any(given.values()):
-                raise UsageError(f"--ca, --cert and --key belong together; {missing} is missing.")
-            if self.collective:
-                raise NotJoinedError(
-                    f"No collective {self.collective!r} is joined here; give --ca, --cert and"
-                    " --key (a certificate comes from 'collective pki issue')."
-                )
-            raise NotJoinedError(
-                "This machine has joined no collective; give --ca, --cert and --key (a"
-                " certificate comes from 'collective pki issue')."
-            )
-        credentials = load_credentials(self.cert, self.key, self.ca)
-        addresses = parse_addresses(self.coordinator or "")
+        credentials, addresses = await self._resolve()
         async with Collective.connect(
             credentials, addresses, state_dir=state_dir(os.environ)
         ) as collective:
             yield collective
+
+    async def _resolve(self) -> tuple[Credentials, tuple[Address, ...]]:
+        """Return credentials and addresses: explicit ones, else those of a joined collective.
+
+        Addresses: --coordinator, else where the collective is known to be; ``()`` leaves those that
+        the certificate itself carries.
+        """
+        addresses = parse_addresses(self.coordinator or "")
+        if self.ca and self.cert and self.key:
+            from collective.pki.files import load_credentials  # noqa: PLC0415 - heavy
+
+            warn_exposed(self.key)
+            passphrase = key_passphrase(self.key)
+            credentials = load_credentials(self.cert, self.key, self.ca, passphrase=passphrase)
+            return credentials, addresses
+        given = {"--ca": self.ca, "--cert": self.cert, "--key": self.key}
+        if any(given.values()):
+            missing = " and ".join(name for name, value in given.items() if not value)
+            raise UsageError(f"--ca, --cert and --key belong together; {missing} is missing.")
+        return await self._resolve_joined(addresses)
+
+    async def _resolve_joined(
+        self, addresses: tuple[Address, ...]
+    ) -> tuple[Credentials, tuple[Address, ...]]:
+        from collective.client.identity.renewal import Renewer  # noqa: PLC0415 - heavy
+        from collective.core.clock import SystemClock  # noqa: PLC0415
+        from collective.core.disk import OsDisk  # noqa: PLC0415
+
+        store = open_store()
+        chosen = store.selected(self.collective)
+        warn_exposed(store.place.key)
+        credentials = store.credentials(chosen, passphrase_of(store.place.key))
+        renewer = Renewer(store, SystemClock(), OsDisk())
+        credentials = await renewer.fresh(chosen, credentials, addresses, self.detail)
+        return credentials, addresses or store.find(chosen.name).coordinator_addresses
+
+    def detail(self, text: str) -> None:
+        """Say something on stderr that only -v asks for."""
+        if self.verbose:
+            from collective.cli import output  # noqa: PLC0415 - only where it is said
+
+            output.note(text)
 
     def run(self, work: Callable[[Collective], Awaitable[T]], *, is_transfer: bool = False) -> T:
         """Connect, do ``work`` and return what it returns; transfers use uvloop if there is one."""
@@ -118,12 +148,34 @@ class Invocation:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LocalInvocation:
+    """The common options of a command that needs no connection of its own."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")
+    ] = False
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False
+
+
 def command(
     function: Callable[Concatenate[Invocation, P], T],
 ) -> Callable[..., T]:
     """Return ``function`` with the common options added to its own; for ``@app.command()``."""
+    return _with_options(function, Invocation)
+
+
+def local_command(
+    function: Callable[Concatenate[LocalInvocation, P], T],
+) -> Callable[..., T]:
+    """Return ``function`` with the options of a local command added; for ``@app.command()``."""
+    return _with_options(function, LocalInvocation)
+
+
+def _with_options(function: Callable[..., T], given: type[Any]) -> Callable[..., T]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    common = inspect.get_annotations(Invocation, eval_str=True)
+    common = inspect.get_annotations(given, eval_str=True)
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     parameters.extend(
         inspect.Parameter(
@@ -132,18 +184,60 @@ def command(
             default=field.default,
             annotation=common[field.name],
         )
-        for field in fields(Invocation)
+        for field in fields(given)
     )
 
     @functools.wraps(function)
     def wrapper(**values: Any) -> T:
-        invocation = Invocation(**{name: values.pop(name) for name in common})
-        return function(invocation, **values)  # type: ignore[call-arg]
+        invocation = given(**{name: values.pop(name) for name in common})
+        return function(invocation, **values)
 
     del wrapper.__wrapped__
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
     return wrapper
+
+
+def open_store() -> IdentityStore:
+    """Return the client's configuration, which need not exist yet."""
+    from collective.client.identity.place import config_dir  # noqa: PLC0415 - keeps help fast
+    from collective.client.identity.store import IdentityStore  # noqa: PLC0415 - heavy
+
+    return IdentityStore(config_dir(os.environ))
+
+
+def warn_exposed(key_path: str) -> None:
+    """Warn where others may read a key."""
+    from collective.client.identity.place import is_exposed  # noqa: PLC0415 - keeps help fast
+
+    if is_exposed(key_path):
+        from collective.cli import output  # noqa: PLC0415 - only where it is said
+
+        output.note(f"Warning: Others can read {key_path}; run: chmod 600 {key_path}")
+
+
+def passphrase_of(key_path: str) -> Callable[[], bytes]:
+    """Return what gives the passphrase of a key: $COLLECTIVE_PASSPHRASE, else the terminal."""
+
+    def ask() -> bytes:
+        given = os.environ.get(PASSPHRASE_VARIABLE)
+        if given:
+            return given.encode()
+        if not sys.stdin.isatty():
+            raise UsageError(f"Key {key_path} has a passphrase; set {PASSPHRASE_VARIABLE} to it.")
+        import getpass  # noqa: PLC0415 - only where it is asked for
+
+        return getpass.getpass(f"Passphrase of {key_path}: ").encode()
+
+    return ask
+
+
+def key_passphrase(key_path: str) -> bytes | None:
+    """Return the passphrase of a key file, None if it needs none."""
+    from collective.core.disk import OsDisk  # noqa: PLC0415 - keeps help fast
+    from collective.pki.files import is_encrypted_key  # noqa: PLC0415 - heavy
+
+    return passphrase_of(key_path)() if is_encrypted_key(key_path, disk=OsDisk()) else None
 
 
 def state_dir(environment: os._Environ[str] | dict[str, str]) -> str:

@@ -27,6 +27,7 @@ from collective.client.model import (
     Source,
     TransferOptions,
 )
+from collective.client.people import People
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
 from collective.client.source import open_source
@@ -78,9 +79,17 @@ class Collective:
     ...             ...
     """
 
-    def __init__(self, session: Session, domain: Domain, state_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        domain: Domain,
+        state_dir: str | None = None,
+        *,
+        people: People | None = None,
+    ) -> None:
         """Use ``session``; programs call :meth:`connect` instead."""
         self._session = session
+        self._people = people
         self.domain: Final = domain
         self._names = Names(session.control)
         self._local = LocalFiles(session, self._names, domain, state_dir)
@@ -143,7 +152,7 @@ class Collective:
             slots=asyncio.Semaphore(options.window_chunks),
         )
         try:
-            yield cls(session, credentials.domain, state_dir)
+            yield cls(session, credentials.domain, state_dir, people=People(channel, control))
         finally:
             await transport.close()
             await channel.aclose()
@@ -259,6 +268,12 @@ class Collective:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
         return await self._session.in_thread(work)
+
+    @property
+    def people(self) -> People:
+        """Identities, invites, datastores and the audit log."""
+        assert self._people is not None
+        return self._people
 
     # --- the member ----------------------------------------------------------------------------
 

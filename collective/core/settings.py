@@ -29,7 +29,18 @@ CONFIG_VARIABLE: Final = "COLLECTIVE_CONFIG"
 CONFIG_MAX_BYTES: Final = 1 << 20
 JOIN_CODE_MAX_CHARS: Final = 4096
 CLIENT_VARIABLES: Final = frozenset(
-    PREFIX + name for name in ("COORDINATOR", "CURRENT", "CA", "CERT", "KEY", "CONFIG", "HOME")
+    PREFIX + name
+    for name in (
+        "COORDINATOR",
+        "CURRENT",
+        "CA",
+        "CERT",
+        "KEY",
+        "CONFIG",
+        "CONFIG_DIR",
+        "HOME",
+        "PASSPHRASE",
+    )
 )
 
 ServeRole = Literal["coordinator", "node", "bootstrap"]
@@ -79,6 +90,10 @@ class ServeSettings:
     """How long running calls may take to end after SIGTERM."""
     join_code_uses: int = 100
     join_code_validity_s: float = 30 * 86400.0
+    certificate_lifetime_s: float = 30 * 86400.0
+    """Of the certificates that the coordinator issues; they renew at two thirds of it."""
+    expired_renewal_s: float = 90 * 86400.0
+    """How long after its end a certificate may renew itself at the bootstrap; 0: never."""
 
     @property
     def quorum(self) -> int:
@@ -151,6 +166,13 @@ def _duration(least_s: float) -> Callable[[str], float]:
     return parse
 
 
+def _lifetime(text: str) -> float:
+    seconds = _duration(limits.CERTIFICATE_LIFE_LEAST_S)(text)
+    if seconds > limits.CERTIFICATE_LIFE_MOST_S:
+        raise UsageError("a certificate may be valid for at most 400 days.")
+    return seconds
+
+
 def _capacity(text: str) -> int:
     size = parse_size(text)
     if size < limits.CHUNK_STORED_MAX_BYTES:
@@ -186,6 +208,8 @@ _SETTINGS: Final[tuple[_Setting, ...]] = (
     _Setting("drain_timeout", "drain_timeout_s", _duration(0.0)),
     _Setting("join_code_uses", "join_code_uses", _count(1, 1_000_000)),
     _Setting("join_code_validity", "join_code_validity_s", _duration(1.0)),
+    _Setting("certificate_lifetime", "certificate_lifetime_s", _lifetime),
+    _Setting("expired_renewal", "expired_renewal_s", _duration(0.0)),
 )
 SETTING_NAMES: Final = tuple(setting.name for setting in _SETTINGS)
 """Names of all settings, as flags (with dashes) and as TOML keys."""

@@ -83,7 +83,11 @@ def refresh(
     """
     try:
         if credentials is not None:
-            context.load_cert_chain(credentials.certificate_path, credentials.key_path)
+            context.load_cert_chain(
+                credentials.certificate_path,
+                credentials.key_path,
+                password=credentials.passphrase or b"",  # never asked for on the terminal
+            )
         if trust is not None:
             bundle = b"".join(
                 authority.public_bytes(Encoding.DER) for authority in trust.all_authorities()

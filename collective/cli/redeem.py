@@ -1,0 +1,102 @@
+"""``collective invite redeem``: join with nothing but a code."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import LocalInvocation, local_command, open_store, passphrase_of
+
+if TYPE_CHECKING:
+    from collective.client.identity.redemption import Redeemed
+
+
+@local_command
+def redeem(
+    invocation: LocalInvocation,
+    code: Annotated[str, typer.Argument(metavar="CODE", help="The code or its join URL.")],
+) -> None:
+    """Join the collective that an invite is for; again with the same code changes nothing."""
+    from collective.cli.identity import new_passphrase  # noqa: PLC0415 - heavy
+    from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
+        parse_invite,
+        redeem_invite,
+    )
+    from collective.core.clock import SystemClock  # noqa: PLC0415
+
+    parse_invite(code)  # before anything else, and without asking anyone
+    quiet_logs()
+    store = open_store()
+    done = asyncio.run(
+        redeem_invite(
+            store,
+            code,
+            clock=SystemClock(),
+            passphrase=passphrase_of(store.place.key),
+            new_passphrase=new_passphrase(is_wanted=False),
+        )
+    )
+    if invocation.as_json:
+        output.as_json(redeemed_json(done))
+    else:
+        output.lines(redeemed_lines(done))
+
+
+def redeemed_json(done: Redeemed) -> dict[str, Any]:
+    """Return what a redemption gave as JSON has it."""
+    collective = done.collective
+    return {
+        "name": collective.name,
+        "member_id": collective.member,
+        "domain": collective.domain,
+        "global_id": collective.global_id,
+        "identity": str(collective.identity),
+        "grants": [
+            {"path": path, "rights": rights.split("+")}
+            for path, _, rights in (grant.rpartition(":") for grant in collective.grants)
+        ],
+        "grants_expire": output.when(collective.grants_expire_ms),
+        "granted_by": collective.granted_by,
+        "certificate_expires": output.when(round(done.joined.certified.expires_s * 1000)),
+        "coordinator_addresses": [str(one) for one in collective.coordinator_addresses],
+        "new": done.is_new,
+        "current": done.is_current,
+    }
+
+
+def redeemed_lines(done: Redeemed) -> list[str]:
+    """Return what a redemption gave, for people: what, until when, by whom, and what to do."""
+    collective = done.collective
+    verb = "Joined" if done.is_new else "You are in"
+    lines = [f"{verb} {collective.name} ({collective.domain}) as {collective.global_id}."]
+    for number, grant in enumerate(collective.grants):
+        path, _, rights = grant.rpartition(":")
+        lines.append(f"{'' if number else 'Granted':<12} {path}: {rights}")
+    if not collective.grants:
+        lines.append(f"{'Granted':<12} nothing yet; what you may do is shown by: collective status")
+    until = output.when(collective.grants_expire_ms)
+    lines.append(f"{'Until':<12} {until or 'it is taken back'}")
+    if collective.granted_by:
+        lines.append(f"{'By':<12} {collective.granted_by}")
+    if done.identity and str(done.identity.global_id) != collective.global_id:
+        lines.append(
+            f"{'Note':<12} you are {done.identity.global_id} elsewhere, and"
+            f" {collective.global_id} here."
+        )
+    if done.is_current:
+        lines.append("It is your current collective; try: collective status")
+    else:
+        lines.append(f"To use it: collective identity switch {collective.name}")
+    return lines
+
+
+def quiet_logs() -> None:
+    """Keep the libraries' logs off the terminal: errors are said in one sentence."""
+    import logging  # noqa: PLC0415 - only where there is a connection
+
+    import structlog  # noqa: PLC0415 - heavy
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

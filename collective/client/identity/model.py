@@ -1,0 +1,206 @@
+"""An identity and a joined collective, and their JSON on disk.
+
+The JSON carries ``format``; what is of a newer format or malformed is refused with SettingsError,
+never guessed at.  Names of collectives come from servers, so they are made safe here: a name is one
+lower-case label, hence never a path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from collective.core.errors import CollectiveError, SettingsError
+from collective.core.ids import (
+    Domain,
+    GlobalId,
+    MemberId,
+    SpiffeId,
+    parse_domain,
+    parse_member_id,
+)
+from collective.core.units import Address
+
+FORMAT: Final = 1
+NAME_MAX_CHARS: Final = 63
+DISPLAY_NAME_MAX_CHARS: Final = 200
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this machine acts for."""
+
+    global_id: GlobalId
+    display_name: str = ""
+    created_ms: int = 0
+
+    def encode(self) -> bytes:
+        """Return the JSON of ``identity.json``."""
+        return _encode(
+            {
+                "global_id": str(self.global_id),
+                "display_name": self.display_name,
+                "created_ms": self.created_ms,
+            }
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes, path: str) -> Identity:
+        """Return the identity in ``raw``, read from ``path``; SettingsError if it is malformed."""
+        facts = _decode(raw, path)
+        try:
+            return cls(
+                global_id=GlobalId.parse(_text(facts, "global_id")),
+                display_name=_text(facts, "display_name"),
+                created_ms=_number(facts, "created_ms"),
+            )
+        except (CollectiveError, TypeError) as error:
+            raise _malformed(path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedCollective:
+    """One member that this machine has joined."""
+
+    name: str
+    """What it is called here; unique on this machine."""
+    member: MemberId
+    domain: Domain
+    identity: SpiffeId
+    """As whom it knows us."""
+    coordinator_addresses: tuple[Address, ...]
+    bootstrap_addresses: tuple[Address, ...]
+    """Where a certificate that ran out is renewed."""
+    authority_digest: bytes
+    """32 bytes: SHA-256 of the SubjectPublicKeyInfo of its CA."""
+    joined_ms: int = 0
+    granted_by: str = ""
+    """Who made the invite, as the member said at redemption."""
+    grants: tuple[str, ...] = ()
+    """``PATH:right+right``, as granted at redemption; the member decides what holds now."""
+    grants_expire_ms: int = 0
+
+    @property
+    def global_id(self) -> str:
+        """The global id under which it knows us, else the SPIFFE id."""
+        return str(self.identity.global_id or self.identity)
+
+    def answers_to(self, wanted: str) -> bool:
+        """Tell whether ``wanted`` is its name, member id or domain."""
+        return wanted in {self.name, self.member, self.domain}
+
+    def encode(self) -> bytes:
+        """Return the JSON of ``collective.json``."""
+        return _encode(
+            {
+                "name": self.name,
+                "member_id": self.member,
+                "domain": self.domain,
+                "identity": str(self.identity),
+                "coordinator_addresses": [str(one) for one in self.coordinator_addresses],
+                "bootstrap_addresses": [str(one) for one in self.bootstrap_addresses],
+                "ca_key_sha256": self.authority_digest.hex(),
+                "joined_ms": self.joined_ms,
+                "granted_by": self.granted_by,
+                "grants": list(self.grants),
+                "grants_expire_ms": self.grants_expire_ms,
+            }
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes, path: str) -> JoinedCollective:
+        """Return the collective in ``raw``, read from ``path``; SettingsError if malformed."""
+        facts = _decode(raw, path)
+        try:
+            name, digest = _text(facts, "name"), _text(facts, "ca_key_sha256")
+            if not is_name(name) or not _DIGEST_HEX.match(digest):
+                raise _malformed(path)
+            return cls(
+                name=name,
+                member=parse_member_id(_text(facts, "member_id")),
+                domain=parse_domain(_text(facts, "domain")),
+                identity=SpiffeId.parse(_text(facts, "identity")),
+                coordinator_addresses=_addresses(facts, "coordinator_addresses"),
+                bootstrap_addresses=_addresses(facts, "bootstrap_addresses"),
+                authority_digest=bytes.fromhex(digest),
+                joined_ms=_number(facts, "joined_ms"),
+                granted_by=_text(facts, "granted_by"),
+                grants=_texts(facts, "grants"),
+                grants_expire_ms=_number(facts, "grants_expire_ms"),
+            )
+        except (CollectiveError, TypeError) as error:
+            raise _malformed(path) from error
+
+
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` may name a collective here."""
+    return bool(_NAME.match(text))
+
+
+def free_name(proposed: str, member: MemberId, taken: Collection[str]) -> str:
+    """Return the name for a collective: as proposed if that is a name, ``-2`` on a collision.
+
+    Args:
+        proposed: by the member; anything.
+        member: names it where the proposal is not usable.
+        taken: names of the other collectives here.
+    """
+    base = proposed if is_name(proposed) else member
+    candidate, number = base, 1
+    while candidate in taken:
+        number += 1
+        suffix = f"-{number}"
+        candidate = base[: NAME_MAX_CHARS - len(suffix)].rstrip("-") + suffix
+    return candidate
+
+
+def _encode(facts: dict[str, Any]) -> bytes:
+    return json.dumps({"format": FORMAT, **facts}, indent=2).encode() + b"\n"
+
+
+def _decode(raw: bytes, path: str) -> Mapping[str, Any]:
+    try:
+        facts = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path) from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        raise _malformed(path)
+    if facts["format"] > FORMAT:
+        raise SettingsError(f"{path} was written by a newer collective; update this one.")
+    return facts
+
+
+def _malformed(path: str) -> SettingsError:
+    return SettingsError(
+        f"{path} is damaged; restore it from a backup, or remove it and join again."
+    )
+
+
+def _text(facts: Mapping[str, Any], name: str) -> str:
+    value = facts.get(name)
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _texts(facts: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = facts.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError(name)
+    return tuple(value)
+
+
+def _number(facts: Mapping[str, Any], name: str) -> int:
+    value = facts.get(name)
+    if not isinstance(value, int):
+        raise TypeError(name)
+    return value
+
+
+def _addresses(facts: Mapping[str, Any], name: str) -> tuple[Address, ...]:
+    return tuple(Address.parse(text) for text in _texts(facts, name))

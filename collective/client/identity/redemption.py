@@ -1,0 +1,116 @@
+"""Redeeming an invite into the store: the one command by which a person joins.
+
+A typing error is found before anything is sent.  The key is durable before the code is redeemed, and
+the same key redeeming the same code gets the same answer, so a crash at any point costs nothing: run
+the same command again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from collective.client import join
+from collective.client.identity.model import Identity, JoinedCollective
+from collective.client.identity.store import IdentityStore, Passphrase
+from collective.client.join import Joined
+from collective.core.clock import Clock
+from collective.core.errors import RejectedError, UsageError
+from collective.pki import join_code
+from collective.pki.join_code import JoinCode
+
+ANY_WISH: Final = "@"
+"""What a machine without an identity asks for: a person, whom the coordinator names."""
+
+
+class Redeem(Protocol):
+    """``client.join.redeem``."""
+
+    async def __call__(
+        self,
+        code: JoinCode,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        clock: Clock,
+        wish: str = "",
+        display_name: str = "",
+    ) -> Joined:
+        """Redeem the code for a certificate for the key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """What a redemption gave, as it is now on disk."""
+
+    collective: JoinedCollective
+    joined: Joined
+    identity: Identity | None
+    is_new: bool
+    """False where this member had been joined before."""
+    is_current: bool
+
+
+def parse_invite(text: str) -> JoinCode:
+    """Return the code in ``text``; UsageError, found without asking anyone, if it is mistyped."""
+    try:
+        return join_code.parse(text)
+    except UsageError as error:
+        raise UsageError(f"Invalid invite code: {_lower_first(error.message)}") from error
+
+
+async def redeem_invite(
+    store: IdentityStore,
+    text: str,
+    *,
+    clock: Clock,
+    passphrase: Passphrase,
+    new_passphrase: bytes | None = None,
+    redeem: Redeem = join.redeem,
+) -> Redeemed:
+    """Redeem the invite in ``text`` (code or join URL) and keep what it gives.
+
+    Args:
+        store: gets the collective, and the identity where there is none yet.
+        text: as it was copied.
+        clock: for the validity of what is shown and given.
+        passphrase: gives that of a key that exists.
+        new_passphrase: for a key that has to be made; None leaves it plain.
+        redeem: how; tests put their own.
+
+    Raises:
+        UsageError: the code is mistyped, or the passphrase wrong.
+        UnreachableError, RejectedError, PermissionDeniedError, ConflictError: as ``join.redeem``.
+
+    Cancellation and crashes may leave a use counted; redeeming again costs none.
+    """
+    code = parse_invite(text)
+    key = await asyncio.to_thread(store.key_for_joining, passphrase, new_passphrase)
+    identity = await asyncio.to_thread(store.identity)
+    joined = await redeem(
+        code,
+        key,
+        clock=clock,
+        wish=str(identity.global_id) if identity else ANY_WISH,
+        display_name=identity.display_name if identity else "",
+    )
+    if joined.identity.role != "user":
+        raise RejectedError(
+            f"The code gave a certificate of a {joined.identity.role}, which is of no use to a"
+            " person; ask for an invite for a user."
+        )
+    recorded = await asyncio.to_thread(store.record, joined, code.addresses)
+    return Redeemed(
+        collective=recorded.collective,
+        joined=joined,
+        identity=await asyncio.to_thread(store.identity),
+        is_new=recorded.is_new,
+        is_current=recorded.is_current,
+    )
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

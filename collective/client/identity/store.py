@@ -1,0 +1,418 @@
+"""The identity, its key and the joined collectives on disk.
+
+Owns every file below the configuration folder.  Invariants: a collective exists once its
+``collective.json`` does, and that is written last, so a crash leaves all of it or nothing that
+counts; the key is durable before anything is asked for it; nothing here changes one collective on
+behalf of another; a certificate is never replaced by an older one.  Changes are made under one lock
+across processes.  Blocking: small files only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
+from collective.client.identity.place import ConfigDir
+from collective.core.clock import Clock, SystemClock
+from collective.core.disk import Disk, OsDisk
+from collective.core.errors import (
+    BusyError,
+    ConflictError,
+    NotJoinedError,
+    SettingsError,
+    UsageError,
+)
+from collective.core.ids import GlobalId
+from collective.core.units import Address
+from collective.pki import certificates, files
+from collective.pki.files import Credentials
+
+if TYPE_CHECKING:
+    from collective.client.join import Joined
+
+Passphrase = Callable[[], bytes]
+"""Gives the passphrase of the key; called only if the key needs one."""
+
+LOCK_TRIES: Final = 200
+LOCK_PAUSE_S: Final = 0.05
+COLLECTIVES_MAX: Final = 1000
+_PRIVATE: Final = 0o600
+_JOIN_FIRST: Final = "You need to join via invite first: collective invite redeem CODE"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What recording a redemption did."""
+
+    collective: JoinedCollective
+    is_new: bool
+    is_current: bool
+
+
+class IdentityStore:
+    """One client's configuration below ``place``."""
+
+    def __init__(
+        self,
+        place: ConfigDir,
+        *,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Use the folder ``place``, which need not exist."""
+        self.place: Final = place
+        self._disk = disk or OsDisk()
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+
+    # --- identity --------------------------------------------------------------------------------
+
+    def identity(self) -> Identity | None:
+        """Return who this machine acts for, None before ``identity init`` and the first join."""
+        if not self._disk.exists(self.place.identity):
+            return None
+        raw = files.read_small(self.place.identity, disk=self._disk)
+        return Identity.decode(raw, self.place.identity)
+
+    def create_identity(
+        self,
+        global_id: GlobalId,
+        *,
+        display_name: str = "",
+        passphrase: bytes | None = None,
+        force: bool = False,
+    ) -> Identity:
+        """Make an identity and its key.
+
+        A key that an interrupted redemption left is kept, so that its invite is not lost.  With
+        ``force`` an identity that exists, its key and its collectives are moved to a folder
+        ``replaced-<time>`` beside them.
+
+        Raises ConflictError if there is an identity and ``force`` is not given.
+        """
+        with self._locked():
+            known = self.identity()
+            if known is not None:
+                if not force:
+                    raise ConflictError(
+                        f"This machine has the identity {known.global_id} already; add --force to"
+                        " replace it, which leaves all its collectives."
+                    )
+                self._set_aside()
+            self._ensure_key(lambda: passphrase or b"", passphrase)
+            return self._write_identity(global_id, display_name)
+
+    def key(self, passphrase: Passphrase) -> tuple[ec.EllipticCurvePrivateKey, bytes | None]:
+        """Return the key and the passphrase that it needed; NotJoinedError if there is none."""
+        needed = None
+        if files.is_encrypted_key(self.place.key, disk=self._disk):
+            needed = passphrase()
+        return files.load_key_file(self.place.key, passphrase=needed, disk=self._disk), needed
+
+    def key_for_joining(
+        self, passphrase: Passphrase, new_passphrase: bytes | None = None
+    ) -> ec.EllipticCurvePrivateKey:
+        """Return the key, made and durable first if there is none."""
+        with self._locked():
+            return self._ensure_key(passphrase, new_passphrase)
+
+    # --- collectives -----------------------------------------------------------------------------
+
+    def collectives(self) -> list[JoinedCollective]:
+        """Return what is joined, by name."""
+        if not self._disk.exists(self.place.collectives):
+            return []
+        names = sorted(
+            entry.name
+            for entry in self._disk.list_dir(self.place.collectives)
+            if entry.is_dir and is_name(entry.name)
+        )
+        return [
+            self._collective(name)
+            for name in names[:COLLECTIVES_MAX]
+            if self._disk.exists(self.place.facts(name))
+        ]
+
+    def find(self, wanted: str) -> JoinedCollective:
+        """Return the collective that ``wanted`` (a name, member id or domain) means.
+
+        Raises NotJoinedError if none does, UsageError if several do and none has it as its name.
+        """
+        found = [one for one in self.collectives() if one.answers_to(wanted)]
+        exact = [one for one in found if one.name == wanted]
+        if len(exact or found) > 1:
+            names = ", ".join(one.name for one in found)
+            raise UsageError(f"{wanted!r} may mean {names}; give the name of one of them.")
+        if not found:
+            raise NotJoinedError(
+                f"No collective {wanted!r} is joined here; see 'collective identity"
+                " list-collectives', or join it: collective invite redeem CODE"
+            )
+        return (exact or found)[0]
+
+    def current(self) -> JoinedCollective | None:
+        """Return the current collective; None if none is chosen or it is no longer joined."""
+        name = self._current_name()
+        if name is None or not self._disk.exists(self.place.facts(name)):
+            return None
+        return self._collective(name)
+
+    def selected(self, wanted: str | None) -> JoinedCollective:
+        """Return the collective for one command: ``wanted``, else the current one.
+
+        Raises NotJoinedError, UsageError as :meth:`find`.
+        """
+        if wanted:
+            return self.find(wanted)
+        current = self.current()
+        if current is not None:
+            return current
+        joined = self.collectives()
+        if not joined:
+            raise NotJoinedError(f"{_JOIN_FIRST} (or give --ca, --cert and --key).")
+        if len(joined) == 1:
+            return joined[0]
+        raise NotJoinedError(
+            "No collective is current; choose one: collective identity switch NAME"
+            f" (joined: {', '.join(one.name for one in joined)})."
+        )
+
+    def switch(self, wanted: str) -> JoinedCollective:
+        """Make the collective that ``wanted`` means the current one; errors as :meth:`find`."""
+        with self._locked():
+            found = self.find(wanted)
+            self._set_current(found.name)
+            return found
+
+    def leave(self, wanted: str) -> tuple[JoinedCollective, JoinedCollective | None]:
+        """Forget a collective; return it and what is current now.  The key stays.
+
+        Where the current one is left and exactly one other remains, that becomes current.
+        """
+        with self._locked():
+            gone = self.find(wanted)
+            was_current = self._current_name() == gone.name
+            rest = [one for one in self.collectives() if one.name != gone.name]
+            if was_current:
+                if len(rest) == 1:
+                    self._set_current(rest[0].name)
+                else:
+                    self._unlink(self.place.current)
+            folder = self.place.collective(gone.name)
+            self._unlink(self.place.facts(gone.name))
+            self._disk.sync_dir(folder)
+            self._unlink(self.place.certificate(gone.name))
+            self._unlink(self.place.authority(gone.name))
+            return gone, self.current()
+
+    def record(
+        self, joined: Joined, bootstrap_addresses: tuple[Address, ...], *, display_name: str = ""
+    ) -> Recorded:
+        """Keep what a redemption gave; the same CA again updates its collective in place.
+
+        The first collective becomes the current one.  Without an identity, this machine takes the
+        one that was certified.
+        """
+        digest = _digest(joined.authority)
+        with self._locked():
+            self._adopt(joined, display_name)
+            joined_here = self.collectives()
+            known = next((one for one in joined_here if digest in self._digests(one)), None)
+            taken = {one.name for one in joined_here}
+            name = known.name if known else free_name(joined.collective_name, joined.member, taken)
+            facts = JoinedCollective(
+                name=name,
+                member=joined.member,
+                domain=joined.domain,
+                identity=joined.identity,
+                coordinator_addresses=joined.coordinator_addresses,
+                bootstrap_addresses=bootstrap_addresses,
+                authority_digest=digest,
+                joined_ms=known.joined_ms if known else round(self._clock.wall_s() * 1000),
+                granted_by=joined.granted_by,
+                grants=joined.grants,
+                grants_expire_ms=joined.grants_expire_ms,
+            )
+            if known is None or self._is_newer(joined.certificate, known):
+                self._write_certificates(
+                    name, self._with_former(joined.authority, known), joined.certificate
+                )
+            self._write(self.place.facts(name), facts.encode())
+            if self.current() is None and not taken - {name}:
+                self._set_current(name)
+            return Recorded(facts, known is None, self._current_name() == name)
+
+    # --- credentials -----------------------------------------------------------------------------
+
+    def credentials(self, collective: JoinedCollective, passphrase: Passphrase) -> Credentials:
+        """Return certificate, key and CA for ``collective``.
+
+        Raises NotJoinedError, SettingsError, UsageError as :func:`pki.files.load_credentials`.
+        """
+        needed = None
+        if files.is_encrypted_key(self.place.key, disk=self._disk):
+            needed = passphrase()
+        return files.load_credentials(
+            self.place.certificate(collective.name),
+            self.place.key,
+            self.place.authority(collective.name),
+            passphrase=needed,
+            disk=self._disk,
+        )
+
+    def take_renewed(
+        self,
+        collective: JoinedCollective,
+        renewed: Credentials,
+        coordinator_addresses: tuple[Address, ...] = (),
+    ) -> None:
+        """Keep renewed credentials and, if any are given, where the coordinator is now.
+
+        Nothing is written for a collective that was left meanwhile.
+        """
+        with self._locked():
+            if not self._disk.exists(self.place.facts(collective.name)):
+                return
+            if self._is_newer(renewed.certificate, collective):
+                self._write_certificates(collective.name, renewed.trusted, renewed.certificate)
+            known = self._collective(collective.name)
+            facts = replace(
+                known,
+                authority_digest=_digest(renewed.authority),
+                coordinator_addresses=coordinator_addresses or known.coordinator_addresses,
+            )
+            if facts != known:
+                self._write(self.place.facts(known.name), facts.encode())
+
+    # --- files -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._disk.make_dir(self.place.path)
+        for _ in range(LOCK_TRIES):
+            lock = self._disk.lock(self.place.lock)
+            if lock is not None:
+                break
+            self._sleep(LOCK_PAUSE_S)
+        else:
+            raise BusyError(
+                f"Another command is changing {self.place.path}; try again when it is done."
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _collective(self, name: str) -> JoinedCollective:
+        path = self.place.facts(name)
+        found = JoinedCollective.decode(files.read_small(path, disk=self._disk), path)
+        return found if found.name == name else replace(found, name=name)
+
+    def _ensure_key(
+        self, passphrase: Passphrase, new_passphrase: bytes | None
+    ) -> ec.EllipticCurvePrivateKey:
+        if self._disk.exists(self.place.key):
+            key, needed = self.key(passphrase)
+            if new_passphrase and needed is None and self.identity() is None:
+                files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+            return key
+        if self.identity() is not None:
+            raise SettingsError(
+                f"The key {self.place.key} is missing; restore it, or start again with"
+                " 'collective identity init --force'."
+            )
+        key = certificates.new_private_key()
+        files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+        return key
+
+    def _adopt(self, joined: Joined, display_name: str) -> None:
+        """Take the certified identity where this machine has none."""
+        certified = joined.identity.global_id
+        if certified is not None and self.identity() is None:
+            self._write_identity(certified, display_name)
+
+    def _write_identity(self, global_id: GlobalId, display_name: str) -> Identity:
+        made = Identity(global_id, display_name, round(self._clock.wall_s() * 1000))
+        self._write(self.place.identity, made.encode())
+        return made
+
+    def _write_certificates(
+        self, name: str, authorities: Sequence[x509.Certificate], certificate: x509.Certificate
+    ) -> None:
+        self._disk.make_dir(self.place.collectives)
+        self._disk.make_dir(self.place.collective(name))
+        files.write_authorities(self.place.authority(name), authorities, disk=self._disk)
+        files.write_certificate(self.place.certificate(name), certificate, disk=self._disk)
+
+    def _authorities(self, known: JoinedCollective) -> tuple[x509.Certificate, ...]:
+        try:
+            path = self.place.authority(known.name)
+            return files.load_authorities_file(path, disk=self._disk)
+        except (NotJoinedError, SettingsError):
+            return ()
+
+    def _digests(self, known: JoinedCollective) -> set[bytes]:
+        return {known.authority_digest, *(_digest(one) for one in self._authorities(known))}
+
+    def _with_former(
+        self, authority: x509.Certificate, known: JoinedCollective | None
+    ) -> tuple[x509.Certificate, ...]:
+        """Return ``authority`` and the other CAs that ``known`` has, while one is being replaced."""
+        former = self._authorities(known) if known else ()
+        return authority, *(one for one in former if _digest(one) != _digest(authority))
+
+    def _is_newer(self, certificate: x509.Certificate, known: JoinedCollective) -> bool:
+        """Tell whether ``certificate`` lasts longer than the one kept, or that one is unusable."""
+        try:
+            kept = files.load_certificate_file(self.place.certificate(known.name), disk=self._disk)
+            same_key = certificates.certificate_key(kept) == certificates.certificate_key(
+                certificate
+            )
+        except (NotJoinedError, SettingsError):
+            return True
+        return not same_key or certificate.not_valid_after_utc > kept.not_valid_after_utc
+
+    def _set_aside(self) -> None:
+        """Move key, collectives and identity away, the identity last: it says that all are here."""
+        stamp = round(self._clock.wall_s() * 1000)
+        target = f"{self.place.path}/replaced-{stamp}"
+        self._disk.make_dir(target)
+        for path in (
+            self.place.current,
+            self.place.collectives,
+            self.place.key,
+            self.place.identity,
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.rename(path, f"{target}/{path.rpartition('/')[2]}")
+        self._disk.sync_dir(target)
+        self._disk.sync_dir(self.place.path)
+
+    def _current_name(self) -> str | None:
+        if not self._disk.exists(self.place.current):
+            return None
+        text = files.read_small(self.place.current, disk=self._disk).decode("utf-8", "replace")
+        return text.strip() if is_name(text.strip()) else None
+
+    def _set_current(self, name: str) -> None:
+        self._write(self.place.current, name.encode() + b"\n")
+
+    def _write(self, path: str, content: bytes) -> None:
+        files.write_atomically(path, content, permissions=_PRIVATE, disk=self._disk)
+
+    def _unlink(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(path)
+
+
+def _digest(authority: x509.Certificate) -> bytes:
+    return certificates.key_digest(certificates.certificate_key(authority))
