@@ -26,7 +26,7 @@ from collective.core.units import Address
 
 FORMAT: Final = 1
 NAME_MAX_CHARS: Final = 63
-DISPLAY_NAME_MAX_CHARS: Final = 200
+DISPLAY_NAME_MAX_CHARS: Final = 128
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 

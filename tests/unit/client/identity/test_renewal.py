@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from collective.client.identity.model import JoinedCollective
+from collective.client.identity.renewal import Renewed, Renewer
+from collective.client.identity.store import IdentityStore
+from collective.core.clock import ManualClock
+from collective.core.disk import OsDisk
+from collective.core.errors import PermissionDeniedError, UnreachableError
+from collective.core.units import Address
+from collective.pki.files import Credentials
+from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
+
+LIFE_S = 30 * 86400.0
+NEW_ADDRESS = (Address("10.0.0.1", 8001),)
+
+
+def none() -> bytes:
+    raise AssertionError("no passphrase is needed")
+
+
+class Coordinator:
+    """Renews, and counts how."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.calls: list[str] = []
+        self.error: Exception | None = None
+        self.told: tuple[Address, ...] = ()
+
+    def how(self, name: str) -> Callable[..., Awaitable[Renewed]]:
+        async def renew(
+            credentials: Credentials, collective: JoinedCollective, addresses: tuple[Address, ...]
+        ) -> Renewed:
+            self.calls.append(name)
+            if self.error:
+                raise self.error
+            certificate = self.member.authority.issue(
+                credentials.identity, credentials.private_key.public_key(), lifetime_s=LIFE_S
+            )
+            return credentials.renewed(certificate), self.told
+
+        return renew
+
+
+class Client:
+    """A joined client whose certificate lives 30 days."""
+
+    def __init__(self, store: IdentityStore, member: Member, clock: ManualClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.coordinator = Coordinator(member)
+        self.notes: list[str] = []
+        self.slept = 0
+        self.on_sleep: Callable[[], None] = lambda: None
+        key = store.key_for_joining(none)
+        joined = member.joined(key, "me@home.me", lifetime_s=LIFE_S)
+        self.collective = store.record(joined, BOOTSTRAP).collective
+
+    @property
+    def kept(self) -> Credentials:
+        return self.store.credentials(self.collective, none)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept += 1
+        self.on_sleep()
+
+    async def use(self) -> Credentials:
+        renewer = Renewer(
+            self.store,
+            self.clock,
+            OsDisk(),
+            live=self.coordinator.how("live"),
+            expired=self.coordinator.how("expired"),
+            sleep=self.sleep,
+        )
+        return await renewer.fresh(self.collective, self.kept, COORDINATOR, self.notes.append)
+
+
+@pytest.fixture
+def client(store: IdentityStore, alice: Member, clock: ManualClock) -> Client:
+    return Client(store, alice, clock)
+
+
+async def test_nothing_is_renewed_before_two_thirds(client: Client) -> None:
+    client.clock.advance(LIFE_S * 0.6)
+    before = client.kept.certificate
+    assert (await client.use()).certificate == before
+    assert client.coordinator.calls == []
+
+
+async def test_it_is_renewed_live_when_due_and_kept(client: Client) -> None:
+    client.clock.advance(LIFE_S * 0.7)
+    before = client.kept.certificate
+    client.coordinator.told = NEW_ADDRESS
+    used = await client.use()
+    assert client.coordinator.calls == ["live"]
+    assert used.certificate != before
+    assert client.kept.certificate == used.certificate
+    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
+    await client.use()
+    assert client.coordinator.calls == ["live"]
+
+
+async def test_one_that_ran_out_is_renewed_at_the_bootstrap(client: Client) -> None:
+    client.clock.advance(LIFE_S * 1.5)
+    used = await client.use()
+    assert client.coordinator.calls == ["expired"]
+    assert client.kept.certificate == used.certificate
+    assert client.store.find("alice").coordinator_addresses == COORDINATOR
+
+
+@pytest.mark.parametrize("error", [UnreachableError("No answer."), OSError("disk full")])
+async def test_a_failure_does_not_matter_while_the_certificate_counts(
+    client: Client, error: Exception
+) -> None:
+    client.clock.advance(LIFE_S * 0.9)
+    client.coordinator.error = error
+    assert (await client.use()).certificate == client.kept.certificate
+    assert len(client.notes) == 1
+    assert "not renewed yet" in client.notes[0]
+
+
+async def test_a_refusal_after_it_ran_out_is_told(client: Client) -> None:
+    client.clock.advance(LIFE_S * 5)
+    client.coordinator.error = PermissionDeniedError("It ran out too long ago; join again.")
+    with pytest.raises(PermissionDeniedError, match="join again"):
+        await client.use()
+
+
+async def test_while_another_process_renews_a_valid_one_is_used_as_it_is(client: Client) -> None:
+    client.clock.advance(LIFE_S * 0.7)
+    lock = OsDisk().lock(client.store.place.renewing("alice-homelab"))
+    assert lock is not None
+    await client.use()
+    assert client.coordinator.calls == []
+    assert client.slept == 0
+    lock.release()
+
+
+async def test_while_another_process_renews_one_that_ran_out_waits_and_takes_its_result(
+    client: Client, alice: Member
+) -> None:
+    client.clock.advance(LIFE_S * 1.5)
+    lock = OsDisk().lock(client.store.place.renewing("alice-homelab"))
+    assert lock is not None
+
+    def other_is_done() -> None:
+        if client.slept == 3:
+            credentials = client.kept
+            certificate = alice.authority.issue(
+                credentials.identity, credentials.private_key.public_key(), lifetime_s=LIFE_S
+            )
+            client.store.take_renewed(client.collective, credentials.renewed(certificate))
+            lock.release()
+
+    client.on_sleep = other_is_done
+    used = await client.use()
+    assert used.certificate == client.kept.certificate
+    assert used.certified.expires_s > client.clock.wall_s()
+    assert client.coordinator.calls == []
+
+
+async def test_a_process_that_hangs_while_renewing_is_not_waited_for_for_ever(
+    client: Client,
+) -> None:
+    client.clock.advance(LIFE_S * 1.5)
+    lock = OsDisk().lock(client.store.place.renewing("alice-homelab"))
+    assert lock is not None
+    with pytest.raises(UnreachableError, match="try again"):
+        await client.use()
+    lock.release()
