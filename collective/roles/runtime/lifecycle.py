@@ -8,6 +8,7 @@ that fails ends the process with its reason in the log: no role limps on without
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ from collective.roles.runtime.watchdog import watch_loop
 
 READY_POLL_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 10.0
+GC_THRESHOLDS: Final = (20_000, 20, 20)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -121,6 +123,18 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
+def settle_garbage_collector() -> None:
+    """Keep the collector from walking, again and again, what lives to the end anyway.
+
+    Modules, generated messages and open files are set aside, and collections become rarer: HTTP/2
+    makes many short-lived cycles, and by the default thresholds the collector took 40 % of the
+    interpreter's time in a coordinator that served small calls.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
 async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -197,6 +211,7 @@ async def _start(
         started.append(role)
         await role.start(supervisor)
         log.info("role started", role=role.name)
+    settle_garbage_collector()
     while not all(role.ready() for role in roles):  # noqa: ASYNC110 - roles only answer when asked
         await asyncio.sleep(READY_POLL_S)
     names = ", ".join(role.name for role in roles)
