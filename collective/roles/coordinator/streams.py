@@ -113,20 +113,27 @@ class StreamDesk:
             upload = await self._uploads.open(caller, path, attributes, condition, intents)
         except BaseException:
             if first:
-                first.buffer.release()
+                first.release()
             raise
         window = asyncio.Semaphore(WINDOW_CHUNKS)
         size_bytes = 0
+        chunk, allocation = first, next(iter(upload.allocations), None)
         try:
             async with asyncio.TaskGroup() as group:
-                chunk, allocation = first, next(iter(upload.allocations), None)
                 while chunk is not None:
                     await window.acquire()
                     size_bytes += chunk.intent.length
-                    group.create_task(self._store(caller, upload.id, chunk, allocation, window))
+                    task = group.create_task(
+                        self._store(caller, upload.id, chunk, allocation, window)
+                    )
+                    # Not by the task itself: one cancelled before its first step runs no clean-up.
+                    task.add_done_callback(chunk.release)
+                    chunk = None
                     chunk, allocation = await splitter.next_chunk(size_bytes), None
             return await self._uploads.commit(caller, upload.id, [], [], size_bytes)
         except BaseException as error:
+            if chunk is not None:
+                chunk.release()
             with contextlib.suppress(CollectiveError):
                 await self._uploads.abort(caller, upload.id)
             if isinstance(error, BaseExceptionGroup):
@@ -141,9 +148,12 @@ class StreamDesk:
         allocation: Allocation | None,
         window: asyncio.Semaphore,
     ) -> None:
-        """Store one chunk in a quorum of copies at least, going round silent nodes."""
+        """Store one chunk in a quorum of copies at least, going round silent nodes.
+
+        The chunk's buffer stays the caller's.
+        """
         intent = chunk.intent
-        policy = self._uploads.policy
+        quorum = 1
         avoid: set[NodeId] = set()
         held = 0
         try:
@@ -153,25 +163,22 @@ class StreamDesk:
                         caller, upload, [intent], frozenset(avoid)
                     )
                 (plan,) = self._uploads.plans(
-                    [allocation],
-                    upload=upload,
-                    quorum=policy.quorum,
-                    holder=self._own,
-                    relay=False,
+                    [allocation], upload=upload, holder=self._own, relay=False
                 )
+                quorum = allocation.quorum
                 allocation = None
                 held = max(held, plan.copies_held)
-                if plan.stored or not plan.routes:
+                if plan.stored:
                     break
                 sent = await self._send(plan.routes, chunk.buffer.view)
                 held += len(sent.receipts)
                 avoid |= sent.silent
                 await self._uploads.record(caller, upload, [], sent.receipts)
-                if held >= policy.quorum:
+                if held >= quorum:
                     break
             else:
                 raise NotEnoughCopiesError(
-                    f"Only {held} of the {policy.quorum} copies that a write needs could be "
+                    f"Only {held} of the {quorum} copies that a write needs could be "
                     "stored; see collective node list, and try again."
                 )
             extent = Extent(
@@ -182,7 +189,6 @@ class StreamDesk:
             )
             await self._uploads.record(caller, upload, [extent], [])
         finally:
-            chunk.buffer.release()
             window.release()
 
     async def _send(self, routes: Sequence[pb.Route], stored: memoryview) -> _Sent:
@@ -280,10 +286,14 @@ class StreamDesk:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A chunk ready to be stored; whoever holds it releases the buffer."""
+    """A chunk ready to be stored; whoever holds it releases it."""
 
     intent: ChunkIntent
     buffer: PooledBuffer
+
+    def release(self, *_: object) -> None:
+        """Give the buffer back, once; fit to be a task's callback."""
+        self.buffer.release()
 
 
 class _Splitter:

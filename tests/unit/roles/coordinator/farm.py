@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,15 +35,23 @@ Key = tuple[ChunkId, int]
 class Put:
     """Results of one put, as the real client gives them."""
 
-    def __init__(self, results: list[pb.PutResult], failure: Exception | None) -> None:
+    def __init__(
+        self,
+        results: list[pb.PutResult],
+        failure: Exception | None,
+        stalled: asyncio.Event | None = None,
+    ) -> None:
         self._results = results
         self._failure = failure
+        self._stalled = stalled
         self.closed = False
 
     def __aiter__(self) -> Put:
         return self
 
     async def __anext__(self) -> pb.PutResult:
+        if self._stalled is not None:
+            await self._stalled.wait()
         if self._results:
             return self._results.pop(0)
         if self._failure is not None:
@@ -55,13 +64,14 @@ class Put:
 
 @dataclass
 class Farm:
-    """Nodes' chunks by node; ``down`` ones do not answer."""
+    """Nodes' chunks by node; ``down`` ones do not answer, and no put ends while ``stalled``."""
 
     world: World
     pool: BufferPool
     stored: dict[NodeId, dict[Key, bytes]] = field(default_factory=dict)
     down: set[NodeId] = field(default_factory=set)
     puts: list[Put] = field(default_factory=list)
+    stalled: asyncio.Event | None = None
 
     def receive(self, ticket: pb.Ticket, data: bytes) -> pb.PutResult:
         identity = SpiffeId.parse(ticket.node)
@@ -89,7 +99,7 @@ class Farm:
                 failure = UnreachableError("down")
                 break
             results.append(self.receive(ticket, b"".join(bytes(part) for part in parts)))
-        self.puts.append(Put(results, failure))
+        self.puts.append(Put(results, failure, self.stalled))
         return self.puts[-1]
 
     async def get(self, route: pb.Route) -> PooledBuffer:

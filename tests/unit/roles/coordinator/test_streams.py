@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from collective.catalog.model import Attributes, Precondition
 from collective.core.errors import NotEnoughCopiesError, NotFoundError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.roles.coordinator.streams import WINDOW_CHUNKS
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 
 CHUNK = 4 << 20
@@ -95,3 +97,35 @@ async def test_no_copy_left_is_not_enough_copies(tmp_path: Path) -> None:
         here.farm.stored.clear()
         with pytest.raises(NotEnoughCopiesError):
             await read(here)
+
+
+async def test_a_write_that_is_given_up_while_it_waits_gives_its_memory_back(
+    tmp_path: Path,
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * CHUNK
+
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.stalled = asyncio.Event()
+        writing = asyncio.create_task(
+            here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
+        )
+        while here.farm.pool.outstanding <= WINDOW_CHUNKS:
+            await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_write_that_fails_while_it_waits_gives_its_memory_back(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.update({NodeId("a"), NodeId("b")})
+        with pytest.raises(NotEnoughCopiesError):
+            await write(here, random.Random(1).randbytes(9 * CHUNK))
+        assert here.farm.pool.used_bytes == 0
