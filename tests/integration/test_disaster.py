@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
 import time
@@ -23,6 +24,8 @@ MIB: Final = 1 << 20
 CHUNK: Final = 4 * MIB
 BLOCKS: Final = 10
 HANG_COSTS_S: Final = 5.0
+CLOSING_S: Final = 0.5
+"""For connections to end: plain asyncio closes TLS in the background."""
 TIMERS: Final = {
     "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
     "COLLECTIVE_NODE_SUSPECT_AFTER": "2",
@@ -49,55 +52,57 @@ def whole(status: Any) -> bool:
 
 
 async def write_with(
-    cluster: Cluster, path: str, blocks: Sequence[bytes], halfway: Callable[[], None]
+    cluster: Cluster, path: str, blocks: Sequence[bytes], victim: Service | None
 ) -> float:
-    """Write ``blocks``, calling ``halfway`` in their middle; return the seconds it took."""
+    """Write ``blocks``, hanging ``victim`` in their middle; return the seconds it took."""
 
     async def source() -> AsyncIterator[bytes]:
         for number, block in enumerate(blocks):
-            if number == len(blocks) // 2:
-                halfway()
+            if victim is not None and number == len(blocks) // 2:
+                victim.pause()
             yield block
 
-    async with connected(cluster) as home:
+    async with connected(cluster, victim) as home:
         began_s = time.monotonic()
         await home.write(path, source())
         return time.monotonic() - began_s
 
 
-async def read_with(
-    cluster: Cluster, path: str, wanted: bytes, halfway: Callable[[], None]
-) -> float:
-    """Read and compare, calling ``halfway`` after the first block; return the seconds it took."""
-    async with connected(cluster) as home:
+async def read_with(cluster: Cluster, path: str, wanted: bytes, victim: Service | None) -> float:
+    """Read and compare, hanging ``victim`` after the first block; return the seconds it took."""
+    async with connected(cluster, victim) as home:
         began_s = time.monotonic()
         found = bytearray()
         async with home.open_read(path) as reader:
             async for block in reader:
-                if not found:
-                    halfway()
+                if victim is not None and not found:
+                    victim.pause()
                 found += block
         took_s = time.monotonic() - began_s
     assert found == wanted
     return took_s
 
 
-def connected(cluster: Cluster) -> Any:
-    """Return a connection as the operator."""
+@contextlib.asynccontextmanager
+async def connected(cluster: Cluster, victim: Service | None) -> AsyncIterator[Collective]:
+    """Yield a connection as the operator; at the end ``victim`` goes on, so that all can close."""
     ca, certificate, key = (cluster.operator[index] for index in (3, 5, 7))
-    return Collective.connect(
-        load_credentials(certificate, key, ca), [Address("127.0.0.1", cluster.coordinator_port)]
-    )
+    credentials = load_credentials(certificate, key, ca)
+    address = Address("127.0.0.1", cluster.coordinator_port)
+    async with Collective.connect(credentials, [address]) as home:
+        try:
+            yield home
+        finally:
+            if victim is not None:
+                victim.resume()
+    await asyncio.sleep(CLOSING_S)
 
 
 def test_a_node_that_hangs_costs_a_running_write_under_5_s(farm: Cluster) -> None:
     blocks = [content(CHUNK, number) for number in range(BLOCKS)]
-    normal_s = asyncio.run(write_with(farm, "/d/normal", blocks, lambda: None))
+    normal_s = asyncio.run(write_with(farm, "/d/normal", blocks, None))
     victim = farm.nodes[0]
-    try:
-        took_s = asyncio.run(write_with(farm, "/d/hung", blocks, victim.pause))
-    finally:
-        victim.resume()
+    took_s = asyncio.run(write_with(farm, "/d/hung", blocks, victim))
     assert took_s - normal_s < HANG_COSTS_S, (took_s, normal_s)
     assert farm.read("/d/hung") == b"".join(blocks)
     farm.wait_healthy(3)
@@ -107,12 +112,9 @@ def test_a_node_that_hangs_costs_a_running_write_under_5_s(farm: Cluster) -> Non
 def test_a_node_that_hangs_costs_a_running_read_under_5_s(farm: Cluster) -> None:
     wanted = content(BLOCKS * CHUNK, 50)
     farm.write("/d/wanted", wanted)
-    normal_s = asyncio.run(read_with(farm, "/d/wanted", wanted, lambda: None))
+    normal_s = asyncio.run(read_with(farm, "/d/wanted", wanted, None))
     for victim in farm.nodes:
-        try:
-            took_s = asyncio.run(read_with(farm, "/d/wanted", wanted, victim.pause))
-        finally:
-            victim.resume()
+        took_s = asyncio.run(read_with(farm, "/d/wanted", wanted, victim))
         assert took_s - normal_s < HANG_COSTS_S, (victim.name, took_s, normal_s)
         farm.wait_healthy(3)
 
