@@ -65,6 +65,8 @@ class Address:
             port_text = rest[1:]
         elif text.count(":") == 1:
             host, _, port_text = text.partition(":")
+        if any(char in host for char in "[]/@") or not host.isprintable() or " " in host:
+            raise UsageError(f"Address {text!r} must be HOST:PORT.")
         if not host and text.startswith(":"):
             host = "0.0.0.0"  # noqa: S104 - ':8001' means every interface, as the user asked
         if not port_text and default_port is not None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import psutil
 from betterproto2 import Message
@@ -82,7 +82,7 @@ class Wire:
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self.sock = sock
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -260,7 +260,9 @@ async def upload(
         )
 
 
-def send(target: Target, credentials: Credentials, plan: pb.ChunkPlan, content: bytes) -> list[pb.SignedReceipt]:
+def send(
+    target: Target, credentials: Credentials, plan: pb.ChunkPlan, content: bytes
+) -> list[pb.SignedReceipt]:
     """Send ``content`` along all routes of ``plan``; return the receipts."""
     receipts = []
     for route in plan.routes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -232,12 +233,10 @@ async def test_another_users_chunk_under_way_is_not_spoilt_by_naming_it(target: 
     lying = intent(content)
     lying.stored_length = 77
     async with target.channel(target.mallory) as channel:
-        try:
+        with suppress(UsageError):
             await channel.stub(pb.FilesStub).open_upload(
                 pb.OpenUploadRequest(path="/mallory/lie", chunks=[lying])
             )
-        except CollectiveError as error:
-            assert error.code == "usage"
     receipts = send(target, target.bystander, opened.plans[0], content)
     async with target.channel(target.bystander) as channel:
         await channel.stub(pb.FilesStub).commit_upload(

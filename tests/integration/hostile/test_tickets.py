@@ -200,9 +200,7 @@ async def commit(
         )
 
 
-async def test_receipts_invented_by_the_client(
-    target: Target, plan: pb.OpenUploadResponse
-) -> None:
+async def test_receipts_invented_by_the_client(target: Target, plan: pb.OpenUploadResponse) -> None:
     content = content_of(plan)
     for key_id in (0, 1, plan.plans[0].routes[0].hops[0].key_id):
         receipts = [
@@ -255,9 +253,7 @@ async def test_a_real_receipt_altered_or_said_to_be_of_another_node(
         with pytest.raises(RejectedError):
             await commit(target, plan.upload_id, [extent(content)], [bad], len(content))
     other = next(r.node for r in good if r.node != good[0].node)
-    moved = pb.SignedReceipt(
-        body=good[0].body, key_id=good[0].key_id, mac=good[0].mac, node=other
-    )
+    moved = pb.SignedReceipt(body=good[0].body, key_id=good[0].key_id, mac=good[0].mac, node=other)
     with pytest.raises(RejectedError):
         await commit(target, plan.upload_id, [extent(content)], [moved], len(content))
     with pytest.raises(NotEnoughCopiesError):  # one receipt said many times is one copy

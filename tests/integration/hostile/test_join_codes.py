@@ -1,0 +1,201 @@
+"""Guessing join codes, and junk at the only port that asks for no certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+
+import pytest
+
+from collective.core.clock import SystemClock
+from collective.core.errors import CollectiveError, UnreachableError, UsageError
+from collective.pki import join_code
+from collective.pki.certificates import new_private_key
+from collective.rpc.channel import RpcChannel
+from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from tests.integration.hostile.attacker import Target
+
+pytestmark = pytest.mark.timeout(180)
+GUESSES = 10_000
+REFUSALS = {"permission_denied", "busy", "usage", "rejected"}
+
+
+def node_code(target: Target) -> join_code.JoinCode:
+    path = target.cluster.cert_dir("coordinator") / "join" / "node.code"
+    return join_code.parse(path.read_text())
+
+
+def bootstrap(target: Target) -> RpcChannel:
+    """The bootstrap without a client certificate, pinned to nothing."""
+    from collective.core.units import Address  # noqa: PLC0415
+    from collective.rpc.tls import client_context  # noqa: PLC0415
+
+    return RpcChannel(
+        [Address("127.0.0.1", target.cluster.bootstrap_port)],
+        tls=client_context(None, target.trust, (ALPN_GRPC,)),
+        gate=target.gate,
+        expect=target.coordinator,
+    )
+
+
+async def test_ten_thousand_guesses_of_a_real_code(target: Target) -> None:
+    """No guess is right, nearly all are not even looked at, and others can still enrol."""
+    code = node_code(target)
+    answers: Counter[str] = Counter()
+    channel = bootstrap(target)
+    began_s = time.monotonic()
+    try:
+        stub = channel.stub(pb.BootstrapStub)
+        nonce = (await stub.begin_join(pb.BeginJoinRequest(code_id=code.code_id))).nonce
+
+        async def guess(count: int) -> None:
+            for _ in range(count):
+                try:
+                    await stub.join(
+                        pb.JoinRequest(
+                            code_id=code.code_id, nonce=nonce, csr_der=b"x", proof=os.urandom(64)
+                        )
+                    )
+                except CollectiveError as error:
+                    answers[error.code] += 1
+                else:
+                    answers["JOINED"] += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(guess(GUESSES // 20))
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+    took_s = time.monotonic() - began_s
+    assert sum(answers.values()) == GUESSES
+    assert set(answers) <= REFUSALS, answers
+    assert answers["busy"] > GUESSES * 0.9, (answers, took_s)  # slowed: refused without a look
+    denied = target.cluster.coordinator.log_text().count('"join refused"')
+    assert denied < GUESSES * 0.1, "guesses fill the log"
+
+
+async def test_guesses_of_code_ids(target: Target) -> None:
+    """An unknown id, a known one and a wrong secret get one and the same answer."""
+    code = node_code(target)
+    seen = set()
+    channel = bootstrap(target)
+    try:
+        stub = channel.stub(pb.BootstrapStub)
+        for code_id in (code.code_id, "0" * 16, "f" * 16):
+            nonce = (await stub.begin_join(pb.BeginJoinRequest(code_id=code_id))).nonce
+            with pytest.raises(CollectiveError) as caught:
+                await stub.join(
+                    pb.JoinRequest(code_id=code_id, nonce=nonce, csr_der=b"x", proof=bytes(64))
+                )
+            if caught.value.code != "busy":  # the test before may have used the tries up
+                seen.add((caught.value.code, caught.value.message))
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+    assert len(seen) <= 1, seen
+
+
+@pytest.mark.parametrize(
+    "code_id", ["", "0" * 15, "0" * 17, "G" * 16, "../../etc/passw", "\0" * 16, "0" * 1_000_000]
+)
+async def test_malformed_code_ids(target: Target, code_id: str) -> None:
+    channel = bootstrap(target)
+    try:
+        stub = channel.stub(pb.BootstrapStub)
+        with pytest.raises(UsageError):
+            await stub.begin_join(pb.BeginJoinRequest(code_id=code_id))
+        with pytest.raises(UsageError):
+            await stub.join(pb.JoinRequest(code_id=code_id))
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+
+
+async def test_junk_in_every_field_of_the_bootstrap(target: Target) -> None:
+    channel = bootstrap(target)
+    try:
+        stub = channel.stub(pb.BootstrapStub)
+        for junk in (b"", b"x", b"\x30\x82\xff\xff", os.urandom(5000), bytes(3_000_000)):
+            for attempt in (
+                lambda j=junk: stub.join(
+                    pb.JoinRequest(code_id="0" * 16, nonce=j, csr_der=j, proof=j, wish="x" * len(j))
+                ),
+                lambda j=junk: stub.begin_renewal(pb.BeginRenewalRequest(certificate_der=j)),
+                lambda j=junk: stub.renew(
+                    pb.RenewRequest(certificate_der=j, nonce=j, csr_der=j, signature=j)
+                ),
+            ):
+                with pytest.raises(CollectiveError) as caught:
+                    await attempt()
+                assert caught.value.code in REFUSALS | {"conflict"}, caught.value
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+
+
+async def test_renewal_of_a_certificate_whose_key_one_has_not(target: Target) -> None:
+    from collective.pki import certificates  # noqa: PLC0415
+
+    victim = target.node(1).certificate
+    der = certificates.certificate_der(victim)
+    channel = bootstrap(target)
+    try:
+        stub = channel.stub(pb.BootstrapStub)
+        nonce = (await stub.begin_renewal(pb.BeginRenewalRequest(certificate_der=der))).nonce
+        with pytest.raises(CollectiveError) as caught:
+            await stub.renew(
+                pb.RenewRequest(
+                    certificate_der=der, nonce=nonce, csr_der=b"x", signature=os.urandom(70)
+                )
+            )
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+    assert caught.value.code in REFUSALS
+
+
+async def test_nothing_but_the_bootstrap_is_served_without_a_certificate(target: Target) -> None:
+    channel = bootstrap(target)
+    try:
+        for attempt in (
+            lambda: channel.stub(pb.FilesStub).list(pb.ListRequest(path="/")),
+            lambda: channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest()),
+            lambda: channel.stub(pb.NodeRegistryStub).heartbeat(pb.HeartbeatRequest()),
+            lambda: channel.stub(pb.NodeStub).delete_copies(pb.DeleteCopiesRequest()),
+        ):
+            with pytest.raises(CollectiveError) as caught:
+                await attempt()
+            assert caught.value.code == "rejected", caught.value
+    finally:
+        await channel.aclose()
+        await asyncio.sleep(0.05)
+    assert target.refused(None, target.cluster.bootstrap_port, ALPN_CHUNK)
+
+
+def test_a_code_with_a_wrong_checksum_asks_nobody(target: Target) -> None:
+    text = node_code(target).encode()
+    calls = target.cluster.coordinator.page("/metrics")[1].count("BeginJoin")
+    for position in range(0, len(text), 7):
+        other = "1" if text[position] != "1" else "2"
+        with pytest.raises(UsageError, match=r"mistyped|newer|address"):
+            join_code.parse(text[:position] + other + text[position + 1 :])
+    for cut in (text[:-1], text[1:], text + "0", "", text[: len(text) // 2]):
+        with pytest.raises(UsageError):
+            join_code.parse(cut)
+    assert target.cluster.coordinator.page("/metrics")[1].count("BeginJoin") == calls
+
+
+async def test_a_code_that_pins_another_ca(target: Target) -> None:
+    """A true code but for the CA's digest: the client refuses before it sends anything."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from collective.client.join import redeem  # noqa: PLC0415
+
+    code = replace(node_code(target), authority_digest=b"\1" * 32)
+    with pytest.raises(CollectiveError) as caught:
+        await redeem(code, new_private_key(), clock=SystemClock(), wish="")
+    assert not isinstance(caught.value, UnreachableError) or "certif" in caught.value.message

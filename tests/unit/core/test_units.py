@@ -1,0 +1,21 @@
+"""Addresses as text; what fuzzing found."""
+
+from __future__ import annotations
+
+import pytest
+
+from collective.core.errors import UsageError
+from collective.core.units import Address
+
+
+@pytest.mark.parametrize(
+    "text", ["[\n;\x0e1]:5", "a\0b:5", "a b:5", "[[::1]:5", "a/b:5", "me@host:5", "h\x1b[2J:5"]
+)
+def test_hosts_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Address.parse(text)
+
+
+@pytest.mark.parametrize("text", ["host:5", "[::1]:5", "127.0.0.1:65535"])
+def test_addresses_survive_a_round_trip(text: str) -> None:
+    assert str(Address.parse(text)) == text
