@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
+
+UNUSED: Final = ("rich",)
+"""Optional to libraries that we use, never used by them here, and slow to import."""
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # makes the import fail
     from collective.cli.app import run  # noqa: PLC0415 - keeps ``import collective`` free
 
     sys.exit(run(sys.argv[1:]))

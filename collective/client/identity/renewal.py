@@ -124,7 +124,7 @@ class Renewer:
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
     ) -> Renewed:
-        from collective.client.join import renew_live  # noqa: PLC0415 - heavy, and rarely needed
+        from collective.client.join import renew_trusting  # noqa: PLC0415 - heavy, and rarely needed
         from collective.pki.revocation import RevocationSet  # noqa: PLC0415
         from collective.rpc.channel import open_channel  # noqa: PLC0415
         from collective.rpc.identity import PeerGate  # noqa: PLC0415
@@ -138,11 +138,11 @@ class Renewer:
             connect_timeout_s=LIVE_TIMEOUT_S,
         )
         async with channel:
-            certificate = await renew_live(
+            renewed = await renew_trusting(
                 channel, credentials, clock=self._clock, timeout_s=LIVE_TIMEOUT_S
             )
             peer = channel.peer
-        return credentials.renewed(certificate), peer.addresses if peer else ()
+        return renewed, peer.addresses if peer else ()
 
     async def _renew_expired(
         self,
