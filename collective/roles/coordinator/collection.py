@@ -16,7 +16,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import CopyKey
 from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId
-from collective.roles.coordinator.messages import copy_from, copy_message, position_message
+from collective.roles.coordinator.messages import copy_message, position_message
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable
@@ -58,7 +58,7 @@ class Collector:
                 await asyncio.sleep(min(IDLE_S, max(1.0, self._grace_s)))
 
     async def round(self) -> int:
-        """Collect one batch; return how many copies were deleted."""
+        """Collect one batch; return how many copies are gone."""
         claimed = await self._catalog.claim_collection(BATCH, self._grace_s)
         by_node: defaultdict[NodeId, list[CopyKey]] = defaultdict(list)
         for node, copy in claimed:
@@ -85,12 +85,7 @@ class Collector:
         except CollectiveError as error:
             self._log.warning("delete_refused", node=node, count=len(copies), why=error.message)
             return 0
-        asked = {(copy.chunk, copy.generation): copy for copy in copies}
-        gone = [
-            asked[found.chunk, found.generation]
-            for found in map(copy_from, response.deleted)
-            if (found.chunk, found.generation) in asked
-        ]
-        await self._catalog.finish_collection(node, gone)
-        self._metrics.collected.inc(len(gone))
-        return len(gone)
+        # A copy that was not there (its upload ended before it was sent) is as gone as the others.
+        await self._catalog.finish_collection(node, copies)
+        self._metrics.collected.inc(len(response.deleted))
+        return len(copies)

@@ -177,7 +177,10 @@ class Repairer:
         results: list[bool] = []
 
         async def work(task: RepairTask) -> None:
-            results.append(await self.repair(task))
+            try:
+                results.append(await self.repair(task))
+            except CollectiveError as error:  # a group of errors would end the whole process
+                self._log.warning("repair_not_recorded", chunk=task.chunk.hex(), why=error.message)
 
         async with asyncio.TaskGroup() as group:
             for task in tasks:

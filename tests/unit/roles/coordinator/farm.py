@@ -72,6 +72,8 @@ class Farm:
     down: set[NodeId] = field(default_factory=set)
     puts: list[Put] = field(default_factory=list)
     stalled: asyncio.Event | None = None
+    deletes: int = 0
+    """Copies that nodes were asked to delete."""
 
     def receive(self, ticket: pb.Ticket, data: bytes) -> pb.PutResult:
         identity = SpiffeId.parse(ticket.node)
@@ -134,9 +136,15 @@ class Farm:
         self, node: NodeId, request: pb.DeleteCopiesRequest
     ) -> pb.DeleteCopiesResponse:
         assert request.position is not None
-        for copy in request.copies:
-            self.stored[node].pop((ChunkId(copy.chunk_id), copy.generation), None)
-        return pb.DeleteCopiesResponse(deleted=request.copies)
+        self.deletes += len(request.copies)
+        here = self.stored.setdefault(node, {})
+        return pb.DeleteCopiesResponse(
+            deleted=[
+                copy
+                for copy in request.copies
+                if here.pop((ChunkId(copy.chunk_id), copy.generation), None) is not None
+            ]
+        )
 
     async def verify_copies(
         self, node: NodeId, request: pb.VerifyCopiesRequest

@@ -3,7 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from collective.catalog.model import Attributes, Precondition
+from collective.catalog.interface import Nodes
+from collective.catalog.model import Attributes, Precondition, RepairTask, VerifiedReceipt
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.roles.coordinator.collection import Collector
@@ -16,9 +19,22 @@ PATH = FilePath.parse("/d/file")
 B = NodeId("b")
 
 
-def repairer(here: Scene) -> Repairer:
+class Unwritable:
+    """A catalogue in which the end of a repair cannot be written."""
+
+    def __init__(self, catalog: SqliteCatalog) -> None:
+        self._catalog = catalog
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._catalog, name)
+
+    async def finish_repair(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
+        raise NoSpaceError("The catalogue's disk is full.")
+
+
+def repairer(here: Scene, catalog: Nodes | None = None) -> Repairer:
     return Repairer(
-        catalog=here.catalog,
+        catalog=catalog or here.catalog,
         table=here.world.table,
         routes=here.world.routes,
         receipts=here.world.receipts,
@@ -91,16 +107,50 @@ async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> 
         assert len(await here.catalog.copies_of(chunk)) == 3
 
 
+def collector_of(here: Scene) -> Collector:
+    return Collector(
+        catalog=here.catalog,
+        table=here.world.table,
+        nodes=cast("NodeCaller", here.farm),
+        metrics=here.metrics,
+        grace_s=10.0,
+    )
+
+
+async def pass_time(here: Scene, seconds: float) -> None:
+    here.world.clock.advance(seconds)
+    here.world.hear("a", "b", "c")
+
+
+async def test_a_copy_that_was_never_made_is_asked_for_once(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.farm.down.add(B)
+        await put(here)
+        here.farm.down.clear()
+        await here.catalog.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
+        collector = collector_of(here)
+        await pass_time(here, 4000.0)
+        for _ in range(6):
+            await here.catalog.expire()
+            await collector.round()
+            await pass_time(here, 100.0)
+        assert here.farm.copies() == 0
+        assert here.farm.deletes == 3
+
+
+async def test_a_repair_whose_end_cannot_be_written_does_not_end_the_worker(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.farm.down.add(B)
+        await put(here)
+        here.farm.down.clear()
+        work = repairer(here, cast("Nodes", Unwritable(here.catalog)))
+        assert await work.round() == 0
+
+
 async def test_removed_files_are_collected_at_the_nodes(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await put(here)
-        collector = Collector(
-            catalog=here.catalog,
-            table=here.world.table,
-            nodes=cast("NodeCaller", here.farm),
-            metrics=here.metrics,
-            grace_s=10.0,
-        )
+        collector = collector_of(here)
         await collector.round()
         assert here.farm.copies() == 3
         await here.catalog.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
