@@ -33,6 +33,27 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyClock:
+    """Wall time as it was at the start, going on by the monotonic clock: it never jumps.
+
+    For moments that this process alone gives out and judges (tickets): when somebody sets the
+    machine's clock, none of them ends early or lives on.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Take the wall time of ``clock`` now, and its seconds from now on."""
+        self._clock = clock
+        self._offset_s = clock.wall_s() - clock.monotonic_s()
+
+    def wall_s(self) -> float:
+        """Return Unix time in seconds, as if the machine's clock had not been set since."""
+        return self._offset_s + self._clock.monotonic_s()
+
+    def monotonic_s(self) -> float:
+        """Return seconds from an arbitrary start."""
+        return self._clock.monotonic_s()
+
+
 class ManualClock:
     """A clock that only moves when told to, for tests and the simulator."""
 

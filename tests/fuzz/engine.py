@@ -82,7 +82,7 @@ def run_hypothesis(
 
 def run_atheris(name: str, seconds: float, good: Sequence[bytes]) -> None:
     """Fuzz the target ``name`` with coverage; ends the process, not 0 for a failure."""
-    import atheris  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415
 
     with atheris.instrument_imports(include=["collective"]):
         for module in [
@@ -99,5 +99,5 @@ def run_atheris(name: str, seconds: float, good: Sequence[bytes]) -> None:
             "-timeout=5",
             f"-max_len={INPUT_MAX_BYTES}",
         )
-        atheris.Setup([sys.argv[0], corpus, *limits, "-artifact_prefix=/dev/null/"], TARGETS[name])
+        atheris.Setup([sys.argv[0], corpus, *limits, f"-artifact_prefix={corpus}/"], TARGETS[name])
         atheris.Fuzz()

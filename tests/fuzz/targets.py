@@ -221,10 +221,10 @@ def paths(raw: bytes) -> None:
         parse_hex_id,
     ):
         try:
-            value = parse(text)  # type: ignore[operator]
+            value = parse(text)
         except CollectiveError:
             continue
-        assert parse(str(value)) == value  # type: ignore[operator]
+        assert parse(str(value)) == value
         if isinstance(value, FilePath):
             assert not {".", "..", ""} & set(value.names)
             with suppress(CollectiveError):

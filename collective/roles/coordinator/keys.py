@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from collective.core.clock import Clock
+from collective.core.clock import Clock, SteadyClock
 from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
 from collective.transfer.tickets import TicketKey
@@ -58,7 +58,7 @@ class KeyRing:
     def __init__(self, own: SpiffeId, clock: Clock, randomness: Randomness) -> None:
         """Begin with no key but the one for ``own``, the coordinator's relay."""
         self._own = own
-        self._clock = clock
+        self._clock = SteadyClock(clock)
         self._randomness = randomness
         self._lines: dict[SpiffeId, _Line] = {}
         self.epoch = 0

@@ -130,7 +130,7 @@ class RegistryService(pb.NodeRegistryBase):
             self._wakes.repair.set()
         position = await self._catalog.position()
         return pb.HeartbeatResponse(
-            coordinator_time_ms=int(self._clock.wall_s() * 1000),
+            coordinator_time_ms=self._keys.coordinator_now_ms(),
             keys=[
                 pb.TicketKey(key_id=key.key_id, key=key.secret)
                 for key in self._keys.hand_out(

@@ -153,7 +153,7 @@ class RouteMaker:
         ]
         if relay:
             hops.insert(0, (self._own, self._addresses, 0))
-        expires_ms = int((self._clock.wall_s() + limits.TICKET_LIFE_S) * 1000)
+        expires_ms = self._keys.coordinator_now_ms() + int(limits.TICKET_LIFE_S * 1000)
         signed = []
         for index, (identity, _, generation) in enumerate(hops):
             last = index + 1 == len(hops)

@@ -127,8 +127,8 @@ class Wire:
         self.ask(FrameType.PUT, header, raw)
         return self.answer()
 
-    def get(self, hops: Sequence[pb.SignedTicket], chunk: bytes, **fields: int) -> Answer:
-        self.ask(FrameType.GET, pb.GetHeader(chunk_id=chunk, hops=list(hops), **fields))
+    def get(self, hops: Sequence[pb.SignedTicket], chunk: bytes, offset: int = 0) -> Answer:
+        self.ask(FrameType.GET, pb.GetHeader(chunk_id=chunk, hops=list(hops), offset=offset))
         return self.answer()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from betterproto2 import Message
@@ -121,7 +121,7 @@ async def ask(channel: RpcChannel, method: str, request: Message | _Raw) -> byte
         pb.AbortUploadResponse,
         timeout=20.0,
     )
-    stream._codec = _AnyCodec()
+    stream._codec = cast("Any", _AnyCodec())
     async with stream:
         await stream.send_message(request, end=True)
         last = b""
@@ -260,13 +260,13 @@ async def test_the_largest_numbers_that_are_numbers(channel: RpcChannel) -> None
         ("CommitUpload", pb.CommitUploadRequest(upload_id=UNKNOWN_ID, size_bytes=top)),
     ):
         await refused(channel, method, request, "2^62-1")
-    for method, request in (
+    for name, ranged in (
         ("OpenRead", pb.OpenReadRequest(path=path, offset=top, length=top)),
         ("Read", pb.ReadRequest(path=path, offset=top, length=top)),
         ("OpenRead", pb.OpenReadRequest(path=path, length=top)),
     ):
         with suppress(UsageError, ConflictError):
-            await ask(channel, method, request)
+            await ask(channel, name, ranged)
 
 
 async def test_negative_and_absurd_attributes(channel: RpcChannel) -> None:
