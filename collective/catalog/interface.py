@@ -12,7 +12,7 @@ Semantics common to all methods:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from collective.access.model import Caller, Grant, Right
@@ -232,6 +232,14 @@ class Nodes(Protocol):
         """Record the new copy, or (None) give the claim up; the intent's remains are collected."""
         ...
 
+    async def copies_left(self) -> Mapping[NodeId, int]:
+        """Count the stored copies of chunks in use on each node that has any."""
+        ...
+
+    async def copies_only_on(self, node: NodeId) -> int:
+        """Count the chunks in use whose only stored copy, among nodes not removed, is there."""
+        ...
+
     async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
         """Count chunks that are short of copies."""
         ...
@@ -328,8 +336,15 @@ class Trust(Protocol):
         """Revoke ``spiffe://…`` or ``serial:HEX``; return the new revocation epoch."""
         ...
 
-    async def learn_revocations(self, revoked: Sequence[str]) -> None:
-        """Take back revocations that nodes remember and a restored catalogue does not."""
+    async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
+        """Take back revocations that nodes remember and a restored catalogue does not.
+
+        The epoch never falls behind ``epoch``, the highest that a node has seen.
+        """
+        ...
+
+    async def certificate_holders(self) -> Sequence[SpiffeId]:
+        """Return who was issued a certificate that has not run out, each once."""
         ...
 
     async def revocations(self) -> tuple[int, Sequence[str]]:

@@ -9,8 +9,8 @@ keep the key on disk before they call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cryptography import x509
@@ -33,6 +33,7 @@ from collective.pki.certificates import Certified
 from collective.pki.files import Credentials
 from collective.pki.join_code import JoinCode
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import read_trusted
 from collective.pki.trust import TrustStore, verify_leaf
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective import v1 as pb
@@ -126,8 +127,10 @@ async def renew_expired(
 
     Raises as :func:`redeem`; PermissionDeniedError also when the member does not allow it.
     """
-    digest = certificates.key_digest(certificates.certificate_key(credentials.authority))
-    gate = PinnedGate(digest, clock)
+    digests = tuple(
+        certificates.key_digest(certificates.certificate_key(one)) for one in credentials.trusted
+    )
+    gate = PinnedGate(digests, clock)
     key = credentials.private_key
     old_der = certificates.certificate_der(credentials.certificate)
     csr_der = certificates.make_request(key)
@@ -146,7 +149,7 @@ async def renew_expired(
             ),
             timeout=timeout_s,
         )
-    joined = check_answer(answer, digest, key, roles=_RENEWABLE, now_s=clock.wall_s())
+    joined = check_answer(answer, digests, key, roles=_RENEWABLE, now_s=clock.wall_s())
     if joined.identity != credentials.identity:
         raise RejectedError(f"The renewal is for {joined.identity}, not {credentials.identity}.")
     return joined
@@ -160,9 +163,40 @@ async def renew_live(
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> x509.Certificate:
     """Return a new certificate of the same identity and key, over a channel to our coordinator."""
+    renewed = await renew_trusting(channel, credentials, clock=clock, timeout_s=timeout_s)
+    return renewed.certificate
+
+
+async def renew_trusting(
+    channel: RpcChannel,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> Credentials:
+    """Return credentials with a new certificate and the CAs that count now; nothing is written.
+
+    Whoever keeps them on disk writes the CAs (``pki.files.write_authorities``) before the
+    certificate, so that a crash leaves a certificate whose CA is known.
+    """
     request = pb.RenewCertificateRequest(csr_der=certificates.make_request(credentials.private_key))
     answer = await channel.stub(pb.ClusterStub).renew_certificate(request, timeout=timeout_s)
-    return check_renewed(answer.certificate_der, credentials, now_s=clock.wall_s())
+    trusted = (
+        read_trusted(answer.trusted_ca_ders, credentials.domain)
+        if answer.trusted_ca_ders
+        else credentials.trusted
+    )
+    trusting = replace(credentials, authorities=trusted)
+    certificate = check_renewed(answer.certificate_der, trusting, now_s=clock.wall_s())
+    return credentials.renewed(certificate, trusted)
+
+
+async def current_trust(
+    channel: RpcChannel, credentials: Credentials, *, timeout_s: float = CALL_TIMEOUT_S
+) -> tuple[x509.Certificate, ...]:
+    """Return the CAs that our coordinator says count now, the one that signs servers first."""
+    answer = await channel.stub(pb.ClusterStub).get_trust(pb.GetTrustRequest(), timeout=timeout_s)
+    return read_trusted(answer.trusted_ca_ders, credentials.domain)
 
 
 def check_renewed(
@@ -186,7 +220,7 @@ def check_renewed(
 
 def check_answer(
     answer: pb.JoinResponse,
-    authority_digest: bytes,
+    authority_digest: bytes | Collection[bytes],
     key: ec.EllipticCurvePrivateKey,
     *,
     roles: frozenset[SpiffeRole],
@@ -194,7 +228,8 @@ def check_answer(
 ) -> Joined:
     """Return what the server's answer gives, or raise RejectedError: it is not believed blindly."""
     authority = certificates.load_certificate(answer.ca_certificate_der)
-    if certificates.key_digest(certificates.certificate_key(authority)) != authority_digest:
+    pinned = (authority_digest,) if isinstance(authority_digest, bytes) else authority_digest
+    if certificates.key_digest(certificates.certificate_key(authority)) not in pinned:
         raise RejectedError("The CA that came back is not the one that was pinned; ask for help.")
     try:
         member, domain = authority_owner(authority)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 import structlog
@@ -24,9 +26,11 @@ _ROLES: frozenset[SpiffeRole] = frozenset(("coordinator", "bootstrap"))
 class PinnedGate:
     """Checks server leaves against a pinned CA key; remembers the last leaf that passed."""
 
-    def __init__(self, authority_digest: bytes, clock: Clock) -> None:
-        """Pin the CA whose SubjectPublicKeyInfo has SHA-256 ``authority_digest``."""
-        self._authority_digest = authority_digest
+    def __init__(self, authority_digest: bytes | Sequence[bytes], clock: Clock) -> None:
+        """Pin the CA whose SubjectPublicKeyInfo has SHA-256 ``authority_digest``, or one of them."""
+        self._digests: tuple[bytes, ...] = (
+            (authority_digest,) if isinstance(authority_digest, bytes) else tuple(authority_digest)
+        )
         self._clock = clock
         self._leaf_digest: bytes | None = None
         self._log = structlog.get_logger("collective.rpc.pinned")
@@ -55,12 +59,7 @@ class PinnedGate:
         try:
             if der is None:
                 raise RejectedError("The server showed no certificate.")  # noqa: TRY301
-            certified = verify_pinned(
-                der,
-                self._authority_digest,
-                roles=roles & _ROLES,
-                now_s=self._clock.wall_s(),
-            )
+            certified = self._checked(der, roles & _ROLES)
         except RejectedError as error:
             self._log.warning("certificate refused", usage=usage, reason=error.message)
             raise RejectedError(
@@ -69,6 +68,13 @@ class PinnedGate:
             ) from error
         self._leaf_digest = hashlib.sha256(der).digest()
         return certified
+
+    def _checked(self, der: bytes, roles: frozenset[SpiffeRole]) -> Certified:
+        now_s = self._clock.wall_s()
+        for digest in self._digests[1:]:
+            with suppress(RejectedError):
+                return verify_pinned(der, digest, roles=roles, now_s=now_s)
+        return verify_pinned(der, self._digests[0], roles=roles, now_s=now_s)
 
     def objection(self, peer: Certified) -> str | None:
         """Return None: a join is over before trust could change."""

@@ -72,6 +72,7 @@ class Link:
         self._last_id = 0
         self._doubted_at_frame: int | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._retired = False
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -79,6 +80,8 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether new exchanges may begin here: open, not full, and heard of since doubted."""
+        if self._retired:
+            return False
         if self._doubted_at_frame is not None:
             if self.connection.frames_received == self._doubted_at_frame:
                 return False
@@ -113,7 +116,13 @@ class Link:
             self._doubted_at_frame = self.connection.frames_received
         if not self._exchanges and self.connection.open:
             loop = asyncio.get_running_loop()
-            self._idle_timer = loop.call_later(idle_s, self._close_idle)
+            self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
+
+    def retire(self) -> None:
+        """Begin nothing new here and close once nothing is under way."""
+        self._retired = True
+        if not self._exchanges:
+            self.close()
 
     def close(self) -> None:
         """Close the connection and fail what is on it."""
@@ -176,6 +185,7 @@ class Links:
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
         self._tasks = TaskScope()
         self._closed = False
+        self._renewals = 0
         self.idle_s = idle_s
 
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
@@ -215,6 +225,16 @@ class Links:
                 return link
         raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
 
+    def renew(self) -> None:
+        """Open new connections from now on; those that stand close when they are idle.
+
+        For a holder whose certificate was renewed: what is under way goes on undisturbed.
+        """
+        self._renewals += 1
+        for links in self._links.values():
+            for link in links:
+                link.retire()
+
     async def close(self) -> None:
         """Close every connection."""
         self._closed = True
@@ -226,6 +246,7 @@ class Links:
 
     async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
         link = Link()
+        renewals = self._renewals
         try:
             async with asyncio.timeout(self._dial_s):
                 await self._dialer.dial(peer, addresses, lambda: link.connection)
@@ -236,4 +257,6 @@ class Links:
             ) from error
         finally:
             self._dials.pop(peer, None)
+        if renewals != self._renewals:
+            link.retire()
         return link

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +41,16 @@ SHORT = (
     f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {REFERENCED}) WHERE live < wanted"
 )
 """Counts chunks short of copies and chunks without any, not counting copies on the given nodes."""
+SOURCED = (
+    "EXISTS (SELECT 1 FROM copies s WHERE s.chunk = k.id AND s.state = 1"
+    " AND s.node IN (SELECT value FROM json_each(?)))"
+)
 LOOKED_AT_MAX = 2048
 """Chunks on nodes that do not count that one claim looks at."""
-REFUSALS_MAX = 32
-"""Chunks in a row that found no place, after which a claim stops."""
+SHORT_LOOKED_AT = 512
+"""Chunks short of copies that one claim looks at; those without a place must not hide others."""
+REFUSALS_MAX = 512
+"""Chunks that found no place, after which a claim stops."""
 
 
 @dataclass(slots=True)
@@ -79,7 +85,7 @@ class RepairsPart(Part):
             bad = _bad_nodes(tx.db, lost)
             tasks: list[RepairTask] = []
             refusals = 0
-            for short in sorted(_shorts(tx, bad, limit), key=lambda item: item.live):
+            for short in sorted(_shorts(tx, bad, usable, limit), key=lambda item: item.live):
                 if len(tasks) >= limit or refusals >= REFUSALS_MAX:
                     break
                 if short.live >= short.wanted:
@@ -115,6 +121,39 @@ class RepairsPart(Part):
         await self._engine.change(
             lambda tx: end_repair(tx, task.repair_id, stored=receipt is not None)
         )
+
+    async def copies_left(self) -> Mapping[NodeId, int]:
+        """Count the stored copies of chunks in use on each node that has any."""
+
+        def work(db: apsw.Connection) -> Mapping[NodeId, int]:
+            found: Any = db.execute(
+                "SELECT n.name, count(*) FROM copies c JOIN nodes n ON n.id = c.node"
+                f" JOIN chunks k ON k.id = c.chunk WHERE c.state = ? AND {REFERENCED}"
+                " GROUP BY n.name",
+                (STORED,),
+            ).fetchall()
+            return {NodeId(name): count for name, count in found}
+
+        return await self._engine.read(work)
+
+    async def copies_only_on(self, node: NodeId) -> int:
+        """Count the chunks in use whose only stored copy, among nodes not removed, is there."""
+
+        def work(db: apsw.Connection) -> int:
+            row: Any = rows.fetch(
+                db,
+                "SELECT count(*) FROM copies c JOIN nodes n ON n.id = c.node"
+                " JOIN chunks k ON k.id = c.chunk WHERE n.name = ? AND c.state = ?"
+                f" AND {REFERENCED} AND NOT EXISTS (SELECT 1 FROM copies o JOIN nodes m"
+                " ON m.id = o.node WHERE o.chunk = c.chunk AND o.node <> c.node AND o.state = ?"
+                " AND NOT m.removed)",
+                node,
+                STORED,
+                STORED,
+            )
+            return int(row[0])
+
+        return await self._engine.read(work)
 
     async def repair_backlog(
         self,
@@ -164,19 +203,27 @@ def _bad_nodes(db: apsw.Connection, lost: frozenset[NodeId]) -> frozenset[int]:
     return frozenset(row[0] for row in found if row[2] or row[3] or row[1] in lost)
 
 
-def _shorts(tx: Transaction, bad: frozenset[int], limit: int) -> list[_Short]:
+def _shorts(
+    tx: Transaction, bad: frozenset[int], usable: frozenset[NodeId], limit: int
+) -> list[_Short]:
+    """Return chunks that are short and can be copied now, those short without ``bad`` first."""
     unclaimed = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
+    sources = json.dumps(
+        [row[0] for row in tx.all("SELECT id, name FROM nodes") if row[1] in usable]
+    )
     chunks = tx.all(
         "SELECT k.id, k.hash, k.stored_length, k.wanted FROM chunks k WHERE k.stored < k.wanted"
-        f" AND {unclaimed} AND {REFERENCED} ORDER BY k.stored LIMIT ?",
-        limit * 4,
+        f" AND {unclaimed} AND {SOURCED} AND {REFERENCED} ORDER BY k.stored LIMIT ?",
+        sources,
+        max(SHORT_LOOKED_AT, limit),
     )
     if bad:
         chunks += tx.all(
             "SELECT DISTINCT k.id, k.hash, k.stored_length, k.wanted FROM copies c"
             " JOIN chunks k ON k.id = c.chunk WHERE c.node IN (SELECT value FROM json_each(?))"
-            f" AND c.state = 1 AND {unclaimed} AND {REFERENCED} LIMIT ?",
+            f" AND c.state = 1 AND {unclaimed} AND {SOURCED} AND {REFERENCED} LIMIT ?",
             json.dumps(sorted(bad)),
+            sources,
             LOOKED_AT_MAX,
         )
     found: dict[int, _Short] = {}

@@ -41,18 +41,35 @@ class RevocationsPart(Part):
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)
 
-    async def learn_revocations(self, revoked: Sequence[str]) -> None:
-        """Take back revocations that nodes remember and a restored catalogue does not."""
+    async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
+        """Take back revocations that nodes remember and a restored catalogue does not.
+
+        The epoch never falls behind ``epoch``, the highest that a node has seen: tickets from
+        before it are refused there.
+        """
         for what in revoked:
             _check(what)
 
         def work(tx: Transaction) -> None:
             known = {row[0] for row in tx.all("SELECT what FROM revocations")}
             missing = [what for what in revoked if what not in known]
+            tx.run("UPDATE state SET revocation_epoch = max(revocation_epoch, ?)", epoch)
             if missing:
                 _add(tx, missing)
 
         await self._engine.change(work)
+
+    async def certificate_holders(self) -> Sequence[SpiffeId]:
+        """Return who was issued a certificate that has not run out, each once."""
+
+        def work(db: apsw.Connection) -> Sequence[SpiffeId]:
+            found: Any = db.execute(
+                "SELECT DISTINCT identity FROM issued WHERE expires_ms > ? ORDER BY identity",
+                (int(self._engine.clock.wall_s() * 1000),),
+            ).fetchall()
+            return [SpiffeId.parse(row[0]) for row in found]
+
+        return await self._engine.read(work)
 
     async def revocations(self) -> tuple[int, Sequence[str]]:
         """Return the revocation epoch and everything revoked."""

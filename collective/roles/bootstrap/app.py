@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import posixpath
-from dataclasses import replace
 
 import structlog
 
-from collective.client.join import renew_live
+from collective.client.join import current_trust, renew_trusting
 from collective.core.disk import Disk, OsDisk
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import SpiffeId
 from collective.pki import certificates, renewal
-from collective.pki.files import Credentials, load_credentials, write_certificate
+from collective.pki.files import (
+    Credentials,
+    is_signed_by,
+    load_credentials,
+    write_authorities,
+    write_certificate,
+)
 from collective.pki.layout import CertDir, ca_folder, members_in
 from collective.pki.revocation import RevocationSet
 from collective.roles.bootstrap.service import ForwardingService
@@ -47,8 +52,11 @@ class BootstrapRole:
         self._coordinator = settings.coordinator_address
         self._grace_s = settings.drain_timeout_s
         self._credentials = find_credentials(settings.cert_dir, self._disk)
+        self._trust_check_s = settings.heartbeat_interval_s
+        self._gate = PeerGate(self._credentials.trust(), RevocationSet(), self._clock)
         self._listener: Listener | None = None
         self._channel: RpcChannel | None = None
+        self._retired: list[RpcChannel] = []
         self._log = structlog.get_logger("bootstrap")
 
     @property
@@ -59,19 +67,15 @@ class BootstrapRole:
     async def start(self, supervisor: Supervisor) -> None:
         """Listen, and keep the certificate fresh."""
         trust = self._credentials.trust()
-        self._channel = open_channel(
-            (self._coordinator,),
-            credentials=self._credentials,
-            gate=PeerGate(trust, RevocationSet(), self._clock),
-            expect=SpiffeId.coordinator(self._credentials.domain),
-        )
+        self._gate.replace(trust=trust)
+        self._channel = self._open_channel()
         tls = server_context(self._credentials, trust, client_certificates=False, alpn=(ALPN_GRPC,))
-        service = ForwardingService(self._channel, self._leaf_digest)
+        service = ForwardingService(lambda: self._present_channel, self._leaf_digest)
         self._listener = Listener([service], None, tls)
         where = await self._listener.listen(self._address)
         self._log.info("bootstrap listens", address=str(where))
 
-        supervisor.spawn(self._keep_fresh(self._channel, tls), "bootstrap-renewal")
+        supervisor.spawn(self._keep_fresh(tls), "bootstrap-renewal")
 
     def ready(self) -> bool:
         """Whether the listener stands."""
@@ -86,32 +90,72 @@ class BootstrapRole:
         """Close listener and channel."""
         if self._listener is not None:
             await self._listener.shut(0.0)
-        if self._channel is not None:
-            await self._channel.aclose()
+        for channel in (*self._retired, self._channel):
+            if channel is not None:
+                await channel.aclose()
 
     def _leaf_digest(self) -> bytes:
         return hashlib.sha256(certificates.certificate_der(self._credentials.certificate)).digest()
 
-    async def _keep_fresh(self, channel: RpcChannel, tls: TlsContext) -> None:
-        failures = 0
+    @property
+    def _present_channel(self) -> RpcChannel:
+        assert self._channel is not None
+        return self._channel
+
+    def _open_channel(self) -> RpcChannel:
+        return open_channel(
+            (self._coordinator,),
+            credentials=self._credentials,
+            gate=self._gate,
+            expect=SpiffeId.coordinator(self._credentials.domain),
+        )
+
+    async def _keep_fresh(self, tls: TlsContext) -> None:
+        """Ask which CAs count, and renew when it is due or another CA signs, until cancelled."""
+        failing = False
         while True:
             certified = self._credentials.certified
-            now_s = self._clock.wall_s()
-            await asyncio.sleep(renewal.next_look_s(certified, now_s, failures))
-            if not renewal.is_due(certified, self._clock.wall_s()):
-                continue
+            look_s = renewal.next_look_s(certified, self._clock.wall_s(), 0)
+            await asyncio.sleep(min(look_s, self._trust_check_s))
             try:
-                fresh = await renew_live(channel, self._credentials, clock=self._clock)
+                await self._follow(tls)
+                failing = False
             except CollectiveError as error:
-                failures += 1
-                self._log.warning("certificate not renewed", reason=error.message)
-                continue
-            failures = 0
-            path = self._credentials.certificate_path
-            await asyncio.to_thread(write_certificate, path, fresh, disk=self._disk)
-            self._credentials = replace(self._credentials, certificate=fresh)
-            refresh(tls, self._credentials, None)
-            self._log.info("certificate renewed")
+                if not failing:
+                    self._log.warning("certificate not renewed", reason=error.message)
+                failing = True
+
+    async def _follow(self, tls: TlsContext) -> None:
+        present = self._credentials
+        told = await current_trust(self._present_channel, present)
+        is_of_signing = is_signed_by(present.certificate, told[0])
+        if is_of_signing and not renewal.is_due(present.certified, self._clock.wall_s()):
+            if set(told) != set(present.trusted):
+                await self._take(present.renewed(present.certificate, told), tls)
+            return
+        await self._take(
+            await renew_trusting(self._present_channel, present, clock=self._clock), tls
+        )
+        # Calls that were forwarded over the old connection go on; it is closed one turn later.
+        while self._retired:
+            await self._retired.pop().aclose()
+        self._retired.append(self._present_channel)
+        self._channel = self._open_channel()
+        self._log.info("certificate renewed")
+
+    async def _take(self, fresh: Credentials, tls: TlsContext) -> None:
+        before = self._credentials
+
+        def keep() -> None:
+            if fresh.trusted != before.trusted:
+                write_authorities(fresh.ca_path, fresh.trusted, disk=self._disk)
+            if fresh.certificate != before.certificate:
+                write_certificate(fresh.certificate_path, fresh.certificate, disk=self._disk)
+
+        await asyncio.to_thread(keep)
+        self._credentials = fresh
+        self._gate.replace(trust=fresh.trust())
+        refresh(tls, fresh, None)
 
 
 def find_credentials(cert_dir: str, disk: Disk) -> Credentials:

@@ -18,15 +18,19 @@ FORWARD_TIMEOUT_S: Final = 10.0
 class ForwardingService(pb.BootstrapBase):
     """The Bootstrap service of a process without a CA key."""
 
-    def __init__(self, channel: RpcChannel, leaf_digest: Callable[[], bytes]) -> None:
+    def __init__(self, channel: Callable[[], RpcChannel], leaf_digest: Callable[[], bytes]) -> None:
         """Forward over ``channel`` (mutual TLS to the coordinator's main listener).
 
         Args:
-            channel: to the coordinator, with this bootstrap's certificate.
+            channel: the one of now to the coordinator, with this bootstrap's certificate.
             leaf_digest: SHA-256 of the leaf that this process's listener shows.
         """
-        self._stub = channel.stub(pb.BootstrapStub)
+        self._channel = channel
         self._leaf_digest = leaf_digest
+
+    @property
+    def _stub(self) -> pb.BootstrapStub:
+        return self._channel().stub(pb.BootstrapStub)
 
     async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
         """Forward, with a deadline."""

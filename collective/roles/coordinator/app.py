@@ -27,6 +27,7 @@ from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.parts import Parts, build
 from collective.roles.coordinator.record import keep_catalog, require_catalog
+from collective.roles.coordinator.wake import pause
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.rpc.server import Listener
 from collective.rpc.standard import with_standard_services
@@ -38,6 +39,10 @@ _ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not 
 _CLIENTS: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
     "collective.v1.Files": _CLIENTS,
+    "collective.v1.Invites": _CLIENTS,
+    "collective.v1.Identities": _CLIENTS,
+    "collective.v1.Datastores": _CLIENTS,
+    "collective.v1.Audit": _CLIENTS,
     "collective.v1.Cluster": frozenset(("user", "coordinator", "node", "bootstrap")),
     "collective.v1.NodeRegistry": frozenset(("node",)),
     "collective.v1.Bootstrap": frozenset(("bootstrap",)),
@@ -69,6 +74,7 @@ class CoordinatorRole:
         self._parts: Parts | None = None
         self._listeners: list[Listener] = []
         self._is_ready = False
+        self._code_wake = asyncio.Event()
         self._log = structlog.get_logger("coordinator")
 
     async def start(self, supervisor: Supervisor) -> None:
@@ -91,6 +97,7 @@ class CoordinatorRole:
             advertised(settings.advertise_addresses, settings.coordinator_address),
             clock,
             self._disk,
+            lifetime_s=settings.certificate_lifetime_s,
         )
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
         database = os.path.join(data_dir, DATABASE)
@@ -101,33 +108,35 @@ class CoordinatorRole:
         )
         position = await catalog.position()
         await asyncio.to_thread(keep_catalog, place, self._disk, position.catalog_id)
+        codes = JoinCodes(
+            catalog,
+            clock,
+            randomness,
+            authority_digest=identity.authority.digest,
+            addresses=self._bootstrap_addresses,
+            place=place,
+            disk=self._disk,
+        )
         parts = self._parts = build(
             settings=settings,
             identity=identity,
             catalog=catalog,
             registry=self._runtime.metrics.registry,
+            codes=codes,
             clock=clock,
             randomness=randomness,
         )
         await parts.revocations.refresh()
         parts.table.load(await catalog.nodes())
+        await parts.rotation.load()
         await self._listen(identity, parts, settings.coordinator_address)
         await self._serve_bootstrap(identity, parts)
         self._spawn(supervisor, identity, parts)
         bootstraps = self._bootstrap_addresses()
         if bootstraps:
-            codes = JoinCodes(
-                catalog,
-                clock,
-                randomness,
-                authority_digest=identity.authority.digest,
-                addresses=self._bootstrap_addresses,
-                place=place,
-                disk=self._disk,
-            )
             operator = Caller(SpiffeId.coordinator(settings.domain), is_operator=True)
             await self._ensure_code(codes, operator)
-            supervisor.spawn(self._keep_code(codes, operator), "node join code")
+            supervisor.spawn(self._keep_code(codes, operator, identity), "node join code")
         self._is_ready = True
         self._log.info(
             "coordinator_serves",
@@ -182,7 +191,17 @@ class CoordinatorRole:
         )
         listener = Listener(
             with_standard_services(
-                [parts.files, parts.cluster, parts.registry, forwarded], self.ready
+                [
+                    parts.files,
+                    parts.cluster,
+                    parts.invites,
+                    parts.identities,
+                    parts.datastores,
+                    parts.audit,
+                    parts.registry,
+                    forwarded,
+                ],
+                self.ready,
             ),
             identity.gate,
             identity.server_tls,
@@ -192,7 +211,20 @@ class CoordinatorRole:
         )
         await listener.listen(address)
         self._listeners.append(listener)
-        parts.revocations.on_change = listener.sweep
+
+        def revoked() -> int:
+            for live in parts.table.all():
+                node = parts.table.identity(live.record.node)
+                if parts.revocations.present.is_revoked(node, live.record.certificate_serial):
+                    parts.table.refuse(live.record.node, "its certificate was revoked.")
+            return listener.sweep()
+
+        def trust_changed() -> None:
+            listener.sweep()
+            self._code_wake.set()
+
+        parts.revocations.on_change = revoked
+        identity.on_trust = trust_changed
 
     async def _serve_bootstrap(self, identity: OwnIdentity, parts: Parts) -> None:
         address = self._settings.bootstrap_address
@@ -229,6 +261,7 @@ class CoordinatorRole:
         supervisor.spawn(parts.repairer.run(), "repair")
         supervisor.spawn(parts.verifier.run(), "verification")
         supervisor.spawn(parts.collector.run(), "collection")
+        supervisor.spawn(parts.rotation.run(), "CA rotation")
         supervisor.spawn(identity.keep_fresh(renewed), "own certificate")
 
     async def _ensure_code(self, codes: JoinCodes, operator: Caller) -> None:
@@ -238,10 +271,12 @@ class CoordinatorRole:
             validity_s=self._settings.join_code_validity_s,
         )
 
-    async def _keep_code(self, codes: JoinCodes, operator: Caller) -> None:
+    async def _keep_code(self, codes: JoinCodes, operator: Caller, identity: OwnIdentity) -> None:
+        """Have a node code that can be used and pins the CA that signs."""
         while True:
-            await asyncio.sleep(_CODE_CHECK_S)
+            await pause(self._code_wake, _CODE_CHECK_S)
             try:
+                codes.pin(identity.authority.digest)
                 await self._ensure_code(codes, operator)
             except CollectiveError as error:
                 self._log.warning("node_code_not_renewed", why=error.message)

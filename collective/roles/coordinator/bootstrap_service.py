@@ -69,6 +69,7 @@ class BootstrapService(pb.BootstrapBase):
                 wish=message.wish,
                 leaf_digests=self._digests(),
                 request_id=context.current().request_id,
+                display_name=message.display_name,
             )
         )
         return self._answer(admission)
@@ -118,6 +119,7 @@ class BootstrapService(pb.BootstrapBase):
             grants=[f"{path}:{_rights_text(rights)}" for path, rights in code.grants]
             if code
             else [],
+            grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
         )
 
 

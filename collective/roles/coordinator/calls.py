@@ -7,7 +7,7 @@ Refusals are counted, logged and audited here, once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -26,9 +26,19 @@ class Calls:
     """Opens a frame for each call."""
 
     def __init__(
-        self, domain: Domain, trust: Trust, metrics: CoordinatorMetrics, clock: Clock
+        self,
+        domain: Domain,
+        trust: Trust,
+        metrics: CoordinatorMetrics,
+        clock: Clock,
+        *,
+        seen: Callable[[SpiffeId, bytes], None] | None = None,
     ) -> None:
-        """Serve the member of ``domain``; audit to ``trust``."""
+        """Serve the member of ``domain``; audit to ``trust``.
+
+        ``seen`` is told of each caller and the digest of the CA that signed his certificate.
+        """
+        self._seen = seen
         self._domain = domain
         self._trust = trust
         self._metrics = metrics
@@ -54,6 +64,8 @@ class Calls:
         result = "cancelled"
         try:
             self._require_client(peer)
+            if self._seen is not None:
+                self._seen(peer, current.peer.authority_digest)
             yield caller
             result = "ok"
         except PermissionDeniedError as error:
@@ -62,7 +74,8 @@ class Calls:
             self._log.warning(
                 "denied", operation=operation, target=target, principal=str(peer), why=error.message
             )
-            await self._trust.audit_denial(caller, operation, target[:512])
+            if not error.is_audited:
+                await self._trust.audit_denial(caller, operation, target[:512])
             raise
         except CollectiveError as error:
             result = error.code

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 import collective
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
@@ -17,12 +14,15 @@ from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.core.units import Address
-from collective.pki.certificates import Certified
+from collective.pki.certificates import Certified, certificate_der
 from collective.placement.states import NodeState, Outlook
 from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.messages import grant_message, local_path, rights_from
 from collective.roles.coordinator.metrics import HEALTHY
 from collective.roles.coordinator.nodes import LiveNode, NodeTable
+from collective.roles.coordinator.rotation import RotationDesk
+from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings
 from collective.rpc import context
@@ -38,6 +38,10 @@ class Certificates(Protocol):
         """Return a new certificate (DER) of the peer's identity for the key in the request."""
         ...
 
+    def trusted(self) -> list[bytes]:
+        """Return every CA that counts (DER), the one that signs first."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -46,7 +50,6 @@ class Member:
     member: MemberId
     domain: Domain
     address: Address
-    authority: x509.Certificate
 
 
 def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
@@ -63,6 +66,7 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         last_seen_ms=record.last_seen_ms,
         certificate_expires_ms=record.certificate_expires_ms,
         version=live.version,
+        copies_left=live.copies_left,
     )
 
 
@@ -77,10 +81,16 @@ class ClusterService(pb.ClusterBase):
         table: NodeTable,
         policy: Policy,
         certificates: Certificates,
+        shutting_out: ShuttingOut,
+        rotation: RotationDesk,
+        watch: ExpiryWatch,
         calls: Calls,
         clock: Clock,
     ) -> None:
         """Serve for ``member``; uptime counts from now."""
+        self._shutting_out = shutting_out
+        self._rotation = rotation
+        self._watch = watch
         self._member = member
         self._catalog = catalog
         self._table = table
@@ -98,13 +108,16 @@ class ClusterService(pb.ClusterBase):
             totals = await self._catalog.totals(caller, outlook.sources)
             everything = await self._catalog.totals(None, outlook.sources)
             grants = await self._catalog.grants(caller)
+            now_s = self._clock.wall_s()
             situation = Situation(
                 policy=self._policy,
                 nodes=nodes,
                 outlook=outlook,
                 totals=everything,
                 is_restored=await self._catalog.is_restored(),
-                now_ms=int(self._clock.wall_s() * 1000),
+                now_ms=int(now_s * 1000),
+                expiry_warning_ms=self._watch.leaf_warning_ms,
+                told=await self._watch.warnings(now_s),
             )
             return pb.Status(
                 member_id=self._member.member,
@@ -126,7 +139,11 @@ class ClusterService(pb.ClusterBase):
                 storage=_storage(nodes),
                 you=pb.CallerStatus(
                     global_id=str(caller.principal.global_id or caller.principal),
-                    grants=[grant_message(grant) for grant in grants],
+                    grants=[
+                        grant_message(grant)
+                        for grant in grants
+                        if grant.principal == caller.principal
+                    ],
                 ),
                 node_join_code=await self._join_code_status(caller),
                 warnings=warnings(situation),
@@ -135,6 +152,9 @@ class ClusterService(pb.ClusterBase):
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002
         """Return the nodes in order of id."""
         async with self._calls.client("list_nodes", ""):
+            left = await self._catalog.copies_left()
+            for live in self._table.all():
+                live.copies_left = left.get(live.record.node, 0)
             return pb.ListNodesResponse(nodes=_nodes(self._table.all(), self._table.outlook()))
 
     async def add_grant(self, message: pb.AddGrantRequest) -> pb.Grant:
@@ -172,10 +192,53 @@ class ClusterService(pb.ClusterBase):
             raise PermissionDeniedError("Only certificates of this member are renewed here.")
         if len(message.csr_der) > _CSR_MAX_BYTES:
             raise UsageError("The certificate request is too large.")
+        certificate_der = await self._certificates.renew(peer, message.csr_der)
+        trusted = self._certificates.trusted()
         return pb.RenewCertificateResponse(
-            certificate_der=await self._certificates.renew(peer, message.csr_der),
-            ca_certificate_der=self._member.authority.public_bytes(Encoding.DER),
+            certificate_der=certificate_der,
+            ca_certificate_der=trusted[0],
+            trusted_ca_ders=trusted,
         )
+
+    async def get_trust(self, message: pb.GetTrustRequest) -> pb.GetTrustResponse:  # noqa: ARG002
+        """Tell which CAs count; anyone with a certificate of this member may ask."""
+        if context.current().peer.identity.trust_domain != self._member.domain:
+            raise PermissionDeniedError("This is told to the member's own only.")
+        return pb.GetTrustResponse(trusted_ca_ders=self._certificates.trusted())
+
+    async def drain_node(self, message: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
+        """Have a node emptied, or take it back into use; admins only."""
+        async with self._calls.client("drain_node", message.node_id) as caller:
+            left = await self._shutting_out.drain(caller, message.node_id, stop=message.stop)
+            return pb.DrainNodeResponse(copies_left=left)
+
+    async def remove_node(self, message: pb.RemoveNodeRequest) -> pb.RemoveNodeResponse:
+        """Shut a node out for good; admins only."""
+        async with self._calls.client("remove_node", message.node_id) as caller:
+            epoch = await self._shutting_out.remove(caller, message.node_id, force=message.force)
+            return pb.RemoveNodeResponse(revocation_epoch=epoch)
+
+    async def rotate_authority(
+        self, message: pb.RotateAuthorityRequest
+    ) -> pb.RotateAuthorityResponse:
+        """Begin or finish the CA's replacement; the operator only."""
+        async with self._calls.client("rotate_authority", "") as caller:
+            if not caller.is_operator:
+                raise PermissionDeniedError(
+                    "Only the operator may replace the CA; use the coordinator's certificate."
+                )
+            if message.force and not message.finish:
+                raise UsageError("--force belongs to --finish.")
+            if message.finish:
+                progress = await self._rotation.finish(force=message.force)
+            else:
+                progress = await self._rotation.begin()
+            return pb.RotateAuthorityResponse(
+                phase=progress.phase.value,
+                waiting=list(progress.waiting),
+                ca_certificate_der=certificate_der(progress.newest),
+                begun_ms=progress.begun_ms,
+            )
 
     async def confirm_restore(
         self,

@@ -18,7 +18,14 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import CodeKind, CodeRecord
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    NotFoundError,
+    SettingsError,
+    UsageError,
+)
+from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
 from collective.core.units import Address
@@ -60,6 +67,10 @@ class JoinCodes:
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.codes")
 
+    def pin(self, authority_digest: bytes) -> None:
+        """Let the codes to come pin another CA; those made before can no longer be redeemed."""
+        self._authority_digest = authority_digest
+
     async def create(
         self,
         actor: Caller,
@@ -69,15 +80,26 @@ class JoinCodes:
         validity_s: float,
         description: str = "",
         grants: Sequence[tuple[FilePath, int]] = (),
+        bound: SpiffeId | None = None,
     ) -> tuple[CodeRecord, JoinCode]:
-        """Make and store a code; UsageError for uses, validity or text out of range."""
+        """Make and store a code; UsageError for uses, validity or text out of range.
+
+        Raises PermissionDeniedError where ``actor`` may not make it, and SettingsError where there
+        is no bootstrap that could redeem it.
+        """
         if not 1 <= uses <= USES_MAX:
             raise UsageError(f"A join code may have 1 to {USES_MAX} uses.")
         if not 0 < validity_s <= VALIDITY_MAX_S:
             raise UsageError("A join code may be valid for at most 400 days.")
         if len(description.encode()) > DESCRIPTION_MAX_BYTES:
             raise UsageError(f"A description may have at most {DESCRIPTION_MAX_BYTES} bytes.")
-        code = JoinCode.fresh(self._addresses(), self._authority_digest, self._randomness)
+        addresses = tuple(self._addresses())
+        if not addresses:
+            raise SettingsError(
+                "Nobody could redeem an invite here; set COLLECTIVE_BOOTSTRAP_ADDRESS (or"
+                " COLLECTIVE_BOOTSTRAP_ADVERTISE_ADDRESS) and restart the coordinator."
+            )
+        code = JoinCode.fresh(addresses, self._authority_digest, self._randomness)
         now_s = self._clock.wall_s()
         record = CodeRecord(
             id=code.code_id,
@@ -90,9 +112,9 @@ class JoinCodes:
             description=description,
             grants=tuple(grants),
             created_s=now_s,
+            bound=bound,
         )
-        await self._catalog.add_code(actor, record)
-        return record, code
+        return await self._catalog.add_code(actor, record), code
 
     async def ensure_node_code(self, actor: Caller, *, uses: int, validity_s: float) -> CodeRecord:
         """Return the record of a usable node code, making and writing one if there is none."""

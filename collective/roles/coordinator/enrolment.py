@@ -9,7 +9,7 @@ all unknown codes together; nobody learns whether a code exists without its secr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +18,13 @@ from cryptography import x509
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
-from collective.catalog.model import CodeKind, CodeRecord, NodeRecord, Redemption
+from collective.catalog.model import (
+    CodeKind,
+    CodeRecord,
+    IssuedCertificate,
+    NodeRecord,
+    Redemption,
+)
 from collective.core.clock import Clock
 from collective.core.errors import (
     BusyError,
@@ -29,13 +35,14 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
-from collective.core.ids import GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
+from collective.core.ids import Domain, GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
 from collective.core.randomness import Randomness
 from collective.pki import certificates, join_code, proof
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.pki.nonces import NonceMint
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore, verify_leaf
 
 FAILURES_MAX: Final = 10
@@ -43,6 +50,9 @@ FAILURE_WINDOW_S: Final = 60.0
 EXPIRED_RENEWAL_S: Final = 90 * 86400.0
 """How long after its end a certificate may still renew itself by its key."""
 WISH_MAX_BYTES: Final = 320
+DISPLAY_NAME_MAX: Final = 128
+ANY_USER: Final = "@"
+"""The wish of someone who has no global id yet: a user, whose name is decided here."""
 _LIMITED_CODES_MAX: Final = 1024
 _UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
 _RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
@@ -60,6 +70,7 @@ class JoinAttempt:
     leaf_digests: Sequence[bytes]
     """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
     request_id: str = ""
+    display_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +119,13 @@ class Enrolment:
         randomness: Randomness,
         *,
         revocations: Callable[[], RevocationSet],
-        offered: frozenset[CodeKind] = frozenset((CodeKind.NODE,)),
+        offered: frozenset[CodeKind] = frozenset((CodeKind.NODE, CodeKind.USER, CodeKind.DEVICE)),
+        foreign: Callable[[], frozenset[Domain]] = frozenset,
         lifetime_s: float = LEAF_LIFE_S,
         expired_renewal_s: float = EXPIRED_RENEWAL_S,
         enrolled: Callable[[NodeRecord], None] | None = None,
+        authorities: Callable[[], Authorities] | None = None,
+        renewed: Callable[[SpiffeId], Awaitable[None]] | None = None,
     ) -> None:
         """Serve ``authority``'s member.
 
@@ -122,15 +136,21 @@ class Enrolment:
             randomness: for nonces.
             revocations: what is revoked now.
             offered: kinds of code that may be redeemed at this stage.
+            foreign: the trust domains of other members, who issue their own global ids.
             lifetime_s: of the certificates issued.
             expired_renewal_s: how long after its end a certificate may renew itself; 0 never.
             enrolled: told of each node that was admitted, once its record is durable.
+            authorities: the CAs of now, where they can change; else ``authority`` for good.
+            renewed: told of each identity that got a certificate of the newest CA.
         """
-        self._authority = authority
+        only = Authorities(authority, authority, (authority.certificate,), Phase.NONE)
+        self._authorities = authorities or (lambda: only)
+        self._renewed = renewed
         self._catalog = catalog
         self._clock = clock
         self._revocations = revocations
         self._offered = offered
+        self._foreign = foreign
         self._lifetime_s = lifetime_s
         self._expired_renewal_s = expired_renewal_s
         self._enrolled = enrolled
@@ -142,8 +162,8 @@ class Enrolment:
 
     @property
     def authority(self) -> CertificateAuthority:
-        """The CA that signs."""
-        return self._authority
+        """The CA that signs joins."""
+        return self._authorities().signing
 
     def begin_join(self, code_id: str) -> bytes:
         """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
@@ -166,22 +186,33 @@ class Enrolment:
             raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
         if len(attempt.wish.encode()) > WISH_MAX_BYTES:
             raise UsageError(f"The wish may have at most {WISH_MAX_BYTES} bytes.")
+        if len(attempt.display_name) > DISPLAY_NAME_MAX or (
+            attempt.display_name and not attempt.display_name.isprintable()
+        ):
+            raise UsageError(
+                f"A display name has at most {DISPLAY_NAME_MAX} characters, all of them printable."
+            )
         digest = certificates.key_digest(public_key)
         async with self._naming:
-            decided = await self._decide(code, attempt.wish)
+            decided = await self._decide(code, attempt.wish, digest)
 
-            def issue(current: CodeRecord) -> tuple[SpiffeId, str, bytes]:
-                if current.kind is not code.kind:
+            def issue(current: CodeRecord) -> IssuedCertificate:
+                if current.kind is not code.kind or current.bound != code.bound:
                     raise ConflictError("The join code has changed; try again.")
                 if isinstance(decided, CollectiveError):
                     raise decided
-                certificate = self._authority.issue(
-                    decided, public_key, lifetime_s=self._lifetime_s
-                )
+                certificate = self.authority.issue(decided, public_key, lifetime_s=self._lifetime_s)
+                leaf = certificates.describe(certificate)
                 der = certificates.certificate_der(certificate)
-                return decided, certificates.serial_text(certificate), der
+                return IssuedCertificate(decided, leaf.serial, int(leaf.expires_s * 1000), der)
 
-            redemption = await self._catalog.redeem(code.id, digest, issue)
+            redemption = await self._catalog.redeem(
+                code.id,
+                digest,
+                issue,
+                display_name=attempt.display_name,
+                request_id=attempt.request_id,
+            )
             if redemption.identity.role == "node":
                 await self._record_node(redemption)
         self._log.info("enrolled", identity=str(redemption.identity), code=code.id)
@@ -203,7 +234,8 @@ class Enrolment:
         new_key = certificates.check_request(csr_der)
         if certificates.key_digest(new_key) != certificates.key_digest(old_key):
             raise RejectedError("A certificate that ran out renews with the same key only.")
-        return await self._reissue(old.identity, csr_der)
+        # Whoever was off pins the CA that it knows, as the bootstrap's leaf does: the one that signs.
+        return await self._reissue(old.identity, csr_der, self.authority)
 
     async def renew_live(self, peer: Certified, csr_der: bytes) -> Admission:
         """Exchange the certificate of a live connection for a new one of the same identity.
@@ -212,9 +244,11 @@ class Enrolment:
         """
         if peer.identity.role not in _RENEWABLE:
             raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
-        if peer.identity.trust_domain != self._authority.domain:
+        if peer.identity.trust_domain != self.authority.domain:
             raise PermissionDeniedError("Another member's certificate is renewed by that member.")
-        return await self._reissue(peer.identity, csr_der)
+        known = self._authorities()
+        authority = known.newest if peer.identity.role == "user" else known.signing
+        return await self._reissue(peer.identity, csr_der, authority)
 
     # --- proof -----------------------------------------------------------------------------------
 
@@ -254,11 +288,13 @@ class Enrolment:
         raise PermissionDeniedError(_UNKNOWN)
 
     def _nobody(self) -> SpiffeId:
-        return SpiffeId.bootstrap(self._authority.domain, "joiner")
+        return SpiffeId.bootstrap(self.authority.domain, "joiner")
 
     # --- identity --------------------------------------------------------------------------------
 
-    async def _decide(self, code: CodeRecord, wish: str) -> SpiffeId | CollectiveError:
+    async def _decide(
+        self, code: CodeRecord, wish: str, key_digest: bytes
+    ) -> SpiffeId | CollectiveError:
         """Return the identity for a new redemption, or the error that one would meet.
 
         The error is raised only if a certificate is really to be made: a repeated redemption gets
@@ -266,14 +302,46 @@ class Enrolment:
         """
         try:
             if code.kind is CodeKind.NODE:
-                return SpiffeId.node(self._authority.domain, await self._node_id(code, wish))
-            if code.kind is CodeKind.USER:
-                return SpiffeId.user(self._authority.domain, GlobalId.parse(wish))
-            return ConflictError("Peer codes are accepted by `collective peer accept`.")
+                return SpiffeId.node(self.authority.domain, await self._node_id(code, wish))
+            if not wish:
+                raise ConflictError(
+                    "This code is for a person, not a node; redeem it with 'collective invite"
+                    " redeem'."
+                )
+            if code.kind is CodeKind.DEVICE:
+                return self._device(code, wish)
+            return SpiffeId.user(self.authority.domain, self._global_id(wish, key_digest))
         except CollectiveError as error:
             return error
 
+    def _global_id(self, wish: str, key_digest: bytes) -> GlobalId:
+        """Return the global id for the first key of a user."""
+        if wish == ANY_USER:
+            return GlobalId(f"guest-{key_digest[:4].hex()}", self.authority.domain)
+        wanted = GlobalId.parse(wish)
+        if wanted.domain in self._foreign() - {self.authority.domain}:
+            raise ConflictError(
+                f"{wanted} is issued by the member {wanted.domain} only; join there, or choose a"
+                " global id of another domain."
+            )
+        return wanted
+
+    def _device(self, code: CodeRecord, wish: str) -> SpiffeId:
+        bound = code.bound
+        if bound is None or bound.global_id is None:
+            raise ConflictError("This device code is for nobody; ask for a new one.")
+        if wish not in {ANY_USER, str(bound.global_id)}:
+            raise ConflictError(
+                f"This code adds a device of {bound.global_id}, not of {wish}; redeem it on a"
+                " machine with that identity, or with none."
+            )
+        return bound
+
     async def _node_id(self, code: CodeRecord, wish: str) -> NodeId:
+        if "@" in wish:
+            raise ConflictError(
+                "This code enrols a node, not a person; give it to 'collective serve --role node'."
+            )
         taken = {record.node for record in await self._catalog.nodes()}
         if wish:
             node = parse_node_id(wish)
@@ -288,7 +356,7 @@ class Enrolment:
             raise ConflictError("The join code cannot be used any more; ask for a new one.")
         while True:
             number = await self._catalog.next_node_number()
-            node = parse_node_id(f"{self._authority.member[:54]}-node-{number:02d}")
+            node = parse_node_id(f"{self.authority.member[:54]}-node-{number:02d}")
             if node not in taken:
                 return node
 
@@ -320,14 +388,16 @@ class Enrolment:
             )
         return verify_leaf(
             certificate_der,
-            TrustStore({self._authority.domain: (self._authority.certificate,)}),
+            TrustStore({self.authority.domain: self._authorities().trusted}),
             roles=_RENEWABLE,
             usage="client",
             now_s=min(now_s, end_s),
             revoked=self._revocations(),
         )
 
-    async def _reissue(self, identity: SpiffeId, csr_der: bytes) -> Admission:
+    async def _reissue(
+        self, identity: SpiffeId, csr_der: bytes, authority: CertificateAuthority
+    ) -> Admission:
         public_key = certificates.check_request(csr_der)
         known: NodeRecord | None = None
         if identity.role == "node":
@@ -335,10 +405,12 @@ class Enrolment:
             known = records.get(identity.node_id)
             if known is not None and known.removed:
                 raise PermissionDeniedError(f"{identity} was removed; enrol it under another id.")
-        certificate: x509.Certificate = self._authority.issue(
+        certificate: x509.Certificate = authority.issue(
             identity, public_key, lifetime_s=self._lifetime_s
         )
         leaf = certificates.describe(certificate)
         await self._catalog.add_issued(identity, leaf.serial, int(leaf.expires_s * 1000))
+        if self._renewed is not None and authority is self._authorities().newest:
+            await self._renewed(identity)
         self._log.info("renewed", identity=str(identity), serial=leaf.serial)
         return Admission(identity, certificates.certificate_der(certificate), None)

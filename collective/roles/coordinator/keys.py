@@ -1,16 +1,22 @@
 """Ticket keys: one line of keys for each node, and one for the coordinator's own relay.
 
-Keys live in memory only: a restarted coordinator makes fresh ones, and nodes learn them by their
-next heartbeat.  A key is used for signing from the moment it was handed out; older ones are kept
-long enough to check receipts of transfers that began under them.
+Keys are derived (HKDF, RFC 5869) from a root that outlives the process, the holder and the key's
+id, which is the second in which it was made; nothing is stored.  A restarted coordinator signs
+under fresh keys, which nodes learn by their next heartbeat, and still checks receipts given before:
+a client that streams cannot send its chunks again.  A key is used for signing from the moment it
+was handed out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from collective.core import limits
 from collective.core.clock import Clock, SteadyClock
 from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
@@ -20,6 +26,9 @@ ROTATE_AFTER_S: Final = 3600.0
 KEYS_KEPT: Final = 3
 """Keys of one holder that still check: the newest and those before it."""
 _SECRET_BYTES: Final = 32
+_LABEL: Final = b"collective ticket key 1"
+_AHEAD_MAX_S: Final = 3600
+"""How far in the future a key may have been made: clocks jump, and keys made at once count up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +38,13 @@ class HolderKeys:
     keys: Mapping[int, TicketKey]
     epoch: int
     now_ms: int
+    earlier: Callable[[int], TicketKey | None] | None = None
+    """Finds a key that an earlier process made."""
 
     def key(self, key_id: int) -> TicketKey | None:
         """Return the key of that id."""
-        return self.keys.get(key_id)
+        known = self.keys.get(key_id)
+        return self.earlier(key_id) if known is None and self.earlier is not None else known
 
     def revocation_epoch(self) -> int:
         """Return the newest revocation epoch."""
@@ -55,22 +67,33 @@ class _Line:
 class KeyRing:
     """Makes, rotates and remembers ticket keys, by the SPIFFE id of the holder."""
 
-    def __init__(self, own: SpiffeId, clock: Clock, randomness: Randomness) -> None:
-        """Begin with no key but the one for ``own``, the coordinator's relay."""
+    def __init__(
+        self, own: SpiffeId, clock: Clock, randomness: Randomness, root: bytes = b""
+    ) -> None:
+        """Begin with no key but the one for ``own``, the coordinator's relay.
+
+        Args:
+            own: the coordinator.
+            clock: the time that tickets are judged by.
+            randomness: for a root where none is given.
+            root: a secret that a restarted coordinator has again; empty: one for this process.
+        """
+        self._root = root or randomness.token(_SECRET_BYTES)
+        self._forgotten: set[SpiffeId] = set()
         self._own = own
         self._clock = SteadyClock(clock)
-        self._randomness = randomness
         self._lines: dict[SpiffeId, _Line] = {}
         self.epoch = 0
         """The newest revocation epoch; tickets from before it are refused."""
-        key = self._rotate(self._line(own))
+        key = self._rotate(own)
         self._line(own).handed_out.add(key.key_id)
 
     def hand_out(self, holder: SpiffeId, has: frozenset[int]) -> list[TicketKey]:
         """Return the keys that ``holder`` lacks, newest last, rotating when it is time."""
         line = self._line(holder)
+        self._forgotten.discard(holder)
         if not line.keys or self._clock.monotonic_s() - line.made_s >= ROTATE_AFTER_S:
-            self._rotate(line)
+            self._rotate(holder)
         line.handed_out = {key.key_id for key in line.keys}
         return [key for key in line.keys if key.key_id not in has]
 
@@ -78,6 +101,7 @@ class KeyRing:
         """Drop the keys of a node that was removed or refused."""
         if holder != self._own:
             self._lines.pop(holder, None)
+            self._forgotten.add(holder)
 
     def signing_key(self, holder: SpiffeId) -> TicketKey | None:
         """Return the newest key that ``holder`` was given; None before its first heartbeat."""
@@ -91,7 +115,12 @@ class KeyRing:
         """Return every key of ``holder`` that still checks."""
         line = self._lines.get(holder)
         keys = {key.key_id: key for key in line.keys} if line else {}
-        return HolderKeys(keys, self.epoch, self.coordinator_now_ms())
+        return HolderKeys(
+            keys,
+            self.epoch,
+            self.coordinator_now_ms(),
+            lambda key_id: self._earlier(holder, key_id),
+        )
 
     # The relay looks its own keys up here: transfer.tickets.KeySource.
 
@@ -104,24 +133,34 @@ class KeyRing:
         return self.epoch
 
     def coordinator_now_ms(self) -> int:
-        """Return the time that tickets are judged by, Unix milliseconds."""
+        """Return the time that tickets are made and judged by, Unix milliseconds; it never jumps."""
         return int(self._clock.wall_s() * 1000)
 
     def rotate_own(self) -> None:
         """Rotate the relay's own key when it is time."""
         line = self._line(self._own)
         if self._clock.monotonic_s() - line.made_s >= ROTATE_AFTER_S:
-            line.handed_out.add(self._rotate(line).key_id)
+            line.handed_out.add(self._rotate(self._own).key_id)
 
     def _line(self, holder: SpiffeId) -> _Line:
         return self._lines.setdefault(holder, _Line())
 
-    def _rotate(self, line: _Line) -> TicketKey:
-        taken = {key.key_id for key in line.keys}
-        key_id = 0
-        while key_id == 0 or key_id in taken:
-            key_id = int.from_bytes(self._randomness.token(4), "big")
-        key = TicketKey(key_id, self._randomness.token(_SECRET_BYTES))
+    def _rotate(self, holder: SpiffeId) -> TicketKey:
+        line = self._line(holder)
+        newest = line.keys[-1].key_id if line.keys else 0
+        key = self._derive(holder, max(int(self._clock.wall_s()), newest + 1))
         line.keys = [*line.keys, key][-KEYS_KEPT:]
         line.made_s = self._clock.monotonic_s()
         return key
+
+    def _earlier(self, holder: SpiffeId, key_id: int) -> TicketKey | None:
+        """Return a key of ``holder`` that was made while an upload may last, by whatever process."""
+        age_s = self._clock.wall_s() - key_id
+        if holder in self._forgotten or not -_AHEAD_MAX_S <= age_s <= limits.UPLOAD_LIFE_S:
+            return None
+        return self._derive(holder, key_id)
+
+    def _derive(self, holder: SpiffeId, key_id: int) -> TicketKey:
+        info = b"\0".join((_LABEL, str(holder).encode(), key_id.to_bytes(4, "big")))
+        kdf = HKDF(hashes.SHA256(), length=_SECRET_BYTES, salt=None, info=info)
+        return TicketKey(key_id, kdf.derive(self._root))

@@ -173,15 +173,21 @@ def rights_from(messages: Iterable[pb.Right]) -> Right:
     return rights
 
 
+def right_messages(rights: int) -> list[pb.Right]:
+    """Return ``rights`` (a Right, as an integer) for the wire."""
+    return [message for message, right in _RIGHTS.items() if right in Right(rights)]
+
+
 def grant_message(grant: Grant) -> pb.Grant:
     """Return ``grant`` for the wire."""
     return pb.Grant(
         id=grant.id,
         path=str(grant.path),
-        rights=[message for message, right in _RIGHTS.items() if right in grant.rights],
+        rights=right_messages(grant.rights),
         principal=str(grant.principal),
         expires_ms=0 if grant.expires_s is None else int(grant.expires_s * 1000),
         granted_by=str(grant.granted_by),
+        sources=list(grant.sources),
     )
 
 

@@ -29,6 +29,8 @@ class NodeCaller:
         self._table = table
         self._opener = opener
         self._channels: dict[NodeId, tuple[tuple[Address, ...], RpcChannel]] = {}
+        self._calls: dict[RpcChannel, int] = {}
+        self._retired: set[RpcChannel] = set()
 
     async def delete_copies(
         self, node: NodeId, request: pb.DeleteCopiesRequest
@@ -50,8 +52,25 @@ class NodeCaller:
             node, lambda stub, t: stub.verify_copies(request, timeout=t), VERIFY_S
         )
 
+    def drop(self, node: NodeId) -> None:
+        """Close the channel of a node that was removed; its calls fail."""
+        kept = self._channels.pop(node, None)
+        if kept is not None:
+            kept[1].close()
+
+    def renew_channels(self) -> None:
+        """Open new channels from now on; those that stand close when their calls have ended."""
+        kept, self._channels = self._channels, {}
+        for _, channel in kept.values():
+            if self._calls.get(channel):
+                self._retired.add(channel)
+            else:
+                channel.close()
+
     async def close(self) -> None:
         """Close every channel."""
+        while self._retired:
+            await self._retired.pop().aclose()
         while self._channels:
             _, (_, channel) = self._channels.popitem()
             await channel.aclose()
@@ -59,8 +78,18 @@ class NodeCaller:
     async def _call(
         self, node: NodeId, start: Callable[[pb.NodeStub, float], Awaitable[T]], timeout_s: float
     ) -> T:
-        stub = self._channel(node).stub(pb.NodeStub)
-        return await call(lambda t: start(stub, t), timeout_s)
+        channel = self._channel(node)
+        stub = channel.stub(pb.NodeStub)
+        self._calls[channel] = self._calls.get(channel, 0) + 1
+        try:
+            return await call(lambda t: start(stub, t), timeout_s)
+        finally:
+            self._calls[channel] -= 1
+            if not self._calls[channel]:
+                del self._calls[channel]
+                if channel in self._retired:
+                    self._retired.discard(channel)
+                    channel.close()
 
     def _channel(self, node: NodeId) -> RpcChannel:
         live = self._table.get(node)

@@ -37,6 +37,10 @@ class LiveNode:
     """Placed since the last heartbeat told its free space."""
     refused: str = ""
     """Why it is refused; empty if it is not."""
+    authority_digest: bytes = b""
+    """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
+    copies_left: int = 0
+    """Copies here of chunks in use, as last counted."""
     changed: bool = False
     """The record differs from what the catalogue has."""
 
@@ -59,6 +63,7 @@ class Report:
     stopping: bool
     certificate_serial: str
     certificate_expires_ms: int
+    authority_digest: bytes = b""
 
 
 class NodeTable:
@@ -152,6 +157,7 @@ class NodeTable:
         live.version = report.version
         live.stopping = report.stopping
         live.promised_bytes = 0
+        live.authority_digest = report.authority_digest
         live.refused = ""
         live.changed = True
         live.record = replace(

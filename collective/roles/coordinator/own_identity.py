@@ -1,4 +1,8 @@
-"""The coordinator's own certificates: made at the first start, renewed while it runs."""
+"""The coordinator's own certificates and CAs: made at the first start, renewed while it runs.
+
+Renewal and a CA's replacement touch no connection: contexts that are in use get the new certificate
+for the handshakes to come, and whoever keeps connections of his own is told to open new ones.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,32 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError
 from collective.core.ids import Domain
 from collective.core.units import Address
-from collective.pki.ca import CertificateAuthority
+from collective.pki import rotation
+from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified, certificate_der
 from collective.pki.files import Credentials, prepare_coordinator
 from collective.pki.layout import CertDir
+from collective.pki.renewal import next_look_s
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, client_context, refresh, server_context
 
-CHECK_S: Final = 3600.0
+Step = Callable[..., Authorities]
+"""One of ``pki.rotation``'s begin, switch and close."""
 
 
 class OwnIdentity:
-    """CA, certificate, trust and TLS contexts of this coordinator."""
+    """CAs, certificate, trust and TLS contexts of this coordinator."""
 
     def __init__(
         self,
@@ -37,25 +47,35 @@ class OwnIdentity:
         addresses: tuple[Address, ...],
         clock: Clock,
         disk: Disk,
-        authority: CertificateAuthority,
+        authorities: Authorities,
         credentials: Credentials,
+        *,
+        lifetime_s: float = LEAF_LIFE_S,
     ) -> None:
         """Use what :meth:`prepare` made."""
-        self._place = place
+        self.place = place
+        self.disk = disk
         self._domain = domain
         self._clock = clock
-        self._disk = disk
+        self._lifetime_s = lifetime_s
         self.addresses = addresses
-        self.authority = authority
+        self.authorities = authorities
         self.credentials = credentials
-        self.trust = TrustStore({domain: (authority.certificate,)})
+        self.trust = TrustStore({domain: authorities.trusted})
         self.gate = PeerGate(self.trust, RevocationSet(), clock)
+        self.ticket_root: Final = root_of(credentials)
+        """What ticket keys are derived from; the same after a restart."""
         self.server_tls = server_context(credentials, self.trust, alpn=(ALPN_GRPC, ALPN_CHUNK))
         self.bootstrap_tls = server_context(
             credentials, self.trust, client_certificates=False, alpn=(ALPN_GRPC,)
         )
         self._chunk_tls = client_context(credentials, self.trust, (ALPN_CHUNK,))
         self._leaves: list[bytes] = [_digest(credentials)]
+        self._changing = asyncio.Lock()
+        self.on_trust: Callable[[], object] | None = None
+        """Called when other CAs count: closes connections whose CA does not any more."""
+        self.on_renewed: Callable[[], object] | None = None
+        """Called when another certificate is in use: for keepers of connections."""
         self._log = structlog.get_logger("coordinator.identity")
 
     @classmethod
@@ -66,12 +86,34 @@ class OwnIdentity:
         addresses: tuple[Address, ...],
         clock: Clock,
         disk: Disk,
+        *,
+        lifetime_s: float = LEAF_LIFE_S,
     ) -> OwnIdentity:
-        """Make or load CA and certificate; SettingsError when they belong to another member."""
-        authority, credentials = await asyncio.to_thread(
-            prepare_coordinator, place, domain, addresses, clock, disk=disk
+        """Make or load CAs and certificate; SettingsError when they are another member's."""
+
+        def work() -> tuple[Authorities, Credentials]:
+            authorities = rotation.load(place, domain, clock, disk=disk)
+            _, credentials = prepare_coordinator(
+                place, domain, addresses, clock, lifetime_s=lifetime_s, disk=disk
+            )
+            return authorities, credentials
+
+        authorities, credentials = await asyncio.to_thread(work)
+        return cls(
+            place,
+            domain,
+            addresses,
+            clock,
+            disk,
+            authorities,
+            credentials,
+            lifetime_s=lifetime_s,
         )
-        return cls(place, domain, addresses, clock, disk, authority, credentials)
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        """The CA that signs servers and joins now, and that join codes pin."""
+        return self.authorities.signing
 
     @property
     def certified(self) -> Certified:
@@ -86,33 +128,78 @@ class OwnIdentity:
         """Return SHA-256 of the leaf shown now and of the one before it."""
         return tuple(self._leaves)
 
+    def trusted_ders(self) -> list[bytes]:
+        """Return every CA that counts (DER), the one that signs first."""
+        return [certificate_der(one) for one in self.authorities.trusted]
+
     async def keep_fresh(self, renewed: Callable[[Certified], None]) -> None:
         """Renew the certificate when it is due, until cancelled."""
         renewed(self.certified)
+        failures = 0
         while True:
-            await asyncio.sleep(CHECK_S)
+            await asyncio.sleep(next_look_s(self.certified, self._clock.wall_s(), failures))
             try:
-                await self._renew()
+                async with self._changing:
+                    await self._renew()
+                failures = 0
             except CollectiveError as error:
+                failures += 1
                 self._log.error("own_certificate_not_renewed", why=error.message)
             renewed(self.certified)
+
+    async def rotate(self, step: Step) -> Authorities:
+        """Take one step of a CA's replacement on disk and into use.
+
+        Raises ConflictError when it is not the step that comes next.  Cancellation may leave the
+        step on disk only; the next start takes it into use.
+        """
+        async with self._changing:
+            authorities = await asyncio.to_thread(
+                lambda: step(self.place, self._domain, self._clock, disk=self.disk)
+            )
+            self.authorities = authorities
+            self.trust = TrustStore({self._domain: authorities.trusted})
+            self.gate.replace(trust=self.trust)
+            for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
+                refresh(context, None, self.trust)
+            await self._renew()
+            if self.on_trust is not None:
+                self.on_trust()
+            self._log.warning(
+                "authorities_changed",
+                phase=authorities.phase.value,
+                signing=authorities.signing.digest.hex(),
+                trusted=len(authorities.trusted),
+            )
+            return authorities
 
     async def _renew(self) -> None:
         _, credentials = await asyncio.to_thread(
             prepare_coordinator,
-            self._place,
+            self.place,
             self._domain,
             self.addresses,
             self._clock,
-            disk=self._disk,
+            lifetime_s=self._lifetime_s,
+            disk=self.disk,
         )
-        if credentials.certified.serial == self.certified.serial:
-            return
+        changed = credentials.certified.serial != self.certified.serial
         self.credentials = credentials
+        if not changed:
+            return
         for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
             refresh(context, credentials, self.trust)
         self._leaves = [_digest(credentials), *self._leaves[:1]]
         self._log.info("own_certificate_renewed", serial=credentials.certified.serial)
+        if self.on_renewed is not None:
+            self.on_renewed()
+
+
+def root_of(credentials: Credentials) -> bytes:
+    """Return a secret that follows from the private key and says nothing about it."""
+    scalar = credentials.private_key.private_numbers().private_value
+    kdf = HKDF(hashes.SHA256(), length=32, salt=None, info=b"collective ticket root 1")
+    return kdf.derive(scalar.to_bytes(66, "big"))
 
 
 def _digest(credentials: Credentials) -> bytes:

@@ -14,11 +14,17 @@ from collective.core.randomness import Randomness
 from collective.core.settings import ServeSettings
 from collective.pki.certificates import Certified
 from collective.placement.states import NodeState, Timers
+from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.cluster_service import ClusterService, Member
+from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.collection import Collector
+from collective.roles.coordinator.datastores_service import DatastoresService
 from collective.roles.coordinator.enrolment import Enrolment
+from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.files_service import FilesService
+from collective.roles.coordinator.identities_service import IdentitiesService
+from collective.roles.coordinator.invites_service import InvitesService
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
 from collective.roles.coordinator.node_calls import NodeCaller
@@ -28,7 +34,9 @@ from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.repair import Doubts, Repairer, Verifier
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
@@ -46,9 +54,14 @@ STREAM_POOL_BYTES = 40 * limits.MIB
 class Renewals:
     """Renewal by enrolment, as the cluster service wants it."""
 
-    def __init__(self, enrolment: Enrolment) -> None:
-        """Renew by ``enrolment``."""
+    def __init__(self, enrolment: Enrolment, identity: OwnIdentity) -> None:
+        """Renew by ``enrolment``; ``identity`` has the CAs."""
         self._enrolment = enrolment
+        self._identity = identity
+
+    def trusted(self) -> list[bytes]:
+        """Return every CA that counts (DER), the one that signs first."""
+        return self._identity.trusted_ders()
 
     async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
         """Return a new certificate (DER) for the peer's identity."""
@@ -81,6 +94,11 @@ class Parts:
     nodes: NodeCaller
     files: FilesService
     cluster: ClusterService
+    invites: InvitesService
+    identities: IdentitiesService
+    datastores: DatastoresService
+    audit: AuditService
+    rotation: RotationDesk
     registry: RegistryService
     repairer: Repairer
     verifier: Verifier
@@ -94,6 +112,7 @@ def build(
     identity: OwnIdentity,
     catalog: Catalog,
     registry: CollectorRegistry,
+    codes: JoinCodes,
     clock: Clock,
     randomness: Randomness,
 ) -> Parts:
@@ -107,7 +126,7 @@ def build(
     table = NodeTable(authority.domain, clock, randomness, timers)
     metrics = CoordinatorMetrics(registry, authority.member, lambda: node_figures(table))
     wakes = Wakes()
-    keys = KeyRing(own, clock, randomness)
+    keys = KeyRing(own, clock, randomness, identity.ticket_root)
     revocations = Revocations(catalog, identity.gate, keys)
     enrolment = Enrolment(
         authority,
@@ -116,6 +135,13 @@ def build(
         randomness,
         revocations=lambda: revocations.present,
         enrolled=table.add,
+        lifetime_s=settings.certificate_lifetime_s,
+        expired_renewal_s=settings.expired_renewal_s,
+        authorities=lambda: identity.authorities,
+        renewed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
+    )
+    rotation = RotationDesk(
+        identity, catalog, table, revocations, clock, interval_s=settings.heartbeat_interval_s
     )
     dialer = TlsDialer(identity.chunk_tls, identity.gate)
     stream_pool = BufferPool(STREAM_POOL_BYTES)
@@ -130,19 +156,33 @@ def build(
     )
     doubts = Doubts(wakes)
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
-    calls = Calls(authority.domain, catalog, metrics, clock)
+    calls = Calls(authority.domain, catalog, metrics, clock, seen=rotation.seen)
+    relay = ChunkServer(
+        identity=own,
+        store=None,
+        keys=keys,
+        dialer=dialer,
+        pool=BufferPool(RELAY_POOL_BYTES),
+    )
+
+    def removed(node: SpiffeId) -> None:
+        keys.forget(node)
+        nodes.drop(node.node_id)
+
+    def renewed() -> None:
+        chunks.renew_links()
+        relay.renew_links()
+        nodes.renew_channels()
+
+    identity.on_renewed = renewed
+    watch = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
+    shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
     return Parts(
         table=table,
         metrics=metrics,
         revocations=revocations,
         enrolment=enrolment,
-        relay=ChunkServer(
-            identity=own,
-            store=None,
-            keys=keys,
-            dialer=dialer,
-            pool=BufferPool(RELAY_POOL_BYTES),
-        ),
+        relay=relay,
         chunks=chunks,
         nodes=nodes,
         files=FilesService(
@@ -162,16 +202,29 @@ def build(
             calls=calls,
         ),
         cluster=ClusterService(
-            member=Member(
-                authority.member, authority.domain, identity.addresses[0], authority.certificate
-            ),
+            member=Member(authority.member, authority.domain, identity.addresses[0]),
             catalog=catalog,
             table=table,
             policy=policy,
-            certificates=Renewals(enrolment),
+            certificates=Renewals(enrolment, identity),
+            shutting_out=shutting_out,
+            rotation=rotation,
+            watch=watch,
             calls=calls,
             clock=clock,
         ),
+        invites=InvitesService(
+            catalog,
+            codes,
+            calls,
+            clock,
+            node_uses=settings.join_code_uses,
+            node_validity_s=settings.join_code_validity_s,
+        ),
+        identities=IdentitiesService(catalog, codes, shutting_out, calls, clock),
+        datastores=DatastoresService(authority.domain, catalog, calls),
+        audit=AuditService(catalog, calls),
+        rotation=rotation,
         registry=RegistryService(
             own=own,
             catalog=catalog,
@@ -183,6 +236,7 @@ def build(
             wakes=wakes,
             clock=clock,
             interval_s=settings.heartbeat_interval_s,
+            trusted=identity.trusted_ders,
         ),
         repairer=Repairer(
             catalog=catalog,
@@ -211,5 +265,6 @@ def build(
             metrics=metrics,
             clock=clock,
             snapshot_interval_s=settings.snapshot_interval_s,
+            watch=watch,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
@@ -60,8 +60,13 @@ class RegistryService(pb.NodeRegistryBase):
         wakes: Wakes,
         clock: Clock,
         interval_s: float = limits.HEARTBEAT_INTERVAL_S,
+        trusted: Callable[[], list[bytes]] = list,
     ) -> None:
-        """Answer as ``own``; ask nodes to call every ``interval_s`` seconds."""
+        """Answer as ``own``; ask nodes to call every ``interval_s`` seconds.
+
+        ``trusted`` gives the CAs that count (DER), the one that signs nodes first.
+        """
+        self._trusted = trusted
         self._own = own
         self._catalog = catalog
         self._table = table
@@ -108,8 +113,7 @@ class RegistryService(pb.NodeRegistryBase):
                 raise
             await self.reload()
         await self._observe_position(message)
-        if message.revoked:
-            await self._revocations.learn(message.revoked)
+        await self._revocations.learn(message.revoked, message.revocation_epoch)
         changed = self._table.heard(
             node,
             Report(
@@ -122,6 +126,7 @@ class RegistryService(pb.NodeRegistryBase):
                 stopping=message.draining,
                 certificate_serial=peer.serial,
                 certificate_expires_ms=int(peer.expires_s * 1000),
+                authority_digest=peer.authority_digest,
             ),
         )
         if changed:
@@ -143,6 +148,7 @@ class RegistryService(pb.NodeRegistryBase):
             send_inventory=live.inventoried != instance_id,
             interval_s=self._interval_s,
             coordinator=str(self._own),
+            trusted_ca_ders=self._trusted(),
         )
 
     async def report_inventory(

@@ -12,6 +12,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import CodeKind, Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
+from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable
@@ -38,6 +39,7 @@ class Upkeep:
         metrics: CoordinatorMetrics,
         clock: Clock,
         snapshot_interval_s: float,
+        watch: ExpiryWatch | None = None,
     ) -> None:
         """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue."""
         self._catalog = catalog
@@ -48,6 +50,7 @@ class Upkeep:
         self._metrics = metrics
         self._clock = clock
         self._snapshot_interval_s = snapshot_interval_s
+        self._watch = watch
         self._snapshot_of: Position | None = None
         self._warned: frozenset[str] = frozenset()
         self._log = structlog.get_logger("coordinator.upkeep")
@@ -99,11 +102,16 @@ class Upkeep:
         self._metrics.totals(totals)
         self._metrics.repair_queue.set(backlog)
         self._metrics.restored.set(int(is_restored))
+        left = await self._catalog.copies_left()
         for live in self._table.all():
+            live.copies_left = left.get(live.record.node, 0)
             self._metrics.certificate(
                 str(self._table.identity(live.record.node)),
                 live.record.certificate_expires_ms / 1000,
             )
+        if self._watch is not None:
+            for name, expires_s in self._watch.figures():
+                self._metrics.certificate(name, expires_s)
         codes = await self._catalog.codes()
         now_s = self._clock.wall_s()
         for kind in CodeKind:
@@ -126,6 +134,8 @@ class Upkeep:
                     totals=totals,
                     is_restored=is_restored,
                     now_ms=int(now_s * 1000),
+                    expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,
+                    told=await self._watch.warnings(now_s) if self._watch else (),
                 )
             )
         )

@@ -61,7 +61,6 @@ class UploadCalls(pb.FilesBase):
                 plans=self._uploads.plans(
                     upload.allocations,
                     upload=upload.id,
-                    quorum=upload.quorum,
                     holder=caller.principal,
                     relay=message.mode == pb.RouteMode.RELAY,
                 ),
@@ -81,7 +80,6 @@ class UploadCalls(pb.FilesBase):
                 plans=self._uploads.plans(
                     allocations,
                     upload=upload,
-                    quorum=self._uploads.policy.quorum,
                     holder=caller.principal,
                     relay=message.mode == pb.RouteMode.RELAY,
                 )

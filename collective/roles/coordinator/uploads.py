@@ -116,7 +116,6 @@ class UploadDesk:
         allocations: Sequence[Allocation],
         *,
         upload: UploadId,
-        quorum: int,
         holder: SpiffeId,
         relay: bool,
     ) -> list[pb.ChunkPlan]:
@@ -128,7 +127,7 @@ class UploadDesk:
                 routes=[]
                 if allocation.stored
                 else self._routes.put(allocation, holder=holder, transfer_id=upload, relay=relay),
-                quorum=quorum,
+                quorum=allocation.quorum,
                 copies_held=len(allocation.held),
             )
             for allocation in allocations
@@ -184,9 +183,9 @@ class UploadDesk:
         if allocation.stored:
             return allocation
         targets = [copy for copy in allocation.targets if copy.node not in exclude]
-        if len(allocation.held) + len(targets) < self.policy.quorum:
+        if len(allocation.held) + len(targets) < allocation.quorum:
             raise NotEnoughCopiesError(
-                f"Only {len(allocation.held) + len(targets)} of the {self.policy.quorum} nodes "
+                f"Only {len(allocation.held) + len(targets)} of the {allocation.quorum} nodes "
                 "that a write needs can be reached; see collective node list, and try again."
             )
         return replace(allocation, targets=targets)

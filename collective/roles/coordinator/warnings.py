@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collective.catalog.model import Totals
+from collective.core.ids import NodeId
 from collective.placement.states import NodeState, Outlook
 from collective.roles.coordinator.nodes import LiveNode
 from collective.roles.coordinator.uploads import Policy, shortage_sentence
@@ -25,6 +26,10 @@ class Situation:
     totals: Totals | None
     is_restored: bool
     now_ms: int
+    expiry_warning_ms: int | None = None
+    """How long before its end a certificate is warned of; None: three days."""
+    told: Sequence[str] = ()
+    """Further sentences: of the coordinator's own certificates."""
 
 
 def warnings(situation: Situation) -> list[str]:
@@ -33,6 +38,7 @@ def warnings(situation: Situation) -> list[str]:
         *_catalog_warnings(situation),
         *_number_warnings(situation),
         *_node_warnings(situation),
+        *situation.told,
     ]
 
 
@@ -72,6 +78,9 @@ def _number_warnings(situation: Situation) -> list[str]:
 
 def _node_warnings(situation: Situation) -> list[str]:
     found = []
+    least_ms = situation.expiry_warning_ms
+    if least_ms is None:
+        least_ms = _EXPIRY_WARNING_MS
     for live in situation.nodes:
         record = live.record
         if live.refused:
@@ -79,9 +88,29 @@ def _node_warnings(situation: Situation) -> list[str]:
         if record.capacity_bytes and record.used_bytes > record.capacity_bytes * _FULL_PART:
             found.append(f"Node {record.node} is nearly full; add space or another node.")
         expires_ms = record.certificate_expires_ms
-        if expires_ms and expires_ms - situation.now_ms < _EXPIRY_WARNING_MS:
+        if expires_ms and expires_ms <= situation.now_ms:
+            found.append(
+                f"The certificate of node {record.node} ran out; start the node, and it renews at "
+                "the bootstrap."
+            )
+        elif expires_ms and expires_ms - situation.now_ms < least_ms:
             found.append(
                 f"The certificate of node {record.node} runs out soon; let the node reach the "
                 "coordinator so that it can renew."
             )
+        if record.draining and live.copies_left and not _places(situation, record.node):
+            found.append(
+                f"Node {record.node} cannot be emptied: its {live.copies_left} copies have no other "
+                "node to go to; add one."
+            )
     return found
+
+
+def _places(situation: Situation, node: NodeId) -> int:
+    """Return on how many other nodes a chunk with all its copies could have one more."""
+    up = sum(
+        1
+        for other, state in situation.outlook.states.items()
+        if other != node and state is NodeState.UP
+    )
+    return max(0, up - situation.policy.copies + 1)

@@ -24,6 +24,7 @@ from collective.core.limits import MIB
 from collective.core.randomness import hex_id
 from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore
 from collective.roles.node.addresses import advertised, default_capacity
 from collective.roles.node.enrolment import Enrolled, Enrolment, coordinator_addresses
 from collective.roles.node.heartbeat import Heartbeat, OwnFacts
@@ -157,6 +158,7 @@ class NodeRole:
             clock,
             interval_s=self._settings.heartbeat_interval_s,
             revoked=revoked,
+            trusted=lambda ders: renewal.hear(ders),  # noqa: PLW0108 - made below
         )
         self._closing.push_async_callback(heartbeat.reconnect)
         metrics.watch(
@@ -167,10 +169,21 @@ class NodeRole:
             copies=lambda: store.chunk_count,
             certificate_expires_s=lambda: identity.credentials.certified.expires_s,
         )
+
+        async def renewed() -> None:
+            client.renew_links()
+            chunks.renew_links()
+            await heartbeat.renew_channel()
+
+        def trusted(trust: TrustStore) -> None:
+            gate.replace(trust=trust)
+            listener.sweep()
+
         renewal = Renewal(
             identity,
             lambda: heartbeat.channel,
-            heartbeat.reconnect,
+            renewed,
+            trusted,
             enrolled.notes.bootstrap_addresses,
             clock,
             self._disk,

@@ -36,6 +36,7 @@ from collective.pki.files import (
     load_or_create_key,
     read_small,
     save_credentials,
+    write_certificate,
 )
 from collective.pki.join_code import JoinCode, parse
 from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, nodes_in
@@ -231,16 +232,9 @@ class Enrolment:
 
     def _keep_renewed(self, found: Enrolled, joined: Joined) -> Enrolled:
         old = found.credentials
-        credentials = save_credentials(
-            old.certificate_path,
-            old.key_path,
-            old.ca_path,
-            certificate=joined.certificate,
-            private_key=old.private_key,
-            authority=old.authority,
-            disk=self._disk,
-        )
-        return replace(found, credentials=credentials)
+        fresh = old.renewed(joined.certificate)
+        write_certificate(old.certificate_path, joined.certificate, disk=self._disk)
+        return replace(found, credentials=fresh)
 
 
 def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:

@@ -8,7 +8,7 @@ found again: each connection resolves its addresses anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,8 +66,13 @@ class Heartbeat:
         *,
         interval_s: float,
         revoked: Callable[[RevocationSet], None],
+        trusted: Callable[[Sequence[bytes]], None] = lambda _: None,
     ) -> None:
-        """Speak over channels of ``open_channel``; ``revoked`` is told what is revoked now."""
+        """Speak over channels of ``open_channel``.
+
+        ``revoked`` is told what is revoked now, ``trusted`` which CAs count (DER).
+        """
+        self._trusted = trusted
         self._open_channel = open_channel
         self._own = own
         self._store = store
@@ -143,6 +148,7 @@ class Heartbeat:
             )
             if changed:
                 self._revoked(self._memory.kept.revocations)
+            self._trusted(answer.trusted_ca_ders)
             self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
             if self._keys.learn((key.key_id, key.key) for key in answer.keys):
                 self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
@@ -160,6 +166,11 @@ class Heartbeat:
             await self.beat()
         except CollectiveError as error:
             self._log.info("coordinator not told of the stop", reason=error.message)
+
+    async def renew_channel(self) -> None:
+        """Use a new connection from the next call on, once the present call has ended."""
+        async with self._turn:
+            await self.reconnect()
 
     async def reconnect(self) -> None:
         """Drop the channel; the next call opens one, with addresses resolved anew."""
@@ -182,6 +193,7 @@ class Heartbeat:
             inventory_reported=self._inventory_reported,
             key_ids=self._keys.key_ids,
             revoked=sorted(kept.revocations.entries),
+            revocation_epoch=kept.revocations.epoch,
         )
 
     async def _report_inventory(self, stub: pb.NodeRegistryStub) -> None:

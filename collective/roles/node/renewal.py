@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
+from cryptography import x509
 
-from collective.client.join import renew_expired, renew_live
+from collective.client.join import renew_expired, renew_trusting
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
-from collective.pki.files import Credentials, write_certificate
+from collective.pki.files import (
+    Credentials,
+    is_signed_by,
+    write_authorities,
+    write_certificate,
+)
 from collective.pki.renewal import has_expired, is_due, next_look_s
+from collective.pki.rotation import read_trusted
+from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel
 from collective.rpc.tls import ALPN_CHUNK, client_context, refresh, server_context
 
@@ -47,7 +55,7 @@ class Identity:
 
     def take(self, credentials: Credentials) -> None:
         """Use renewed credentials for every handshake from now on."""
-        refresh(self._server, credentials, None)
+        refresh(self._server, credentials, credentials.trust())
         self._credentials = credentials
         self._chunk_client = self._make_client()
 
@@ -56,65 +64,114 @@ class Identity:
 
 
 class Renewal:
-    """Renews at two thirds of the certificate's life, and tries again until it works."""
+    """Renews at two thirds of the certificate's life, and tries again until it works.
+
+    The CAs that count come with each heartbeat: new ones are kept before they are used, and a
+    certificate that is not of the CA that signs nodes now is exchanged at once.
+    """
 
     def __init__(
         self,
         identity: Identity,
         channel: Callable[[], RpcChannel],
-        reconnect: Callable[[], Awaitable[None]],
+        renewed: Callable[[], Awaitable[None]],
+        trusted: Callable[[TrustStore], None],
         bootstrap_addresses: tuple[Address, ...],
         clock: Clock,
         disk: Disk,
     ) -> None:
-        """Renew ``identity`` over ``channel``, or at the bootstrap once it ran out."""
+        """Renew ``identity`` over ``channel``, or at the bootstrap once it ran out.
+
+        ``renewed`` and ``trusted`` are called when a certificate or other CAs are in use.
+        """
         self._identity = identity
         self._channel = channel
-        self._reconnect = reconnect
+        self._renewed = renewed
+        self._trusted = trusted
         self._bootstrap_addresses = bootstrap_addresses
         self._clock = clock
         self._disk = disk
+        self._wake = asyncio.Event()
+        self._told: tuple[x509.Certificate, ...] = ()
         self._log = structlog.get_logger("collective.node.renewal")
 
     async def run(self) -> None:
-        """Look now and then until cancelled."""
+        """Look now and then, and when other CAs are told of, until cancelled."""
         failures = 0
-        await asyncio.sleep(RENEWAL_FIRST_S)
+        await self._sleep(RENEWAL_FIRST_S)
         while True:
             failures = await self.look(failures)
             certified = self._identity.credentials.certified
-            await asyncio.sleep(next_look_s(certified, self._clock.wall_s(), failures))
+            await self._sleep(next_look_s(certified, self._clock.wall_s(), failures))
+
+    def hear(self, trusted_ders: Sequence[bytes]) -> None:
+        """Take note of the CAs that a heartbeat's answer names; raises RejectedError for junk."""
+        if not trusted_ders:
+            return
+        told = read_trusted(trusted_ders, self._identity.credentials.domain)
+        if told != self._told:
+            self._told = told
+            self._wake.set()
 
     async def look(self, failures: int = 0) -> int:
-        """Renew if it is due; return how many tries in a row have failed."""
-        credentials = self._identity.credentials
-        now_s = self._clock.wall_s()
-        if not is_due(credentials.certified, now_s):
-            return 0
+        """Do what is due; return how many tries in a row have failed."""
         try:
-            if has_expired(credentials.certified, now_s) and self._bootstrap_addresses:
-                joined = await renew_expired(
-                    credentials, self._bootstrap_addresses, clock=self._clock
-                )
-                certificate = joined.certificate
-            else:
-                certificate = await renew_live(self._channel(), credentials, clock=self._clock)
-            await asyncio.to_thread(
-                write_certificate, credentials.certificate_path, certificate, disk=self._disk
-            )
+            await self._learn()
+            if self._is_due():
+                await self._renew()
+                await self._learn()
         except (CollectiveError, OSError) as error:
             self._log.warning("certificate not renewed yet", reason=str(error))
             return failures + 1
-        self._identity.take(
-            Credentials(
-                credentials.certificate_path,
-                credentials.key_path,
-                credentials.ca_path,
-                certificate,
-                credentials.private_key,
-                credentials.authority,
-            )
-        )
-        await self._reconnect()
-        self._log.info("certificate renewed", serial=self._identity.credentials.certified.serial)
         return 0
+
+    def _is_due(self) -> bool:
+        credentials = self._identity.credentials
+        if self._told and not is_signed_by(credentials.certificate, self._told[0]):
+            return True
+        return is_due(credentials.certified, self._clock.wall_s())
+
+    async def _learn(self) -> None:
+        """Trust what was told, all of it at once, if our own certificate counts by it."""
+        credentials, told = self._identity.credentials, self._told
+        if not told or set(told) == set(credentials.trusted):
+            return
+        own = any(is_signed_by(credentials.certificate, one) for one in told)
+        kept = told if own else (*told, credentials.authority)
+        if set(kept) == set(credentials.trusted):
+            return
+        await self._take(credentials.renewed(credentials.certificate, kept))
+
+    async def _renew(self) -> None:
+        credentials = self._identity.credentials
+        if has_expired(credentials.certified, self._clock.wall_s()) and self._bootstrap_addresses:
+            joined = await renew_expired(credentials, self._bootstrap_addresses, clock=self._clock)
+            fresh = credentials.renewed(joined.certificate)
+        else:
+            fresh = await renew_trusting(self._channel(), credentials, clock=self._clock)
+        await self._take(fresh)
+        await self._renewed()
+        self._log.info("certificate renewed", serial=fresh.certified.serial)
+
+    async def _take(self, fresh: Credentials) -> None:
+        before = self._identity.credentials
+
+        def keep() -> None:
+            if fresh.trusted != before.trusted:
+                write_authorities(fresh.ca_path, fresh.trusted, disk=self._disk)
+            if fresh.certificate != before.certificate:
+                write_certificate(fresh.certificate_path, fresh.certificate, disk=self._disk)
+
+        await asyncio.to_thread(keep)
+        self._identity.take(fresh)
+        if fresh.trusted != before.trusted:
+            self._trusted(fresh.trust())
+            self._log.info("authorities learnt", count=len(fresh.trusted))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()

@@ -1,0 +1,34 @@
+"""The Identities service: who joined, and whom to shut out."""
+
+from __future__ import annotations
+
+from collective.catalog.interface import Catalog
+from collective.core.clock import Clock
+from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.codes import JoinCodes
+from collective.roles.coordinator.identity_calls import IdentityCalls
+from collective.roles.coordinator.shutting_out import ShuttingOut
+from collective.rpc.gen.collective import v1 as pb
+
+
+class IdentitiesService(IdentityCalls):
+    """Adapts the affairs of identities."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        codes: JoinCodes,
+        shutting_out: ShuttingOut,
+        calls: Calls,
+        clock: Clock,
+    ) -> None:
+        """Serve by ``shutting_out``; device codes are made by ``codes``."""
+        super().__init__(catalog, codes, calls, clock)
+        self._shutting_out = shutting_out
+        self._calls = calls
+
+    async def revoke_identity(self, message: pb.RevokeIdentityRequest) -> pb.RevokeIdentityResponse:
+        """End an identity's or a certificate's validity, on open connections too."""
+        async with self._calls.client("revoke_identity", message.who) as caller:
+            epoch, closed = await self._shutting_out.revoke(caller, message.who)
+            return pb.RevokeIdentityResponse(revocation_epoch=epoch, connections_closed=closed)

@@ -1,0 +1,231 @@
+"""Replacing the member's CA while everything runs: begin, who is still to follow, finish.
+
+Overlap: both CAs count, servers still show leaves of the old one, users' renewals are of the new
+one, and nodes hear of it by heartbeat.  Finish: the new CA signs everything and the old key is
+destroyed; nodes and bootstraps renew at once; when all have (or by force), only the new one counts.
+Notes lie in the cert dir, so that a restart forgets nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from cryptography import x509
+
+from collective.catalog.interface import Trust
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, ConflictError
+from collective.core.ids import SpiffeId
+from collective.pki import rotation
+from collective.pki.files import read_small, write_atomically
+from collective.pki.rotation import Phase
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.revocations import Revocations
+
+NAMES_SHOWN: Final = 5
+CLOSING_INTERVALS: Final = 5
+"""Heartbeat intervals that the closing phase lasts at least, for bootstraps to follow."""
+_NOTES_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rotation is."""
+
+    phase: Phase
+    waiting: Sequence[str]
+    """SPIFFE ids that would be shut out if the old CA ended now."""
+    newest: x509.Certificate
+    begun_ms: int
+
+
+class RotationDesk:
+    """The rotation of one coordinator."""
+
+    def __init__(
+        self,
+        identity: OwnIdentity,
+        trust: Trust,
+        table: NodeTable,
+        revocations: Revocations,
+        clock: Clock,
+        *,
+        interval_s: float,
+    ) -> None:
+        """Rotate the CAs of ``identity``; nodes beat every ``interval_s`` seconds."""
+        self._identity = identity
+        self._trust = trust
+        self._table = table
+        self._revocations = revocations
+        self._clock = clock
+        self._interval_s = interval_s
+        self._begun_ms = 0
+        self._followed: set[str] = set()
+        self._seen_old: set[str] = set()
+        self._closing_since_s = clock.monotonic_s()
+        self._forced = False
+        self._turn = asyncio.Lock()
+        self._log = structlog.get_logger("coordinator.rotation")
+
+    async def load(self) -> None:
+        """Take up what a former process noted."""
+        if self._identity.authorities.phase is not Phase.NONE:
+            await asyncio.to_thread(self._read)
+
+    async def run(self) -> None:
+        """End the closing phase once everybody has followed, until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval_s)
+            try:
+                await self.look()
+            except CollectiveError as error:
+                self._log.warning("rotation_waits", why=error.message)
+
+    async def look(self) -> None:
+        """End the closing phase if it is time."""
+        async with self._turn:
+            if self._identity.authorities.phase is not Phase.CLOSING:
+                return
+            age_s = self._clock.monotonic_s() - self._closing_since_s
+            if age_s < CLOSING_INTERVALS * self._interval_s:
+                return
+            if self._forced or not await self._waiting():
+                await self._close()
+
+    async def begin(self) -> Progress:
+        """Make the successor if there is no rotation; tell how far it is."""
+        async with self._turn:
+            if self._identity.authorities.phase is Phase.NONE:
+                self._begun_ms = int(self._clock.wall_s() * 1000)
+                self._followed, self._seen_old, self._forced = set(), set(), False
+                await asyncio.to_thread(self._write)
+                await self._identity.rotate(rotation.begin)
+        return await self.progress()
+
+    async def finish(self, *, force: bool) -> Progress:
+        """Go on towards the end of the old CA; harmless to repeat.
+
+        Raises:
+            ConflictError: no rotation was begun, or some would be shut out and ``force`` is not set.
+        """
+        async with self._turn:
+            match self._identity.authorities.phase:
+                case Phase.NONE if not self._begun_ms:
+                    raise ConflictError(
+                        "No CA is being replaced; begin with: collective pki rotate-ca"
+                    )
+                case Phase.OVERLAP:
+                    waiting = await self._waiting()
+                    if waiting and not force:
+                        raise ConflictError(self._wait_sentence(waiting))
+                    self._followed = set()
+                    self._forced = force
+                    self._closing_since_s = self._clock.monotonic_s()
+                    await asyncio.to_thread(self._write)
+                    await self._identity.rotate(rotation.switch)
+                case Phase.CLOSING:
+                    self._forced = self._forced or force
+                case _:
+                    pass
+        return await self.progress()
+
+    async def progress(self) -> Progress:
+        """Tell how far it is."""
+        known = self._identity.authorities
+        waiting = [] if known.phase is Phase.NONE else await self._waiting()
+        return Progress(known.phase, waiting, known.newest.certificate, self._begun_ms)
+
+    async def followed(self, identity: SpiffeId) -> None:
+        """Note that ``identity`` has a certificate of the newest CA now."""
+        if self._identity.authorities.phase is Phase.NONE or str(identity) in self._followed:
+            return
+        self._followed.add(str(identity))
+        self._seen_old.discard(str(identity))
+        await asyncio.to_thread(self._write)
+
+    def seen(self, identity: SpiffeId, authority_digest: bytes) -> None:
+        """Note that a user was here with a certificate of an older CA."""
+        known = self._identity.authorities
+        if (
+            known.phase is Phase.OVERLAP
+            and identity.role == "user"
+            and authority_digest != known.newest.digest
+        ):
+            self._seen_old.add(str(identity))
+
+    async def warnings(self) -> list[str]:
+        """Return what the operator should know, one sentence each."""
+        now = await self.progress()
+        if now.phase is Phase.NONE:
+            return []
+        if now.waiting:
+            return [f"The CA is being replaced. {self._wait_sentence(now.waiting)}"]
+        if now.phase is Phase.OVERLAP:
+            return ["The CA is being replaced; finish it with: collective pki rotate-ca --finish"]
+        return ["The CA is being replaced; the old one ends in a moment."]
+
+    async def _waiting(self) -> list[str]:
+        known = self._identity.authorities
+        revoked = self._revocations.present
+        waiting = set()
+        holders = {str(one) for one in await self._trust.certificate_holders()}
+        if known.phase is Phase.OVERLAP:
+            waiting |= {who for who in holders if SpiffeId.parse(who).role == "user"}
+            waiting |= self._seen_old
+            waiting -= self._followed
+            for live in self._table.all():
+                if live.record.last_seen_ms <= self._begun_ms:
+                    waiting.add(str(self._table.identity(live.record.node)))
+        else:
+            waiting |= {who for who in holders if SpiffeId.parse(who).role == "bootstrap"}
+            waiting -= self._followed
+            for live in self._table.all():
+                if live.authority_digest != known.signing.digest:
+                    waiting.add(str(self._table.identity(live.record.node)))
+        return sorted(who for who in waiting if who not in revoked.entries)
+
+    def _wait_sentence(self, waiting: Sequence[str]) -> str:
+        shown = ", ".join(waiting[:NAMES_SHOWN])
+        more = f" and {len(waiting) - NAMES_SHOWN} more" if len(waiting) > NAMES_SHOWN else ""
+        return (
+            f"{len(waiting)} have no certificate of the new CA yet ({shown}{more}); each renews by "
+            "itself when it runs or is used, or shut them out with: collective pki rotate-ca "
+            "--finish --force"
+        )
+
+    async def _close(self) -> None:
+        await self._identity.rotate(rotation.close)
+        self._followed = set()
+        await asyncio.to_thread(self._write)
+
+    def _read(self) -> None:
+        try:
+            fields: dict[str, Any] = json.loads(
+                read_small(self._identity.place.ca_rotation, disk=self._identity.disk)
+            )
+            self._begun_ms = int(fields["begun_ms"])
+            self._followed = {str(SpiffeId.parse(one)) for one in fields["followed"]}
+            self._forced = bool(fields["forced"])
+        except (ValueError, KeyError, TypeError, CollectiveError) as error:
+            self._log.warning("rotation_notes_lost", why=str(error))
+            self._begun_ms = int(self._clock.wall_s() * 1000)
+
+    def _write(self) -> None:
+        raw = json.dumps(
+            {
+                "format": _NOTES_FORMAT,
+                "begun_ms": self._begun_ms,
+                "followed": sorted(self._followed),
+                "forced": self._forced,
+            },
+            indent=1,
+        ).encode()
+        write_atomically(
+            self._identity.place.ca_rotation, raw, permissions=0o600, disk=self._identity.disk
+        )

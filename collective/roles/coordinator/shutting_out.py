@@ -1,0 +1,142 @@
+"""Shutting out: identities and serials revoked, nodes drained and removed.
+
+What is decided here counts at the coordinator when the call returns, on open connections too; nodes
+hear of it with their next heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from collective.access.model import Caller
+from collective.catalog.interface import Catalog
+from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
+from collective.pki.revocation import SERIAL_PREFIX, normalise
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.wake import Wakes
+
+_WHO_MAX: Final = 512
+
+
+class ShuttingOut:
+    """Ends what identities and nodes may do."""
+
+    def __init__(
+        self,
+        own: SpiffeId,
+        catalog: Catalog,
+        table: NodeTable,
+        revocations: Revocations,
+        wakes: Wakes,
+        *,
+        removed: Callable[[SpiffeId], None],
+    ) -> None:
+        """Serve the coordinator ``own``; ``removed`` is told of each node that was removed."""
+        self._own = own
+        self._catalog = catalog
+        self._table = table
+        self._revocations = revocations
+        self._wakes = wakes
+        self._removed = removed
+        self._log = structlog.get_logger("coordinator.shutting_out")
+
+    async def revoke(self, caller: Caller, who: str) -> tuple[int, int]:
+        """Revoke a global id, SPIFFE id or ``serial:HEX``; repeating it changes nothing.
+
+        Returns:
+            The revocation epoch, and how many connections were closed here.
+
+        Raises:
+            PermissionDeniedError: the caller is no admin.
+            UsageError: ``who`` names nothing, the coordinator, or a node.
+            NotFoundError: a global id that nobody here has.
+        """
+        await self._catalog.require_admin(caller, "revoke certificates")
+        entry = await self._entry(who)
+        if entry in self._revocations.present.entries:
+            return self._revocations.present.epoch, 0
+        await self._catalog.revoke(caller, entry)
+        closed = await self._revocations.refresh()
+        self._log.warning("revoked", what=entry, by=str(caller.principal), closed=closed)
+        return self._revocations.present.epoch, closed
+
+    async def drain(self, caller: Caller, node_id: str, *, stop: bool) -> int:
+        """Begin to empty a node, or take it back into use; return how many copies it has."""
+        node = parse_node_id(node_id)
+        await self._catalog.require_admin(caller, "drain nodes")
+        self._require(node)
+        await self._catalog.set_node_flags(caller, node, draining=not stop, removed=None)
+        await self._reload()
+        return (await self._catalog.copies_left()).get(node, 0)
+
+    async def remove(self, caller: Caller, node_id: str, *, force: bool) -> int:
+        """Shut a node out for good; return the revocation epoch.
+
+        Raises:
+            ConflictError: copies there still count, and ``force`` is not set.
+        """
+        node = parse_node_id(node_id)
+        await self._catalog.require_admin(caller, "remove nodes")
+        self._require(node)
+        left = (await self._catalog.copies_left()).get(node, 0)
+        if left and not force:
+            raise ConflictError(await self._still_needed(node, left))
+        identity = self._table.identity(node)
+        await self._catalog.revoke(caller, str(identity))
+        await self._catalog.set_node_flags(caller, node, draining=None, removed=True)
+        await self._revocations.refresh()
+        await self._reload()
+        self._removed(identity)
+        self._log.warning("node_removed", node=node, by=str(caller.principal), copies_left=left)
+        return self._revocations.present.epoch
+
+    async def _entry(self, who: str) -> str:
+        if len(who) > _WHO_MAX:
+            raise UsageError("Name an identity as name@domain, or a certificate as serial:HEX.")
+        if who.startswith(SERIAL_PREFIX):
+            return normalise(who)
+        if not who.startswith("spiffe://"):
+            identity = SpiffeId.user(self._own.trust_domain, GlobalId.parse(who))
+            if not await self._is_known(identity):
+                raise NotFoundError(
+                    f"Nobody here is {who}; see: collective identity list, collective grant list"
+                )
+            return str(identity)
+        identity = SpiffeId.parse(who)
+        if identity.role == "coordinator":
+            raise UsageError(
+                "The coordinator's own certificate is not revoked; replace the CA instead, with: "
+                "collective pki rotate-ca"
+            )
+        if identity.role == "node":
+            raise UsageError("A node is shut out by: collective node remove ID")
+        return str(identity)
+
+    async def _is_known(self, identity: SpiffeId) -> bool:
+        operator = Caller(self._own, is_operator=True)
+        if any(one.principal == identity for one in await self._catalog.identities(operator)):
+            return True
+        if identity in await self._catalog.certificate_holders():
+            return True
+        return any(one.principal == identity for one in await self._catalog.grants(operator))
+
+    def _require(self, node: NodeId) -> None:
+        if self._table.get(node) is None:
+            raise NotFoundError(f"There is no node {node}; run: collective node list")
+
+    async def _still_needed(self, node: NodeId, left: int) -> str:
+        lost = await self._catalog.copies_only_on(node)
+        dire = f", {lost} of them the only one there is" if lost else ""
+        return (
+            f"Node {node} still holds {left} copies that count{dire}; empty it first with: "
+            f"collective node drain {node} (or remove it nevertheless with --force)"
+        )
+
+    async def _reload(self) -> None:
+        self._table.load(await self._catalog.nodes())
+        self._wakes.repair.set()
