@@ -41,8 +41,9 @@ from collective.rpc.gen.collective.v1 import (
     SignedReceipt,
 )
 
-RECORD_BATCH: Final = 32
-"""Extents reported in one call; at most limits.BATCH_MAX_CHUNKS."""
+RECORD_BATCH: Final = 6
+"""Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again
+by an upload that is resumed."""
 KNOWN_MAX: Final = 16384
 """Chunk ids remembered to send repetitions once."""
 ABORT_TIMEOUT_S: Final = 2.0

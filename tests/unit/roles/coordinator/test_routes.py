@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from collective.catalog.model import Allocation
+from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
 from collective.roles.coordinator.keys import KEYS_KEPT, ROTATE_AFTER_S
@@ -135,6 +136,9 @@ def test_keys_rotate_and_old_ones_still_check() -> None:
     for _ in range(KEYS_KEPT):
         world.clock.advance(ROTATE_AFTER_S)
         world.keys.hand_out(node, frozenset())
+    assert len(world.keys.hand_out(node, frozenset())) == KEYS_KEPT
+    assert world.keys.source(node).key(first.key_id) == first, "an upload outlives it"
+    world.clock.advance(limits.UPLOAD_LIFE_S)
     assert world.keys.source(node).key(first.key_id) is None
 
 
