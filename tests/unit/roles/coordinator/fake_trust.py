@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from collective.access.model import Caller
-from collective.catalog.model import CodeRecord, NodeRecord, Redemption
+from collective.catalog.model import CodeRecord, IssuedCertificate, NodeRecord, Redemption
 from collective.core.clock import Clock
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, SpiffeId
@@ -41,7 +41,10 @@ class FakeTrust:
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[CodeRecord], tuple[SpiffeId, str, bytes]],
+        issue: Callable[[CodeRecord], IssuedCertificate],
+        *,
+        display_name: str = "",
+        request_id: str = "",
     ) -> Redemption:
         await asyncio.sleep(0)
         found = self._redeemed.get((code_id, key_digest))
@@ -54,9 +57,11 @@ class FakeTrust:
             raise ConflictError("The join code ran out.")
         if code.uses_left <= 0:
             raise ConflictError("The join code is used up.")
-        identity, _, der = issue(code)
+        made = issue(code)
         self._codes[code_id] = replace(code, uses_left=code.uses_left - 1)
-        self._redeemed[code_id, key_digest] = Redemption(code_id, key_digest, identity, der)
+        self._redeemed[code_id, key_digest] = Redemption(
+            code_id, key_digest, made.identity, made.der
+        )
         await asyncio.sleep(0)
         return self._redeemed[code_id, key_digest]
 

@@ -241,7 +241,7 @@ async def test_guessing_is_limited_and_locks_nobody_else_out(world: World) -> No
 
 
 async def test_kinds_not_offered_yet_are_refused(world: World) -> None:
-    for kind in (CodeKind.USER, CodeKind.PEER):
+    for kind in (CodeKind.PEER,):
         code = await world.code(kind=kind)
         assert isinstance(await failure(world, code, wish="a@home.alice"), ConflictError)
 
