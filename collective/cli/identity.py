@@ -166,6 +166,37 @@ def add_device(
     output.line(made.code)
 
 
+@app.command()
+@command
+def revoke(
+    invocation: Invocation,
+    who: Annotated[
+        str, typer.Argument(metavar="NAME@DOMAIN|SPIFFE-ID|serial:HEX", help="Whom to shut out.")
+    ],
+) -> None:
+    """Shut someone out within seconds, for good: his certificates, grants and open invites end."""
+    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+    from collective.rpc.gen.collective.v1 import RevokeIdentityResponse  # noqa: PLC0415
+
+    async def work(collective: Collective) -> RevokeIdentityResponse:
+        return await collective.people.revoke_identity(who)
+
+    done = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(
+            {
+                "revoked": who,
+                "revocation_epoch": done.revocation_epoch,
+                "connections_closed": done.connections_closed,
+            }
+        )
+    else:
+        output.line(
+            f"{who} is shut out here; nodes follow within seconds. {done.connections_closed}"
+            " connections were closed."
+        )
+
+
 def new_passphrase(*, is_wanted: bool) -> bytes | None:
     """Return the passphrase for a new key: the variable's, else asked for twice if wanted."""
     given = os.environ.get(PASSPHRASE_VARIABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -14,7 +15,8 @@ from collective.rpc.gen.collective.v1 import NodeStatus
 
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
-HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
+NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'node list' says.")]
+HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "COPIES LEFT")
 
 
 @app.callback()
@@ -32,6 +34,49 @@ def list_nodes(invocation: Invocation) -> None:
 
     nodes = invocation.run(work)
     if invocation.as_json:
-        output.as_json([node_json(node) for node in nodes])
+        output.as_json([node_json(node) | {"copies_left": node.copies_left} for node in nodes])
     else:
-        output.table(HEADINGS, [node_row(node) for node in nodes])
+        output.table(HEADINGS, [(*node_row(node), str(node.copies_left)) for node in nodes])
+
+
+@app.command()
+@command
+def drain(
+    invocation: Invocation,
+    node: NodeArgument,
+    stop: Annotated[bool, typer.Option("--stop", help="Take the node back into use.")] = False,
+) -> None:
+    """Move a node's copies to other nodes, so that it can be removed without any loss."""
+
+    async def work(collective: Collective) -> int:
+        return await collective.drain_node(node, stop=stop)
+
+    left = invocation.run(work)
+    if invocation.as_json:
+        output.as_json({"node": node, "draining": not stop, "copies_left": left})
+    elif stop:
+        output.line(f"Node {node} is in use again.")
+    else:
+        output.line(
+            f"Node {node} is being emptied: {left} copies are to move. 'collective node list' shows"
+            f" how many are left; at 0: collective node remove {node}"
+        )
+
+
+@app.command()
+@command
+def remove(
+    invocation: Invocation,
+    node: NodeArgument,
+    force: Annotated[bool, typer.Option("--force", help="Even if copies are lost by it.")] = False,
+) -> None:
+    """Shut a node out for good; its certificate is revoked and its id is not used again."""
+
+    async def work(collective: Collective) -> None:
+        await collective.remove_node(node, force=force)
+
+    invocation.run(work)
+    if invocation.as_json:
+        output.as_json({"removed": node})
+    else:
+        output.line(f"Node {node} is removed; stop its process and wipe its data dir.")

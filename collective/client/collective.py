@@ -45,6 +45,7 @@ from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
     ClusterStub,
     ConfirmRestoreRequest,
+    DrainNodeRequest,
     FilesStub,
     GetStatusRequest,
     Grant,
@@ -52,7 +53,10 @@ from collective.rpc.gen.collective.v1 import (
     ListNodesRequest,
     NodeStatus,
     RemoveGrantRequest,
+    RemoveNodeRequest,
     Right,
+    RotateAuthorityRequest,
+    RotateAuthorityResponse,
     Status,
 )
 from collective.rpc.identity import PeerGate
@@ -320,3 +324,24 @@ class Collective:
         """
         control = self._session.control
         return (await control.call(control.cluster.confirm_restore, ConfirmRestoreRequest())).epoch
+
+    async def drain_node(self, node: str, *, stop: bool = False) -> int:
+        """Have a node emptied, or (``stop``) used again; return how many copies it has."""
+        control = self._session.control
+        request = DrainNodeRequest(node_id=node, stop=stop)
+        return (await control.call(control.cluster.drain_node, request)).copies_left
+
+    async def remove_node(self, node: str, *, force: bool = False) -> None:
+        """Shut a node out for good; ConflictError while copies there count, unless ``force``."""
+        control = self._session.control
+        await control.call(
+            control.cluster.remove_node, RemoveNodeRequest(node_id=node, force=force)
+        )
+
+    async def rotate_authority(
+        self, *, finish: bool = False, force: bool = False
+    ) -> RotateAuthorityResponse:
+        """Begin to replace the member's CA, or finish that; the operator only."""
+        control = self._session.control
+        request = RotateAuthorityRequest(finish=finish, force=force)
+        return await control.call(control.cluster.rotate_authority, request)

@@ -6,13 +6,39 @@ purpose.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
 from collective.client.control import Control
+from collective.core.paths import FilePath
+from collective.pki import join_code
 from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import (
     AddDeviceRequest,
+    AuditRecord,
+    AuditStub,
+    CreateDatastoreRequest,
+    Datastore,
+    DatastoresStub,
+    GenerateInviteRequest,
     GenerateInviteResponse,
     IdentitiesStub,
+    IdentityStatus,
+    Invite,
+    InviteGrant,
+    InviteKind,
+    InvitesStub,
+    ListAuditRequest,
+    ListDatastoresRequest,
+    ListIdentitiesRequest,
+    ListInvitesRequest,
+    RevokeIdentityRequest,
+    RevokeIdentityResponse,
+    RevokeInviteRequest,
+    SetDatastoreRequest,
 )
+
+AUDIT_PAGE: Final = 5000
 
 
 class People:
@@ -32,3 +58,109 @@ class People:
         stub = self._channel.stub(IdentitiesStub)
         request = AddDeviceRequest(validity_s=validity_s)
         return await self._control.call(stub.add_device, request)
+
+    async def revoke_identity(self, who: str) -> RevokeIdentityResponse:
+        """Shut out ``who``: a global id, a SPIFFE id, or ``serial:HEX``; for admins."""
+        stub = self._channel.stub(IdentitiesStub)
+        return await self._control.call(stub.revoke_identity, RevokeIdentityRequest(who=who))
+
+    async def generate_invite(
+        self,
+        *,
+        kind: InviteKind = InviteKind.USER,
+        grants: Sequence[InviteGrant] = (),
+        max_uses: int = 0,
+        validity_s: float = 0.0,
+        description: str = "",
+    ) -> GenerateInviteResponse:
+        """Return a new invite with its code, which is never shown again.
+
+        Args:
+            kind: for whom it is.
+            grants: what whoever redeems it may do; no more than the caller may share.
+            max_uses: 0 for the coordinator's default (1 for a user).
+            validity_s: how long it may be redeemed; 0 for the default (24 hours for a user).
+            description: for people.
+        """
+        request = GenerateInviteRequest(
+            kind=kind,
+            grants=list(grants),
+            max_uses=max_uses,
+            validity_s=validity_s,
+            description=description,
+        )
+        return await self._control.call(self._channel.stub(InvitesStub).generate_invite, request)
+
+    async def invites(self, *, all_states: bool = False) -> Sequence[Invite]:
+        """Return the invites that the caller may see: open ones, or ``all_states``."""
+        request = ListInvitesRequest(all=all_states)
+        stub = self._channel.stub(InvitesStub)
+        return (await self._control.call(stub.list_invites, request)).invites
+
+    async def revoke_invite(self, code_or_id: str) -> Invite:
+        """End an invite, named by its id or its code; of a code only the id is sent.
+
+        Raises UsageError if ``code_or_id`` is neither.
+        """
+        text = code_or_id.strip()
+        code_id = text if join_code.is_code_id(text) else join_code.parse(text).code_id
+        request = RevokeInviteRequest(code_or_id=code_id)
+        answer = await self._control.call(self._channel.stub(InvitesStub).revoke_invite, request)
+        return answer.invite or Invite(id=code_id, state="revoked")
+
+    async def identities(self) -> Sequence[IdentityStatus]:
+        """Return who joined: all to an admin, the caller alone to anybody else."""
+        stub = self._channel.stub(IdentitiesStub)
+        return (await self._control.call(stub.list_identities, ListIdentitiesRequest())).identities
+
+    async def create_datastore(
+        self, path: str, *, copies: int = 0, quota_bytes: int = 0, owner: str = ""
+    ) -> Datastore:
+        """Make a datastore with a policy; admins only.
+
+        Args:
+            path: a top-level path.
+            copies: of each chunk; 0 for the coordinator's setting.
+            quota_bytes: bytes of files that fit; 0 for no limit.
+            owner: a global id; empty for the member.
+        """
+        request = CreateDatastoreRequest(
+            path=str(FilePath.parse(path)), copies=copies, quota_bytes=quota_bytes, owner=owner
+        )
+        return await self._control.call(
+            self._channel.stub(DatastoresStub).create_datastore, request
+        )
+
+    async def datastores(self) -> Sequence[Datastore]:
+        """Return the datastores that the caller may read."""
+        stub = self._channel.stub(DatastoresStub)
+        return (await self._control.call(stub.list_datastores, ListDatastoresRequest())).datastores
+
+    async def set_datastore(
+        self,
+        path: str,
+        *,
+        copies: int | None = None,
+        quota_bytes: int | None = None,
+        owner: str | None = None,
+    ) -> Datastore:
+        """Change a datastore's policy; None leaves as it is.  Copies count for new writes."""
+        request = SetDatastoreRequest(
+            path=str(FilePath.parse(path)), copies=copies, quota_bytes=quota_bytes, owner=owner
+        )
+        return await self._control.call(self._channel.stub(DatastoresStub).set_datastore, request)
+
+    async def audit(self, *, since_ms: int = 0) -> AsyncIterator[AuditRecord]:
+        """Yield audit records since ``since_ms`` (Unix), the oldest first; admins only."""
+        stub = self._channel.stub(AuditStub)
+        seen: list[AuditRecord] = []
+        while True:
+            request = ListAuditRequest(since_ms=since_ms, limit=AUDIT_PAGE)
+            records = (await self._control.call(stub.list_audit, request)).records
+            fresh = [record for record in records if record not in seen]
+            for record in fresh:
+                yield record
+            if not fresh:
+                return
+            since_ms = records[-1].at_ms
+            seen = [record for record in records if record.at_ms == since_ms]
