@@ -23,6 +23,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "status": "status",
+    "audit": "audit",
     "confirm-restore": "restore",
     "mkdir": "files",
     "ls": "files",
@@ -39,6 +40,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "identity": "identity",
     "invite": "invites",
     "node": "nodes",
+    "datastore": "datastores",
     "grant": "grants",
     "pki": "pki",
 }

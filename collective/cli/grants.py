@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +28,24 @@ def parse_grant(text: str) -> tuple[str, list[str]]:
     return path, rights.split("+")
 
 
+def expiry_ms(validity: str | None, expires: str | None, *, now_s: float) -> int:
+    """Return when a grant ends, in Unix milliseconds; 0 for never."""
+    if validity and expires:
+        raise UsageError("Give --validity or --expires, not both.")
+    if validity:
+        return round((now_s + parse_duration_s(validity)) * 1000)
+    if not expires:
+        return 0
+    try:
+        moment = dt.datetime.fromisoformat(expires)
+    except ValueError as error:
+        raise UsageError("--expires must look like 2030-01-31 or 2030-01-31T18:00.") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    if moment.timestamp() <= now_s:
+        raise UsageError("--expires lies in the past; give a later time.")
+    return round(moment.timestamp() * 1000)
+
+
 @app.command()
 @command
 def add(
@@ -36,10 +55,13 @@ def add(
     validity: Annotated[
         str | None, typer.Option("--validity", help="Like 24h or 7d; default: for ever.")
     ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="A date or time (UTC), like 2030-01-31.")
+    ] = None,
 ) -> None:
     """Give someone rights on a path and everything below it."""
     path, rights = parse_grant(grant)
-    expires_ms = round((time.time() + parse_duration_s(validity)) * 1000) if validity else 0
+    expires_ms = expiry_ms(validity, expires, now_s=time.time())
 
     async def work(collective: Collective) -> Grant:
         return await collective.add_grant(path, rights, principal, expires_ms=expires_ms)
@@ -51,10 +73,26 @@ def add(
         output.line(added.id)
 
 
+def chained(grants: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """Return grants with their depth: what was passed on stands below what it came from."""
+    known = {one["id"] for one in grants}
+    below: dict[str, list[dict[str, Any]]] = {}
+    for one in grants:
+        above = next((source for source in one["sources"] if source in known), "")
+        below.setdefault(above, []).append(one)
+    ordered: list[tuple[int, dict[str, Any]]] = []
+    pending = [(0, one) for one in reversed(below.get("", []))]
+    while pending:
+        depth, one = pending.pop()
+        ordered.append((depth, one))
+        pending.extend((depth + 1, child) for child in reversed(below.get(one["id"], [])))
+    return ordered
+
+
 @app.command("list")
 @command
 def list_grants(invocation: Invocation) -> None:
-    """List the grants that you may see."""
+    """List your grants and what came from them; what was passed on stands below its source."""
 
     async def work(collective: Collective) -> Sequence[Grant]:
         return await collective.grants()
@@ -65,14 +103,14 @@ def list_grants(invocation: Invocation) -> None:
         return
     rows = [
         (
-            one["id"],
+            f"{'  ' * depth}{one['id']}",
             one["path"],
             "+".join(one["rights"]),
             one["principal"],
             one["expires"] or "never",
             one["granted_by"],
         )
-        for one in grants
+        for depth, one in chained(grants)
     ]
     output.table(("ID", "PATH", "RIGHTS", "PRINCIPAL", "EXPIRES", "GRANTED BY"), rows)
 

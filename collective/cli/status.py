@@ -40,6 +40,7 @@ def grant_json(grant: Grant) -> dict[str, Any]:
         "principal": grant.principal,
         "expires": output.when(grant.expires_ms),
         "granted_by": grant.granted_by,
+        "sources": list(grant.sources),
     }
 
 

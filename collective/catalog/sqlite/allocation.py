@@ -142,7 +142,8 @@ def allocate_chunk(
     if len(held) + len(chosen) < quorum:
         raise NotEnoughCopiesError(
             f"Only {len(held) + len(chosen)} of the {quorum} nodes that a write needs"
-            f" (COLLECTIVE_COPIES={copies}) can take a copy; start or add nodes, or free space."
+            f" (COLLECTIVE_COPIES={copies}, or the datastore's own copies) can take one; start or"
+            " add nodes, or free space."
         )
     return Allocation(
         intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen, quorum

@@ -1,0 +1,53 @@
+"""``collective audit``: who did what, and who was refused what."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.client.collective import Collective
+from collective.core.units import parse_duration_s
+from collective.rpc.gen.collective.v1 import AuditRecord
+
+app = typer.Typer()
+
+
+@app.command()
+@command
+def audit(
+    invocation: Invocation,
+    since: Annotated[
+        str, typer.Option("--since", metavar="DURATION", help="How far back, like 24h or 7d.")
+    ] = "24h",
+) -> None:
+    """Show who did what and who was refused what, the oldest first; admins only."""
+    since_ms = max(0, round((time.time() - parse_duration_s(since)) * 1000))
+
+    async def work(collective: Collective) -> list[AuditRecord]:
+        return [record async for record in collective.people.audit(since_ms=since_ms)]
+
+    records = [record_json(record) for record in invocation.run(work)]
+    if invocation.as_json:
+        output.as_json(records)
+        return
+    rows = [
+        (one["at"] or "", one["actor"], one["action"], one["target"], one["detail"])
+        for one in records
+    ]
+    output.table(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)
+
+
+def record_json(record: AuditRecord) -> dict[str, Any]:
+    """Return an audit record as JSON has it; every field always present."""
+    return {
+        "at": output.when(record.at_ms),
+        "actor": record.actor,
+        "action": record.action,
+        "target": record.target,
+        "detail": record.detail,
+        "request_id": record.request_id,
+    }

@@ -1,0 +1,127 @@
+"""``collective datastore``: top-level paths with owner, copies and quota."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.client.collective import Collective
+from collective.core.errors import UsageError
+from collective.core.ids import SpiffeId
+from collective.core.units import format_size, parse_size
+from collective.rpc.gen.collective.v1 import Datastore
+
+app = typer.Typer(no_args_is_help=True, help="Top-level paths: owner, copies, quota.")
+
+HEADINGS = ("DATASTORE", "OWNER", "COPIES", "USED", "QUOTA", "FILES")
+
+PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A top-level path.")]
+Copies = Annotated[
+    int | None,
+    typer.Option("--copies", min=0, help="Of each chunk written from now on; 0: the setting."),
+]
+Quota = Annotated[
+    str | None,
+    typer.Option("--quota", metavar="SIZE", help="Bytes of files, like 500GB; 0: no limit."),
+]
+Owner = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="GLOBAL-ID", help="Has every right there; 'member': nobody."),
+]
+
+
+@app.command()
+@command
+def create(
+    invocation: Invocation,
+    path: PathArgument,
+    copies: Copies = None,
+    quota: Quota = None,
+    owner: Owner = None,
+) -> None:
+    """Make a datastore with a policy (mkdir makes one with the default policy)."""
+
+    async def work(collective: Collective) -> Datastore:
+        return await collective.people.create_datastore(
+            path, copies=copies or 0, quota_bytes=_quota_bytes(quota) or 0, owner=owner or ""
+        )
+
+    _show(invocation, [invocation.run(work)], one=True)
+
+
+@app.command("list")
+@command
+def list_datastores(invocation: Invocation) -> None:
+    """List the datastores that you may read."""
+
+    async def work(collective: Collective) -> Sequence[Datastore]:
+        return await collective.people.datastores()
+
+    _show(invocation, invocation.run(work))
+
+
+@app.command("set")
+@command
+def set_policy(
+    invocation: Invocation,
+    path: PathArgument,
+    copies: Copies = None,
+    quota: Quota = None,
+    owner: Owner = None,
+) -> None:
+    """Change a datastore's owner, copies or quota."""
+    if copies is None and quota is None and owner is None:
+        raise UsageError("Say what to change: --copies, --quota or --owner.")
+
+    async def work(collective: Collective) -> Datastore:
+        return await collective.people.set_datastore(
+            path, copies=copies, quota_bytes=_quota_bytes(quota), owner=owner
+        )
+
+    _show(invocation, [invocation.run(work)], one=True)
+
+
+def datastore_json(datastore: Datastore) -> dict[str, Any]:
+    """Return a datastore as JSON has it; every field always present."""
+    return {
+        "path": datastore.path,
+        "owner": datastore.owner,
+        "copies": datastore.copies,
+        "quota_bytes": datastore.quota_bytes,
+        "used_bytes": datastore.used_bytes,
+        "files": datastore.files,
+    }
+
+
+def _quota_bytes(text: str | None) -> int | None:
+    return None if text is None else parse_size(text)
+
+
+def _show(invocation: Invocation, found: Sequence[Datastore], *, one: bool = False) -> None:
+    values = [datastore_json(datastore) for datastore in found]
+    if invocation.as_json:
+        output.as_json(values[0] if one else values)
+        return
+    output.table(HEADINGS, [_row(datastore) for datastore in found])
+
+
+def _row(datastore: Datastore) -> tuple[str, ...]:
+    return (
+        datastore.path,
+        _owner(datastore.owner),
+        str(datastore.copies) if datastore.copies else "default",
+        format_size(datastore.used_bytes),
+        format_size(datastore.quota_bytes) if datastore.quota_bytes else "none",
+        str(datastore.files),
+    )
+
+
+def _owner(identity: str) -> str:
+    try:
+        return str(SpiffeId.parse(identity).global_id or "the member")
+    except UsageError:
+        return identity
