@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CopyKey, Position, RepairTask, VerifiedReceipt
+from collective.catalog.model import CopyKey, PlacementNeed, Position, RepairTask, VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError
@@ -193,6 +193,37 @@ async def test_a_repair_that_a_killed_coordinator_claimed_is_claimed_anew_at_onc
     await catalog.finish_repair(before, answer(before))
     await catalog.finish_repair(after, answer(after))
     assert len(await catalog.copies_of(chunk("a"))) == 3
+
+
+async def test_chunks_that_nobody_can_copy_now_hold_up_no_other_repair(
+    ready: SqliteCatalog,
+) -> None:
+    gone = [f"gone{number}" for number in range(40)]
+    away = [f"away{number}" for number in range(40)]
+    await write(ready, "/d/gone", *gone)
+    await write(ready, "/d/away", *away, nodes=NODES[1:3], copies=2)
+    await write(ready, "/d/well", "a", "b", nodes=NODES[:2], copies=2)
+    for text in gone:
+        for copy in await ready.copies_of(chunk(text)):
+            await ready.mark_copies(copy.node, [(chunk(text), copy.generation)], lost=True)
+    for text in away:
+        copies = await ready.copies_of(chunk(text))
+        await ready.mark_copies(NODES[2], [(chunk(text), copies[1].generation)], lost=True)
+    usable = frozenset({NODES[0], NODES[2], NODES[3]})
+    tasks = await ready.claim_repairs(4, place_on(NODES[3]), usable, NONE)
+    assert {task.chunk for task in tasks} == {chunk("a"), chunk("b")}
+
+
+async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatalog) -> None:
+    full = [f"full{number}" for number in range(40)]
+    await write(ready, "/d/full", *full, copies=2)
+    await write(ready, "/d/well", "a", nodes=NODES[:2], copies=2)
+
+    def place(need: PlacementNeed) -> list[NodeId]:
+        return [NODES[3]] if need.chunk == chunk("a") else []
+
+    (task,) = await ready.claim_repairs(4, place, USABLE, NONE)
+    assert task.chunk == chunk("a")
 
 
 async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
