@@ -2,9 +2,202 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+from collective.cli import output
+from collective.cli.options import Invocation, command
 from collective.cli.redeem import redeem
+from collective.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1 import GenerateInviteResponse, Invite, InviteGrant
 
 app = typer.Typer(no_args_is_help=True, help="Invitations: let others in, or join with one.")
+
+KINDS = ("user", "node", "peer")
+
+
+@app.command()
+@command
+def generate(
+    invocation: Invocation,
+    grant: Annotated[
+        list[str] | None,
+        typer.Option("--grant", metavar="PATH:RIGHT[+RIGHT]", help="May be given several times."),
+    ] = None,
+    max_uses: Annotated[
+        int,
+        typer.Option(
+            "--max-uses", min=0, show_default=False, help="How many may join by it; default 1."
+        ),
+    ] = 0,
+    validity: Annotated[
+        str | None, typer.Option("--validity", help="Like 24h or 7d; default 24h.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", metavar="TEXT")] = "",
+    for_whom: Annotated[
+        str, typer.Option("--for", metavar="user|node", help="Who joins.")
+    ] = "user",
+) -> None:
+    """Make an invitation; its code is the last line, and is never shown again."""
+    from collective.core.units import parse_duration_s  # noqa: PLC0415 - keeps redeem fast
+    from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415
+
+    if for_whom not in KINDS:
+        raise UsageError("An invite is --for user or --for node.")
+    grants = [_grant(text) for text in grant or ()]
+    if for_whom == "user" and not grants:
+        raise UsageError("Say what may be done: --grant PATH:RIGHT[+RIGHT], like /shared:read.")
+    validity_s = parse_duration_s(validity) if validity else 0.0
+
+    async def work(collective: Collective) -> GenerateInviteResponse:
+        return await collective.people.generate_invite(
+            kind=InviteKind[for_whom.upper()],
+            grants=grants,
+            max_uses=max_uses,
+            validity_s=validity_s,
+            description=description,
+        )
+
+    show_code(invocation.run(work), as_json=invocation.as_json)
+
+
+@app.command("list")
+@command
+def list_invites(
+    invocation: Invocation,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Those used up, expired and revoked, too.")
+    ] = False,
+) -> None:
+    """List invitations: uses left, expiry, maker, grants and who redeemed; never the secret."""
+
+    async def work(collective: Collective) -> Sequence[Invite]:
+        return await collective.people.invites(all_states=everything)
+
+    found = [invite_json(one) for one in invocation.run(work)]
+    if invocation.as_json:
+        output.as_json(found)
+        return
+    rows = [
+        (
+            one["id"],
+            one["kind"],
+            one["state"],
+            f"{one['uses_left']}/{one['max_uses']}",
+            (one["expires"] or "never")[:19].replace("T", " "),
+            one["created_by"],
+            " ".join(f"{given['path']}:{'+'.join(given['rights'])}" for given in one["grants"]),
+            one["description"],
+            " ".join(use["global_id"] for use in one["redemptions"]),
+        )
+        for one in found
+    ]
+    output.table(
+        (
+            "ID",
+            "FOR",
+            "STATE",
+            "LEFT",
+            "EXPIRES",
+            "BY",
+            "GRANTS",
+            "DESCRIPTION",
+            "REDEEMED BY",
+        ),
+        rows,
+    )
+
+
+@app.command()
+@command
+def revoke(
+    invocation: Invocation,
+    code_or_id: Annotated[str, typer.Argument(metavar="CODE-OR-ID")],
+) -> None:
+    """End an invitation; who joined by it stays, until revoked as an identity."""
+
+    async def work(collective: Collective) -> Invite:
+        return await collective.people.revoke_invite(code_or_id)
+
+    ended = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(invite_json(ended))
+    else:
+        output.line(f"Invite {ended.id} is {ended.state}.")
+
+
 app.command()(redeem)
+
+
+def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
+    """Print a code just made: its URL, a QR code on a terminal, and the code alone at the end."""
+    invite = made.invite
+    expires = output.when(invite.expires_ms) if invite else None
+    if as_json:
+        facts = {"code": made.code, "join_url": made.join_url, "expires": expires}
+        output.as_json({"id": invite.id if invite else "", **facts})
+        return
+    if sys.stdout.isatty():
+        import segno  # noqa: PLC0415 - only on a terminal
+
+        segno.make(made.join_url, error="l").terminal(out=sys.stdout, compact=True)
+    if invite:
+        output.line(f"Invite   {invite.id}, {invite.max_uses} uses, until {expires or 'revoked'}")
+    output.line(f"Join URL {made.join_url}")
+    output.line("Redeem   collective invite redeem CODE, with this code:")
+    output.line(made.code)
+
+
+def invite_json(invite: Invite) -> dict[str, Any]:
+    """Return an invite as JSON has it; every field always present."""
+    return {
+        "id": invite.id,
+        "kind": (invite.kind.name or "").lower(),
+        "state": invite.state,
+        "grants": [
+            {"path": given.path, "rights": [(one.name or "").lower() for one in given.rights]}
+            for given in invite.grants
+        ],
+        "max_uses": invite.max_uses,
+        "uses_left": invite.uses_left,
+        "created": output.when(invite.created_ms),
+        "expires": output.when(invite.expires_ms),
+        "created_by": invite.created_by,
+        "description": invite.description,
+        "redemptions": [
+            {
+                "identity": use.identity,
+                "global_id": _global_id(use.identity),
+                "at": output.when(use.at_ms),
+            }
+            for use in invite.redemptions
+        ],
+    }
+
+
+def _global_id(identity: str) -> str:
+    from collective.core.ids import SpiffeId  # noqa: PLC0415 - keeps redeem fast
+
+    try:
+        return str(SpiffeId.parse(identity).global_id or identity)
+    except UsageError:
+        return identity
+
+
+def _grant(text: str) -> InviteGrant:
+    from collective.cli.grants import parse_grant  # noqa: PLC0415 - keeps redeem fast
+    from collective.client.collective import RIGHTS  # noqa: PLC0415
+    from collective.core.paths import FilePath  # noqa: PLC0415
+    from collective.rpc.gen.collective.v1 import InviteGrant  # noqa: PLC0415
+
+    path, rights = parse_grant(text)
+    unknown = [right for right in rights if right not in RIGHTS]
+    if unknown:
+        raise UsageError("Rights are read, write and share, joined by '+'.")
+    return InviteGrant(path=str(FilePath.parse(path)), rights=[RIGHTS[one] for one in rights])

@@ -1,0 +1,207 @@
+"""``identity``, ``invite redeem`` and where credentials come from; no network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collective.cli import app
+from collective.client import join
+from collective.client.collective import Collective
+from collective.client.identity import redemption
+from collective.client.identity.place import ConfigDir
+from collective.client.identity.store import IdentityStore
+from collective.core.clock import ManualClock, SystemClock
+from collective.core.errors import ExitCode
+from collective.core.ids import GlobalId
+from collective.pki import certificates, files
+from tests.unit.client.identity.bootstrap import Member
+
+ME = "yourname@homelab.collective.local"
+NOW = ManualClock(SystemClock().wall_s())
+
+
+class Stopped(BaseException):
+    """The command got as far as connecting."""
+
+
+class Connections:
+    """What commands would have connected with."""
+
+    def __init__(self) -> None:
+        self.credentials: files.Credentials | None = None
+        self.addresses: list[str] = []
+
+    def connect(self, credentials: files.Credentials, addresses: Any, **_: Any) -> Any:
+        self.credentials = credentials
+        self.addresses = [str(one) for one in addresses]
+        raise Stopped
+
+    @property
+    def domain(self) -> str:
+        assert self.credentials is not None
+        return self.credentials.domain
+
+
+@pytest.fixture(autouse=True)
+def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in list(os.environ):
+        if name.startswith("COLLECTIVE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLLECTIVE_CONFIG_DIR", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def members(config: Path) -> dict[str, Member]:
+    """Alice and bob, both joined, alice first."""
+    found = {
+        "alice": Member("alice", "home.alice", NOW),
+        "bob": Member("bob", "garage.bob", NOW),
+    }
+    store = IdentityStore(ConfigDir(str(config)), clock=NOW)
+    store.create_identity(GlobalId.parse(ME))
+    key = store.key_for_joining(lambda: b"")
+    for member in found.values():
+        store.record(member.joined(key, ME), ())
+    return found
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
+    made = Connections()
+    monkeypatch.setattr(Collective, "connect", made.connect)
+    return made
+
+
+def connect(*arguments: str) -> None:
+    with pytest.raises(Stopped):
+        app.run(["ls", "/", *arguments])
+
+
+def facts(capsys: Any, *arguments: str) -> Any:
+    assert app.run([*arguments, "--json"]) == ExitCode.DONE
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("members")
+class TestCredentials:
+    def test_are_those_of_the_current_collective(self, connections: Connections) -> None:
+        connect()
+        assert connections.domain == "home.alice"
+        assert connections.addresses == ["127.0.0.1:8001"]
+
+    def test_are_those_of_the_collective_that_is_named(
+        self, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect("--collective", "bob-homelab")
+        assert connections.domain == "garage.bob"
+        monkeypatch.setenv("COLLECTIVE_CURRENT", "garage.bob")
+        connect()
+        assert connections.domain == "garage.bob"
+        connect("--collective", "alice")
+        assert connections.domain == "home.alice"
+
+    def test_explicit_ones_come_first_and_have_no_addresses_of_a_collective(
+        self, connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        carol = Member("carol", "office.carol", NOW)
+        key = certificates.new_private_key()
+        paths = [str(tmp_path / name) for name in ("c.crt", "c.key", "ca.crt")]
+        files.save_credentials(
+            *paths,
+            certificate=carol.joined(key, ME).certificate,
+            private_key=key,
+            authority=carol.authority.certificate,
+        )
+        given = ["--cert", paths[0], "--key", paths[1], "--ca", paths[2]]
+        connect(*given, "--collective", "bob")
+        assert connections.domain == "office.carol"
+        assert connections.addresses == []
+        for name, path in zip(("CERT", "KEY", "CA"), paths, strict=True):
+            monkeypatch.setenv(f"COLLECTIVE_{name}", path)
+        connect()
+        assert connections.domain == "office.carol"
+
+    def test_the_address_that_is_given_comes_first(self, connections: Connections) -> None:
+        connect("--coordinator", "10.0.0.1:8001,10.0.0.2:8001")
+        assert connections.addresses == ["10.0.0.1:8001", "10.0.0.2:8001"]
+        assert connections.domain == "home.alice"
+
+    def test_a_key_that_others_can_read_is_warned_of(
+        self, connections: Connections, config: Path, capsys: Any
+    ) -> None:
+        connect()
+        assert capsys.readouterr().err == ""
+        (config / "key.pem").chmod(0o644)
+        connect()
+        assert "chmod 600" in capsys.readouterr().err
+
+
+class TestIdentity:
+    def test_init_show_and_again(self, capsys: Any) -> None:
+        assert app.run(["identity", "show"]) == ExitCode.NOT_REACHABLE
+        made = facts(capsys, "identity", "init", "--global-id", ME, "--display-name", "You")
+        assert made == facts(capsys, "identity", "show")
+        assert (made["global_id"], made["display_name"]) == (ME, "You")
+        assert app.run(["identity", "init", "--global-id", ME]) == ExitCode.CONFLICT
+        again = facts(capsys, "identity", "init", "--global-id", "other@home.other", "--force")
+        assert again["key_sha256"] != made["key_sha256"]
+
+    @pytest.mark.parametrize("who", ["me", "me@nowhere", "Me@home.alice", "@home.alice", "a b@c.d"])
+    def test_a_bad_global_id_is_usage(self, who: str, config: Path) -> None:
+        assert app.run(["identity", "init", "--global-id", who]) == ExitCode.USAGE
+        assert not config.exists()
+
+    def test_a_passphrase_wanted_without_a_terminal_is_usage(
+        self, config: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arguments = ["identity", "init", "--global-id", ME, "--passphrase"]
+        assert app.run(arguments) == ExitCode.USAGE
+        assert not config.exists()
+        monkeypatch.setenv("COLLECTIVE_PASSPHRASE", "x")
+        assert app.run(arguments) == ExitCode.DONE
+
+    @pytest.mark.usefixtures("members")
+    def test_list_switch_and_leave(self, capsys: Any) -> None:
+        listed = facts(capsys, "identity", "list-collectives")
+        assert [(one["name"], one["current"]) for one in listed] == [
+            ("alice-homelab", True),
+            ("bob-homelab", False),
+        ]
+        assert facts(capsys, "identity", "switch", "bob")["name"] == "bob-homelab"
+        assert app.run(["identity", "switch", "carol"]) == ExitCode.NOT_REACHABLE
+        left = facts(capsys, "identity", "leave", "bob-homelab")
+        assert left == {"left": "bob-homelab", "current": "alice-homelab"}
+        facts(capsys, "identity", "leave", "alice")
+        assert facts(capsys, "identity", "list-collectives") == []
+
+
+class TestRedeem:
+    def test_says_what_was_granted_until_when_and_by_whom(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path
+    ) -> None:
+        alice = Member("alice", "home.alice", NOW)
+        defaults = redemption.redeem_invite.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "redeem", alice.redeem)
+        assert app.run(["invite", "redeem", alice.code()]) == ExitCode.DONE
+        text = capsys.readouterr().out
+        for part in ("alice-homelab", "/shared: read+write", "Until", "spiffe://home.alice"):
+            assert part in text
+
+    def test_a_mistyped_code_is_found_offline(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path
+    ) -> None:
+        def nobody(*_: Any, **__: Any) -> Any:
+            raise AssertionError("a mistyped code was sent")
+
+        monkeypatch.setattr(join, "open_channel", nobody)
+        code = Member("alice", "home.alice", NOW).code()
+        assert app.run(["invite", "redeem", code[:-1]]) == ExitCode.USAGE
+        assert "Invalid invite code" in capsys.readouterr().err
+        assert not config.exists()
