@@ -102,10 +102,17 @@ class ChunkFetch:
             if race.winner is not None:
                 await self._report()
                 return race.winner
-            if clock.monotonic_s() + PAUSE_S > until_s:
-                raise self._failure()
-            await asyncio.sleep(PAUSE_S)
+            if self._is_outdated():
+                until_s = clock.monotonic_s() + self._session.options.give_up_s
+            else:
+                if clock.monotonic_s() + PAUSE_S > until_s:
+                    raise self._failure()
+                await asyncio.sleep(PAUSE_S)
             await self._plan_again()
+
+    def _is_outdated(self) -> bool:
+        """Whether the routes go a way that was found meanwhile to lead nowhere."""
+        return self._session.choice.mode is not self._mode
 
     async def _race(self, race: _Race) -> None:
         session = self._session
@@ -122,7 +129,11 @@ class ChunkFetch:
                 tasks.append(group.create_task(self._get(race, route, race.latest)))
 
             try:
-                while race.winner is None and (race.running or race.waiting):
+                while (
+                    race.winner is None
+                    and (race.running or race.waiting)
+                    and not self._is_outdated()
+                ):
                     race.news.clear()
                     if race.waiting and (not race.running or self._is_silent(race)):
                         start()

@@ -27,6 +27,12 @@ def storing_nodes(route: Route) -> tuple[str, ...]:
     return tuple(ticket.node for ticket in tickets if not ticket.forward_only)
 
 
+def mode_of(route: Route) -> RouteMode:
+    """Return the mode that ``route`` was planned for."""
+    first = storing_nodes(route)[:1]
+    return RouteMode.DIRECT if first == (route.first_node,) else RouteMode.RELAY
+
+
 class NodeHealth:
     """Signs of life of each node, and which ones to go round."""
 
@@ -102,8 +108,10 @@ class RouteChoice:
 
     def unreachable(self, mode: RouteMode, node: str) -> None:
         """Note that ``node`` could not be reached; it is gone round, or relay begins."""
-        self._health.avoid(node)
         before = self.mode
+        if mode is not before:  # by now it goes another way, which says nothing against the node
+            return
+        self._health.avoid(node)
         if mode is RouteMode.DIRECT and node:
             self._unreached.add(node)
         if self.mode is not before:

@@ -18,7 +18,7 @@ from typing import Final
 
 from collective.client.allocation import PAUSE_S, allocate
 from collective.client.model import NewChunk
-from collective.client.routing import storing_nodes
+from collective.client.routing import mode_of, storing_nodes
 from collective.client.session import Sending, Session
 from collective.core.errors import (
     BusyError,
@@ -183,6 +183,10 @@ class ChunkSending:
                 leg.moved_s = now_s
                 leg.stalled = False
                 continue
+            if leg.mode is not self._session.choice.mode:  # found meanwhile to lead nowhere
+                self._news_s = self._news_s if leg.stalled else now_s
+                leg.stalled = True
+                continue
             silent_s = health.silent_s(culprit, leg.moved_s)
             if not leg.stalled and (
                 health.is_avoided(culprit) or silent_s >= self._session.options.stall_s
@@ -196,7 +200,7 @@ class ChunkSending:
         for route in routes:
             leg = _Leg(
                 route=route,
-                mode=self._session.choice.mode,
+                mode=mode_of(route),
                 waiting=list(storing_nodes(route)),
                 moved_s=self._session.clock.monotonic_s(),
             )
