@@ -94,9 +94,12 @@ class Uploads(Protocol):
         condition: Precondition,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Upload:
         """Begin an upload and allocate its first batch, in one transaction.
 
+        Copies on nodes in ``absent`` (down, lost, refused) are not counted by deduplication.
         Raises NotEnoughCopiesError when ``place`` cannot give quorum copies, naming the setting.
         """
         ...
@@ -107,9 +110,12 @@ class Uploads(Protocol):
         upload: UploadId,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Sequence[Allocation]:
         """Write intent rows for a batch (at most BATCH_MAX_CHUNKS), pin deduplicated chunks.
 
+        ``absent`` is as for :meth:`open_upload`.
         Repeating a chunk of the same upload asks for the copies still missing, elsewhere.
         """
         ...
@@ -341,6 +347,10 @@ class Trust(Protocol):
 
         The epoch never falls behind ``epoch``, the highest that a node has seen.
         """
+        ...
+
+    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
+        """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
         ...
 
     async def certificate_holders(self) -> Sequence[SpiffeId]:

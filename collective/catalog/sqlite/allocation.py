@@ -110,8 +110,12 @@ def allocate_chunk(
     intent: ChunkIntent,
     copies: int,
     place: PlaceFunction,
+    absent: frozenset[NodeId] = frozenset(),
 ) -> Allocation:
-    """Pin the chunk for the upload and write the intent rows of the copies that are missing."""
+    """Pin the chunk for the upload and write the intent rows of the copies that are missing.
+
+    Copies on nodes in ``absent`` count only by this upload's own receipts, and none is sent there.
+    """
     quorum = copies // 2 + 1
     chunk = chunk_row(tx, intent, copies)
     pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
@@ -119,13 +123,19 @@ def allocate_chunk(
         pinned = int(may_use(tx, decider, chunk))
         tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, pinned)
     found = copy_rows(tx, upload, chunk)
-    held = counted(found, authorised=bool(pinned))
+    held = [
+        row
+        for row in counted(found, authorised=bool(pinned))
+        if row.received or row.name not in absent
+    ]
     if len(held) >= (quorum if pinned else copies):
         return Allocation(
             intent.chunk, intent.stored_length, True, [row.copy for row in held], [], quorum
         )
     missing = copies - len(held)
-    others = [row for row in found if row not in held and row.state != MISSING]
+    others = [
+        row for row in found if row not in held and row.state != MISSING and row.name not in absent
+    ]
     targets = [row for row in others if not row.sent and not row.leaving][:missing]
     for row in targets:
         _send(tx, upload, chunk, row.node, row.generation)

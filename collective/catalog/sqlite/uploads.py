@@ -44,7 +44,7 @@ from collective.catalog.sqlite.rows import CURRENT, FILE, OPEN, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
-from collective.core.ids import UploadId
+from collective.core.ids import NodeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
 
@@ -77,6 +77,8 @@ class UploadsPart(Part):
         condition: Precondition,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Upload:
         """Begin an upload and allocate its first batch, in one transaction."""
         _check_attributes(attributes)
@@ -116,7 +118,7 @@ class UploadsPart(Part):
                 tx.now_ms,
             )
             _reserve(tx, upload, path, datastore, intents)
-            allocations = _allocate(tx, decider, upload, intents, copies, place)
+            allocations = _allocate(tx, decider, upload, intents, copies, place, absent)
             return Upload(upload, path, copies, copies // 2 + 1, expires_ms, allocations)
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
@@ -127,6 +129,8 @@ class UploadsPart(Part):
         upload: UploadId,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Sequence[Allocation]:
         """Write intent rows for a batch and pin what is stored already."""
         _check_batch(intents)
@@ -134,7 +138,7 @@ class UploadsPart(Part):
         def work(tx: Transaction) -> Sequence[Allocation]:
             found, decider = _active(tx, caller, upload)
             _reserve(tx, upload, found.path, found.datastore, intents)
-            return _allocate(tx, decider, upload, intents, found.copies, place)
+            return _allocate(tx, decider, upload, intents, found.copies, place, absent)
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
 
@@ -300,11 +304,12 @@ def _allocate(
     intents: Sequence[ChunkIntent],
     copies: int,
     place: PlaceFunction,
+    absent: frozenset[NodeId],
 ) -> list[Allocation]:
     done: dict[bytes, Allocation] = {}
     for intent in intents:
         if intent.chunk not in done:
-            done[intent.chunk] = allocate_chunk(tx, decider, upload, intent, copies, place)
+            done[intent.chunk] = allocate_chunk(tx, decider, upload, intent, copies, place, absent)
     return [done[intent.chunk] for intent in intents]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from collective.catalog.model import NodeRecord, PlaceFunction, PlacementNeed
 from collective.core.clock import Clock
@@ -17,6 +18,8 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.placement.choose import Candidate, choose
 from collective.placement.states import NodeState, Observation, Outlook, Timers, look
+
+_ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
 
 
 @dataclass(slots=True)
@@ -205,6 +208,10 @@ class NodeTable:
     def states(self) -> dict[NodeId, NodeState]:
         """Return the state of every node."""
         return dict(self.outlook().states)
+
+    def absent(self) -> frozenset[NodeId]:
+        """Return the nodes whose copies a new file must not count on: down, lost or refused."""
+        return frozenset(node for node, state in self.states().items() if state in _ABSENT)
 
     def candidates(self, exclude: frozenset[NodeId] = frozenset()) -> list[Candidate]:
         """Return the nodes for placement; those in ``exclude`` do not accept."""

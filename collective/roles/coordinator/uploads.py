@@ -89,7 +89,13 @@ class UploadDesk:
         """Begin an upload; see :meth:`Uploads.open_upload`."""
         async with self._explaining(frozenset()):
             upload = await self._uploads.open_upload(
-                caller, path, attributes, condition, intents, self._table.placer()
+                caller,
+                path,
+                attributes,
+                condition,
+                intents,
+                self._table.placer(),
+                absent=self._table.absent(),
             )
         self._promise(upload.allocations)
         return upload
@@ -104,7 +110,11 @@ class UploadDesk:
         """Allocate a batch outside of the nodes in ``exclude``."""
         async with self._explaining(exclude):
             allocations = await self._uploads.allocate(
-                caller, upload, intents, self._table.placer(exclude)
+                caller,
+                upload,
+                intents,
+                self._table.placer(exclude),
+                absent=self._table.absent(),
             )
             if exclude:
                 allocations = [self._without(one, exclude) for one in allocations]

@@ -249,3 +249,26 @@ async def test_a_failing_change_leaves_its_neighbours_alone(ready: SqliteCatalog
         return_exceptions=True,
     )
     assert [isinstance(item, NotFoundError) for item in results] == [False, True, False]
+
+
+async def test_deduplication_counts_no_copy_on_a_node_that_is_gone(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a", copies=2)
+    held = {copy.node for copy in await ready.copies_of(chunk("a"))}
+    absent = frozenset(list(held)[:1])
+    upload = await ready.open_upload(
+        OPERATOR, p("/d/g"), Attributes(), ANY, [intent("a")], place_on(NODES[3]), absent=absent
+    )
+    (allocation,) = upload.allocations
+    assert not allocation.stored
+    assert {copy.node for copy in allocation.held} == held - absent
+    assert not absent & {copy.node for copy in allocation.targets}
+    with pytest.raises(NotEnoughCopiesError):
+        await ready.open_upload(
+            OPERATOR,
+            p("/d/h"),
+            Attributes(),
+            ANY,
+            [intent("a")],
+            place_on(),
+            absent=frozenset(held),
+        )

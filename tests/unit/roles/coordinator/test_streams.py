@@ -129,3 +129,19 @@ async def test_a_write_that_fails_while_it_waits_gives_its_memory_back(tmp_path:
         with pytest.raises(NotEnoughCopiesError):
             await write(here, random.Random(1).randbytes(9 * CHUNK))
         assert here.farm.pool.used_bytes == 0
+
+
+async def test_copies_on_nodes_that_are_down_do_not_make_a_quorum(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        here.world.clock.advance(11.0)
+        here.world.hear("a")
+        with pytest.raises(NotEnoughCopiesError):
+            await here.streams.write(
+                OPERATOR,
+                PATH.parent.child("again"),
+                Attributes(),
+                Precondition(),
+                stream(b"x" * 1000),
+            )
