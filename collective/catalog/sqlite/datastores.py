@@ -8,6 +8,7 @@ pass it together; the commit checks the exact size again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import apsw
@@ -205,10 +206,8 @@ def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bo
         return
     if from_top:
         files, used = tx.one("SELECT files, used FROM datastores WHERE entry = ?", entry)
-        grant = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
+        disown(tx, entry)
         tx.run("DELETE FROM datastores WHERE entry = ?", entry)
-        if grant:
-            drop_grant(tx, grant)
     else:
         files, used = _weigh(tx, entry)
         count_files(tx, source, -files, -used)
@@ -217,6 +216,25 @@ def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bo
         return
     require_room(tx, target, used)
     count_files(tx, target, files, used)
+
+
+def disown(tx: Transaction, entry: int) -> None:
+    """End what the owner of a datastore has by owning it, since it goes."""
+    grant = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
+    if grant:
+        drop_grant(tx, grant)
+
+
+def carry_owner(tx: Transaction, randomness: Randomness, entry: int, path: FilePath) -> None:
+    """Give the owner of a datastore that was renamed to ``path`` his rights there, not before it."""
+    old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
+    known = next((grant for grant in tx.book.all() if old and grant.id == old), None)
+    if known is None:
+        return
+    disown(tx, entry)
+    renamed = replace(known, id=hex_id(randomness), path=path)
+    insert_grants(tx, [renamed])
+    tx.run("UPDATE datastores SET owner_grant = ? WHERE entry = ?", renamed.id, entry)
 
 
 def _weigh(tx: Transaction, entry: int) -> tuple[int, int]:

@@ -13,9 +13,11 @@ from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
+    carry_owner,
     copies_for,
     count_files,
     datastore_of,
+    disown,
     moved,
 )
 from collective.catalog.sqlite.engine import Part
@@ -239,6 +241,8 @@ class NamesPart(Part):
                     datastore_of(tx.db, target),
                     from_top=kind == DATASTORE,
                 )
+                if kind == DATASTORE:
+                    carry_owner(tx, self._engine.randomness, entry, target)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
             return load_entry(tx.db, entry, target, copies)
@@ -292,6 +296,8 @@ def _leaves(tx: Transaction, top: int) -> list[tuple[int, int | None]]:
 def _delete(tx: Transaction, doomed: Sequence[tuple[int, int | None]], datastore: int) -> None:
     """Delete entries, given with their versions, children before their parents."""
     for entry, version in doomed:
+        if entry == datastore:
+            disown(tx, entry)
         tx.run("DELETE FROM entries WHERE id = ?", entry)
         if version is not None:
             retire(tx, version, datastore)

@@ -59,6 +59,15 @@ class RevocationsPart(Part):
 
         await self._engine.change(work)
 
+    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
+        """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
+
+        def work(db: apsw.Connection) -> bool:
+            sql = "SELECT 1 FROM redemptions WHERE identity = ? AND key_digest = ?"
+            return rows.fetch(db, sql, str(identity), key_digest) is not None
+
+        return await self._engine.read(work)
+
     async def certificate_holders(self) -> Sequence[SpiffeId]:
         """Return who was issued a certificate that has not run out, each once."""
 

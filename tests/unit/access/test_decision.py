@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from collective.access.decision import Decider, GrantBook, Sight, parse_rights
@@ -50,6 +52,52 @@ def test_what_was_passed_on_ends_with_the_right_it_came_from() -> None:
     assert not decide("eve", first, second, now=60).may(READ, p("/a/x"))
     assert not decide("eve", second, now=10).may(READ, p("/a/x"))
     assert not decide("eve", first, third, now=10).may(WRITE, p("/a"))
+
+
+def passed(path: str, rights: int, to: str, by: str, *sources: Grant) -> Grant:
+    given = grant(path, rights, who(to), by=who(by))
+    return replace(given, sources=tuple(one.id for one in sources))
+
+
+def test_a_recorded_chain_ends_with_its_source_whatever_else_its_giver_holds() -> None:
+    first = grant("/a", READ | SHARE, who("bob"), expires=50.0)
+    another = grant("/", READ | WRITE | SHARE, who("bob"))
+    second = passed("/a/x", READ | SHARE, "eve", "bob", first)
+    third = passed("/a/x", READ, "dan", "eve", second)
+    chain = (first, another, second, third)
+    assert decide("dan", *chain, now=49).may(READ, p("/a/x"))
+    assert not decide("dan", *chain, now=50).may(READ, p("/a/x"))
+    assert not decide("dan", another, second, third, now=10).may(READ, p("/a/x"))
+    assert not decide("dan", first, another, third, now=10).may(READ, p("/a/x"))
+
+
+def test_a_revoked_identity_has_nothing_and_neither_have_those_below_it() -> None:
+    first = grant("/a", READ | SHARE, who("bob"))
+    second = passed("/a", READ | SHARE, "eve", "bob", first)
+    third = passed("/a", READ, "dan", "eve", second)
+    book = GrantBook([first, second, third], frozenset((who("bob"),)))
+    assert book.live(10) == []
+    book = GrantBook([first, second, third], frozenset((who("eve"),)))
+    assert book.live(10) == [first]
+
+
+def test_a_recorded_circle_supports_nobody() -> None:
+    one = grant("/a", READ | SHARE, who("bob"), by=who("eve"))
+    two = passed("/a", READ | SHARE, "eve", "bob", one)
+    one = replace(one, sources=(two.id,))
+    assert GrantBook([one, two]).live(10) == []
+
+
+def test_what_is_passed_on_comes_from_the_longest_lived_grant_that_has_it_all() -> None:
+    short = grant("/a", READ | SHARE, who("bob"), expires=50.0)
+    long = grant("/", READ | SHARE, who("bob"), expires=90.0)
+    writes = grant("/a", WRITE, who("bob"))
+    book = GrantBook([short, long, writes])
+    assert book.sources(who("bob"), p("/a/x"), READ, 10) == (long.id,)
+    assert book.sources(who("bob"), p("/a/x"), READ | WRITE, 10) == (long.id, writes.id)
+    assert book.sources(who("bob"), p("/b"), WRITE, 10) is None
+    assert book.sources(who("bob"), p("/a"), READ, 95) is None
+    assert book.until((short.id, writes.id)) == 50.0
 
 
 def test_a_circle_of_givers_supports_nobody() -> None:

@@ -1,0 +1,242 @@
+"""Identities and their keys, invites within one's own rights, and chains that end."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from collective.access.model import Caller, Right
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.ids import SpiffeId
+from tests.contract.catalog.world import OPERATOR, enrol, grant, p, user, write
+
+BOB, EVE, DAN = user("bob"), user("eve"), user("dan")
+READ, WRITE, SHARE = Right.READ, Right.WRITE, Right.SHARE
+
+
+def invite(
+    clock: ManualClock,
+    *grants: tuple[str, int],
+    code_id: str = "c1",
+    by: Caller = OPERATOR,
+    uses: int = 9,
+    kind: CodeKind = CodeKind.USER,
+    bound: SpiffeId | None = None,
+) -> CodeRecord:
+    return CodeRecord(
+        code_id, kind, b"v" * 32, uses, uses, clock.wall_s() + 600, by.principal,
+        grants=tuple((p(path), rights) for path, rights in grants), bound=bound,
+    )  # fmt: skip
+
+
+def as_(who: Caller, serial: str = "ab") -> Callable[[CodeRecord], IssuedCertificate]:
+    def issue(code: CodeRecord) -> IssuedCertificate:
+        return IssuedCertificate(who.principal, serial, 10**15, b"der of " + serial.encode())
+
+    return issue
+
+
+async def test_redemption_records_identity_key_certificate_grants_and_audit_together(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 3), ("/b", 1)))
+    await catalog.redeem("c1", b"k" * 32, as_(BOB, "01"), display_name="Bob", request_id="r9")
+    (bob,) = await catalog.identities(OPERATOR)
+    assert (bob.principal, bob.display_name, bob.keys) == (BOB.principal, "Bob", 1)
+    assert bob.invited_by == OPERATOR.principal
+    assert [one.serial for one in bob.certificates] == ["01"]
+    assert [(str(g.path), g.rights) for g in await catalog.grants(BOB)] == [
+        ("/a", READ | WRITE),
+        ("/b", READ),
+    ]
+    (listed,) = await catalog.invites(OPERATOR, only_open=True)
+    assert [(use.identity, listed.uses_left) for use in listed.uses] == [(BOB.principal, 8)]
+    last = (await catalog.audit(since_ms=0, limit=100))[-1]
+    assert (last.action, last.target, last.request_id) == ("redeem", "c1", "r9")
+
+
+async def test_a_global_id_that_belongs_to_another_key_is_refused_and_costs_no_use(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
+    await catalog.redeem("c1", b"k" * 32, as_(BOB))
+    with pytest.raises(ConflictError, match="add-device"):
+        await catalog.redeem("c1", b"j" * 32, as_(BOB, "02"))
+    assert (await catalog.code("c1")).uses_left == 8
+    await catalog.add_code(OPERATOR, invite(clock, ("/b", 1), code_id="c2"))
+    await catalog.redeem("c2", b"k" * 32, as_(BOB, "03"))
+    assert len(await catalog.grants(BOB)) == 2
+
+
+async def test_an_invite_takes_over_no_rights_that_were_given_to_a_name_before(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await grant(catalog, BOB, "/secret", 7)
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
+    with pytest.raises(ConflictError, match="pki issue"):
+        await catalog.redeem("c1", b"e" * 32, as_(BOB))
+    assert (await catalog.code("c1")).uses_left == 9
+
+
+async def test_a_further_device_joins_by_the_identitys_own_code_only(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
+    await catalog.redeem("c1", b"k" * 32, as_(BOB))
+    device = invite(clock, code_id="d1", by=BOB, uses=1, kind=CodeKind.DEVICE, bound=BOB.principal)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.add_code(EVE, replace(device, created_by=EVE.principal))
+    await catalog.add_code(BOB, device)
+    assert (await catalog.code("d1")).bound == BOB.principal
+    await catalog.redeem("d1", b"j" * 32, as_(BOB, "02"))
+    assert (await catalog.identities(BOB))[0].keys == 2
+    assert len(await catalog.grants(BOB)) == 1
+
+
+async def test_a_revoked_identity_redeems_nothing_and_what_it_passed_on_has_ended(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await grant(catalog, BOB, "/a", READ | SHARE)
+    await catalog.add_code(BOB, invite(clock, ("/a", 1), by=BOB))
+    await catalog.redeem("c1", b"e" * 32, as_(EVE))
+    assert (await catalog.grants(EVE))[0].granted_by == BOB.principal
+    await catalog.revoke(OPERATOR, str(BOB.principal))
+    assert await catalog.grants(BOB) == []
+    assert await catalog.grants(EVE) == []
+    with pytest.raises(PermissionDeniedError):
+        await catalog.stat(EVE, p("/a"))
+    with pytest.raises(ConflictError, match="void"):
+        await catalog.redeem("c1", b"d" * 32, as_(DAN))
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1), code_id="c2"))
+    with pytest.raises(ConflictError, match="revoked"):
+        await catalog.redeem("c2", b"x" * 32, as_(BOB, "09"))
+    with pytest.raises(ConflictError, match="revoked"):
+        await catalog.add_grant(OPERATOR, p("/a"), READ, BOB.principal, None)
+
+
+async def test_when_a_link_ends_all_below_it_ends_open_invites_too(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    source = await grant(catalog, BOB, "/a", READ | SHARE)
+    given = await catalog.add_grant(BOB, p("/a/x"), READ | SHARE, EVE.principal, None)
+    assert given.sources == (source,)
+    below = await catalog.add_grant(EVE, p("/a/x/y"), READ, DAN.principal, None)
+    assert below.sources == (given.id,)
+    await catalog.add_code(EVE, invite(clock, ("/a/x", 1), by=EVE))
+    # The same rights from elsewhere save nothing: the chain is what was recorded.
+    await grant(catalog, BOB, "/a", READ | WRITE | SHARE)
+    await catalog.remove_grant(OPERATOR, source)
+    assert await catalog.grants(EVE) == []
+    assert await catalog.grants(DAN) == []
+    assert (await catalog.code("c1")).state(clock.wall_s()) == "void"
+    with pytest.raises(ConflictError, match="void"):
+        await catalog.redeem("c1", b"z" * 32, as_(user("zoe")))
+    assert await catalog.invites(EVE, only_open=True) == []
+    assert [one.void for one in await catalog.invites(EVE, only_open=False)] == [True]
+
+
+async def test_what_is_passed_on_ends_no_later_than_ones_own_right(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    end_s = clock.wall_s() + 60
+    await catalog.add_grant(OPERATOR, p("/a"), READ | SHARE, BOB.principal, end_s)
+    given = await catalog.add_grant(BOB, p("/a"), READ, EVE.principal, None)
+    assert given.expires_s == end_s
+    stored = await catalog.add_code(BOB, invite(clock, ("/a", 1), by=BOB))
+    assert (stored.expires_s, stored.grants_expire_s) == (end_s, end_s)
+    await catalog.redeem("c1", b"d" * 32, as_(DAN))
+    assert [one.expires_s for one in await catalog.grants(DAN)] == [end_s]
+    clock.advance(61)
+    assert await catalog.grants(DAN) == []
+    with pytest.raises(ConflictError, match="expired"):
+        await catalog.redeem("c1", b"z" * 32, as_(user("zoe")))
+
+
+async def test_nobody_invites_to_more_than_he_may_share(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await grant(catalog, BOB, "/a", READ | SHARE)
+    await grant(catalog, BOB, "/b", READ | WRITE)
+    for asked in (
+        (("/a", WRITE),),
+        (("/b", READ),),
+        (("/", READ),),
+        (("/a", READ), ("/b", READ)),
+        (),
+    ):
+        with pytest.raises(PermissionDeniedError):
+            await catalog.add_code(BOB, invite(clock, *asked, by=BOB))
+    with pytest.raises(PermissionDeniedError):
+        await catalog.add_code(BOB, invite(clock, by=BOB, kind=CodeKind.NODE))
+    assert await catalog.codes() == []
+
+
+async def test_an_admin_by_grant_invites_nodes_until_he_is_none(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    admin = await grant(catalog, BOB, "/", 7)
+    await catalog.add_code(BOB, invite(clock, by=BOB, kind=CodeKind.NODE))
+    await catalog.remove_grant(OPERATOR, admin)
+    node = IssuedCertificate(SpiffeId.parse("spiffe://home.alice/node/n9"), "0a", 1, b"d")
+    with pytest.raises(ConflictError, match="void"):
+        await catalog.redeem("c1", b"n" * 32, lambda _: node)
+
+
+async def test_others_invites_are_neither_seen_nor_revoked(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
+    assert await catalog.invites(BOB, only_open=False) == []
+    for code_id in ("c1", "none"):
+        with pytest.raises(PermissionDeniedError):
+            await catalog.revoke_code(BOB, code_id)
+    with pytest.raises(NotFoundError):
+        await catalog.revoke_code(OPERATOR, "none")
+    assert (await catalog.revoke_code(OPERATOR, "c1")).revoked
+
+
+async def test_a_lost_reply_is_repeated_even_after_the_invite_was_revoked(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, invite(clock, ("/a", 1), uses=1))
+    first = await catalog.redeem("c1", b"k" * 32, as_(BOB))
+    await catalog.revoke_code(OPERATOR, "c1")
+    clock.advance(10_000)
+    assert await catalog.redeem("c1", b"k" * 32, as_(BOB, "zz")) == first
+    assert len(await catalog.grants(BOB)) == 1
+
+
+async def test_grants_taken_away_count_for_open_uploads_and_reads(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await write(catalog, "/a/f", "one")
+    given = await grant(catalog, BOB, "/a", READ)
+    view = await catalog.open_read(BOB, p("/a/f"), offset=0, length=0, if_version=0, batch=4)
+    await catalog.remove_grant(OPERATOR, given)
+    with pytest.raises(PermissionDeniedError):
+        await catalog.plan_read(BOB, view.lease, offset=0, length=0, batch=4)
+
+
+async def test_grant_list_shows_ones_own_and_what_came_from_it_and_no_others(
+    catalog: SqliteCatalog,
+) -> None:
+    own = await grant(catalog, BOB, "/a", READ | SHARE)
+    other = await grant(catalog, DAN, "/a", READ)
+    given = await catalog.add_grant(BOB, p("/a"), READ | SHARE, EVE.principal, None)
+    deep = await catalog.add_grant(EVE, p("/a"), READ, user("zoe").principal, None)
+    assert {one.id for one in await catalog.grants(BOB)} == {own, given.id, deep.id}
+    assert {one.id for one in await catalog.grants(DAN)} == {other}
+    assert len(await catalog.grants(OPERATOR)) == 4
+
+
+async def test_a_refusal_is_audited_once(catalog: SqliteCatalog) -> None:
+    with pytest.raises(PermissionDeniedError) as refused:
+        await catalog.require_admin(BOB, "read the audit")
+    assert refused.value.is_audited
+    rows = await catalog.audit(since_ms=0, limit=9)
+    assert [(row.action, row.detail) for row in rows] == [("admin", "denied")]
