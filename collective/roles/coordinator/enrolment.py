@@ -302,7 +302,7 @@ class Enrolment:
         """
         try:
             if code.kind is CodeKind.NODE:
-                return SpiffeId.node(self.authority.domain, await self._node_id(code, wish))
+                return SpiffeId.node(self.authority.domain, await self._node_id(code, wish, key_digest))
             if not wish:
                 raise ConflictError(
                     "This code is for a person, not a node; redeem it with 'collective invite"
@@ -337,15 +337,20 @@ class Enrolment:
             )
         return bound
 
-    async def _node_id(self, code: CodeRecord, wish: str) -> NodeId:
+    async def _node_id(self, code: CodeRecord, wish: str, key_digest: bytes) -> NodeId:
+        """Return the id for a new node, or for one that comes back with the key that it had."""
         if "@" in wish:
             raise ConflictError(
                 "This code enrols a node, not a person; give it to 'collective serve --role node'."
             )
-        taken = {record.node for record in await self._catalog.nodes()}
+        records = await self._catalog.nodes()
+        taken = {record.node for record in records}
         if wish:
             node = parse_node_id(wish)
-            if node in taken:
+            identity = SpiffeId.node(self.authority.domain, node)
+            if any(record.node == node and record.removed for record in records):
+                raise ConflictError(f"Node {node} was removed; give this one another id.")
+            if node in taken and not await self._catalog.has_redeemed(identity, key_digest):
                 raise ConflictError(
                     f"Node {node} is enrolled already with another key;"
                     " give this node another COLLECTIVE_NODE_ID, or none."

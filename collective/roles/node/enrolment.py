@@ -22,6 +22,7 @@ from collective.core.errors import (
     BusyError,
     ConflictError,
     NotJoinedError,
+    PermissionDeniedError,
     RejectedError,
     SettingsError,
     UnreachableError,
@@ -226,8 +227,25 @@ class Enrolment:
                 break
             except _PASSING as error:
                 self._log.info("waiting to renew", reason=error.message)
+            except PermissionDeniedError as error:
+                if self._settings.join_code is None and self._settings.join_code_file is None:
+                    raise
+                # The member wants a word of approval: a code, redeemed with the same key.
+                self._log.warning("joining again with the same key", reason=error.message)
+                return await self._rejoin(found)
             await self._sleep(delay_s)
             delay_s = min(delay_s * 1.5, RETRY_MOST_S)
+        return await asyncio.to_thread(self._keep_renewed, found, joined)
+
+    async def _rejoin(self, found: Enrolled) -> Enrolled:
+        code = await asyncio.to_thread(self._code)
+        joined = await self._redeem(
+            code, found.credentials.private_key, clock=self._clock, wish=found.node
+        )
+        if joined.identity != found.credentials.identity:
+            raise ConflictError(
+                f"The coordinator gave the identity {joined.identity}, not that of {found.node}."
+            )
         return await asyncio.to_thread(self._keep_renewed, found, joined)
 
     def _keep_renewed(self, found: Enrolled, joined: Joined) -> Enrolled:
