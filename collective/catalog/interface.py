@@ -208,10 +208,17 @@ class Nodes(Protocol):
         ...
 
     async def compare_inventory(
-        self, node: NodeId, copies: Sequence[CopyKey], *, after: bytes, last: bool
+        self,
+        node: NodeId,
+        copies: Sequence[CopyKey],
+        *,
+        after: bytes,
+        last: bool,
+        spare: frozenset[tuple[ChunkId, Generation]] = frozenset(),
     ) -> Sequence[CopyKey]:
         """Compare one page of a node's inventory (ascending chunk id, beginning after ``after``).
 
+        Copies in ``spare`` were stored after the page may have been made: they stay what they are.
         Catalogued copies in the page's key range that the node lacks lose their ``stored`` state;
         intents that are present become ``stored`` only if their upload knows the receipt, else stay.
         Returns copies that the catalogue knows nothing of (orphans by state, never by age).

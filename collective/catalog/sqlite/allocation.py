@@ -62,7 +62,7 @@ def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
         tx.deltas.chunks += 1
         return tx.db.last_insert_rowid()
     if row[1] != intent.stored_length:
-        if row[3]:
+        if row[3] or tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", row[0]):
             raise UsageError("The stored length does not belong to this chunk id.")
         tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", intent.stored_length, row[0])
     if row[2] < copies:

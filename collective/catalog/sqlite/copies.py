@@ -12,7 +12,7 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
-from collective.catalog.sqlite.rows import MISSING, STORED
+from collective.catalog.sqlite.rows import INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -22,21 +22,28 @@ class CopiesPart(Part):
     """The methods of ``Nodes`` about copies."""
 
     async def compare_inventory(
-        self, node: NodeId, copies: Sequence[CopyKey], *, after: bytes, last: bool
+        self,
+        node: NodeId,
+        copies: Sequence[CopyKey],
+        *,
+        after: bytes,
+        last: bool,
+        spare: frozenset[tuple[ChunkId, Generation]] = frozenset(),
     ) -> Sequence[CopyKey]:
         """Compare one page of a node's inventory; return copies that nothing knows of.
 
-        What the page should hold and does not becomes *missing*; a missing copy that is there after
-        all counts again.  An intent stays an intent: only its upload's receipt makes it a copy.
+        What the page should hold and does not, or with another length, becomes *missing*, unless it
+        is in ``spare``; a missing copy that is there after all counts again.  An intent stays an
+        intent: only its upload's receipt makes it a copy.
         """
 
         def work(tx: Transaction) -> Sequence[CopyKey]:
             number = node_number(tx, node)
             end = None if last or not copies else copies[-1].chunk
-            known: dict[bytes, tuple[int, int, int]] = {
-                row[0]: (row[1], row[2], row[3])
+            known: dict[bytes, tuple[int, int, int, int]] = {
+                row[0]: row[1:]
                 for row in tx.all(
-                    "SELECT k.hash, k.id, c.generation, c.state FROM chunks k"
+                    "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM chunks k"
                     " JOIN copies c ON c.chunk = k.id AND c.node = ?"
                     " WHERE k.hash > ? AND (? IS NULL OR k.hash <= ?)",
                     number,
@@ -52,11 +59,13 @@ class CopiesPart(Part):
                     if _doom_stranger(tx, number, copy):
                         strangers.append(copy)
                     continue
+                if found[2] != INTENT and copy.stored_length != found[3]:
+                    continue  # cut off or grown: as good as missing
                 del known[copy.chunk]
                 if found[2] == MISSING:
                     _set_state(tx, found[0], number, STORED)
-            for chunk, _, state in known.values():
-                if state == STORED:
+            for chunk_id, (chunk, generation, state, _) in known.items():
+                if state == STORED and (chunk_id, generation) not in spare:
                     _set_state(tx, chunk, number, MISSING)
             return strangers
 

@@ -7,18 +7,20 @@ loop owns it; the placement functions that it hands out are snapshots and may ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from collective.catalog.model import NodeRecord, PlaceFunction, PlacementNeed
+from collective.catalog.model import NodeRecord, PlaceFunction, PlacementNeed, VerifiedReceipt
 from collective.core.clock import Clock
 from collective.core.errors import BusyError, ConflictError
-from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.placement.choose import Candidate, choose
 from collective.placement.states import NodeState, Observation, Outlook, Timers, look
 
+STORED_MEANWHILE_MAX: Final = 200_000
+"""More are not noted: they may be taken for missing until the next inventory finds them."""
 _ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
 
 
@@ -44,6 +46,8 @@ class LiveNode:
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
     copies_left: int = 0
     """Copies here of chunks in use, as last counted."""
+    stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
+    """Copies it gave receipts for while its inventory was under way; pages may lack them."""
     changed: bool = False
     """The record differs from what the catalogue has."""
 
@@ -154,6 +158,7 @@ class NodeTable:
         before = self.states()[node]
         if live.instance_id and live.instance_id != report.instance_id:
             live.superseded = live.instance_id
+            live.stored_meanwhile.clear()
         live.instance_id = report.instance_id
         live.last_heartbeat_s = self._clock.monotonic_s()
         live.addresses = report.addresses
@@ -174,6 +179,35 @@ class NodeTable:
             certificate_expires_ms=report.certificate_expires_ms,
         )
         return self.states()[node] is not before
+
+    def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
+        """Note copies that were just stored, where an inventory made before may be compared after."""
+        for receipt in receipts:
+            live = self._nodes.get(receipt.node)
+            if (
+                live is not None
+                and not live.ready
+                and len(live.stored_meanwhile) < STORED_MEANWHILE_MAX
+            ):
+                live.stored_meanwhile.add((receipt.chunk, receipt.generation))
+
+    def inventory_page(self, node: NodeId) -> frozenset[tuple[ChunkId, Generation]]:
+        """Take a page of an inventory for a sign of life; return what it may lack and yet be there.
+
+        A node sends no heartbeat while it reports its inventory.
+        """
+        live = self._nodes.get(node)
+        if live is None:
+            return frozenset()
+        live.last_heartbeat_s = self._clock.monotonic_s()
+        return frozenset(live.stored_meanwhile)
+
+    def inventory_done(self, node: NodeId, instance_id: str) -> None:
+        """Give the node new copies from now on: what it holds is known."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.inventoried = instance_id
+            live.stored_meanwhile.clear()
 
     def refuse(self, node: NodeId, reason: str) -> None:
         """Mark a node refused until its next good heartbeat."""

@@ -168,13 +168,16 @@ class RegistryService(pb.NodeRegistryBase):
                 raise UsageError(f"A page has at most {PAGE_MAX_COPIES} copies.")
             copies = [copy_from(record) for record in page.copies]
             ids = [bytes(copy.chunk) for copy in copies]
-            if ids != sorted(ids) or (ids and ids[0] < after):
+            if ids != sorted(ids) or (ids and after and ids[0] <= after):
                 raise UsageError("An inventory must be in ascending order of chunk ids.")
-            found = await self._catalog.compare_inventory(node, copies, after=after, last=page.last)
+            spare = self._table.inventory_page(node)
+            found = await self._catalog.compare_inventory(
+                node, copies, after=after, last=page.last, spare=spare
+            )
             after = ids[-1] if ids else after
             unknown.extend(copy_message(copy) for copy in found[: _VERDICT_MAX - len(unknown)])
             if page.last:
-                live.inventoried = page.instance_id
+                self._table.inventory_done(node, page.instance_id)
                 self._log.info("inventory_compared", node=node, unknown=len(unknown))
                 self._wakes.repair.set()
                 break
@@ -186,13 +189,17 @@ class RegistryService(pb.NodeRegistryBase):
         await self._require_enrolled(node)
         if len(message.copies) > _PROBLEMS_MAX:
             raise UsageError(f"At most {_PROBLEMS_MAX} copies can be reported at once.")
-        bad = [
-            (parse_chunk_id(copy.chunk_id), Generation(copy.generation)) for copy in message.copies
-        ]
-        if bad:
-            self._log.warning("bad_copies_reported", node=node, count=len(bad))
+        for corrupt in (True, False):
+            bad = [
+                (parse_chunk_id(copy.chunk_id), Generation(copy.generation))
+                for copy in message.copies
+                if copy.corrupt is corrupt
+            ]
+            if not bad:
+                continue
+            self._log.warning("bad_copies_reported", node=node, count=len(bad), corrupt=corrupt)
             self._metrics.bad_copies.labels("node").inc(len(bad))
-            await self._catalog.mark_copies(node, bad, lost=True)
+            await self._catalog.mark_copies(node, bad, lost=not corrupt)
             self._wakes.repair.set()
         return pb.ReportProblemsResponse()
 

@@ -15,7 +15,7 @@ from collective.catalog.interface import Nodes
 from collective.catalog.model import RepairTask, VerifiedReceipt
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
-from collective.core.ids import ChunkId, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.placement.repair import Budget
 from collective.placement.states import Outlook
 from collective.roles.coordinator.metrics import CoordinatorMetrics
@@ -103,18 +103,20 @@ class Verifier:
             ),
         )
         known = {copy.generation for copy in copies}
-        bad = [
-            (chunk, copy.generation)
-            for copy in copies
-            if any(
-                trouble.chunk_id == chunk and trouble.generation == copy.generation
-                for trouble in response.bad
+        for trouble in response.bad:
+            if trouble.chunk_id != chunk or trouble.generation not in known:
+                continue
+            self._log.warning(
+                "bad_copy",
+                node=node,
+                chunk=chunk.hex(),
+                generation=trouble.generation,
+                corrupt=trouble.corrupt,
             )
-        ]
-        if bad:
-            self._log.warning("bad_copy", node=node, chunk=chunk.hex(), generations=sorted(known))
-            self._metrics.bad_copies.labels("reader").inc(len(bad))
-            await self._catalog.mark_copies(node, bad, lost=True)
+            self._metrics.bad_copies.labels("reader").inc()
+            await self._catalog.mark_copies(
+                node, [(chunk, Generation(trouble.generation))], lost=not trouble.corrupt
+            )
             self._wakes.repair.set()
 
 
@@ -244,6 +246,7 @@ class Repairer:
         if receipt.node != task.target.node or receipt.chunk != task.chunk:
             self._log.warning("repair_receipt_wrong", source=source, node=receipt.node)
             return None
+        self._table.note_stored([receipt])
         return receipt
 
     def _note(self, outlook: Outlook) -> None:

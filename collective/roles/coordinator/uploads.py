@@ -152,6 +152,7 @@ class UploadDesk:
     ) -> int:
         """Check receipts and record extents; return bytes recorded."""
         checked = self._receipts.check_all(receipts, upload)
+        self._table.note_stored(checked)
         return await self._uploads.record_extents(caller, upload, extents, checked)
 
     async def commit(
@@ -164,6 +165,7 @@ class UploadDesk:
     ) -> Entry:
         """Check receipts and make the new version current."""
         checked = self._receipts.check_all(receipts, upload)
+        self._table.note_stored(checked)
         return await self._uploads.commit_upload(caller, upload, extents, checked, size_bytes)
 
     async def abort(self, caller: Caller, upload: UploadId) -> None:

@@ -1,12 +1,20 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CopyKey, PlacementNeed, Position, RepairTask, VerifiedReceipt
+from collective.catalog.model import (
+    Attributes,
+    CopyKey,
+    PlacementNeed,
+    Position,
+    RepairTask,
+    VerifiedReceipt,
+)
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.errors import ConflictError, NotFoundError
+from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
@@ -16,6 +24,7 @@ from tests.contract.catalog.world import (
     begin,
     chunk,
     enrol,
+    intent,
     p,
     place_on,
     write,
@@ -141,6 +150,35 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
     both = sorted(stored.values(), key=lambda key: key.chunk)
     assert await ready.compare_inventory(NODES[0], both, after=b"", last=True) == []
     assert len(await ready.copies_of(chunk("b"))) == 3
+
+
+async def test_an_inventory_made_before_a_put_takes_no_fresh_copy_out_of_use(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a", "b")
+    (fresh,) = [c for c in await ready.copies_of(chunk("a")) if c.node == NODES[0]]
+    spare = frozenset({(chunk("a"), fresh.generation)})
+    assert not await ready.compare_inventory(NODES[0], [], after=b"", last=True, spare=spare)
+    assert len(await ready.copies_of(chunk("a"))) == 3
+    assert len(await ready.copies_of(chunk("b"))) == 2
+
+
+async def test_a_copy_of_another_length_is_none(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a")
+    (copy,) = [c for c in await ready.copies_of(chunk("a")) if c.node == NODES[0]]
+    short = CopyKey(chunk("a"), copy.generation, 25)
+    for _ in range(2):
+        assert not await ready.compare_inventory(NODES[0], [short], after=b"", last=True)
+        assert len(await ready.copies_of(chunk("a"))) == 2
+
+
+async def test_nobody_changes_the_length_of_a_chunk_that_files_hold(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a")
+    for copy in await ready.copies_of(chunk("a")):
+        await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=True)
+    lie = replace(intent("a"), stored_length=1000)
+    with pytest.raises(UsageError):
+        await ready.open_upload(OPERATOR, p("/d/g"), Attributes(), ANY, [lie], place_on(*NODES))
 
 
 async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: SqliteCatalog) -> None:

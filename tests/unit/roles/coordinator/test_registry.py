@@ -5,18 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import Position
+from collective.catalog.model import (
+    Attributes,
+    ChunkIntent,
+    Extent,
+    Position,
+    Precondition,
+)
+from collective.chunking.ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId
+from collective.core.paths import FilePath
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
+from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.revocations import Revocations
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
-from tests.unit.roles.coordinator.farm import Scene, scene
+from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER, instance
+from tests.unit.roles.coordinator.test_streams import stream
 
 
 class Gate:
@@ -134,6 +144,54 @@ async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
         await registry.heartbeat(beat())
         with pytest.raises(UsageError):
             await registry.report_inventory(pages())
+
+
+async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        assert (await registry.heartbeat(beat(5))).send_inventory
+        here.world.keys.hand_out(A, frozenset())
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        first = (await here.uploads.open(OPERATOR, path, Attributes(), Precondition(), [])).id
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        live.inventoried = live.instance_id  # as it was when the upload was given its routes
+        intent = ChunkIntent(chunk_id(b"abc"), 3, 0, 3)
+        allocations = await here.uploads.allocate(OPERATOR, first, [intent])
+        (plan,) = here.uploads.plans(allocations, upload=first, holder=OWN, relay=False)
+        live.inventoried = ""
+
+        async def pages() -> AsyncIterator[pb.InventoryPage]:
+            """Made before the put, compared after it."""
+            (route,) = plan.routes
+            put = here.farm.put(route, [b"abc"])
+            receipts = [result.receipt async for result in put if result.receipt is not None]
+            extent = Extent(0, 3, intent.chunk, 3)
+            await here.uploads.commit(OPERATOR, first, [extent], receipts, 3)
+            here.world.clock.advance(60.0)
+            yield pb.InventoryPage(instance_id=instance(5), last=True)
+
+        await registry.report_inventory(pages())
+        assert len(await here.catalog.copies_of(intent.chunk)) == 3
+        assert here.world.table.states()[NodeId("a")] is NodeState.UP
+        assert not live.stored_meanwhile
+
+
+async def test_a_corrupt_copy_is_deleted_and_a_missing_one_is_not(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        ((chunk, generation),) = here.farm.stored[NodeId("a")]
+        speak_as(A)
+        registry = service(here)
+        for corrupt, deletes in ((False, 0), (True, 1)):
+            trouble = pb.CopyTrouble(chunk_id=chunk, generation=generation, corrupt=corrupt)
+            await registry.report_problems(pb.ReportProblemsRequest(copies=[trouble]))
+            assert len(await here.catalog.copies_of(chunk)) == 2
+            assert len(await here.catalog.claim_collection(9, 0.0)) == deletes
 
 
 async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
