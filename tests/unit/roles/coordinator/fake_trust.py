@@ -23,9 +23,10 @@ class FakeTrust:
         self.issued: list[str] = []
         self.numbers = 0
 
-    async def add_code(self, actor: Caller, code: CodeRecord) -> None:
+    async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
         await asyncio.sleep(0)
         self._codes[code.id] = code
+        return code
 
     async def code(self, code_id: str) -> CodeRecord:
         await asyncio.sleep(0)

@@ -25,7 +25,7 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
-from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
+from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.pki import certificates, join_code, proof
@@ -244,6 +244,107 @@ async def test_kinds_not_offered_yet_are_refused(world: World) -> None:
     for kind in (CodeKind.PEER,):
         code = await world.code(kind=kind)
         assert isinstance(await failure(world, code, wish="a@home.alice"), ConflictError)
+
+
+def person(name: str, domain: str = "home.alice") -> SpiffeId:
+    return SpiffeId.user(ALICE, GlobalId(name, Domain(domain)))
+
+
+async def device_code(world: World, who: SpiffeId) -> JoinCode:
+    actor = Caller(who, is_operator=False)
+    made = await world.codes.create(actor, CodeKind.DEVICE, uses=1, validity_s=900, bound=who)
+    return made[1]
+
+
+async def test_users_get_the_global_id_that_they_wish_whatever_its_domain(world: World) -> None:
+    code = await world.code(kind=CodeKind.USER)
+    assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
+    elsewhere = await world.join(code, wish="yourname@homelab.collective.local")
+    assert elsewhere.identity == person("yourname", "homelab.collective.local")
+    guest = (await world.join(code, wish="@")).identity.global_id
+    assert guest is not None
+    assert guest.name.startswith("guest-")
+
+
+async def test_a_node_code_redeemed_as_a_user_is_refused_and_costs_no_use(world: World) -> None:
+    code = await world.code(uses=1)
+    error = await failure(world, code, wish="bob@home.alice")
+    assert isinstance(error, ConflictError)
+    assert "node" in error.message
+    assert isinstance(await failure(world, code, wish="@"), ConflictError)
+    assert (await world.join(code)).identity.role == "node"
+
+
+@pytest.mark.parametrize("kind", [CodeKind.USER, CodeKind.DEVICE])
+async def test_a_users_code_redeemed_as_a_node_is_refused(world: World, kind: CodeKind) -> None:
+    code = await world.code(kind=kind, uses=1)
+    assert isinstance(await failure(world, code), ConflictError)
+    assert isinstance(await failure(world, code, wish="alice-node-01"), CollectiveError)
+    if kind is CodeKind.USER:
+        assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
+
+
+async def test_a_global_id_of_another_members_domain_is_refused(world: World) -> None:
+    catalog: Any = world.trust
+    world.enrolment = Enrolment(
+        world.ca,
+        catalog,
+        world.clock,
+        SeededRandomness(4),
+        revocations=lambda: world.revoked,
+        foreign=lambda: frozenset((Domain("garage.bob"), ALICE)),
+    )
+    code = await world.code(kind=CodeKind.USER)
+    error = await failure(world, code, wish="bob@garage.bob")
+    assert isinstance(error, ConflictError)
+    assert "garage.bob only" in error.message
+    assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
+
+
+@pytest.mark.parametrize("wish", ["bob@home.alice", "@"])
+async def test_a_device_code_gives_its_makers_identity(world: World, wish: str) -> None:
+    code = await device_code(world, person("bob"))
+    assert (await world.join(code, wish=wish)).identity == person("bob")
+
+
+async def test_a_device_code_for_another_identity_is_refused(world: World) -> None:
+    code = await device_code(world, person("bob"))
+    error = await failure(world, code, wish="eve@home.alice")
+    assert isinstance(error, ConflictError)
+    assert "bob@home.alice" in error.message
+    assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
+
+
+async def test_a_users_request_for_another_identity_and_ca_rights_is_ignored(
+    world: World,
+) -> None:
+    key = certificates.new_private_key()
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "coordinator")]))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier("spiffe://home.alice/coordinator")]
+            ),
+            critical=True,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    ).public_bytes(serialization.Encoding.DER)
+    code = await world.code(kind=CodeKind.USER)
+    given = await world.enrolment.join(world.attempt(code, wish="bob@home.alice", csr=csr))
+    leaf = certificates.load_certificate(given.certificate_der)
+    assert certificates.describe(leaf).identity == person("bob")
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert len(leaf.subject) == 0
+
+
+async def test_a_display_name_that_acts_on_terminals_is_refused(world: World) -> None:
+    code = await world.code(kind=CodeKind.USER)
+    attempt = world.attempt(code, wish="bob@home.alice")
+    for name in ("\x1b[2J", "x" * 129, "a\nb"):
+        with pytest.raises(UsageError):
+            await world.enrolment.join(replace(attempt, display_name=name))
 
 
 # --- renewal -------------------------------------------------------------------------------------
