@@ -108,6 +108,21 @@ def test_a_lying_disk_is_caught(size: int, faults: Faults) -> None:
     assert store.verify(chunk_id(data), G1) == size
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_a_process_short_of_something_takes_no_copy_for_damaged(size: int, number: int) -> None:
+    disk = FaultDisk()
+    store = open_store(disk)
+    data = sample(size)
+    store.put(chunk_id(data), G1, data)
+    disk.faults = Faults(read_errno=number)
+    with pytest.raises(OperatorError):
+        store.read(chunk_id(data))
+    with pytest.raises(OperatorError):
+        store.verify(chunk_id(data), G1)
+    assert not store.damaged_copies()
+
+
 def test_a_margin_of_free_space_is_never_used() -> None:
     disk = FaultDisk(free_bytes=10_000)
     store = open_store(disk, StoreOptions(free_margin_bytes=4_000))

@@ -47,6 +47,10 @@ from collective.core.randomness import Randomness
 _PARTS_MAX: Final = 64
 _LENGTH_MAX: Final = 0xFFFF_FFFF
 _MOVED_TRIES: Final = 8
+_NOT_OF_THE_COPY: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EACCES, errno.EPERM}
+)
+"""Why a read may fail although the bytes are well: damaged copies are deleted, these must not be."""
 
 
 class DiskFailedError(OperatorError):
@@ -342,6 +346,8 @@ class StoreCore:
                     ) from error
                 continue
             except OSError as error:
+                if error.errno in _NOT_OF_THE_COPY:
+                    raise disk_error(error) from error
                 self._mark_damaged(chunk, generation)
                 raise CorruptionError(
                     f"Chunk {chunk.hex()[:16]} cannot be read from disk; use another copy."
