@@ -31,6 +31,18 @@ class CallWrapper(DeadlineWrapper):
         """Start with no cancellation sent."""
         super().__init__()
         self._sent: dict[asyncio.Task[Any], int] = {}
+        self._before: dict[asyncio.Task[Any], int] = {}
+
+    def __enter__(self) -> None:
+        """Note what the task was asked before: only cancellations that come inside count.
+
+        A count may be left from long ago, answered already: Python 3.11's ``TaskGroup`` leaves one
+        behind when a child fails while the group is being left.
+        """
+        super().__enter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._before[task] = task.cancelling()
 
     def cancel(self, error: Exception) -> None:
         """Wake the tasks inside the wrapper with ``error``."""
@@ -48,7 +60,8 @@ class CallWrapper(DeadlineWrapper):
         assert task is not None
         for _ in range(self._sent.pop(task, 0)):
             task.uncancel()
-        if exc_type is asyncio.CancelledError and task.cancelling():
+        before = self._before.pop(task, 0)
+        if exc_type is asyncio.CancelledError and task.cancelling() > before:
             self._tasks.discard(task)
             return  # somebody else wants this task to end, too
         super().__exit__(exc_type, exc_val, exc_tb)

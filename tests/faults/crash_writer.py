@@ -119,7 +119,7 @@ class Writer:
                 self.journal.add(wrong=f"{path} {value}: {error.message}")
             await asyncio.sleep(PAUSE_S)
             return
-        except Exception:
+        except BaseException:  # a cancellation, too: nobody here cancels, and groups hide it
             self.journal.add(wrong=traceback.format_exc())
             raise
         self.journal.add(end=number, path=path, code="ok")
