@@ -79,6 +79,8 @@ class JoinedCollective:
     authority_digest: bytes
     """32 bytes: SHA-256 of the SubjectPublicKeyInfo of its CA."""
     joined_ms: int = 0
+    told_ms: int = 0
+    """When the coordinator last said where it is and which CAs count."""
     granted_by: str = ""
     """Who made the invite, as the member said at redemption."""
     grants: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ class JoinedCollective:
                 "bootstrap_addresses": [str(one) for one in self.bootstrap_addresses],
                 "ca_key_sha256": self.authority_digest.hex(),
                 "joined_ms": self.joined_ms,
+                "told_ms": self.told_ms,
                 "granted_by": self.granted_by,
                 "grants": list(self.grants),
                 "grants_expire_ms": self.grants_expire_ms,
@@ -129,6 +132,7 @@ class JoinedCollective:
                 bootstrap_addresses=_addresses(facts, "bootstrap_addresses"),
                 authority_digest=bytes.fromhex(digest),
                 joined_ms=_number(facts, "joined_ms"),
+                told_ms=_number(facts, "told_ms"),
                 granted_by=_text(facts, "granted_by"),
                 grants=_texts(facts, "grants"),
                 grants_expire_ms=_number(facts, "grants_expire_ms"),

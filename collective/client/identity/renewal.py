@@ -1,5 +1,8 @@
 """The client's certificate, renewed on use: live when it is due, at the bootstrap once it ran out.
 
+Once a day of use, the coordinator also tells where it is and which CAs count, so that a client
+learns of a new CA in time; a certificate of an older CA is renewed then, however young it is.
+
 One process renews at a time, held by a lock file that the kernel drops with the process; the others
 go on with what they have, or wait where it ran out.  A renewal that fails does not matter while the
 certificate is still valid.
@@ -8,6 +11,7 @@ certificate is still valid.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -19,12 +23,16 @@ from collective.core.disk import Disk, DiskLock
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
-from collective.pki.files import Credentials
+from collective.pki.files import Credentials, is_signed_by
 from collective.pki.renewal import has_expired, is_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from collective.rpc.channel import RpcChannel
+
+TOLD_EVERY_S: Final = 86400.0
+CONNECT_TIMEOUT_S: Final = 3.0
 LIVE_TIMEOUT_S: Final = 10.0
 WAIT_TRIES: Final = 300
 WAIT_PAUSE_S: Final = 0.1
@@ -33,6 +41,12 @@ Renewed = tuple[Credentials, tuple[Address, ...]]
 """Renewed credentials, and where the coordinator says it is; ``()`` if it does not say."""
 Renew = Callable[[Credentials, JoinedCollective, tuple[Address, ...]], Awaitable[Renewed]]
 Note = Callable[[str], None]
+
+
+def is_of_newest(credentials: Credentials) -> bool:
+    """Tell whether the certificate is of the newest CA that counts."""
+    newest = max(credentials.trusted, key=lambda one: one.not_valid_before_utc)
+    return is_signed_by(credentials.certificate, newest)
 
 
 class Renewer:
@@ -46,14 +60,16 @@ class Renewer:
         *,
         live: Renew | None = None,
         expired: Renew | None = None,
+        ask: Renew | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Renew what ``store`` has; ``live`` and ``expired`` say how (tests put their own)."""
+        """Renew what ``store`` has; ``live``, ``expired`` and ``ask`` are for tests."""
         self._store = store
         self._clock = clock
         self._disk = disk
         self._live = live or self._renew_live
         self._expired = expired or self._renew_expired
+        self._ask = ask or self._ask_live
         self._sleep = sleep
 
     async def fresh(
@@ -74,24 +90,44 @@ class Renewer:
         Raises:
             CollectiveError: the certificate ran out and could not be renewed.
         """
-        if not is_due(credentials.certified, self._clock.wall_s()):
+        if self._wanted(collective, credentials) is None:
             return credentials
         async with self._turn(collective, credentials) as is_ours:
             credentials = await self._again(collective, credentials)
-            now_s = self._clock.wall_s()
-            must = has_expired(credentials.certified, now_s)
-            if not is_due(credentials.certified, now_s) or not (is_ours or must):
+            collective = await asyncio.to_thread(self._store.find, collective.name)
+            wanted = self._wanted(collective, credentials)
+            must = wanted == self._expired
+            if wanted is None or not (is_ours or must):
                 return credentials
-            renew = self._expired if must else self._live
             try:
-                renewed, told = await renew(credentials, collective, addresses)
+                renewed, told = await wanted(credentials, collective, addresses)
+                if not is_of_newest(renewed) and not must:
+                    renewed, told = await self._live(renewed, collective, addresses)
                 await asyncio.to_thread(self._store.take_renewed, collective, renewed, told)
             except (CollectiveError, OSError) as error:
                 if must:
                     raise
                 note(f"The certificate for {collective.name} was not renewed yet: {error}")
+                await self._put_off(collective, error)
                 return credentials
             return renewed
+
+    def _wanted(self, collective: JoinedCollective, credentials: Credentials) -> Renew | None:
+        """Return what is to be done now, None for nothing."""
+        now_s = self._clock.wall_s()
+        if has_expired(credentials.certified, now_s):
+            return self._expired
+        if is_due(credentials.certified, now_s):
+            return self._live
+        return self._ask if abs(now_s - collective.told_ms / 1000) > TOLD_EVERY_S else None
+
+    async def _put_off(
+        self, collective: JoinedCollective, error: CollectiveError | OSError
+    ) -> None:
+        """Ask no more today where the coordinator answered, and could not say."""
+        if isinstance(error, CollectiveError) and not isinstance(error, UnreachableError):
+            with contextlib.suppress(CollectiveError, OSError):
+                await asyncio.to_thread(self._store.was_told_nothing, collective)
 
     async def _again(self, collective: JoinedCollective, known: Credentials) -> Credentials:
         """Return the credentials as they are now: another process may have renewed them."""
@@ -124,25 +160,45 @@ class Renewer:
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
     ) -> Renewed:
-        from collective.client.join import renew_trusting  # noqa: PLC0415 - heavy, and rarely needed
-        from collective.pki.revocation import RevocationSet  # noqa: PLC0415
+        from collective.client.join import renew_trusting  # noqa: PLC0415 - heavy, rarely needed
+
+        async with self._channel(credentials, collective, addresses) as channel:
+            renewed = await renew_trusting(
+                channel, credentials, clock=self._clock, timeout_s=LIVE_TIMEOUT_S
+            )
+            return renewed, channel.peer.addresses if channel.peer else ()
+
+    async def _ask_live(
+        self,
+        credentials: Credentials,
+        collective: JoinedCollective,
+        addresses: tuple[Address, ...],
+    ) -> Renewed:
+        from collective.client.join import current_trust  # noqa: PLC0415 - heavy, rarely needed
+
+        async with self._channel(credentials, collective, addresses) as channel:
+            trusted = await current_trust(channel, credentials, timeout_s=LIVE_TIMEOUT_S)
+            told = channel.peer.addresses if channel.peer else ()
+            return credentials.renewed(credentials.certificate, trusted), told
+
+    def _channel(
+        self,
+        credentials: Credentials,
+        collective: JoinedCollective,
+        addresses: tuple[Address, ...],
+    ) -> RpcChannel:
+        from collective.pki.revocation import RevocationSet  # noqa: PLC0415 - heavy
         from collective.rpc.channel import open_channel  # noqa: PLC0415
         from collective.rpc.identity import PeerGate  # noqa: PLC0415
 
         gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), self._clock)
-        channel = open_channel(
+        return open_channel(
             addresses or collective.coordinator_addresses,
             credentials=credentials,
             gate=gate,
             expect=SpiffeId.coordinator(collective.domain),
-            connect_timeout_s=LIVE_TIMEOUT_S,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
         )
-        async with channel:
-            renewed = await renew_trusting(
-                channel, credentials, clock=self._clock, timeout_s=LIVE_TIMEOUT_S
-            )
-            peer = channel.peer
-        return renewed, peer.addresses if peer else ()
 
     async def _renew_expired(
         self,

@@ -237,7 +237,8 @@ class IdentityStore:
                 coordinator_addresses=joined.coordinator_addresses,
                 bootstrap_addresses=bootstrap_addresses,
                 authority_digest=digest,
-                joined_ms=known.joined_ms if known else round(self._clock.wall_s() * 1000),
+                joined_ms=known.joined_ms if known else self._now_ms(),
+                told_ms=self._now_ms(),
                 granted_by=joined.granted_by,
                 grants=joined.grants,
                 grants_expire_ms=joined.grants_expire_ms,
@@ -275,23 +276,34 @@ class IdentityStore:
         renewed: Credentials,
         coordinator_addresses: tuple[Address, ...] = (),
     ) -> None:
-        """Keep renewed credentials and, if any are given, where the coordinator is now.
+        """Keep what the coordinator told: certificate, CAs and (if any are given) its addresses.
 
-        Nothing is written for a collective that was left meanwhile.
+        Nothing is written for a collective that was left meanwhile, and no older certificate.
         """
         with self._locked():
             if not self._disk.exists(self.place.facts(collective.name)):
                 return
+            if renewed.trusted != self._authorities(collective):
+                path = self.place.authority(collective.name)  # first: it must know the certificate
+                files.write_authorities(path, renewed.trusted, disk=self._disk)
             if self._is_newer(renewed.certificate, collective):
-                self._write_certificates(collective.name, renewed.trusted, renewed.certificate)
+                path = self.place.certificate(collective.name)
+                files.write_certificate(path, renewed.certificate, disk=self._disk)
             known = self._collective(collective.name)
             facts = replace(
                 known,
                 authority_digest=_digest(renewed.authority),
                 coordinator_addresses=coordinator_addresses or known.coordinator_addresses,
+                told_ms=self._now_ms(),
             )
-            if facts != known:
-                self._write(self.place.facts(known.name), facts.encode())
+            self._write(self.place.facts(known.name), facts.encode())
+
+    def was_told_nothing(self, collective: JoinedCollective) -> None:
+        """Remember that the coordinator was asked and could not say; it is asked again later."""
+        with self._locked():
+            if self._disk.exists(self.place.facts(collective.name)):
+                facts = replace(self._collective(collective.name), told_ms=self._now_ms())
+                self._write(self.place.facts(facts.name), facts.encode())
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -311,6 +323,9 @@ class IdentityStore:
             yield
         finally:
             lock.release()
+
+    def _now_ms(self) -> int:
+        return round(self._clock.wall_s() * 1000)
 
     def _collective(self, name: str) -> JoinedCollective:
         path = self.place.facts(name)
@@ -341,7 +356,7 @@ class IdentityStore:
             self._write_identity(certified, display_name)
 
     def _write_identity(self, global_id: GlobalId, display_name: str) -> Identity:
-        made = Identity(global_id, display_name, round(self._clock.wall_s() * 1000))
+        made = Identity(global_id, display_name, self._now_ms())
         self._write(self.place.identity, made.encode())
         return made
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+from cryptography import x509
 
 from collective.client.identity.model import JoinedCollective
 from collective.client.identity.renewal import Renewed, Renewer
@@ -11,10 +12,12 @@ from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
 from collective.core.errors import PermissionDeniedError, UnreachableError
 from collective.core.units import Address
+from collective.pki.ca import CertificateAuthority
 from collective.pki.files import Credentials
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
 
-LIFE_S = 30 * 86400.0
+DAY_S = 86400.0
+LIFE_S = 30 * DAY_S
 NEW_ADDRESS = (Address("10.0.0.1", 8001),)
 
 
@@ -30,6 +33,8 @@ class Coordinator:
         self.calls: list[str] = []
         self.error: Exception | None = None
         self.told: tuple[Address, ...] = ()
+        self.newest = member.authority
+        self.trusted: tuple[x509.Certificate, ...] = (member.authority.certificate,)
 
     def how(self, name: str) -> Callable[..., Awaitable[Renewed]]:
         async def renew(
@@ -38,7 +43,10 @@ class Coordinator:
             self.calls.append(name)
             if self.error:
                 raise self.error
-            certificate = self.member.authority.issue(
+            if name == "ask":
+                certificate = credentials.certificate
+                return credentials.renewed(certificate, self.trusted), self.told
+            certificate = self.newest.issue(
                 credentials.identity, credentials.private_key.public_key(), lifetime_s=LIFE_S
             )
             return credentials.renewed(certificate), self.told
@@ -75,9 +83,11 @@ class Client:
             OsDisk(),
             live=self.coordinator.how("live"),
             expired=self.coordinator.how("expired"),
+            ask=self.coordinator.how("ask"),
             sleep=self.sleep,
         )
-        return await renewer.fresh(self.collective, self.kept, COORDINATOR, self.notes.append)
+        known = self.store.find("alice")
+        return await renewer.fresh(known, self.kept, COORDINATOR, self.notes.append)
 
 
 @pytest.fixture
@@ -86,10 +96,54 @@ def client(store: IdentityStore, alice: Member, clock: ManualClock) -> Client:
 
 
 async def test_nothing_is_renewed_before_two_thirds(client: Client) -> None:
-    client.clock.advance(LIFE_S * 0.6)
     before = client.kept.certificate
-    assert (await client.use()).certificate == before
+    for _ in range(19):
+        client.clock.advance(DAY_S - 60)
+        assert (await client.use()).certificate == before
+    assert client.coordinator.calls.count("live") == 0
+
+
+async def test_once_a_day_of_use_it_learns_where_the_coordinator_is(client: Client) -> None:
+    client.coordinator.told = NEW_ADDRESS
+    for _ in range(3):
+        await client.use()
     assert client.coordinator.calls == []
+    client.clock.advance(DAY_S + 1)
+    for _ in range(3):
+        await client.use()
+    assert client.coordinator.calls == ["ask"]
+    assert client.store.find("alice").coordinator_addresses == NEW_ADDRESS
+
+
+async def test_a_new_ca_is_learned_and_gives_a_new_certificate(
+    client: Client, clock: ManualClock, alice: Member
+) -> None:
+    clock.advance(DAY_S + 1)
+    newest = CertificateAuthority.create(alice.member, alice.domain, clock, label="2")
+    client.coordinator.newest = newest
+    client.coordinator.trusted = (alice.authority.certificate, newest.certificate)
+    used = await client.use()
+    assert client.coordinator.calls == ["ask", "live"]
+    assert client.kept.trusted == client.coordinator.trusted
+    assert client.kept.authority == newest.certificate
+    assert client.kept.certificate == used.certificate
+    await client.use()
+    assert client.coordinator.calls == ["ask", "live"]
+    again = client.store.record(
+        alice.joined(client.kept.private_key, "me@home.me", lifetime_s=60.0), BOOTSTRAP
+    )
+    assert not again.is_new, "a code of the old CA is still for the same collective"
+    assert client.kept.certificate == used.certificate
+
+
+async def test_a_coordinator_that_cannot_say_is_not_asked_with_every_command(
+    client: Client,
+) -> None:
+    client.clock.advance(DAY_S + 1)
+    client.coordinator.error = PermissionDeniedError("No.")
+    for _ in range(3):
+        await client.use()
+    assert client.coordinator.calls == ["ask"]
 
 
 async def test_it_is_renewed_live_when_due_and_kept(client: Client) -> None:

@@ -284,6 +284,7 @@ def store_gone(store: IdentityStore, bob: Member) -> JoinedCollective:
         bootstrap_addresses=BOOTSTRAP,
         authority_digest=bob.authority.digest,
         joined_ms=1_800_000_000_000,
+        told_ms=1_800_000_000_000,
         granted_by="spiffe://garage.bob/coordinator",
         grants=bob.grants,
     )
@@ -323,6 +324,7 @@ def test_what_is_kept_comes_back(
         bootstrap_addresses=(),
         authority_digest=digest,
         joined_ms=when_ms,
+        told_ms=when_ms + 1,
         granted_by=by,
         grants=tuple(grants),
         grants_expire_ms=when_ms,
