@@ -66,6 +66,13 @@ class FakeTrust:
         await asyncio.sleep(0)
         return self._redeemed[code_id, key_digest]
 
+    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
+        await asyncio.sleep(0)
+        return any(
+            one.identity == identity and one.key_digest == key_digest
+            for one in self._redeemed.values()
+        )
+
     async def next_node_number(self) -> int:
         await asyncio.sleep(0)
         self.numbers += 1
