@@ -217,7 +217,10 @@ class FileReader:
             if not piece.result.cancelled():
                 piece.result.set_exception(error)
         else:
-            piece.result.set_result(fetched)
+            if piece.result.cancelled():  # the reader gave up waiting for it
+                fetched.release()
+            else:
+                piece.result.set_result(fetched)
 
     # --- letting go ----------------------------------------------------------------------------
 

@@ -91,6 +91,9 @@ class ChunkFetch:
             race = _Race(self._session.health.best_first(self._routes))
             try:
                 await self._race(race)
+                if race.winner is not None:
+                    await self._report()
+                    return race.winner
             except BaseExceptionGroup as group:
                 if race.winner is not None:
                     race.winner.release()
@@ -99,9 +102,6 @@ class ChunkFetch:
                 if race.winner is not None:
                     race.winner.release()
                 raise
-            if race.winner is not None:
-                await self._report()
-                return race.winner
             if self._is_outdated():
                 until_s = clock.monotonic_s() + self._session.options.give_up_s
             else:

@@ -261,15 +261,18 @@ class Upload:
         if not plan.stored:
             sending = ChunkSending(self._session, self._upload_id, chunk, block.parts())
             receipts = await sending.run(plan)
-        self._finish(block)
         await self._stored.put(_Stored(_extent(chunk), receipts))
+        self._finish(block)
         self._known[chunk.chunk].set_result(None)
 
     async def _repeat(self, block: _Block, earlier: asyncio.Future[None]) -> None:
-        """Record a chunk that this upload has sent already, after its first occurrence."""
-        self._finish(block)
+        """Record a chunk that this upload has sent already, after its first occurrence.
+
+        It keeps its slot until then, or a file of zeros would be read far ahead of what is recorded.
+        """
         await earlier
         await self._stored.put(_Stored(_extent(block.chunk), []))
+        self._finish(block)
 
     def _finish(self, block: _Block) -> None:
         self._release(block.buffer)

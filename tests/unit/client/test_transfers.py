@@ -18,7 +18,11 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.limits import CHUNK_SIZE_BYTES
-from collective.rpc.gen.collective.v1 import CopyProblem
+from collective.rpc.gen.collective.v1 import (
+    CopyProblem,
+    RecordExtentsRequest,
+    RecordExtentsResponse,
+)
 
 from .fakes import World, node_name
 
@@ -291,3 +295,54 @@ async def test_memory_is_bounded_by_the_window(make_world: Callable[..., World])
         async for _ in reader:
             await asyncio.sleep(0)
     assert world.nodes.most_in_flight <= 3
+
+
+async def test_a_file_of_one_chunk_over_and_over_waits_for_what_is_recorded(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, block = make_world(window_chunks=4), bytes(CHUNK_SIZE_BYTES)
+    record, may_record, waits = world.coordinator.record_extents, asyncio.Event(), asyncio.Event()
+    taken = 0
+
+    async def recorded(message: RecordExtentsRequest, **_: object) -> RecordExtentsResponse:
+        waits.set()
+        await may_record.wait()
+        return await record(message)
+
+    async def zeros() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while taken < 100:
+            taken += 1
+            yield block
+
+    monkeypatch.setattr(world.coordinator, "record_extents", recorded)
+    writing = asyncio.create_task(world.collective.write("/s/zeros", zeros()))
+    await waits.wait()
+    before = -1
+    while taken > before:
+        before = taken
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+    assert taken < 30
+    may_record.set()
+    assert (await writing).size_bytes == 100 * CHUNK_SIZE_BYTES
+
+
+async def test_a_read_given_up_while_it_reports_a_bad_copy_leaves_no_buffer(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, reports = make_world(), asyncio.Event()
+    await world.collective.write("/s/a", data_of(1000))
+
+    async def report_copy(_message: object, **_: object) -> None:
+        reports.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.coordinator, "report_copy", report_copy)
+    for number in (1, 2):
+        list(_flip(world, number))
+    reading = asyncio.create_task(world.collective.read("/s/a"))
+    await reports.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
