@@ -15,6 +15,7 @@ import betterproto2
 
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.limits import KIB, MIB
+from collective.rpc.encoding import encode
 from collective.rpc.errors import to_detail
 from collective.transfer.frames import (
     PIECE_BYTES,
@@ -117,7 +118,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
             return
         length = sum(map(len, payload))
         assert length <= PIECE_BYTES
-        head = bytes(message) if message is not None else b""
+        head = encode(message) if message is not None else b""
         self._transport.writelines([encode_head(kind, request_id, head, length, flags), *payload])
 
     def answer(

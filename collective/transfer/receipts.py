@@ -12,6 +12,7 @@ from typing import Final
 from collective.core.errors import RejectedError
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.rpc.decoding import parse_message
+from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1 import Receipt, SignedReceipt
 from collective.transfer.tickets import KeySource, TicketKey
 
@@ -28,7 +29,7 @@ class ReceiptRefusedError(RejectedError):
 
 def sign_receipt(key: TicketKey, receipt: Receipt) -> SignedReceipt:
     """Return ``receipt`` serialised and signed under ``key``."""
-    body = bytes(receipt)
+    body = encode(receipt)
     assert len(body) <= RECEIPT_MAX_BYTES
     return SignedReceipt(
         body=body, key_id=key.key_id, mac=key.mac(_RECEIPT_CONTEXT, body), node=receipt.node
@@ -54,7 +55,7 @@ def open_receipt(keys: KeySource, signed: SignedReceipt) -> Receipt:
         receipt = parse_message(Receipt, signed.body)
     except RejectedError as error:
         raise ReceiptRefusedError("The receipt does not parse; send the chunk again.") from error
-    if bytes(receipt) != signed.body:
+    if encode(receipt) != signed.body:
         raise ReceiptRefusedError("The receipt is not canonical; send the chunk again.")
     if receipt.node != signed.node:
         raise ReceiptRefusedError("The receipt is signed for another node.")

@@ -17,6 +17,7 @@ from collective.core.errors import BusyError, RejectedError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.rpc.decoding import parse_message
+from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1 import ChunkOperation, SignedTicket, Ticket
 
 KEY_BYTES: Final = 32
@@ -80,7 +81,7 @@ class KeySource(Protocol):
 
 def sign_ticket(key: TicketKey, ticket: Ticket) -> SignedTicket:
     """Return ``ticket`` serialised and signed under ``key``."""
-    body = bytes(ticket)
+    body = encode(ticket)
     assert len(body) <= TICKET_MAX_BYTES
     return SignedTicket(body=body, key_id=key.key_id, mac=key.mac(_TICKET_CONTEXT, body))
 
@@ -193,6 +194,6 @@ def _parse(body: bytes) -> Ticket:
         ticket = parse_message(Ticket, body)
     except RejectedError as error:
         raise TicketRefusedError("The ticket does not parse; ask for a new one.") from error
-    if bytes(ticket) != body:
+    if encode(ticket) != body:
         raise TicketRefusedError("The ticket is not canonical; ask for a new one.")
     return ticket
