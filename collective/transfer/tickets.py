@@ -7,6 +7,7 @@ which, since a ticket holds no secret.  Invariant: no field is read before the M
 
 from __future__ import annotations
 
+import functools
 import hmac
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -24,6 +25,8 @@ KEY_BYTES: Final = 32
 MAC_BYTES: Final = 32
 TICKET_MAX_BYTES: Final = 4096
 NEXT_ADDRESSES_MAX: Final = 16
+PARSED_MAX: Final = 512
+"""Tickets kept in parsed form, of at most TICKET_MAX_BYTES each."""
 _TICKET_CONTEXT: Final = b"collective ticket 1\0"
 
 
@@ -189,7 +192,9 @@ def next_hop(ticket: Ticket) -> SpiffeId:
         raise TicketRefusedError("The ticket's next hop is malformed.") from error
 
 
+@functools.lru_cache(maxsize=PARSED_MAX)
 def _parse(body: bytes) -> Ticket:
+    """Return the ticket in ``body``, which nobody changes: each hop looks at each several times."""
     try:
         ticket = parse_message(Ticket, body)
     except RejectedError as error:
