@@ -105,7 +105,7 @@ def test_everything_renews_several_times_while_a_long_write_runs_unbroken(brief:
 def test_the_health_of_all_is_told_without_a_warning_while_renewals_work(brief: Cluster) -> None:
     status = brief.cli("status", "--json").json()
     assert all(node["is_healthy"] for node in status["local_nodes"])
-    assert not [text for text in status.get("warnings", []) if "certificate" in text]
+    assert "certificate" not in brief.cli("status").text
     page = brief.coordinator.page("/metrics")[1]
     ends = dict(re.findall(r'expiry_timestamp_seconds\{identity="([^"]+)"[^}]*\} (\S+)', page))
     assert "ca" in ends

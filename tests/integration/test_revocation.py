@@ -1,0 +1,317 @@
+"""Shut out within five seconds: at the coordinator, at nodes, on open connections, while reading."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from collective.core.clock import SystemClock
+from collective.core.errors import CollectiveError
+from collective.core.ids import NodeId, SpiffeId
+from collective.core.units import Address
+from collective.pki.files import Credentials, load_credentials
+from collective.pki.revocation import RevocationSet
+from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.connect import open_stream
+from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.identity import PeerGate
+from collective.rpc.tls import ALPN_CHUNK, client_context
+from tests.integration.cluster import Cluster, Result, running_cluster
+
+pytestmark = pytest.mark.timeout(240)
+
+WITHIN_S = 5.0
+MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class User:
+    """A user with a certificate issued offline."""
+
+    who: str
+    options: list[str]
+    credentials: Credentials
+
+
+def make_user(cluster: Cluster, name: str, rights: str = "/shared:read+write") -> User:
+    certs = cluster.cert_dir("coordinator")
+    out = cluster.folder / "users"
+    who = f"{name}@{cluster.domain}"
+    cluster.cli(
+        "pki", "issue", "--user", who, "--validity", "1d", "--out", str(out),
+        "--ca-key", str(certs / "ca" / f"{cluster.member}-ca.key"),
+        credentials=(),
+    )  # fmt: skip
+    cluster.cli("grant", "add", rights, who)
+    cert, key = out / "users" / f"{who}.crt", out / "users" / f"{who}.key"
+    ca = certs / "ca" / f"{cluster.member}-ca.crt"
+    options = [
+        "--coordinator", f"127.0.0.1:{cluster.coordinator_port}",
+        "--ca", str(ca), "--cert", str(cert), "--key", str(key),
+    ]  # fmt: skip
+    return User(who, options, load_credentials(str(cert), str(key), str(ca)))
+
+
+def gate_of(user: User) -> PeerGate:
+    return PeerGate(user.credentials.trust(), RevocationSet(), SystemClock())
+
+
+def coordinator_channel(cluster: Cluster, user: User) -> RpcChannel:
+    return open_channel(
+        [Address("127.0.0.1", cluster.coordinator_port)],
+        credentials=user.credentials,
+        gate=gate_of(user),
+        expect=SpiffeId.coordinator(user.credentials.domain),
+    )
+
+
+@dataclass(slots=True)
+class Watched(asyncio.Protocol):
+    """A connection that only waits for its end."""
+
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.lost.set()
+
+
+async def chunk_stream(cluster: Cluster, user: User, port: int, peer: SpiffeId) -> Watched:
+    del cluster
+    context = client_context(user.credentials, user.credentials.trust(), (ALPN_CHUNK,))
+    _, watched = await open_stream(
+        Address("127.0.0.1", port),
+        context,
+        lambda _: Watched(),
+        gate=gate_of(user),
+        expect=peer,
+    )
+    return watched
+
+
+def node_id(cluster: Cluster, user: User, name: str) -> SpiffeId:
+    assert cluster.node_ports[name]
+    return SpiffeId.node(user.credentials.domain, NodeId(name))
+
+
+@pytest.fixture(scope="module")
+def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running_cluster(tmp_path_factory.mktemp("revoking"), node_count=4) as cluster:
+        cluster.cli("mkdir", "/shared")
+        yield cluster
+
+
+async def test_revoked_within_5_s_on_open_connections_to_coordinator_and_every_node(
+    member: Cluster,
+) -> None:
+    ben, eve = make_user(member, "ben"), make_user(member, "eve")
+    async with (
+        coordinator_channel(member, ben) as channel,
+        coordinator_channel(member, eve) as others,
+    ):
+        stub = channel.stub(pb.ClusterStub)
+        other = others.stub(pb.ClusterStub)
+        await stub.get_status(pb.GetStatusRequest())
+        await other.get_status(pb.GetStatusRequest())
+        streams = [
+            await chunk_stream(member, ben, port, node_id(member, ben, name))
+            for name, port in member.node_ports.items()
+        ]
+        relay = await chunk_stream(
+            member, ben, member.coordinator_port, SpiffeId.coordinator(ben.credentials.domain)
+        )
+        spared = await chunk_stream(
+            member, eve, member.node_ports["alice-node-01"], node_id(member, eve, "alice-node-01")
+        )
+        began_s = time.monotonic()
+        done = await asyncio.to_thread(
+            member.cli, "identity", "revoke", ben.who, "--json", check=False
+        )
+        answered_s = time.monotonic()
+        assert done.code == 0, done.err
+        assert done.json()["connections_closed"] >= 2
+        with pytest.raises(CollectiveError):
+            await stub.get_status(pb.GetStatusRequest(), timeout=3)
+        async with asyncio.timeout(WITHIN_S):
+            for stream in (relay, *streams):
+                await stream.lost.wait()
+        assert time.monotonic() - answered_s < WITHIN_S, f"begun {began_s}"
+        assert not spared.lost.is_set()
+        await other.get_status(pb.GetStatusRequest())
+        # A new connection gets nowhere either, at the coordinator or at a node.
+        fresh = await chunk_stream(
+            member, ben, member.node_ports["alice-node-01"], node_id(member, ben, "alice-node-01")
+        )
+        async with asyncio.timeout(WITHIN_S):
+            await fresh.lost.wait()
+    refused = member.cli("ls", "/shared", credentials=ben.options, check=False)
+    assert refused.code != 0
+    assert member.cli("ls", "/shared", credentials=eve.options).code == 0
+
+
+def test_a_running_read_ends_within_5_s(member: Cluster) -> None:
+    data = random.Random(3).randbytes(64 * MIB)
+    member.write("/shared/long.bin", data)
+    tom = make_user(member, "tom")
+    reader = subprocess.Popen(
+        [sys.executable, "-m", "collective", "read", "/shared/long.bin", *tom.options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=member.client_environment,
+    )
+    assert reader.stdout is not None
+    got = len(reader.stdout.read(MIB))  # then the pipe is full, and the read goes on and on
+    assert got == MIB
+    member.cli("identity", "revoke", tom.who)
+    began_s = time.monotonic()
+    time.sleep(WITHIN_S)
+    while piece := reader.stdout.read(MIB):
+        got += len(piece)
+    code = reader.wait(60)
+    reader.stdout.close()
+    assert code != 0
+    assert got < len(data), "the whole file was read by someone revoked before its first half"
+    assert time.monotonic() - began_s < 60
+
+
+def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_holder_is_not(
+    member: Cluster,
+) -> None:
+    ida = make_user(member, "ida")
+    serial = ida.credentials.certified.serial
+    assert member.cli("ls", "/shared", credentials=ida.options).code == 0
+    member.cli("identity", "revoke", f"serial:{serial.upper()}")
+    assert member.cli("ls", "/shared", credentials=ida.options, check=False).code != 0
+    certs = member.cert_dir("coordinator")
+    out = member.folder / "second"
+    member.cli(
+        "pki", "issue", "--user", ida.who, "--out", str(out),
+        "--ca-key", str(certs / "ca" / f"{member.member}-ca.key"),
+        credentials=(),
+    )  # fmt: skip
+    again = list(ida.options)
+    again[-3] = str(out / "users" / f"{ida.who}.crt")
+    again[-1] = str(out / "users" / f"{ida.who}.key")
+    assert member.cli("ls", "/shared", credentials=again).code == 0
+
+
+def test_wrong_names_and_callers_without_the_right_are_refused(member: Cluster) -> None:
+    def refused(code: int, *arguments: str, credentials: list[str] | None = None) -> Result:
+        done = member.cli(*arguments, check=False, credentials=credentials)
+        assert done.code == code, done.err
+        return done
+
+    uma = make_user(member, "uma")
+    refused(3, "identity", "revoke", f"nobody@{member.domain}")
+    refused(2, "identity", "revoke", "serial:xyz")
+    said = refused(2, "identity", "revoke", f"spiffe://{member.domain}/coordinator")
+    assert "rotate-ca" in said.err
+    assert (
+        "node remove"
+        in refused(2, "identity", "revoke", f"spiffe://{member.domain}/node/alice-node-01").err
+    )
+    refused(4, "identity", "revoke", f"eve@{member.domain}", credentials=uma.options)
+    refused(4, "node", "remove", "alice-node-01", "--force", credentials=uma.options)
+    refused(4, "node", "drain", "alice-node-01", credentials=uma.options)
+    refused(4, "pki", "rotate-ca", credentials=uma.options)
+    refused(3, "node", "remove", "alice-node-77")
+
+
+def test_what_was_revoked_is_still_revoked_after_every_process_was_killed(member: Cluster) -> None:
+    zoe = make_user(member, "zoe")
+    member.cli("identity", "revoke", zoe.who)
+    memory = member.data_dir("alice-node-01") / "node" / "memory.json"
+    deadline = time.monotonic() + WITHIN_S
+    while zoe.who not in memory.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert f"/user/{member.domain}/zoe" in memory.read_text()
+    member.kill_all()
+    member.start()
+    assert member.cli("ls", "/shared", credentials=zoe.options, check=False).code != 0
+
+
+def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster) -> None:
+    files = {f"/shared/d{n}.bin": random.Random(n).randbytes(300_000) for n in range(6)}
+    for path, data in files.items():
+        member.write(path, data)
+    nodes = {one["id"]: one for one in member.cli("node", "list", "--json").json()}
+    victim = max(nodes, key=lambda name: nodes[name]["copies_left"])
+    assert nodes[victim]["copies_left"] > 0
+    said = member.cli("node", "remove", victim, check=False)
+    assert said.code == 8, said.err
+    assert f"collective node drain {victim}" in said.err
+    assert member.cli("node", "drain", victim, "--json").json()["copies_left"] > 0
+    listed = member.cli("node", "list", "--json").json()
+    assert [one["state"] for one in listed if one["id"] == victim] == ["draining"]
+    deadline = time.monotonic() + 60
+    left = 1
+    while left and time.monotonic() < deadline:
+        listed = member.cli("node", "list", "--json").json()
+        left = next(one["copies_left"] for one in listed if one["id"] == victim)
+        time.sleep(0.5)
+    assert left == 0, member.logs()
+    member.cli("node", "remove", victim)
+    assert victim not in json.dumps(member.cli("node", "list", "--json").json())
+    for path, data in files.items():
+        assert member.read(path) == data
+    service = member.services[victim]
+    deadline = time.monotonic() + WITHIN_S
+    while "no heartbeat" not in service.log_text() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "no heartbeat" in service.log_text()
+    # Neither a restart nor its old code brings it back.
+    service.kill()
+    service.start()
+    time.sleep(2)
+    assert victim not in json.dumps(member.cli("node", "list", "--json").json())
+    service.kill()
+    del member.services[victim]
+
+
+def test_a_drain_can_be_stopped(member: Cluster) -> None:
+    name = member.nodes[0].name
+    member.cli("node", "drain", name)
+    member.cli("node", "drain", name, "--stop")
+    listed = member.cli("node", "list", "--json").json()
+    assert [one["state"] for one in listed if one["id"] == name] == ["up"]
+
+
+def test_an_old_backup_learns_back_who_was_revoked(tmp_path: Path) -> None:
+    with running_cluster(
+        tmp_path / "restored", node_count=1, extra={"COLLECTIVE_COPIES": "1"}
+    ) as cluster:
+        cluster.cli("mkdir", "/shared")
+        lea = make_user(cluster, "lea")
+        max_user = make_user(cluster, "max")
+        catalog = cluster.data_dir("coordinator") / "catalog"
+        cluster.coordinator.terminate()
+        kept = {path.name: path.read_bytes() for path in catalog.glob("catalog.db*")}
+        cluster.coordinator.start()
+        cluster.coordinator.wait_ready()
+        cluster.wait_healthy(1)
+        cluster.cli("identity", "revoke", lea.who)
+        memory = cluster.data_dir("alice-node-01") / "node" / "memory.json"
+        deadline = time.monotonic() + WITHIN_S
+        while "/lea" not in memory.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        cluster.coordinator.kill()
+        for path in catalog.glob("catalog.db*"):
+            path.unlink()
+        for name, raw in kept.items():
+            (catalog / name).write_bytes(raw)
+        cluster.coordinator.start()
+        cluster.coordinator.wait_ready()
+        cluster.wait_healthy(1)
+        assert cluster.cli("ls", "/shared", credentials=lea.options, check=False).code != 0
+        # Tickets of the restored coordinator are not refused as being from before a revocation.
+        cluster.cli("write", "/shared/after", stdin=b"after", credentials=max_user.options)
+        assert cluster.cli("read", "/shared/after", credentials=max_user.options).out == b"after"
