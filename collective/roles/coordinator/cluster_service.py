@@ -118,6 +118,7 @@ class ClusterService(pb.ClusterBase):
                 now_ms=int(now_s * 1000),
                 expiry_warning_ms=self._watch.leaf_warning_ms,
                 told=await self._watch.warnings(now_s),
+                rivals=self._table.rivals(),
             )
             return pb.Status(
                 member_id=self._member.member,

@@ -21,6 +21,8 @@ from collective.placement.states import NodeState, Observation, Outlook, Timers,
 
 STORED_MEANWHILE_MAX: Final = 200_000
 """More are not noted: they may be taken for missing until the next inventory finds them."""
+RIVAL_REMEMBERED_S: Final = 60.0
+"""A process that was refused asks again more often than that."""
 _ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
 
 
@@ -42,6 +44,10 @@ class LiveNode:
     """Placed since the last heartbeat told its free space."""
     refused: str = ""
     """Why it is refused; empty if it is not."""
+    rival_at: str = ""
+    """Where another process said that it runs as this node, and was refused."""
+    rival_s: float = 0.0
+    """When, by monotonic time."""
     authority_digest: bytes = b""
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
     copies_left: int = 0
@@ -136,6 +142,7 @@ class NodeTable:
         if not live.instance_id or instance_id == live.instance_id:
             return
         if instance_id == live.superseded:
+            self._note_rival(live, addresses)
             raise ConflictError(
                 f"Another process already runs as node {node}; stop one of the two, and give each "
                 "node its own data dir and certificate."
@@ -147,10 +154,30 @@ class NodeTable:
             and self._clock.monotonic_s() - heard_s < self._timers.suspect_after_s
         )
         if alive and tuple(addresses) != live.addresses:
+            self._note_rival(live, addresses)
             raise BusyError(
                 f"Another process was just seen running as node {node}; if it is a copy of this "
                 "one, stop it, else wait a few seconds."
             )
+
+    def _note_rival(self, live: LiveNode, addresses: Sequence[Address]) -> None:
+        live.rival_at = str(addresses[0]) if addresses else "an unknown address"
+        live.rival_s = self._clock.monotonic_s()
+
+    def rivals(self) -> dict[NodeId, str]:
+        """Return the nodes that two processes were just seen running as, and where the second is.
+
+        A node that moved to another address is not among them: its old process is silent.
+        """
+        now_s = self._clock.monotonic_s()
+        return {
+            node: live.rival_at
+            for node, live in self._nodes.items()
+            if live.rival_at
+            and now_s - live.rival_s < RIVAL_REMEMBERED_S
+            and live.last_heartbeat_s is not None
+            and live.last_heartbeat_s > live.rival_s
+        }
 
     def heard(self, node: NodeId, report: Report) -> bool:
         """Take over a heartbeat that was checked; return whether the node's state changed."""

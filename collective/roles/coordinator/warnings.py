@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from collective.catalog.model import Totals
@@ -30,6 +30,8 @@ class Situation:
     """How long before its end a certificate is warned of; None: three days."""
     told: Sequence[str] = ()
     """Further sentences: of the coordinator's own certificates."""
+    rivals: Mapping[NodeId, str] = field(default_factory=dict)
+    """Nodes that a second process was seen running as, and where that is."""
 
 
 def warnings(situation: Situation) -> list[str]:
@@ -85,6 +87,11 @@ def _node_warnings(situation: Situation) -> list[str]:
         record = live.record
         if live.refused:
             found.append(f"Node {record.node} is refused: {live.refused}")
+        if record.node in situation.rivals:
+            found.append(
+                f"Another process, at {situation.rivals[record.node]}, runs as node {record.node} and"
+                " is refused; stop it, and give each node its own data dir and certificate."
+            )
         if record.capacity_bytes and record.used_bytes > record.capacity_bytes * _FULL_PART:
             found.append(f"Node {record.node} is nearly full; add space or another node.")
         expires_ms = record.certificate_expires_ms

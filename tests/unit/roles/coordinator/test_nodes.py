@@ -7,6 +7,7 @@ from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import NodeId
 from collective.core.units import Address
 from collective.placement.states import NodeState
+from collective.roles.coordinator.nodes import RIVAL_REMEMBERED_S
 from tests.unit.roles.coordinator.parts import CHUNK, GIB, World, instance, record, report
 
 A = NodeId("a")
@@ -70,6 +71,20 @@ def test_cloned_node_at_the_same_address_is_found_when_the_first_speaks_again() 
     assert live is not None
     with pytest.raises(ConflictError):
         world.table.check_instance(A, instance(1), live.addresses)
+
+
+def test_cloned_node_is_a_rival_while_the_first_speaks_and_the_second_asks() -> None:
+    world = World()
+    elsewhere = (Address("127.0.0.1", 1),)
+    with pytest.raises(BusyError):
+        world.table.check_instance(A, instance(2), elsewhere)
+    world.clock.advance(1.0)
+    assert world.table.rivals() == {}, "the first may have been stopped: a node that moved"
+    world.hear("a")
+    assert world.table.rivals() == {A: "127.0.0.1:1"}
+    world.clock.advance(RIVAL_REMEMBERED_S)
+    world.hear("a")
+    assert world.table.rivals() == {}
 
 
 def test_removed_nodes_leave_the_table_and_others_keep_their_heartbeat() -> None:
