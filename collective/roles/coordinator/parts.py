@@ -13,6 +13,7 @@ from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.settings import ServeSettings
 from collective.pki.certificates import Certified
+from collective.pki.revocation import serial_entry
 from collective.placement.states import NodeState, Timers
 from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
@@ -127,7 +128,13 @@ def build(
     metrics = CoordinatorMetrics(registry, authority.member, lambda: node_figures(table))
     wakes = Wakes()
     keys = KeyRing(own, clock, randomness, identity.ticket_root)
-    revocations = Revocations(catalog, identity.gate, keys)
+    revocations = Revocations(
+        catalog,
+        identity.gate,
+        keys,
+        enrolled=lambda: {live.record.node for live in table.all()},
+        own_entries=lambda: frozenset({str(own), serial_entry(identity.certified.serial)}),
+    )
     enrolment = Enrolment(
         authority,
         catalog,

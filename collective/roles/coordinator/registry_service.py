@@ -113,7 +113,7 @@ class RegistryService(pb.NodeRegistryBase):
                 raise
             await self.reload()
         await self._observe_position(message)
-        await self._revocations.learn(message.revoked, message.revocation_epoch)
+        await self._revocations.learn(node, message.revoked, message.revocation_epoch)
         changed = self._table.heard(
             node,
             Report(

@@ -99,7 +99,10 @@ class ShuttingOut:
         if len(who) > _WHO_MAX:
             raise UsageError("Name an identity as name@domain, or a certificate as serial:HEX.")
         if who.startswith(SERIAL_PREFIX):
-            return normalise(who)
+            entry = normalise(who)
+            if self._revocations.is_own(entry):
+                raise _own_certificate()
+            return entry
         if not who.startswith("spiffe://"):
             identity = SpiffeId.user(self._own.trust_domain, GlobalId.parse(who))
             if not await self._is_known(identity):
@@ -109,10 +112,7 @@ class ShuttingOut:
             return str(identity)
         identity = SpiffeId.parse(who)
         if identity.role == "coordinator":
-            raise UsageError(
-                "The coordinator's own certificate is not revoked; replace the CA instead, with: "
-                "collective pki rotate-ca"
-            )
+            raise _own_certificate()
         if identity.role == "node":
             raise UsageError("A node is shut out by: collective node remove ID")
         return str(identity)
@@ -140,3 +140,10 @@ class ShuttingOut:
     async def _reload(self) -> None:
         self._table.load(await self._catalog.nodes())
         self._wakes.repair.set()
+
+
+def _own_certificate() -> UsageError:
+    return UsageError(
+        "The coordinator's own certificate is not revoked; replace the CA instead, with: "
+        "collective pki rotate-ca"
+    )

@@ -28,6 +28,8 @@ from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER, instance
 from tests.unit.roles.coordinator.test_streams import stream
 
+OWN_SERIAL = "serial:c0ffee"
+
 
 class Gate:
     """Remembers the revocations that count."""
@@ -45,7 +47,13 @@ def service(here: Scene, gate: Gate | None = None) -> RegistryService:
         catalog=here.catalog,
         table=here.world.table,
         keys=here.world.keys,
-        revocations=Revocations(here.catalog, gate or Gate(), here.world.keys),
+        revocations=Revocations(
+            here.catalog,
+            gate or Gate(),
+            here.world.keys,
+            enrolled=lambda: {live.record.node for live in here.world.table.all()},
+            own_entries=lambda: frozenset({str(OWN), OWN_SERIAL}),
+        ),
         calls=Calls(DOMAIN, here.catalog, here.metrics, here.world.clock),
         metrics=here.metrics,
         wakes=here.wakes,
@@ -115,21 +123,16 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
         speak_as(A)
         ours = await here.catalog.position()
         seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
-        revoked = "spiffe://home.alice/user/home.alice/mallory"
-        gate = Gate()
-        registry = service(here, gate)
-        answer = await registry.heartbeat(
+        answer = await service(here).heartbeat(
             beat(
                 highest_position=pb.CatalogPosition(
                     catalog_id=seen.catalog_id, epoch=seen.epoch, sequence=seen.sequence
                 ),
-                revoked=[revoked],
             )
         )
         assert await here.catalog.is_restored()
         assert answer.position is not None
         assert answer.position.epoch > ours.epoch
-        assert revoked in gate.revocations.entries
         assert await here.catalog.claim_collection(10, 0.0) == []
 
 
