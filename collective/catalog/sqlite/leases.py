@@ -23,6 +23,8 @@ from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
 
 LEASES_MAX = 100_000
+LEASES_PER_HOLDER_MAX = 10_000
+"""Who takes more loses his oldest, so that nobody can take every lease there is."""
 _VERSION_BYTES = 6
 _NONCE_BYTES = 4
 _MAC_BYTES = 6
@@ -51,6 +53,7 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[LeaseId, Lease] = {}
         self._by_version: dict[int, int] = {}
+        self._by_holder: dict[SpiffeId, dict[LeaseId, None]] = {}
         self._condemned: frozenset[int] = frozenset()
         self._rounds = 0
         self._quiet_until_s = clock.monotonic_s() + life_s
@@ -63,7 +66,12 @@ class Leases:
     def take(self, mark: int, version: int, holder: SpiffeId, path: FilePath) -> LeaseId | None:
         """Lease ``version``; None if the caller must read again."""
         with self._lock:
-            if mark != self._rounds or version in self._condemned or len(self._held) >= LEASES_MAX:
+            if mark != self._rounds or version in self._condemned:
+                return None
+            own = self._by_holder.get(holder, {})
+            if len(own) >= LEASES_PER_HOLDER_MAX:
+                self._drop(next(iter(own)))
+            if len(self._held) >= LEASES_MAX:
                 return None
             nonce = self._randomness.token(_NONCE_BYTES)
             lease = LeaseId(
@@ -145,10 +153,15 @@ class Leases:
     def _hold(self, key: LeaseId, lease: Lease) -> None:
         if key not in self._held:
             self._by_version[lease.version] = self._by_version.get(lease.version, 0) + 1
+            self._by_holder.setdefault(lease.holder, {})[key] = None
         self._held[key] = lease
 
     def _drop(self, key: LeaseId) -> None:
-        version = self._held.pop(key).version
+        lease = self._held.pop(key)
+        version, own = lease.version, self._by_holder[lease.holder]
+        del own[key]
+        if not own:
+            del self._by_holder[lease.holder]
         left = self._by_version[version] - 1
         if left:
             self._by_version[version] = left

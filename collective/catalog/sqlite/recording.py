@@ -181,12 +181,14 @@ def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool
             continue
         if tx.value("SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node) is None:
             doom(tx, chunk, node)
+    if len(sent) >= limit:  # pins go last: collection looks at their chunks once, from then on
+        return False
     pins = tx.all("SELECT chunk FROM pins WHERE upload = ? LIMIT ?", upload, limit)
     for (chunk,) in pins:
         tx.run("DELETE FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
         if tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", chunk) is None:
             add_candidate(tx, chunk)
-    return len(sent) < limit and len(pins) < limit
+    return len(pins) < limit
 
 
 def clear_extents(tx: Transaction, version: int, limit: int = CLEAR_BATCH) -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from collective.access.model import Caller, Right
 from collective.catalog.model import (
     Attributes,
     CopyKey,
@@ -12,7 +13,7 @@ from collective.catalog.model import (
     RepairTask,
     VerifiedReceipt,
 )
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog, leases, recording
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
@@ -24,9 +25,11 @@ from tests.contract.catalog.world import (
     begin,
     chunk,
     enrol,
+    grant,
     intent,
     p,
     place_on,
+    user,
     write,
 )
 
@@ -68,6 +71,37 @@ async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
     clock.advance(1000)
     assert await ready.claim_collection(100, 0) == []
     assert (await ready.totals(None, USABLE)).chunks == 0
+
+
+async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "CLEAR_BATCH", 4)
+    upload, _ = await begin(ready, "/d/f", "a", "b", "c")
+    await ready.abort_upload(OPERATOR, upload.id)
+    for _ in range(9):
+        for node, key in await ready.claim_collection(100, 0):
+            await ready.finish_collection(node, [key])
+        clock.advance(1)
+    assert (await ready.totals(None, USABLE)).chunks == 0
+
+
+async def test_nobody_can_take_every_lease(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LEASES_MAX", 12)
+    monkeypatch.setattr(leases, "LEASES_PER_HOLDER_MAX", 10, raising=False)
+    await write(ready, "/d/f", "a")
+    greedy = user("greedy")
+    await grant(ready, greedy, "/d", Right.READ)
+
+    async def open_read(who: Caller) -> LeaseId:
+        opened = await ready.open_read(who, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+        return opened.lease
+
+    taken = [await open_read(greedy) for _ in range(30)]
+    for who, lease in ((greedy, taken[-1]), (OPERATOR, await open_read(OPERATOR))):
+        await ready.plan_read(who, lease, offset=0, length=0, batch=0)
 
 
 async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(
