@@ -158,8 +158,7 @@ class Collective:
         try:
             yield cls(session, credentials.domain, state_dir, people=People(channel, control))
         finally:
-            await transport.close()
-            await channel.aclose()
+            await asyncio.gather(transport.close(), channel.aclose())
             executor.shutdown(wait=False, cancel_futures=True)
 
     # --- names ---------------------------------------------------------------------------------

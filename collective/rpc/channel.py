@@ -31,6 +31,7 @@ from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.identity import Expectation, Gate
+from collective.rpc.leaving import OpenTransports
 from collective.rpc.tls import ALPN_GRPC, client_context
 
 S = TypeVar("S")
@@ -105,6 +106,7 @@ class RpcChannel(Channel):
         self._connect_timeout_s = connect_timeout_s
         self._peer: Certified | None = None
         self._is_closed = False
+        self._open_transports = OpenTransports()
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,7 +173,9 @@ class RpcChannel(Channel):
 
     def _protocol_for(self, peer: Certified) -> BoundedH2Protocol:
         self._peer = peer
-        return BoundedH2Protocol(Handler(), self._config, self._h2_config)
+        protocol = BoundedH2Protocol(Handler(), self._config, self._h2_config)
+        protocol.open_transports = self._open_transports
+        return protocol
 
     async def _create_connection(self) -> H2Protocol:
         if self._is_closed:
@@ -193,9 +197,10 @@ class RpcChannel(Channel):
         super().close()
 
     async def aclose(self) -> None:
-        """Close, and let the loop run once so that the transport has gone."""
+        """Close, and wait about a second at most until the connection has gone."""
         self.close()
         await asyncio.sleep(0)
+        await self._open_transports.leave()
 
 
 def open_channel(

@@ -16,6 +16,7 @@ from grpclib.utils import Wrapper
 
 from collective.core.errors import UsageError
 from collective.core.limits import RPC_MESSAGE_MAX_BYTES
+from collective.rpc.leaving import OpenTransports
 
 SERVER_CONFIG: Final = Configuration(
     _keepalive_time=30.0,
@@ -50,12 +51,17 @@ class BoundedH2Protocol(H2Protocol):
     """H2Protocol whose streams are bounded, and which tells when the connection ends."""
 
     on_lost: Callable[[], None] | None = None
+    open_transports: OpenTransports | None = None
+    """Told of the transport, if set before the connection is made."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin HTTP/2 on ``transport``, whose peer has been verified."""
         super().connection_made(transport)
         connection = self.connection
         stream_transport = cast("Transport", transport)  # uvloop's is no subclass
+        if self.open_transports is not None:
+            self._own_transport = stream_transport
+            self.open_transports.made(stream_transport)
 
         def create_stream(
             *, stream_id: int | None = None, wrapper: Wrapper | None = None
@@ -72,5 +78,7 @@ class BoundedH2Protocol(H2Protocol):
         super().connection_lost(exc)
         # breaks the cycle connection -> create_stream -> connection
         self.connection.__dict__.pop("create_stream", None)
+        if self.open_transports is not None:
+            self.open_transports.gone(self._own_transport)
         if self.on_lost is not None:
             self.on_lost()

@@ -17,6 +17,7 @@ from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.limits import KIB, MIB
 from collective.rpc.encoding import encode
 from collective.rpc.errors import to_detail
+from collective.rpc.leaving import OpenTransports
 from collective.transfer.frames import (
     PIECE_BYTES,
     Blocked,
@@ -65,6 +66,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         self._trash: memoryview | None = None
         self.frames_received = 0
         """Liveness: goes up with every frame."""
+        self.open_transports: OpenTransports | None = None
+        """Told of the transport, if set before the connection is made."""
 
     @property
     def open(self) -> bool:
@@ -186,6 +189,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        if self.open_transports is not None:
+            self.open_transports.made(self._transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the frame knows better
         """Return where the next bytes belong."""
@@ -219,6 +224,8 @@ class ChunkConnection(asyncio.BufferedProtocol):
         lost = UnreachableError("The connection broke; try again.")
         lost.__cause__ = exc
         self._drop(lost)
+        if self.open_transports is not None and self._transport is not None:
+            self.open_transports.gone(self._transport)
         self._transport = None
 
     def pause_writing(self) -> None:

@@ -17,6 +17,7 @@ from collective.core.units import Address
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
+from collective.rpc.leaving import OpenTransports
 from collective.transfer.connection import ChunkConnection
 from collective.transfer.dial import Dialer
 from collective.transfer.frames import Blocked, Frame, FrameType, FramingError, Landing
@@ -186,6 +187,7 @@ class Links:
         self._tasks = TaskScope()
         self._closed = False
         self._renewals = 0
+        self._open_transports = OpenTransports()
         self.idle_s = idle_s
 
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
@@ -236,16 +238,18 @@ class Links:
                 link.retire()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; return when they have gone, after about a second at most."""
         self._closed = True
         await self._tasks.close()
         for links in self._links.values():
             for link in links:
                 link.close()
         self._links.clear()
+        await self._open_transports.leave()
 
     async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
         link = Link()
+        link.connection.open_transports = self._open_transports
         renewals = self._renewals
         try:
             async with asyncio.timeout(self._dial_s):

@@ -48,7 +48,6 @@ WORKING_TIMEOUT_S: Final = 8.0
 ACKNOWLEDGED: Final = b'"code": "ok"'
 READ_TRIES: Final = 3
 PARALLEL_READS: Final = 8
-CLOSING_S: Final = 0.5
 HEAL_TIMEOUT_S: Final = 90.0
 LOG_TAIL_CHARS: Final = 6000
 STORE_CAPACITY: Final = 1 << 34
@@ -279,7 +278,6 @@ class CrashRun:
                 for path in paths:
                     group.create_task(check(path))
             assert not problems, "\n".join(problems)
-        await asyncio.sleep(CLOSING_S)
 
     async def _value(self, home: Collective, path: str) -> Value:
         """Return a file's SHA-256, or what went wrong."""
