@@ -367,3 +367,18 @@ async def test_a_node_of_another_catalogue_marks_this_one_restored_once(
     await ready.confirm_restore(OPERATOR)
     assert not await ready.observe_position(foreign)
     assert not await ready.is_restored()
+
+
+async def test_copies_left_on_a_node_are_those_of_files_and_the_only_ones_are_counted(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a")
+    await write(ready, "/d/g", "b")
+    left = await ready.copies_left()
+    assert sum(left.values()) == 6
+    holder = next(iter(left))
+    assert await ready.copies_only_on(holder) == 0
+    for node in left:
+        if node != holder:
+            await ready.set_node_flags(OPERATOR, node, draining=None, removed=True)
+    assert await ready.copies_only_on(holder) == left[holder]

@@ -105,6 +105,15 @@ async def test_revocations_raise_the_epoch_and_are_learned_back(catalog: SqliteC
     assert set(revoked) == {"serial:ab", str(BOB.principal)}
 
 
+async def test_the_epoch_never_falls_behind_what_a_node_has_seen(catalog: SqliteCatalog) -> None:
+    first = await catalog.revoke(OPERATOR, "serial:ab")
+    await catalog.learn_revocations(["serial:ab"], epoch=first + 7)
+    assert (await catalog.revocations())[0] == first + 7
+    await catalog.learn_revocations(["serial:cd"], epoch=first + 2)
+    assert (await catalog.revocations())[0] == first + 8
+    assert await catalog.revoke(OPERATOR, "serial:ef") == first + 9
+
+
 async def test_node_numbers_never_repeat(catalog: SqliteCatalog, engines: Engines) -> None:
     assert [await catalog.next_node_number() for _ in range(3)] == [1, 2, 3]
     await engines.close()

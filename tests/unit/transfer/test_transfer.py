@@ -20,7 +20,7 @@ from collective.core.ids import Generation
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
 from collective.rpc.gen.collective.v1 import ChunkOperation, PutResult
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient, ClientLimits
+from collective.transfer.client import ChunkClient, ClientLimits, PutTransfer
 from collective.transfer.frames import FrameType
 from collective.transfer.outbound import Patience
 from collective.transfer.receipts import check_receipt
@@ -86,6 +86,40 @@ async def test_put_then_get_at_one_node(world: World) -> None:
     assert hops[0].store.generations == {CHUNK: 7}
     with await world.client.get(route(hops, CHUNK, len(DATA), GET)) as buffer:
         assert bytes(buffer.view) == DATA
+
+
+async def test_a_renewed_certificate_moves_to_new_connections_and_breaks_no_transfer(
+    world: World,
+) -> None:
+    hops = world.chain("a", "b")
+    where = route(hops, CHUNK, len(DATA))
+    begun = asyncio.Event()
+    async with world.client.put(
+        where, [DATA[:16], DATA[16:]], on_progress=lambda _: begun.set()
+    ) as transfer:
+        running = asyncio.create_task(_all_of(transfer))
+        await begun.wait()
+        world.client.renew_links()
+        hops[0].server.renew_links()
+        results = await running
+    assert [result.error for result in results] == [None, None]
+    assert world.dialer.dials == 1
+    await settle()
+    await world.put(hops, SMALL + DATA)
+    assert world.dialer.dials == 2
+
+
+async def test_idle_connections_end_at_once_when_the_certificate_is_renewed(world: World) -> None:
+    hops = world.chain("a")
+    await world.put(hops)
+    world.client.renew_links()
+    await settle()
+    await world.put(hops, SMALL + DATA)
+    assert world.dialer.dials == 2
+
+
+async def _all_of(transfer: PutTransfer) -> list[PutResult]:
+    return [result async for result in transfer]
 
 
 async def test_get_of_a_range(world: World) -> None:

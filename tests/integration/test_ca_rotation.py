@@ -1,0 +1,192 @@
+"""A member's CA is replaced while everything runs, and the old one counts no longer at the end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from collective.core.clock import SystemClock
+from collective.core.disk import OsDisk
+from collective.core.ids import GlobalId, SpiffeId
+from collective.pki import certificates, files
+from collective.pki.ca import CertificateAuthority
+from tests.integration.cluster import Cluster, free_port, running_cluster
+from tests.integration.test_revocation import make_user
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Cluster]:
+    """A member with two nodes and a standalone bootstrap."""
+    extra = {"COLLECTIVE_COPIES": "2"}
+    with running_cluster(tmp_path / "rotating", node_count=2, extra=extra) as cluster:
+        cluster.cli("mkdir", "/shared")
+        yield cluster
+
+
+def ca_files(cluster: Cluster) -> tuple[Path, Path]:
+    folder = cluster.cert_dir("coordinator") / "ca"
+    return folder / f"{cluster.member}-ca.crt", folder / f"{cluster.member}-ca.key"
+
+
+def bundle(path: Path) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(path.read_bytes())
+
+
+def is_of(leaf: Path, authority: x509.Certificate) -> bool:
+    try:
+        x509.load_pem_x509_certificate(leaf.read_bytes()).verify_directly_issued_by(authority)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
+
+
+def leaves(cluster: Cluster) -> list[Path]:
+    own = cluster.cert_dir("coordinator") / "coordinators" / f"{cluster.member}-coordinator.crt"
+    nodes = [cluster.cert_dir(node.name) / "nodes" / f"{node.name}.crt" for node in cluster.nodes]
+    return [own, *nodes]
+
+
+def add_bootstrap(cluster: Cluster) -> Path:
+    """Start a standalone bootstrap beside the coordinator's own; return its certificate."""
+    out = cluster.cert_dir("boot")
+    cluster.cli(
+        "pki", "issue", "--bootstrap", "edge", "--out", str(out),
+        "--ca-key", str(ca_files(cluster)[1]),
+        credentials=(),
+    )  # fmt: skip
+    service = cluster._add(
+        "boot", ("bootstrap",), {"COLLECTIVE_BOOTSTRAP_ADDRESS": f"127.0.0.1:{free_port()}"}
+    )
+    service.start()
+    service.wait_ready()
+    return out / "bootstraps" / "edge.crt"
+
+
+def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: PLR0915 - one story
+    member: Cluster, tmp_path: Path
+) -> None:
+    ca, key = ca_files(member)
+    old_key, (old,) = key.read_bytes(), bundle(ca)
+    operator_before = tmp_path / "operator"
+    shutil.copytree(member.cert_dir("coordinator"), operator_before)
+    anna = make_user(member, "anna")
+    invite = member.cli("invite", "generate", "--grant", "/shared:read", "--json").json()
+    boot = add_bootstrap(member)
+    member.write("/shared/before", b"before")
+    assert member.cli("pki", "rotate-ca", "--finish", check=False).code == 8
+
+    # begin, while a write runs
+    data = random.Random(5).randbytes(5 * 1024 * 1024)
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "collective", "write", "/shared/during", *anna.options],
+        stdin=subprocess.PIPE,
+        env=member.client_environment,
+    )
+    assert writer.stdin is not None
+    writer.stdin.write(data[: 4 * 1024 * 1024 + 1])
+    writer.stdin.flush()
+    told = member.cli("pki", "rotate-ca", "--json").json()
+    assert told["phase"] == "overlap"
+    deadline = time.monotonic() + 20
+    node_cas = [
+        member.cert_dir(node.name) / "ca" / f"{member.member}-ca.crt" for node in member.nodes
+    ]
+    wanted = [*node_cas, member.cert_dir("boot") / "ca" / f"{member.member}-ca.crt"]
+    while time.monotonic() < deadline and not all(len(bundle(one)) == 2 for one in wanted):
+        time.sleep(0.2)
+    for one in (ca, *wanted):
+        assert len(bundle(one)) == 2, one
+    writer.stdin.write(data[4 * 1024 * 1024 + 1 :])
+    writer.stdin.close()
+    assert writer.wait(60) == 0
+    new = next(one for one in bundle(ca) if one != old)
+    # in the overlap servers show the old CA still, so that whoever knows it alone is served
+    assert all(is_of(leaf, old) for leaf in leaves(member))
+    assert member.cli("ls", "/shared", credentials=anna.options).code == 0
+    # anna was here with a certificate of the old CA: she would be shut out
+    refused = member.cli("pki", "rotate-ca", "--finish", check=False)
+    assert refused.code == 8
+    assert "/user/home.alice/anna" in refused.err
+    # a restart forgets none of it
+    member.coordinator.restart()
+    member.wait_healthy(2)
+    assert "The CA is being replaced" in member.cli("status").text
+
+    # finish
+    done = member.cli("pki", "rotate-ca", "--finish", "--force", "--json").json()
+    assert done["phase"] == "none", member.logs()
+    assert bundle(ca) == [new]
+    assert all(is_of(leaf, new) for leaf in (*leaves(member), boot))
+    assert key.read_bytes() != old_key
+    member.wait_healthy(2)
+    assert member.read("/shared/during") == data
+    for node in node_cas:
+        assert bundle(node) == [new]
+
+    # old certificates, an operator's old one, and whatever the stolen old key signs now: refused
+    assert member.cli("ls", "/shared", credentials=anna.options, check=False).code != 0
+    stolen = CertificateAuthority.load(old.public_bytes(Encoding.PEM), old_key, SystemClock())
+    forged_key = certificates.new_private_key()
+    forged = stolen.issue(
+        SpiffeId.user(stolen.domain, GlobalId.parse(anna.who)), forged_key.public_key()
+    )
+    forged_paths = write_pair(tmp_path, forged, forged_key)
+    both = tmp_path / "both.crt"
+    both.write_bytes(ca.read_bytes() + old.public_bytes(Encoding.PEM))
+    address = anna.options[:2]
+    for cert, secret in (
+        forged_paths,
+        (anna.options[5], anna.options[7]),
+        (
+            str(operator_before / "coordinators" / f"{member.member}-coordinator.crt"),
+            str(operator_before / "coordinators" / f"{member.member}-coordinator.key"),
+        ),
+    ):
+        credentials = [*address, "--ca", str(both), "--cert", cert, "--key", secret]
+        said = member.cli("ls", "/shared", credentials=credentials, check=False)
+        assert said.code != 0, cert
+
+    # an open code pinned the old CA: void, told in plain words; new ones work
+    stranger = {**member.client_environment, "HOME": str(tmp_path / "stranger")}
+    void = redeem(invite["code"], stranger)
+    assert void.returncode != 0
+    assert b"Traceback" not in void.stderr
+    fresh = member.cli("invite", "generate", "--grant", "/shared:read", "--json").json()
+    joined = redeem(fresh["code"], stranger)
+    assert joined.returncode == 0, joined.stderr
+    late = member.add_node("alice-node-09")
+    late.start()
+    late.wait_ready()
+    member.wait_healthy(3)
+
+
+def write_pair(
+    folder: Path, leaf: x509.Certificate, key: ec.EllipticCurvePrivateKey
+) -> tuple[str, str]:
+    cert, secret = str(folder / "forged.crt"), str(folder / "forged.key")
+    files.write_certificate(cert, leaf, disk=OsDisk())
+    files.write_key(secret, key, disk=OsDisk())
+    return cert, secret
+
+
+def redeem(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "collective", "invite", "redeem", code],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,39 @@
+"""Whom a gate still accepts on an open connection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collective.core.clock import ManualClock
+from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.pki import certificates
+from collective.pki.ca import CertificateAuthority
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore
+from collective.rpc.identity import PeerGate
+
+ALICE = Domain("home.alice")
+ANNA = SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice"))
+
+
+def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_signed() -> None:
+    clock = ManualClock()
+    old, new = (CertificateAuthority.create(MemberId("alice"), ALICE, clock) for _ in range(2))
+    leaf = certificates.describe(old.issue(ANNA, certificates.new_private_key().public_key()))
+    peer: Certified = replace(leaf, authority_digest=old.digest)
+    both = TrustStore({ALICE: (new.certificate, old.certificate)})
+    gate = PeerGate(both, RevocationSet(), clock)
+    assert gate.objection(peer) is None
+    gate.replace(revocations=RevocationSet.of(1, [str(ANNA)]))
+    assert gate.objection(peer) == "revoked"
+    gate.replace(revocations=RevocationSet.of(2, [f"serial:{peer.serial}"]))
+    assert gate.objection(peer) == "revoked"
+    gate.replace(revocations=RevocationSet())
+    gate.replace(trust=both.with_bundle(ALICE, (new.certificate,)))
+    assert "its CA was replaced" in (gate.objection(peer) or "")
+    assert gate.objection(replace(peer, authority_digest=new.digest)) is None
+    gate.replace(trust=both.without_domain(ALICE))
+    assert "domain" in (gate.objection(peer) or "")
+    gate.replace(trust=both)
+    assert gate.objection(replace(peer, expires_s=clock.wall_s())) == "expired"
