@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
 
 CONNECTIONS_MAX: Final = 1024
+CONNECTIONS_PER_PEER_MAX: Final = 256
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
@@ -69,6 +70,7 @@ class Listener(Server):
         service_roles: Mapping[str, frozenset[SpiffeRole]] | None = None,
         served: ServedCall | None = None,
         connections_max: int = CONNECTIONS_MAX,
+        connections_per_peer: int = CONNECTIONS_PER_PEER_MAX,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
         """Prepare; nothing listens before :meth:`listen`.
@@ -82,6 +84,7 @@ class Listener(Server):
             service_roles: Full service name (``collective.v1.Node``) to the roles that may call it.
             served: Told of each call that ended, for metrics.
             connections_max: Connections beyond this are closed at once.
+            connections_per_peer: The same for one identity, so that nobody shuts out the others.
             handshake_timeout_s: For the TLS handshake.
         """
         super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
@@ -91,6 +94,7 @@ class Listener(Server):
         self._chunk_factory = chunk_factory
         self._accept_roles = accept_roles
         self._connections_max = connections_max
+        self._connections_per_peer = connections_per_peer
         self._handshake_timeout_s = handshake_timeout_s
         self._connections: dict[asyncio.Transport, OpenConnection] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -189,6 +193,12 @@ class Listener(Server):
         self.sweep()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._tick)
 
+    def _connections_of(self, peer: Certified) -> int:
+        return sum(
+            open_one.peer is not None and open_one.peer.identity == peer.identity
+            for open_one in self._connections.values()
+        )
+
     def _prune(self) -> None:
         for transport in [t for t in self._connections if t.is_closing()]:
             del self._connections[transport]
@@ -208,6 +218,8 @@ class Listener(Server):
         peer = None
         if self._gate is not None:
             peer = self._gate.verify(ssl_object, self._accept_roles, "client")
+            if self._connections_of(peer) >= self._connections_per_peer:
+                raise BusyError(f"Too many connections of {peer.identity}.")
         protocol: asyncio.BaseProtocol
         if alpn == ALPN_GRPC:
             protocol = self._grpc_protocol(transport)

@@ -299,6 +299,18 @@ async def test_connections_over_the_limit_are_refused(pki: Pki, serve: Serve) ->
         await first.stub(ClusterStub).get_status()
 
 
+async def test_one_peer_cannot_take_every_connection(pki: Pki, serve: Serve) -> None:
+    async with (
+        serve(connections_per_peer=1) as served,
+        channel_to(served.address, pki) as first,
+        channel_to(served.address, pki, me=NODE) as other,
+    ):
+        await first.stub(ClusterStub).get_status()
+        assert await refused(served.address, client_context(pki.credentials(USER), pki.trust))
+        await other.stub(ClusterStub).get_status()
+        await first.stub(ClusterStub).get_status()
+
+
 async def test_channel_tries_the_next_address_and_connects_again(pki: Pki, serve: Serve) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
