@@ -25,6 +25,8 @@ from collective.pki import certificates, join_code
 from tests.integration.cluster import Cluster, Result, running_cluster
 
 pytestmark = [pytest.mark.timeout(240)]
+TLS_GOODBYE_S = 0.1
+"""The loop runs on for so long, that the connection's end has gone out before the loop ends."""
 SMALL = {"COLLECTIVE_COPIES": "1"}
 
 
@@ -48,9 +50,12 @@ class Person:
         return f"{self.name}@home.alice"
 
     async def redeem(self, code: str) -> join.Joined:
-        return await join.redeem(
-            join_code.parse(code), self.key, clock=SystemClock(), wish=self.global_id
-        )
+        try:
+            return await join.redeem(
+                join_code.parse(code), self.key, clock=SystemClock(), wish=self.global_id
+            )
+        finally:
+            await asyncio.sleep(TLS_GOODBYE_S)
 
     def join(self, code: str) -> join.Joined:
         joined = asyncio.run(self.redeem(code))
