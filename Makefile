@@ -10,6 +10,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-ready
 DEV := $(VENV)/.dev-ready
+FUZZ := $(VENV)/.fuzz-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
@@ -71,7 +72,10 @@ format: $(DEV) ## Format, and fix what can be fixed safely
 bench: $(DEV) ## Print the figures of the performance section; JSON goes to bench-results/
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each
+fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each, by atheris where it can be installed
+	@[ $(FUZZ) -nt requirements-fuzz.lock ] || { \
+		$(PIP) install -q --no-deps --only-binary :all: --require-hashes -r requirements-fuzz.lock && \
+		touch $(FUZZ); } || echo "atheris cannot be installed here; fuzzing goes by Hypothesis." >&2
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 proto: $(DEV) ## Generate collective/rpc/gen from the .proto files
@@ -87,6 +91,7 @@ LOCK := -m uv pip compile --generate-hashes --universal --python-version 3.11 \
 lock: $(DEV) ## Resolve the locks anew
 	$(BIN)/python $(LOCK) pyproject.toml --group build -o requirements.lock
 	$(BIN)/python $(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/python $(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
 
 clean: ## Remove caches and the environment
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
