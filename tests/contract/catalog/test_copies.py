@@ -14,6 +14,7 @@ from collective.catalog.model import (
     VerifiedReceipt,
 )
 from collective.catalog.sqlite import SqliteCatalog, leases, recording
+from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
@@ -129,6 +130,23 @@ async def test_a_leased_version_is_not_collected(ready: SqliteCatalog, clock: Ma
     assert {key.chunk for _, key in doomed} == {chunk("old")}
     with pytest.raises(NotFoundError):
         await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 20 * 365 * 86_400.0])
+async def test_a_clock_set_while_a_reader_is_at_work_does_not_end_his_lease(
+    ready: SqliteCatalog, clock: ManualClock, jump_s: float
+) -> None:
+    await write(ready, "/d/f", "old")
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    await write(ready, "/d/f", "new")
+    clock.jump_wall(jump_s)
+    await ready.expire()
+    assert await ready.claim_collection(100, 0) == []
+    await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+    clock.advance(limits.READ_LEASE_S + 1)  # nor does it live on
+    await ready.expire()
+    clock.jump_wall(max(0.0, -2 * jump_s))  # what was retired waits for its grace by the wall clock
+    assert {key.chunk for _, key in await ready.claim_collection(100, 0)} == {chunk("old")}
 
 
 async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(

@@ -67,7 +67,7 @@ def set_field(name: str, value: object) -> Callable[[pb.Ticket], object]:
         ("chunk_id", b"\1" * 32),
         ("length_limit", 1 << 24),
         ("transfer_id", "0" * 32),
-        ("node", "spiffe://home.alice/node/alice-node-02"),
+        ("node", "spiffe://home.alice/node/alice-node-09"),
         ("holder", "spiffe://home.alice/user/home.alice/eve"),
         ("generation", 1),
         ("next_node", "spiffe://home.alice/node/alice-node-09"),
