@@ -105,3 +105,15 @@ def test_a_join_code_is_never_shown() -> None:
 
 def test_misspelt_variables_are_found() -> None:
     assert unknown_variables({"COLLECTIVE_COPEIS": "3", **ALICE}) == ("COLLECTIVE_COPEIS",)
+
+
+def test_certificate_lifetimes_go_from_seconds_to_400_days() -> None:
+    node = {"COLLECTIVE_NODE_ADDRESS": "127.0.0.1:1"}
+    found = load(("node",), environment=node | {"COLLECTIVE_CERTIFICATE_LIFETIME": "12s"})
+    assert found.certificate_lifetime_s == 12
+    assert load(("node",), environment=node).expired_renewal_s == 90 * 86400
+    off = load(("node",), environment=node | {"COLLECTIVE_EXPIRED_RENEWAL": "0"})
+    assert off.expired_renewal_s == 0
+    for wrong in ("1s", "401d"):
+        with pytest.raises(SettingsError):
+            load(("node",), environment=node | {"COLLECTIVE_CERTIFICATE_LIFETIME": wrong})
