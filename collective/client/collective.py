@@ -18,6 +18,7 @@ from typing import Final, Self, TypeVar
 from collective.client.control import Control
 from collective.client.download import FileReader
 from collective.client.files import Names
+from collective.client.leases import LeaseReturns
 from collective.client.local import LocalFiles
 from collective.client.model import (
     Attributes,
@@ -144,6 +145,7 @@ class Collective:
         transport = ChunkClient(dialer, pool, executor=executor)
         control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
         health = NodeHealth(clock)
+        leases = LeaseReturns(control)
         session = Session(
             control=control,
             transport=transport,
@@ -153,11 +155,13 @@ class Collective:
             options=options,
             health=health,
             choice=RouteChoice(health),
+            leases=leases,
             slots=asyncio.Semaphore(options.window_chunks),
         )
         try:
             yield cls(session, credentials.domain, state_dir, people=People(channel, control))
         finally:
+            await leases.close()
             await asyncio.gather(transport.close(), channel.aclose())
             executor.shutdown(wait=False, cancel_futures=True)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -23,7 +22,6 @@ from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.paths import FilePath
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import (
-    CloseReadRequest,
     Extent,
     ExtentPlan,
     OpenReadRequest,
@@ -31,7 +29,6 @@ from collective.rpc.gen.collective.v1 import (
     RouteMode,
 )
 
-CLOSE_TIMEOUT_S: Final = 2.0
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
 
@@ -129,7 +126,7 @@ class FileReader:
                 piece = self._pieces.get_nowait()
                 if piece is not None:
                     self._drop(piece)
-            await self._close()
+            self._session.leases.give_back(self._lease_id)
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         """Yield the range block by block, in order."""
@@ -239,15 +236,6 @@ class FileReader:
         elif not result.cancelled() and result.exception() is None:
             result.result().release()
         self._session.slots.release()
-
-    async def _close(self) -> None:
-        """Give the lease back, if the coordinator can be told; it ends by itself anyway."""
-        control = self._session.control
-        with suppress(CollectiveError, TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await control.call(
-                    control.files.close_read, CloseReadRequest(lease_id=self._lease_id)
-                )
 
     def _broken_plan(self) -> RejectedError:
         return RejectedError("The coordinator's plan does not fit the file; update this client.")

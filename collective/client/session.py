@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from collective.client.control import Control
+from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.core.clock import Clock
@@ -83,6 +84,7 @@ class Session:
     options: TransferOptions
     health: NodeHealth
     choice: RouteChoice
+    leases: LeaseReturns
     slots: asyncio.Semaphore
     """Chunks in memory, over all transfers; each transfer takes its slots in order of offset,
     which is why two transfers can never wait for each other."""

@@ -73,9 +73,14 @@ class ReadCalls(pb.FilesBase):
             )
 
     async def close_read(self, message: pb.CloseReadRequest) -> pb.CloseReadResponse:
-        """Give the lease back."""
+        """Give leases back."""
         async with self._read_frame.client("close_read", message.lease_id) as caller:
-            await self._reads.close_read(caller, LeaseId(parse_hex_id(message.lease_id)))
+            if len(message.further_lease_ids) > limits.BATCH_MAX_CHUNKS:
+                raise UsageError(
+                    f"At most {limits.BATCH_MAX_CHUNKS} further leases are closed at once."
+                )
+            for lease_id in (message.lease_id, *message.further_lease_ids):
+                await self._reads.close_read(caller, LeaseId(parse_hex_id(lease_id)))
             return pb.CloseReadResponse()
 
     async def report_copy(self, message: pb.ReportCopyRequest) -> pb.ReportCopyResponse:

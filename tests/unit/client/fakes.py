@@ -11,6 +11,7 @@ from typing import Any, cast
 from collective.chunking.ids import check_chunk_id, chunk_id
 from collective.client.collective import Collective
 from collective.client.control import Control
+from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
@@ -354,8 +355,10 @@ class World:
         self.options = TransferOptions(**settings)
         files = cast("Any", self.coordinator)
         health = NodeHealth(clock)
+        control = Control(files, files, clock, self.options)
+        self.leases = LeaseReturns(control)
         self.session = Session(
-            control=Control(files, files, clock, self.options),
+            control=control,
             transport=self.nodes,
             buffers=self.nodes.pool,
             executor=ThreadPoolExecutor(2),
@@ -363,6 +366,7 @@ class World:
             options=self.options,
             health=health,
             choice=RouteChoice(health),
+            leases=self.leases,
             slots=asyncio.Semaphore(self.options.window_chunks),
         )
         self.collective = Collective(self.session, Domain("home.alice"), state_dir)

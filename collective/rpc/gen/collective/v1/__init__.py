@@ -634,6 +634,13 @@ default_message_pool.register_message("collective.v1", "ChunkTotals", ChunkTotal
 class CloseReadRequest(betterproto2.Message):
     lease_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
+    further_lease_ids: "list[str]" = betterproto2.field(
+        2, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    at most 64
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "CloseReadRequest", CloseReadRequest
