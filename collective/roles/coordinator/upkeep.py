@@ -102,7 +102,8 @@ class Upkeep:
         self._metrics.totals(totals)
         self._metrics.repair_queue.set(backlog)
         self._metrics.restored.set(int(is_restored))
-        left = await self._catalog.copies_left()
+        draining = any(live.record.draining for live in self._table.all())
+        left = await self._catalog.copies_left() if draining else {}  # it looks at every copy
         for live in self._table.all():
             live.copies_left = left.get(live.record.node, 0)
             self._metrics.certificate(
