@@ -285,8 +285,8 @@ async def test_a_reader_that_is_left_early_frees_everything(
     async with world.collective.open_read("/s/a") as reader:
         async for _ in reader:
             break
-        await world.leases.close()
-        assert world.coordinator.calls[-1] == "close_read"
+    await world.leases.close()
+    assert world.coordinator.calls[-1] == "close_read"
 
 
 async def test_memory_is_bounded_by_the_window(make_world: Callable[..., World]) -> None:
