@@ -76,6 +76,11 @@ class RpcStream(Stream[Any, Any]):
         if exc_val is not None and is_expected(exc_val):
             raise self._ours(exc_val) from exc_val
 
+    def _raise_for_content_type(self, headers_map: dict[str, str]) -> None:
+        # grpclib's server sends "no such method" without a content type: its status says enough.
+        if "content-type" in headers_map or "grpc-status" not in headers_map:
+            super()._raise_for_content_type(headers_map)
+
     def _ours(self, error: BaseException) -> CollectiveError:
         metadata = cast("dict[str, str | bytes] | None", self.trailing_metadata)
         return from_grpc(error, metadata, peer=str(self._channel))

@@ -28,7 +28,7 @@ from collective.pki.trust import TrustStore
 from collective.rpc import context
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.connect import open_stream
-from collective.rpc.gen.collective.v1 import ClusterStub, Status
+from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRequest, Status
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.rpc.conftest import COORDINATOR, NODE, USER, Pki, Serve
@@ -243,6 +243,13 @@ async def test_errors_arrive_as_the_class_they_were_raised_as(pki: Pki, serve: S
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(NotFoundError, match="/photos/ä does not exist"):
                 await channel.stub(ClusterStub).get_status()
+
+
+async def test_a_call_that_the_server_does_not_know_is_rejected(pki: Pki, serve: Serve) -> None:
+    async with serve() as served:
+        async with channel_to(served.address, pki) as channel:
+            with pytest.raises(RejectedError):
+                await channel.stub(AuditStub).list_audit(ListAuditRequest())
 
 
 async def test_unexpected_exception_leaks_nothing(pki: Pki, serve: Serve) -> None:
