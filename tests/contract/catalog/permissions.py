@@ -1,0 +1,486 @@
+"""The catalogue's rights against the plain model of them: one machine for Hypothesis to drive."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from collective.access.decision import Decider, GrantBook
+from collective.access.model import Caller, Grant, Right
+from collective.catalog.model import CodeKind, CodeRecord, Entry, IssuedCertificate
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from collective.core.paths import FilePath
+from collective.core.randomness import SeededRandomness
+from tests.contract.catalog.permission_model import (
+    OPERATOR,
+    PATHS,
+    Held,
+    Invite,
+    Model,
+    Path,
+)
+from tests.contract.catalog.world import ANY, enrol, names, p, user, write
+from tests.contract.catalog.world import OPERATOR as COORDINATOR
+
+USERS = ("ann", "bob", "cat", "dan")
+REVOKED_MAX = 2
+BITS = {"r": Right.READ, "w": Right.WRITE, "s": Right.SHARE}
+
+callers = st.sampled_from((OPERATOR, *USERS, *USERS))
+givers = st.sampled_from((OPERATOR, OPERATOR, *USERS))
+users = st.sampled_from(USERS)
+paths = st.sampled_from(PATHS)
+named = st.sampled_from(PATHS[1:])
+trees = st.sampled_from([("a",), ("a", "a"), ("a", "a", "b"), ("b",), ("a", "b")])
+rights_of = st.sampled_from(["r", "w", "rw", "rw", "rs", "rws", "rws", "s", "ws"]).map(frozenset)
+lives = st.sampled_from([None, None, 30.0, 300.0])
+
+
+def text(path: Path) -> str:
+    return "/" + "/".join(path)
+
+
+def bits(rights: frozenset[str]) -> Right:
+    total = Right.NONE
+    for letter in rights:
+        total |= BITS[letter]
+    return total
+
+
+def letters(rights: int) -> frozenset[str]:
+    return frozenset(letter for letter, bit in BITS.items() if bit & rights)
+
+
+class Permissions(RuleBasedStateMachine):
+    """Every rule asks the real catalogue and the model, and compares."""
+
+    steps: ClassVar[Counter[str]] = Counter()
+    """Rules run."""
+    checks: ClassVar[Counter[str]] = Counter()
+    """Answers of the catalogue that were compared, by call and outcome."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = ManualClock()
+        self.catalog = self.runner.run(
+            SqliteCatalog.open(
+                self.folder.name, self.clock, SeededRandomness(1), CatalogSettings(copies=1)
+            )
+        )
+        self.model = Model(self.clock.wall_s())
+        self.given: dict[str, Grant] = {}
+        self.codes = 0
+        self.redeemed: set[tuple[str, str]] = set()
+
+    def caller(self, who: str) -> Caller:
+        return COORDINATOR if who == OPERATOR else user(who)
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
+        """Return ``ok`` and the result, or the class of the refusal and the error."""
+        try:
+            return "ok", self.runner.run(work)
+        except PermissionDeniedError as error:
+            return "denied", error
+        except NotFoundError as error:
+            return "absent", error
+        except CollectiveError as error:
+            return "refused", error
+
+    def same(self, happened: str, expected: str, *told: object) -> None:
+        type(self).checks[f"{told[0]} {expected}"] += 1
+        assert happened == expected, (happened, expected, told)
+
+    # --- the beginning ---------------------------------------------------------------------------
+
+    @initialize(
+        given=st.lists(
+            st.tuples(users, st.sampled_from(PATHS[:7]), rights_of), min_size=2, max_size=8
+        )
+    )
+    def begin(self, given: list[tuple[str, Path, frozenset[str]]]) -> None:
+        """Everybody has joined, some with rights of the operator's; one small tree exists."""
+        self.runner.run(enrol(self.catalog, 1))
+        for who in USERS:
+            self._invite(OPERATOR, (), 1, 600)
+            self._redeem(self.model.invites[-1], who)
+        folders: tuple[Path, ...] = (("a",), ("a", "a"), ("b",))
+        for path in folders:
+            self.runner.run(self.catalog.make_directory(COORDINATOR, p(text(path)), parents=False))
+            self.model.names[path] = "dir"
+        self.runner.run(write(self.catalog, "/a/a/b", "x"))
+        self.model.names["a", "a", "b"] = "file"
+        for who, where, rights in given:
+            self._grant(OPERATOR, who, where, rights, None)
+
+    # --- grants ----------------------------------------------------------------------------------
+
+    @rule(giver=givers, who=users, path=paths, rights=rights_of, life=lives)
+    def grant(
+        self, giver: str, who: str, path: Path, rights: frozenset[str], life: float | None
+    ) -> None:
+        self._grant(giver, who, path, rights, life)
+
+    def _grant(
+        self, giver: str, who: str, path: Path, rights: frozenset[str], life: float | None
+    ) -> None:
+        model = self.model
+        support = model.support(giver, path, rights)
+        ends_s = None if life is None else model.now_s + life
+        expected = "ok" if support is not None else "denied"
+        if expected == "ok" and who in model.revoked:
+            expected = "refused"
+        happened, made = self.do(
+            self.catalog.add_grant(
+                self.caller(giver), p(text(path)), bits(rights), user(who).principal, ends_s
+            )
+        )
+        self.same(happened, expected, "grant", giver, who, path, rights)
+        if support is not None and happened == "ok":
+            assert list(made.sources) == [one.id for one in support]
+            self._keep(made, giver, support)
+
+    def _keep(self, made: Grant, giver: str, support: list[Held]) -> None:
+        identity = made.principal.global_id
+        assert identity is not None
+        ends_s = float("inf") if made.expires_s is None else made.expires_s
+        assert all(self.model.ends(one) >= ends_s for one in support)
+        self.given[made.id] = made
+        self.model.grants.append(
+            Held(
+                made.id, made.path.names, letters(made.rights), identity.name, giver, ends_s,
+                support,
+            )
+        )  # fmt: skip
+
+    @rule(who=callers, number=st.integers(0, 200))
+    def end_grant(self, who: str, number: int) -> None:
+        live = [one for one in self.model.grants if self.model.ends(one) > self.model.now_s]
+        if not live:
+            return
+        grant = live[number % len(live)]
+        fine = self.model.is_admin(who) or grant.giver == who
+        happened, _ = self.do(self.catalog.remove_grant(self.caller(who), grant.id))
+        self.same(happened, "ok" if fine else "denied", "end_grant", who, grant)
+        if fine:
+            grant.ended = True
+
+    @rule(who=callers, victim=users)
+    def revoke(self, who: str, victim: str) -> None:
+        if victim in self.model.revoked or len(self.model.revoked) == REVOKED_MAX:
+            return
+        fine = self.model.is_admin(who)
+        happened, _ = self.do(self.catalog.revoke(self.caller(who), str(user(victim).principal)))
+        self.same(happened, "ok" if fine else "denied", "revoke", who, victim)
+        if fine:
+            self.model.revoked.add(victim)
+
+    @rule(seconds=st.sampled_from([1.0, 29.0, 31.0, 200.0]))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.model.now_s = self.clock.wall_s()
+
+    # --- invites ---------------------------------------------------------------------------------
+
+    def _invite(
+        self, maker: str, grants: tuple[tuple[Path, frozenset[str]], ...], uses: int, life: float
+    ) -> None:
+        model = self.model
+        supports = [model.support(maker, path, rights) for path, rights in grants]
+        held = [one for one in supports if one is not None]
+        fine = len(held) == len(supports) and (bool(grants) or model.is_admin(maker))
+        self.codes += 1
+        code = CodeRecord(
+            f"code{self.codes}", CodeKind.USER, b"v" * 32, uses, uses, model.now_s + life,
+            self.caller(maker).principal,
+            grants=tuple((p(text(path)), int(bits(rights))) for path, rights in grants),
+        )  # fmt: skip
+        happened, _ = self.do(self.catalog.add_code(self.caller(maker), code))
+        self.same(happened, "ok" if fine else "denied", "invite", maker, grants)
+        if fine:
+            ends = [model.ends(one) for some in held for one in some]
+            model.invites.append(
+                Invite(
+                    code.id,
+                    maker,
+                    [(*grant, came) for grant, came in zip(grants, held, strict=True)],
+                    uses,
+                    min([model.now_s + life, *ends]),
+                )
+            )
+
+    @rule(
+        maker=givers,
+        grants=st.lists(st.tuples(paths, rights_of), min_size=1, max_size=2).map(tuple),
+        uses=st.integers(1, 2),
+        life=st.sampled_from([30.0, 600.0]),
+    )
+    def invite(
+        self,
+        maker: str,
+        grants: tuple[tuple[Path, frozenset[str]], ...],
+        uses: int,
+        life: float,
+    ) -> None:
+        self._invite(maker, grants, uses, life)
+
+    @rule(who=users, number=st.integers(0, 50))
+    def redeem(self, who: str, number: int) -> None:
+        self._redeem(self.model.invites[-1 - number % min(6, len(self.model.invites))], who)
+
+    def _redeem(self, invite: Invite, who: str) -> None:
+        model = self.model
+        mine = {one.id for one in model.grants}
+        again = (invite.id, who) in self.redeemed
+        state = model.invite_state(invite)
+        fine = who not in model.revoked and (again or state == "open")
+
+        def issue(_code: CodeRecord) -> IssuedCertificate:
+            return IssuedCertificate(user(who).principal, f"{invite.id}{who}", 10**15, b"der")
+
+        happened, error = self.do(self.catalog.redeem(invite.id, who.encode() * 8, issue))
+        self.same(happened, "ok" if fine else "refused", "redeem", invite.id, who, state)
+        if not fine:
+            assert isinstance(error, ConflictError)
+            return
+        if again:
+            return
+        self.redeemed.add((invite.id, who))
+        invite.uses_left -= 1
+        listed = self.runner.run(self.catalog.grants(COORDINATOR))
+        new = [one for one in listed if one.id not in mine]
+        assert len(new) == len(invite.grants)
+        for path, rights, came_from in invite.grants:
+            made = next(
+                one
+                for one in new
+                if one.path.names == path
+                and letters(one.rights) == rights
+                and list(one.sources) == [above.id for above in came_from]
+            )
+            new.remove(made)
+            self._keep(made, invite.maker, came_from)
+
+    @rule(who=callers, number=st.integers(0, 50))
+    def revoke_invite(self, who: str, number: int) -> None:
+        invite = self.model.invites[-1 - number % min(6, len(self.model.invites))]
+        expected = "ok"
+        if not self.model.is_admin(who) and who != invite.maker:
+            expected = "denied"
+        elif invite.revoked:
+            expected = "refused"
+        happened, _ = self.do(self.catalog.revoke_code(self.caller(who), invite.id))
+        self.same(happened, expected, "revoke_invite", who, invite)
+        if expected == "ok":
+            invite.revoked = True
+
+    # --- names -----------------------------------------------------------------------------------
+
+    @rule(who=callers, path=named)
+    def mkdir(self, who: str, path: Path) -> None:
+        model = self.model
+        expected = "ok"
+        if "w" not in model.rights(who, path):
+            expected = "denied"
+        elif path in model.names or model.names.get(path[:-1]) != "dir":
+            expected = "not"
+        happened, _ = self.do(
+            self.catalog.make_directory(self.caller(who), p(text(path)), parents=False)
+        )
+        self._changed(happened, expected, "mkdir", who, path)
+        if expected == "ok":
+            model.names[path] = "dir"
+
+    def _changed(self, happened: str, expected: str, *told: object) -> None:
+        """``not``: allowed, but not possible as things are; which error is another test's."""
+        plain = "not" if expected == "not" and happened in {"absent", "refused"} else happened
+        self.same(plain, expected, *told)
+
+    @rule(who=callers, path=named)
+    def write(self, who: str, path: Path) -> None:
+        model = self.model
+        expected = "ok"
+        if "w" not in model.rights(who, path):
+            expected = "denied"
+        elif (
+            len(path) == 1 or model.names.get(path[:-1]) != "dir" or model.names.get(path) == "dir"
+        ):
+            expected = "not"
+        happened, _ = self.do(
+            write(self.catalog, text(path), "x", who=self.caller(who), nodes=["n1"])  # type: ignore[list-item]
+        )
+        self._changed(happened, expected, "write", who, path)
+        if expected == "ok":
+            model.names[path] = "file"
+
+    @rule(who=callers, path=named, recursive=st.booleans())
+    def remove(self, who: str, path: Path, recursive: bool) -> None:
+        model = self.model
+        there = model.below(path)
+        expected = "ok"
+        if "w" not in model.rights(who, path):
+            expected = "denied"
+        elif path not in model.names or (len(there) > 1 and not recursive):
+            expected = "not"
+        happened, _ = self.do(
+            self.catalog.remove(self.caller(who), p(text(path)), recursive=recursive, condition=ANY)
+        )
+        self._changed(happened, expected, "remove", who, path)
+        if expected == "ok":
+            for gone in there:
+                del model.names[gone]
+
+    @rule(who=callers, source=st.one_of(trees, named), to=named)
+    def move(self, who: str, source: Path, to: Path) -> None:
+        self._move(who, source, to)
+
+    @rule(number=st.integers(0, 10_000))
+    def move_by_a_user(self, number: int) -> None:
+        """Move something that is there to where nothing is, by a user who may write to both."""
+        model = self.model
+        possible = [
+            (who, source, to)
+            for who in USERS
+            for source in model.names
+            for to in PATHS[1:]
+            if {"r", "w"} <= model.rights(who, source)
+            and "w" in model.rights(who, to)
+            and source
+            and to not in model.names
+            and to[: len(source)] != source
+            and model.names.get(to[:-1]) == "dir"
+        ]
+        if possible:
+            self._move(*possible[number % len(possible)])
+
+    def _move(self, who: str, source: Path, to: Path) -> None:
+        model = self.model
+        kind = model.names.get(source)
+        fine = kind is not None and model.names.get(to[:-1]) == "dir"
+        if source != to:
+            fine = fine and to[: len(source)] != source
+            if to in model.names:
+                fine = fine and kind == "file" and model.names[to] == "file"
+        if kind == "file" and len(to) == 1:
+            fine = False
+        allowed = model.may_move(who, source, to, USERS)
+        expected = "denied" if not allowed else "ok" if fine else "not"
+        tree = model.below(source) if expected == "ok" else []
+        sharing = "s" in model.rights(who, source)
+        before = {} if sharing else {path: self._readers(path) for path in tree}
+        happened, _ = self.do(
+            self.catalog.move(self.caller(who), p(text(source)), p(text(to)), condition=ANY)
+        )
+        self._changed(happened, expected, "move", who, source, to)
+        if expected == "ok" and source != to:
+            for old in tree:
+                model.names[to + old[len(source) :]] = model.names.pop(old)
+        for old, could in before.items():
+            now = self._readers(to + old[len(source) :])
+            assert now <= could, f"mv {source} {to} by {who} let {now - could} in"
+
+    def _readers(self, path: Path) -> set[str]:
+        """Return who really sees the entry, by the catalogue itself."""
+        found: set[str] = set()
+        for who in USERS:
+            happened, entry = self.do(self.catalog.stat(self.caller(who), p(text(path))))
+            if happened == "ok" and self._is_whole(entry):
+                found.add(who)
+        return found
+
+    @staticmethod
+    def _is_whole(entry: Entry) -> bool:
+        return entry.modified_ms != 0
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    @rule(who=callers, path=paths)
+    def look(self, who: str, path: Path) -> None:
+        self._look(who, path)
+
+    @rule(who=callers)
+    def look_everywhere(self, who: str) -> None:
+        for path in PATHS:
+            self._look(who, path)
+
+    def _look(self, who: str, path: Path) -> None:
+        model, caller, at = self.model, self.caller(who), p(text(path))
+        rights = model.rights(who, path)
+        kind = model.names.get(path)
+        there = "ok" if kind else "absent"
+        knows = model.knows(who, path)
+
+        happened, entry = self.do(self.catalog.stat(caller, at))
+        self.same(happened, there if knows else "denied", "stat", who, path)
+        if happened == "ok" and path:
+            assert self._is_whole(entry) == ("r" in rights)
+        if not knows:
+            self._tells_nothing(who, entry, path)
+
+        happened, found = self.do(names(self.catalog, text(path), caller))
+        expected = there if knows else "denied"
+        if knows and "r" not in rights:
+            leads_on = any(model.is_way_below(who, path, (*path, name)) for name in "ab")
+            if ("w" in rights and not leads_on) or kind == "file":
+                expected = "denied"
+        self.same(happened, expected, "list", who, path)
+        if happened == "ok" and kind == "dir":
+            assert set(found) == {text(one) for one in model.seen_in(who, path)}
+
+        happened, view = self.do(
+            self.catalog.open_read(caller, at, offset=0, length=0, if_version=0, batch=1)
+        )
+        expected = "denied" if "r" not in rights else "ok" if kind == "file" else "not"
+        self._changed(happened, expected, "read", who, path)
+        if happened == "ok":
+            self.runner.run(self.catalog.close_read(caller, view.lease))
+
+    def _tells_nothing(self, who: str, error: CollectiveError, path: Path) -> None:
+        """The refusal reads as the one for a name that nobody ever made."""
+        other = FilePath((*path[:-1], "never")) if path else FilePath(("never",))
+        if self.model.knows(who, other.names):
+            return
+        _, twin = self.do(self.catalog.stat(self.caller(who), other))
+        assert str(twin).replace(str(other), "X") == str(error).replace(str(p(text(path))), "X")
+
+    @rule(who=callers)
+    def list_grants(self, who: str) -> None:
+        found = self.runner.run(self.catalog.grants(self.caller(who)))
+        self.same("ok", "ok", "list_grants")
+        assert {one.id for one in found} == self.model.listed(who), who
+
+    # --- the decision alone, after every step ----------------------------------------------------
+
+    @invariant()
+    def decisions_agree(self) -> None:
+        type(self).steps["all"] += 1
+        model = self.model
+        gone = frozenset(user(who).principal for who in model.revoked)
+        kept = [self.given[one.id] for one in model.grants if not one.ended]
+        book = GrantBook(kept, gone)
+        for who in (OPERATOR, *USERS):
+            decider = Decider(self.caller(who), book, model.now_s)
+            assert decider.is_admin == model.is_admin(who), who
+            for path in PATHS:
+                assert letters(decider.rights(p(text(path)))) == model.rights(who, path)
+                if who != OPERATOR:
+                    assert (decider.sight(p(text(path))) > 0) == model.knows(who, path)
+
+    def teardown(self) -> None:
+        self.runner.run(self.catalog.close())
+        self.runner.close()
+        self.folder.cleanup()
