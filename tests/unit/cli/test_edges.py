@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from collective.rpc.gen.collective.v1 import NodeStatus, Status
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("COORDINATOR", "CURRENT", "CA", "CERT", "KEY"):
         monkeypatch.delenv(f"COLLECTIVE_{name}", raising=False)
+    monkeypatch.setenv("COLLECTIVE_CONFIG_DIR", str(tmp_path / "nothing joined"))
 
 
 def test_without_credentials_the_answer_says_what_to_do(capsys: Any) -> None:
