@@ -183,6 +183,45 @@ def test_a_running_read_ends_within_5_s(member: Cluster) -> None:
     assert time.monotonic() - began_s < 60
 
 
+def test_whoever_is_revoked_joins_no_more_by_the_same_code_and_his_own_invites_end(
+    member: Cluster, tmp_path: Path
+) -> None:
+    environment = {**member.client_environment, "HOME": str(tmp_path)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "collective", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def invite() -> str:
+        made = member.cli(
+            "invite", "generate", "--grant", "/shared:read+share", "--max-uses", "3", "--json"
+        )
+        code: str = made.json()["code"]
+        return code
+
+    code = invite()
+    assert run("identity", "init", "--global-id", "kim@elsewhere.net").returncode == 0
+    joined = run("invite", "redeem", code)
+    assert joined.returncode == 0, joined.stderr
+    passed_on = run("invite", "generate", "--grant", "/shared:read", "--json")
+    assert passed_on.returncode == 0, passed_on.stderr
+    onward = json.loads(passed_on.stdout)["code"]
+    member.cli("identity", "revoke", "kim@elsewhere.net")
+    assert run("ls", "/shared").returncode != 0
+    for again in (code, invite()):
+        said = run("invite", "redeem", again)
+        assert said.returncode in {4, 8}, said.stderr
+    environment["HOME"] = str(tmp_path / "friend")
+    friend = run("invite", "redeem", onward)
+    assert friend.returncode == 8, friend.stderr
+
+
 def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_holder_is_not(
     member: Cluster,
 ) -> None:
