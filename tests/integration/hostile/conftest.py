@@ -13,7 +13,10 @@ from tests.integration.cluster import running_cluster
 from tests.integration.hostile.attacker import Target
 
 SECRET = b"what mallory must never read\n" * 2000
-GROWTH_MAX_BYTES = 30 * 1024 * 1024
+RESIDENT_MAX_BYTES = 150_000_000
+GROWTH_MAX_BYTES = 64 * 1024 * 1024
+"""What 300 connections and floods leave with allocator and collector; that more floods add nothing
+is tested where they are."""
 
 
 @pytest.fixture(scope="package")
@@ -60,8 +63,10 @@ def still_works(target: Target) -> Iterator[None]:
     yield
     cluster.write("/by/after", SECRET[::-1])
     assert cluster.read("/by/after") == SECRET[::-1]
-    grown = {name: size - before[name] for name, size in target.memory().items()}
+    after = target.memory()
+    grown = {name: size - before[name] for name, size in after.items()}
     assert max(grown.values()) < GROWTH_MAX_BYTES, grown
+    assert max(after.values()) < RESIDENT_MAX_BYTES, after
     for name, service in cluster.services.items():
         new = service.log_text()[logged[name] :]
         assert "Traceback" not in new, new[max(0, new.find("Traceback") - 2000) :][:6000]
