@@ -1,8 +1,9 @@
 """``collective demo``: three members side by side on this machine, driven by the public commands.
 
-Each member is one coordinator and three nodes, as separate processes with mutual TLS.  The demo
-writes, lists and reads real files, kills a node, reads again, restarts everything, reads again, and
-compares hashes.  Until peering exists the members know nothing of each other.
+Each member is one coordinator and three nodes, as separate processes with mutual TLS.  Each invites
+a client, who writes, lists and reads real files; the demo kills a node, reads again, restarts
+everything, reads again, and compares hashes.  Until peering exists the members know nothing of each
+other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated
 
 import typer
 
+from collective.cli.demo_client import Client
 from collective.cli.demo_member import DemoError, Member, make_members
 from collective.cli.demo_steps import Steps, run_steps
 from collective.core.errors import ExitCode
@@ -47,8 +49,8 @@ def demo(
     members: list[Member] = []
     try:
         members.extend(make_members(folder.resolve(), steps.say))
-        run_steps(members, folder.resolve(), steps)
-        _show_endpoints(members, steps.say)
+        clients = run_steps(members, folder.resolve(), steps)
+        _show_endpoints(clients, steps.say)
         if not once:
             steps.say("\nRunning until Ctrl-C.")
             _wait_for_ever(members)
@@ -71,14 +73,17 @@ def demo(
     steps.say(f"All {steps.done} steps succeeded.")
 
 
-def _show_endpoints(members: list[Member], say: Callable[[str], None]) -> None:
-    say("\nEndpoints (certificates of the operator; every connection but metrics is mutual TLS):")
-    for member in members:
+def _show_endpoints(clients: list[Client], say: Callable[[str], None]) -> None:
+    say("\nEndpoints (every connection but metrics is TLS 1.3, and but bootstrap mutual):")
+    for client in clients:
+        member = client.member
         say(f"  {member.name} ({member.domain})")
         say(f"    coordinator 127.0.0.1:{member.ports.coordinator}")
         say(f"    bootstrap   127.0.0.1:{member.ports.bootstrap}")
         say(f"    metrics     http://127.0.0.1:{member.ports.metrics}/metrics")
-        say(f"    try:        collective status {' '.join(member.operator)}")
+        config = " ".join(f"{name}={value}" for name, value in client.variables.items())
+        say(f"    as guest:    {config} collective ls -R /shared")
+        say(f"    as operator: collective status {' '.join(member.operator)}")
 
 
 def _wait_for_ever(members: list[Member]) -> None:

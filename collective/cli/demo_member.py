@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,24 +170,9 @@ class Member:
         """Return the ends of all logs."""
         return "\n".join(process.log_tail() for process in self.processes)
 
-    def command(self, *arguments: str, stdin: bytes | Path = b"") -> bytes:
+    def command(self, *arguments: str) -> bytes:
         """Run one command as the operator; return its output, or raise :class:`DemoError`."""
-        with _input(stdin) as source:
-            try:
-                done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603 - ourselves
-                    [sys.executable, "-m", "collective", *arguments, *self.operator],
-                    capture_output=True,
-                    env=_clean_environment(),
-                    timeout=COMMAND_TIMEOUT_S,
-                    check=False,
-                    **source,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise DemoError(f"{' '.join(arguments)} took over {error.timeout:g} s.") from error
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip()
-            raise DemoError(f"{' '.join(arguments)} ended with {done.returncode}: {said}")
-        return done.stdout
+        return run_command([*arguments, *self.operator], {})
 
     def status(self) -> dict[str, Any]:
         """Return ``status --json``."""
@@ -211,6 +196,29 @@ class Member:
                 last = f"{healthy} nodes are healthy"
             time.sleep(0.3)
         raise DemoError(f"{self.name} is not up after {START_TIMEOUT_S:g} s: {last}")
+
+
+def run_command(
+    arguments: Sequence[str], variables: Mapping[str, str], stdin: bytes | Path = b""
+) -> bytes:
+    """Run one command of ours; return its output, or raise :class:`DemoError`."""
+    told = " ".join(arguments)
+    with _input(stdin) as source:
+        try:
+            done: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603 - ourselves
+                [sys.executable, "-m", "collective", *arguments],
+                capture_output=True,
+                env=_clean_environment() | dict(variables),
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+                **source,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DemoError(f"{told} took over {error.timeout:g} s.") from error
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip()
+        raise DemoError(f"{told} ended with {done.returncode}: {said}")
+    return done.stdout
 
 
 def make_members(folder: Path, say: Callable[[str], None]) -> list[Member]:
