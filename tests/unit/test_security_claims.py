@@ -1,0 +1,44 @@
+"""Every claim of docs/security.md names tests; each of them must exist."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NAMED = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)")
+
+
+def named() -> list[tuple[str, str]]:
+    return NAMED.findall((ROOT / "docs" / "security.md").read_text())
+
+
+def functions_of(path: Path) -> set[str]:
+    if not path.is_file():
+        return set()
+    return {
+        one.name
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    claims = named()
+    assert len(claims) > 40
+    missing = [f"{path}::{test}" for path, test in claims if test not in functions_of(ROOT / path)]
+    assert not missing, missing
+
+
+def test_every_row_of_a_table_of_claims_names_a_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    head = next(line for line in text.splitlines() if line.startswith("|") and "proved by" in line)
+    rows = [
+        line
+        for table in text.split("\n\n")
+        if head.split("|")[-2].strip() in table.split("\n", 1)[0]
+        for line in table.splitlines()[2:]
+        if line.startswith("|")
+    ]
+    assert len(rows) > 20
+    for row in rows:
+        assert NAMED.search(row), row
