@@ -15,8 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-crash test-powerloss test-hostile test-sizes check format bench \
-	fuzz proto lock clean
+.PHONY: help venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes check \
+	format bench fuzz proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -50,14 +50,23 @@ test-quick: $(DEV) ## Run unit and contract tests only
 test-crash: $(DEV) ## kill -9 of every process at random moments, 500 times
 	$(PYTEST) --timeout=7200 -m slow -k crash $(PYTEST_ARGS)
 
+test-disaster: $(DEV) ## Nodes and catalogue in every kind of trouble: hung, full, damaged, cloned, restored
+	$(PYTEST) --timeout=600 -k "test_disaster" -m "slow or not slow" $(PYTEST_ARGS)
+
 test-powerloss: $(DEV) ## Lose power at each point in turn
 	$(PYTEST) --timeout=7200 -m slow -k powerloss $(PYTEST_ARGS)
 
-test-hostile: $(DEV) ## Hostile input, at length
+test-hostile: $(DEV) ## Hostile input and the permission matrix, at length
 	$(PYTEST) --timeout=7200 -m slow -k hostile $(PYTEST_ARGS)
 
 test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
 	$(PYTEST) --timeout=3600 -m slow -k size_of_2_gib -s $(PYTEST_ARGS)
+
+SCANNERS := $(VENV)-scanners
+test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and node
+	@[ -x $(SCANNERS)/bin/sslyze ] || { $(PYTHON) -m venv $(SCANNERS) && $(SCANNERS)/bin/python -m pip \
+		--disable-pip-version-check -q install sslyze; }
+	$(BIN)/python -m tests.tls --sslyze $(SCANNERS)/bin/sslyze
 
 check: $(DEV) ## Lint, formatting, types, import contracts
 	$(BIN)/ruff check .
@@ -94,4 +103,4 @@ lock: $(DEV) ## Resolve the locks anew
 	$(BIN)/python $(LOCK) --group pyproject.toml:fuzz -o requirements-fuzz.lock
 
 clean: ## Remove caches and the environment
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) $(VENV)-scanners .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -6,13 +6,13 @@ import random
 import shutil
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.integration.cluster import Cluster, Service
+from tests.integration.cluster import Cluster, Service, running_cluster
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -26,13 +26,11 @@ TIMERS: Final = {
 ENOUGH_FOR_COLLECTION_S: Final = 6.0
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Any:
-    made = Cluster(tmp_path / "member", extra=TIMERS)
-    try:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One member for all: each test leaves it whole, and works in a directory of its own."""
+    with running_cluster(tmp_path_factory.mktemp("member"), extra=TIMERS) as made:
         yield made
-    finally:
-        made.kill_all()
 
 
 def content(size: int, seed: int) -> bytes:
@@ -71,9 +69,8 @@ def put_in_place(cluster: Cluster, snapshot: bytes) -> None:
 
 
 def test_a_truncated_catalogue_says_so_and_its_snapshot_brings_it_back(cluster: Cluster) -> None:
-    cluster.start()
-    files = {f"/d/{number}": content(300_000, number) for number in range(4)}
-    cluster.cli("mkdir", "/d")
+    files = {f"/truncated/{number}": content(300_000, number) for number in range(2)}
+    cluster.cli("mkdir", "/truncated")
     for path, data in files.items():
         cluster.write(path, data)
     snapshot = wait_for_snapshot(cluster)
@@ -96,7 +93,6 @@ def test_a_truncated_catalogue_says_so_and_its_snapshot_brings_it_back(cluster: 
 
 
 def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
-    cluster.start()
     first = cluster.coordinator
     port, bootstrap_port = cluster.coordinator_port, cluster.bootstrap_port
     second = Service(
@@ -111,13 +107,12 @@ def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
     assert ended(second) != 0
     assert "Another process is using the data dir" in second.log_text()
     assert first.page("/readyz")[0] == 200
-    cluster.cli("mkdir", "/d")
+    cluster.cli("mkdir", "/beside")
 
 
 def test_an_unmounted_data_dir_of_the_coordinator_refuses_to_start(cluster: Cluster) -> None:
-    cluster.start()
-    cluster.cli("mkdir", "/d")
-    cluster.write("/d/file", b"still there")
+    cluster.cli("mkdir", "/unmounted")
+    cluster.write("/unmounted/file", b"still there")
     coordinator = cluster.coordinator
     coordinator.kill()
     data = cluster.data_dir("coordinator")
@@ -130,19 +125,27 @@ def test_an_unmounted_data_dir_of_the_coordinator_refuses_to_start(cluster: Clus
     shutil.rmtree(data)
     data.with_name("elsewhere").rename(data)
     cluster.start()
-    assert cluster.read("/d/file") == b"still there"
+    assert cluster.read("/unmounted/file") == b"still there"
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_catalogue_fails_writes_cleanly_and_reads_go_on(
-    cluster: Cluster, small_disk: Callable[[Path, int], None]
+    tmp_path: Path, small_disk: Callable[[Path, int], None]
 ) -> None:
-    data = cluster.data_dir("coordinator")
-    small_disk(data, 8)
-    cluster.start()
+    cluster = Cluster(tmp_path / "member", extra=TIMERS)
+    small_disk(cluster.data_dir("coordinator"), 8)
+    try:
+        cluster.start()
+        check_full_disk(cluster)
+    finally:
+        cluster.kill_all()
+
+
+def check_full_disk(cluster: Cluster) -> None:
     cluster.cli("mkdir", "/d")
     wanted = content(MIB, 3)
     cluster.write("/d/file", wanted)
-    ballast = data / "ballast"
+    ballast = cluster.data_dir("coordinator") / "ballast"
     fill(ballast)
     failed = cluster.cli("write", "/d/other", stdin=b"x", check=False)
     attempts = 1
@@ -176,17 +179,17 @@ def fill(path: Path) -> None:
 
 
 def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Cluster) -> None:
-    cluster.start()
-    cluster.cli("mkdir", "/d")
+    cluster.cli("mkdir", "/old")
+    before = copies(cluster)
     kept, removed, new = (content(MIB, seed) for seed in (4, 5, 6))
-    cluster.write("/d/kept", kept)
-    cluster.write("/d/removed", removed)
+    cluster.write("/old/kept", kept)
+    cluster.write("/old/removed", removed)
     wait_for_snapshot(cluster)
     backup = cluster.folder / "backup.tar"
     with tarfile.open(backup, "w") as tar:  # while it serves: the snapshot in it is whole
         tar.add(catalog_dir(cluster) / "snapshots", "snapshots")
-    cluster.write("/d/new", new)
-    cluster.cli("rm", "/d/removed")
+    cluster.write("/old/new", new)
+    cluster.cli("rm", "/old/removed")
     coordinator = cluster.coordinator
     coordinator.kill()
     with tarfile.open(backup) as tar:
@@ -198,22 +201,21 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
     cluster.start()
 
     assert "confirm-restore" in cluster.cli("status").text
-    assert cluster.read("/d/kept") == kept
-    assert cluster.read("/d/removed") == removed
-    assert cluster.cli("stat", "/d/new", check=False).code == 3
+    assert cluster.read("/old/kept") == kept
+    assert cluster.read("/old/removed") == removed
+    assert cluster.cli("stat", "/old/new", check=False).code == 3
     time.sleep(ENOUGH_FOR_COLLECTION_S)
-    assert copies(cluster) == 9, "nothing is deleted, although one file is unknown now"
-    cluster.write("/d/later", b"writes go on")
-
+    assert copies(cluster) == before + 9, "nothing is deleted, although one file is unknown now"
+    cluster.write("/old/later", b"writes go on")
     cluster.cli("confirm-restore")
     assert "confirm-restore" not in cluster.cli("status").text
 
     def is_collected(status: Any) -> bool:
-        return bool(sum(node["chunk_count"] for node in status["local_nodes"]) == 9)
+        return bool(sum(node["chunk_count"] for node in status["local_nodes"]) == before + 9)
 
     cluster.wait_status(is_collected, "collection of what no file needs")
-    assert cluster.read("/d/kept") == kept
-    assert cluster.read("/d/later") == b"writes go on"
+    assert cluster.read("/old/kept") == kept
+    assert cluster.read("/old/later") == b"writes go on"
 
 
 def copies(cluster: Cluster) -> int:
