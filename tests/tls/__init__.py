@@ -1,0 +1,1 @@
+"""Scanners of TLS against a real member: ``make test-tls``."""
