@@ -59,29 +59,39 @@ class Tap:
                 other.sendall(piece)
 
 
+@dataclass
+class Tapped:
+    """A member whose listeners are advertised at taps."""
+
+    cluster: Cluster
+    bootstrap: Tap
+    coordinator: Tap
+    node: Tap
+
+
 @pytest.fixture(scope="module")
-def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Tap, Tap]]:
-    """A member whose coordinator and bootstrap are advertised at the taps."""
+def tapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tapped]:
     folder = tmp_path_factory.mktemp("wire")
     cluster = Cluster(folder / "member", node_count=1, extra={"COLLECTIVE_COPIES": "1"})
+    (own,) = cluster.nodes
     bootstrap, coordinator = Tap(cluster.bootstrap_port), Tap(cluster.coordinator_port)
+    node = Tap(cluster.node_ports[own.name])
+    own.environment["COLLECTIVE_ADVERTISE_ADDRESS"] = f"127.0.0.1:{node.port}"
     cluster.coordinator.environment |= {
         "COLLECTIVE_ADVERTISE_ADDRESS": f"127.0.0.1:{coordinator.port}",
         "COLLECTIVE_BOOTSTRAP_ADVERTISE_ADDRESS": f"127.0.0.1:{bootstrap.port}",
     }
-    with bootstrap.listening(), coordinator.listening():
+    with bootstrap.listening(), coordinator.listening(), node.listening():
         try:
             cluster.start()
-            yield cluster, bootstrap, coordinator
+            yield Tapped(cluster, bootstrap, coordinator, node)
         finally:
             cluster.kill_all()
 
 
-def test_a_passive_listener_learns_no_secret(
-    tapped: tuple[Cluster, Tap, Tap], tmp_path: Path
-) -> None:
+def test_a_passive_listener_learns_no_secret(tapped: Tapped, tmp_path: Path) -> None:
     """All that a join, a write and a read put on the wire: no code, key, name, path or content."""
-    cluster, bootstrap, coordinator = tapped
+    cluster, bootstrap, coordinator = tapped.cluster, tapped.bootstrap, tapped.coordinator
     config = tmp_path / "config"
 
     def run(*arguments: str, stdin: bytes = b"") -> bytes:
@@ -103,7 +113,8 @@ def test_a_passive_listener_learns_no_secret(
 
     assert bootstrap.connections >= 1
     assert coordinator.connections >= 3
-    heard = bytes(bootstrap.heard + coordinator.heard)
+    assert len(tapped.node.heard) > 2 * len(CONTENT)
+    heard = bytes(bootstrap.heard + coordinator.heard + tapped.node.heard)
     for secret in (
         code.secret,
         code.code_id.encode(),
@@ -139,8 +150,8 @@ def versions(port: int, version: ssl.TLSVersion, credentials: list[str]) -> str 
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_every_listener_speaks_tls_1_3_only(tapped: tuple[Cluster, Tap, Tap]) -> None:
-    cluster, _, _ = tapped
+def test_every_listener_speaks_tls_1_3_only(tapped: Tapped) -> None:
+    cluster = tapped.cluster
     ports = [cluster.coordinator_port, cluster.bootstrap_port, *cluster.node_ports.values()]
     for port in ports:
         assert versions(port, ssl.TLSVersion.TLSv1_3, cluster.operator) == "TLSv1.3"
@@ -156,8 +167,8 @@ def test_every_listener_speaks_tls_1_3_only(tapped: tuple[Cluster, Tap, Tap]) ->
             assert not answer.startswith(b"\0\0")
 
 
-def test_a_key_in_a_file_is_for_its_owner_alone(tapped: tuple[Cluster, Tap, Tap]) -> None:
-    cluster, _, _ = tapped
+def test_a_key_in_a_file_is_for_its_owner_alone(tapped: Tapped) -> None:
+    cluster = tapped.cluster
     keys = list(cluster.folder.rglob("*.key")) + list(cluster.folder.rglob("node.code"))
     assert len(keys) >= 3
     for key in keys:
