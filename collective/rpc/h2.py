@@ -1,7 +1,8 @@
-"""grpclib's HTTP/2 protocol with a bound on the size of one message.
+"""grpclib's HTTP/2 protocol with bounds on the size of one message and on answers not read.
 
 grpclib reads a message of whatever length its prefix says, up to 4 GiB, into memory.  Here a
-length over the limit raises before a byte of the body is kept.
+length over the limit raises before a byte of the body is kept.  It also answers every ping and
+settings frame, whether the peer reads or not; a peer that lets answers pile up is cut off.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ CLIENT_CONFIG: Final = Configuration(
     _http2_max_pings_without_data=0,
     _http2_min_sent_ping_interval_without_data=5.0,
 )
+UNREAD_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Messages wait for the peer long before that; only answers to control frames do not."""
 
 
 class BoundedStream(Stream):
@@ -59,8 +62,8 @@ class BoundedH2Protocol(H2Protocol):
         super().connection_made(transport)
         connection = self.connection
         stream_transport = cast("Transport", transport)  # uvloop's is no subclass
+        self._transport = stream_transport
         if self.open_transports is not None:
-            self._own_transport = stream_transport
             self.open_transports.made(stream_transport)
 
         def create_stream(
@@ -73,12 +76,19 @@ class BoundedH2Protocol(H2Protocol):
 
         connection.create_stream = create_stream  # type: ignore[method-assign]
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless the peer reads none of the answers."""
+        if self._transport.get_write_buffer_size() > UNREAD_MAX_BYTES:
+            self._transport.abort()
+            return
+        super().data_received(data)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """End all calls and report."""
         super().connection_lost(exc)
         # breaks the cycle connection -> create_stream -> connection
         self.connection.__dict__.pop("create_stream", None)
         if self.open_transports is not None:
-            self.open_transports.gone(self._own_transport)
+            self.open_transports.gone(self._transport)
         if self.on_lost is not None:
             self.on_lost()
