@@ -185,8 +185,8 @@ def flood(target: Target, credentials: Credentials | None, port: int, raw: bytes
     [
         pytest.param("coordinator", 1, marks=pytest.mark.smoke),
         pytest.param("bootstrap", 1, marks=pytest.mark.smoke),
-        pytest.param("coordinator", 6, marks=pytest.mark.slow),
-        pytest.param("bootstrap", 6, marks=pytest.mark.slow),
+        pytest.param("coordinator", 6, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("bootstrap", 6, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )
 async def test_floods_of_http2_frames(target: Target, where: str, rounds: int) -> None:
