@@ -16,7 +16,7 @@ from tests.contract.catalog.permissions import Permissions
 @pytest.mark.parametrize(
     ("examples", "at_least"),
     [
-        pytest.param(12, 300, marks=pytest.mark.smoke),
+        pytest.param(8, 200, marks=[pytest.mark.smoke, pytest.mark.timeout(180)]),
         pytest.param(
             300, 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)], id="hostile-at-length"
         ),
