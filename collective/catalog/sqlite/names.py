@@ -24,8 +24,19 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
 from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
+
+_EXTENT_BELOW = """
+WITH RECURSIVE below (id, depth, size) AS (
+  SELECT ?, 0, 0
+  UNION ALL
+  SELECT e.id, b.depth + 1, b.size + 1 + length(CAST(e.name AS BLOB))
+  FROM entries e JOIN below b ON e.parent = b.id
+)
+SELECT max(depth), max(size) FROM below
+"""
 
 REMOVE_BATCH = 2000
 """Entries that one transaction of a recursive removal takes away."""
@@ -88,11 +99,11 @@ class NamesPart(Part):
 
     async def make_directory(self, caller: Caller, path: FilePath, *, parents: bool) -> Entry:
         """Make a directory, or a datastore at top level."""
-        _refuse_peer(path)
 
         def work(tx: Transaction) -> Entry:
             decider = tx.decider(caller)
             decider.require(Right.WRITE, path)
+            _refuse_peer(path)
             if path.is_root:
                 if parents:
                     return Entry(path, EntryKind.DIRECTORY)
@@ -123,10 +134,10 @@ class NamesPart(Part):
 
     async def stat(self, caller: Caller, path: FilePath) -> Entry:
         """Return one entry as far as the caller may know it."""
-        _refuse_peer(path)
 
         def work(db: apsw.Connection) -> Entry:
             sight = self._engine.decider(caller).require_sight(path)
+            _refuse_peer(path)
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
@@ -141,10 +152,11 @@ class NamesPart(Part):
         self, caller: Caller, path: FilePath, *, recursive: bool, page_size: int, token: str
     ) -> EntryPage:
         """Return one page below ``path`` in order of path."""
-        _refuse_peer(path)
 
         def work(db: apsw.Connection) -> EntryPage:
             decider = self._engine.decider(caller)
+            decider.require_sight(path)
+            _refuse_peer(path)
             copies = self._engine.settings.copies
             return list_page(
                 db, decider, path, copies, recursive=recursive, page_size=page_size, token=token
@@ -160,11 +172,11 @@ class NamesPart(Part):
         A large tree goes in several transactions, deepest names first; cancelled half-way, what is
         left is a smaller tree.
         """
-        _refuse_peer(path)
         total = 0
 
         def work(tx: Transaction) -> tuple[int, bool]:
             tx.decider(caller).require(Right.WRITE, path)
+            _refuse_peer(path)
             if path.is_root:
                 raise UsageError("/ cannot be removed; name a datastore.")
             found = rows.find(tx.db, path)
@@ -201,47 +213,17 @@ class NamesPart(Part):
         self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
     ) -> Entry:
         """Rename; one row changes, whatever hangs below it."""
-        _refuse_peer(source)
-        _refuse_peer(target)
 
         def work(tx: Transaction) -> Entry:
             tx.decider(caller).require_move(source, target)
-            if source.is_root or target.is_root:
-                raise UsageError("/ cannot be moved or replaced; name what is below it.")
-            found = rows.find(tx.db, source)
-            if found is None:
-                raise absent(source)
-            entry, kind, _ = found
-            if target.starts_with(source) and target != source:
-                raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
-            parent = rows.find(tx.db, target.parent)
-            if parent is None:
-                raise parent_missing(target)
-            if parent[1] == FILE:
-                raise ConflictError(f"{target.parent} is a file; choose another place.")
-            if kind == FILE and parent[0] == ROOT:
-                raise ConflictError("A file cannot lie in /; move it into a datastore.")
+            entry, kind, parent = _movable(tx, source, target)
             if target != source:
                 _replace(tx, kind, target, condition)
                 before = datastore_of(tx.db, source)
-                new_kind = kind
-                if kind != FILE:
-                    new_kind = DATASTORE if parent[0] == ROOT else DIRECTORY
-                tx.run(
-                    "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
-                    parent[0],
-                    target.name,
-                    new_kind,
-                    entry,
-                )
-                moved(
-                    tx,
-                    entry,
-                    before,
-                    datastore_of(tx.db, target),
-                    from_top=kind == DATASTORE,
-                )
-                if kind == DATASTORE:
+                _rename(tx, entry, kind, parent, target.name)
+                after, from_top = datastore_of(tx.db, target), kind == DATASTORE
+                moved(tx, entry, before, after, from_top=from_top)
+                if from_top:
                     carry_owner(tx, self._engine.randomness, entry, target)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
@@ -252,8 +234,58 @@ class NamesPart(Part):
 
 def _refuse_peer(path: FilePath) -> None:
     if path.names and path.names[0].startswith("@"):
-        raise NotFoundError(
-            f"/{path.names[0]} is no peer of this member; run: collective peer list"
+        raise NotFoundError(f"/{path.names[0]} is no peer of this member; check its domain.")
+
+
+def _movable(tx: Transaction, source: FilePath, target: FilePath) -> tuple[int, int, int]:
+    """Return entry and kind at ``source`` and the folder it goes to, or say why it cannot go."""
+    _refuse_peer(source)
+    _refuse_peer(target)
+    if source.is_root or target.is_root:
+        raise UsageError("/ cannot be moved or replaced; name what is below it.")
+    found = rows.find(tx.db, source)
+    if found is None:
+        raise absent(source)
+    entry, kind, _ = found
+    if target.starts_with(source) and target != source:
+        raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
+    parent = rows.find(tx.db, target.parent)
+    if parent is None:
+        raise parent_missing(target)
+    if parent[1] == FILE:
+        raise ConflictError(f"{target.parent} is a file; choose another place.")
+    if kind == FILE and parent[0] == ROOT:
+        raise ConflictError("A file cannot lie in /; move it into a datastore.")
+    if kind != FILE:
+        _check_fits(tx, entry, source, target)
+    return entry, kind, parent[0]
+
+
+def _rename(tx: Transaction, entry: int, kind: int, parent: int, name: str) -> None:
+    new_kind = kind if kind == FILE else DATASTORE if parent == ROOT else DIRECTORY
+    tx.run(
+        "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
+        parent,
+        name,
+        new_kind,
+        entry,
+    )
+
+
+def _check_fits(tx: Transaction, entry: int, source: FilePath, target: FilePath) -> None:
+    """Refuse a move by which a path below would break the limits that every path keeps."""
+    deeper = len(target.names) - len(source.names)
+    longer = len(str(target).encode()) - len(str(source).encode())
+    if deeper <= 0 and longer <= 0:
+        return
+    depth, size = rows.fetch(tx.db, _EXTENT_BELOW, entry) or (0, 0)
+    if (
+        len(target.names) + depth > limits.PATH_MAX_DEPTH
+        or len(str(target).encode()) + size > limits.PATH_MAX_BYTES
+    ):
+        raise UsageError(
+            f"What is below {source} would get a path that is too long or too deep; choose a"
+            " shorter destination."
         )
 
 

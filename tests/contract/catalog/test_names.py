@@ -5,7 +5,7 @@ import pytest
 from collective.catalog.model import EntryKind, Precondition
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
 
 
@@ -168,3 +168,27 @@ async def test_ten_thousand_names_list_fast(catalog: SqliteCatalog) -> None:
                 break
         assert count == 10_000
         assert time.perf_counter() - start < 3
+
+
+async def test_no_move_makes_a_path_that_nobody_could_write(catalog: SqliteCatalog) -> None:
+    deep = "/a/" + "/".join("d" * 100 for _ in range(30))
+    await catalog.make_directory(OPERATOR, p(deep), parents=True)
+    wide = "/b/" + "/".join("w" * 200 for _ in range(6))
+    await catalog.make_directory(OPERATOR, p(wide), parents=True)
+    with pytest.raises(UsageError, match="too long or too deep"):
+        await catalog.move(OPERATOR, p("/a"), p(wide + "/a"), condition=ANY)
+    many = "/c" + "/x" * 126
+    await catalog.make_directory(OPERATOR, p(many), parents=True)
+    with pytest.raises(UsageError, match="too long or too deep"):
+        await catalog.move(OPERATOR, p("/c/x"), p(wide + "/x"), condition=ANY)
+    await catalog.move(OPERATOR, p("/a"), p("/moved"), condition=ANY)
+    assert (await catalog.stat(OPERATOR, p(deep.replace("/a/", "/moved/", 1)))).kind
+
+
+async def test_a_peer_that_is_none_is_refused_to_strangers_and_absent_for_others(
+    catalog: SqliteCatalog,
+) -> None:
+    with pytest.raises(PermissionDeniedError):
+        await catalog.stat(user("bob"), p("/@garage.bob/x"))
+    with pytest.raises(NotFoundError, match="no peer"):
+        await catalog.stat(OPERATOR, p("/@garage.bob/x"))
