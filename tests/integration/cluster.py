@@ -6,6 +6,7 @@ Everything lies in one folder; ports are free ones; each process logs to a file 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,10 +17,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from collective.cli.status import status_json
+from collective.client.collective import Collective
+from collective.core.errors import CollectiveError
+from collective.core.units import Address
+from collective.pki.files import load_credentials
+
+T = TypeVar("T")
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -261,12 +271,16 @@ class Cluster:
     def wait_status(self, wanted: Any, what: str, timeout_s: float = READY_TIMEOUT_S) -> Any:
         """Return the status for which ``wanted(status)`` holds; fail with logs after ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
-        last: Result | None = None
+        last: Any = None
         while time.monotonic() < deadline:
-            last = self.cli("status", "--json", check=False, timeout_s=15)
-            if last.code == 0 and wanted(status := last.json()):
-                return status
-            time.sleep(0.2)
+            try:
+                last = self.status()
+            except CollectiveError as error:
+                last = error
+            else:
+                if wanted(last):
+                    return last
+            time.sleep(0.1)
         raise AssertionError(f"No {what} within {timeout_s} s: {last}\n{self.logs()}")
 
     def logs(self) -> str:
@@ -318,11 +332,32 @@ class Cluster:
         }
         return kept | {"HOME": str(self.folder / "home")}
 
+    # --- the library, which starts faster ---------------------------------------------------------
+
     def write(self, path: str, content: bytes) -> None:
-        self.cli("write", path, stdin=content)
+        """Write a file as the operator."""
+        self.use(lambda home: home.write(path, content))
 
     def read(self, path: str) -> bytes:
-        return self.cli("read", path).out
+        """Return a file, as the operator."""
+        return self.use(lambda home: home.read(path))
+
+    def status(self) -> Any:
+        """Return what ``status --json`` prints for the operator."""
+        return status_json(self.use(lambda home: home.status()))
+
+    def use(self, work: Callable[[Collective], Awaitable[T]]) -> T:
+        """Return what ``work`` gets from a connection of the operator's."""
+        ca, certificate, key = (self.operator[index] for index in (3, 5, 7))
+        credentials = load_credentials(certificate, key, ca)
+        address = Address("127.0.0.1", self.coordinator_port)
+
+        async def run() -> T:
+            async with Collective.connect(credentials, [address]) as home:
+                return await work(home)
+
+        with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
+            return thread.submit(lambda: asyncio.run(run())).result()
 
 
 @contextlib.contextmanager
