@@ -15,8 +15,8 @@ from tests.integration.hostile.attacker import Target
 SECRET = b"what mallory must never read\n" * 2000
 RESIDENT_MAX_BYTES = 192 * 1024 * 1024
 GROWTH_MAX_BYTES = 96 * 1024 * 1024
-"""What 300 connections and three floods or more (80 MB seen) leave with allocator and collector; that more floods add nothing
-is tested where they are."""
+"""What 300 connections and three floods or more (75 MB seen) leave with allocator and collector;
+that more floods add nothing is tested where they are."""
 
 
 @pytest.fixture(scope="package")
