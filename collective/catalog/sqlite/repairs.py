@@ -247,6 +247,20 @@ def _trim(tx: Transaction, short: _Short, bad: frozenset[int]) -> None:
             doom(tx, short.chunk, node)
 
 
+def _place_intended(short: _Short, place: PlaceFunction) -> Copy | None:
+    """Return a copy that an open upload was told to make, and has not: make it in its stead.
+
+    The upload's client may be gone for good, and uploads live for days.  It is the same copy, of
+    the same generation: whoever is second finds it there.
+    """
+    intents = {row[1]: Copy(row[1], Generation(row[2])) for row in short.held if row[3] == INTENT}
+    stored = frozenset(row[1] for row in short.held if row[3] == STORED)
+    if not intents:
+        return None
+    chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, stored))
+    return intents.get(chosen[0]) if chosen else None
+
+
 def _claim(
     tx: Transaction,
     short: _Short,
@@ -264,9 +278,13 @@ def _claim(
         return None
     taken = frozenset(name for _, name, _, state in short.held if state != MISSING)
     chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, taken))
-    if not chosen or chosen[0] in taken:
-        return None
-    target = new_copy(tx, short.chunk, chosen[0], None)
+    if chosen and chosen[0] not in taken:
+        target = new_copy(tx, short.chunk, chosen[0], None)
+    else:
+        intended = _place_intended(short, place)
+        if intended is None:
+            return None
+        target = intended
     node = tx.value("SELECT id FROM nodes WHERE name = ?", target.node)
     replaces = next((row[0] for row in short.held if row[0] in bad and row[3] == STORED), None)
     tx.run(

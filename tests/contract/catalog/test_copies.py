@@ -285,6 +285,22 @@ async def test_a_repair_that_a_killed_coordinator_claimed_is_claimed_anew_at_onc
     assert len(await catalog.copies_of(chunk("a"))) == 3
 
 
+async def test_an_upload_whose_client_died_holds_up_no_repair(engines: Engines) -> None:
+    catalog = await engines.open()
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    dead, _ = await begin(catalog, "/d/dead", "a")
+    await write(catalog, "/d/f", "a", nodes=NODES[:2], copies=2)
+    usable = frozenset(NODES[:3])
+    (task,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
+    assert task.target.node == NODES[2]
+    await catalog.finish_repair(task, answer(task))
+    assert len(await catalog.copies_of(chunk("a"))) == 3
+    assert await catalog.repair_backlog(usable, NONE) == 0
+    await catalog.abort_upload(OPERATOR, dead.id)
+    assert len(await catalog.copies_of(chunk("a"))) == 3
+
+
 async def test_chunks_that_nobody_can_copy_now_hold_up_no_other_repair(
     ready: SqliteCatalog,
 ) -> None:
