@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 BLOCK_BYTES: Final = 1024 * 1024
 
@@ -51,7 +51,7 @@ class Material:
         with open(path, "wb") as file:
             file.writelines(self.blocks())
 
-    def is_all_of(self, stream: BinaryIO) -> bool:
+    def is_all_of(self, stream: IO[bytes]) -> bool:
         """Whether ``stream`` gives exactly this content; reads it to the end."""
         same = True
         for block in self.blocks():

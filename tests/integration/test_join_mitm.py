@@ -179,7 +179,7 @@ async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
             expect=SpiffeId.coordinator(ALICE),
         )
         stack.push_async_callback(channel.aclose)
-        service = ForwardingService(channel, lambda: digest(own))
+        service = ForwardingService(lambda: channel, lambda: digest(own))
         where = await stack.enter_async_context(bootstrap(service, own))
         joined = await join.redeem(await alice.code(where), key(), clock=CLOCK, wish="attic")
         assert joined.identity == SpiffeId.node(ALICE, NodeId("attic"))

@@ -302,7 +302,9 @@ class Enrolment:
         """
         try:
             if code.kind is CodeKind.NODE:
-                return SpiffeId.node(self.authority.domain, await self._node_id(code, wish, key_digest))
+                return SpiffeId.node(
+                    self.authority.domain, await self._node_id(code, wish, key_digest)
+                )
             if not wish:
                 raise ConflictError(
                     "This code is for a person, not a node; redeem it with 'collective invite"
