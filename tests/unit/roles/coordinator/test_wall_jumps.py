@@ -37,9 +37,7 @@ class Hop:
         handed = self.world.keys.hand_out(self.identity, frozenset(self.keys.key_ids))
         self.keys.learn((key.key_id, key.secret) for key in handed)
         now_s = self.clock.monotonic_s()
-        self.keys.synchronise(
-            self.world.keys.coordinator_now_ms(), sent_s=now_s, received_s=now_s
-        )
+        self.keys.synchronise(self.world.keys.coordinator_now_ms(), sent_s=now_s, received_s=now_s)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
