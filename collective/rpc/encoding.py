@@ -136,8 +136,7 @@ def _map_writer(tag: bytes, field: Field) -> Write:
         for pair in mapping.items():
             body = bytearray()
             for (_, _, write_part), part in zip(entry_writers, pair, strict=True):
-                if part:
-                    write_part(body, part)
+                write_part(body, part)
             out += tag
             out += _varint(len(body))
             out += body

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from betterproto2 import Message
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from collective.rpc.decoding import UINT64_MAX, StrictCodec, parse_message
@@ -70,6 +70,7 @@ def messages(message_class: type[Message], depth: int = 0) -> st.SearchStrategy[
     return st.builds(message_class, **parts)
 
 
+@example(v1.FileAttributes(metadata={"int": "", "": "x"}, modified_ms=-1))
 @given(st.sampled_from(CLASSES).flatmap(messages))
 def test_every_class_is_written_as_betterproto2_writes_it_and_read_back(message: Message) -> None:
     raw = encode(message)
