@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ONCE ?=
 PYTEST_ARGS ?=
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 FUZZ_SECONDS ?= 120
 BENCH_ARGS ?=
 
@@ -42,10 +43,10 @@ demo: $(RUNTIME) ## Run three members on loopback; ONCE=1 stops by itself and te
 	$(BIN)/python -m collective demo $(if $(filter-out 0 no false,$(ONCE)),--once)
 
 test: $(DEV) ## Run every test but the long suites below, whose short versions are in it
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow" $(PYTEST_ARGS)
 
-test-quick: $(DEV) ## Run unit and contract tests only
-	$(PYTEST) -m "not slow" tests/unit tests/contract $(PYTEST_ARGS)
+test-quick: $(DEV) ## Run unit tests only
+	$(PYTEST) $(PARALLEL) -m "not slow" tests/unit $(PYTEST_ARGS)
 
 test-crash: $(DEV) ## kill -9 of every process at random moments, 500 times
 	$(PYTEST) --timeout=7200 -m slow -k crash $(PYTEST_ARGS)
