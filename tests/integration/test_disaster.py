@@ -161,7 +161,7 @@ def test_a_harmed_chunk_file_is_read_elsewhere_and_repaired(
     name = f"/d/harmed-{harm.__name__}"
     farm.wait_status(whole, "three copies of everything")
     before = {path for node in farm.nodes for path in chunk_files(farm, node)}
-    wanted = content(CHUNK, len(before))
+    wanted = content(CHUNK, 900_000 + len(before))  # bytes that are not stored yet
     farm.write(name, wanted)
     farm.wait_status(whole, "three copies of everything")
     fresh = {
