@@ -97,6 +97,7 @@ def test_step_1_bytes_that_are_no_certificate(der: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Attribute's length:UserWarning")
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_step_1_mutated_certificates_never_crash_nor_pass(data: st.DataObject) -> None:
