@@ -16,6 +16,7 @@ import typer
 
 from collective.core.errors import UsageError
 from collective.core.units import Address, parse_addresses
+from collective.rpc.loops import loop_factory
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
@@ -133,7 +134,7 @@ class Invocation:
                 async with self.connected() as collective:
                     return await work(collective)
 
-        with asyncio.Runner(loop_factory=_fast_loop() if is_transfer else None) as runner:
+        with asyncio.Runner(loop_factory=loop_factory() if is_transfer else None) as runner:
             return runner.run(connected_work())
 
     def _set_up_logs(self) -> None:
@@ -248,12 +249,3 @@ def state_dir(environment: os._Environ[str] | dict[str, str]) -> str:
         "state",
     )
     return os.path.join(base, "collective")
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - optional at run time
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

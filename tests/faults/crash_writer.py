@@ -26,7 +26,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError
 from collective.core.units import Address
 from collective.pki.files import load_credentials
-from collective.roles.runtime.lifecycle import loop_factory
+from collective.rpc.loops import loop_factory
 
 CHUNK: Final = 4 * 1024 * 1024
 KIB: Final = 1024

@@ -27,6 +27,7 @@ from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
 from collective.roles.runtime.watchdog import watch_loop
+from collective.rpc.loops import loop_factory
 
 READY_POLL_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 10.0
@@ -111,16 +112,6 @@ def run(
         log.warning("variable not known", variable=name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve_with_signals(runtime, build))
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop factory, or None for asyncio's own where uvloop is absent."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional at run time
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def settle_garbage_collector() -> None:
