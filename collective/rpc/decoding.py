@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from betterproto2 import Message
 from grpclib.encoding.proto import ProtoCodec
@@ -49,10 +49,28 @@ _MALFORMED: Final = (
 )
 
 _Number = Callable[[int], Any]
+_AS_IT_IS: Final = frozenset(("uint32", "uint64", "int32", "int64"))
+"""Kinds whose value, below 128, is the varint itself."""
 
 
 class _MalformedError(ValueError):
     """The bytes are no message of the class; says where."""
+
+
+class _Step(NamedTuple):
+    """What to do with the one tag under which a field usually comes."""
+
+    name: str
+    number: _Number | None
+    """Turns a varint into the value; None for what has a length."""
+    is_plain: bool
+    """Whether a varint below 128 is the value."""
+    convert: Callable[[bytes], Any]
+    """Turns the bytes of a string or of bytes into the value."""
+    nested: type[Message] | None
+    """The class of a message or of a map's entry."""
+    keep: Callable[[dict[str, Any], str, Any], None] | None
+    """Adds the value to those that came before; None where the last one counts."""
 
 
 class _Plan:
@@ -67,6 +85,25 @@ class _Plan:
             for field in fields_of(message_class)
             if field.wire == VARINT
         }
+        self.steps = {
+            field.number << _FIELD_NUMBER_SHIFT | field.wire: _step(
+                field, self.numbers.get(field.number)
+            )
+            for field in fields_of(message_class)
+            if field.wire in {VARINT, LENGTH}
+        }
+
+
+def _step(field: Field, number: _Number | None) -> _Step:
+    keep = _add_pair if field.kind == "map" else _append if field.repeated else None
+    return _Step(
+        field.name,
+        number,
+        field.kind in _AS_IT_IS,
+        bytes.decode if field.kind == "string" else bytes,
+        field.of if field.kind in {"message", "map"} else None,
+        keep,
+    )
 
 
 @functools.cache
@@ -117,60 +154,87 @@ class _Decoder:
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
-        self._fields = 0
+        self._left = FIELDS_MAX
         self._unknown = 0
 
     def message(self, plan: _Plan, at: int, end: int, depth: int = 0) -> Any:
-        """Return the message of ``plan`` in ``raw[at:end]``."""
+        """Return the message of ``plan`` in ``raw[at:end]``.
+
+        One loop, since calls made for each field were most of what a large answer costs.  A field
+        that runs past ``end`` is found when the loop is left, at the latest.
+        """
         if depth > DEPTH_MAX:
             raise _MalformedError("nested too deeply")
-        raw, by_number = self._raw, plan.by_number
+        raw, steps = self._raw, plan.steps
         values: dict[str, Any] = {}
         while at < end:
             tag = raw[at]
-            if tag < _CONTINUED:
-                at += 1
+            at += 1
+            if tag >= _CONTINUED:
+                tag, at = self._varint(at - 1, end)
+            step = steps.get(tag)
+            if step is None:
+                at = self._uncommon(plan, values, tag, at, end)
+                continue
+            self._left -= 1
+            if self._left < 0:
+                raise _MalformedError("too many fields")
+            name, number, is_plain, convert, nested, keep = step
+            size = raw[at]
+            at += 1
+            if size >= _CONTINUED:
+                size, at = self._varint(at - 1, end)
+            if number is not None:
+                value = size if is_plain and size < _CONTINUED else number(size)
             else:
-                tag, at = self._varint(at, end)
-            field = by_number.get(tag >> _FIELD_NUMBER_SHIFT)
-            self._count(known=field is not None)
-            if field is None:
-                at = self._skip(tag, at, end)
-            elif tag & 7 == field.wire:
-                value, at = self._value(plan, field, at, end, depth)
-                _keep(values, field, value)
-            elif tag & 7 == LENGTH and field.packed:
-                packed, at = self._packed(plan, field, at, end)
-                values.setdefault(field.name, []).extend(packed)
+                begin, at = at, at + size
+                if nested is None:
+                    value = convert(raw[begin:at])
+                else:
+                    self._left -= 1
+                    value = self.message(_plan(nested), begin, at, depth + 1)
+            if keep is None:
+                values[name] = value
             else:
-                raise _MalformedError(f"{field.name} has another wire type")
+                keep(values, name, value)
+        self._ended(at, end)
         return plan.message_class(**values)
 
-    def _value(self, plan: _Plan, field: Field, at: int, end: int, depth: int) -> tuple[Any, int]:
-        """Return one value of ``field`` and where it ends."""
-        if field.wire == VARINT:
-            number, at = self._varint(at, end)
-            return plan.numbers[field.number](number), at
-        if field.wire == FIXED64:
+    def _uncommon(self, plan: _Plan, values: dict[str, Any], tag: int, at: int, end: int) -> int:
+        """Take a field with another tag than :class:`_Step` knows; return where it ends."""
+        self._count(1)
+        field = plan.by_number.get(tag >> _FIELD_NUMBER_SHIFT)
+        if field is None:
+            self._unknown += 1
+            if self._unknown > UNKNOWN_FIELDS_MAX:
+                raise _MalformedError("too many fields")
+            return self._skip(tag, at, end)
+        if tag & 7 == FIXED64 == field.wire:
             begin, at = at, self._ended(at + 8, end)
-            return _DOUBLE.unpack_from(self._raw, begin)[0], at
-        length, begin = self._varint(at, end)
-        at = self._ended(begin + length, end)
-        if field.kind == "bytes":
-            return self._raw[begin:at], at
-        if field.kind == "string":
-            return self._raw[begin:at].decode(), at
-        self._count(known=True)
-        return self.message(_plan(field.of), begin, at, depth + 1), at
+            value = _DOUBLE.unpack_from(self._raw, begin)[0]
+            if field.repeated:
+                _append(values, field.name, value)
+            else:
+                values[field.name] = value
+            return at
+        if tag & 7 == LENGTH and field.packed:
+            packed, at = self._packed(plan, field, at, end)
+            values.setdefault(field.name, []).extend(packed)
+            return at
+        raise _MalformedError(f"{field.name} has another wire type")
 
     def _packed(self, plan: _Plan, field: Field, at: int, end: int) -> tuple[list[Any], int]:
         length, at = self._varint(at, end)
         stop = self._ended(at + length, end)
-        values = []
+        values: list[Any] = []
         while at < stop:
-            self._count(known=True)
-            value, at = self._value(plan, field, at, stop, 0)
-            values.append(value)
+            self._count(1)
+            if field.wire == FIXED64:
+                begin, at = at, self._ended(at + 8, stop)
+                values.append(_DOUBLE.unpack_from(self._raw, begin)[0])
+            else:
+                number, at = self._varint(at, stop)
+                values.append(plan.numbers[field.number](number))
         return values, stop
 
     def _skip(self, tag: int, at: int, end: int) -> int:
@@ -187,10 +251,9 @@ class _Decoder:
             return self._ended(at + _FIXED_BYTES[wire], end)
         raise _MalformedError("unknown wire type")
 
-    def _count(self, *, known: bool) -> None:
-        self._fields += 1
-        self._unknown += not known
-        if self._fields > FIELDS_MAX or self._unknown > UNKNOWN_FIELDS_MAX:
+    def _count(self, fields: int) -> None:
+        self._left -= fields
+        if self._left < 0:
             raise _MalformedError("too many fields")
 
     @staticmethod
@@ -212,13 +275,12 @@ class _Decoder:
         raise _MalformedError("a number has no end")
 
 
-def _keep(values: dict[str, Any], field: Field, value: Any) -> None:
-    if field.kind == "map":
-        values.setdefault(field.name, {})[value.key] = value.value
-    elif field.repeated:
-        values.setdefault(field.name, []).append(value)
-    else:
-        values[field.name] = value
+def _append(values: dict[str, Any], name: str, value: Any) -> None:
+    values.setdefault(name, []).append(value)
+
+
+def _add_pair(values: dict[str, Any], name: str, pair: Any) -> None:
+    values.setdefault(name, {})[pair.key] = pair.value
 
 
 def parse_message(message_class: type[M], raw: bytes) -> M:
