@@ -126,8 +126,13 @@ class Uploads(Protocol):
         upload: UploadId,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> int:
-        """Count receipts and record extents whose chunks have quorum; return bytes recorded."""
+        """Count receipts and record extents whose chunks have quorum; return bytes recorded.
+
+        Of the copies on nodes in ``absent`` only those count whose receipt this upload has shown.
+        """
         ...
 
     async def commit_upload(
@@ -137,10 +142,13 @@ class Uploads(Protocol):
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         size_bytes: int,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Entry:
         """Flip the current version; repeating a commit that succeeded returns the same entry.
 
-        The extents must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts.
+        The extents must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts
+        (or of copies that the caller may use, but for those on nodes in ``absent``).
         """
         ...
 

@@ -15,11 +15,12 @@ from collective.access.decision import Decider
 from collective.access.model import Right
 from collective.catalog.model import Allocation, ChunkIntent, Copy, PlaceFunction, PlacementNeed
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, STORED
+from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, RETIRED, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import NotEnoughCopiesError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
+from collective.core.paths import FilePath
 
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""
@@ -43,8 +44,8 @@ class Row:
         return Copy(self.name, Generation(self.generation))
 
 
-def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
-    """Return the id of the chunk's row, made if need be."""
+def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> tuple[int, bool]:
+    """Return the id of the chunk's row, made if need be, and whether its length is the one named."""
     if len(intent.chunk) != CHUNK_ID_BYTES:
         raise UsageError(f"A chunk id has {CHUNK_ID_BYTES} bytes; this one is malformed.")
     if not 0 < intent.stored_length <= limits.CHUNK_STORED_MAX_BYTES:
@@ -60,26 +61,57 @@ def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
             copies,
         )
         tx.deltas.chunks += 1
-        return tx.db.last_insert_rowid()
-    if row[1] != intent.stored_length:
-        if row[3] or tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", row[0]):
-            raise UsageError("The stored length does not belong to this chunk id.")
+        return tx.db.last_insert_rowid(), True
+    is_known = row[3] or tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", row[0])
+    if row[1] != intent.stored_length and not is_known:
         tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", intent.stored_length, row[0])
     if row[2] < copies:
         tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", copies, row[0])
-    return int(row[0])
+    return int(row[0]), row[1] == intent.stored_length or not is_known
 
 
-def may_use(tx: Transaction, decider: Decider, chunk: int) -> bool:
-    """Tell whether the caller may read a current file that holds the chunk."""
+def may_use(
+    tx: Transaction, decider: Decider, upload: str, chunk: int, *, retired: bool = False
+) -> bool:
+    """Tell whether the caller has, or may have, the chunk's content.
+
+    He may read a current file that holds it (``retired``: or one that was replaced or removed where
+    he may read), or has sent it himself in another upload that is open.
+    """
     found: Any = tx.run(
-        "SELECT e.id FROM extents x JOIN versions v ON v.id = x.version"
-        " JOIN entries e ON e.version = v.id WHERE x.chunk = ? AND v.state = ? LIMIT ?",
+        "SELECT e.id, v.place FROM extents x JOIN versions v ON v.id = x.version"
+        " LEFT JOIN entries e ON e.version = v.id WHERE x.chunk = ? AND v.state IN (?, ?) LIMIT ?",
         chunk,
         CURRENT,
+        RETIRED if retired else CURRENT,
         REFERENCES_LOOKED_AT,
     )
-    return any(decider.may(Right.READ, rows.path_of(tx.db, entry)) for (entry,) in found.fetchall())
+    for entry, place in found.fetchall():
+        if entry is None and place is None:
+            continue
+        at = FilePath.parse(place) if entry is None else rows.path_of(tx.db, entry)
+        if decider.may(Right.READ, at):
+            return True
+    sent: Any = tx.value(
+        "SELECT 1 FROM sent s JOIN uploads u ON u.id = s.upload WHERE s.chunk = ?"
+        " AND s.received = 1 AND u.principal = ? AND u.state = 0 AND u.id <> ? LIMIT 1",
+        chunk,
+        str(decider.caller.principal),
+        upload,
+    )
+    return sent is not None
+
+
+def is_kept(tx: Transaction, chunk: int) -> bool:
+    """Tell whether any file, or old version that is kept, holds the chunk."""
+    found = tx.value(
+        "SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
+        " WHERE x.chunk = ? AND v.state IN (?, ?) LIMIT 1",
+        chunk,
+        CURRENT,
+        RETIRED,
+    )
+    return found is not None
 
 
 def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
@@ -98,37 +130,53 @@ def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
     ]
 
 
-def counted(found: list[Row], *, authorised: bool) -> list[Row]:
-    """Return the copies that count for an upload."""
-    return [row for row in found if row.state == STORED and (authorised or row.received)]
+def counted(found: list[Row], *, authorised: bool, absent: frozenset[NodeId]) -> list[Row]:
+    """Return the copies that count for an upload.
+
+    Its own receipts always do; copies that others made, where it may use them and their node is
+    not in ``absent``.
+    """
+    return [
+        row
+        for row in found
+        if row.state == STORED and (row.received or (authorised and row.name not in absent))
+    ]
+
+
+def pin_chunk(
+    tx: Transaction, decider: Decider, upload: str, intent: ChunkIntent, copies: int
+) -> tuple[int, bool, bool]:
+    """Keep the chunk for the upload; return its row, whether what is stored counts, if it is new."""
+    chunk, fits = chunk_row(tx, intent, copies)
+    pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
+    authorised = may_use(tx, decider, upload, chunk) if pinned is None else bool(pinned)
+    if authorised and not fits:  # nobody else is told: it would say that the chunk is here
+        raise UsageError("The stored length does not belong to this chunk id.")
+    if pinned is not None:
+        return chunk, authorised, False
+    tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, authorised)
+    return chunk, authorised, True
 
 
 def allocate_chunk(
     tx: Transaction,
-    decider: Decider,
     upload: str,
     intent: ChunkIntent,
+    chunk: int,
     copies: int,
     place: PlaceFunction,
     absent: frozenset[NodeId] = frozenset(),
+    *,
+    authorised: bool,
 ) -> Allocation:
-    """Pin the chunk for the upload and write the intent rows of the copies that are missing.
+    """Write the intent rows of the copies of a pinned chunk that are missing.
 
     Copies on nodes in ``absent`` count only by this upload's own receipts, and none is sent there.
     """
     quorum = copies // 2 + 1
-    chunk = chunk_row(tx, intent, copies)
-    pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
-    if pinned is None:
-        pinned = int(may_use(tx, decider, chunk))
-        tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, pinned)
     found = copy_rows(tx, upload, chunk)
-    held = [
-        row
-        for row in counted(found, authorised=bool(pinned))
-        if row.received or row.name not in absent
-    ]
-    if len(held) >= (quorum if pinned else copies):
+    held = counted(found, authorised=authorised, absent=absent)
+    if len(held) >= (quorum if authorised else copies):
         return Allocation(
             intent.chunk, intent.stored_length, True, [row.copy for row in held], [], quorum
         )

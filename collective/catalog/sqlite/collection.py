@@ -13,6 +13,7 @@ from collective.catalog.model import CopyKey
 from collective.catalog.sqlite.allocation import doom
 from collective.catalog.sqlite.copies import node_number
 from collective.catalog.sqlite.engine import Engine, Part
+from collective.catalog.sqlite.quotas import beyond_quota
 from collective.catalog.sqlite.recording import CLEAR_BATCH, clear_ended, clear_extents
 from collective.catalog.sqlite.rows import COLLECTED, RETIRED
 from collective.catalog.sqlite.writer import Transaction
@@ -70,7 +71,8 @@ def _forget_versions(tx: Transaction, engine: Engine, before_ms: int) -> None:
     if not found:
         return
     tx.at_end(lambda _: engine.leases.release())
-    free = list(engine.leases.condemn(version for version, state in found if state == RETIRED))
+    retired = [version for version, state in found if state == RETIRED]
+    free = list(engine.leases.condemn(retired, whatever=beyond_quota(tx)))
     for version in free:
         tx.run("UPDATE versions SET state = ? WHERE id = ?", COLLECTED, version)
     left = CLEAR_BATCH

@@ -1,8 +1,6 @@
 """Datastores: owner, copies, quota, and the running count of what lies in each.
 
-``used`` and ``files`` change in the same transaction as the files do.  A quota is checked against
-what is used plus what open uploads have allocated lately, so that writers at the same time cannot
-pass it together; the commit checks the exact size again.
+``used`` and ``files`` change in the same transaction as the files do; ``quotas`` checks them.
 """
 
 from __future__ import annotations
@@ -14,21 +12,20 @@ from typing import Any, Literal
 import apsw
 
 from collective.access.decision import ALL_RIGHTS, Sight
+from collective.access.disposal import Holding, require_disposal
 from collective.access.model import Caller, Grant
 from collective.catalog.model import DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grants import drop_grant, insert_grants
+from collective.catalog.sqlite.quotas import require_room
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import ConflictError, NoSpaceError, NotFoundError, UsageError
+from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
-
-RESERVATION_LIFE_MS = 600_000
-"""What an upload has allocated counts towards the quota for so long after its last batch."""
 
 _SELECT = (
     "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files FROM datastores d"
@@ -160,38 +157,6 @@ def count_files(tx: Transaction, datastore: int, files: int, size_bytes: int) ->
     )
 
 
-def require_room(
-    tx: Transaction, datastore: int, more_bytes: int, *, upload: str = "", also_open: bool = True
-) -> None:
-    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) would pass the quota.
-
-    ``also_open``: count what other open uploads have allocated lately.
-    """
-    row = tx.one(
-        "SELECT d.quota, d.used, e.name FROM datastores d JOIN entries e ON e.id = d.entry"
-        " WHERE d.entry = ? AND d.quota > 0",
-        datastore,
-    )
-    if row is None or more_bytes <= 0:
-        return
-    quota, used, name = row
-    others = 0
-    if also_open:
-        others = tx.value(
-            "SELECT coalesce(sum(reserved), 0) FROM uploads WHERE datastore = ? AND state = 0"
-            " AND id <> ? AND touched_ms > ? AND expires_ms > ?",
-            datastore,
-            upload,
-            tx.now_ms - RESERVATION_LIFE_MS,
-            tx.now_ms,
-        )
-    if used + others + more_bytes > quota:
-        raise NoSpaceError(
-            f"The quota of /{name} does not leave room for this; remove files there or ask the"
-            " operator for more."
-        )
-
-
 def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bool) -> None:
     """Carry the counts of what moved between datastores, checking the target's quota.
 
@@ -216,6 +181,15 @@ def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bo
         return
     require_room(tx, target, used)
     count_files(tx, target, files, used)
+
+
+def check_disposal(tx: Transaction, caller: Caller, path: FilePath, entry: int) -> None:
+    """Raise PermissionDeniedError unless the caller may take the datastore at ``path`` away."""
+    owner, copies, quota = tx.one(
+        "SELECT owner, copies, quota FROM datastores WHERE entry = ?", entry
+    )
+    known = None if owner is None else SpiffeId.parse(owner)
+    require_disposal(tx.decider(caller), path, Holding(known, bool(copies or quota)))
 
 
 def disown(tx: Transaction, entry: int) -> None:
@@ -271,6 +245,8 @@ def _own(
     owner: SpiffeId | None,
 ) -> None:
     """Make ``owner`` the owner: he gets every right there, the one before loses his."""
+    if owner is not None and tx.book.is_revoked(owner):
+        raise ConflictError(f"{owner.global_id or owner} was revoked here; name another owner.")
     old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
     if old:
         drop_grant(tx, old)

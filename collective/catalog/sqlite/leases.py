@@ -12,7 +12,7 @@ the collection, or taken on a snapshot made after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -24,7 +24,8 @@ from collective.core.randomness import Randomness
 
 LEASES_MAX = 100_000
 LEASES_PER_HOLDER_MAX = 10_000
-"""Who takes more loses his oldest, so that nobody can take every lease there is."""
+"""Who takes more loses the one that he has not used for longest; so does, when LEASES_MAX are held,
+whoever holds most: nobody can take every lease there is."""
 _VERSION_BYTES = 6
 _NONCE_BYTES = 4
 _MAC_BYTES = 6
@@ -72,7 +73,8 @@ class Leases:
             if len(own) >= LEASES_PER_HOLDER_MAX:
                 self._drop(next(iter(own)))
             if len(self._held) >= LEASES_MAX:
-                return None
+                most = max(self._by_holder.values(), key=len)
+                self._drop(next(iter(most)))
             nonce = self._randomness.token(_NONCE_BYTES)
             lease = LeaseId(
                 (version.to_bytes(_VERSION_BYTES, "big") + nonce).hex()
@@ -88,6 +90,8 @@ class Leases:
             if found is None or found.holder != holder:
                 return None
             found.until_s = self._until()
+            own = self._by_holder[holder]
+            own[lease] = own.pop(lease)
             return found
 
     def proven(self, lease: LeaseId, holder: SpiffeId) -> int | None:
@@ -122,16 +126,23 @@ class Leases:
             for lease in [key for key, held in self._held.items() if held.until_s <= now_s]:
                 self._drop(lease)
 
-    def condemn(self, versions: Iterable[int]) -> Sequence[int]:
-        """Return those of ``versions`` that nobody leases; from now on nobody can.
+    def condemn(
+        self, versions: Iterable[int], *, whatever: Container[int] = frozenset()
+    ) -> Sequence[int]:
+        """Return those of ``versions`` that nobody leases or are in ``whatever``; nobody can now.
 
-        Empty in the first lease life after the start.  :meth:`release` must follow the COMMIT.
+        Leases on what is in ``whatever`` end.  Empty in the first lease life after the start.  :meth:`release` must follow the COMMIT.
         """
         self.expire()
         with self._lock:
             if self._clock.monotonic_s() < self._quiet_until_s:
                 return []
-            free = [version for version in versions if version not in self._by_version]
+            free = [
+                version
+                for version in versions
+                if version not in self._by_version or version in whatever
+            ]
+            self._end_on({version for version in free if version in self._by_version})
             self._condemned |= frozenset(free)
             self._rounds += 1
             return free
@@ -142,6 +153,10 @@ class Leases:
             if self._condemned:
                 self._condemned = frozenset()
                 self._rounds += 1
+
+    def _end_on(self, versions: Container[int]) -> None:
+        for lease in [key for key, held in self._held.items() if held.version in versions]:
+            self._drop(lease)
 
     def _until(self) -> float:
         return self._clock.monotonic_s() + self._life_s

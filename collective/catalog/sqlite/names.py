@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -14,6 +15,7 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
     carry_owner,
+    check_disposal,
     copies_for,
     count_files,
     datastore_of,
@@ -71,11 +73,19 @@ def check_condition(
             )
 
 
-def retire(tx: Transaction, version: int, datastore: int) -> None:
-    """Take a current version of ``datastore`` out of use; collection forgets it when unleased."""
+def retire(tx: Transaction, version: int, datastore: int, path: FilePath) -> None:
+    """Take the current version at ``path`` out of use; collection forgets it when unleased.
+
+    Who leases it reads on while he may read ``path``.
+    """
     size: int = tx.value("SELECT size FROM versions WHERE id = ?", version)
     tx.run(
-        "UPDATE versions SET state = ?, retired_ms = ? WHERE id = ?", RETIRED, tx.now_ms, version
+        "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
+        RETIRED,
+        tx.now_ms,
+        str(path),
+        datastore,
+        version,
     )
     tx.deltas.files -= 1
     tx.deltas.file_bytes -= size
@@ -183,21 +193,23 @@ class NamesPart(Part):
             if found is None:
                 raise absent(path)
             entry, kind, version = found
+            if kind == DATASTORE:
+                check_disposal(tx, caller, path, entry)
             check_condition(tx.db, path, version if kind == FILE else 0, condition)
             datastore = datastore_of(tx.db, path)
             if kind == FILE:
-                _delete(tx, [(entry, version)], datastore)
+                _delete(tx, [_Leaf(entry, version, path)], datastore)
                 tx.audit(caller, "remove", str(path))
                 return 1, True
             if not recursive:
                 if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
                     raise ConflictError(f"{path} is not empty; remove it with -r.")
-                _delete(tx, [(entry, None)], datastore)
+                _delete(tx, [_Leaf(entry, None, path)], datastore)
                 tx.audit(caller, "remove", str(path))
                 return 1, True
-            doomed = _leaves(tx, entry)
+            doomed = _leaves(tx, entry, path)
             _delete(tx, doomed, datastore)
-            done = any(gone == entry for gone, _ in doomed)
+            done = any(gone.entry == entry for gone in doomed)
             tx.audit(caller, "remove", str(path), f"{len(doomed)} entries")
             return len(doomed), done
 
@@ -216,6 +228,9 @@ class NamesPart(Part):
 
         def work(tx: Transaction) -> Entry:
             tx.decider(caller).require_move(source, target)
+            there = rows.find(tx.db, source)
+            if there is not None and there[1] == DATASTORE:
+                check_disposal(tx, caller, source, there[0])
             entry, kind, parent = _movable(tx, source, target)
             if target != source:
                 _replace(tx, kind, target, condition)
@@ -302,37 +317,47 @@ def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
     return tx.db.last_insert_rowid()
 
 
-def _leaves(tx: Transaction, top: int) -> list[tuple[int, int | None]]:
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """An entry that goes, with the version that it has (None for a folder)."""
+
+    entry: int
+    version: int | None
+    path: FilePath
+
+
+def _leaves(tx: Transaction, top: int, path: FilePath) -> list[_Leaf]:
     """Return at most REMOVE_BATCH entries of the tree at ``top``, children before their parents.
 
     ``top`` itself comes last, and only when everything fits.
     """
-    sql = "SELECT id, kind, version FROM entries WHERE parent = ? ORDER BY name"
-    found: list[tuple[int, int | None]] = []
-    stack: list[tuple[int, Iterator[Any]]] = [(top, tx.run(sql, top))]
+    sql = "SELECT id, name, kind, version FROM entries WHERE parent = ? ORDER BY name"
+    found: list[_Leaf] = []
+    stack: list[tuple[int, FilePath, Iterator[Any]]] = [(top, path, tx.run(sql, top))]
     while stack and len(found) < REMOVE_BATCH:
-        folder, children = stack[-1]
-        for child, kind, version in children:
+        folder, at, children = stack[-1]
+        for child, name, kind, version in children:
+            below = at.child(name)
             if kind != FILE:
-                stack.append((child, tx.run(sql, child)))
+                stack.append((child, below, tx.run(sql, child)))
                 break
-            found.append((child, version))
+            found.append(_Leaf(child, version, below))
             if len(found) >= REMOVE_BATCH:
                 break
         else:
             stack.pop()
-            found.append((folder, None))
+            found.append(_Leaf(folder, None, at))
     return found
 
 
-def _delete(tx: Transaction, doomed: Sequence[tuple[int, int | None]], datastore: int) -> None:
-    """Delete entries, given with their versions, children before their parents."""
-    for entry, version in doomed:
-        if entry == datastore:
-            disown(tx, entry)
-        tx.run("DELETE FROM entries WHERE id = ?", entry)
-        if version is not None:
-            retire(tx, version, datastore)
+def _delete(tx: Transaction, doomed: Sequence[_Leaf], datastore: int) -> None:
+    """Delete entries, children before their parents."""
+    for gone in doomed:
+        if gone.entry == datastore:
+            disown(tx, gone.entry)
+        tx.run("DELETE FROM entries WHERE id = ?", gone.entry)
+        if gone.version is not None:
+            retire(tx, gone.version, datastore, gone.path)
 
 
 def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
@@ -343,4 +368,4 @@ def _replace(tx: Transaction, kind: int, target: FilePath, condition: Preconditi
         return
     if kind != FILE or there[1] != FILE:
         raise ConflictError(f"{target} exists already; choose another name.")
-    _delete(tx, [(there[0], there[2])], datastore_of(tx.db, target))
+    _delete(tx, [_Leaf(there[0], there[2], target)], datastore_of(tx.db, target))

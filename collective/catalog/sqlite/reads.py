@@ -17,7 +17,13 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import absent
 from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, STORED
 from collective.core import limits
-from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
+from collective.core.errors import (
+    BusyError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, parse_hex_id
 from collective.core.paths import FilePath
 
@@ -91,15 +97,15 @@ class ReadsPart(Part):
             raise _lease_gone()
 
         def work(db: apsw.Connection) -> tuple[_Found, FilePath]:
-            if held is not None:
-                version, path = held.version, held.path
-            else:
-                version = proven or 0
-                row = rows.fetch(db, "SELECT id FROM entries WHERE version = ?", version)
-                if row is None:
-                    raise _lease_gone()
-                path = rows.path_of(db, row[0])
-            engine.decider(caller).require(Right.READ, path)
+            version = held.version if held is not None else proven or 0
+            path = _place(db, version) or (None if held is None else held.path)
+            if path is None:
+                raise _lease_gone()
+            if not engine.decider(caller).may(Right.READ, path):
+                raise PermissionDeniedError(
+                    "You may no longer read this file, or it was moved to where you may not; ask"
+                    " its owner for a grant."
+                )
             copies = copies_for(db, path, engine.settings.copies)
             view = _load(db, version, path, copies, offset, length, batch)
             if view is None:
@@ -124,6 +130,21 @@ class ReadsPart(Part):
 
 def _lease_gone() -> NotFoundError:
     return NotFoundError("This read has ended; open the file again.")
+
+
+def _place(db: apsw.Connection, version: int) -> FilePath | None:
+    """Return where a version lies now, or lay last: there one must be allowed to read."""
+    row = rows.fetch(
+        db,
+        "SELECT e.id, v.place FROM versions v LEFT JOIN entries e ON e.version = v.id"
+        " WHERE v.id = ?",
+        version,
+    )
+    if row is None:
+        return None
+    if row[0] is not None:
+        return rows.path_of(db, row[0])
+    return None if row[1] is None else FilePath.parse(row[1])
 
 
 def _load(

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collective.access.decision import Decider
 from collective.catalog.model import Extent, VerifiedReceipt
-from collective.catalog.sqlite.allocation import add_candidate, copy_rows, counted, doom
+from collective.catalog.sqlite.allocation import (
+    add_candidate,
+    copy_rows,
+    counted,
+    doom,
+    is_kept,
+    may_use,
+)
 from collective.catalog.sqlite.rows import INTENT, OPEN, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import (
@@ -14,7 +22,9 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
+from collective.core.ids import NodeId
 
+ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
 CLEAR_BATCH = 2000
 """Rows of each table that one transaction clears."""
 
@@ -52,20 +62,27 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
 
 def record(
     tx: Transaction,
+    decider: Decider,
     upload: str,
     version: int,
     copies: int,
     extents: Sequence[Extent],
     *,
+    absent: frozenset[NodeId],
     strict: bool,
 ) -> None:
-    """Record extents whose chunks have a quorum; ``strict``: the others raise, else are left out."""
+    """Record extents whose chunks have a quorum; ``strict``: the others raise, else are left out.
+
+    Copies on nodes in ``absent`` count only by this upload's own receipts.
+    """
     quorum = copies // 2 + 1
     enough: dict[bytes, tuple[int, bool]] = {}
     added = count = 0
     for extent in extents:
         if extent.chunk not in enough:
-            enough[extent.chunk] = _enough(tx, upload, version, extent.chunk, quorum)
+            enough[extent.chunk] = _enough(
+                tx, decider, upload, version, extent.chunk, quorum, absent
+            )
         chunk, is_enough = enough[extent.chunk]
         if not is_enough:
             if strict:
@@ -88,7 +105,13 @@ def record(
 
 
 def _enough(
-    tx: Transaction, upload: str, version: int, chunk_id: bytes, quorum: int
+    tx: Transaction,
+    decider: Decider,
+    upload: str,
+    version: int,
+    chunk_id: bytes,
+    quorum: int,
+    absent: frozenset[NodeId],
 ) -> tuple[int, bool]:
     row = tx.one(
         "SELECT k.id, p.authorised FROM chunks k"
@@ -101,7 +124,11 @@ def _enough(
     chunk, authorised = row
     if tx.value("SELECT 1 FROM extents WHERE chunk = ? AND version = ? LIMIT 1", chunk, version):
         return chunk, True  # had its quorum when it was recorded, and is referenced since
-    found = counted(copy_rows(tx, upload, chunk), authorised=bool(authorised))
+    # What he might read when he asked, he must be allowed to read still, while it is anywhere.
+    is_his = bool(authorised) and (
+        not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
+    )
+    found = counted(copy_rows(tx, upload, chunk), authorised=is_his, absent=absent)
     return chunk, len(found) >= quorum
 
 
@@ -167,6 +194,11 @@ def check_complete(tx: Transaction, version: int, size_bytes: int) -> int:
     return int(count)
 
 
+def end_upload(tx: Transaction, upload: str) -> None:
+    """Take an upload out of use; its rows are cleared in bounded steps by upkeep."""
+    tx.run("UPDATE uploads SET state = ? WHERE id = ?", ENDED, upload)
+
+
 def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool:
     """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left."""
     sent = tx.all(
@@ -207,8 +239,8 @@ def clear_ended(tx: Transaction, uploads: int = 64) -> None:
     for upload, state, version in ended:
         if left <= 0 or not clear_upload(tx, upload, left):
             return
-        if state == 3:  # noqa: PLR2004 - committed, kept for a repeated commit until it expires
-            tx.run("UPDATE uploads SET state = 1 WHERE id = ?", upload)
+        if state == COMMITTED_UNCLEARED:  # kept for a repeated commit until it expires
+            tx.run("UPDATE uploads SET state = ? WHERE id = ?", COMMITTED, upload)
             continue
         before = tx.db.total_changes()
         if tx.value("SELECT state FROM versions WHERE id = ?", version) == OPEN:

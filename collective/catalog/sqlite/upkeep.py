@@ -7,10 +7,9 @@ import asyncio
 from collective.access.model import Caller
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.recording import clear_ended
+from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, clear_ended, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.snapshot import write_snapshot
-from collective.catalog.sqlite.uploads import ACTIVE, COMMITTED, end_upload
 from collective.catalog.sqlite.writer import Transaction
 
 EXPIRE_BATCH = 200

@@ -24,20 +24,27 @@ from collective.catalog.model import (
     VerifiedReceipt,
 )
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.allocation import allocate_chunk
-from collective.catalog.sqlite.datastores import (
-    copies_for,
-    count_files,
-    datastore_of,
-    require_room,
-)
+from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk
+from collective.catalog.sqlite.datastores import copies_for, count_files, datastore_of
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import check_condition, load_entry, parent_missing, retire
+from collective.catalog.sqlite.quotas import (
+    keep_alive,
+    require_place,
+    require_room,
+    reserve,
+    weight,
+)
 from collective.catalog.sqlite.reads import extent_value
 from collective.catalog.sqlite.recording import (
+    ACTIVE,
+    COMMITTED,
+    COMMITTED_UNCLEARED,
+    ENDED,
     check_complete,
     clear_upload,
     count_receipts,
+    end_upload,
     record,
 )
 from collective.catalog.sqlite.rows import CURRENT, FILE, OPEN, ROOT
@@ -48,7 +55,6 @@ from collective.core.ids import NodeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
 
-ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
 
@@ -64,6 +70,7 @@ class _Row:
     expires_ms: int
     result: str | None
     datastore: int
+    reserved: int
 
 
 class UploadsPart(Part):
@@ -91,6 +98,7 @@ class UploadsPart(Part):
             decider.require(Right.WRITE, path)
             _, existing = _target(tx, path)
             check_condition(tx.db, path, existing[1] if existing else None, condition)
+            require_place(tx, str(caller.principal))
             copies = copies_for(tx.db, path, settings.copies)
             datastore = datastore_of(tx.db, path)
             tx.run(
@@ -104,7 +112,8 @@ class UploadsPart(Part):
             )
             expires_ms = tx.now_ms + int(settings.upload_life_s * 1000)
             tx.run(
-                "INSERT INTO uploads VALUES (?,?,?,?,?,?,?,?,?,NULL,?,0,?)",
+                "INSERT INTO uploads (id, principal, path, version, state, copies, if_version,"
+                " if_absent, expires_ms, datastore, touched_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 upload,
                 str(caller.principal),
                 str(path),
@@ -117,8 +126,8 @@ class UploadsPart(Part):
                 datastore,
                 tx.now_ms,
             )
-            _reserve(tx, upload, path, datastore, intents)
-            allocations = _allocate(tx, decider, upload, intents, copies, place, absent)
+            row = _row(tx.one(_SELECT, upload, str(caller.principal)))
+            allocations = _allocate(tx, decider, row, intents, place, absent)
             return Upload(upload, path, copies, copies // 2 + 1, expires_ms, allocations)
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
@@ -137,8 +146,8 @@ class UploadsPart(Part):
 
         def work(tx: Transaction) -> Sequence[Allocation]:
             found, decider = _active(tx, caller, upload)
-            _reserve(tx, upload, found.path, found.datastore, intents)
-            return _allocate(tx, decider, upload, intents, found.copies, place, absent)
+            keep_alive(tx, upload, self._engine.settings.upload_life_s)
+            return _allocate(tx, decider, found, intents, place, absent)
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
 
@@ -148,14 +157,26 @@ class UploadsPart(Part):
         upload: UploadId,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> int:
         """Count receipts, record extents whose chunks have quorum; return all bytes recorded."""
         _check_batch(extents)
 
         def work(tx: Transaction) -> int:
-            found, _ = _active(tx, caller, upload)
+            found, decider = _active(tx, caller, upload)
+            keep_alive(tx, upload, self._engine.settings.upload_life_s)
             count_receipts(tx, upload, receipts)
-            record(tx, upload, found.version, found.copies, extents, strict=False)
+            record(
+                tx,
+                decider,
+                upload,
+                found.version,
+                found.copies,
+                extents,
+                absent=absent,
+                strict=False,
+            )
             return int(tx.value("SELECT recorded FROM versions WHERE id = ?", found.version))
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
@@ -167,20 +188,32 @@ class UploadsPart(Part):
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         size_bytes: int,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
     ) -> Entry:
         """Flip the current version; repeating a commit that succeeded returns the same entry."""
         _check_batch(extents)
 
         def work(tx: Transaction) -> Entry:
             found = _load(tx, caller, upload)
-            tx.decider(caller).require(Right.WRITE, found.path)
+            decider = tx.decider(caller)
+            decider.require(Right.WRITE, found.path)
             if found.state in {COMMITTED, COMMITTED_UNCLEARED}:
                 return _entry_from(found.result or "", found.path)
             _require_active(tx, found)
             parent, existing = _target(tx, found.path)
             check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
             count_receipts(tx, upload, receipts)
-            record(tx, upload, found.version, found.copies, extents, strict=True)
+            record(
+                tx,
+                decider,
+                upload,
+                found.version,
+                found.copies,
+                extents,
+                absent=absent,
+                strict=True,
+            )
             chunk_count = check_complete(tx, found.version, size_bytes)
             _check_quota(tx, found, existing, size_bytes)
             entry = _flip(tx, found, parent, existing, size_bytes, chunk_count)
@@ -238,7 +271,7 @@ class UploadsPart(Part):
 
 _SELECT = (
     "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
-    " datastore"
+    " datastore, reserved"
     " FROM uploads WHERE id = ? AND principal = ?"
 )
 
@@ -256,6 +289,7 @@ def _row(row: Any) -> _Row:
         row[7],
         row[8],
         row[9] or 0,
+        row[10],
     )
 
 
@@ -300,54 +334,45 @@ def _target(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | Non
 def _allocate(
     tx: Transaction,
     decider: Decider,
-    upload: UploadId,
+    upload: _Row,
     intents: Sequence[ChunkIntent],
-    copies: int,
     place: PlaceFunction,
     absent: frozenset[NodeId],
 ) -> list[Allocation]:
-    done: dict[bytes, Allocation] = {}
-    for intent in intents:
-        if intent.chunk not in done:
-            done[intent.chunk] = allocate_chunk(tx, decider, upload, intent, copies, place, absent)
+    """Pin a batch, find room for it in the quota, and then nodes."""
+    wanted = {intent.chunk: intent for intent in intents}
+    pins = {
+        key: pin_chunk(tx, decider, upload.id, intent, upload.copies)
+        for key, intent in wanted.items()
+    }
+    new_bytes = sum(weight(wanted[key]) for key, (_, _, is_new) in pins.items() if is_new)
+    reserve(tx, upload.id, upload.path, upload.datastore, intents, new_bytes)
+    done = {
+        key: allocate_chunk(
+            tx,
+            upload.id,
+            wanted[key],
+            chunk,
+            upload.copies,
+            place,
+            absent,
+            authorised=authorised,
+        )
+        for key, (chunk, authorised, _) in pins.items()
+    }
     return [done[intent.chunk] for intent in intents]
-
-
-def _reserve(
-    tx: Transaction,
-    upload: str,
-    path: FilePath,
-    datastore: int,
-    intents: Sequence[ChunkIntent],
-) -> None:
-    """Count a batch towards the quota before it is accepted; a repeated one counts once.
-
-    What the file at ``path`` uses now is credited, since it goes when this one comes.
-    """
-    end = max((intent.offset + intent.length for intent in intents), default=0)
-    before: int = tx.value("SELECT reserved FROM uploads WHERE id = ?", upload)
-    there = rows.find(tx.db, path)
-    credit = 0
-    if there is not None and there[2]:
-        credit = tx.value("SELECT size FROM versions WHERE id = ?", there[2]) or 0
-    require_room(tx, datastore, max(before, end) - credit, upload=upload)
-    tx.run(
-        "UPDATE uploads SET reserved = ?, touched_ms = ? WHERE id = ?",
-        max(before, end),
-        tx.now_ms,
-        upload,
-    )
 
 
 def _check_quota(
     tx: Transaction, found: _Row, existing: tuple[int, int] | None, size_bytes: int
 ) -> None:
-    """Check the exact size against what is used now; other uploads wait for their own commit."""
+    """Check the exact size: what was reserved fits, what is more than that must leave room."""
     credit = 0
     if existing is not None:
         credit = tx.value("SELECT size FROM versions WHERE id = ?", existing[1]) or 0
     datastore = datastore_of(tx.db, found.path)
-    require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=False)
+    is_more = size_bytes > found.reserved or datastore != found.datastore
+    require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=is_more)
 
 
 def _flip(
@@ -382,16 +407,11 @@ def _flip(
     else:
         entry = existing[0]
         tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
-        retire(tx, existing[1], datastore)
+        retire(tx, existing[1], datastore, found.path)
     count_files(tx, datastore, 1, size_bytes)
     tx.deltas.files += 1
     tx.deltas.file_bytes += size_bytes
     return load_entry(tx.db, entry, found.path, found.copies)
-
-
-def end_upload(tx: Transaction, upload: str) -> None:
-    """Take an upload out of use; its rows are cleared in bounded steps by upkeep."""
-    tx.run("UPDATE uploads SET state = ? WHERE id = ?", ENDED, upload)
 
 
 def _check_attributes(attributes: Attributes) -> None:

@@ -153,7 +153,9 @@ class UploadDesk:
         """Check receipts and record extents; return bytes recorded."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
-        return await self._uploads.record_extents(caller, upload, extents, checked)
+        return await self._uploads.record_extents(
+            caller, upload, extents, checked, absent=self._table.absent()
+        )
 
     async def commit(
         self,
@@ -166,7 +168,9 @@ class UploadDesk:
         """Check receipts and make the new version current."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
-        return await self._uploads.commit_upload(caller, upload, extents, checked, size_bytes)
+        return await self._uploads.commit_upload(
+            caller, upload, extents, checked, size_bytes, absent=self._table.absent()
+        )
 
     async def abort(self, caller: Caller, upload: UploadId) -> None:
         """Forget an upload."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -183,6 +184,47 @@ async def test_a_lease_ends_with_the_right_to_read(target: Target) -> None:
             await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
 
 
+async def test_a_lease_ends_where_the_file_is_moved_out_of_the_grants(target: Target) -> None:
+    """Mallory keeps a read open; the operator moves the file away, and then removes it there."""
+    cluster = target.cluster
+    cluster.write("/mallory/lent", SECRET)
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        read = await stub.open_read(pb.OpenReadRequest(path="/mallory/lent"))
+        plan = pb.PlanReadRequest(lease_id=read.lease_id)
+        assert (await stub.plan_read(plan)).plans
+        cluster.cli("mv", "/mallory/lent", "/private/lent")
+        with pytest.raises(PermissionDeniedError) as caught:
+            await stub.plan_read(plan)
+        assert "/private" not in caught.value.message
+        cluster.cli("rm", "/private/lent")
+        with pytest.raises((PermissionDeniedError, NotFoundError)):
+            await stub.plan_read(plan)
+        # What is removed where it was opened may be read to its end.
+        cluster.write("/mallory/lent", SECRET)
+        read = await stub.open_read(pb.OpenReadRequest(path="/mallory/lent"))
+        cluster.cli("rm", "/mallory/lent")
+        assert (await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))).plans
+
+
+async def test_a_quota_is_not_shed_by_making_the_datastore_anew(target: Target) -> None:
+    cluster = target.cluster
+    cluster.cli("datastore", "create", "/bounded", "--quota", "100KiB")
+    for path in ("/bounded", "/bounded2"):
+        cluster.cli("grant", "add", f"{path}:read+write+share", "mallory@home.alice")
+    async with target.channel(target.mallory) as channel:
+        stub = channel.stub(pb.FilesStub)
+        for recursive in (False, True):
+            with pytest.raises(PermissionDeniedError):
+                await stub.remove(pb.RemoveRequest(path="/bounded", recursive=recursive))
+        for place in ("/bounded2", "/mallory/bounded"):
+            with pytest.raises(PermissionDeniedError):
+                await stub.move(pb.MoveRequest(source="/bounded", destination=place))
+        await stub.make_directory(pb.MakeDirectoryRequest(path="/bounded2"))
+        await stub.remove(pb.RemoveRequest(path="/bounded2", recursive=True))
+    cluster.cli("rm", "-r", "/bounded")
+
+
 # --- naming a chunk is no proof of having it -----------------------------------------------------
 
 
@@ -217,12 +259,19 @@ async def test_a_chunk_named_with_other_lengths_does_not_hurt_its_owner(target: 
     secret = intent(SECRET)
     async with target.channel(target.mallory) as channel:
         stub = channel.stub(pb.FilesStub)
-        for length in (1, secret.stored_length - 1, 1 << 24):
+        for length in (1, secret.stored_length - 1):
             secret.stored_length = length
             with pytest.raises((UsageError, RejectedError)):
                 await stub.open_upload(
                     pb.OpenUploadRequest(path="/mallory/stolen", chunks=[secret])
                 )
+        plans = []
+        for named in (secret, intent(os.urandom(9))):  # one that is here, one that nobody has
+            named.stored_length = 1 << 24
+            request = pb.OpenUploadRequest(path="/mallory/stolen", chunks=[named])
+            (plan,) = (await stub.open_upload(request)).plans
+            plans.append((plan.stored, plan.copies_held, plan.quorum, bool(plan.routes)))
+        assert plans[0] == plans[1] == (False, 0, 2, True)
     assert target.cluster.read("/private/secret.bin") == SECRET
 
 

@@ -1,0 +1,191 @@
+"""Quotas: what counts towards one, and what gives way when there is no room.
+
+A quota bounds the bytes of the files that lie in a datastore now, and of the uploads that are open
+there.  Each upload *reserves* what it is going to add, batch by batch, before a byte is accepted; its
+reservation lives as long as it does.  An upload that has stood still for IDLE_MS is ended where its
+room is needed; one that goes on never is.  The commit checks the exact size, and its word is final.
+
+What was replaced or removed counts no more; collection keeps it for its grace, and beyond that for
+readers only as much as the quota says (:func:`beyond_quota`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collective.catalog.model import ChunkIntent
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.recording import ACTIVE, end_upload
+from collective.catalog.sqlite.rows import RETIRED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
+from collective.core.errors import BusyError, NoSpaceError
+from collective.core.paths import FilePath
+
+IDLE_MS = 600_000
+"""An upload without progress for so long gives way to whoever needs its room or its place."""
+UPLOADS_PER_CALLER_MAX = 1000
+
+
+def require_room(
+    tx: Transaction, datastore: int, more_bytes: int, *, upload: str = "", also_open: bool = True
+) -> None:
+    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) would pass the quota.
+
+    ``also_open``: count what other open uploads have reserved; idle ones are ended if that helps.
+    """
+    row = tx.one(
+        "SELECT d.quota, d.used, e.name FROM datastores d JOIN entries e ON e.id = d.entry"
+        " WHERE d.entry = ? AND d.quota > 0",
+        datastore,
+    )
+    if row is None or more_bytes <= 0:
+        return
+    quota, used, name = row
+    lacking = used + more_bytes - quota
+    if also_open and lacking <= 0:
+        lacking += tx.value(
+            "SELECT coalesce(sum(max(reserved - credit, 0)), 0) FROM uploads"
+            " WHERE datastore = ? AND state = ? AND id <> ? AND expires_ms > ?",
+            datastore,
+            ACTIVE,
+            upload,
+            tx.now_ms,
+        )
+        if lacking > 0:
+            lacking -= _end_idle(tx, datastore, upload, lacking)
+    if lacking > 0:
+        raise NoSpaceError(
+            f"The quota of /{name} does not leave room for this; remove files there or ask the"
+            " operator for more."
+        )
+
+
+def reserve(
+    tx: Transaction,
+    upload: str,
+    path: FilePath,
+    datastore: int,
+    intents: Iterable[ChunkIntent],
+    pinned_bytes: int,
+) -> None:
+    """Count a batch towards the quota before it is accepted; a repeated one counts once.
+
+    What the file at ``path`` has now is credited, since it goes when this one comes.
+
+    Args:
+        tx: of the batch.
+        upload: that asks.
+        path: where it goes.
+        datastore: in which it goes there.
+        intents: the batch; the highest end that it names counts, and
+        pinned_bytes: those of its chunks that are new to the upload, whatever offsets it names.
+    """
+    end = max((intent.offset + intent.length for intent in intents), default=0)
+    reserved, pinned = tx.one("SELECT reserved, pinned FROM uploads WHERE id = ?", upload)
+    pinned += pinned_bytes
+    reserved = max(reserved, end, pinned)
+    credit = size_at(tx, path)
+    require_room(tx, datastore, reserved - credit, upload=upload)
+    tx.run(
+        "UPDATE uploads SET reserved = ?, pinned = ?, credit = ? WHERE id = ?",
+        reserved,
+        pinned,
+        credit,
+        upload,
+    )
+
+
+def weight(intent: ChunkIntent) -> int:
+    """Return the bytes that a chunk counts for where the extent that it is for is not believed."""
+    return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
+
+
+def size_at(tx: Transaction, path: FilePath) -> int:
+    """Return the bytes of the file at ``path``; 0 if there is none."""
+    there = rows.find(tx.db, path)
+    if there is None or not there[2]:
+        return 0
+    return int(tx.value("SELECT size FROM versions WHERE id = ?", there[2]) or 0)
+
+
+def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
+    """Note progress: the upload and its reservation live on for ``life_s``."""
+    tx.run(
+        "UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ?",
+        tx.now_ms,
+        tx.now_ms + int(life_s * 1000),
+        upload,
+    )
+
+
+def require_place(tx: Transaction, principal: str) -> None:
+    """Bound the open uploads of one caller: his idle ones make place, else BusyError."""
+    excess = (
+        1
+        - UPLOADS_PER_CALLER_MAX
+        + tx.value(
+            "SELECT count(*) FROM uploads WHERE principal = ? AND state = ?", principal, ACTIVE
+        )
+    )
+    if excess <= 0:
+        return
+    idle = tx.all(
+        "SELECT id FROM uploads WHERE principal = ? AND state = ? AND touched_ms <= ?"
+        " ORDER BY touched_ms LIMIT ?",
+        principal,
+        ACTIVE,
+        tx.now_ms - IDLE_MS,
+        excess,
+    )
+    if len(idle) < excess:
+        raise BusyError(
+            f"You have {UPLOADS_PER_CALLER_MAX} files open for writing, which is the most at a time;"
+            " finish some, or wait 10 minutes after you left them."
+        )
+    for (upload,) in idle:
+        end_upload(tx, upload)
+
+
+def beyond_quota(tx: Transaction) -> frozenset[int]:
+    """Return the versions that are not kept even for readers.
+
+    In a datastore with a quota, the last that were replaced or removed are kept while readers lease
+    them, in all as many bytes as the quota has.
+    """
+    full = tx.all(
+        "SELECT d.entry, d.quota FROM datastores d JOIN versions v ON v.datastore = d.entry"
+        " AND v.state = ? WHERE d.quota > 0 GROUP BY d.entry HAVING sum(v.size) > d.quota",
+        RETIRED,
+    )
+    beyond: set[int] = set()
+    for datastore, left in full:
+        for version, size in tx.all(
+            "SELECT id, size FROM versions WHERE datastore = ? AND state = ?"
+            " ORDER BY retired_ms DESC, id DESC",
+            datastore,
+            RETIRED,
+        ):
+            left -= size  # noqa: PLW2901 - what the quota still leaves
+            if left < 0:
+                beyond.add(version)
+    return frozenset(beyond)
+
+
+def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> int:
+    """End uploads that stand still, the longest first, until ``needed_bytes`` are free."""
+    freed = 0
+    for upload, reserved in tx.all(
+        "SELECT id, max(reserved - credit, 0) FROM uploads WHERE datastore = ? AND state = ?"
+        " AND id <> ? AND touched_ms <= ? AND expires_ms > ? ORDER BY touched_ms",
+        datastore,
+        ACTIVE,
+        but,
+        tx.now_ms - IDLE_MS,
+        tx.now_ms,
+    ):
+        if freed >= needed_bytes:
+            break
+        end_upload(tx, upload)
+        freed += reserved
+    return freed
