@@ -36,6 +36,7 @@ from collective.catalog.model import (
     Precondition,
     ReadView,
     Redemption,
+    Refusal,
     RepairTask,
     Totals,
     Upload,
@@ -395,8 +396,8 @@ class Trust(Protocol):
         """End a grant."""
         ...
 
-    async def audit_denial(self, caller: Caller, action: str, target: str) -> None:
-        """Note a refusal; may be batched."""
+    def note_denial(self, refusal: Refusal) -> None:
+        """Note a refusal for the audit; equal ones are joined, and written together later."""
         ...
 
     async def audit(self, *, since_ms: int, limit: int) -> Sequence[AuditRow]:

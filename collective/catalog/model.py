@@ -355,3 +355,17 @@ class AuditRow:
     target: str
     detail: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One call or connection that was denied, for the audit."""
+
+    actor: str
+    action: str
+    target: str
+    """What it was about, as the caller named it."""
+    why: str = ""
+    source: str = ""
+    """The host that it came from."""
+    request_id: str = ""

@@ -64,8 +64,8 @@ class PermissionDeniedError(CallerError):
 
     code = "permission_denied"
     exit_code = ExitCode.PERMISSION_DENIED
-    is_audited: bool = False
-    """Whether the refusal has been noted for the audit already."""
+    concerns: tuple[str, str] | None = None
+    """Act and target, where whoever refused knows them better than the call's edge."""
 
 
 class ConflictError(CallerError):

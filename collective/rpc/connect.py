@@ -68,7 +68,7 @@ async def open_stream(
         made.append(protocol_factory(peer))
         return made[0]
 
-    def ignore(_: CollectiveError) -> None:
+    def ignore(_: CollectiveError, _host: str) -> None:
         """The error is raised below."""
 
     loop = asyncio.get_running_loop()

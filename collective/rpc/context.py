@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from grpclib.metadata import Deadline
@@ -22,6 +22,14 @@ from collective.pki.certificates import Certified
 
 REQUEST_ID_KEY: Final = "x-request-id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+@dataclass(slots=True)
+class Subject:
+    """What a call is about, as far as its method has said; for logs and audit."""
+
+    operation: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,13 @@ class CallContext:
     metadata: dict[str, str | bytes]
     """Metadata of the request; the last value where a key stands twice."""
     deadline: Deadline | None = None
+    source: str = ""
+    """The host that the connection comes from."""
+    subject: Subject = field(default_factory=Subject)
+
+    def about(self, operation: str, target: str) -> None:
+        """Say what the call is about, before it is decided whether it is allowed."""
+        self.subject.operation, self.subject.target = operation, target
 
     @property
     def peer(self) -> Certified:

@@ -16,12 +16,20 @@ from collective.core.errors import CollectiveError, RejectedError
 Admit = Callable[[ssl.SSLObject, str | None, asyncio.Transport], asyncio.BaseProtocol]
 """(handshake, ALPN chosen, transport) to the protocol that takes over; raises to refuse."""
 
+Refused = Callable[[CollectiveError, str], None]
+
+
+def host_of(transport: asyncio.BaseTransport) -> str:
+    """Return the host at the other end; empty if that is not known (any more)."""
+    address = transport.get_extra_info("peername")
+    return str(address[0]) if isinstance(address, tuple) and address else ""
+
 
 class Handshaken(asyncio.Protocol):
     """Hands one connection over after ``admit`` has agreed, or aborts it."""
 
-    def __init__(self, admit: Admit, refused: Callable[[CollectiveError], None]) -> None:
-        """``refused`` is told why a connection was aborted."""
+    def __init__(self, admit: Admit, refused: Refused) -> None:
+        """``refused`` is told why a connection was aborted, and from which host it came."""
         self._admit = admit
         self._refused = refused
         self.successor: asyncio.BaseProtocol | None = None
@@ -38,7 +46,7 @@ class Handshaken(asyncio.Protocol):
         except CollectiveError as error:
             self.error = error
             transport.abort()
-            self._refused(error)
+            self._refused(error, host_of(transport))
             return
         self.successor = successor
         transport.set_protocol(successor)

@@ -31,7 +31,7 @@ from collective.rpc.decoding import StrictCodec
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken
 from collective.rpc.identity import ALL_ROLES, Gate
-from collective.rpc.service_edge import ServedCall, ServiceEdge
+from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Listener(Server):
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
         service_roles: Mapping[str, frozenset[SpiffeRole]] | None = None,
         served: ServedCall | None = None,
+        refusals: Refusals | None = None,
         connections_max: int = CONNECTIONS_MAX,
         connections_per_peer: int = CONNECTIONS_PER_PEER_MAX,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
@@ -83,6 +84,7 @@ class Listener(Server):
             accept_roles: Roles that may connect at all.
             service_roles: Full service name (``collective.v1.Node``) to the roles that may call it.
             served: Told of each call that ended, for metrics.
+            refusals: Told of each call that ended with an error, and of connections not let in.
             connections_max: Connections beyond this are closed at once.
             connections_per_peer: The same for one identity, so that nobody shuts out the others.
             handshake_timeout_s: For the TLS handshake.
@@ -91,6 +93,7 @@ class Listener(Server):
         self._status_details_codec = None
         self._gate = gate
         self._tls = tls
+        self._refusals = refusals
         self._chunk_factory = chunk_factory
         self._accept_roles = accept_roles
         self._connections_max = connections_max
@@ -99,7 +102,7 @@ class Listener(Server):
         self._connections: dict[asyncio.Transport, OpenConnection] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._log = structlog.get_logger("collective.rpc.server")
-        self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served)
+        self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served, refusals)
         listen(self, RecvRequest, self._edge.on_request)
 
     # --- life ------------------------------------------------------------------------------------
@@ -241,8 +244,10 @@ class Listener(Server):
     def _forget(self, transport: asyncio.Transport) -> None:
         self._connections.pop(transport, None)
 
-    def _refused(self, error: CollectiveError) -> None:
-        self._log.info("connection refused", reason=error.message)
+    def _refused(self, error: CollectiveError, source: str) -> None:
+        self._log.info("connection refused", reason=error.message, source=source)
+        if self._refusals is not None:
+            self._refusals.connection(source, error)
 
     def _who(self, peer: Any) -> Certified | None:
         connection = self._connections.get(peer._transport)  # noqa: SLF001 - grpclib gives no other way

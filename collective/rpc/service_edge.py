@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from grpclib.events import RecvRequest
@@ -28,6 +28,18 @@ ServedCall = Callable[[str, str, float], None]
 """(method, error code or ``ok``, seconds) for metrics."""
 
 
+class Refusals(Protocol):
+    """Hears of everything that ends in an error, and tells by itself which of it is a refusal."""
+
+    def call(self, call: context.CallContext, error: CollectiveError) -> None:
+        """Hear of a call that ended with ``error``."""
+        ...
+
+    def connection(self, source: str, error: CollectiveError) -> None:
+        """Hear of a connection from ``source`` that was not let in after its handshake."""
+        ...
+
+
 class ServiceEdge:
     """Wraps each call that one listener serves."""
 
@@ -37,6 +49,7 @@ class ServiceEdge:
         objection: Callable[[Certified], str | None],
         service_roles: Mapping[str, frozenset[SpiffeRole]],
         served: ServedCall | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """Take the decisions from the listener.
 
@@ -45,11 +58,13 @@ class ServiceEdge:
             objection: Why that peer counts no longer, or None.
             service_roles: Full service name to the roles that may call it; others are open to all.
             served: Told of each call that ended.
+            refusals: Told of each call that ended with an error, whoever decided it.
         """
         self._who = who
         self._objection = objection
         self._service_roles = service_roles
         self._served = served
+        self._refusals = refusals
         self._active = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -77,6 +92,7 @@ class ServiceEdge:
                 method=name,
                 metadata=metadata,
                 deadline=deadline,
+                source=_host(peer.addr()),
             )
             context.enter(call)
             with structlog.contextvars.bound_contextvars(request_id=call.request_id):
@@ -102,6 +118,8 @@ class ServiceEdge:
             code = error.code
             if isinstance(error, InternalError):
                 self._log.exception("internal error", method=call.method)
+            if self._refusals is not None:
+                self._refusals.call(call, error)
             await self._answer(stream, error, call.request_id)
         except (GRPCError, H2ProtocolError):
             code = "protocol"
@@ -148,3 +166,8 @@ class ServiceEdge:
                 status_message=to_detail(error, request_id).message,
                 metadata=to_metadata(error, request_id),
             )
+
+
+def _host(address: Any) -> str:
+    """Return the host of a socket's peer address; empty for one that has gone."""
+    return str(address[0]) if isinstance(address, tuple) and address else ""

@@ -278,7 +278,9 @@ def test_nobody_gets_more_by_an_invite_than_its_maker_has(cluster: Cluster) -> N
     carol.cli("invite", "revoke", made["id"], code=4)
     assert carol.cli("invite", "list", "--all", "--json").json() == []
     audit = cluster.cli("audit", "--since", "1h", "--json").json()
-    denied = [one for one in audit if one["detail"] == "denied" and "/carol" in one["actor"]]
+    denied = [
+        one for one in audit if one["detail"].startswith("denied") and "/carol" in one["actor"]
+    ]
     assert len(denied) == 9
     assert all(one["request_id"] for one in denied)
 

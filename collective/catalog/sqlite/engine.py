@@ -1,9 +1,8 @@
-"""What every part of the engine stands on: the writer, the readers, and noting refusals."""
+"""What every part of the engine stands on: the writer, the readers, and refusals for the audit."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,10 @@ import apsw
 
 from collective.access.decision import Decider
 from collective.access.model import Caller
+from collective.catalog.model import Refusal
 from collective.catalog.sqlite.leases import Leases
+from collective.catalog.sqlite.refusals import Counted, RefusalBook
+from collective.catalog.sqlite.retention import Retention
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.writer import Transaction, Writer, translate
 from collective.core.clock import Clock
@@ -22,9 +24,6 @@ from collective.core.errors import PermissionDeniedError
 from collective.core.randomness import Randomness
 
 T = TypeVar("T")
-
-DENIALS_MAX = 1000
-"""Refusals kept until they are written; more in one period are only counted."""
 
 
 class Engine:
@@ -58,20 +57,24 @@ class Engine:
         self.claims_are_own = False
         """Whether the claims of repairs that an earlier process left were given up."""
         self.leases = Leases(clock, randomness, lease_key, settings.lease_life_s)
-        self._denials: collections.deque[tuple[int, str, str, str, str]] = collections.deque(
-            maxlen=DENIALS_MAX
-        )
+        self._refusals = RefusalBook()
+        self._flushing = asyncio.Lock()
+        self._retention = Retention(settings.audit_changes_max, settings.audit_refusals_max)
         self.writer = Writer(writer_db, clock, settings.queue_max)
 
     async def write(
-        self, operation: Callable[[Transaction], T], *, caller: Caller, action: str, target: str
+        self,
+        operation: Callable[[Transaction], T],
+        *,
+        caller: Caller,  # noqa: ARG002 - read where it is called: for whom
+        action: str,
+        target: str,
     ) -> T:
-        """Run a change for ``caller``; a refusal is noted for the audit."""
+        """Run a change for ``caller``; a refusal says what it was about."""
         try:
             return await self.writer.write(operation)
         except PermissionDeniedError as error:
-            self.note_denial(caller, action, target)
-            error.is_audited = True
+            error.concerns = (action, target)
             raise
 
     async def change(self, operation: Callable[[Transaction], T]) -> T:
@@ -84,14 +87,17 @@ class Engine:
         return await loop.run_in_executor(self.executor, self._read, function)
 
     async def read_for(
-        self, caller: Caller, action: str, target: str, function: Callable[[apsw.Connection], T]
+        self,
+        caller: Caller,  # noqa: ARG002 - as above
+        action: str,
+        target: str,
+        function: Callable[[apsw.Connection], T],
     ) -> T:
-        """As :meth:`read`; a refusal is noted for the audit."""
+        """As :meth:`read`; a refusal says what it was about."""
         try:
             return await self.read(function)
         except PermissionDeniedError as error:
-            self.note_denial(caller, action, target)
-            error.is_audited = True
+            error.concerns = (action, target)
             raise
 
     def _read(self, function: Callable[[apsw.Connection], T]) -> T:
@@ -111,25 +117,21 @@ class Engine:
         """Return the decisions for ``caller`` as of the last COMMIT."""
         return Decider(caller, self.writer.book, self.clock.wall_s())
 
-    def note_denial(self, caller: Caller, action: str, target: str) -> None:
+    def note_denial(self, refusal: Refusal) -> None:
         """Keep a refusal until the next :meth:`flush_denials`."""
-        at_ms = int(self.clock.wall_s() * 1000)
-        self._denials.append((at_ms, str(caller.principal), action, target, caller.request_id))
+        self._refusals.note(refusal, int(self.clock.wall_s() * 1000))
 
     async def flush_denials(self) -> None:
-        """Write the refusals noted so far into the audit."""
-        pending = [self._denials.popleft() for _ in range(len(self._denials))]
-        if not pending:
-            return
-
-        def work(tx: Transaction) -> None:
-            tx.db.executemany(
-                "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-                " VALUES (?,?,?,?,'denied',?)",
-                pending,
-            )
-
-        await self.change(work)
+        """Write the refusals noted so far into the audit; keep it within its size."""
+        async with self._flushing:
+            pending = self._refusals.unwritten()
+            if pending:
+                rows = await self.change(lambda tx: [_write_refusal(tx, *one) for one in pending])
+                for (counted, count, _), row in zip(pending, rows, strict=True):
+                    counted.row, counted.written = row, count
+            self._refusals.forget_ended(int(self.clock.wall_s() * 1000))
+            if await self.read(self._retention.is_exceeded):
+                await self.change(self._retention.prune)
 
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""
@@ -139,6 +141,27 @@ class Engine:
         for reader in self._all_readers:
             reader.close()
         self._lock.release()
+
+
+def _write_refusal(tx: Transaction, counted: Counted, count: int, detail: str) -> int:
+    """Write the row of a refusal, or bring it up to date; return its id."""
+    refusal = counted.refusal
+    if counted.row is not None:
+        tx.run("UPDATE audit SET refusals = ?, detail = ? WHERE id = ?", count, detail, counted.row)
+        if tx.db.changes():
+            return counted.row
+    tx.run(
+        "INSERT INTO audit (at_ms, actor, action, target, detail, request_id, refusals)"
+        " VALUES (?,?,?,?,?,?,?)",
+        counted.first_ms,
+        refusal.actor,
+        refusal.action,
+        refusal.target,
+        detail,
+        refusal.request_id,
+        count,
+    )
+    return tx.db.last_insert_rowid()
 
 
 class Part:

@@ -12,7 +12,7 @@ import apsw
 
 from collective.access.decision import describe
 from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import AuditRow
+from collective.catalog.model import AuditRow, Refusal
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
@@ -80,9 +80,9 @@ class GrantsPart(Part):
 
         await self._engine.write(work, caller=caller, action="ungrant", target=grant_id)
 
-    async def audit_denial(self, caller: Caller, action: str, target: str) -> None:
-        """Note a refusal made outside the catalogue; written with the next upkeep or page."""
-        self._engine.note_denial(caller, action, target)
+    def note_denial(self, refusal: Refusal) -> None:
+        """Note a refusal; it is written with the next upkeep or page of the audit."""
+        self._engine.note_denial(refusal)
 
     async def audit(self, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
         """Return audit rows in order of time."""

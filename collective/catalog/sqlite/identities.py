@@ -38,12 +38,11 @@ class IdentitiesPart(Part):
         return await self._engine.read(work)
 
     async def require_admin(self, caller: Caller, action: str) -> None:
-        """Raise PermissionDeniedError unless ``caller`` is an admin; the refusal is audited."""
+        """Raise PermissionDeniedError unless ``caller`` is an admin."""
         try:
             self._engine.decider(caller).require_admin(action)
         except PermissionDeniedError as error:
-            self._engine.note_denial(caller, "admin", action)
-            error.is_audited = True
+            error.concerns = ("admin", action)
             raise
 
 

@@ -208,6 +208,7 @@ class CoordinatorRole:
             chunk_factory=chunk_stream,
             service_roles=_SERVICE_ROLES,
             served=self._runtime.metrics.served,
+            refusals=parts.denials,
         )
         await listener.listen(address)
         self._listeners.append(listener)
@@ -241,6 +242,7 @@ class CoordinatorRole:
             None,
             identity.bootstrap_tls,
             served=self._runtime.metrics.served,
+            refusals=parts.denials,
         )
         await listener.listen(address)
         self._listeners.append(listener)

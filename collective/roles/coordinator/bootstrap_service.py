@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from collective.access.model import Right
-from collective.core.errors import RejectedError
+from collective.core.errors import CollectiveError, RejectedError
 from collective.core.units import Address
 from collective.pki import certificates
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
@@ -54,12 +54,12 @@ class BootstrapService(pb.BootstrapBase):
 
     async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
         """Give a nonce to sign."""
-        self._check_caller()
+        self._check_caller("begin_join", message.code_id)
         return pb.BeginJoinResponse(nonce=self._enrolment.begin_join(message.code_id))
 
     async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
         """Redeem a code."""
-        self._check_caller()
+        self._check_caller("join", message.code_id)
         admission = await self._enrolment.join(
             JoinAttempt(
                 code_id=message.code_id,
@@ -76,21 +76,23 @@ class BootstrapService(pb.BootstrapBase):
 
     async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
         """Give a nonce to sign with the old key."""
-        self._check_caller()
+        self._check_caller("begin_renewal", _claimed(message.certificate_der))
         return pb.BeginRenewalResponse(nonce=self._enrolment.begin_renewal(message.certificate_der))
 
     async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
         """Renew a certificate that ran out."""
-        self._check_caller()
+        self._check_caller("renew", _claimed(message.certificate_der))
         return self._answer(
             await self._enrolment.renew(
                 message.certificate_der, message.nonce, message.csr_der, message.signature
             )
         )
 
-    def _check_caller(self) -> None:
+    def _check_caller(self, operation: str, target: str) -> None:
+        current = context.current()
+        current.about(operation, target)
         if self._forwarded:
-            context.current().require_role("bootstrap")
+            current.require_role("bootstrap")
 
     def _digests(self) -> Sequence[bytes]:
         if not self._forwarded:
@@ -121,6 +123,14 @@ class BootstrapService(pb.BootstrapBase):
             else [],
             grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
         )
+
+
+def _claimed(certificate_der: bytes) -> str:
+    """Return whose certificate it says that it is: not proven, for the audit alone."""
+    try:
+        return str(certificates.describe(certificates.load_certificate(certificate_der)).identity)
+    except (CollectiveError, ValueError):
+        return ""
 
 
 def _rights_text(rights: int) -> str:

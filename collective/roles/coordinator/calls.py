@@ -2,7 +2,7 @@
 
 A call's peer is what its certificate attests.  Only the member's own users and its coordinator
 certificate (the operator) may use the client services; nodes may use only the node registry.
-Refusals are counted, logged and audited here, once.
+What a call is about is said to its context, for :mod:`denials`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
-
 from collective.access.model import Caller
-from collective.catalog.interface import Trust
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, PermissionDeniedError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.pki.certificates import Certified
+from collective.roles.coordinator.denials import operation_of
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.rpc import context
 
@@ -28,22 +26,19 @@ class Calls:
     def __init__(
         self,
         domain: Domain,
-        trust: Trust,
         metrics: CoordinatorMetrics,
         clock: Clock,
         *,
         seen: Callable[[SpiffeId, bytes], None] | None = None,
     ) -> None:
-        """Serve the member of ``domain``; audit to ``trust``.
+        """Serve the member of ``domain``.
 
         ``seen`` is told of each caller and the digest of the CA that signed his certificate.
         """
         self._seen = seen
         self._domain = domain
-        self._trust = trust
         self._metrics = metrics
         self._clock = clock
-        self._log = structlog.get_logger("coordinator.calls")
 
     @asynccontextmanager
     async def client(self, operation: str, target: str) -> AsyncIterator[Caller]:
@@ -54,6 +49,7 @@ class Calls:
             target: what it is about, as the caller named it.
         """
         current = context.current()
+        current.about(operation, target)
         peer = current.peer.identity
         caller = Caller(
             principal=peer,
@@ -68,15 +64,6 @@ class Calls:
                 self._seen(peer, current.peer.authority_digest)
             yield caller
             result = "ok"
-        except PermissionDeniedError as error:
-            result = error.code
-            self._metrics.denials.labels(operation).inc()
-            self._log.warning(
-                "denied", operation=operation, target=target, principal=str(peer), why=error.message
-            )
-            if not error.is_audited:
-                await self._trust.audit_denial(caller, operation, target[:512])
-            raise
         except CollectiveError as error:
             result = error.code
             raise
@@ -98,10 +85,10 @@ class Calls:
 
     def node(self) -> tuple[NodeId, Certified]:
         """Return the node that makes the current call; PermissionDeniedError for anybody else."""
-        peer = context.current().peer
+        current = context.current()
+        current.about("node_registry", operation_of(current.method))
+        peer = current.peer
         if peer.identity.trust_domain != self._domain or peer.identity.role != "node":
-            self._metrics.denials.labels("node_registry").inc()
-            self._log.warning("denied", operation="node_registry", principal=str(peer.identity))
             raise PermissionDeniedError("Only nodes of this member may use the node registry.")
         return peer.identity.node_id, peer
 

@@ -16,7 +16,6 @@ from typing import Final
 import structlog
 from cryptography import x509
 
-from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.model import (
     CodeKind,
@@ -267,9 +266,6 @@ class Enrolment:
             self._check_proof(verifier, attempt)
         except PermissionDeniedError:
             self._guesses.fail(subject)
-            self._log.warning("join refused", code=attempt.code_id)
-            caller = Caller(self._nobody(), is_operator=False, request_id=attempt.request_id)
-            await self._catalog.audit_denial(caller, "join", attempt.code_id)
             raise
         if code is None:
             raise PermissionDeniedError(_UNKNOWN)
@@ -286,9 +282,6 @@ class Enrolment:
                 continue
             return
         raise PermissionDeniedError(_UNKNOWN)
-
-    def _nobody(self) -> SpiffeId:
-        return SpiffeId.bootstrap(self.authority.domain, "joiner")
 
     # --- identity --------------------------------------------------------------------------------
 

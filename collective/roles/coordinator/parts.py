@@ -21,6 +21,7 @@ from collective.roles.coordinator.cluster_service import ClusterService, Member
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.collection import Collector
 from collective.roles.coordinator.datastores_service import DatastoresService
+from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.enrolment import Enrolment
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.files_service import FilesService
@@ -88,6 +89,7 @@ class Parts:
 
     table: NodeTable
     metrics: CoordinatorMetrics
+    denials: Denials
     revocations: Revocations
     enrolment: Enrolment
     relay: ChunkServer
@@ -163,7 +165,7 @@ def build(
     )
     doubts = Doubts(wakes)
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
-    calls = Calls(authority.domain, catalog, metrics, clock, seen=rotation.seen)
+    calls = Calls(authority.domain, metrics, clock, seen=rotation.seen)
     relay = ChunkServer(
         identity=own,
         store=None,
@@ -187,6 +189,7 @@ def build(
     return Parts(
         table=table,
         metrics=metrics,
+        denials=Denials(authority.domain, catalog, metrics),
         revocations=revocations,
         enrolment=enrolment,
         relay=relay,

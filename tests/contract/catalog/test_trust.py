@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from collective.access.model import Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Refusal
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -122,10 +122,16 @@ async def test_node_numbers_never_repeat(catalog: SqliteCatalog, engines: Engine
 
 async def test_every_change_and_every_refusal_leaves_an_audit_row(catalog: SqliteCatalog) -> None:
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    with pytest.raises(PermissionDeniedError):
+    with pytest.raises(PermissionDeniedError) as refused:
         await catalog.make_directory(BOB, p("/x"), parents=False)
-    await catalog.audit_denial(BOB, "call", "/y")
+    assert refused.value.concerns == ("mkdir", "/x")
+    catalog.note_denial(Refusal(str(BOB.principal), "mkdir", "/x"))
+    catalog.note_denial(Refusal(str(BOB.principal), "call", "/y", "why", "10.1.2.3"))
     rows = [
         (row.action, row.target, row.detail) for row in await catalog.audit(since_ms=0, limit=9)
     ]
-    assert rows == [("mkdir", "/d", ""), ("mkdir", "/x", "denied"), ("call", "/y", "denied")]
+    assert rows == [
+        ("mkdir", "/d", ""),
+        ("mkdir", "/x", "denied"),
+        ("call", "/y", "denied: why [from 10.1.2.3]"),
+    ]

@@ -19,7 +19,6 @@ class FakeTrust:
         self._codes: dict[str, CodeRecord] = {}
         self._redeemed: dict[tuple[str, bytes], Redemption] = {}
         self._nodes: dict[NodeId, NodeRecord] = {}
-        self.denials: list[tuple[str, str]] = []
         self.issued: list[str] = []
         self.numbers = 0
 
@@ -88,6 +87,3 @@ class FakeTrust:
 
     async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
         self.issued.append(serial)
-
-    async def audit_denial(self, caller: Caller, action: str, target: str) -> None:
-        self.denials.append((action, target))

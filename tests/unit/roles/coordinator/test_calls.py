@@ -11,6 +11,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.pki.certificates import Certified
 from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures, cluster_health
 from collective.rpc import context
 from tests.unit.roles.coordinator.farm import scene
@@ -28,9 +29,7 @@ async def test_the_certificate_says_who_calls(
 ) -> None:
     async with scene(tmp_path) as here:
         speak_as(identity)
-        async with Calls(DOMAIN, here.catalog, here.metrics, here.world.clock).client(
-            "stat", "/x"
-        ) as caller:
+        async with Calls(DOMAIN, here.metrics, here.world.clock).client("stat", "/x") as caller:
             assert (caller.principal, caller.is_operator) == (identity, operator)
             assert caller.request_id == "r1"
 
@@ -48,10 +47,11 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
 ) -> None:
     async with scene(tmp_path) as here:
         speak_as(identity)
-        calls = Calls(DOMAIN, here.catalog, here.metrics, here.world.clock)
-        with pytest.raises(PermissionDeniedError):
+        calls = Calls(DOMAIN, here.metrics, here.world.clock)
+        with pytest.raises(PermissionDeniedError) as refused:
             async with calls.client("stat", "/x"):
                 raise AssertionError("not reached")
+        Denials(DOMAIN, here.catalog, here.metrics).call(context.current(), refused.value)
         rows = await here.catalog.audit(since_ms=0, limit=100)
         assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
 

@@ -54,7 +54,7 @@ def service(here: Scene, gate: Gate | None = None) -> RegistryService:
             enrolled=lambda: {live.record.node for live in here.world.table.all()},
             own_entries=lambda: frozenset({str(OWN), OWN_SERIAL}),
         ),
-        calls=Calls(DOMAIN, here.catalog, here.metrics, here.world.clock),
+        calls=Calls(DOMAIN, here.metrics, here.world.clock),
         metrics=here.metrics,
         wakes=here.wakes,
         clock=here.world.clock,

@@ -1,0 +1,85 @@
+"""Every refusal at the coordinator passes here, once: counted, logged, noted for the audit.
+
+The listeners tell of each call that ended with an error, whoever decided it: the listener's own
+rule who may call what, a frame of :mod:`calls`, a service, the catalogue or enrolment.  At the
+bootstrap, where callers prove who they are by the call itself, a code or certificate that is
+refused is a refusal whatever its kind of error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Trust
+from collective.catalog.model import Refusal
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    ConflictError,
+    PermissionDeniedError,
+    RejectedError,
+)
+from collective.core.ids import Domain, SpiffeId
+from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.rpc.context import CallContext
+
+UNKNOWN: Final = "unknown"
+"""The actor of a connection that proved nothing."""
+CONNECT: Final = "connect"
+BOOTSTRAP: Final = "collective.v1.Bootstrap"
+_REFUSED_AT_BOOTSTRAP: Final = (ConflictError, RejectedError, BusyError)
+_INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Denials:
+    """Counts, logs and notes refusals of one member's coordinator."""
+
+    def __init__(self, domain: Domain, trust: Trust, metrics: CoordinatorMetrics) -> None:
+        """Note for the audit of ``trust``."""
+        self._nobody = str(SpiffeId.bootstrap(domain, "joiner"))
+        self._trust = trust
+        self._metrics = metrics
+        self._log = structlog.get_logger("coordinator.denials")
+
+    def call(self, call: CallContext, error: CollectiveError) -> None:
+        """Take a call that ended with ``error``, if that is a refusal."""
+        service, method = call.method.split("/")[1:3]
+        if not isinstance(error, PermissionDeniedError) and not (
+            service == BOOTSTRAP and isinstance(error, _REFUSED_AT_BOOTSTRAP)
+        ):
+            return
+        operation = call.subject.operation or operation_of(method)
+        action, target = operation, call.subject.target
+        if isinstance(error, PermissionDeniedError) and error.concerns is not None:
+            action, target = error.concerns
+        actor = self._nobody if call.certified is None else str(call.certified.identity)
+        self._take(
+            operation,
+            Refusal(actor, action, target, error.message, call.source, call.request_id),
+        )
+
+    def connection(self, source: str, error: CollectiveError) -> None:
+        """Take a connection that was not let in, if that is a refusal."""
+        if isinstance(error, RejectedError | PermissionDeniedError):
+            self._take(CONNECT, Refusal(UNKNOWN, CONNECT, "", error.message, source))
+
+    def _take(self, operation: str, refusal: Refusal) -> None:
+        self._metrics.denials.labels(operation).inc()
+        self._log.warning(
+            "denied",
+            operation=operation,
+            action=refusal.action,
+            target=refusal.target[:512],
+            principal=refusal.actor,
+            why=refusal.why,
+            source=refusal.source,
+        )
+        self._trust.note_denial(refusal)
+
+
+def operation_of(method: str) -> str:
+    """Return ``begin_join`` for ``BeginJoin``."""
+    return _INNER_CAPITAL.sub("_", method).lower()
