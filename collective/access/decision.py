@@ -37,16 +37,23 @@ class Sight(IntEnum):
 class GrantBook:
     """All grants of a member, with the time until which each really holds."""
 
-    def __init__(self, grants: Iterable[Grant], revoked: frozenset[SpiffeId] = frozenset()) -> None:
+    def __init__(
+        self,
+        grants: Iterable[Grant],
+        revoked: frozenset[SpiffeId] = frozenset(),
+        revoked_keys: frozenset[bytes] = frozenset(),
+    ) -> None:
         """Work out the chains of passed-on grants.
 
         Args:
             grants: every grant there is.
             revoked: identities that are shut out, with all that they passed on.
+            revoked_keys: SHA-256 of keys that are shut out, with the open codes that they made.
         """
         self._by_principal: dict[SpiffeId, list[Grant]] = {}
         self._until: dict[str, float] = {}
         self._revoked = revoked
+        self._revoked_keys = revoked_keys
         for grant in grants:
             self._by_principal.setdefault(grant.principal, []).append(grant)
             root = grant.granted_by.role == "coordinator" and grant.principal not in revoked
@@ -107,6 +114,10 @@ class GrantBook:
     def is_revoked(self, principal: SpiffeId) -> bool:
         """Tell whether ``principal`` is shut out."""
         return principal in self._revoked
+
+    def is_revoked_key(self, key_digest: bytes | None) -> bool:
+        """Tell whether the key of that SHA-256 is shut out; None is no key."""
+        return key_digest in self._revoked_keys
 
     def holds_any(self, principal: SpiffeId) -> bool:
         """Tell whether ``principal`` has any grant, live or not."""

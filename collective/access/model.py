@@ -26,6 +26,8 @@ class Caller:
     is_operator: bool
     """The coordinator's own certificate: admin everywhere."""
     request_id: str = ""
+    key_digest: bytes = b""
+    """SHA-256 of the key that it proved to have; empty for what the coordinator does itself."""
 
 
 @dataclass(frozen=True, slots=True)

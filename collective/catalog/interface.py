@@ -334,7 +334,8 @@ class Trust(Protocol):
         ``issue`` runs only when the code is good.  The same key redeeming the same code again gets
         the stored answer and uses nothing.  Expired, revoked, used-up and void codes raise
         ConflictError, each with its own sentence; so does a USER code redeemed for an identity that
-        belongs to another key, and any redemption for a revoked identity.
+        belongs to another key, and any redemption for a revoked identity or by a revoked key.  A
+        node's record is written, too.
         """
         ...
 
@@ -350,12 +351,36 @@ class Trust(Protocol):
         """Return a number for ``<member>-node-NN`` that was never given before (1, 2, …)."""
         ...
 
-    async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
-        """Remember a certificate that was issued."""
+    async def add_issued(
+        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+    ) -> None:
+        """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
+        ...
+
+    async def see_certificate(
+        self,
+        issuer: SpiffeId,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+    ) -> None:
+        """Take note of a certificate in use, of which the trust rule was checked; repeats are free.
+
+        One that ``issuer`` signed offline binds its key to a user's identity.  ConflictError where
+        the key is revoked, or an invite bound another one that is not: then it does not count.
+        """
+        ...
+
+    async def key_of(self, serial: str) -> bytes | None:
+        """Return the SHA-256 of the key of a certificate, or None where that is not known."""
         ...
 
     async def revoke(self, actor: Caller, what: str) -> int:
-        """Revoke ``spiffe://…`` or ``serial:HEX``; return the new revocation epoch."""
+        """Revoke ``spiffe://…``, ``key:HEX``, or ``serial:HEX`` with its key where that is known.
+
+        Open codes made by a revoked identity or key end.  Returns the new revocation epoch.
+        """
         ...
 
     async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:

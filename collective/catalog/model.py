@@ -270,7 +270,7 @@ class CodeRecord:
     grants_expire_s: float | None = None
     """When the first of the grants ends because its giver's does (set by the catalogue)."""
     void: bool = False
-    """A right that it passes on has ended, or its maker is revoked (told by the catalogue)."""
+    """A right that it passes on has ended, or its maker or his key is revoked (told by the catalogue)."""
     uses: Sequence[CodeUse] = ()
     """Who redeemed it; filled in by ``invites`` only."""
 
@@ -314,11 +314,26 @@ class CertificateRecord:
     serial: str
     expires_ms: int
     revoked: bool
+    """By its serial, its key or its identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A key that acts for an identity: one machine."""
+
+    key_digest: bytes
+    """SHA-256 of the SubjectPublicKeyInfo; empty for certificates whose key was not seen yet."""
+    added_ms: int
+    """When it was bound to the identity; 0 where that is not known."""
+    vouched: bool
+    """It goes back to a certificate that the operator signed offline, not to an invite."""
+    revoked: bool
+    certificates: Sequence[CertificateRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityRecord:
-    """A user who joined by a code."""
+    """A user who joined by a code, or was seen with a certificate of the operator's."""
 
     principal: SpiffeId
     display_name: str
@@ -328,6 +343,7 @@ class IdentityRecord:
     """How many keys (devices) act for it."""
     revoked: bool
     certificates: Sequence[CertificateRecord]
+    devices: Sequence[DeviceRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)

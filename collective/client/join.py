@@ -101,7 +101,9 @@ async def redeem(
         begun = await stub.begin_join(pb.BeginJoinRequest(code_id=code.code_id), timeout=timeout_s)
         if gate.leaf_digest != leaf_digest:
             raise RejectedError("The bootstrap changed during the join; try again.")
-        transcript = proof.Transcript(code.code_id, begun.nonce, leaf_digest, csr_der, wish)
+        transcript = proof.Transcript(
+            code.code_id, begun.nonce, leaf_digest, csr_der, wish, display_name
+        )
         answer = await stub.join(
             pb.JoinRequest(
                 code_id=code.code_id,

@@ -72,6 +72,8 @@ class Certified:
     """Advertised addresses; only a coordinator's certificate carries them."""
     authority_digest: bytes = b""
     """SHA-256 of the key of the CA that signed it; empty where that was not checked."""
+    key_digest: bytes = b""
+    """SHA-256 of its own key; empty only if that key is of a kind that we never accept."""
 
 
 def new_private_key() -> ec.EllipticCurvePrivateKey:
@@ -143,6 +145,7 @@ def describe(certificate: x509.Certificate) -> Certified:
         not_before_s=certificate.not_valid_before_utc.timestamp(),
         expires_s=certificate.not_valid_after_utc.timestamp(),
         addresses=addresses_of(certificate),
+        key_digest=_own_key_digest(certificate),
     )
 
 
@@ -248,6 +251,13 @@ def private_extension(certificate: x509.Certificate, oid: ObjectIdentifier) -> b
     except (ValueError, x509.DuplicateExtension) as error:
         raise RejectedError("The certificate's extensions cannot be read.") from error
     return found.value if isinstance(found, x509.UnrecognizedExtension) else None
+
+
+def _own_key_digest(certificate: x509.Certificate) -> bytes:
+    try:
+        return key_digest(certificate_key(certificate))
+    except RejectedError:
+        return b""  # step 8 of the trust rule refuses it by its own name
 
 
 def _require_p256(key: object) -> ec.EllipticCurvePublicKey:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from collective.core.errors import PermissionDeniedError
 
-_JOIN_LABEL: Final = b"collective join 1\0"
+_JOIN_LABEL: Final = b"collective join 2\0"
 _RENEW_LABEL: Final = b"collective renew 1\0"
 _SEED_LABEL: Final = b"collective join proof 1"
 _LENGTH_BYTES: Final = 4
@@ -34,6 +34,7 @@ class Transcript:
     """SHA-256 of the DER of the server's TLS leaf."""
     csr_der: bytes
     wish: str
+    display_name: str = ""
 
     def encode(self) -> bytes:
         """Return the bytes that are signed: a label, then each field after its length (u32)."""
@@ -43,6 +44,7 @@ class Transcript:
             self.leaf_digest,
             self.csr_der,
             self.wish.encode(),
+            self.display_name.encode(),
         )
         return _JOIN_LABEL + _prefixed(*fields)
 

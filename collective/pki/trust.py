@@ -16,7 +16,7 @@ whose message begins with the number of the step, one test for each.
  9 key usage         digitalSignature, and neither certificate nor CRL signing
 10 extended usage    names the direction (client or server); ``any`` is not taken
 11 critical          no critical extension that this rule does not know
-12 not revoked       neither identity nor serial
+12 not revoked       neither identity nor serial nor key
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def verify_leaf(
     _step_6_valid(certificate, now_s)
     _step_6_valid(authority, now_s, who="CA")
     _profile_steps(certificate, certified, roles=roles, usage=usage)
-    if revoked.is_revoked(certified.identity, certified.serial):
-        raise _refuse(12, f"{certified.identity} is revoked")
+    if revoked.is_revoked(certified.identity, certified.serial, certified.key_digest):
+        raise _refuse(12, f"{certified.identity}, this certificate or its key is revoked")
     key = certificates.certificate_key(authority)
     return replace(certified, authority_digest=certificates.key_digest(key))
 

@@ -91,7 +91,7 @@ class PeerGate:
 
     def objection(self, peer: Certified) -> str | None:
         """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""
-        if self._revocations.is_revoked(peer.identity, peer.serial):
+        if self._revocations.is_revoked(peer.identity, peer.serial, peer.key_digest):
             return "revoked"
         if peer.expires_s <= self._clock.wall_s():
             return "expired"

@@ -12,6 +12,7 @@ from collective.catalog.sqlite.datastores import DatastoresPart
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.grants import GrantsPart
 from collective.catalog.sqlite.identities import IdentitiesPart
+from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart
 from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
@@ -40,6 +41,7 @@ class SqliteCatalog(
     CodesPart,
     RedeemingPart,
     IdentitiesPart,
+    KeysPart,
     RevocationsPart,
     GrantsPart,
     DatastoresPart,

@@ -33,7 +33,7 @@ LIST_MAX = 5000
 
 SELECT = (
     "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
-    " revoked, created_s, bound, grants_expire_s, sources FROM codes"
+    " revoked, created_s, bound, grants_expire_s, sources, created_key FROM codes"
 )
 
 
@@ -52,7 +52,7 @@ class CodesPart(Part):
             tx.run(
                 "INSERT INTO codes (id, kind, verifier, uses_left, uses_total, expires_s,"
                 " created_by, description, grants, revoked, created_s, bound, grants_expire_s,"
-                " sources) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " sources, created_key) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 stored.id,
                 stored.kind.value,
                 stored.verifier,
@@ -67,6 +67,7 @@ class CodesPart(Part):
                 None if stored.bound is None else str(stored.bound),
                 stored.grants_expire_s,
                 json.dumps(sources),
+                actor.key_digest or None,
             )
             tx.audit(actor, "invite", stored.id, f"{stored.kind.value}, {stored.uses_left} uses")
             return stored
@@ -151,7 +152,7 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> CodeRecord:
         row[10],
         None if row[11] is None else SpiffeId.parse(row[11]),
         row[12],
-        void=book.is_revoked(maker) or book.until(sources) <= now_s,
+        void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
     )
 
 
@@ -159,6 +160,8 @@ def _authorise(
     tx: Transaction, actor: Caller, code: CodeRecord
 ) -> tuple[CodeRecord, list[list[str]]]:
     """Check that ``actor`` may make ``code``; return it as stored, and what each grant comes from."""
+    if tx.book.is_revoked_key(actor.key_digest):
+        raise PermissionDeniedError("The key of this machine was revoked; ask the operator.")
     decider = tx.decider(actor)
     stored = replace(code, created_by=actor.principal, created_s=code.created_s or tx.now_s)
     if code.kind is CodeKind.DEVICE:

@@ -8,13 +8,15 @@ from typing import Any
 import apsw
 
 from collective.access.model import Caller
-from collective.catalog.model import CertificateRecord, IdentityRecord
+from collective.catalog.model import CertificateRecord, DeviceRecord, IdentityRecord
 from collective.catalog.sqlite.engine import Part
 from collective.core.errors import PermissionDeniedError
 from collective.core.ids import SpiffeId
 
 LIST_MAX = 10_000
-CERTIFICATES_MAX = 100
+DEVICES_MAX = 100
+"""The first keys of one identity that are shown."""
+CERTIFICATES_MAX = 1000
 """The newest certificates of one identity that are shown."""
 
 
@@ -48,12 +50,25 @@ class IdentitiesPart(Part):
 
 def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecord:
     principal = row[0]
-    certificates: Any = db.execute(
-        "SELECT serial, expires_ms FROM issued WHERE identity = ?"
+    is_revoked = principal in revoked
+    found: Any = db.execute(
+        "SELECT serial, expires_ms, key_digest FROM issued WHERE identity = ?"
         " ORDER BY expires_ms DESC, serial LIMIT ?",
         (principal, CERTIFICATES_MAX),
     ).fetchall()
-    is_revoked = principal in revoked
+    keys: Any = db.execute(
+        "SELECT key_digest, added_ms, vouched FROM identity_keys WHERE principal = ?"
+        " ORDER BY added_ms, key_digest LIMIT ?",
+        (principal, DEVICES_MAX),
+    ).fetchall()
+    devices = {bytes(digest): (added_ms, bool(vouched)) for digest, added_ms, vouched in keys}
+    by_key: dict[bytes, list[CertificateRecord]] = {digest: [] for digest in devices}
+    certificates = []
+    for serial, expires_ms, digest in found:
+        key = bytes(digest or b"")
+        is_out = is_revoked or f"serial:{serial}" in revoked or f"key:{key.hex()}" in revoked
+        certificates.append(CertificateRecord(serial, expires_ms, is_out))
+        by_key.setdefault(key, []).append(certificates[-1])
     return IdentityRecord(
         principal=SpiffeId.parse(principal),
         display_name=row[1],
@@ -61,8 +76,15 @@ def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecor
         joined_ms=row[3],
         keys=row[4],
         revoked=is_revoked,
-        certificates=[
-            CertificateRecord(serial, expires_ms, is_revoked or f"serial:{serial}" in revoked)
-            for serial, expires_ms in certificates
+        certificates=certificates,
+        devices=[
+            DeviceRecord(
+                key_digest=key,
+                added_ms=devices.get(key, (0, False))[0],
+                vouched=devices.get(key, (0, False))[1],
+                revoked=is_revoked or f"key:{key.hex()}" in revoked,
+                certificates=its_own,
+            )
+            for key, its_own in by_key.items()
         ],
     )

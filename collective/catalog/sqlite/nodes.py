@@ -16,6 +16,27 @@ from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 
 
+def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int) -> None:
+    """Write the record of a node that is given a certificate; one that is there keeps the rest."""
+    tx.run(
+        "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
+        " draining, removed, serial, expires_ms) VALUES (?,NULL,0,0,0,'[]',0,0,0,?,?)"
+        " ON CONFLICT (name) DO UPDATE SET serial = excluded.serial,"
+        " expires_ms = excluded.expires_ms",
+        node,
+        serial,
+        expires_ms,
+    )
+    tx.run(
+        "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
+        " VALUES (?,?,'enrol',?,?,'')",
+        tx.now_ms,
+        f"node {node}",
+        node,
+        serial,
+    )
+
+
 class NodesPart(Part):
     """The methods of ``Nodes`` about nodes themselves."""
 

@@ -11,6 +11,8 @@ from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Re
 from collective.catalog.sqlite.codes import SELECT, code_value
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grants import insert_grants
+from collective.catalog.sqlite.keys import bind_by_code, require_key, store_issued
+from collective.catalog.sqlite.nodes import record_enrolment
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError
 from collective.core.ids import SpiffeId
@@ -42,6 +44,7 @@ class RedeemingPart(Part):
         def work(tx: Transaction) -> Redemption:
             row = tx.one(f"{SELECT} WHERE id = ?", code_id)
             code = code_value(row, tx.book, tx.now_s)
+            require_key(tx, key_digest)
             before = tx.one(
                 "SELECT identity, certificate FROM redemptions WHERE code = ? AND key_digest = ?",
                 code_id,
@@ -56,7 +59,7 @@ class RedeemingPart(Part):
             made = issue(code)
             _require_not_revoked(tx, made.identity)
             if made.identity.role == "user":
-                _bind_key(tx, code, made.identity, key_digest, display_name)
+                bind_by_code(tx, code, made.identity, key_digest, display_name, created_key=row[14])
             tx.run("UPDATE codes SET uses_left = uses_left - 1 WHERE id = ?", code_id)
             tx.run(
                 "INSERT INTO redemptions (code, key_digest, identity, certificate, at_ms)"
@@ -67,12 +70,10 @@ class RedeemingPart(Part):
                 made.der,
                 tx.now_ms,
             )
-            tx.run(
-                "INSERT OR IGNORE INTO issued VALUES (?,?,?)",
-                made.serial,
-                str(made.identity),
-                made.expires_ms,
-            )
+            store_issued(tx, made.identity, made.serial, made.expires_ms, key_digest)
+            if made.identity.role == "node":
+                # In this transaction: a crash leaves no node with a certificate and no record.
+                record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms)
             if code.kind is CodeKind.USER:
                 sources = json.loads(row[13])
                 insert_grants(
@@ -130,42 +131,3 @@ def _require_not_revoked(tx: Transaction, identity: SpiffeId) -> None:
     if tx.book.is_revoked(identity):
         who = identity.global_id or identity
         raise ConflictError(f"{who} was revoked here; ask the operator for another identity.")
-
-
-def _bind_key(
-    tx: Transaction, code: CodeRecord, identity: SpiffeId, key_digest: bytes, display_name: str
-) -> None:
-    """Bind the key to the identity; a USER code never adds a key to one that has another."""
-    keys = {
-        bytes(row[0])
-        for row in tx.all("SELECT key_digest FROM identity_keys WHERE principal = ?", str(identity))
-    }
-    if key_digest not in keys and code.kind is CodeKind.USER:
-        if keys:
-            raise ConflictError(
-                f"{identity.global_id} belongs to another key already; run 'collective identity"
-                " add-device' on the machine that has it, or choose another global id."
-            )
-        if tx.book.holds_any(identity):
-            # It was given rights before it joined here (its certificate may be of 'pki issue'):
-            # whoever holds any invite could otherwise take them over by naming it.
-            raise ConflictError(
-                f"{identity.global_id} has rights here already, so an invite cannot claim it; have"
-                " the operator issue its certificate with 'collective pki issue', or choose another"
-                " global id."
-            )
-    tx.run(
-        "INSERT INTO identities VALUES (?,?,?,?) ON CONFLICT (principal) DO UPDATE SET"
-        " display_name = iif(excluded.display_name = '', display_name, excluded.display_name)",
-        str(identity),
-        display_name,
-        str(code.created_by),
-        tx.now_ms,
-    )
-    tx.run(
-        "INSERT OR IGNORE INTO identity_keys VALUES (?,?,?,?)",
-        str(identity),
-        key_digest,
-        code.id,
-        tx.now_ms,
-    )

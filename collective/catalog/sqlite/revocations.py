@@ -1,4 +1,4 @@
-"""Certificates that were issued, and identities and serials that were revoked."""
+"""Certificates that were issued, and identities, serials and keys that were revoked."""
 
 from __future__ import annotations
 
@@ -10,32 +10,46 @@ import apsw
 from collective.access.model import Caller
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.keys import key_of_serial, require_key, store_issued
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
 from collective.core.ids import SpiffeId
 
 SERIAL = "serial:"
+KEY = "key:"
+_HEX = frozenset("0123456789abcdef")
+_KEY_DIGITS = 64
 
 
 class RevocationsPart(Part):
     """The methods of ``Trust`` about certificates."""
 
-    async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
-        """Remember a certificate that was issued."""
+    async def add_issued(
+        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+    ) -> None:
+        """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
 
         def work(tx: Transaction) -> None:
-            tx.run("INSERT OR IGNORE INTO issued VALUES (?,?,?)", serial, str(identity), expires_ms)
+            require_key(tx, key_digest)
+            if tx.book.is_revoked(identity):
+                raise ConflictError(f"{identity} was revoked here; ask the operator.")
+            store_issued(tx, identity, serial, expires_ms, key_digest)
             tx.audit(Caller(identity, is_operator=False), "issue", serial)
 
         await self._engine.change(work)
 
     async def revoke(self, actor: Caller, what: str) -> int:
-        """Revoke ``spiffe://…`` or ``serial:HEX``; return the new revocation epoch."""
+        """Revoke ``spiffe://…``, ``key:HEX`` or ``serial:HEX`` with its key; return the epoch."""
         _check(what)
 
         def work(tx: Transaction) -> int:
             tx.decider(actor).require_admin("revoke certificates")
-            epoch = _add(tx, [what])
+            entries = [what]
+            if what.startswith(SERIAL):
+                digest = key_of_serial(tx.db, what.removeprefix(SERIAL))
+                entries += [KEY + digest.hex()] if digest is not None else []
+            epoch = _add(tx, entries)
+            _end_device_codes(tx, entries)
             tx.audit(actor, "revoke", what)
             return epoch
 
@@ -73,7 +87,9 @@ class RevocationsPart(Part):
 
         def work(db: apsw.Connection) -> Sequence[SpiffeId]:
             found: Any = db.execute(
-                "SELECT DISTINCT identity FROM issued WHERE expires_ms > ? ORDER BY identity",
+                "SELECT DISTINCT identity FROM issued WHERE expires_ms > ? AND NOT EXISTS"
+                " (SELECT 1 FROM revocations WHERE what IN"
+                " ('serial:' || serial, 'key:' || lower(hex(key_digest)))) ORDER BY identity",
                 (int(self._engine.clock.wall_s() * 1000),),
             ).fetchall()
             return [SpiffeId.parse(row[0]) for row in found]
@@ -92,9 +108,13 @@ class RevocationsPart(Part):
 
 
 def _check(what: str) -> None:
-    if not what.startswith(SERIAL):
+    if what.startswith(KEY):
+        digits = what.removeprefix(KEY)
+        if len(digits) != _KEY_DIGITS or set(digits) - _HEX:
+            raise UsageError("A key to revoke is written key: and 64 lower-case hex digits.")
+    elif not what.startswith(SERIAL):
         SpiffeId.parse(what)
-    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - set("0123456789abcdef"):
+    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - _HEX:
         raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
 
 
@@ -105,3 +125,14 @@ def _add(tx: Transaction, revoked: Sequence[str]) -> int:
         tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
     tx.reload_grants()
     return epoch
+
+
+def _end_device_codes(tx: Transaction, revoked: Sequence[str]) -> None:
+    """End the device codes of which the maker's key was not kept, if it may be a revoked one."""
+    for what in revoked:
+        if what.startswith(KEY):
+            tx.run(
+                "UPDATE codes SET revoked = 1 WHERE kind = 'device' AND created_key IS NULL"
+                " AND created_by IN (SELECT principal FROM identity_keys WHERE key_digest = ?)",
+                bytes.fromhex(what.removeprefix(KEY)),
+            )

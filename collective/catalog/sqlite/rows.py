@@ -40,6 +40,9 @@ def load_grants(db: apsw.Connection) -> GrantBook:
     revoked: Any = db.execute(
         "SELECT what FROM revocations WHERE what LIKE 'spiffe://%'"
     ).fetchall()
+    keys: Any = db.execute(
+        "SELECT what FROM revocations WHERE what >= 'key:' AND what < 'key;'"
+    ).fetchall()
     grants = [
         Grant(
             grant_id,
@@ -52,7 +55,11 @@ def load_grants(db: apsw.Connection) -> GrantBook:
         )
         for grant_id, path, rights, principal, granted_by, expires_s, sources in rows
     ]
-    return GrantBook(grants, frozenset(SpiffeId.parse(what) for (what,) in revoked))
+    return GrantBook(
+        grants,
+        frozenset(SpiffeId.parse(what) for (what,) in revoked),
+        frozenset(bytes.fromhex(what.removeprefix("key:")) for (what,) in keys),
+    )
 
 
 def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | None] | None:

@@ -167,6 +167,7 @@ class CoordinatorRole:
             await listener.shut(0.0)
         if self._parts is not None:
             await self._parts.relay.close(0.0)
+            await self._parts.shutting_out.close()
             await self._parts.chunks.close()
             await self._parts.nodes.close()
             if self._catalog is not None:
@@ -216,7 +217,8 @@ class CoordinatorRole:
         def revoked() -> int:
             for live in parts.table.all():
                 node = parts.table.identity(live.record.node)
-                if parts.revocations.present.is_revoked(node, live.record.certificate_serial):
+                serial, key = live.record.certificate_serial, live.key_digest
+                if parts.revocations.present.is_revoked(node, serial, key):
                     parts.table.refuse(live.record.node, "its certificate was revoked.")
             return listener.sweep()
 

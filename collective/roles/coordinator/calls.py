@@ -17,6 +17,7 @@ from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.denials import operation_of
 from collective.roles.coordinator.metrics import CoordinatorMetrics
+from collective.roles.coordinator.sightings import Sightings
 from collective.rpc import context
 
 
@@ -30,11 +31,14 @@ class Calls:
         clock: Clock,
         *,
         seen: Callable[[SpiffeId, bytes], None] | None = None,
+        sightings: Sightings | None = None,
     ) -> None:
         """Serve the member of ``domain``.
 
-        ``seen`` is told of each caller and the digest of the CA that signed his certificate.
+        ``seen`` is told of each caller and the digest of the CA that signed his certificate;
+        ``sightings`` may refuse him.
         """
+        self._sightings = sightings
         self._seen = seen
         self._domain = domain
         self._metrics = metrics
@@ -55,6 +59,7 @@ class Calls:
             principal=peer,
             is_operator=peer == SpiffeId.coordinator(self._domain),
             request_id=current.request_id,
+            key_digest=current.peer.key_digest,
         )
         began_s = self._clock.monotonic_s()
         result = "cancelled"
@@ -62,6 +67,8 @@ class Calls:
             self._require_client(peer)
             if self._seen is not None:
                 self._seen(peer, current.peer.authority_digest)
+            if self._sightings is not None:
+                await self._sightings.note(current.peer)
             yield caller
             result = "ok"
         except CollectiveError as error:

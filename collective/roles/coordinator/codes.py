@@ -176,8 +176,7 @@ class JoinCodes:
         )
         is_live = (
             record.kind is CodeKind.NODE
-            and not record.revoked
-            and record.uses_left > 0
+            and record.state(self._clock.wall_s()) == "open"
             and record.expires_s > self._clock.wall_s() + _ROTATE_BEFORE_END_S
         )
         return record if is_ours and is_live else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -230,16 +230,14 @@ class Enrolment:
         self._nonces.check("renew", certificate_der, nonce)
         old_key = certificates.certificate_key(certificates.load_certificate(certificate_der))
         proof.check_renewal(old_key, nonce, csr_der, signature)
-        new_key = certificates.check_request(csr_der)
-        if certificates.key_digest(new_key) != certificates.key_digest(old_key):
-            raise RejectedError("A certificate that ran out renews with the same key only.")
         # Whoever was off pins the CA that it knows, as the bootstrap's leaf does: the one that signs.
-        return await self._reissue(old.identity, csr_der, self.authority)
+        return await self._reissue(old, csr_der, self.authority)
 
     async def renew_live(self, peer: Certified, csr_der: bytes) -> Admission:
-        """Exchange the certificate of a live connection for a new one of the same identity.
+        """Exchange the certificate of a live connection for a new one of the same identity and key.
 
-        The coordinator renews its own with its CA, never here.
+        The coordinator renews its own with its CA, never here.  Another key is refused: a thief of
+        a key could otherwise move to one that its owner knows nothing of.
         """
         if peer.identity.role not in _RENEWABLE:
             raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
@@ -247,7 +245,7 @@ class Enrolment:
             raise PermissionDeniedError("Another member's certificate is renewed by that member.")
         known = self._authorities()
         authority = known.newest if peer.identity.role == "user" else known.signing
-        return await self._reissue(peer.identity, csr_der, authority)
+        return await self._reissue(peer, csr_der, authority)
 
     # --- proof -----------------------------------------------------------------------------------
 
@@ -274,7 +272,12 @@ class Enrolment:
     def _check_proof(self, verifier: bytes, attempt: JoinAttempt) -> None:
         for leaf_digest in attempt.leaf_digests:
             transcript = proof.Transcript(
-                attempt.code_id, attempt.nonce, leaf_digest, attempt.csr_der, attempt.wish
+                attempt.code_id,
+                attempt.nonce,
+                leaf_digest,
+                attempt.csr_der,
+                attempt.wish,
+                attempt.display_name,
             )
             try:
                 proof.check_join(verifier, transcript, attempt.proof)
@@ -361,15 +364,25 @@ class Enrolment:
                 return node
 
     async def _record_node(self, redemption: Redemption) -> None:
+        """Tell of a node's record, which the redemption wrote; one that is lost is made again."""
         node = redemption.identity.node_id
-        leaf = certificates.describe(certificates.load_certificate(redemption.certificate_der))
         known = {record.node: record for record in await self._catalog.nodes()}
-        record = replace(
-            known.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0),
-            certificate_serial=leaf.serial,
-            certificate_expires_ms=int(leaf.expires_s * 1000),
-        )
-        await self._catalog.add_node(record)
+        record = known.get(node)
+        if record is None:
+            leaf = certificates.describe(certificates.load_certificate(redemption.certificate_der))
+            expires_ms = int(leaf.expires_s * 1000)
+            record = NodeRecord(
+                node,
+                None,
+                0,
+                0,
+                0,
+                (),
+                0,
+                certificate_serial=leaf.serial,
+                certificate_expires_ms=expires_ms,
+            )
+            await self._catalog.add_node(record)
         if self._enrolled is not None:
             self._enrolled(record)
 
@@ -396,9 +409,22 @@ class Enrolment:
         )
 
     async def _reissue(
-        self, identity: SpiffeId, csr_der: bytes, authority: CertificateAuthority
+        self, old: Certified, csr_der: bytes, authority: CertificateAuthority
     ) -> Admission:
+        """Issue what follows ``old``, for the same key, which its holder has just proven to have."""
+        identity = old.identity
         public_key = certificates.check_request(csr_der)
+        if certificates.key_digest(public_key) != old.key_digest:
+            raise RejectedError("A certificate renews with the same key only; join again instead.")
+        if self._revocations().is_revoked(identity, old.serial, old.key_digest):
+            raise PermissionDeniedError(f"{identity}, its certificate or its key is revoked.")
+        await self._catalog.see_certificate(
+            SpiffeId.coordinator(self.authority.domain),
+            identity,
+            old.serial,
+            int(old.expires_s * 1000),
+            old.key_digest,
+        )
         known: NodeRecord | None = None
         if identity.role == "node":
             records = {record.node: record for record in await self._catalog.nodes()}
@@ -409,7 +435,9 @@ class Enrolment:
             identity, public_key, lifetime_s=self._lifetime_s
         )
         leaf = certificates.describe(certificate)
-        await self._catalog.add_issued(identity, leaf.serial, int(leaf.expires_s * 1000))
+        await self._catalog.add_issued(
+            identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest
+        )
         if self._renewed is not None and authority is self._authorities().newest:
             await self._renewed(identity)
         self._log.info("renewed", identity=str(identity), serial=leaf.serial)

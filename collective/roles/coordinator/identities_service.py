@@ -28,7 +28,11 @@ class IdentitiesService(IdentityCalls):
         self._calls = calls
 
     async def revoke_identity(self, message: pb.RevokeIdentityRequest) -> pb.RevokeIdentityResponse:
-        """End an identity's or a certificate's validity, on open connections too."""
+        """End an identity's, a certificate's or a key's validity, on open connections too."""
         async with self._calls.client("revoke_identity", message.who) as caller:
-            epoch, closed = await self._shutting_out.revoke(caller, message.who)
-            return pb.RevokeIdentityResponse(revocation_epoch=epoch, connections_closed=closed)
+            done = await self._shutting_out.revoke(caller, message.who)
+            return pb.RevokeIdentityResponse(
+                revocation_epoch=done.epoch,
+                connections_closed=done.closed,
+                revoked=list(done.entries),
+            )

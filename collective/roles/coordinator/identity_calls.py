@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import CodeKind, IdentityRecord
+from collective.catalog.model import CertificateRecord, CodeKind, DeviceRecord, IdentityRecord
 from collective.core.clock import Clock
 from collective.core.errors import UsageError
 from collective.roles.coordinator.calls import Calls
@@ -63,10 +63,24 @@ def _identity_message(record: IdentityRecord) -> pb.IdentityStatus:
         global_id=str(record.principal.global_id or ""),
         display_name=record.display_name,
         revoked=record.revoked,
-        certificates=[
-            pb.CertificateStatus(serial=one.serial, expires_ms=one.expires_ms, revoked=one.revoked)
-            for one in record.certificates
-        ],
+        certificates=[_certificate_message(one) for one in record.certificates],
+        devices=[_device_message(one) for one in record.devices],
         invited_by=str(record.invited_by),
         joined_ms=record.joined_ms,
+    )
+
+
+def _device_message(record: DeviceRecord) -> pb.DeviceStatus:
+    return pb.DeviceStatus(
+        key_digest=record.key_digest,
+        added_ms=record.added_ms,
+        issued_offline=record.vouched,
+        revoked=record.revoked,
+        certificates=[_certificate_message(one) for one in record.certificates],
+    )
+
+
+def _certificate_message(record: CertificateRecord) -> pb.CertificateStatus:
+    return pb.CertificateStatus(
+        serial=record.serial, expires_ms=record.expires_ms, revoked=record.revoked
     )

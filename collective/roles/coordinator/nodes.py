@@ -50,6 +50,8 @@ class LiveNode:
     """When, by monotonic time."""
     authority_digest: bytes = b""
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
+    key_digest: bytes = b""
+    """SHA-256 of its own key, as of its last heartbeat."""
     copies_left: int = 0
     """Copies here of chunks in use, as last counted."""
     stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
@@ -77,6 +79,7 @@ class Report:
     certificate_serial: str
     certificate_expires_ms: int
     authority_digest: bytes = b""
+    key_digest: bytes = b""
 
 
 class NodeTable:
@@ -193,6 +196,7 @@ class NodeTable:
         live.stopping = report.stopping
         live.promised_bytes = 0
         live.authority_digest = report.authority_digest
+        live.key_digest = report.key_digest
         live.refused = ""
         live.changed = True
         live.record = replace(

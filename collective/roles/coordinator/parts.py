@@ -13,7 +13,7 @@ from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.settings import ServeSettings
 from collective.pki.certificates import Certified
-from collective.pki.revocation import serial_entry
+from collective.pki.revocation import key_entry, serial_entry
 from collective.placement.states import NodeState, Timers
 from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
@@ -39,6 +39,7 @@ from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.routes import RouteMaker
 from collective.roles.coordinator.shutting_out import ShuttingOut
+from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
@@ -91,6 +92,7 @@ class Parts:
     metrics: CoordinatorMetrics
     denials: Denials
     revocations: Revocations
+    shutting_out: ShuttingOut
     enrolment: Enrolment
     relay: ChunkServer
     chunks: ChunkClient
@@ -135,7 +137,13 @@ def build(
         identity.gate,
         keys,
         enrolled=lambda: {live.record.node for live in table.all()},
-        own_entries=lambda: frozenset({str(own), serial_entry(identity.certified.serial)}),
+        own_entries=lambda: frozenset(
+            {
+                str(own),
+                serial_entry(identity.certified.serial),
+                key_entry(identity.certified.key_digest),
+            }
+        ),
     )
     enrolment = Enrolment(
         authority,
@@ -165,7 +173,8 @@ def build(
     )
     doubts = Doubts(wakes)
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
-    calls = Calls(authority.domain, metrics, clock, seen=rotation.seen)
+    sightings = Sightings(authority.domain, catalog)
+    calls = Calls(authority.domain, metrics, clock, seen=rotation.seen, sightings=sightings)
     relay = ChunkServer(
         identity=own,
         store=None,
@@ -191,6 +200,7 @@ def build(
         metrics=metrics,
         denials=Denials(authority.domain, catalog, metrics),
         revocations=revocations,
+        shutting_out=shutting_out,
         enrolment=enrolment,
         relay=relay,
         chunks=chunks,
@@ -247,6 +257,7 @@ def build(
             clock=clock,
             interval_s=settings.heartbeat_interval_s,
             trusted=identity.trusted_ders,
+            sightings=sightings,
         ),
         repairer=Repairer(
             catalog=catalog,

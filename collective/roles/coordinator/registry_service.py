@@ -32,6 +32,7 @@ from collective.roles.coordinator.messages import (
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable, Report
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
@@ -61,10 +62,12 @@ class RegistryService(pb.NodeRegistryBase):
         clock: Clock,
         interval_s: float = limits.HEARTBEAT_INTERVAL_S,
         trusted: Callable[[], list[bytes]] = list,
+        sightings: Sightings | None = None,
     ) -> None:
         """Answer as ``own``; ask nodes to call every ``interval_s`` seconds.
 
-        ``trusted`` gives the CAs that count (DER), the one that signs nodes first.
+        ``trusted`` gives the CAs that count (DER), the one that signs nodes first;
+        ``sightings`` is told of nodes' certificates.
         """
         self._trusted = trusted
         self._own = own
@@ -77,6 +80,7 @@ class RegistryService(pb.NodeRegistryBase):
         self._wakes = wakes
         self._clock = clock
         self._interval_s = interval_s
+        self._sightings = sightings
         self._log = structlog.get_logger("coordinator.registry")
 
     async def heartbeat(self, message: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
@@ -95,6 +99,8 @@ class RegistryService(pb.NodeRegistryBase):
         self, node: NodeId, peer: Certified, message: pb.HeartbeatRequest
     ) -> pb.HeartbeatResponse:
         await self._require_enrolled(node)
+        if self._sightings is not None:
+            await self._sightings.note(peer)
         live = self._table.get(node)
         assert live is not None, "enrolled nodes are in the table"
         instance_id = parse_hex_id(message.instance_id)
@@ -127,6 +133,7 @@ class RegistryService(pb.NodeRegistryBase):
                 certificate_serial=peer.serial,
                 certificate_expires_ms=int(peer.expires_s * 1000),
                 authority_digest=peer.authority_digest,
+                key_digest=peer.key_digest,
             ),
         )
         if changed:

@@ -6,7 +6,7 @@ still know.  But a node's word must not shut anybody out while the catalogue is 
 * entries are taken only while the catalogue is *restored* (behind its nodes, not confirmed yet);
 * each only when two nodes say it (one, where only one is enrolled), since a single rogue node can
   also claim a position that makes the catalogue restored;
-* never one that would shut out the coordinator: a coordinator's identity, its own serial.
+* never one that would shut out the coordinator: a coordinator's identity, its own serial or key.
 
 What is not taken is logged, for the operator to revoke by hand.  The epoch shuts nobody out (tickets
 from before it are asked for anew), and a node ahead of the coordinator refuses every ticket; so it
@@ -93,7 +93,7 @@ class Revocations:
         return self.on_change() if self.on_change is not None else 0
 
     def is_own(self, entry: str) -> bool:
-        """Tell whether ``entry`` would shut out a coordinator by identity, or this one's serial."""
+        """Tell whether ``entry`` would shut out a coordinator by identity, or this one's leaf."""
         return entry.endswith("/coordinator") or entry in self._own_entries()
 
     async def learn(self, node: NodeId, told: Sequence[str], epoch: int = 0) -> None:

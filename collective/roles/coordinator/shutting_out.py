@@ -1,13 +1,16 @@
-"""Shutting out: identities and serials revoked, nodes drained and removed.
+"""Shutting out: identities, serials and keys revoked, nodes drained and removed.
 
+What is begun is carried to its end whatever becomes of the call: what is durable is also applied.
 What is decided here counts at the coordinator when the call returns, on open connections too; nodes
 hear of it with their next heartbeat.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -15,12 +18,26 @@ from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
-from collective.pki.revocation import SERIAL_PREFIX, normalise
+from collective.pki.revocation import KEY_PREFIX, SERIAL_PREFIX, key_entry, normalise
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.wake import Wakes
+from collective.transfer.tasks import TaskScope
 
 _WHO_MAX: Final = 512
+_CLOSE_GRACE_S: Final = 5.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What a revocation did."""
+
+    epoch: int
+    closed: int
+    """Connections closed here."""
+    entries: tuple[str, ...]
+    """All that is revoked now by this: what was named, and the key of a certificate named."""
 
 
 class ShuttingOut:
@@ -43,13 +60,18 @@ class ShuttingOut:
         self._revocations = revocations
         self._wakes = wakes
         self._removed = removed
+        self.acts = TaskScope()
+        """What is under way."""
         self._log = structlog.get_logger("coordinator.shutting_out")
 
-    async def revoke(self, caller: Caller, who: str) -> tuple[int, int]:
-        """Revoke a global id, SPIFFE id or ``serial:HEX``; repeating it changes nothing.
+    async def close(self) -> None:
+        """Wait for what was begun; call it before the catalogue is closed."""
+        await self.acts.close(_CLOSE_GRACE_S)
 
-        Returns:
-            The revocation epoch, and how many connections were closed here.
+    async def revoke(self, caller: Caller, who: str) -> Revoked:
+        """Revoke a global id, SPIFFE id, ``key:HEX``, or ``serial:HEX`` with the key of it.
+
+        Repeating it changes nothing.  Cancelling the wait does not undo it: it is applied, too.
 
         Raises:
             PermissionDeniedError: the caller is no admin.
@@ -57,13 +79,30 @@ class ShuttingOut:
             NotFoundError: a global id that nobody here has.
         """
         await self._catalog.require_admin(caller, "revoke certificates")
-        entry = await self._entry(who)
-        if entry in self._revocations.present.entries:
-            return self._revocations.present.epoch, 0
-        await self._catalog.revoke(caller, entry)
+        entries = await self._with_key(await self._entry(who))
+        return await self._to_its_end(self._revoke(caller, entries))
+
+    async def _revoke(self, caller: Caller, entries: tuple[str, ...]) -> Revoked:
+        if not set(entries) <= self._revocations.present.entries:
+            await self._catalog.revoke(caller, entries[0])
         closed = await self._revocations.refresh()
-        self._log.warning("revoked", what=entry, by=str(caller.principal), closed=closed)
-        return self._revocations.present.epoch, closed
+        self._log.warning("revoked", what=entries, by=str(caller.principal), closed=closed)
+        return Revoked(self._revocations.present.epoch, closed, entries)
+
+    async def _with_key(self, entry: str) -> tuple[str, ...]:
+        """Return what is to be revoked: of a certificate that is known here, its key as well."""
+        if not entry.startswith(SERIAL_PREFIX):
+            return (entry,)
+        digest = await self._catalog.key_of(entry.removeprefix(SERIAL_PREFIX))
+        if digest is None:
+            return (entry,)
+        if self._revocations.is_own(key_entry(digest)):
+            raise _own_certificate()
+        return (entry, key_entry(digest))
+
+    async def _to_its_end(self, act: Coroutine[Any, Any, _T]) -> _T:
+        """Run ``act`` in a task of its own, which goes on when the caller is cancelled."""
+        return await asyncio.shield(self.acts.spawn(act))
 
     async def drain(self, caller: Caller, node_id: str, *, stop: bool) -> int:
         """Begin to empty a node, or take it back into use; return how many copies it has."""
@@ -86,6 +125,9 @@ class ShuttingOut:
         left = (await self._catalog.copies_left()).get(node, 0)
         if left and not force:
             raise ConflictError(await self._still_needed(node, left))
+        return await self._to_its_end(self._remove(caller, node, left))
+
+    async def _remove(self, caller: Caller, node: NodeId, left: int) -> int:
         identity = self._table.identity(node)
         await self._catalog.revoke(caller, str(identity))
         await self._catalog.set_node_flags(caller, node, draining=None, removed=True)
@@ -97,8 +139,10 @@ class ShuttingOut:
 
     async def _entry(self, who: str) -> str:
         if len(who) > _WHO_MAX:
-            raise UsageError("Name an identity as name@domain, or a certificate as serial:HEX.")
-        if who.startswith(SERIAL_PREFIX):
+            raise UsageError(
+                "Name an identity as name@domain, a certificate as serial:HEX or a key as key:HEX."
+            )
+        if who.startswith((SERIAL_PREFIX, KEY_PREFIX)):
             entry = normalise(who)
             if self._revocations.is_own(entry):
                 raise _own_certificate()

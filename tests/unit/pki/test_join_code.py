@@ -125,6 +125,7 @@ def test_proof_passes_for_its_own_transcript() -> None:
         proof.Transcript(CODE.code_id, b"nonce", b"m" * 32, b"csr", "wish"),
         proof.Transcript(CODE.code_id, b"nonce", b"l" * 32, b"CSR", "wish"),
         proof.Transcript(CODE.code_id, b"nonce", b"l" * 32, b"csr", "node-2"),
+        proof.Transcript(CODE.code_id, b"nonce", b"l" * 32, b"csr", "wish", "Eve"),
         proof.Transcript(CODE.code_id, b"noncel", b"l" * 31, b"csr", "wish"),
     ],
 )

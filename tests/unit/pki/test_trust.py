@@ -239,9 +239,12 @@ def test_step_11_unknown_critical_extension() -> None:
     assert verify(forge(CLOCK, CA, extra=[(unknown, False)]))
 
 
-def test_step_12_revoked_identity_or_serial() -> None:
+def test_step_12_revoked_identity_serial_or_key() -> None:
     der = forge(CLOCK, CA)
-    serial = verify(der).serial
+    serial, key = verify(der).serial, verify(der).key_digest.hex()
+    assert len(key) == 64
+    refused(12, der, revoked=RevocationSet.of(1, [f"key:{key.upper()}"]))
+    assert verify(der, revoked=RevocationSet.of(1, [f"key:{key[::-1]}"]))
     refused(12, der, revoked=RevocationSet.of(1, [NODE_URI]))
     refused(12, der, revoked=RevocationSet.of(1, [f"serial:00{serial.upper()}"]))
     assert verify(der, revoked=RevocationSet.of(1, [NODE_URI + "2", "serial:1"]))

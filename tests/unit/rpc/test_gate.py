@@ -29,6 +29,8 @@ def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_si
     assert gate.objection(peer) == "revoked"
     gate.replace(revocations=RevocationSet.of(2, [f"serial:{peer.serial}"]))
     assert gate.objection(peer) == "revoked"
+    gate.replace(revocations=RevocationSet.of(3, [f"key:{peer.key_digest.hex().upper()}"]))
+    assert gate.objection(peer) == "revoked"
     gate.replace(revocations=RevocationSet())
     gate.replace(trust=both.with_bundle(ALICE, (new.certificate,)))
     assert "its CA was replaced" in (gate.objection(peer) or "")

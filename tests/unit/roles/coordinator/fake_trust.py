@@ -20,6 +20,7 @@ class FakeTrust:
         self._redeemed: dict[tuple[str, bytes], Redemption] = {}
         self._nodes: dict[NodeId, NodeRecord] = {}
         self.issued: list[str] = []
+        self.seen: list[str] = []
         self.numbers = 0
 
     async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
@@ -58,6 +59,14 @@ class FakeTrust:
         if code.uses_left <= 0:
             raise ConflictError("The join code is used up.")
         made = issue(code)
+        if made.identity.role == "node":
+            node = made.identity.node_id
+            known = self._nodes.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0)
+            self._nodes[node] = replace(
+                known,
+                certificate_serial=made.serial,
+                certificate_expires_ms=made.expires_ms,
+            )
         self._codes[code_id] = replace(code, uses_left=code.uses_left - 1)
         self._redeemed[code_id, key_digest] = Redemption(
             code_id, key_digest, made.identity, made.der
@@ -85,5 +94,17 @@ class FakeTrust:
         await asyncio.sleep(0)
         self._nodes[record.node] = record
 
-    async def add_issued(self, identity: SpiffeId, serial: str, expires_ms: int) -> None:
+    async def add_issued(
+        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+    ) -> None:
         self.issued.append(serial)
+
+    async def see_certificate(
+        self,
+        issuer: SpiffeId,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+    ) -> None:
+        self.seen.append(serial)

@@ -82,12 +82,15 @@ class World:
         key: ec.EllipticCurvePrivateKey | None = None,
         wish: str = "",
         csr: bytes | None = None,
+        display_name: str = "",
     ) -> JoinAttempt:
         csr = csr or certificates.make_request(key or certificates.new_private_key())
         nonce = self.enrolment.begin_join(code.code_id)
-        transcript = proof.Transcript(code.code_id, nonce, LEAF, csr, wish)
+        transcript = proof.Transcript(code.code_id, nonce, LEAF, csr, wish, display_name)
         signed = proof.sign_join(code.secret, transcript)
-        return JoinAttempt(code.code_id, nonce, csr, signed, wish, (b"o" * 32, LEAF))
+        return JoinAttempt(
+            code.code_id, nonce, csr, signed, wish, (b"o" * 32, LEAF), display_name=display_name
+        )
 
 
 @pytest.fixture
@@ -340,10 +343,11 @@ async def test_a_users_request_for_another_identity_and_ca_rights_is_ignored(
 
 async def test_a_display_name_that_acts_on_terminals_is_refused(world: World) -> None:
     code = await world.code(kind=CodeKind.USER)
-    attempt = world.attempt(code, wish="bob@home.alice")
     for name in ("\x1b[2J", "x" * 129, "a\nb"):
         with pytest.raises(UsageError):
-            await world.enrolment.join(replace(attempt, display_name=name))
+            await world.enrolment.join(
+                world.attempt(code, wish="bob@home.alice", display_name=name)
+            )
 
 
 # --- renewal -------------------------------------------------------------------------------------

@@ -47,6 +47,27 @@ async def test_a_redemption_replayed_for_another_name_is_refused(world: World) -
     assert (await world.trust.code(code.code_id)).uses_left == 5
 
 
+async def test_a_bootstrap_changes_the_display_name_of_a_redemption(world: World) -> None:
+    """It is in the signed transcript: whoever forwards a redemption cannot rename the joiner."""
+    code = await world.code(uses=5, kind=CodeKind.USER)
+    made = world.attempt(code, wish=ANN, display_name="Ann")
+    for name in ("", "The operator"):
+        with pytest.raises(PermissionDeniedError):
+            await world.enrolment.join(replace(made, display_name=name))
+    assert (await world.trust.code(code.code_id)).uses_left == 5
+    await world.enrolment.join(made)
+
+
+async def test_a_live_renewal_moves_to_a_thiefs_own_key(world: World) -> None:
+    key, thief = certificates.new_private_key(), certificates.new_private_key()
+    got = await world.join(await world.code(), key)
+    peer = certificates.describe(certificates.load_certificate(got.certificate_der))
+    with pytest.raises(RejectedError, match="same key"):
+        await world.enrolment.renew_live(peer, certificates.make_request(thief))
+    assert world.trust.issued == []
+    await world.enrolment.renew_live(peer, certificates.make_request(key))
+
+
 async def test_a_redemption_replayed_as_it_was_gives_the_thief_nothing_new(world: World) -> None:
     """The certificate is for the key of whoever was overheard, and no use is counted."""
     code = await world.code(uses=5, kind=CodeKind.USER)

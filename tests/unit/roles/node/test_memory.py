@@ -37,10 +37,28 @@ async def memory(tmp_path: Path) -> AsyncIterator[NodeMemory]:
 counts = st.integers(0, 2**63 - 1)
 
 
-@given(counts, counts, counts, st.sets(st.integers(1, 2**64).map(lambda n: f"serial:{n:x}")))
+entries = st.one_of(
+    st.integers(1, 2**64).map(lambda n: f"serial:{n:x}"),
+    st.binary(min_size=32, max_size=32).map(lambda digest: f"key:{digest.hex()}"),
+)
+
+
+@given(counts, counts, counts, st.sets(entries))
 def test_memory_round_trip(epoch: int, sequence: int, revoked: int, entries: set[str]) -> None:
     kept = Remembered("c1", epoch, sequence, RevocationSet.of(revoked, entries))
     assert decode(encode(kept)) == kept
+
+
+def test_a_memory_from_before_keys_were_revoked_is_read_and_takes_them() -> None:
+    old = (
+        b'{"format": 1, "catalog_id": "c1", "epoch": 1, "sequence": 7, "revocation_epoch": 3,'
+        b' "revoked": ["serial:ab", "spiffe://home.alice/user/home.alice/eve"]}'
+    )
+    kept = decode(old)
+    assert len(kept.revocations.entries) == 2
+    key = "key:" + "a1" * 32
+    told = with_revocations(kept, 4, ["serial:ab", key])
+    assert decode(encode(told)).revocations.entries == {"serial:ab", key}
 
 
 @given(st.tuples(counts, counts), st.tuples(counts, counts))

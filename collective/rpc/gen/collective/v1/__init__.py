@@ -46,6 +46,7 @@ __all__ = (
     "DatastoresStub",
     "DeleteCopiesRequest",
     "DeleteCopiesResponse",
+    "DeviceStatus",
     "DrainNodeRequest",
     "DrainNodeResponse",
     "Entry",
@@ -856,6 +857,37 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class DeviceStatus(betterproto2.Message):
+    """
+    a key that acts for an identity
+    """
+
+    key_digest: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    SHA-256 of its SubjectPublicKeyInfo; empty: certificates of keys not seen yet
+    """
+
+    added_ms: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    0: not known
+    """
+
+    issued_offline: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    it goes back to a certificate of the operator's, not to an invite
+    """
+
+    revoked: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    certificates: "list[CertificateStatus]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message("collective.v1", "DeviceStatus", DeviceStatus)
+
+
+@dataclass(eq=False, repr=False)
 class DrainNodeRequest(betterproto2.Message):
     node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1323,6 +1355,10 @@ class IdentityStatus(betterproto2.Message):
     invited_by: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
     joined_ms: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+
+    devices: "list[DeviceStatus]" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, repeated=True
+    )
 
 
 default_message_pool.register_message("collective.v1", "IdentityStatus", IdentityStatus)
@@ -2193,6 +2229,13 @@ class RevokeIdentityResponse(betterproto2.Message):
     revocation_epoch: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
 
     connections_closed: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+
+    revoked: "list[str]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    all that this names: the key of a certificate, too
+    """
 
 
 default_message_pool.register_message(

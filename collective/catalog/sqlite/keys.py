@@ -1,0 +1,194 @@
+"""Keys: to which identity each is bound, and which certificates were issued for it.
+
+A key comes to a user's identity in three ways: by an invite, as its first; by a device code of one
+that it has; by a certificate that the operator signed offline, when that is first seen here.  The
+last two go back to somebody; so each key is *vouched* for by the operator, or goes back to an
+invite.  Invariant: an identity whose keys go back to an invite gets no vouched key beside them
+until they are revoked, and none by an invite once it has any: no two parties have it silently.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.model import CodeKind, CodeRecord
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import ConflictError
+from collective.core.ids import SpiffeId
+
+_NO_CODE: Final = ""
+"""What stands for the code of a key that came with a certificate issued offline."""
+
+
+class KeysPart(Part):
+    """The methods of ``Trust`` about the keys of certificates."""
+
+    async def see_certificate(
+        self,
+        issuer: SpiffeId,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+    ) -> None:
+        """Take note of a certificate that is in use; bind its key if it was issued offline."""
+
+        def look(db: apsw.Connection) -> tuple[bool, bool]:
+            found = rows.fetch(db, "SELECT key_digest FROM issued WHERE serial = ?", serial)
+            is_bound = identity.role != "user" or rows.fetch(
+                db,
+                "SELECT 1 FROM identity_keys WHERE principal = ? AND key_digest = ?",
+                str(identity),
+                key_digest,
+            )
+            return found is not None and found[0] is not None, bool(is_bound)
+
+        is_known, is_bound = await self._engine.read(look)
+        if is_known and is_bound:
+            return
+
+        def work(tx: Transaction) -> None:
+            require_key(tx, key_digest)
+            if identity.role == "user":
+                _bind_seen(tx, issuer, identity, key_digest)
+            store_issued(tx, identity, serial, expires_ms, key_digest)
+
+        await self._engine.change(work)
+
+    async def key_of(self, serial: str) -> bytes | None:
+        """Return the SHA-256 of the key of a certificate, or None where that is not known."""
+
+        def work(db: apsw.Connection) -> bytes | None:
+            return key_of_serial(db, serial)
+
+        return await self._engine.read(work)
+
+
+def key_of_serial(db: apsw.Connection, serial: str) -> bytes | None:
+    """Return the SHA-256 of the key of a certificate, or None where that is not known."""
+    found: Any = rows.fetch(db, "SELECT key_digest FROM issued WHERE serial = ?", serial)
+    return None if found is None or found[0] is None else bytes(found[0])
+
+
+def store_issued(
+    tx: Transaction, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+) -> None:
+    """Keep a certificate and the key of it; one that is known without its key learns it."""
+    tx.run(
+        "INSERT INTO issued (serial, identity, expires_ms, key_digest) VALUES (?,?,?,?)"
+        " ON CONFLICT (serial) DO UPDATE SET key_digest = coalesce(key_digest, excluded.key_digest)",
+        serial,
+        str(identity),
+        expires_ms,
+        key_digest,
+    )
+
+
+def require_key(tx: Transaction, key_digest: bytes) -> None:
+    """Raise ConflictError for a key that is revoked, whichever identity it wants."""
+    if tx.book.is_revoked_key(key_digest):
+        raise ConflictError(
+            "The key of this machine was revoked here; make another one with 'collective identity"
+            " init --force', or ask the operator."
+        )
+
+
+def bind_by_code(
+    tx: Transaction,
+    code: CodeRecord,
+    identity: SpiffeId,
+    key_digest: bytes,
+    display_name: str,
+    *,
+    created_key: bytes | None,
+) -> None:
+    """Bind the key to the identity; a USER code never adds a key to one that has another.
+
+    Args:
+        tx: the redemption's.
+        code: that is redeemed.
+        identity: that it gives.
+        key_digest: SHA-256 of the redeemer's key.
+        display_name: as he wishes it.
+        created_key: SHA-256 of the key by which the code was made, where known.
+
+    """
+    keys = {
+        bytes(row[0]): bool(row[1])
+        for row in tx.all(
+            "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
+        )
+    }
+    if key_digest not in keys and code.kind is CodeKind.USER:
+        if keys:
+            raise ConflictError(
+                f"{identity.global_id} belongs to another key already; run 'collective identity"
+                " add-device' on the machine that has it, or choose another global id."
+            )
+        if tx.book.holds_any(identity):
+            # It was given rights before it joined here (its certificate may be of 'pki issue'):
+            # whoever holds any invite could otherwise take them over by naming it.
+            raise ConflictError(
+                f"{identity.global_id} has rights here already, so an invite cannot claim it; have"
+                " the operator issue its certificate with 'collective pki issue', or choose another"
+                " global id."
+            )
+    likely = bool(keys) and all(keys.values())  # where the code's key was not kept
+    is_vouched = code.kind is CodeKind.DEVICE and keys.get(bytes(created_key or b""), likely)
+    _bind(tx, identity, key_digest, code.id, code.created_by, display_name, vouched=is_vouched)
+
+
+def _bind_seen(tx: Transaction, issuer: SpiffeId, identity: SpiffeId, key_digest: bytes) -> None:
+    """Bind the key of a certificate that came from outside; ConflictError where others have it."""
+    keys = {
+        bytes(row[0]): bool(row[1])
+        for row in tx.all(
+            "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
+        )
+    }
+    if key_digest in keys:
+        return
+    claimed = [
+        one for one, vouched in keys.items() if not vouched and not tx.book.is_revoked_key(one)
+    ]
+    if claimed:
+        raise ConflictError(
+            f"{identity.global_id} was claimed by an invite with another key, so this certificate"
+            " does not count beside it; the operator decides: collective identity list, then"
+            f" collective identity revoke key:{claimed[0].hex()}, or another global id."
+        )
+    _bind(tx, identity, key_digest, _NO_CODE, issuer, "", vouched=True)
+
+
+def _bind(
+    tx: Transaction,
+    identity: SpiffeId,
+    key_digest: bytes,
+    code_id: str,
+    by: SpiffeId,
+    display_name: str,
+    *,
+    vouched: bool,
+) -> None:
+    tx.run(
+        "INSERT INTO identities (principal, display_name, invited_by, joined_ms) VALUES (?,?,?,?)"
+        " ON CONFLICT (principal) DO UPDATE SET"
+        " display_name = iif(excluded.display_name = '', display_name, excluded.display_name)",
+        str(identity),
+        display_name,
+        str(by),
+        tx.now_ms,
+    )
+    tx.run(
+        "INSERT OR IGNORE INTO identity_keys (principal, key_digest, code, added_ms, vouched)"
+        " VALUES (?,?,?,?,?)",
+        str(identity),
+        key_digest,
+        code_id,
+        tx.now_ms,
+        int(vouched),
+    )
