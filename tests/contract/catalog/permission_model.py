@@ -49,11 +49,22 @@ class Invite:
 
 
 @dataclass
+class Policy:
+    """What an operator decided about a datastore."""
+
+    owner: Held | None = None
+    """The grant that its owner has by owning it; None: the member."""
+    quota: int = 0
+    copies: int = 0
+
+
+@dataclass
 class Model:
-    """All that is known: names, grants, invites, who is revoked, the time."""
+    """All that is known: names, datastores, grants, invites, who is revoked, the time."""
 
     now_s: float
     names: dict[Path, str] = field(default_factory=lambda: {(): "dir"})
+    policies: dict[Path, Policy] = field(default_factory=dict)
     grants: list[Held] = field(default_factory=list)
     invites: list[Invite] = field(default_factory=list)
     revoked: set[str] = field(default_factory=set)
@@ -104,6 +115,15 @@ class Model:
         if not {"r", "w"} <= here or "w" not in self.rights(who, target):
             return False
         return "s" in here or not self.someone_gains(source, target, users)
+
+    def may_take_away(self, who: str, path: Path) -> bool:
+        """Whether what is at ``path`` is his to remove or move, if he has the rights for that."""
+        if len(path) != 1 or self.is_admin(who):
+            return True
+        policy = self.policies.get(path, Policy())
+        if policy.quota or policy.copies:
+            return False
+        return policy.owner is None or policy.owner.whose == who
 
     def support(self, who: str, path: Path, rights: frozenset[str]) -> list[Held] | None:
         """Return the grants from which ``who`` may pass ``rights`` on; None if he may not.

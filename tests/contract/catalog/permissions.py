@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine
@@ -31,6 +32,7 @@ from tests.contract.catalog.permission_model import (
     Invite,
     Model,
     Path,
+    Policy,
 )
 from tests.contract.catalog.world import ANY, enrol, names, p, user, write
 from tests.contract.catalog.world import OPERATOR as COORDINATOR
@@ -110,9 +112,16 @@ class Permissions(RuleBasedStateMachine):
     @initialize(
         given=st.lists(
             st.tuples(users, st.sampled_from(PATHS[:7]), rights_of), min_size=2, max_size=8
-        )
+        ),
+        owner=st.sampled_from([None, *USERS]),
+        quota=st.sampled_from([None, 1 << 30]),
     )
-    def begin(self, given: list[tuple[str, Path, frozenset[str]]]) -> None:
+    def begin(
+        self,
+        given: list[tuple[str, Path, frozenset[str]]],
+        owner: str | None,
+        quota: int | None,
+    ) -> None:
         """Everybody has joined, some with rights of the operator's; one small tree exists."""
         self.runner.run(enrol(self.catalog, 1))
         for who in USERS:
@@ -126,6 +135,7 @@ class Permissions(RuleBasedStateMachine):
         self.model.names["a", "a", "b"] = "file"
         for who, where, rights in given:
             self._grant(OPERATOR, who, where, rights, None)
+        self._set_policy(OPERATOR, ("b",), owner, quota, None)
 
     # --- grants ----------------------------------------------------------------------------------
 
@@ -329,12 +339,35 @@ class Permissions(RuleBasedStateMachine):
 
     @rule(who=callers, path=named, recursive=st.booleans())
     def remove(self, who: str, path: Path, recursive: bool) -> None:
+        self._remove(who, path, recursive=recursive)
+
+    @rule(number=st.integers(0, 10_000), recursive=st.booleans())
+    def remove_a_datastore(self, number: int, recursive: bool) -> None:
+        """Take away a datastore with a policy, by a user who may write to it."""
+        model = self.model
+        possible = [
+            (who, path)
+            for path in model.policies
+            for who in USERS
+            if "w" in model.rights(who, path)
+        ]
+        if possible:
+            who, path = possible[number % len(possible)]
+            fine = "may" if model.may_take_away(who, path) else "may not"
+            type(self).checks[f"take away {fine}"] += 1
+            self._remove(who, path, recursive=recursive)
+
+    def _remove(self, who: str, path: Path, *, recursive: bool) -> None:
         model = self.model
         there = model.below(path)
         expected = "ok"
         if "w" not in model.rights(who, path):
             expected = "denied"
-        elif path not in model.names or (len(there) > 1 and not recursive):
+        elif path not in model.names:
+            expected = "not"
+        elif not model.may_take_away(who, path):
+            expected = "denied"
+        elif len(there) > 1 and not recursive:
             expected = "not"
         happened, _ = self.do(
             self.catalog.remove(self.caller(who), p(text(path)), recursive=recursive, condition=ANY)
@@ -343,6 +376,7 @@ class Permissions(RuleBasedStateMachine):
         if expected == "ok":
             for gone in there:
                 del model.names[gone]
+            self._disowned(path)
 
     @rule(who=callers, source=st.one_of(trees, named), to=named)
     def move(self, who: str, source: Path, to: Path) -> None:
@@ -378,6 +412,7 @@ class Permissions(RuleBasedStateMachine):
         if kind == "file" and len(to) == 1:
             fine = False
         allowed = model.may_move(who, source, to, USERS)
+        allowed = allowed and (kind is None or model.may_take_away(who, source))
         expected = "denied" if not allowed else "ok" if fine else "not"
         tree = model.below(source) if expected == "ok" else []
         sharing = "s" in model.rights(who, source)
@@ -389,9 +424,109 @@ class Permissions(RuleBasedStateMachine):
         if expected == "ok" and source != to:
             for old in tree:
                 model.names[to + old[len(source) :]] = model.names.pop(old)
+            held = model.policies.get(source, Policy()).owner
+            held_ends = -math.inf if held is None else model.ends(held)
+            policy = self._disowned(source)
+            if policy is not None and len(to) == 1:
+                model.policies[to] = policy
+                if held is not None and held_ends > model.now_s:
+                    policy.owner = self._owns(held.giver, held.whose, to, held.came_from)
         for old, could in before.items():
             now = self._readers(to + old[len(source) :])
             assert now <= could, f"mv {source} {to} by {who} let {now - could} in"
+
+    # --- datastores ------------------------------------------------------------------------------
+
+    @rule(
+        who=givers,
+        path=st.sampled_from([("a",), ("a",), ("b",)]),
+        owner=st.sampled_from([None, "member", *USERS]),
+        quota=st.sampled_from([None, None, 0, 1 << 30]),
+        copies=st.sampled_from([None, None, 0, 1]),
+    )
+    def set_policy(
+        self, who: str, path: Path, owner: str | None, quota: int | None, copies: int | None
+    ) -> None:
+        self._set_policy(who, path, owner, quota, copies)
+
+    def _set_policy(
+        self, who: str, path: Path, owner: str | None, quota: int | None, copies: int | None
+    ) -> None:
+        model = self.model
+        expected = "ok"
+        if not model.is_admin(who):
+            expected = "denied"
+        elif path not in model.names:
+            expected = "not"
+        policy = model.policies.get(path, Policy())
+        had = "member" if policy.owner is None else policy.owner.whose
+        is_new = owner is not None and owner != had
+        if expected == "ok" and is_new and owner in model.revoked:
+            expected = "not"
+        wanted = user(owner).principal if owner in USERS else owner
+        happened, _ = self.do(
+            self.catalog.set_datastore(
+                self.caller(who),
+                p(text(path)),
+                copies=copies,
+                quota_bytes=quota,
+                owner=wanted,  # type: ignore[arg-type]
+            )
+        )
+        self._changed(happened, expected, "set_policy", who, path, owner, quota, copies)
+        if expected != "ok":
+            return
+        model.policies[path] = policy
+        policy.quota = policy.quota if quota is None else quota
+        policy.copies = policy.copies if copies is None else copies
+        if is_new:
+            if policy.owner is not None:
+                policy.owner.ended = True
+            support = model.support(who, path, frozenset("rws"))
+            assert support is not None
+            policy.owner = None if owner == "member" else self._owns(who, str(owner), path, support)
+
+    def _owns(self, giver: str, who: str, path: Path, support: list[Held]) -> Held:
+        """Take the grant that makes ``who`` the owner into account; return it."""
+        known = {one.id for one in self.model.grants}
+        (made,) = (
+            one for one in self.runner.run(self.catalog.grants(COORDINATOR)) if one.id not in known
+        )
+        assert list(made.sources) == [one.id for one in support]
+        assert made.principal == user(who).principal
+        assert (made.path.names, letters(made.rights)) == (path, frozenset("rws"))
+        self.given[made.id] = made
+        self.model.grants.append(
+            Held(made.id, path, frozenset("rws"), who, giver, math.inf, support)
+        )
+        return self.model.grants[-1]
+
+    def _disowned(self, path: Path) -> Policy | None:
+        """Note that what was at ``path`` is no datastore any more, or has another name."""
+        policy = self.model.policies.pop(path, None)
+        if policy is not None and policy.owner is not None:
+            policy.owner.ended = True
+        return policy
+
+    @rule(who=callers)
+    def list_datastores(self, who: str) -> None:
+        """What he may read is listed, each with the policy that was decided."""
+        model = self.model
+        found = self.runner.run(self.catalog.datastores(self.caller(who)))
+        seen = {
+            one.path.names: (
+                None if one.owner is None else str(one.owner), one.quota_bytes, one.copies
+            )
+            for one in found
+        }  # fmt: skip
+        expected = {}
+        for path in model.names:
+            if len(path) == 1 and "r" in model.rights(who, path):
+                policy = model.policies.get(path, Policy())
+                owner = policy.owner and str(user(policy.owner.whose).principal)
+                expected[path] = (owner, policy.quota, policy.copies)
+        self.same("ok", "ok", "list_datastores")
+        assert seen == expected, who
 
     def _readers(self, path: Path) -> set[str]:
         """Return who really sees the entry, by the catalogue itself."""
