@@ -22,12 +22,12 @@ from collective.core.errors import (
     BusyError,
     CollectiveError,
     RejectedError,
-    SettingsError,
 )
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.rpc.decoding import StrictCodec
+from collective.rpc.door import Door
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken
 from collective.rpc.identity import ALL_ROLES, Gate
@@ -42,7 +42,6 @@ CONNECTIONS_PER_PEER_MAX: Final = 256
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
-BACKLOG: Final = 256
 
 ChunkFactory = Callable[[Certified], asyncio.BaseProtocol]
 
@@ -114,23 +113,17 @@ class Listener(Server):
             SettingsError: The address cannot be listened on.
         """
         loop = asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(
-                self._protocol_factory,
-                address.host,
-                address.port,
-                ssl=self._tls,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=self._handshake_timeout_s,
-                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-            )
-        except OSError as error:
-            reason = (error.strerror or str(error)).rstrip(".").lower()
-            raise SettingsError(f"Cannot listen on {address}: {reason}.") from error
-        self._server = server
+        door = Door(
+            self._protocol_factory,
+            self._tls,
+            handshake_timeout_s=self._handshake_timeout_s,
+            shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
+        )
+        taken = await door.open(address)
+        self._server = cast("asyncio.Server", door)
         self._server_closed_fut = loop.create_future()
         self._sweeper = loop.call_later(SWEEP_INTERVAL_S, self._tick)
-        return Address(address.host, server.sockets[0].getsockname()[1])
+        return taken
 
     async def shut(self, grace_s: float = 5.0) -> None:
         """Stop accepting, let running calls end for ``grace_s``, then close every connection.

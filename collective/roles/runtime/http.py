@@ -1,6 +1,7 @@
 """The metrics and health listener: HTTP/1.1, three paths, GET and HEAD, one request a connection.
 
-The only listener without TLS.  Bounded: 8 KiB of request, 5 s, 32 connections.
+The only listener without TLS.  Bounded: 8 KiB of request, 5 s, 32 connections of which whoever
+waited longest gives way to the next, so that silent ones keep nobody out.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Final
 import structlog
 
 from collective.core.errors import SettingsError
+from collective.core.places import Places
 from collective.core.units import Address
 
 REQUEST_MAX_BYTES: Final = 8192
 REQUEST_TIMEOUT_S: Final = 5.0
 CONNECTIONS_MAX: Final = 32
+CONNECTIONS_PER_SOURCE_MAX: Final = 16
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT_TYPE: Final = "text/plain; charset=utf-8"
 
@@ -53,7 +56,9 @@ class ObserveListener:
         self._exposition = exposition
         self._unready = unready
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._places: Places[asyncio.StreamWriter] = Places(
+            CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX
+        )
         self._log = structlog.get_logger("collective.runtime.http")
 
     async def start(self, address: Address) -> Address:
@@ -101,10 +106,10 @@ class ObserveListener:
                 return Answer(HTTPStatus.NOT_FOUND, b"not found\n")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= CONNECTIONS_MAX:
-            writer.transport.abort()
-            return
-        self._open += 1
+        source = str((writer.get_extra_info("peername") or ("",))[0])
+        pushed_out = self._places.enter(source, writer)
+        if pushed_out is not None:
+            pushed_out.transport.abort()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 response = await self._respond(reader)
@@ -118,7 +123,7 @@ class ObserveListener:
             self._log.exception("scrape failed")
             writer.transport.abort()
         finally:
-            self._open -= 1
+            self._places.leave(source, writer)
 
     async def _respond(self, reader: asyncio.StreamReader) -> bytes:
         try:

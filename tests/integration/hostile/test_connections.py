@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 
+from collective.client.join import redeem
+from collective.core.clock import SystemClock
 from collective.core.errors import UsageError
+from collective.pki import join_code
+from collective.pki.certificates import new_private_key
 from collective.pki.files import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
@@ -140,6 +147,54 @@ async def test_half_open_handshakes(target: Target) -> None:
             with suppress(ConnectionError):
                 while sock.recv(4096):
                     pass
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 6000)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -> None:
+    """Neither descriptors nor the way in: the oldest handshakes give way, clients go on."""
+    process = psutil.Process(target.cluster.coordinator.pid)
+    before = process.num_fds()
+    ports = (target.cluster.coordinator_port, target.cluster.bootstrap_port)
+    target.cluster.write("/by/meanwhile", b"before")
+    with ExitStack() as open_ones:
+        for number in range(2000):
+            address = ("127.0.0.1", ports[number % 2])
+            open_ones.enter_context(socket.create_connection(address, timeout=5))
+        began_s = time.monotonic()
+        with target.wire(target.mallory, ports[0], ALPN_GRPC):
+            pass
+        assert time.monotonic() - began_s < 5
+        target.cluster.write("/by/meanwhile", b"goes on")
+        assert target.cluster.read("/by/meanwhile") == b"goes on"
+        made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
+        code = join_code.parse(made["code"])
+        await redeem(code, new_private_key(), clock=SystemClock(), wish="meanwhile@home.alice")
+        assert time.monotonic() - began_s < HANDSHAKE_LIMIT_S, "the flood was over"
+        assert process.num_fds() - before < 300
+
+
+@pytest.mark.usefixtures("many_files")
+def test_silent_connections_to_the_metrics_keep_nobody_out(target: Target) -> None:
+    service = target.cluster.coordinator
+    process = psutil.Process(service.pid)
+    before = process.num_fds()
+    with ExitStack() as open_ones:
+        for _ in range(1000):
+            address = ("127.0.0.1", service.metrics_port)
+            open_ones.enter_context(socket.create_connection(address, timeout=5))
+        began_s = time.monotonic()
+        assert service.page("/readyz", 3)[0] == 200
+        assert service.page("/metrics", 3)[0] == 200
+        assert time.monotonic() - began_s < 4, "the flood was over"
+        assert process.num_fds() - before < 64
 
 
 async def test_headers_that_dribble(target: Target) -> None:

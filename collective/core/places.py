@@ -1,0 +1,52 @@
+"""Places for those who have not shown yet who they are: bounded in all and for each source.
+
+Nobody is turned away for want of a place: whoever has waited longest gives way, of the newcomer's
+own source where that has too many, else of the source that holds most.  So a flood pushes out
+itself first, and one who comes while it lasts has the time that the flood needs to fill all places.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Places(Generic[T]):
+    """Who holds a place now, in order of arrival."""
+
+    def __init__(self, in_all: int, per_source: int) -> None:
+        """Give at most ``in_all`` places, and ``per_source`` to one source."""
+        self._in_all = in_all
+        self._per_source = per_source
+        self._held: dict[str, dict[T, None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def enter(self, source: str, who: T) -> T | None:
+        """Give ``who`` a place; return whoever lost his for that, who is to be closed."""
+        out: T | None = None
+        if len(self._held.get(source, ())) >= self._per_source:
+            out = self._first(source)
+        elif self._count >= self._in_all:
+            out = self._first(max(self._held, key=lambda one: len(self._held[one])))
+        self._held.setdefault(source, {})[who] = None
+        self._count += 1
+        return out
+
+    def leave(self, source: str, who: T) -> None:
+        """Take back a place; nothing happens where it was lost before."""
+        held = self._held.get(source)
+        if held is None or who not in held:
+            return
+        del held[who]
+        self._count -= 1
+        if not held:
+            del self._held[source]
+
+    def _first(self, source: str) -> T:
+        who = next(iter(self._held[source]))
+        self.leave(source, who)
+        return who

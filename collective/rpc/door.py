@@ -1,0 +1,147 @@
+"""Accepts connections and takes them through the TLS handshake, of which only so many wait at once.
+
+Owns the listening sockets and every connection until its handshake has ended.  Invariants: at most
+``HANDSHAKES_MAX`` are unfinished, ``HANDSHAKES_PER_SOURCE_MAX`` from one address; beyond that the
+oldest is cut off, so that silent connections hold neither descriptors nor the way in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from collective.core.errors import SettingsError
+from collective.core.places import Places
+from collective.core.units import Address
+
+HANDSHAKES_MAX: Final = 256
+HANDSHAKES_PER_SOURCE_MAX: Final = 64
+BACKLOG: Final = 256
+_PAUSE_S: Final = 0.1
+"""After an accept that failed: out of descriptors, most likely."""
+
+
+class Door:
+    """One listening address of one TLS context; as much of ``asyncio.Server`` as grpclib needs."""
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        tls: ssl.SSLContext,
+        *,
+        handshake_timeout_s: float,
+        shutdown_timeout_s: float,
+    ) -> None:
+        """Give connections whose handshake is done to a protocol of ``factory``."""
+        self._factory = factory
+        self._tls = tls
+        self._handshake_timeout_s = handshake_timeout_s
+        self._shutdown_timeout_s = shutdown_timeout_s
+        self._places: Places[socket.socket] = Places(HANDSHAKES_MAX, HANDSHAKES_PER_SOURCE_MAX)
+        self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = structlog.get_logger("collective.rpc.door")
+
+    @property
+    def unfinished(self) -> int:
+        """Handshakes that have not ended."""
+        return len(self._places)
+
+    async def open(self, address: Address) -> Address:
+        """Listen on ``address``; return it with the port that was taken.
+
+        Raises:
+            SettingsError: The address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, kind, protocol, _, where in dict.fromkeys(found):
+                self._sockets.append(_listening(family, kind, protocol, where))
+        except OSError as error:
+            self.close()
+            reason = (error.strerror or str(error)).rstrip(".").lower()
+            raise SettingsError(f"Cannot listen on {address}: {reason}.") from error
+        port = int(self._sockets[0].getsockname()[1])
+        for listening in self._sockets:
+            self._spawn(self._accept(listening))
+        return Address(address.host, port)
+
+    def close(self) -> None:
+        """Accept nobody any more, and cut off whoever is in the handshake."""
+        for task in self._tasks:
+            task.cancel()
+        for listening in self._sockets:
+            with contextlib.suppress(OSError):
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            listening.close()
+        self._sockets.clear()
+
+    async def wait_closed(self) -> None:
+        """Return when nothing of this runs any more."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, where = await loop.sock_accept(listening)
+            except OSError as error:
+                self._log.warning("accept failed", reason=str(error))
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            connection.setblocking(False)
+            source = str(where[0])
+            pushed_out = self._places.enter(source, connection)
+            if pushed_out is not None:
+                _cut_off(pushed_out)
+            self._spawn(self._shake_hands(connection, source))
+
+    async def _shake_hands(self, connection: socket.socket, source: str) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._factory,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+                ssl_shutdown_timeout=self._shutdown_timeout_s,
+            )
+        except (OSError, ssl.SSLError) as error:
+            self._log.debug("handshake failed", source=source, reason=str(error))
+        finally:
+            self._places.leave(source, connection)
+
+
+def _listening(family: int, kind: int, protocol: int, where: tuple[object, ...]) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setblocking(False)
+        made.bind(where)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _cut_off(connection: socket.socket) -> None:
+    """End a connection that its transport owns: that sees it closed by the other end."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
