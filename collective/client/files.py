@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from collective.catalog.model import Entry
@@ -10,6 +11,7 @@ from collective.client.messages import entry_from
 from collective.core.paths import FilePath
 from collective.rpc.gen.collective.v1 import (
     ListRequest,
+    ListResponse,
     MakeDirectoryRequest,
     MoveRequest,
     RemoveRequest,
@@ -32,18 +34,26 @@ class Names:
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
     ) -> AsyncIterator[Entry]:
-        """Yield what is below ``path``, page by page."""
-        token = ""
-        while True:
+        """Yield what is below ``path``; the next page is on its way while one is used."""
+
+        def ask(token: str) -> asyncio.Task[ListResponse]:
             request = ListRequest(
                 path=str(path), recursive=recursive, page_size=page_size, page_token=token
             )
-            page = await self._control.call(self._control.files.list, request)
-            for message in page.entries:
-                yield entry_from(message)
-            if not page.next_page_token:
-                return
-            token = page.next_page_token
+            return asyncio.create_task(self._control.call(self._control.files.list, request))
+
+        coming: asyncio.Task[ListResponse] | None = ask("")
+        try:
+            while coming is not None:
+                page = await coming
+                coming = ask(page.next_page_token) if page.next_page_token else None
+                await asyncio.sleep(0)  # so that it leaves before this page is worked through
+                for message in page.entries:
+                    yield entry_from(message)
+        finally:
+            if coming is not None:  # whoever listed has seen enough
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
 
     async def mkdir(self, path: FilePath, *, parents: bool) -> Entry:
         """Make a directory or datastore."""

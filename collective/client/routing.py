@@ -76,6 +76,8 @@ class NodeHealth:
 
     def best_first(self, routes: Sequence[Route]) -> list[Route]:
         """Return ``routes`` with those over avoided nodes last, else in the order given."""
+        if not self._avoid:
+            return list(routes)
         return sorted(
             routes, key=lambda route: any(self.is_avoided(node) for node in storing_nodes(route))
         )

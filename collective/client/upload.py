@@ -148,7 +148,9 @@ class Upload:
             if length == 0:
                 self._release(buffer)
                 break
-            block = await self._session.in_thread(partial(_pack, buffer, length, offset))
+            pack = partial(_pack, buffer, length, offset)
+            is_small = length <= limits.HASH_INLINE_MAX_BYTES
+            block = pack() if is_small else await self._session.in_thread(pack)
             while recorded is not None and known is not None and known.offset < offset:
                 known = await anext(recorded, None)
             block.is_recorded = known is not None and _is_same(known, block.chunk)
@@ -317,7 +319,7 @@ class Upload:
 
 
 def _pack(buffer: Buffer, length: int, offset: int) -> _Block:
-    """Wrap ``length`` bytes of ``buffer`` in an envelope and name it; runs in a thread."""
+    """Wrap ``length`` bytes of ``buffer`` in an envelope and name it."""
     header = encode_header(length)
     chunk = chunk_id([header, buffer.view[:length]])
     return _Block(NewChunk(chunk, offset, length, stored_length(length)), buffer, header)

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from collective.core.errors import CorruptionError, UsageError
 from collective.core.ids import SpiffeId
-from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.units import Address
 from collective.rpc.context import current_request_id
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
@@ -145,7 +145,7 @@ class ChunkClient:
     ) -> PooledBuffer:
         """Fetch stored bytes along ``route`` into a pooled buffer that the caller releases.
 
-        A whole chunk (offset 0, length 0) is verified against its id, in a thread.  Cancellation
+        A whole chunk (offset 0, length 0) is verified against its id, a large one in a thread.  Cancellation
         releases everything.
 
         Args:
@@ -211,12 +211,16 @@ class ChunkClient:
 
     async def _verify(self, buffer: PooledBuffer, chunk_id: bytes) -> None:
         view = buffer.view
-        job = asyncio.get_running_loop().run_in_executor(
-            self._executor, lambda: blake3(view).digest()
-        )
-        buffer.retain()  # the thread reads on even if the caller is cancelled
-        job.add_done_callback(lambda _: buffer.release())
-        if await asyncio.shield(job) != chunk_id:
+        if len(view) <= HASH_INLINE_MAX_BYTES:
+            found = blake3(view).digest()
+        else:
+            job = asyncio.get_running_loop().run_in_executor(
+                self._executor, lambda: blake3(view).digest()
+            )
+            buffer.retain()  # the thread reads on even if the caller is cancelled
+            job.add_done_callback(lambda _: buffer.release())
+            found = await asyncio.shield(job)
+        if found != chunk_id:
             raise CorruptionError("A node sent a damaged chunk; another copy must be read.")
 
 
