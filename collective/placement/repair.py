@@ -1,47 +1,11 @@
-"""What is repaired first, and how fast.
+"""How fast repair may go: a token bucket over bytes, so that it does not starve users.
 
-Order: chunks that can be read and have the fewest copies first; among equals the one that waits
-longest.  A chunk without any source cannot be copied and is not in the order at all: it is an
-alarm, not work.  The budget is a token bucket over bytes, so that repair does not starve users.
+What is repaired first is the catalogue's decision (``Nodes.claim_repairs``), where the counts are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-
-from collective.core.ids import ChunkId, NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """A chunk with fewer copies than wanted."""
-
-    chunk: ChunkId
-    copies_wanted: int
-    sources: frozenset[NodeId]
-    """Nodes that are up and have a good copy."""
-    counted: int
-    """Copies that count: the sources and those on nodes that are silent but not given up."""
-    waiting_s: float = 0.0
-
-
-def repair_order(shortages: Iterable[Shortage]) -> list[Shortage]:
-    """Return what can be repaired now, most urgent first; deterministic for a set of shortages."""
-    possible = [
-        shortage
-        for shortage in shortages
-        if shortage.sources and shortage.counted < shortage.copies_wanted
-    ]
-    return sorted(
-        possible,
-        key=lambda shortage: (
-            shortage.counted,
-            len(shortage.sources),
-            -shortage.waiting_s,
-            shortage.chunk,
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,28 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.core.ids import ChunkId, NodeId
-from collective.placement.repair import Budget, Shortage, repair_order
-
-nodes = st.sets(st.integers(0, 5).map(lambda n: NodeId(f"n{n}"))).map(frozenset)
-shortages = st.lists(
-    st.builds(
-        Shortage,
-        chunk=st.binary(min_size=32, max_size=32).map(ChunkId),
-        copies_wanted=st.integers(1, 6),
-        sources=nodes,
-        counted=st.integers(0, 6),
-        waiting_s=st.floats(0, 1e6),
-    )
-)
-
-
-@given(shortages)
-def test_fewest_copies_come_first_and_what_has_no_source_is_left_out(found: list[Shortage]) -> None:
-    order = repair_order(found)
-    assert all(s.sources and s.counted < s.copies_wanted for s in order)
-    assert [s.counted for s in order] == sorted(s.counted for s in order)
-    assert len(order) == sum(1 for s in found if s.sources and s.counted < s.copies_wanted)
+from collective.placement.repair import Budget
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 1 << 24)), max_size=50))
