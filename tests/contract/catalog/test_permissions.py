@@ -12,7 +12,6 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.contract.catalog.permissions import Permissions
 
-
 LONG = 10_000
 
 
