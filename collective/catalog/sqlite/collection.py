@@ -62,17 +62,13 @@ class CollectionPart(Part):
 
 
 def _forget_versions(tx: Transaction, engine: Engine, before_ms: int) -> None:
-    found = tx.all(
-        "SELECT id, state FROM versions WHERE state >= 2 AND retired_ms <= ?"
-        " ORDER BY retired_ms LIMIT ?",
-        before_ms,
-        VERSIONS_LOOKED_AT,
-    )
+    beyond = beyond_quota(tx)
+    found = _collectable(tx, engine, before_ms, beyond)
     if not found:
         return
     tx.at_end(lambda _: engine.leases.release())
     retired = [version for version, state in found if state == RETIRED]
-    free = list(engine.leases.condemn(retired, whatever=beyond_quota(tx)))
+    free = list(engine.leases.condemn(retired, whatever=beyond))
     for version in free:
         tx.run("UPDATE versions SET state = ? WHERE id = ?", COLLECTED, version)
     left = CLEAR_BATCH
@@ -82,6 +78,29 @@ def _forget_versions(tx: Transaction, engine: Engine, before_ms: int) -> None:
             return
         tx.run("DELETE FROM versions WHERE id = ?", version)
         left -= (tx.db.total_changes() - before) // 2
+
+
+def _collectable(
+    tx: Transaction, engine: Engine, before_ms: int, beyond: frozenset[int]
+) -> list[tuple[int, int]]:
+    """Return id and state of a bounded number of versions that may go, the longest retired first.
+
+    Leased ones are passed over here: the oldest, held for ever, would else hide all others.
+    """
+    engine.leases.expire()
+    found: list[tuple[int, int]] = []
+    cursor = tx.run(
+        "SELECT id, state FROM versions WHERE state >= 2 AND retired_ms <= ? ORDER BY retired_ms",
+        before_ms,
+    )
+    for version, state in cursor:
+        if state == RETIRED and version not in beyond and engine.leases.is_held(version):
+            continue
+        found.append((version, state))
+        if len(found) >= VERSIONS_LOOKED_AT:
+            break
+    cursor.close()
+    return found
 
 
 def _doom_chunks(tx: Transaction, before_ms: int, limit: int) -> None:

@@ -126,6 +126,11 @@ class Leases:
             for lease in [key for key, held in self._held.items() if held.until_s <= now_s]:
                 self._drop(lease)
 
+    def is_held(self, version: int) -> bool:
+        """Tell whether anybody leases ``version``; some leases may have run out."""
+        with self._lock:
+            return version in self._by_version
+
     def condemn(
         self, versions: Iterable[int], *, whatever: Container[int] = frozenset()
     ) -> Sequence[int]:

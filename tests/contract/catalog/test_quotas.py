@@ -4,7 +4,7 @@ import pytest
 
 from collective.access.model import Right
 from collective.catalog.model import Attributes, ReadView
-from collective.catalog.sqlite import SqliteCatalog, quotas
+from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, NoSpaceError, NotFoundError
 from tests.contract.catalog.conftest import Engines
@@ -210,6 +210,22 @@ async def test_readers_keep_no_more_old_versions_than_the_quota_has_bytes(
             continue
         with pytest.raises(NotFoundError, match="open the file again"):
             await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
+
+
+async def test_readers_of_old_versions_do_not_keep_others_from_being_collected(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the oldest ones for ever must not stop collection for all."""
+    monkeypatch.setattr(collection, "VERSIONS_LOOKED_AT", 2)
+    await ready.make_directory(OPERATOR, p("/free"), parents=False)
+    for number in range(4):
+        await write(ready, "/free/f", f"{number}")
+        await open_read(ready, "/free/f")
+        clock.advance(1)
+    await write(ready, "/free/g", "gone")
+    await ready.remove(OPERATOR, p("/free/g"), recursive=False, condition=ANY)
+    claimed = [*await ready.claim_collection(100, 0), *await ready.claim_collection(100, 0)]
+    assert {key.chunk for _, key in claimed} == {chunk("gone")}
 
 
 # --- how many may be open ------------------------------------------------------------------------
