@@ -33,7 +33,7 @@ from collective.pki.certificates import Certified
 from collective.pki.files import Credentials
 from collective.pki.join_code import JoinCode
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import read_trusted
+from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective import v1 as pb
@@ -183,22 +183,34 @@ async def renew_trusting(
     """
     request = pb.RenewCertificateRequest(csr_der=certificates.make_request(credentials.private_key))
     answer = await channel.stub(pb.ClusterStub).renew_certificate(request, timeout=timeout_s)
-    trusted = (
-        read_trusted(answer.trusted_ca_ders, credentials.domain)
-        if answer.trusted_ca_ders
-        else credentials.trusted
-    )
+    trusted = credentials.trusted
+    if answer.trusted_ca_ders:
+        told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
+        trusted = follow(trusted, told, credentials.domain, clock.wall_s())
     trusting = replace(credentials, authorities=trusted)
     certificate = check_renewed(answer.certificate_der, trusting, now_s=clock.wall_s())
     return credentials.renewed(certificate, trusted)
 
 
 async def current_trust(
-    channel: RpcChannel, credentials: Credentials, *, timeout_s: float = CALL_TIMEOUT_S
+    channel: RpcChannel,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    timeout_s: float = CALL_TIMEOUT_S,
 ) -> tuple[x509.Certificate, ...]:
-    """Return the CAs that our coordinator says count now, the one that signs servers first."""
+    """Return the CAs that count now by our coordinator and ``pki.succession``.
+
+    The one that signs servers is first.
+    """
     answer = await channel.stub(pb.ClusterStub).get_trust(pb.GetTrustRequest(), timeout=timeout_s)
-    return read_trusted(answer.trusted_ca_ders, credentials.domain)
+    told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
+    return follow(credentials.trusted, told, credentials.domain, clock.wall_s())
+
+
+def teller_of(channel: RpcChannel) -> bytes:
+    """Return the digest of the CA that signed the certificate at the other end; empty if unknown."""
+    return channel.peer.authority_digest if channel.peer else b""
 
 
 def check_renewed(

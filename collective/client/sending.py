@@ -36,6 +36,7 @@ from collective.rpc.gen.collective.v1 import (
     RouteMode,
     SignedReceipt,
 )
+from collective.transfer.tickets import TicketExpiredError, TicketRefusedError
 
 ROUNDS_MAX: Final = 4
 """With a quorum, other routes for the copies that lack are asked for so often."""
@@ -112,6 +113,8 @@ class ChunkSending:
         self._parts = parts
         self._legs: list[_Leg] = []
         self._receipts: dict[str, SignedReceipt] = {}
+        self._refused: set[str] = set()
+        """Nodes that refused a ticket for this chunk."""
         self._held = 0
         self._wanted = 0
         self._quorum = 1
@@ -224,7 +227,7 @@ class ChunkSending:
             elif isinstance(error, UnreachableError):
                 self._session.choice.unreachable(leg.mode, leg.waiting[0] if leg.waiting else "")
             elif leg.waiting:
-                self._session.health.avoid(leg.waiting[0])
+                self._blame(leg.waiting[0], error)
         finally:
             leg.ended = True
             self._news.set()
@@ -250,8 +253,20 @@ class ChunkSending:
                 leg.busy = True
             else:
                 if not leg.broken:  # those behind a hop that failed are not to blame
-                    self._session.health.avoid(culprit)
+                    self._blame(culprit, self._error)
                 leg.broken = True
+
+    def _blame(self, node: str, error: CollectiveError) -> None:
+        """Go round ``node``, unless it only wants a newer ticket than the one it was shown.
+
+        Tickets end by time, by a revocation and with the key that the coordinator made them under;
+        a node that refuses two for one chunk is gone round like any other.
+        """
+        is_old = isinstance(error, TicketExpiredError | TicketRefusedError)
+        if is_old and node not in self._refused:
+            self._refused.add(node)
+            return
+        self._session.health.avoid(node)
 
     async def _go_round(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
         """Find routes for the copies that lack; remember when there are none for now."""

@@ -44,6 +44,8 @@ from collective.rpc.gen.collective.v1 import (
 RECORD_BATCH: Final = 6
 """Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again
 by an upload that is resumed."""
+RECORD_AFTER_S: Final = 2.0
+"""A shorter batch is reported when nothing was added to it for so long."""
 KNOWN_MAX: Final = 16384
 """Chunk ids remembered to send repetitions once."""
 ABORT_TIMEOUT_S: Final = 2.0
@@ -282,19 +284,34 @@ class Upload:
             self._request.progress(block.chunk.length)
 
     async def _record(self) -> None:
-        """Report what is stored batch by batch; the last batch is left for the commit."""
-        while (stored := await self._stored.get()) is not None:
+        """Report what is stored batch by batch; the last batch is left for the commit.
+
+        A writer that pauses does not keep receipts back for long: the keys they are signed under
+        may be replaced meanwhile (docs/trust.md), and a stream cannot be sent again.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(RECORD_AFTER_S if self._unrecorded else None):
+                    stored = await self._stored.get()
+            except TimeoutError:
+                await self._record_now()
+                continue
+            if stored is None:
+                return
             if len(self._unrecorded) >= RECORD_BATCH:
-                batch, self._unrecorded = self._unrecorded, []
-                await self._session.control.persist(
-                    self._session.control.files.record_extents,
-                    RecordExtentsRequest(
-                        upload_id=self._upload_id,
-                        extents=[one.extent for one in batch],
-                        receipts=[receipt for one in batch for receipt in one.receipts],
-                    ),
-                )
+                await self._record_now()
             self._unrecorded.append(stored)
+
+    async def _record_now(self) -> None:
+        batch, self._unrecorded = self._unrecorded, []
+        await self._session.control.persist(
+            self._session.control.files.record_extents,
+            RecordExtentsRequest(
+                upload_id=self._upload_id,
+                extents=[one.extent for one in batch],
+                receipts=[receipt for one in batch for receipt in one.receipts],
+            ),
+        )
 
     async def _commit(self) -> Entry:
         request = CommitUploadRequest(

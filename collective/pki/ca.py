@@ -63,15 +63,20 @@ class CertificateAuthority:
         key: ec.EllipticCurvePrivateKey | None = None,
         label: str = "",
         lifetime_s: float = AUTHORITY_LIFE_S,
+        after: x509.Certificate | None = None,
     ) -> CertificateAuthority:
         """Make a CA for ``member`` whose trust domain is ``domain``.
 
         With the ``key`` of a CA whose certificate was lost, the new one takes its place: subject
         and key are the same, so leaves and join codes made before still count.  One that replaces
-        another needs a ``label`` that makes its subject differ from that one's.
+        another needs a ``label`` that makes its subject differ from that one's, and is valid from
+        later than that one (``after``) whatever the clocks did: receivers know by it which is newer.
         """
         key = key or certificates.new_private_key()
         now = clock.wall_s()
+        start = _at(now - BACKDATE_S)
+        if after is not None:
+            start = max(start, after.not_valid_before_utc + dt.timedelta(seconds=1))
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.COMMON_NAME, domain[:64]),
@@ -81,20 +86,29 @@ class CertificateAuthority:
                 ),
             ]
         )
+        builder = _authority_profile(name, key.public_key(), domain)
         builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(_at(now - BACKDATE_S))
-            .not_valid_after(_at(now + lifetime_s))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(authority=True), critical=True)
-            .add_extension(name_constraints(domain), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            builder.issuer_name(name).not_valid_before(start).not_valid_after(_at(now + lifetime_s))
         )
         return cls(builder.sign(key, hashes.SHA256()), key, clock)
+
+    def link(self, successor: x509.Certificate) -> x509.Certificate:
+        """Return this CA's word that ``successor`` takes its place.
+
+        It is ``newWithOld`` of RFC 4210, section 4.4: subject, key and extensions of the successor,
+        issued by this CA, valid while both are.  It is a statement for whoever trusts this CA, never
+        part of a chain: both CAs have path length 0.
+        """
+        builder = _authority_profile(
+            successor.subject, certificates.certificate_key(successor), self._domain
+        )
+        own = self._certificate
+        start = max(_at(self._clock.wall_s() - BACKDATE_S), own.not_valid_before_utc)
+        end = min(own.not_valid_after_utc, successor.not_valid_after_utc)
+        if end <= start:
+            raise SettingsError("The clock is outside the CA's validity; set the clock right.")
+        builder = builder.issuer_name(own.subject).not_valid_before(start).not_valid_after(end)
+        return builder.sign(self._key, hashes.SHA256())
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes, clock: Clock) -> CertificateAuthority:
@@ -213,6 +227,22 @@ class CertificateAuthority:
                 x509.UnrecognizedExtension(certificates.AUTHORITY_KEY_OID, value), critical=False
             )
         return builder.sign(self._key, hashes.SHA256())
+
+
+def _authority_profile(
+    name: x509.Name, key: ec.EllipticCurvePublicKey, domain: Domain
+) -> x509.CertificateBuilder:
+    """Return what every certificate of a CA's key says, whoever issues it."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(name_constraints(domain), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
+    )
 
 
 def name_constraints(domain: Domain) -> x509.NameConstraints:

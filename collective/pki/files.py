@@ -2,7 +2,9 @@
 
 Every write is: new file beside the old one, flush, rename, flush of the folder; a crash leaves the
 old content or the new.  The key is written before the certificate, so a certificate on disk always
-has its key.  Blocking; async callers use an executor.
+has its key.  The coordinator's alone are replaced together (:func:`replace_pair`): two renames, and
+a crash between them leaves a key without its certificate, for which the next start makes both anew.
+Blocking; async callers use an executor.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ AUTHORITIES_MAX: Final = 4
 """CAs that one member can have at once: the present one, its successor, and room for haste."""
 _KEY_MODE: Final = 0o600
 _CERTIFICATE_MODE: Final = 0o644
+_PAIR_READS: Final = 3
+"""A pair that does not fit is read again: it may be just being replaced."""
 _ENCRYPTED_LABEL: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
@@ -105,13 +109,14 @@ def load_credentials(
     does not belong to the certificate.
     """
     disk = disk or OsDisk()
-    certificate = load_certificate_file(certificate_path, disk=disk)
-    authorities = load_authorities_file(ca_path, disk=disk)
-    key = load_key_file(key_path, passphrase=passphrase, disk=disk)
-    if certificates.public_key_der(key.public_key()) != certificates.public_key_der(
-        certificates.certificate_key(certificate)
-    ):
+    for _ in range(_PAIR_READS):
+        certificate = load_certificate_file(certificate_path, disk=disk)
+        key = load_key_file(key_path, passphrase=passphrase, disk=disk)
+        if _fits(key, certificate):
+            break
+    else:
         raise SettingsError(f"Key {key_path} does not belong to certificate {certificate_path}.")
+    authorities = load_authorities_file(ca_path, disk=disk)
     authority = issuer_of(certificate, authorities)
     return Credentials(
         certificate_path, key_path, ca_path, certificate, key, authority, authorities, passphrase
@@ -160,13 +165,31 @@ def write_key(
     path: str, key: ec.EllipticCurvePrivateKey, *, passphrase: bytes | None = None, disk: Disk
 ) -> None:
     """Write ``key`` as PEM (PKCS#8), atomically, 0600, encrypted if there is a ``passphrase``."""
-    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if passphrase:
-        protection = serialization.BestAvailableEncryption(passphrase)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+    write_atomically(path, _key_pem(key, passphrase), permissions=_KEY_MODE, disk=disk)
+
+
+def replace_pair(
+    key_path: str,
+    certificate_path: str,
+    key: ec.EllipticCurvePrivateKey,
+    certificate: x509.Certificate,
+    *,
+    disk: Disk,
+) -> None:
+    """Put another key and its certificate, in the same folder, in place of the present ones.
+
+    Both are durable beside the old ones before either is renamed, so that readers meet a pair that
+    does not fit for a moment only.
+    """
+    folder = _ready_folder(key_path, disk)
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    fresh_key = _write_fresh(key_path, _key_pem(key, None), permissions=_KEY_MODE, disk=disk)
+    fresh_certificate = _write_fresh(
+        certificate_path, pem, permissions=_CERTIFICATE_MODE, disk=disk
     )
-    write_atomically(path, pem, permissions=_KEY_MODE, disk=disk)
+    disk.rename(fresh_key, key_path)
+    disk.rename(fresh_certificate, certificate_path)
+    disk.sync_dir(folder)
 
 
 def load_certificate_file(path: str, *, disk: Disk) -> x509.Certificate:
@@ -281,22 +304,27 @@ def prepare_coordinator(
     """Return CA and coordinator credentials, making or renewing whatever is missing or due.
 
     The certificate is issued anew when it is absent, past two thirds of its life, of another CA, or
-    when ``addresses`` (those advertised) are no longer the ones it carries.
+    when ``addresses`` (those advertised) are no longer the ones it carries.  **A key lives as long
+    as the CA that certified it**: whenever the certificate is not of the CA that signs now, or does
+    not belong to the key, there is a new key.  So a CA's replacement ends the key that a thief may
+    have, and a crash at any point of it is mended by the next start.
     """
     disk = disk or OsDisk()
     authority = load_or_create_authority(place, domain, clock, disk=disk)
-    key = load_or_create_key(place.coordinator_key, disk=disk)
     identity = SpiffeId.coordinator(domain)
-    if disk.exists(place.coordinator_certificate):
-        found = load_credentials(
-            place.coordinator_certificate, place.coordinator_key, place.ca_certificate, disk=disk
-        )
-        if _still_good(found, authority, identity, addresses, clock.wall_s()):
-            return authority, found
+    found = _present_pair(place, authority, disk)
+    if found is not None and _still_good(found, identity, addresses, clock.wall_s()):
+        return authority, found
+    key = certificates.new_private_key() if found is None else found.private_key
     certificate = authority.issue(
         identity, key.public_key(), lifetime_s=lifetime_s, addresses=addresses
     )
-    write_certificate(place.coordinator_certificate, certificate, disk=disk)
+    if found is None:
+        replace_pair(
+            place.coordinator_key, place.coordinator_certificate, key, certificate, disk=disk
+        )
+    else:
+        write_certificate(place.coordinator_certificate, certificate, disk=disk)
     return authority, Credentials(
         place.coordinator_certificate,
         place.coordinator_key,
@@ -310,17 +338,8 @@ def prepare_coordinator(
 
 def write_atomically(path: str, content: bytes, *, permissions: int, disk: Disk) -> None:
     """Replace the file at ``path`` durably; its folder is made 0700 if it is absent."""
-    folder = posixpath.dirname(path) or os.curdir
-    made = _absent_folders(folder, disk)
-    disk.make_dir(folder)
-    for new in made:
-        disk.sync_dir(posixpath.dirname(new) or os.curdir)
-    fresh = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        disk.unlink(fresh)
-    with disk.open(fresh, "create", permissions=permissions) as file:
-        file.write(content, 0)
-        file.datasync()
+    folder = _ready_folder(path, disk)
+    fresh = _write_fresh(path, content, permissions=permissions, disk=disk)
     disk.rename(fresh, path)
     disk.sync_dir(folder)
 
@@ -340,6 +359,43 @@ def read_small(path: str, *, disk: Disk) -> bytes:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def _ready_folder(path: str, disk: Disk) -> str:
+    """Return the folder of ``path``, made durably if it was absent."""
+    folder = posixpath.dirname(path) or os.curdir
+    made = _absent_folders(folder, disk)
+    disk.make_dir(folder)
+    for new in made:
+        disk.sync_dir(posixpath.dirname(new) or os.curdir)
+    return folder
+
+
+def _write_fresh(path: str, content: bytes, *, permissions: int, disk: Disk) -> str:
+    """Write ``content`` to a file beside ``path``, flushed; return its path."""
+    fresh = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(fresh)
+    with disk.open(fresh, "create", permissions=permissions) as file:
+        file.write(content, 0)
+        file.datasync()
+    return fresh
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> bytes:
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        protection = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+    )
+
+
+def _fits(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bool:
+    """Tell whether ``certificate`` is for ``key``."""
+    return certificates.public_key_der(key.public_key()) == certificates.public_key_der(
+        certificates.certificate_key(certificate)
+    )
+
+
 def _absent_folders(folder: str, disk: Disk) -> list[str]:
     """Return the folders on the way to ``folder`` that do not exist, outermost first."""
     found: list[str] = []
@@ -349,18 +405,36 @@ def _absent_folders(folder: str, disk: Disk) -> list[str]:
     return found[::-1]
 
 
+def _present_pair(
+    place: CertDir, authority: CertificateAuthority, disk: Disk
+) -> Credentials | None:
+    """Return the coordinator's key and certificate if they fit, and ``authority`` signed them."""
+    key_path, certificate_path = place.coordinator_key, place.coordinator_certificate
+    if not (disk.exists(key_path) and disk.exists(certificate_path)):
+        return None
+    certificate = load_certificate_file(certificate_path, disk=disk)
+    key = load_key_file(key_path, disk=disk)
+    if not _fits(key, certificate) or not is_signed_by(certificate, authority.certificate):
+        return None
+    authorities = load_authorities_file(place.ca_certificate, disk=disk)
+    return Credentials(
+        certificate_path,
+        key_path,
+        place.ca_certificate,
+        certificate,
+        key,
+        authority.certificate,
+        authorities,
+    )
+
+
 def _still_good(
-    found: Credentials,
-    authority: CertificateAuthority,
-    identity: SpiffeId,
-    addresses: tuple[Address, ...],
-    now_s: float,
+    found: Credentials, identity: SpiffeId, addresses: tuple[Address, ...], now_s: float
 ) -> bool:
     certified = found.certified
     life_s = certified.expires_s - certified.not_before_s
     return (
         certified.identity == identity
         and certified.addresses == addresses
-        and is_signed_by(found.certificate, authority.certificate)
         and certified.not_before_s <= now_s < certified.not_before_s + life_s * 2 / 3
     )

@@ -45,6 +45,11 @@ class CertDir:
         return self._in("ca", f"{self.member}-ca.next.key")
 
     @property
+    def ca_link(self) -> str:
+        """The word of the old CA for the one that replaces it; only during a rotation."""
+        return self._in("ca", f"{self.member}-ca.link.pem")
+
+    @property
     def ca_rotation(self) -> str:
         """What the coordinator notes during a rotation."""
         return self._in("ca", f"{self.member}-ca.rotation.json")

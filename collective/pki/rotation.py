@@ -9,16 +9,20 @@ closing      new, old (in any order)     new           absent      new
 none again   new                         new           absent      new
 ===========  ==========================  ============  ==========  ==========================
 
+Beside them, from the beginning to the end, lies ``<member>-ca.link.pem``: the old CA's word for the
+new one (``newWithOld``, RFC 4210 section 4.4).  Without it nobody takes a new CA: the coordinator's
+own key is not enough to plant one (``pki.succession``).
+
 All trust both from the overlap on, but *servers* keep showing leaves of the old CA until everybody
 who would have to trust the new one has heard of it: clients hear of it with their renewal, which is
 of the new CA already.  Each step is one atomic write or rename, so that a crash leaves one of the
-phases; the rename that begins ``closing`` destroys the old key.
+phases; the rename that begins ``closing`` destroys the old key.  The coordinator's own key ends with
+the CA that certified it (``pki.files.prepare_coordinator``).
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -27,20 +31,21 @@ from cryptography import x509
 
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, ConflictError, RejectedError
+from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.files import (
-    AUTHORITIES_MAX,
     load_authorities_file,
+    load_certificate_file,
     load_key_file,
     load_or_create_authority,
     load_or_create_key,
     write_authorities,
+    write_certificate,
 )
 from collective.pki.layout import CertDir
-from collective.pki.trust import check_authority
+from collective.pki.succession import is_link
 
 _LABEL_DIGITS: Final = 8
 
@@ -64,6 +69,8 @@ class Authorities:
     trusted: tuple[x509.Certificate, ...]
     """All that count, ``signing`` first."""
     phase: Phase
+    links: tuple[x509.Certificate, ...] = ()
+    """The old CA's word for the new one, while a rotation is under way."""
 
 
 def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
@@ -73,16 +80,21 @@ def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authori
     trusted = (signing.certificate, *(one for one in bundle if one != signing.certificate))
     if len(trusted) == 1:
         return Authorities(signing, signing, trusted, Phase.NONE)
-    if not disk.exists(place.ca_next_key):
-        return Authorities(signing, signing, trusted, Phase.CLOSING)
-    key = load_key_file(place.ca_next_key, disk=disk)
-    for certificate in trusted[1:]:
-        if certificates.public_key_der(
-            certificates.certificate_key(certificate)
-        ) == certificates.public_key_der(key.public_key()):
-            newest = CertificateAuthority(certificate, key, clock)
-            return Authorities(signing, newest, trusted, Phase.OVERLAP)
-    return Authorities(signing, signing, trusted, Phase.CLOSING)
+    if disk.exists(place.ca_next_key):
+        key = load_key_file(place.ca_next_key, disk=disk)
+        for certificate in trusted[1:]:
+            if certificates.public_key_der(
+                certificates.certificate_key(certificate)
+            ) == certificates.public_key_der(key.public_key()):
+                newest = CertificateAuthority(certificate, key, clock)
+                links = _kept_links(place, signing.certificate, certificate, domain, clock, disk)
+                if not links:  # a rotation that an older program began, or the file was lost
+                    links = (_write_link(place, signing, certificate, disk),)
+                return Authorities(signing, newest, trusted, Phase.OVERLAP, links)
+    links = ()
+    for former in trusted[1:]:
+        links += _kept_links(place, former, signing.certificate, domain, clock, disk)
+    return Authorities(signing, signing, trusted, Phase.CLOSING, links)
 
 
 def begin(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
@@ -92,10 +104,14 @@ def begin(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Author
         raise ConflictError("The CA is being replaced already; finish that with --finish.")
     key = load_or_create_key(place.ca_next_key, disk=disk)
     label = certificates.key_digest(key.public_key()).hex()[:_LABEL_DIGITS]
-    newest = CertificateAuthority.create(place.member, domain, clock, key=key, label=label)
-    trusted = (present.signing.certificate, newest.certificate)
+    old = present.signing
+    newest = CertificateAuthority.create(
+        place.member, domain, clock, key=key, label=label, after=old.certificate
+    )
+    link = _write_link(place, old, newest.certificate, disk)
+    trusted = (old.certificate, newest.certificate)
     write_authorities(place.ca_certificate, trusted, disk=disk)
-    return Authorities(present.signing, newest, trusted, Phase.OVERLAP)
+    return Authorities(old, newest, trusted, Phase.OVERLAP, (link,))
 
 
 def switch(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
@@ -107,7 +123,7 @@ def switch(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Autho
     disk.sync_dir(posixpath.dirname(place.ca_key))
     trusted = (present.newest.certificate, present.signing.certificate)
     write_authorities(place.ca_certificate, trusted, disk=disk)
-    return Authorities(present.newest, present.newest, trusted, Phase.CLOSING)
+    return Authorities(present.newest, present.newest, trusted, Phase.CLOSING, present.links)
 
 
 def close(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
@@ -117,21 +133,30 @@ def close(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Author
         raise ConflictError("The old CA still signs; switch first.")
     trusted = (present.signing.certificate,)
     write_authorities(place.ca_certificate, trusted, disk=disk)
+    if disk.exists(place.ca_link):
+        disk.unlink(place.ca_link)
     return Authorities(present.signing, present.signing, trusted, Phase.NONE)
 
 
-def read_trusted(ders: Sequence[bytes], domain: Domain) -> tuple[x509.Certificate, ...]:
-    """Return the CAs that our coordinator says count now, the one that signs first.
+def _write_link(
+    place: CertDir, old: CertificateAuthority, successor: x509.Certificate, disk: Disk
+) -> x509.Certificate:
+    link = old.link(successor)
+    write_certificate(place.ca_link, link, disk=disk)
+    return link
 
-    Raises:
-        RejectedError: there are none or too many, or one is no CA of ``domain``.
-    """
-    if not 0 < len(ders) <= AUTHORITIES_MAX:
-        raise RejectedError("The coordinator names no CA, or too many; ask its operator.")
-    found = tuple(certificates.load_certificate(der) for der in ders)
-    for certificate in found:
-        try:
-            check_authority(certificate, domain)
-        except CollectiveError as error:
-            raise RejectedError(f"The coordinator names a CA that is none: {error}") from error
-    return found
+
+def _kept_links(
+    place: CertDir,
+    former: x509.Certificate,
+    successor: x509.Certificate,
+    domain: Domain,
+    clock: Clock,
+    disk: Disk,
+) -> tuple[x509.Certificate, ...]:
+    """Return the link on disk if it is that of ``former`` for ``successor``, else nothing."""
+    try:
+        link = load_certificate_file(place.ca_link, disk=disk)
+    except CollectiveError:
+        return ()
+    return (link,) if is_link(link, successor, former, domain, clock.wall_s()) else ()

@@ -182,7 +182,38 @@ def verify_pinned(
 
 def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
     """Raise RejectedError unless ``certificate`` is a self-signed CA constrained to ``domain``."""
+    _check_authority_profile(certificate, domain)
     key = certificates.certificate_key(certificate)
+    if certificate.issuer != certificate.subject or not _signed_by(certificate, key):
+        raise RejectedError("The CA certificate is not signed by its own key.")
+
+
+def check_link(
+    link: x509.Certificate,
+    successor: x509.Certificate,
+    former: x509.Certificate,
+    domain: Domain,
+    now_s: float,
+) -> None:
+    """Raise RejectedError unless ``link`` is the word of ``former`` for ``successor``.
+
+    That is ``newWithOld`` (RFC 4210, section 4.4): the successor's subject and key, with a CA's
+    profile for ``domain``, issued by ``former``, and both it and ``former`` in date.
+    """
+    _check_authority_profile(link, domain)
+    same_key = certificates.key_digest(certificates.certificate_key(link)) == (
+        certificates.key_digest(certificates.certificate_key(successor))
+    )
+    if link.subject != successor.subject or not same_key:
+        raise RejectedError("The link is for another CA.")
+    if link.issuer != former.subject or not _signed_by(link, certificates.certificate_key(former)):
+        raise RejectedError("The link is not signed by the CA that is trusted.")
+    _step_6_valid(link, now_s, who="link")
+    _step_6_valid(former, now_s, who="CA")
+
+
+def _check_authority_profile(certificate: x509.Certificate, domain: Domain) -> None:
+    certificates.certificate_key(certificate)
     try:
         extensions = certificate.extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints)
@@ -198,8 +229,6 @@ def check_authority(certificate: x509.Certificate, domain: Domain) -> None:
         raise RejectedError("The CA certificate may not sign certificates.")
     if not constraints.critical or constraints.value != ca.name_constraints(domain):
         raise RejectedError(f"The CA certificate is not constrained to {domain}.")
-    if certificate.issuer != certificate.subject or not _signed_by(certificate, key):
-        raise RejectedError("The CA certificate is not signed by its own key.")
 
 
 def _step_1_readable(der: bytes) -> x509.Certificate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import subprocess
@@ -190,3 +191,124 @@ def redeem(code: str, environment: dict[str, str]) -> subprocess.CompletedProces
         timeout=60,
         check=False,
     )
+
+
+def join(cluster: Cluster, name: str, home: Path) -> dict[str, str]:
+    """Let somebody in by an invite; return the environment of his commands."""
+    made = cluster.cli("invite", "generate", "--grant", "/shared:read", "--json").json()
+    environment = {**cluster.client_environment, "HOME": str(home / name)}
+    home.joinpath(name).mkdir(parents=True)
+    joined = redeem(made["code"], environment)
+    assert joined.returncode == 0, joined.stderr
+    return environment
+
+
+def list_shared(environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "collective", "ls", "/shared"],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def days_pass(home: Path) -> None:
+    """Make a client believe that it was not told anything for long, so that it asks when used."""
+    (facts,) = home.rglob("collective.json")
+    known = json.loads(facts.read_text())
+    known["told_ms"] = 1
+    facts.write_text(json.dumps(known))
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Cluster]:
+    """A member whose nodes beat often, so that the closing phase is short."""
+    extra = {"COLLECTIVE_COPIES": "2", "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5"}
+    with running_cluster(tmp_path / "quick", node_count=2, extra=extra) as cluster:
+        cluster.cli("mkdir", "/shared")
+        yield cluster
+
+
+def test_finish_is_refused_by_name_until_all_have_followed_and_then_shuts_nobody_out(
+    quick: Cluster, tmp_path: Path
+) -> None:
+    anna = join(quick, "anna", tmp_path)
+    old = bundle(ca_files(quick)[0])[0]
+    assert quick.cli("pki", "rotate-ca", "--json").json()["phase"] == "overlap"
+    refused = quick.cli("pki", "rotate-ca", "--finish", check=False)
+    assert refused.code == 8
+    assert "/user/home.alice/" in refused.err
+    assert bundle(ca_files(quick)[0])[0] == old, "nothing was switched"
+
+    days_pass(tmp_path / "anna")
+    assert list_shared(anna).returncode == 0
+    told = quick.cli("pki", "rotate-ca", "--json").json()
+    for _ in range(100):
+        if not told["waiting"]:
+            break
+        time.sleep(0.1)
+        told = quick.cli("pki", "rotate-ca", "--json").json()
+    assert told["waiting"] == []
+    done = quick.cli("pki", "rotate-ca", "--finish", "--json").json()
+    assert done["phase"] == "none", quick.logs()
+    quick.wait_healthy(2)
+    said = list_shared(anna)
+    assert said.returncode == 0, said.stderr
+    days_pass(tmp_path / "anna")
+    assert list_shared(anna).returncode == 0
+    (kept,) = [one for one in (tmp_path / "anna").rglob("*.crt") if len(bundle(one)) and is_ca(one)]
+    assert bundle(kept) == bundle(ca_files(quick)[0]), "she has dropped the old CA"
+
+
+def is_ca(path: Path) -> bool:
+    (constraints,) = [
+        one.extensions.get_extension_for_class(x509.BasicConstraints).value
+        for one in bundle(path)[:1]
+    ]
+    return constraints.ca
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.15, 0.6])
+def test_a_coordinator_killed_in_any_phase_ends_in_one_that_is_consistent(
+    quick: Cluster, delay_s: float
+) -> None:
+    ca, _ = ca_files(quick)
+    old = bundle(ca)[0]
+
+    def killed_in(*arguments: str) -> None:
+        command = [sys.executable, "-m", "collective", "pki", "rotate-ca", *arguments]
+        asked = subprocess.Popen(
+            [*command, *quick.operator],
+            env=quick.client_environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = ca.read_bytes()
+        deadline = time.monotonic() + 20
+        while ca.read_bytes() == before and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(delay_s)
+        quick.coordinator.kill()
+        asked.kill()
+        asked.wait()
+        quick.coordinator.start()
+        quick.coordinator.wait_ready()
+        quick.wait_healthy(2)
+
+    killed_in()
+    assert "The CA is being replaced" in quick.cli("status").text
+    assert all(is_of(leaf, old) for leaf in leaves(quick))
+    killed_in("--finish", "--force")
+    new = bundle(ca)[0]
+    assert new != old
+    assert is_of(leaves(quick)[0], new)
+    deadline = time.monotonic() + 60
+    while bundle(ca) != [new] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    quick.coordinator.restart()
+    quick.wait_healthy(2)
+    assert bundle(ca) == [new]
+    assert all(is_of(leaf, new) for leaf in leaves(quick))
+    quick.write("/shared/after", b"after")
+    assert quick.read("/shared/after") == b"after"

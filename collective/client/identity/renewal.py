@@ -1,7 +1,8 @@
 """The client's certificate, renewed on use: live when it is due, at the bootstrap once it ran out.
 
 Once a day of use, the coordinator also tells where it is and which CAs count, so that a client
-learns of a new CA in time; a certificate of an older CA is renewed then, however young it is.
+learns of a new CA in time; a certificate of an older CA is renewed then, however young it is.  While
+one is being replaced it is asked once a minute, so that the old one is dropped soon after its end.
 
 One process renews at a time, held by a lock file that the kernel drops with the process; the others
 go on with what they have, or wait where it ran out.  A renewal that fails does not matter while the
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from collective.rpc.channel import RpcChannel
 
 TOLD_EVERY_S: Final = 86400.0
+TOLD_ROTATING_S: Final = 60.0
+"""The same while more than one CA counts."""
 CONNECT_TIMEOUT_S: Final = 3.0
 LIVE_TIMEOUT_S: Final = 10.0
 WAIT_TRIES: Final = 300
@@ -119,7 +122,8 @@ class Renewer:
             return self._expired
         if is_due(credentials.certified, now_s):
             return self._live
-        return self._ask if abs(now_s - collective.told_ms / 1000) > TOLD_EVERY_S else None
+        every_s = TOLD_EVERY_S if len(credentials.trusted) == 1 else TOLD_ROTATING_S
+        return self._ask if abs(now_s - collective.told_ms / 1000) > every_s else None
 
     async def _put_off(
         self, collective: JoinedCollective, error: CollectiveError | OSError
@@ -177,7 +181,9 @@ class Renewer:
         from collective.client.join import current_trust  # noqa: PLC0415 - heavy, rarely needed
 
         async with self._channel(credentials, collective, addresses) as channel:
-            trusted = await current_trust(channel, credentials, timeout_s=LIVE_TIMEOUT_S)
+            trusted = await current_trust(
+                channel, credentials, clock=self._clock, timeout_s=LIVE_TIMEOUT_S
+            )
             told = channel.peer.addresses if channel.peer else ()
             return credentials.renewed(credentials.certificate, trusted), told
 

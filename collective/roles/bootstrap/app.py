@@ -127,7 +127,7 @@ class BootstrapRole:
 
     async def _follow(self, tls: TlsContext) -> None:
         present = self._credentials
-        told = await current_trust(self._present_channel, present)
+        told = await current_trust(self._present_channel, present, clock=self._clock)
         is_of_signing = is_signed_by(present.certificate, told[0])
         if is_of_signing and not renewal.is_due(present.certified, self._clock.wall_s()):
             if set(told) != set(present.trusted):

@@ -42,6 +42,10 @@ class Certificates(Protocol):
         """Return every CA that counts (DER), the one that signs first."""
         ...
 
+    def links(self) -> list[bytes]:
+        """Return the old CA's word for the new one (DER), while a rotation is under way."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -199,13 +203,16 @@ class ClusterService(pb.ClusterBase):
             certificate_der=certificate_der,
             ca_certificate_der=trusted[0],
             trusted_ca_ders=trusted,
+            ca_link_ders=self._certificates.links(),
         )
 
     async def get_trust(self, message: pb.GetTrustRequest) -> pb.GetTrustResponse:  # noqa: ARG002
         """Tell which CAs count; anyone with a certificate of this member may ask."""
         if context.current().peer.identity.trust_domain != self._member.domain:
             raise PermissionDeniedError("This is told to the member's own only.")
-        return pb.GetTrustResponse(trusted_ca_ders=self._certificates.trusted())
+        return pb.GetTrustResponse(
+            trusted_ca_ders=self._certificates.trusted(), ca_link_ders=self._certificates.links()
+        )
 
     async def drain_node(self, message: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
         """Have a node emptied, or take it back into use; admins only."""

@@ -5,6 +5,12 @@ id, which is the second in which it was made; nothing is stored.  A restarted co
 under fresh keys, which nodes learn by their next heartbeat, and still checks receipts given before:
 a client that streams cannot send its chunks again.  A key is used for signing from the moment it
 was handed out.
+
+With the coordinator's key, the root is another (:meth:`KeyRing.take_root`): new keys are made at once
+and sign as soon as their holder has them; those of the former root check until
+:meth:`KeyRing.end_former`, and never again.  A holder's memory is not trusted to forget by itself:
+whatever key ids it reports that this process has not given it since, it is given again, under the
+present root, in place of what it has.
 """
 
 from __future__ import annotations
@@ -62,6 +68,8 @@ class _Line:
         self.keys: list[TicketKey] = []
         self.made_s = 0.0
         self.handed_out: set[int] = set()
+        self.confirmed: set[int] = set()
+        """Ids whose secret the holder was given by this process since the last root ended."""
 
 
 class KeyRing:
@@ -79,6 +87,9 @@ class KeyRing:
             root: a secret that a restarted coordinator has again; empty: one for this process.
         """
         self._root = root or randomness.token(_SECRET_BYTES)
+        self._former: bytes | None = None
+        self._former_keys: dict[SpiffeId, dict[int, TicketKey]] = {}
+        self._first_of_root: dict[SpiffeId, int] = {}
         self._forgotten: set[SpiffeId] = set()
         self._own = own
         self._clock = SteadyClock(clock)
@@ -89,18 +100,65 @@ class KeyRing:
         self._line(own).handed_out.add(key.key_id)
 
     def hand_out(self, holder: SpiffeId, has: frozenset[int]) -> list[TicketKey]:
-        """Return the keys that ``holder`` lacks, newest last, rotating when it is time."""
+        """Return the keys that ``holder`` lacks, newest last, rotating when it is time.
+
+        Also those that it says it has and was not given by this process: they take the place of
+        whatever it holds under these ids.
+        """
         line = self._line(holder)
         self._forgotten.discard(holder)
         if not line.keys or self._clock.monotonic_s() - line.made_s >= ROTATE_AFTER_S:
             self._rotate(holder)
         line.handed_out = {key.key_id for key in line.keys}
-        return [key for key in line.keys if key.key_id not in has]
+        former = self._former_keys.get(holder, {})
+        doubtful = {
+            key_id
+            for key_id in has - line.confirmed - line.handed_out - former.keys()
+            if 0 < key_id < 1 << 32
+        }
+        given = [self._derive(self._root, holder, key_id) for key_id in sorted(doubtful)]
+        given += [
+            key for key in line.keys if key.key_id not in has or key.key_id not in line.confirmed
+        ]
+        line.confirmed = (line.confirmed & has) | {key.key_id for key in given}
+        return given
+
+    def take_root(self, root: bytes) -> None:
+        """Make new keys under ``root`` for every holder; the present ones check on for a while."""
+        self._former, self._root = self._root, root
+        former, self._lines = self._lines, {}
+        self._former_keys = {
+            holder: {key.key_id: key for key in line.keys} for holder, line in former.items()
+        }
+        for holder, line in former.items():
+            newest = line.keys[-1] if line.keys else None
+            fresh = self._line(holder)
+            if newest is not None:
+                fresh.keys, fresh.handed_out = [newest], line.handed_out & {newest.key_id}
+            fresh.confirmed = set(line.confirmed)
+            key = self._rotate(holder)
+            self._first_of_root[holder] = key.key_id
+            if holder == self._own:
+                fresh.handed_out.add(key.key_id)
+
+    def end_former(self) -> None:
+        """Let nothing count that was signed under the root before this one."""
+        if self._former is None:
+            return
+        for holder, line in self._lines.items():
+            ended = self._former_keys.get(holder, {})
+            line.keys = [key for key in line.keys if key.key_id not in ended]
+            line.handed_out -= ended.keys()
+            line.confirmed = set()
+        self._former = None
+        self._former_keys = {}
+        self._first_of_root = {}
 
     def forget(self, holder: SpiffeId) -> None:
         """Drop the keys of a node that was removed or refused."""
         if holder != self._own:
             self._lines.pop(holder, None)
+            self._former_keys.pop(holder, None)
             self._forgotten.add(holder)
 
     def signing_key(self, holder: SpiffeId) -> TicketKey | None:
@@ -115,6 +173,7 @@ class KeyRing:
         """Return every key of ``holder`` that still checks."""
         line = self._lines.get(holder)
         keys = {key.key_id: key for key in line.keys} if line else {}
+        keys = {**self._former_keys.get(holder, {}), **keys}
         return HolderKeys(
             keys,
             self.epoch,
@@ -148,7 +207,7 @@ class KeyRing:
     def _rotate(self, holder: SpiffeId) -> TicketKey:
         line = self._line(holder)
         newest = line.keys[-1].key_id if line.keys else 0
-        key = self._derive(holder, max(int(self._clock.wall_s()), newest + 1))
+        key = self._derive(self._root, holder, max(int(self._clock.wall_s()), newest + 1))
         line.keys = [*line.keys, key][-KEYS_KEPT:]
         line.made_s = self._clock.monotonic_s()
         return key
@@ -158,9 +217,12 @@ class KeyRing:
         age_s = self._clock.wall_s() - key_id
         if holder in self._forgotten or not -_AHEAD_MAX_S <= age_s <= limits.UPLOAD_LIFE_S:
             return None
-        return self._derive(holder, key_id)
+        first = self._first_of_root.get(holder)
+        if self._former is not None and first is not None and key_id < first:
+            return self._derive(self._former, holder, key_id)
+        return self._derive(self._root, holder, key_id)
 
-    def _derive(self, holder: SpiffeId, key_id: int) -> TicketKey:
+    def _derive(self, root: bytes, holder: SpiffeId, key_id: int) -> TicketKey:
         info = b"\0".join((_LABEL, str(holder).encode(), key_id.to_bytes(4, "big")))
         kdf = HKDF(hashes.SHA256(), length=_SECRET_BYTES, salt=None, info=info)
-        return TicketKey(key_id, kdf.derive(self._root))
+        return TicketKey(key_id, kdf.derive(root))

@@ -2,6 +2,7 @@
 
 Renewal and a CA's replacement touch no connection: contexts that are in use get the new certificate
 for the handshakes to come, and whoever keeps connections of his own is told to open new ones.
+A CA's replacement replaces the key as well, and with it all that follows from it: the ticket root.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import asyncio
 import hashlib
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives import hashes
@@ -28,7 +28,7 @@ from collective.pki.files import Credentials, prepare_coordinator
 from collective.pki.layout import CertDir
 from collective.pki.renewal import next_look_s
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities
+from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, client_context, refresh, server_context
@@ -63,8 +63,6 @@ class OwnIdentity:
         self.credentials = credentials
         self.trust = TrustStore({domain: authorities.trusted})
         self.gate = PeerGate(self.trust, RevocationSet(), clock)
-        self.ticket_root: Final = root_of(credentials)
-        """What ticket keys are derived from; the same after a restart."""
         self.server_tls = server_context(credentials, self.trust, alpn=(ALPN_GRPC, ALPN_CHUNK))
         self.bootstrap_tls = server_context(
             credentials, self.trust, client_certificates=False, alpn=(ALPN_GRPC,)
@@ -76,6 +74,10 @@ class OwnIdentity:
         """Called when other CAs count: closes connections whose CA does not any more."""
         self.on_renewed: Callable[[], object] | None = None
         """Called when another certificate is in use: for keepers of connections."""
+        self.on_ticket_root: Callable[[bytes], object] | None = None
+        """Called with the new ticket root when there is another key."""
+        self.on_former_ended: Callable[[], object] | None = None
+        """Called when no CA but the present one counts any more."""
         self._log = structlog.get_logger("coordinator.identity")
 
     @classmethod
@@ -120,6 +122,11 @@ class OwnIdentity:
         """What the present certificate says."""
         return self.credentials.certified
 
+    @property
+    def ticket_root(self) -> bytes:
+        """What ticket keys are derived from; the same after a restart, another with another key."""
+        return root_of(self.credentials)
+
     def chunk_tls(self) -> ssl.SSLContext:
         """Return the context for chunk-stream connections that the coordinator opens."""
         return self._chunk_tls
@@ -131,6 +138,10 @@ class OwnIdentity:
     def trusted_ders(self) -> list[bytes]:
         """Return every CA that counts (DER), the one that signs first."""
         return [certificate_der(one) for one in self.authorities.trusted]
+
+    def link_ders(self) -> list[bytes]:
+        """Return the old CA's word for the new one (DER), while a rotation is under way."""
+        return [certificate_der(one) for one in self.authorities.links]
 
     async def keep_fresh(self, renewed: Callable[[Certified], None]) -> None:
         """Renew the certificate when it is due, until cancelled."""
@@ -157,14 +168,18 @@ class OwnIdentity:
             authorities = await asyncio.to_thread(
                 lambda: step(self.place, self._domain, self._clock, disk=self.disk)
             )
-            self.authorities = authorities
             self.trust = TrustStore({self._domain: authorities.trusted})
             self.gate.replace(trust=self.trust)
             for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
                 refresh(context, None, self.trust)
             await self._renew()
+            # Told to others only now: whoever connects anew because of it meets the new certificate,
+            # without which he drops no old CA.
+            self.authorities = authorities
             if self.on_trust is not None:
                 self.on_trust()
+            if authorities.phase is Phase.NONE and self.on_former_ended is not None:
+                self.on_former_ended()
             self._log.warning(
                 "authorities_changed",
                 phase=authorities.phase.value,
@@ -183,14 +198,15 @@ class OwnIdentity:
             lifetime_s=self._lifetime_s,
             disk=self.disk,
         )
-        changed = credentials.certified.serial != self.certified.serial
-        self.credentials = credentials
-        if not changed:
+        before, self.credentials = self.credentials, credentials
+        if credentials.certified.serial == before.certified.serial:
             return
         for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
             refresh(context, credentials, self.trust)
         self._leaves = [_digest(credentials), *self._leaves[:1]]
         self._log.info("own_certificate_renewed", serial=credentials.certified.serial)
+        if root_of(credentials) != root_of(before) and self.on_ticket_root is not None:
+            self.on_ticket_root(self.ticket_root)
         if self.on_renewed is not None:
             self.on_renewed()
 

@@ -66,6 +66,10 @@ class Renewals:
         """Return every CA that counts (DER), the one that signs first."""
         return self._identity.trusted_ders()
 
+    def links(self) -> list[bytes]:
+        """Return the old CA's word for the new one (DER), while a rotation is under way."""
+        return self._identity.link_ders()
+
     async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
         """Return a new certificate (DER) for the peer's identity."""
         return (await self._enrolment.renew_live(peer, csr_der)).certificate_der
@@ -193,6 +197,8 @@ def build(
         nodes.renew_channels()
 
     identity.on_renewed = renewed
+    identity.on_ticket_root = keys.take_root
+    identity.on_former_ended = keys.end_former
     watch = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
     shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
     return Parts(
@@ -258,6 +264,7 @@ def build(
             interval_s=settings.heartbeat_interval_s,
             trusted=identity.trusted_ders,
             sightings=sightings,
+            links=identity.link_ders,
         ),
         repairer=Repairer(
             catalog=catalog,

@@ -62,14 +62,16 @@ class RegistryService(pb.NodeRegistryBase):
         clock: Clock,
         interval_s: float = limits.HEARTBEAT_INTERVAL_S,
         trusted: Callable[[], list[bytes]] = list,
+        links: Callable[[], list[bytes]] = list,
         sightings: Sightings | None = None,
     ) -> None:
         """Answer as ``own``; ask nodes to call every ``interval_s`` seconds.
 
-        ``trusted`` gives the CAs that count (DER), the one that signs nodes first;
-        ``sightings`` is told of nodes' certificates.
+        ``trusted`` gives the CAs that count (DER), the one that signs nodes first, ``links`` the old
+        CA's word for the new one; ``sightings`` is told of nodes' certificates.
         """
         self._trusted = trusted
+        self._links = links
         self._own = own
         self._catalog = catalog
         self._table = table
@@ -156,6 +158,7 @@ class RegistryService(pb.NodeRegistryBase):
             interval_s=self._interval_s,
             coordinator=str(self._own),
             trusted_ca_ders=self._trusted(),
+            ca_link_ders=self._links(),
         )
 
     async def report_inventory(

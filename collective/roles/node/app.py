@@ -158,7 +158,7 @@ class NodeRole:
             clock,
             interval_s=self._settings.heartbeat_interval_s,
             revoked=revoked,
-            trusted=lambda ders: renewal.hear(ders),  # noqa: PLW0108 - made below
+            trusted=lambda told: renewal.hear(told),  # noqa: PLW0108 - made below
         )
         self._closing.push_async_callback(heartbeat.reconnect)
         metrics.watch(

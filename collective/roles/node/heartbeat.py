@@ -8,13 +8,14 @@ found again: each connection resolves its addresses anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from collective.chunking.store import ChunkStore
+from collective.client.join import teller_of
 from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
@@ -25,6 +26,7 @@ from collective.core.errors import (
 )
 from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
+from collective.pki.succession import Told
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
@@ -66,11 +68,11 @@ class Heartbeat:
         *,
         interval_s: float,
         revoked: Callable[[RevocationSet], None],
-        trusted: Callable[[Sequence[bytes]], None] = lambda _: None,
+        trusted: Callable[[Told], None] = lambda _: None,
     ) -> None:
         """Speak over channels of ``open_channel``.
 
-        ``revoked`` is told what is revoked now, ``trusted`` which CAs count (DER).
+        ``revoked`` is told what is revoked now, ``trusted`` which CAs count.
         """
         self._trusted = trusted
         self._open_channel = open_channel
@@ -148,7 +150,9 @@ class Heartbeat:
             )
             if changed:
                 self._revoked(self._memory.kept.revocations)
-            self._trusted(answer.trusted_ca_ders)
+            if answer.trusted_ca_ders:
+                teller = teller_of(self.channel)
+                self._trusted(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
             self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
             if self._keys.learn((key.key_id, key.key) for key in answer.keys):
                 self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -13,7 +13,7 @@ from cryptography import x509
 from collective.client.join import renew_expired, renew_trusting
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, RejectedError
 from collective.core.units import Address
 from collective.pki.files import (
     Credentials,
@@ -22,7 +22,7 @@ from collective.pki.files import (
     write_certificate,
 )
 from collective.pki.renewal import has_expired, is_due, next_look_s
-from collective.pki.rotation import read_trusted
+from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel
 from collective.rpc.tls import ALPN_CHUNK, client_context, refresh, server_context
@@ -93,6 +93,7 @@ class Renewal:
         self._disk = disk
         self._wake = asyncio.Event()
         self._told: tuple[x509.Certificate, ...] = ()
+        self._refused = ""
         self._log = structlog.get_logger("collective.node.renewal")
 
     async def run(self) -> None:
@@ -104,13 +105,22 @@ class Renewal:
             certified = self._identity.credentials.certified
             await self._sleep(next_look_s(certified, self._clock.wall_s(), failures))
 
-    def hear(self, trusted_ders: Sequence[bytes]) -> None:
-        """Take note of the CAs that a heartbeat's answer names; raises RejectedError for junk."""
-        if not trusted_ders:
+    def hear(self, told: Told) -> None:
+        """Take note of the CAs that a heartbeat's answer names, as far as ``pki.succession`` allows.
+
+        What it does not allow changes nothing, and is logged once.
+        """
+        credentials = self._identity.credentials
+        try:
+            found = follow(credentials.trusted, told, credentials.domain, self._clock.wall_s())
+        except RejectedError as error:
+            if error.message != self._refused:
+                self._log.error("authorities refused", reason=error.message)
+            self._refused = error.message
             return
-        told = read_trusted(trusted_ders, self._identity.credentials.domain)
-        if told != self._told:
-            self._told = told
+        self._refused = ""
+        if found != self._told:
+            self._told = found
             self._wake.set()
 
     async def look(self, failures: int = 0) -> int:

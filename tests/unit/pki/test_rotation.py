@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from cryptography import x509
 
@@ -14,12 +17,14 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Phase
-from collective.pki.trust import TrustStore, verify_leaf
+from collective.pki.trust import TrustStore, check_link, verify_leaf
+from tests.unit.pki.test_files import ADDRESSES, CrashingDisk, PowerLostError
 
 ALICE = Domain("home.alice")
 MEMBER = MemberId("alice")
 ANNA = SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice"))
 DISK = OsDisk()
+Step = Callable[..., rotation.Authorities]
 
 
 @pytest.fixture
@@ -114,17 +119,6 @@ def test_steps_out_of_order_are_refused(place: CertDir) -> None:
         rotation.close(place, ALICE, clock, disk=DISK)
 
 
-def test_a_ca_of_another_domain_is_not_learnt(place: CertDir) -> None:
-    clock = ManualClock()
-    own = rotation.load(place, ALICE, clock, disk=DISK).signing
-    mallory = CertificateAuthority.create(MemberId("mallory"), Domain("lab.mallory"), clock)
-    ders = [certificates.certificate_der(one.certificate) for one in (own, mallory)]
-    assert rotation.read_trusted(ders[:1], ALICE) == (own.certificate,)
-    for bad in ([], ders, ders[:1] * 5, [b"junk"], [certificates.certificate_der(leaf(own))]):
-        with pytest.raises(RejectedError):
-            rotation.read_trusted(bad, ALICE)
-
-
 def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: CertDir) -> None:
     clock = ManualClock()
     rotation.load(place, ALICE, clock, disk=DISK)
@@ -139,3 +133,116 @@ def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: Ce
     )
     assert found.authority == overlap.newest.certificate
     assert found.trust().authorities[ALICE] == overlap.trusted
+
+
+STEPS = (rotation.begin, rotation.switch, rotation.close)
+
+
+def coordinator(place: CertDir, clock: ManualClock) -> files.Credentials:
+    return files.prepare_coordinator(place, ALICE, ADDRESSES, clock)[1]
+
+
+def key_of(credentials: files.Credentials) -> bytes:
+    return certificates.public_key_der(credentials.private_key.public_key())
+
+
+def test_the_new_ca_never_certifies_the_coordinator_key_of_before(place: CertDir) -> None:
+    clock = ManualClock()
+    rotation.load(place, ALICE, clock, disk=DISK)
+    old = coordinator(place, clock)
+    rotation.begin(place, ALICE, clock, disk=DISK)
+    assert key_of(coordinator(place, clock)) == key_of(old)
+    switched = rotation.switch(place, ALICE, clock, disk=DISK)
+    fresh = coordinator(place, clock)
+    assert key_of(fresh) != key_of(old)
+    assert files.is_signed_by(fresh.certificate, switched.signing.certificate)
+    rotation.close(place, ALICE, clock, disk=DISK)
+    assert key_of(coordinator(place, clock)) == key_of(fresh)
+    clock.advance(25 * 86400)
+    renewed = coordinator(place, clock)
+    assert renewed.certificate != fresh.certificate
+    assert key_of(renewed) == key_of(fresh), "a renewal by the same CA keeps the key"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
+    tmp_path: Path, step: Step
+) -> None:
+    finished = False
+    for at in range(40):
+        clock, where = ManualClock(), CertDir(str(tmp_path / str(at)), MEMBER)
+        rotation.load(where, ALICE, clock, disk=DISK)
+        first = coordinator(where, clock)
+        for before in STEPS[: STEPS.index(step)]:
+            before(where, ALICE, clock, disk=DISK)
+        coordinator(where, clock)
+        disk = CrashingDisk(at)
+        try:
+            step(where, ALICE, clock, disk=disk)
+            files.prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=disk)
+            finished = True
+        except PowerLostError:
+            pass
+        found = rotation.load(where, ALICE, clock, disk=DISK)  # the next start
+        own = coordinator(where, clock)
+        files.load_credentials(
+            where.coordinator_certificate, where.coordinator_key, where.ca_certificate
+        )
+        assert files.is_signed_by(own.certificate, found.signing.certificate)
+        is_old = files.is_signed_by(first.certificate, found.signing.certificate)
+        assert is_old == (key_of(own) == key_of(first)), "a key lives as long as its CA"
+        if found.phase is Phase.OVERLAP:
+            (link,) = found.links
+            check_link(
+                link, found.newest.certificate, found.signing.certificate, ALICE, clock.wall_s()
+            )
+        for rest in {Phase.NONE: (), Phase.OVERLAP: STEPS[1:], Phase.CLOSING: STEPS[2:]}[
+            found.phase
+        ]:
+            rest(where, ALICE, clock, disk=DISK)
+        assert rotation.load(where, ALICE, clock, disk=DISK).phase is Phase.NONE
+        coordinator(where, clock)
+    assert finished
+
+
+@pytest.mark.parametrize("gone", ["key", "certificate", "another key"])
+def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone: str) -> None:
+    clock = ManualClock()
+    rotation.load(place, ALICE, clock, disk=DISK)
+    old = coordinator(place, clock)
+    if gone == "another key":
+        files.write_key(place.coordinator_key, certificates.new_private_key(), disk=DISK)
+        kept = files.load_key_file(place.coordinator_key, disk=DISK).public_key()
+    else:
+        DISK.unlink(place.coordinator_key if gone == "key" else place.coordinator_certificate)
+        kept = old.private_key.public_key()
+    fresh = coordinator(place, clock)
+    assert key_of(fresh) not in {key_of(old), certificates.public_key_der(kept)}
+    assert (
+        files.load_credentials(
+            place.coordinator_certificate, place.coordinator_key, place.ca_certificate
+        ).certificate
+        == fresh.certificate
+    )
+
+
+def test_a_rotation_that_was_begun_without_a_link_gets_one(place: CertDir) -> None:
+    clock = ManualClock()
+    rotation.load(place, ALICE, clock, disk=DISK)
+    rotation.begin(place, ALICE, clock, disk=DISK)
+    DISK.unlink(place.ca_link)
+    found = rotation.load(place, ALICE, clock, disk=DISK)
+    check_link(
+        found.links[0], found.newest.certificate, found.signing.certificate, ALICE, clock.wall_s()
+    )
+    assert DISK.exists(place.ca_link)
+
+
+def test_a_successor_is_newer_whatever_the_clock_did(place: CertDir) -> None:
+    clock = ManualClock()
+    first = rotation.load(place, ALICE, clock, disk=DISK)
+    begun = rotation.begin(place, ALICE, clock, disk=DISK)
+    assert (
+        begun.newest.certificate.not_valid_before_utc
+        > first.signing.certificate.not_valid_before_utc
+    )

@@ -1168,6 +1168,13 @@ class GetTrustResponse(betterproto2.Message):
     first the one that signs now
     """
 
+    ca_link_ders: "list[bytes]" = betterproto2.field(
+        2, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    as in RenewCertificateResponse
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "GetTrustResponse", GetTrustResponse
@@ -1303,7 +1310,7 @@ class HeartbeatResponse(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
-    those the node does not have yet; newest last
+    newest last; one of an id that the node has takes its place
     """
 
     position: "CatalogPosition | None" = betterproto2.field(
@@ -1328,6 +1335,13 @@ class HeartbeatResponse(betterproto2.Message):
     trusted_ca_ders: "list[bytes]" = betterproto2.field(
         9, betterproto2.TYPE_BYTES, repeated=True
     )
+
+    ca_link_ders: "list[bytes]" = betterproto2.field(
+        10, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    a CA in trusted_ca_ders is new only with one of these
+    """
 
 
 default_message_pool.register_message(
@@ -2132,6 +2146,13 @@ class RenewCertificateResponse(betterproto2.Message):
     )
     """
     all that are trusted now, while a CA is being replaced
+    """
+
+    ca_link_ders: "list[bytes]" = betterproto2.field(
+        4, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    the old CA's certificate for the new one's key (newWithOld)
     """
 
 
