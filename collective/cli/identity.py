@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -28,6 +29,12 @@ from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, NotJoinedError, UsageError
 from collective.core.ids import GlobalId
 from collective.pki import certificates, files
+
+if TYPE_CHECKING:  # heavy, and needed by few commands
+    from collective.rpc.gen.collective.v1 import CertificateStatus, DeviceStatus, IdentityStatus
+
+_SHOWN_CERTIFICATES: Final = 2
+"""The newest certificates of a device that the table shows; ``--json`` shows all."""
 
 app = typer.Typer(no_args_is_help=True, help="Who you are, and which collectives you have joined.")
 
@@ -166,15 +173,52 @@ def add_device(
     output.line(made.code)
 
 
+@app.command("list")
+@command
+def list_identities(invocation: Invocation) -> None:
+    """List who joined, with the key of each of his devices: all to an admin, else yourself."""
+    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+
+    async def work(collective: Collective) -> Sequence[IdentityStatus]:
+        return await collective.people.identities()
+
+    found = invocation.run(work)
+    if invocation.as_json:
+        output.as_json([_listed_json(one) for one in found])
+        return
+    if not found:
+        output.note("Nobody has joined yet; invite people: collective invite generate")
+        return
+    rows = [
+        (
+            one.global_id if number == 0 else "",
+            f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet",
+            ", ".join(f"serial:{each.serial}" for each in _newest(device)) or "none",
+            _until(device),
+            "revoked" if device.revoked else "by the operator" if device.issued_offline else "",
+        )
+        for one in found
+        for number, device in enumerate(one.devices)
+    ]
+    output.table(("WHO", "DEVICE", "CERTIFICATES", "UNTIL", ""), rows)
+
+
 @app.command()
 @command
 def revoke(
     invocation: Invocation,
     who: Annotated[
-        str, typer.Argument(metavar="NAME@DOMAIN|SPIFFE-ID|serial:HEX", help="Whom to shut out.")
+        str,
+        typer.Argument(
+            metavar="NAME@DOMAIN|SPIFFE-ID|serial:HEX|key:HEX", help="Whom to shut out."
+        ),
     ],
 ) -> None:
-    """Shut someone out within seconds, for good: his certificates, grants and open invites end."""
+    """Shut someone out within seconds, for good: his certificates, grants and open invites end.
+
+    A certificate (serial:HEX) is revoked with its key, so one machine is shut out; a key by
+    key:HEX. Both are told by: collective identity list
+    """
     from collective.client.collective import Collective  # noqa: PLC0415 - heavy
     from collective.rpc.gen.collective.v1 import RevokeIdentityResponse  # noqa: PLC0415
 
@@ -186,6 +230,7 @@ def revoke(
         output.as_json(
             {
                 "revoked": who,
+                "entries": list(done.revoked),
                 "revocation_epoch": done.revocation_epoch,
                 "connections_closed": done.connections_closed,
             }
@@ -195,6 +240,58 @@ def revoke(
             f"{who} is shut out here; nodes follow within seconds. {done.connections_closed}"
             " connections were closed."
         )
+        _tell_of_key(who, done.revoked)
+
+
+def _tell_of_key(who: str, revoked: Sequence[str]) -> None:
+    if not who.startswith("serial:"):
+        return
+    keys = [entry for entry in revoked if entry.startswith("key:")]
+    if keys:
+        output.line(f"Its key is revoked as well, so no other certificate of it counts: {keys[0]}")
+    else:
+        output.note(
+            "Warning: this certificate was never seen here, so its key is not known, and another"
+            " certificate of the same key would count; revoke key:HEX too ('collective pki show"
+            " FILE' tells it)."
+        )
+
+
+def _newest(device: DeviceStatus) -> Sequence[CertificateStatus]:
+    return device.certificates[:_SHOWN_CERTIFICATES]
+
+
+def _until(device: DeviceStatus) -> str:
+    ends = [one.expires_ms for one in device.certificates]
+    return (output.when(max(ends)) or "")[:19].replace("T", " ") if ends else ""
+
+
+def _listed_json(one: IdentityStatus) -> dict[str, Any]:
+    return {
+        "global_id": one.global_id,
+        "identity": one.principal,
+        "display_name": one.display_name,
+        "invited_by": one.invited_by,
+        "joined": output.when(one.joined_ms),
+        "revoked": one.revoked,
+        "devices": [
+            {
+                "key_sha256": device.key_digest.hex() or None,
+                "added": output.when(device.added_ms) if device.added_ms else None,
+                "issued_offline": device.issued_offline,
+                "revoked": device.revoked,
+                "certificates": [
+                    {
+                        "serial": each.serial,
+                        "expires": output.when(each.expires_ms),
+                        "revoked": each.revoked,
+                    }
+                    for each in device.certificates
+                ],
+            }
+            for device in one.devices
+        ],
+    }
 
 
 def new_passphrase(*, is_wanted: bool) -> bytes | None:

@@ -161,6 +161,7 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
         "identity": str(certified.identity),
         "global_id": str(certified.identity.global_id or ""),
         "trust_domain": certified.identity.trust_domain,
+        "key_sha256": certified.key_digest.hex(),
         "usages": usages,
         "addresses": [str(address) for address in certified.addresses],
         "renewal_due": _time(renewal_due_s(certified)),

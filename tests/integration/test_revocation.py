@@ -20,6 +20,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.files import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
+from collective.roles.node.memory import MEMORY_NAME
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.connect import open_stream
 from collective.rpc.gen.collective import v1 as pb
@@ -241,6 +242,56 @@ def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_ho
     again[-3] = str(out / "users" / f"{ida.who}.crt")
     again[-1] = str(out / "users" / f"{ida.who}.key")
     assert member.cli("ls", "/shared", credentials=again).code == 0
+
+
+def test_the_key_of_a_lost_machine_is_shut_out_by_one_of_its_serials(
+    member: Cluster, tmp_path: Path
+) -> None:
+    """Listed, revoked by a serial, and then back by no code; the other machine goes on."""
+
+    def run(home: str, *arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "collective", *arguments],
+            env={**member.client_environment, "HOME": str(tmp_path / home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    made = member.cli(
+        "invite", "generate", "--grant", "/shared:read", "--max-uses", "3", "--json"
+    ).json()["code"]
+    run("lost", "identity", "init", "--global-id", "zoe@elsewhere.net")
+    run("lost", "invite", "redeem", made)
+    run("kept", "invite", "redeem", run("lost", "identity", "add-device").splitlines()[-1])
+    waiting = run("lost", "identity", "add-device").splitlines()[-1]
+    (zoe,) = json.loads(run("kept", "identity", "list", "--json"))
+    lost = json.loads(run("lost", "identity", "show", "--json"))["key_sha256"]
+    devices = {device["key_sha256"]: device for device in zoe["devices"]}
+    assert len(devices) == 2
+    serial = devices[lost]["certificates"][0]["serial"]
+    done = member.cli("identity", "revoke", f"serial:{serial}")
+    assert f"key:{lost}" in done.out.decode()
+    for again in (made, waiting):
+        run("lost", "invite", "redeem", again, code=8)
+    run("stranger", "invite", "redeem", waiting, code=8)
+    run("kept", "ls", "/shared")
+    told = member.cli("identity", "list", "--json").json()
+    (zoe,) = [one for one in told if one["global_id"] == "zoe@elsewhere.net"]
+    assert {device["key_sha256"]: device["revoked"] for device in zoe["devices"]} == {
+        key: key == lost for key in devices
+    }
+    assert f"key:{lost}" in member.cli("identity", "list").out.decode()
+    entry = f"key:{lost}"
+    deadline_s = time.monotonic() + WITHIN_S
+    memories = [next(member.data_dir(name).rglob(MEMORY_NAME)) for name in member.node_ports]
+
+    while not all(entry in one.read_text() for one in memories):
+        assert time.monotonic() < deadline_s, "a node has not written it down"
+        time.sleep(0.1)
 
 
 def test_wrong_names_and_callers_without_the_right_are_refused(member: Cluster) -> None:

@@ -2,14 +2,18 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, NoSpaceError
+from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
 from tests.faults.sqlite_vfs import RecordingVfs
@@ -98,6 +102,82 @@ async def test_without_the_flush_power_loss_does_lose(tmp_path: Path) -> None:
     vfs = RecordingVfs("forgetful", ignore_sync=True)
     _, broken = await losses(vfs, str(tmp_path), 40)
     assert broken > 0
+
+
+async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
+    tmp_path: Path,
+) -> None:
+    """Use, certificate, key and a node's record are there together, or none of them is."""
+    vfs = RecordingVfs("redeeming")
+    live, after = str(tmp_path / "live"), str(tmp_path / "after")
+    catalog = await SqliteCatalog.open(
+        live, ManualClock(), SeededRandomness(1), SETTINGS, vfs=vfs.vfs_name
+    )
+    end_s = ManualClock().wall_s() + 600
+    code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 9, 9, end_s, OPERATOR.principal)
+    await catalog.add_code(OPERATOR, code)
+    began = vfs.position()
+    answered = []
+    for number in range(3):
+        await catalog.redeem("c1", key_of(number), issue_to(number))
+        answered.append(vfs.position())
+    await catalog.close()
+    for at in range(began, vfs.position() + 1):
+        shutil.rmtree(after, ignore_errors=True)
+        os.makedirs(after)
+        vfs.lost_power(at, after, at, 0.5)
+        catalog = await SqliteCatalog.open(after, ManualClock(), SeededRandomness(2), SETTINGS)
+        done = 9 - (await catalog.code("c1")).uses_left
+        assert done >= sum(position <= at for position in answered)
+        assert len(await catalog.nodes()) == done
+        for number in range(3):
+            repeated = await catalog.redeem("c1", key_of(number), issue_to(number, repeat=1))
+            assert repeated.certificate_der == b"der %d %d" % (number, number >= done)
+        assert (await catalog.code("c1")).uses_left == 6
+        await catalog.close()
+
+
+def key_of(number: int) -> bytes:
+    return bytes([number]) * 32
+
+
+def issue_to(number: int, repeat: int = 0) -> Callable[[CodeRecord], IssuedCertificate]:
+    node = SpiffeId.node(Domain("home.alice"), NodeId(f"n{number}"))
+
+    def issue(code: CodeRecord) -> IssuedCertificate:
+        return IssuedCertificate(
+            node, f"{repeat + 1}{number}", 10**15, b"der %d %d" % (number, repeat)
+        )
+
+    return issue
+
+
+@pytest.mark.parametrize("limit_pages", [0, 1])
+async def test_a_full_disk_in_a_redemption_burns_no_use(tmp_path: Path, limit_pages: int) -> None:
+    catalog = await SqliteCatalog.open(str(tmp_path), ManualClock(), SeededRandomness(1), SETTINGS)
+    try:
+        end_s = ManualClock().wall_s() + 600
+        code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 999, 999, end_s, OPERATOR.principal)
+        await catalog.add_code(OPERATOR, code)
+        database: Any = catalog._engine.writer._db
+        pages = database.execute("PRAGMA page_count").fetchall()[0][0]
+        database.execute(f"PRAGMA max_page_count = {pages + limit_pages}")
+        done, is_full = 0, False
+        while done < 999 and not is_full:
+            try:
+                await catalog.redeem("c1", bytes([done % 256, done // 256]) * 16, issue_to(done))
+                done += 1
+            except NoSpaceError:
+                is_full = True
+        assert is_full
+        assert (await catalog.code("c1")).uses_left == 999 - done
+        assert len(await catalog.nodes()) == done
+        database.execute("PRAGMA max_page_count = 100000")
+        for _ in range(2):
+            await catalog.redeem("c1", bytes([done % 256, done // 256]) * 16, issue_to(done))
+        assert (await catalog.code("c1")).uses_left == 999 - done - 1
+    finally:
+        await catalog.close()
 
 
 @pytest.mark.slow
