@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from collective.rpc import context
 from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+SOURCE_KEY: Final = "x-collective-source"
 FORWARD_TIMEOUT_S: Final = 10.0
 
 
@@ -37,11 +39,14 @@ class ForwardingService(pb.BootstrapBase):
         return await self._stub.begin_join(message, timeout=FORWARD_TIMEOUT_S)
 
     async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
-        """Forward with the digest of our leaf, with a deadline."""
+        """Forward with the digest of our leaf and the joiner's host, with a deadline."""
         return await self._stub.join(
             message,
             timeout=FORWARD_TIMEOUT_S,
-            metadata={LEAF_DIGEST_KEY: self._leaf_digest().hex()},
+            metadata={
+                LEAF_DIGEST_KEY: self._leaf_digest().hex(),
+                SOURCE_KEY: context.current().source,
+            },
         )
 
     async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:

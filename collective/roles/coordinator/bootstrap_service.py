@@ -20,6 +20,8 @@ from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+SOURCE_KEY: Final = "x-collective-source"
+_SOURCE_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
 _RIGHT_NAMES: Final = ((Right.READ, "read"), (Right.WRITE, "write"), (Right.SHARE, "share"))
 
@@ -70,6 +72,7 @@ class BootstrapService(pb.BootstrapBase):
                 leaf_digests=self._digests(),
                 request_id=context.current().request_id,
                 display_name=message.display_name,
+                source=self._source(),
             )
         )
         return self._answer(admission)
@@ -93,6 +96,14 @@ class BootstrapService(pb.BootstrapBase):
         current.about(operation, target)
         if self._forwarded:
             current.require_role("bootstrap")
+
+    def _source(self) -> str:
+        """Return the joiner's host; a standalone bootstrap says whose it forwards."""
+        current = context.current()
+        if not self._forwarded:
+            return current.source
+        told = current.metadata.get(SOURCE_KEY)
+        return told[:_SOURCE_MAX] if isinstance(told, str) else current.source
 
     def _digests(self) -> Sequence[bytes]:
         if not self._forwarded:

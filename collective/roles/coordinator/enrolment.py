@@ -2,8 +2,8 @@
 
 Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
 A use is counted only with the certificate issued (both in one transaction of the catalogue), and
-the same key redeeming the same code gets the same answer.  Failed proofs are limited for each code,
-all unknown codes together; nobody learns whether a code exists without its secret.
+the same key redeeming the same code gets the same answer.  Failed proofs are slowed, right ones are
+not (:mod:`guesses`); nobody learns whether a code exists without its secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from collective.catalog.model import (
 )
 from collective.core.clock import Clock
 from collective.core.errors import (
-    BusyError,
     CollectiveError,
     ConflictError,
     NotFoundError,
@@ -43,16 +42,14 @@ from collective.pki.nonces import NonceMint
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore, verify_leaf
+from collective.roles.coordinator.guesses import GuessLimiter
 
-FAILURES_MAX: Final = 10
-FAILURE_WINDOW_S: Final = 60.0
 EXPIRED_RENEWAL_S: Final = 90 * 86400.0
 """How long after its end a certificate may still renew itself by its key."""
 WISH_MAX_BYTES: Final = 320
 DISPLAY_NAME_MAX: Final = 128
 ANY_USER: Final = "@"
 """The wish of someone who has no global id yet: a user, whose name is decided here."""
-_LIMITED_CODES_MAX: Final = 1024
 _UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
 _RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
 
@@ -70,6 +67,8 @@ class JoinAttempt:
     """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
     request_id: str = ""
     display_name: str = ""
+    source: str = ""
+    """The host that the joiner's connection comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +79,6 @@ class Admission:
     certificate_der: bytes
     code: CodeRecord | None
     """None for a renewal."""
-
-
-class GuessLimiter:
-    """Counts failures for each subject in a fixed window; bounded in memory."""
-
-    def __init__(self, clock: Clock) -> None:
-        """Start with no failures."""
-        self._clock = clock
-        self._failures: dict[str, tuple[float, int]] = {}
-
-    def check(self, subject: str) -> None:
-        """Raise BusyError while ``subject`` has failed too often."""
-        began_s, count = self._failures.get(subject, (0.0, 0))
-        if count >= FAILURES_MAX and self._clock.monotonic_s() - began_s < FAILURE_WINDOW_S:
-            raise BusyError("Too many failed tries with this join code; wait a minute.")
-
-    def fail(self, subject: str) -> None:
-        """Count one failure of ``subject``; the oldest subject is forgotten beyond 1,024."""
-        now_s = self._clock.monotonic_s()
-        began_s, count = self._failures.pop(subject, (now_s, 0))
-        if now_s - began_s >= FAILURE_WINDOW_S:
-            began_s, count = now_s, 0
-        if len(self._failures) >= _LIMITED_CODES_MAX:
-            self._failures.pop(next(iter(self._failures)))
-        self._failures[subject] = (began_s, count + 1)
 
 
 class Enrolment:
@@ -125,6 +99,7 @@ class Enrolment:
         enrolled: Callable[[NodeRecord], None] | None = None,
         authorities: Callable[[], Authorities] | None = None,
         renewed: Callable[[SpiffeId], Awaitable[None]] | None = None,
+        guesses: GuessLimiter | None = None,
     ) -> None:
         """Serve ``authority``'s member.
 
@@ -141,6 +116,7 @@ class Enrolment:
             enrolled: told of each node that was admitted, once its record is durable.
             authorities: the CAs of now, where they can change; else ``authority`` for good.
             renewed: told of each identity that got a certificate of the newest CA.
+            guesses: slows failed proofs; None makes one.
         """
         only = Authorities(authority, authority, (authority.certificate,), Phase.NONE)
         self._authorities = authorities or (lambda: only)
@@ -155,7 +131,7 @@ class Enrolment:
         self._enrolled = enrolled
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(join_code.SECRET_BYTES))
-        self._guesses = GuessLimiter(clock)
+        self._guesses = guesses or GuessLimiter(clock)
         self._naming = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.enrolment")
 
@@ -176,7 +152,7 @@ class Enrolment:
         Raises:
             PermissionDeniedError: unknown code, wrong proof, stale nonce: one answer for all.
             ConflictError: the code is revoked, used up or ran out, or the node id is taken.
-            BusyError: too many failures.
+            BusyError: a wrong proof after too many others.
             RejectedError, UsageError: a request or wish that cannot be read.
         """
         code = await self._prove(attempt)
@@ -256,14 +232,12 @@ class Enrolment:
             code: CodeRecord | None = await self._catalog.code(attempt.code_id)
         except NotFoundError:
             code = None
-        subject = attempt.code_id if code else ""
-        self._guesses.check(subject)
         verifier = code.verifier if code else self._decoy
         try:
             self._nonces.check("join", attempt.code_id.encode(), attempt.nonce)
             self._check_proof(verifier, attempt)
         except PermissionDeniedError:
-            self._guesses.fail(subject)
+            await self._guesses.failed(attempt.code_id, attempt.source)
             raise
         if code is None:
             raise PermissionDeniedError(_UNKNOWN)
