@@ -71,6 +71,7 @@ class _Row:
     result: str | None
     datastore: int
     reserved: int
+    credit: int
 
 
 class UploadsPart(Part):
@@ -271,7 +272,7 @@ class UploadsPart(Part):
 
 _SELECT = (
     "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
-    " datastore, reserved"
+    " datastore, reserved, credit"
     " FROM uploads WHERE id = ? AND principal = ?"
 )
 
@@ -290,6 +291,7 @@ def _row(row: Any) -> _Row:
         row[8],
         row[9] or 0,
         row[10],
+        row[11],
     )
 
 
@@ -371,7 +373,8 @@ def _check_quota(
     if existing is not None:
         credit = tx.value("SELECT size FROM versions WHERE id = ?", existing[1]) or 0
     datastore = datastore_of(tx.db, found.path)
-    is_more = size_bytes > found.reserved or datastore != found.datastore
+    is_more = size_bytes - credit > max(0, found.reserved - found.credit)
+    is_more = is_more or datastore != found.datastore
     require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=is_more)
 
 

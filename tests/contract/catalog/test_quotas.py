@@ -1,12 +1,18 @@
 """Ways round a quota that are none, and the life of what an upload has reserved."""
 
+from contextlib import suppress
+from typing import Any
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from collective.access.model import Right
-from collective.catalog.model import Attributes, ReadView
+from collective.catalog.model import Attributes, ChunkIntent, ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, NoSpaceError, NotFoundError
+from collective.core.paths import FilePath
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -102,6 +108,115 @@ async def test_replacing_the_same_file_twice_at_once_is_credited_twice(
         await ready.commit_upload(
             OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 30
         )
+
+
+async def test_whoever_loses_what_he_replaces_gives_way_not_another(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a", "b", "c")
+    larger, wanted = await begin(ready, "/d/f", "d", "e", "f")
+    await write(ready, "/d/f", "g")
+    other, more = await begin(ready, "/d/other", "h", "i")
+    with pytest.raises(NoSpaceError):
+        await ready.commit_upload(
+            OPERATOR, larger.id, [extent(one) for one in wanted], receipts(larger), 30
+        )
+    await ready.commit_upload(
+        OPERATOR, other.id, [extent(one) for one in more], receipts(other), 20
+    )
+
+
+FILES = st.sampled_from(["/d/f", "/d/g", "/d/h"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("open"), FILES, st.integers(1, 4)),
+        st.tuples(st.just("commit"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("abort"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("remove"), FILES, st.just(0)),
+        st.tuples(st.just("move_in"), FILES, st.integers(1, 4)),
+        st.tuples(st.just("move_out"), FILES, st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([60, 700]), st.just(0)),
+    ),
+    max_size=16,
+)
+
+
+class Play:
+    """One run of steps in a datastore with a quota of 50 bytes."""
+
+    def __init__(self, catalog: SqliteCatalog, clock: ManualClock) -> None:
+        self.catalog = catalog
+        self.clock = clock
+        self.uploads: list[tuple[Upload, list[ChunkIntent], int]] = []
+        self.number = 0
+
+    async def size_of(self, path: FilePath) -> int:
+        try:
+            return (await self.catalog.stat(OPERATOR, path)).size_bytes
+        except NotFoundError:
+            return 0
+
+    async def open(self, path: str, count: int) -> None:
+        texts = (f"{self.number}.{one}" for one in range(count))
+        upload, wanted = await begin(self.catalog, path, *texts)
+        self.uploads.append((upload, wanted, await self.size_of(upload.path)))
+
+    async def commit(self, which: int, _: int) -> None:
+        if not self.uploads:
+            return
+        upload, wanted, had = self.uploads.pop(which % len(self.uploads))
+        has = await self.size_of(upload.path)
+        extents = [extent(one) for one in wanted]
+        try:
+            await self.catalog.commit_upload(
+                OPERATOR, upload.id, extents, receipts(upload), 10 * len(wanted)
+            )
+        except NoSpaceError:
+            assert has < had
+
+    async def abort(self, which: int, _: int) -> None:
+        if self.uploads:
+            upload, _wanted, _had = self.uploads.pop(which % len(self.uploads))
+            await self.catalog.abort_upload(OPERATOR, upload.id)
+
+    async def remove(self, path: str, _: int) -> None:
+        await self.catalog.remove(OPERATOR, p(path), recursive=False, condition=ANY)
+
+    async def move_in(self, path: str, count: int) -> None:
+        texts = (f"{self.number}.{one}" for one in range(count))
+        await write(self.catalog, f"/e/{self.number}", *texts)
+        await self.catalog.move(OPERATOR, p(f"/e/{self.number}"), p(path), condition=ANY)
+
+    async def move_out(self, path: str, _: int) -> None:
+        await self.catalog.move(OPERATOR, p(path), p(f"/e/{self.number}"), condition=ANY)
+
+    async def wait(self, seconds: int, _: int) -> None:
+        self.clock.advance(seconds)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=STEPS)
+async def test_a_quota_is_never_passed_and_no_reservation_breaks(
+    engines: Engines, clock: ManualClock, steps: list[tuple[str, Any, int]]
+) -> None:
+    """An upload that has its place commits, unless what it was to replace became less."""
+    catalog = engines.opened[0] if engines.opened else await engines.open()
+    await enrol(catalog)
+    for one in await catalog.datastores(OPERATOR):
+        await catalog.remove(OPERATOR, one.path, recursive=True, condition=ANY)
+    await quota(catalog, "/d", 50)
+    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
+    play = Play(catalog, clock)
+    for act, what, count in steps:
+        play.number += 1
+        with suppress(NoSpaceError, NotFoundError):
+            await getattr(play, act)(what, count)
+        (found,) = (one for one in await catalog.datastores(OPERATOR) if one.path == p("/d"))
+        assert found.used_bytes <= 50
+    for upload, _, _ in play.uploads:
+        await catalog.abort_upload(OPERATOR, upload.id)
 
 
 # --- ways round that are none --------------------------------------------------------------------
