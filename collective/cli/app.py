@@ -7,6 +7,7 @@ imports.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -83,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Never raises, and never shows a traceback unless ``-v`` is given.
     """
+    _claim_streams()
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     is_verbose = any(argument in {"-v", "--verbose"} for argument in options)
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
@@ -99,9 +101,46 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         output.note(f"Error: {error.message}")
         return error.exit_code
+    except OSError as error:
+        if is_verbose:
+            traceback.print_exc()
+        output.note(f"Error: {_refused(error)}")
+        _silence_stdout()
+        return ExitCode.FAILURE
     except Exception as error:  # noqa: BLE001 - the edge of the process
         return _unexpected(error, is_verbose=is_verbose)
     return code
+
+
+def _claim_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr, so that nothing else gets 0-2.
+
+    Reading and writing them then fails as it would have: stdin is for writing only, and so on.
+    """
+    for number, name, mode in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY)):
+        if getattr(sys, name) is None:
+            _reopen(number, name, mode)
+    if sys.stderr is None:
+        _reopen(2, "stderr", os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names are UTF-8, whatever the terminal says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _reopen(number: int, name: str, mode: int) -> None:
+    opened = os.open(os.devnull, mode)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+    stream = open(number, "r" if name == "stdin" else "w", closefd=False)  # noqa: SIM115
+    setattr(sys, name, stream)
+
+
+def _refused(error: OSError) -> str:
+    """Return the sentence for what the machine refused to do."""
+    reason = (error.strerror or str(error) or type(error).__name__).rstrip(".").lower()
+    where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
+    return f"This machine cannot read or write here{where}: {reason}; mend that and try again."
 
 
 def _dispatch(wanted: str | None, arguments: Sequence[str]) -> int:
@@ -124,7 +163,7 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(text + "\n")
         else:
-            output.note(f"Error: {text} See 'collective --help'.")
+            output.note(f"Error: {_sentence(text)} See 'collective --help'.")
         return ExitCode.USAGE
     if is_verbose:
         traceback.print_exception(error)
@@ -134,6 +173,10 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
         f"Error: Something unexpected happened ({reason}); run it again with -v for details."
     )
     return ExitCode.FAILURE
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!", ")")) else f"{text}."
 
 
 def _silence_stdout() -> None:

@@ -14,7 +14,7 @@ from collective.cli.options import Invocation, command
 from collective.cli.status import grant_json
 from collective.client.collective import Collective
 from collective.core.errors import UsageError
-from collective.core.units import parse_duration_s
+from collective.core.units import parse_validity_s
 from collective.rpc.gen.collective.v1 import Grant
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what.")
@@ -30,11 +30,11 @@ def parse_grant(text: str) -> tuple[str, list[str]]:
 
 def expiry_ms(validity: str | None, expires: str | None, *, now_s: float) -> int:
     """Return when a grant ends, in Unix milliseconds; 0 for never."""
-    if validity and expires:
+    if validity is not None and expires is not None:
         raise UsageError("Give --validity or --expires, not both.")
-    if validity:
-        return round((now_s + parse_duration_s(validity)) * 1000)
-    if not expires:
+    if validity is not None:
+        return round((now_s + parse_validity_s(validity)) * 1000)
+    if expires is None:
         return 0
     try:
         moment = dt.datetime.fromisoformat(expires)

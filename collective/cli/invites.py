@@ -31,11 +31,9 @@ def generate(
         typer.Option("--grant", metavar="PATH:RIGHT[+RIGHT]", help="May be given several times."),
     ] = None,
     max_uses: Annotated[
-        int,
-        typer.Option(
-            "--max-uses", min=0, show_default=False, help="How many may join by it; default 1."
-        ),
-    ] = 0,
+        int | None,
+        typer.Option("--max-uses", min=1, max=1_000_000, help="How many may join; default 1."),
+    ] = None,
     validity: Annotated[
         str | None, typer.Option("--validity", help="Like 24h or 7d; default 24h.")
     ] = None,
@@ -45,7 +43,7 @@ def generate(
     ] = "user",
 ) -> None:
     """Make an invitation; its code is the last line, and is never shown again."""
-    from collective.core.units import parse_duration_s  # noqa: PLC0415 - keeps redeem fast
+    from collective.core.units import parse_validity_s  # noqa: PLC0415 - keeps redeem fast
     from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415
 
     if for_whom not in KINDS:
@@ -53,13 +51,13 @@ def generate(
     grants = [_grant(text) for text in grant or ()]
     if for_whom == "user" and not grants:
         raise UsageError("Say what may be done: --grant PATH:RIGHT[+RIGHT], like /shared:read.")
-    validity_s = parse_duration_s(validity) if validity else 0.0
+    validity_s = parse_validity_s(validity) if validity is not None else 0.0
 
     async def work(collective: Collective) -> GenerateInviteResponse:
         return await collective.people.generate_invite(
             kind=InviteKind[for_whom.upper()],
             grants=grants,
-            max_uses=max_uses,
+            max_uses=max_uses or 0,
             validity_s=validity_s,
             description=description,
         )

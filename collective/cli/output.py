@@ -1,13 +1,15 @@
 """Everything that is printed: text made safe for terminals, JSON, tables and progress.
 
-Results go to stdout and everything else to stderr.  Names can hold no control characters, but
-whatever is not printable is escaped all the same, since a server could be hostile.
+Results go to stdout and everything else to stderr.  On a terminal whatever is not printable is
+escaped, since a server could be hostile and names can turn the direction of text; on a pipe names
+are kept exactly as they are, except for control characters, which no name can hold.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +20,7 @@ from collective.core.units import format_size
 
 REFRESH_S: Final = 0.2
 BAR_CELLS: Final = 24
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def safe(text: str) -> str:
@@ -30,9 +33,14 @@ def safe(text: str) -> str:
     )
 
 
+def exact(text: str) -> str:
+    """Return ``text`` as programs get it: only control characters and lone surrogates escaped."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def line(text: str = "") -> None:
     """Print one line of a result."""
-    sys.stdout.write(safe(text) + "\n")
+    sys.stdout.write((safe if sys.stdout.isatty() else exact)(text) + "\n")
 
 
 def lines(block: Iterable[str]) -> None:

@@ -148,8 +148,8 @@ def status_lines(status: Status) -> list[str]:
             f" {format_size(storage['available_bytes'])} available"
         ),
     ]
-    if status.node_join_code is not None:
-        code = status.node_join_code
+    code = status.node_join_code
+    if code is not None and code.expires_ms:  # zeros to whoever is no operator
         lines.append(
             f"Node code    {code.uses_left} uses left, {code.enrolled_count} nodes enrolled,"
             f" expires {output.when(code.expires_ms) or 'never'}"

@@ -62,8 +62,8 @@ class FileReader:
             raise UsageError("Offset and length cannot be negative.")
         self._session = session
         self._path = path
-        self._offset = offset
-        self._length = length
+        self._offset = min(offset, limits.FILE_MAX_BYTES)
+        self._length = None if length is None else min(length, limits.FILE_MAX_BYTES)
         self._if_version = if_version
         self._progress = progress
         self._group = asyncio.TaskGroup()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from collective.client.control import Control
+from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.pki import join_code
 from collective.rpc.channel import RpcChannel
@@ -100,10 +101,15 @@ class People:
     async def revoke_invite(self, code_or_id: str) -> Invite:
         """End an invite, named by its id or its code; of a code only the id is sent.
 
-        Raises UsageError if ``code_or_id`` is neither.
+        Raises NotFoundError if ``code_or_id`` is neither.
         """
         text = code_or_id.strip()
-        code_id = text if join_code.is_code_id(text) else join_code.parse(text).code_id
+        try:
+            code_id = text if join_code.is_code_id(text) else join_code.parse(text).code_id
+        except UsageError as error:
+            raise NotFoundError(
+                "This is neither the id of an invite nor its whole code; run: collective invite list"
+            ) from error
         request = RevokeInviteRequest(code_or_id=code_id)
         answer = await self._control.call(self._channel.stub(InvitesStub).revoke_invite, request)
         return answer.invite or Invite(id=code_id, state="revoked")

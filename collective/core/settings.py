@@ -7,6 +7,7 @@ raises :class:`SettingsError` with one sentence that names the setting and where
 
 from __future__ import annotations
 
+import posixpath
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -28,6 +29,8 @@ PREFIX: Final = "COLLECTIVE_"
 CONFIG_VARIABLE: Final = "COLLECTIVE_CONFIG"
 CONFIG_MAX_BYTES: Final = 1 << 20
 JOIN_CODE_MAX_CHARS: Final = 4096
+OWN_JOIN_CODE: Final = "join/node.code"
+"""Where a coordinator writes the node join code, below its cert dir."""
 CLIENT_VARIABLES: Final = frozenset(
     PREFIX + name
     for name in (
@@ -340,6 +343,10 @@ def _complete(roles: frozenset[ServeRole], values: dict[str, Any]) -> ServeSetti
         _need(settings, "bootstrap", "bootstrap_address")
         if "coordinator" not in roles:
             _need(settings, "bootstrap", "coordinator_address")
+    if {"coordinator", "node"} <= roles and not settings.join_code:
+        # A process that holds both roles joins itself: by the code that its coordinator writes.
+        values.setdefault("join_code_file", posixpath.join(settings.cert_dir, OWN_JOIN_CODE))
+        settings = ServeSettings(**values)
     if settings.join_code and settings.join_code_file:
         raise SettingsError("Give COLLECTIVE_JOIN_CODE or COLLECTIVE_JOIN_CODE_FILE, not both.")
     timings = (

@@ -14,6 +14,7 @@ _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+\Z")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PORT_MAX: Final = 65535
+_VALIDITY_MOST_S: Final = 36_500 * 86_400.0
 
 
 def parse_size(text: str) -> int:
@@ -32,6 +33,14 @@ def parse_duration_s(text: str) -> float:
     if not _DURATION.match(text):
         raise UsageError(f"Duration {text!r} must be like 30m, 24h or 7d.")
     return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+
+
+def parse_validity_s(text: str) -> float:
+    """Return seconds for how long something is valid: longer than 0, at most 100 years."""
+    seconds = parse_duration_s(text)
+    if not 0 < seconds <= _VALIDITY_MOST_S:
+        raise UsageError(f"Validity {text!r} must be more than 0 and at most 36500d, like 24h.")
+    return seconds
 
 
 def format_size(size_bytes: float) -> str:

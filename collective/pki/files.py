@@ -274,6 +274,7 @@ def load_or_create_authority(
     Raises SettingsError when its key is missing, or when it is of another domain or member.
     """
     if not disk.exists(place.ca_certificate):
+        _refuse_another_members(place, disk)
         # The key goes first; one without a certificate is a first start that was interrupted.
         key = load_or_create_key(place.ca_key, disk=disk)
         authority = CertificateAuthority.create(place.member, domain, clock, key=key)
@@ -290,6 +291,19 @@ def load_or_create_authority(
             f" ({domain}); correct COLLECTIVE_MEMBER_ID and COLLECTIVE_DOMAIN."
         )
     return authority
+
+
+def _refuse_another_members(place: CertDir, disk: Disk) -> None:
+    """Raise SettingsError where the cert dir has the CA of another member, key and all."""
+    folder = posixpath.dirname(place.ca_key)
+    own = posixpath.basename(place.ca_key)
+    suffix = own.removeprefix(place.member)
+    for entry in disk.list_dir(folder) if disk.exists(folder) else ():
+        if entry.name.endswith(suffix) and entry.name != own:
+            raise SettingsError(
+                f"The CA belongs to {entry.name.removesuffix(suffix)}, not to {place.member};"
+                " correct COLLECTIVE_MEMBER_ID, or give each member a cert dir of its own."
+            )
 
 
 def prepare_coordinator(

@@ -7,6 +7,8 @@ peer's identity has been checked.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -92,7 +94,9 @@ async def open_stream(
             f"The certificate of {address} does not count: {error.verify_message}."
         ) from error
     except OSError as error:
-        raise UnreachableError(f"No connection to {address}: {_reason(error)}.") from error
+        raise UnreachableError(
+            f"No connection to {address}: {_reason(error)}; check that it runs there."
+        ) from error
     if first.error is not None:
         raise first.error
     if not made:
@@ -136,5 +140,11 @@ async def open_first(
 
 
 def _reason(error: OSError) -> str:
-    text = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError | socket.gaierror):
+        text = error.strerror
+    elif error.errno:  # asyncio puts the address into the words, which says nothing new
+        text = os.strerror(error.errno)
+    else:
+        text = error.strerror
+    text = text or str(error) or type(error).__name__
     return text.rstrip(".").lower() if not isinstance(error, ssl.SSLError) else text

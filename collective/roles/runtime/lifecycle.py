@@ -244,6 +244,12 @@ def _explain(failures: BaseExceptionGroup[BaseException]) -> int:
         if isinstance(failure, CollectiveError):
             log.error("cannot go on", reason=failure.message)
             codes.append(failure.exit_code)
+        elif isinstance(failure, OSError) and failure.filename is not None:
+            why = (failure.strerror or type(failure).__name__).lower()
+            reason = f"{failure.filename} cannot be used: {why}; give it to this user, or mend it."
+            log.error("cannot go on", reason=reason)
+            log.debug("where it failed", exc_info=failure)
+            codes.append(ExitCode.FAILURE)
         else:
             log.error("a part of the process failed", exc_info=failure)
             codes.append(ExitCode.FAILURE)

@@ -80,10 +80,18 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
     json.dumps(facts)
 
 
-def test_a_hostile_name_cannot_drive_the_terminal(capsys: Any) -> None:
+def test_a_hostile_name_cannot_drive_the_terminal(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     output.line("a\x1b[2Jb\u202ec")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\n"
     assert output.safe("größe ✓") == "größe ✓"
+
+
+def test_on_a_pipe_only_what_no_name_can_hold_is_escaped(capsys: Any) -> None:
+    output.line("a\x1b[2Jb\nc\u202e👩\u200d👩\x85")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\nc\u202e👩\u200d👩\\x85\n"
 
 
 def test_grants_are_parsed_from_the_right() -> None:
