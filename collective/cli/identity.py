@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # heavy, and needed by few commands
     from collective.rpc.gen.collective.v1 import CertificateStatus, DeviceStatus, IdentityStatus
 
 _SHOWN_CERTIFICATES: Final = 2
-"""The newest certificates of a device that the table shows; ``--json`` shows all."""
+"""The newest certificates of a device that the table shows; ``--json`` shows more."""
 
 app = typer.Typer(no_args_is_help=True, help="Who you are, and which collectives you have joined.")
 

@@ -229,7 +229,9 @@ def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_ho
     ida = make_user(member, "ida")
     serial = ida.credentials.certified.serial
     assert member.cli("ls", "/shared", credentials=ida.options).code == 0
-    member.cli("identity", "revoke", f"serial:{serial.upper()}")
+    done = member.cli("identity", "revoke", f"serial:{serial.upper()}")
+    key = ida.credentials.certified.key_digest.hex()
+    assert f"key:{key}" in done.out.decode()  # it was issued offline, and seen in use
     assert member.cli("ls", "/shared", credentials=ida.options, check=False).code != 0
     certs = member.cert_dir("coordinator")
     out = member.folder / "second"

@@ -16,7 +16,7 @@ from collective.core.ids import SpiffeId
 LIST_MAX = 10_000
 DEVICES_MAX = 100
 """The first keys of one identity that are shown."""
-CERTIFICATES_MAX = 1000
+CERTIFICATES_MAX = 100
 """The newest certificates of one identity that are shown."""
 
 

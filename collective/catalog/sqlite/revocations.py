@@ -50,7 +50,7 @@ class RevocationsPart(Part):
                 entries += [KEY + digest.hex()] if digest is not None else []
             epoch = _add(tx, entries)
             _end_device_codes(tx, entries)
-            tx.audit(actor, "revoke", what)
+            tx.audit(actor, "revoke", what, ", ".join(entries[1:]))
             return epoch
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)

@@ -6,13 +6,14 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from collective.catalog.model import Totals
-from collective.core.errors import PermissionDeniedError
+from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
 from collective.pki.certificates import Certified
 from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures, cluster_health
+from collective.roles.coordinator.sightings import Sightings
 from collective.rpc import context
 from tests.unit.roles.coordinator.farm import scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER
@@ -54,6 +55,25 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         Denials(DOMAIN, here.catalog, here.metrics).call(context.current(), refused.value)
         rows = await here.catalog.audit(since_ms=0, limit=100)
         assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
+
+
+async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
+    tmp_path: Path,
+) -> None:
+    """As one signed offline, of an identity that an invite gave to another key."""
+
+    class Claimed:
+        async def see_certificate(self, *_: object) -> None:
+            raise ConflictError("claimed by an invite")
+
+    async with scene(tmp_path) as here:
+        speak_as(USER)
+        sightings = Sightings(DOMAIN, Claimed())
+        calls = Calls(DOMAIN, here.metrics, here.world.clock, sightings=sightings)
+        for _ in range(2):
+            with pytest.raises(PermissionDeniedError, match="claimed"):
+                async with calls.client("stat", "/x"):
+                    raise AssertionError("not reached")
 
 
 def test_metrics_have_the_names_of_the_spec() -> None:

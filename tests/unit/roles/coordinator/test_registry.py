@@ -29,6 +29,7 @@ from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER, instance
 from tests.unit.roles.coordinator.test_streams import stream
 
 OWN_SERIAL = "serial:c0ffee"
+OWN_KEY = "key:" + "c0" * 32
 
 
 class Gate:
@@ -52,7 +53,7 @@ def service(here: Scene, gate: Gate | None = None) -> RegistryService:
             gate or Gate(),
             here.world.keys,
             enrolled=lambda: {live.record.node for live in here.world.table.all()},
-            own_entries=lambda: frozenset({str(OWN), OWN_SERIAL}),
+            own_entries=lambda: frozenset({str(OWN), OWN_SERIAL, OWN_KEY}),
         ),
         calls=Calls(DOMAIN, here.metrics, here.world.clock),
         metrics=here.metrics,

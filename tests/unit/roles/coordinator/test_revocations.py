@@ -14,7 +14,14 @@ from collective.roles.coordinator.registry_service import RegistryService
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN, record
-from tests.unit.roles.coordinator.test_registry import OWN_SERIAL, Gate, beat, service, speak_as
+from tests.unit.roles.coordinator.test_registry import (
+    OWN_KEY,
+    OWN_SERIAL,
+    Gate,
+    beat,
+    service,
+    speak_as,
+)
 
 EVE = "spiffe://home.alice/user/home.alice/eve"
 BEN = "spiffe://home.alice/user/home.alice/ben"
@@ -79,6 +86,19 @@ async def test_a_restored_catalogue_learns_back_what_two_nodes_say(tmp_path: Pat
         }
         assert gate.revocations.entries == {EVE, "serial:ab"}
         assert set((await say(registry, "c", [BEN])).revoked) == {EVE, "serial:ab", BEN}
+
+
+async def test_a_restored_catalogue_learns_back_keys_and_never_its_own(tmp_path: Path) -> None:
+    key = "key:" + "a1" * 32
+    async with scene(tmp_path) as here:
+        await restore(here)
+        gate = Gate()
+        registry = service(here, gate)
+        await say(registry, "a", [key.upper().replace("KEY", "key"), OWN_KEY])
+        assert (await say(registry, "b", [key, OWN_KEY])).revoked == [key]
+        assert gate.revocations.entries == {key}
+        with pytest.raises(UsageError):
+            await say(registry, "c", ["key:ab"])
 
 
 async def test_what_a_node_said_before_it_was_removed_does_not_count(tmp_path: Path) -> None:
