@@ -94,7 +94,12 @@ class JoinedCollective:
 
     def answers_to(self, wanted: str) -> bool:
         """Tell whether ``wanted`` is its name, member id or domain."""
-        return wanted in {self.name, self.member, self.domain}
+        return wanted in self.words
+
+    @property
+    def words(self) -> frozenset[str]:
+        """What it may be called by: its name here, its member id, its domain."""
+        return frozenset((self.name, self.member, self.domain))
 
     def encode(self) -> bytes:
         """Return the JSON of ``collective.json``."""
@@ -149,10 +154,13 @@ def is_name(text: str) -> bool:
 def free_name(proposed: str, member: MemberId, taken: Collection[str]) -> str:
     """Return the name for a collective: as proposed if that is a name, ``-2`` on a collision.
 
+    One rule for what members propose: a name is one label of ASCII small letters, digits and inner
+    dashes, of at most 63 characters; so it is no path, no option, no look-alike and no control.
+
     Args:
         proposed: by the member; anything.
         member: names it where the proposal is not usable.
-        taken: names of the other collectives here.
+        taken: names, member ids and domains of the other collectives here.
     """
     base = proposed if is_name(proposed) else member
     candidate, number = base, 1

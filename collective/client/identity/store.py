@@ -145,19 +145,22 @@ class IdentityStore:
     def find(self, wanted: str) -> JoinedCollective:
         """Return the collective that ``wanted`` (a name, member id or domain) means.
 
-        Raises NotJoinedError if none does, UsageError if several do and none has it as its name.
+        A word never means one collective where it is a word of another as well, whoever came
+        first: members choose all three, and none may pass for another.
+
+        Raises NotJoinedError if none has that word, UsageError if several do.
         """
-        found = [one for one in self.collectives() if one.answers_to(wanted)]
-        exact = [one for one in found if one.name == wanted]
-        if len(exact or found) > 1:
-            names = ", ".join(one.name for one in found)
-            raise UsageError(f"{wanted!r} may mean {names}; give the name of one of them.")
+        joined = self.collectives()
+        found = [one for one in joined if one.answers_to(wanted)]
+        if len(found) > 1:
+            ways = " or ".join(_way_to(one, joined) for one in found)
+            raise UsageError(f"{wanted!r} may mean several collectives here: say {ways}.")
         if not found:
             raise NotJoinedError(
                 f"No collective {wanted!r} is joined here; see 'collective identity"
                 " list-collectives', or join it: collective invite redeem CODE"
             )
-        return (exact or found)[0]
+        return found[0]
 
     def current(self) -> JoinedCollective | None:
         """Return the current collective; None if none is chosen or it is no longer joined."""
@@ -228,7 +231,8 @@ class IdentityStore:
             joined_here = self.collectives()
             known = next((one for one in joined_here if digest in self._digests(one)), None)
             taken = {one.name for one in joined_here}
-            name = known.name if known else free_name(joined.collective_name, joined.member, taken)
+            words = {word for one in joined_here for word in one.words}
+            name = known.name if known else free_name(joined.collective_name, joined.member, words)
             facts = JoinedCollective(
                 name=name,
                 member=joined.member,
@@ -431,3 +435,11 @@ class IdentityStore:
 
 def _digest(authority: x509.Certificate) -> bytes:
     return certificates.key_digest(certificates.certificate_key(authority))
+
+
+def _way_to(wanted: JoinedCollective, joined: Sequence[JoinedCollective]) -> str:
+    """Return a word that means ``wanted`` alone, with its domain."""
+    for word in (wanted.name, wanted.domain, wanted.member):
+        if not any(one.answers_to(word) for one in joined if one.name != wanted.name):
+            return word if word == wanted.domain else f"{word} ({wanted.domain})"
+    return f"(after leaving the others) {wanted.name}"

@@ -178,8 +178,44 @@ class TestCollectives:
         assert join(store, Member("alice", "home.alice", clock)) == "alice-homelab-2"
         assert everything(store.place.collective("alice-homelab")) == mine
         assert store.find("alice-homelab").name == "alice-homelab"
-        with pytest.raises(UsageError, match="alice-homelab, alice-homelab-2"):
+        with pytest.raises(
+            UsageError, match=r"alice-homelab \(home.alice\) or alice-homelab-2 \(home.alice\)"
+        ):
             store.find("home.alice")
+
+    def test_a_proposed_name_never_shadows_another_members_id(
+        self, store: IdentityStore, bob: Member, clock: ManualClock
+    ) -> None:
+        join(store, bob)
+        mallory = Member("mallory", "evil.example", clock, name="bob")
+        assert join(store, mallory) == "bob-2"
+        assert store.find("bob").member == "bob"
+
+    def test_a_name_taken_before_the_member_it_names_was_joined_is_ambiguous(
+        self, store: IdentityStore, bob: Member, clock: ManualClock
+    ) -> None:
+        mallory = Member("mallory", "evil.example", clock, name="bob")
+        assert join(store, mallory) == "bob"
+        assert join(store, bob) == "bob-homelab"
+        with pytest.raises(UsageError, match=r"say evil.example or bob-homelab \(garage.bob\)"):
+            store.find("bob")
+        with pytest.raises(UsageError):
+            store.switch("bob")
+        assert store.find("evil.example").member == "mallory"
+        assert store.find("bob-homelab").member == "bob"
+
+    def test_a_member_id_equal_to_anothers_name_is_ambiguous_and_curable(
+        self, store: IdentityStore, alice: Member, clock: ManualClock
+    ) -> None:
+        join(store, alice)
+        hostile = Member("alice-homelab", "home.alice", clock)
+        name = join(store, hostile)
+        assert name == "alice-homelab-homelab"
+        with pytest.raises(UsageError, match="several"):
+            store.find("alice-homelab")
+        assert store.selected(None).member == "alice"  # what is current stays so
+        store.leave(name)
+        assert store.find("alice-homelab").member == "alice"
 
     def test_the_same_member_again_is_not_a_second_collective(
         self, store: IdentityStore, alice: Member
@@ -199,7 +235,14 @@ class TestCollectives:
         kept = store.credentials(store.find("alice"), none).certificate
         assert kept == newer.certificate
 
-    @pytest.mark.parametrize("name", ["../../evil", "", ".", "a/b", "A", "x" * 64, "-x", "a\nb"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("../../evil", "", ".", "..", "a/b", "a\\b", "A", "x" * 64, "x" * 10_000),
+            *("-x", "--collective", "-v", "x-", "a\nb", "a\0b", "\x1b[31mred", "a b", "a.b"),
+            *("b\u043eb", "\uff42ob", "bob\u200b", "\u202ebob", "b\u00f6b", "xn--", "bob\n"),
+        ],
+    )
     def test_a_hostile_name_never_becomes_a_path(
         self, store: IdentityStore, clock: ManualClock, name: str
     ) -> None:
