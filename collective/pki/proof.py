@@ -31,7 +31,10 @@ class Transcript:
     code_id: str
     nonce: bytes
     leaf_digest: bytes
-    """SHA-256 of the DER of the server's TLS leaf."""
+    """SHA-256 of the DER of the server's TLS leaf, byte by byte as it was shown.
+
+    A certificate has bits outside of what is signed that can be changed; who shows a changed one must
+    have the leaf's key, and then the digests differ and the join is refused."""
     csr_der: bytes
     wish: str
     display_name: str = ""

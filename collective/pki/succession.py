@@ -38,7 +38,8 @@ def follow(
 
     A coordinator's word alone changes nothing for good, since its key may be in a thief's hands:
 
-    * **Taken** is a CA only if one that is trusted already signed a link to it.
+    * **Taken** is a CA only if the newest that is trusted already signed a link to it: an older one
+      has spoken for its successor, and whoever stole its key since can name no other.
     * **Dropped** is a CA only if it is older than the one that signed the teller's own certificate.
       So a thief of the coordinator's key under the old CA cannot have the new one forgotten, and
       the old one goes when, and only when, the coordinator stands there with the new one's word.
@@ -57,10 +58,11 @@ def follow(
     named = _read(told.authorities, domain)
     links = [certificates.load_certificate(der) for der in told.links[:AUTHORITIES_MAX]]
     by_key = {_key_of(one): one for one in known}
+    newest = max(known, key=lambda one: one.not_valid_before_utc)
     found: list[x509.Certificate] = []
     for one in named:
         if _key_of(one) not in by_key and not any(
-            is_link(link, one, former, domain, now_s) for link in links for former in known
+            is_link(link, one, newest, domain, now_s) for link in links
         ):
             raise RejectedError(
                 "The coordinator names a CA that no CA which is trusted has signed; ask its operator."

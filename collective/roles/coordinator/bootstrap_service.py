@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from collective.access.model import Right
-from collective.core.errors import CollectiveError, RejectedError
+from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
 from collective.pki import certificates
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
@@ -95,7 +95,11 @@ class BootstrapService(pb.BootstrapBase):
         current = context.current()
         current.about(operation, target)
         if self._forwarded:
-            current.require_role("bootstrap")
+            peer = current.require_role("bootstrap").identity
+            if peer.trust_domain != self._enrolment.authority.domain:
+                raise PermissionDeniedError(
+                    "Another member's bootstrap forwards to that member only."
+                )
 
     def _source(self) -> str:
         """Return the joiner's host; a standalone bootstrap says whose it forwards."""

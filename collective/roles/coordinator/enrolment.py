@@ -33,7 +33,7 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
-from collective.core.ids import Domain, GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
+from collective.core.ids import GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
 from collective.core.randomness import Randomness
 from collective.pki import certificates, join_code, proof
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
@@ -93,7 +93,6 @@ class Enrolment:
         *,
         revocations: Callable[[], RevocationSet],
         offered: frozenset[CodeKind] = frozenset((CodeKind.NODE, CodeKind.USER, CodeKind.DEVICE)),
-        foreign: Callable[[], frozenset[Domain]] = frozenset,
         lifetime_s: float = LEAF_LIFE_S,
         expired_renewal_s: float = EXPIRED_RENEWAL_S,
         enrolled: Callable[[NodeRecord], None] | None = None,
@@ -110,7 +109,6 @@ class Enrolment:
             randomness: for nonces.
             revocations: what is revoked now.
             offered: kinds of code that may be redeemed at this stage.
-            foreign: the trust domains of other members, who issue their own global ids.
             lifetime_s: of the certificates issued.
             expired_renewal_s: how long after its end a certificate may renew itself; 0 never.
             enrolled: told of each node that was admitted, once its record is durable.
@@ -125,7 +123,6 @@ class Enrolment:
         self._clock = clock
         self._revocations = revocations
         self._offered = offered
-        self._foreign = foreign
         self._lifetime_s = lifetime_s
         self._expired_renewal_s = expired_renewal_s
         self._enrolled = enrolled
@@ -194,7 +191,12 @@ class Enrolment:
         return Admission(redemption.identity, redemption.certificate_der, code)
 
     def begin_renewal(self, certificate_der: bytes) -> bytes:
-        """Return a nonce for renewing ``certificate_der``, which may have run out."""
+        """Return a nonce for renewing ``certificate_der``, which may have run out.
+
+        The nonce is bound to these bytes.  DER has bits outside of what is signed that mean nothing;
+        whoever changes them between the two calls is refused, and gains nothing by the same bytes in
+        both: identity, serial and key, on which all else rests, are within what is signed.
+        """
         self._verify_old(certificate_der)
         return self._nonces.make("renew", certificate_der)
 
@@ -290,13 +292,7 @@ class Enrolment:
         """Return the global id for the first key of a user."""
         if wish == ANY_USER:
             return GlobalId(f"guest-{key_digest[:4].hex()}", self.authority.domain)
-        wanted = GlobalId.parse(wish)
-        if wanted.domain in self._foreign() - {self.authority.domain}:
-            raise ConflictError(
-                f"{wanted} is issued by the member {wanted.domain} only; join there, or choose a"
-                " global id of another domain."
-            )
-        return wanted
+        return GlobalId.parse(wish)
 
     def _device(self, code: CodeRecord, wish: str) -> SpiffeId:
         bound = code.bound

@@ -62,6 +62,7 @@ from collective.rpc.gen.collective.v1 import (
     Ticket,
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.tickets import TicketRefusedError
 
 COPIES = 3
 QUORUM = 2
@@ -83,7 +84,8 @@ def route(chunk: bytes, nodes: Sequence[str], mode: RouteMode = RouteMode.DIRECT
 
 @dataclass
 class FakeNodes:
-    """The chunk stream; ``state`` of a node: up, down (refuses), hung (silent), full, busy-N."""
+    """The chunk stream; ``state`` of a node: up, down (refuses), hung (silent), full, busy-N, stale-N
+    (refuses N tickets as made under a key that was replaced)."""
 
     state: dict[str, str] = field(default_factory=dict)
     chunks: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
@@ -159,6 +161,10 @@ class FakeSending:
                 for behind in tickets[tickets.index(ticket) :]:  # they fail with it
                     yield PutResult(node=behind.node, error=to_detail(error))
                 return
+            if state.startswith("stale"):
+                left = int(state.split("-")[1])
+                nodes.state[ticket.node] = f"stale-{left - 1}" if left > 1 else "up"
+                raise TicketRefusedError("The ticket's signature does not match.")
             if state.startswith("busy"):
                 left = int(state.split("-")[1])
                 nodes.state[ticket.node] = f"busy-{left - 1}" if left > 1 else "up"

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from collective.client.routing import NodeHealth
 from collective.core.errors import (
     ConflictError,
     CorruptionError,
@@ -157,6 +158,21 @@ async def test_a_busy_node_is_asked_again(make_world: Callable[..., World]) -> N
     world.nodes.state[node_name(1)] = "busy-1"
     await world.collective.write("/s/a", b"x")
     assert world.copies_of("/s/a") == [3]
+
+
+async def test_tickets_of_a_key_that_was_replaced_meanwhile_are_exchanged_unnoticed(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(give_up_s=3.0)
+    blamed: list[str] = []
+    monkeypatch.setattr(NodeHealth, "avoid", lambda _, node: blamed.append(node))
+    world.nodes.state[node_name(1)] = "stale-1"
+    await world.collective.write("/s/a", b"x")
+    assert world.copies_of("/s/a") == [3]
+    assert blamed == []
+    world.nodes.state[node_name(1)] = "stale-9"
+    await world.collective.write("/s/b", b"y")
+    assert node_name(1) in blamed, "one that refuses every ticket is gone round"
 
 
 async def test_relay_is_used_where_nodes_cannot_be_reached(

@@ -98,6 +98,11 @@ def test_a_thief_under_the_old_ca_cannot_have_the_new_one_forgotten() -> None:
     assert after((OLD, NEW), told(OLD, teller=OLD)) == (OLD.certificate, NEW.certificate)
 
 
+def test_a_thief_of_the_old_cas_key_names_no_second_successor_to_who_has_followed() -> None:
+    with pytest.raises(RejectedError):
+        after((OLD, NEW), told(OLD, NEW, THIEF, links=(OLD.link(THIEF.certificate),)))
+
+
 def test_nothing_is_dropped_on_the_word_of_one_whose_ca_is_not_known() -> None:
     what = Told([der(NEW.certificate)], [], b"")
     assert set(after((OLD, NEW), what)) == {OLD.certificate, NEW.certificate}

@@ -12,6 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.x509.oid import NameOID
 
 from collective.access.model import Caller
@@ -31,9 +35,11 @@ from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.pki import certificates, join_code, proof
 from collective.pki.ca import CertificateAuthority
+from collective.pki.certificates import Certified
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet
+from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
 from collective.roles.coordinator.guesses import (
@@ -42,6 +48,8 @@ from collective.roles.coordinator.guesses import (
     WAITING_PER_SOURCE_MAX,
     GuessLimiter,
 )
+from collective.rpc import context
+from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.fake_trust import FakeTrust
 
 ALICE = Domain("home.alice")
@@ -359,23 +367,6 @@ async def test_a_users_code_redeemed_as_a_node_is_refused(world: World, kind: Co
         assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
 
 
-async def test_a_global_id_of_another_members_domain_is_refused(world: World) -> None:
-    catalog: Any = world.trust
-    world.enrolment = Enrolment(
-        world.ca,
-        catalog,
-        world.clock,
-        SeededRandomness(4),
-        revocations=lambda: world.revoked,
-        foreign=lambda: frozenset((Domain("garage.bob"), ALICE)),
-    )
-    code = await world.code(kind=CodeKind.USER)
-    error = await failure(world, code, wish="bob@garage.bob")
-    assert isinstance(error, ConflictError)
-    assert "garage.bob only" in error.message
-    assert (await world.join(code, wish="bob@home.alice")).identity == person("bob")
-
-
 @pytest.mark.parametrize("wish", ["bob@home.alice", "@"])
 async def test_a_device_code_gives_its_makers_identity(world: World, wish: str) -> None:
     code = await device_code(world, person("bob"))
@@ -443,6 +434,72 @@ async def test_expired_certificate_renews_by_its_key_alone(world: World) -> None
     assert leaf.identity == node("alice-node-01")
     assert leaf.expires_s > world.clock.wall_s()
     assert world.trust.issued == [leaf.serial]
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+
+
+def rewrapped(der: bytes) -> bytes:
+    """Return a certificate that says the same under another valid signature (r, -s)."""
+
+    def item(tag: int, body: bytes) -> bytes:
+        size = len(body).to_bytes(2, "big")
+        return (
+            bytes((tag, 0x82)) + size + body if size[0] else bytes((tag, *_short(size[1]))) + body
+        )
+
+    def _short(size: int) -> bytes:
+        return bytes((size,)) if size < 0x80 else bytes((0x81, size))
+
+    known = certificates.load_certificate(der)
+    r, s = decode_dss_signature(known.signature)
+    signature = encode_dss_signature(r, P256_ORDER - s)
+    return item(0x30, known.tbs_certificate_bytes + ECDSA_SHA256 + item(3, b"\0" + signature))
+
+
+async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_renewal(
+    world: World,
+) -> None:
+    key = certificates.new_private_key()
+    old = (await world.join(await world.code(), key)).certificate_der
+    other = rewrapped(old)
+    assert other != old
+    nonce, csr = world.enrolment.begin_renewal(old), certificates.make_request(key)
+    with pytest.raises(PermissionDeniedError, match="nonce"):
+        await world.enrolment.renew(other, nonce, csr, proof.sign_renewal(key, nonce, csr))
+    assert (await renew(world, other, key)).identity == node("alice-node-01")
+    serial = certificates.describe(certificates.load_certificate(old)).serial
+    world.revoked = RevocationSet.of(1, [f"serial:{serial}"])
+    for der in (old, other):
+        with pytest.raises(RejectedError, match="step 12"):
+            await renew(world, der, key)
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        SpiffeId.bootstrap(Domain("garage.bob"), "edge"),
+        SpiffeId.node(ALICE, NodeId("n1")),
+        SpiffeId.coordinator(ALICE),
+    ],
+)
+async def test_only_a_bootstrap_of_this_member_forwards(world: World, identity: SpiffeId) -> None:
+    service = BootstrapService(
+        world.enrolment,
+        collective_name="alice-homelab",
+        addresses=list,
+        leaf_digests=list,
+        forwarded=True,
+    )
+    message = pb.BeginJoinRequest(code_id="0" * 16)
+    peer = Certified(identity, "01", 0.0, 4e9)
+    context.enter(context.CallContext(peer, "r1", "/collective.v1.Bootstrap/BeginJoin", {}))
+    with pytest.raises(PermissionDeniedError):
+        await service.begin_join(message)
+    own = Certified(SpiffeId.bootstrap(ALICE, "edge"), "02", 0.0, 4e9)
+    context.enter(context.CallContext(own, "r1", "/collective.v1.Bootstrap/BeginJoin", {}))
+    assert (await service.begin_join(message)).nonce
 
 
 async def test_expired_certificate_does_not_renew_for_another_key(world: World) -> None:
