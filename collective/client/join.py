@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, RejectedError
+from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.ids import (
     Domain,
     MemberId,
@@ -155,6 +155,37 @@ async def renew_expired(
     if joined.identity != credentials.identity:
         raise RejectedError(f"The renewal is for {joined.identity}, not {credentials.identity}.")
     return joined
+
+
+async def why_refused(
+    credentials: Credentials,
+    addresses: Sequence[Address],
+    *,
+    clock: Clock,
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> str:
+    """Return why the member accepts our certificate no longer, as its bootstrap says.
+
+    Empty if it does accept it, or if nobody whom we trust can be asked.
+    """
+    digests = tuple(
+        certificates.key_digest(certificates.certificate_key(one)) for one in credentials.trusted
+    )
+    message = pb.BeginRenewalRequest(
+        certificate_der=certificates.certificate_der(credentials.certificate)
+    )
+    async with _bootstrap_channel(addresses, PinnedGate(digests, clock)) as channel:
+        try:
+            await channel.connect()
+        except CollectiveError:
+            return ""
+        try:
+            await channel.stub(pb.BootstrapStub).begin_renewal(message, timeout=timeout_s)
+        except (PermissionDeniedError, RejectedError) as error:
+            return error.message
+        except CollectiveError:
+            return ""
+    return ""
 
 
 async def renew_live(

@@ -360,6 +360,13 @@ def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster
     while "no heartbeat" not in service.log_text() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert "no heartbeat" in service.log_text()
+    deadline = time.monotonic() + 2 * WITHIN_S
+    while service.page("/readyz")[0] != 503 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    status, text = service.page("/readyz")
+    assert status == 503, text
+    assert "node is not ready: " in text
+    assert "revoked" in text or "removed" in text
     # Neither a restart nor its old code brings it back.
     service.kill()
     service.start()

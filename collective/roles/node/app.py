@@ -17,6 +17,7 @@ import structlog
 
 from collective import __version__
 from collective.chunking.store import ChunkStore
+from collective.client.join import why_refused
 from collective.core.disk import Disk, OsDisk
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import SpiffeId
@@ -86,6 +87,10 @@ class NodeRole:
         """Whether the coordinator answered and knows our inventory."""
         return self._heartbeat is not None and self._heartbeat.is_accepted
 
+    def why_unready(self) -> str:
+        """Why not, in a sentence, where the coordinator refuses us; else empty."""
+        return self._heartbeat.refusal if self._heartbeat is not None else ""
+
     async def start(self, supervisor: Supervisor) -> None:
         """Enrol if need be, open the store, listen, and begin to beat."""
         runtime = self._runtime
@@ -143,6 +148,10 @@ class NodeRole:
             closed = listener.sweep()
             self._log.info("revocations changed", count=len(revocations.entries), closed=closed)
 
+        async def ask_why() -> str:
+            where = enrolled.notes.bootstrap_addresses
+            return await why_refused(identity.credentials, where, clock=clock) if where else ""
+
         self._heartbeat = heartbeat = Heartbeat(
             open_to_coordinator,
             OwnFacts(
@@ -158,6 +167,7 @@ class NodeRole:
             clock,
             interval_s=self._settings.heartbeat_interval_s,
             revoked=revoked,
+            why_refused=ask_why,
             trusted=lambda told: renewal.hear(told),  # noqa: PLW0108 - made below
         )
         self._closing.push_async_callback(heartbeat.reconnect)

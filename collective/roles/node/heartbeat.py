@@ -8,7 +8,7 @@ found again: each connection resolves its addresses anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,8 @@ from collective.rpc.gen.collective import v1 as pb
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 INVENTORY_TIMEOUT_S: Final = 600.0
 RETRY_S: Final = 1.0
+ASK_AFTER_FAILURES: Final = 2
+ASK_EVERY_FAILURES: Final = 30
 INTERVAL_LEAST_S: Final = 0.05
 INTERVAL_MOST_S: Final = 30.0
 INVENTORY_PAGE: Final = 2000
@@ -68,11 +70,13 @@ class Heartbeat:
         *,
         interval_s: float,
         revoked: Callable[[RevocationSet], None],
+        why_refused: Callable[[], Awaitable[str]] | None = None,
         trusted: Callable[[Told], None] = lambda _: None,
     ) -> None:
         """Speak over channels of ``open_channel``.
 
-        ``revoked`` is told what is revoked now, ``trusted`` which CAs count.
+        ``revoked`` is told what is revoked now, ``why_refused`` asks the bootstrap whether we were
+        shut out (a coordinator says nothing to one that was), ``trusted`` hears which CAs count.
         """
         self._trusted = trusted
         self._open_channel = open_channel
@@ -89,6 +93,8 @@ class Heartbeat:
         self._draining = False
         self._inventory_reported = False
         self._refused = ""
+        self._why_refused = why_refused
+        self._failures = 0
         self._failing = False
         self._answered_s: float | None = None
         self._turn = asyncio.Lock()
@@ -105,6 +111,11 @@ class Heartbeat:
     def is_accepted(self) -> bool:
         """Whether the coordinator answered and knows our inventory."""
         return self._answered_s is not None and self._inventory_reported and not self._refused
+
+    @property
+    def refusal(self) -> str:
+        """Why the coordinator takes us for no node of its, as far as it is known; else empty."""
+        return self._refused
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -130,11 +141,22 @@ class Heartbeat:
             self._failing = True
             if isinstance(error, UnreachableError | RejectedError):
                 await self.reconnect()
+            await self._ask_why()
             return min(RETRY_S, self._interval_s)
         if self._failing or self._refused:
             self._log.info("heartbeat answered again")
-        self._failing, self._refused = False, ""
+        self._failing, self._refused, self._failures = False, "", 0
         return wait_s
+
+    async def _ask_why(self) -> None:
+        """Find out, after some failures in a row, whether we were shut out."""
+        self._failures += 1
+        if self._why_refused is None or self._failures % ASK_EVERY_FAILURES != ASK_AFTER_FAILURES:
+            return
+        refused = await self._why_refused()
+        if refused and refused != self._refused:
+            self._log.error("shut out by the coordinator", reason=refused)
+        self._refused = refused
 
     async def beat(self) -> float:
         """Send one heartbeat and take its answer over; return the interval that was asked for."""

@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
 
@@ -89,6 +89,15 @@ class Role(Protocol):
 
     async def stop(self) -> None:
         """Close everything; called once, also after a failed start."""
+        ...
+
+
+@runtime_checkable
+class ExplainsItself(Protocol):
+    """A role that can say why it is not ready."""
+
+    def why_unready(self) -> str:
+        """Return a sentence, or nothing."""
         ...
 
 
@@ -233,7 +242,12 @@ async def _stop(started: Sequence[Role]) -> None:
 def _unready(roles: Sequence[Role], stop: asyncio.Event) -> tuple[str, ...]:
     if stop.is_set():
         return ("draining",)
-    return tuple(f"{role.name} is not ready" for role in roles if not role.ready())
+    return tuple(_why(role) for role in roles if not role.ready())
+
+
+def _why(role: Role) -> str:
+    reason = role.why_unready() if isinstance(role, ExplainsItself) else ""
+    return f"{role.name} is not ready: {reason}" if reason else f"{role.name} is not ready"
 
 
 def _explain(failures: BaseExceptionGroup[BaseException]) -> int:

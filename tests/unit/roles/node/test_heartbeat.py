@@ -75,6 +75,8 @@ class Bench:
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.problems = Problems()
         self.revoked: list[RevocationSet] = []
+        self.asked = 0
+        self.why = ""
         self.heartbeat = Heartbeat(
             self.coordinator.open,
             OwnFacts("i1", (Address("127.0.0.1", 8101),), "0.1"),
@@ -86,7 +88,12 @@ class Bench:
             self.clock,
             interval_s=2.0,
             revoked=self.revoked.append,
+            why_refused=self.ask,
         )
+
+    async def ask(self) -> str:
+        self.asked += 1
+        return self.why
 
 
 def accepted(bench: Bench) -> bool:
@@ -165,6 +172,27 @@ async def test_a_refused_clone_is_not_ready(bench: Bench) -> None:
     bench.coordinator.failure = None
     await bench.heartbeat.step()
     assert accepted(bench)
+
+
+async def test_a_node_that_was_shut_out_is_not_ready_and_says_why(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    await bench.heartbeat.step()
+    assert accepted(bench)
+    bench.coordinator.failure = UnreachableError("gone")
+    for _ in range(5):
+        await bench.heartbeat.step()
+    assert bench.asked == 1
+    assert accepted(bench)  # out of reach is not shut out: tickets are honoured still
+    bench.why = "Step 9: revoked."
+    for _ in range(30):
+        await bench.heartbeat.step()
+    assert bench.asked == 2
+    assert not accepted(bench)
+    assert bench.heartbeat.refusal == "Step 9: revoked."
+    bench.coordinator.failure = None
+    await bench.heartbeat.step()
+    assert accepted(bench)
+    assert bench.heartbeat.refusal == ""
 
 
 async def test_problems_are_told_until_they_were_heard(bench: Bench) -> None:
