@@ -193,9 +193,9 @@ def redeem(code: str, environment: dict[str, str]) -> subprocess.CompletedProces
     )
 
 
-def join(cluster: Cluster, name: str, home: Path) -> dict[str, str]:
+def join(cluster: Cluster, name: str, home: Path, grant: str = "/shared:read") -> dict[str, str]:
     """Let somebody in by an invite; return the environment of his commands."""
-    made = cluster.cli("invite", "generate", "--grant", "/shared:read", "--json").json()
+    made = cluster.cli("invite", "generate", "--grant", grant, "--json").json()
     environment = {**cluster.client_environment, "HOME": str(home / name)}
     home.joinpath(name).mkdir(parents=True)
     joined = redeem(made["code"], environment)
@@ -312,3 +312,29 @@ def test_a_coordinator_killed_in_any_phase_ends_in_one_that_is_consistent(
     assert all(is_of(leaf, new) for leaf in leaves(quick))
     quick.write("/shared/after", b"after")
     assert quick.read("/shared/after") == b"after"
+
+
+def test_a_stream_that_pauses_while_the_ca_is_replaced_ends_well(
+    quick: Cluster, tmp_path: Path
+) -> None:
+    """Its receipts and tickets are of keys that end meanwhile; who writes notices nothing."""
+    anna = join(quick, "anna", tmp_path, "/shared:read+write")
+    quick.cli("pki", "rotate-ca")
+    days_pass(tmp_path / "anna")
+    assert list_shared(anna).returncode == 0
+    data = random.Random(7).randbytes(11 * 1024 * 1024)
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "collective", "write", "/shared/stream"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=anna,
+    )
+    assert writer.stdin is not None
+    writer.stdin.write(data[: 9 * 1024 * 1024])
+    writer.stdin.flush()
+    time.sleep(3.0)  # two chunks are stored; their receipts are reported while nothing comes
+    done = quick.cli("pki", "rotate-ca", "--finish", "--force", "--json").json()
+    assert done["phase"] == "none", quick.logs()
+    _, said = writer.communicate(data[9 * 1024 * 1024 :], timeout=90)
+    assert writer.returncode == 0, said
+    assert quick.read("/shared/stream") == data
