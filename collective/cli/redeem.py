@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from collective.cli import output
-from collective.cli.options import LocalInvocation, local_command, open_store, passphrase_of
+from collective.cli.options import Invocation, command, open_store, passphrase_of
 
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
 
 
-@local_command
+@command
 def redeem(
-    invocation: LocalInvocation,
+    invocation: Invocation,
     code: Annotated[str, typer.Argument(metavar="CODE", help="The code or its join URL.")],
 ) -> None:
-    """Join the collective that an invite is for; again with the same code changes nothing."""
+    """Join the collective that an invite is for; again with the same code changes nothing.
+
+    The code says all that is needed: options of connection are taken, as everywhere, and not used.
+    """
     from collective.cli.identity import new_passphrase  # noqa: PLC0415 - heavy
     from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
         parse_invite,

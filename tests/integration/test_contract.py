@@ -146,6 +146,23 @@ def test_an_invite_that_nobody_made_is_not_found(member: Cluster) -> None:
         assert "collective invite list" in done.err
 
 
+def test_every_invite_command_takes_the_operators_credentials(
+    member: Cluster, tmp_path: Path
+) -> None:
+    made = member.cli("invite", "generate", "--grant", "/x:read", "--json").json()
+    done = subprocess.run(
+        [*COMMAND, "invite", "redeem", made["code"], *member.operator],
+        env=member.client_environment | {"COLLECTIVE_CONFIG_DIR": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    listed = member.cli("invite", "list", "--all", "--json").json()
+    state = {one["id"]: one["state"] for one in listed}[made["id"]]
+    assert state == "used up"
+    assert member.cli("invite", "revoke", made["id"], check=False).code in {0, 8}
+
+
 def test_a_coordinator_that_does_not_listen_is_named_with_the_reason(member: Cluster) -> None:
     where = f"127.0.0.1:{free_port()}"
     options = ["--coordinator", where, *member.operator[2:]]
