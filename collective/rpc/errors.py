@@ -124,17 +124,28 @@ def from_grpc(
     if isinstance(error, e.CollectiveError):
         return error
     if isinstance(error, GRPCError):
-        ours = from_metadata(metadata)
-        if ours is not None:
-            return ours
-        cls = _CLASS.get(error.status, e.InternalError)
-        return cls(error.message or f"The call failed at {who} with {error.status.name}.")
+        return from_metadata(metadata) or _from_status(error, who)
     if isinstance(error, TimeoutError):
         return e.UnreachableError(f"No answer from {who} in time; check that it runs.")
     if isinstance(error, _CONNECTION_ERRORS):
-        reason = str(error).rstrip(".") or type(error).__name__
-        return e.UnreachableError(f"The connection to {who} failed: {reason}.")
+        reason = (str(error).rstrip(".") or type(error).__name__).replace(
+            "Connection", "connection"
+        )
+        return e.UnreachableError(
+            f"The connection to {who} failed: {reason}; check that it runs and that your"
+            " certificate was not revoked."
+        )
     return e.InternalError(f"Unexpected {type(error).__name__} in a call to {who}.")
+
+
+def _from_status(error: GRPCError, who: str) -> e.CollectiveError:
+    """Return the error of a call that ended with a status and none of our own metadata."""
+    if error.status is Status.UNIMPLEMENTED:
+        return e.RejectedError(
+            f"{who} does not serve this; give the coordinator's address, or update one side."
+        )
+    cls = _CLASS.get(error.status, e.InternalError)
+    return cls(error.message or f"The call failed at {who} with {error.status.name}.")
 
 
 def is_expected(error: BaseException) -> bool:

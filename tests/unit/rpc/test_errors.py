@@ -12,6 +12,7 @@ from collective.core.errors import (
     CollectiveError,
     InternalError,
     NotFoundError,
+    RejectedError,
     UnreachableError,
     error_classes,
 )
@@ -52,3 +53,20 @@ def test_lost_connections_are_unreachable(error: Exception) -> None:
 def test_status_of_another_server_is_understood() -> None:
     assert isinstance(from_grpc(GRPCError(Status.NOT_FOUND, "no")), NotFoundError)
     assert isinstance(from_grpc(GRPCError(Status.DEADLINE_EXCEEDED)), UnreachableError)
+
+
+def test_a_lost_connection_says_what_may_be_wrong_with_the_caller() -> None:
+    """A server says nothing to a revoked certificate, so that the sentence must."""
+    told = from_grpc(StreamTerminatedError("Connection lost"), peer="10.0.0.1:8001").message
+    assert told == (
+        "The connection to 10.0.0.1:8001 failed: connection lost; check that it runs and that your"
+        " certificate was not revoked."
+    )
+
+
+def test_what_a_server_does_not_serve_is_told_as_a_wrong_address() -> None:
+    error = from_grpc(GRPCError(Status.UNIMPLEMENTED, "Method not found"), peer="10.0.0.1:9001")
+    assert isinstance(error, RejectedError)
+    assert error.message == (
+        "10.0.0.1:9001 does not serve this; give the coordinator's address, or update one side."
+    )
