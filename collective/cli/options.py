@@ -21,7 +21,7 @@ from collective.rpc.loops import loop_factory
 if TYPE_CHECKING:
     from collective.client.collective import Collective
     from collective.client.identity.store import IdentityStore
-    from collective.pki.files import Credentials
+    from collective.pki.credentials import Credentials
 
 PASSPHRASE_VARIABLE: Final = "COLLECTIVE_PASSPHRASE"  # noqa: S105 - a name, not a secret
 
@@ -89,7 +89,7 @@ class Invocation:
         """
         addresses = parse_addresses(self.coordinator or "")
         if self.ca and self.cert and self.key:
-            from collective.pki.files import load_credentials  # noqa: PLC0415 - heavy
+            from collective.pki.credentials import load_credentials  # noqa: PLC0415 - heavy
 
             warn_exposed(self.key)
             passphrase = key_passphrase(self.key)

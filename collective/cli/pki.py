@@ -16,9 +16,11 @@ from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.ids import GlobalId, SpiffeId, parse_node_id
+from collective.core.small_files import read_small
 from collective.core.units import parse_duration_s
 from collective.pki import certificates, files
 from collective.pki.ca import LEAF_LIFE_MAX_S, CertificateAuthority, authority_owner
+from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.layout import CertDir
 from collective.pki.renewal import renewal_due_s
 
@@ -97,7 +99,7 @@ def issue_files(
     lifetime_s: float,
     out: str,
     force: bool,
-) -> files.Credentials:
+) -> Credentials:
     """Issue offline and write key, CA and certificate below ``out``; see :func:`issue`."""
     if (user is None) == (bootstrap is None):
         raise UsageError("Say for whom: either --user NAME@DOMAIN or --bootstrap ID.")
@@ -105,7 +107,7 @@ def issue_files(
         raise UsageError("A certificate may be valid for at most 400 days.")
     disk = OsDisk()
     authority = CertificateAuthority.load(
-        files.read_small(ca, disk=disk), files.read_small(ca_key, disk=disk), SystemClock()
+        read_small(ca, disk=disk), read_small(ca_key, disk=disk), SystemClock()
     )
     place = CertDir(out, authority.member)
     if user is not None:
@@ -119,7 +121,7 @@ def issue_files(
     if not force and any(disk.exists(path) for path in paths):
         raise ConflictError(f"{paths[0]} or its key exists already; add --force to replace both.")
     key = certificates.new_private_key()
-    return files.save_credentials(
+    return save_credentials(
         paths[0],
         paths[1],
         place.ca_certificate,

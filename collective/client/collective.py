@@ -39,7 +39,7 @@ from collective.core.errors import NotJoinedError, UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import open_channel
 from collective.rpc.gen.collective.v1 import (

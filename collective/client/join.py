@@ -30,7 +30,7 @@ from collective.core.units import Address
 from collective.pki import certificates, proof
 from collective.pki.ca import authority_owner
 from collective.pki.certificates import Certified
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.pki.join_code import JoinCode
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow

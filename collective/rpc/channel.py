@@ -23,7 +23,7 @@ from multidict import MultiDict
 from collective.core.errors import CollectiveError, NotJoinedError, UnreachableError
 from collective.core.units import Address
 from collective.pki.certificates import Certified
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.rpc.connect import CONNECT_TIMEOUT_S, open_first
 from collective.rpc.context import REQUEST_ID_KEY, current_request_id, new_request_id
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper

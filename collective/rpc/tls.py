@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from collective.core.errors import SettingsError
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
 
 TlsContext = ssl.SSLContext

@@ -19,7 +19,7 @@ import uvloop
 
 from collective.client.collective import Collective
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from tests.bench.ceiling import payload
 from tests.bench.pacing import at_once
 from tests.integration.cluster import Cluster

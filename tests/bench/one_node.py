@@ -30,7 +30,7 @@ from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import Credentials, load_credentials, save_credentials
+from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc import tls
 from collective.rpc.gen.collective.v1 import Address as AddressMessage

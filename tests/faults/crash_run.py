@@ -30,7 +30,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from tests.faults.crash_journal import Manifest, Value
 from tests.integration.cluster import Cluster, Service
 

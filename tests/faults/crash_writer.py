@@ -25,7 +25,7 @@ from typing import Any, Final
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from collective.rpc.loops import loop_factory
 
 CHUNK: Final = 4 * 1024 * 1024

@@ -27,7 +27,7 @@ from collective.cli.status import status_json
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 
 T = TypeVar("T")
 

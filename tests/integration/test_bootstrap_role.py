@@ -14,8 +14,8 @@ from collective.core.ids import Domain, MemberId
 from collective.core.randomness import SystemRandomness
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.pki.files import prepare_coordinator
 from collective.pki.layout import CertDir
+from collective.pki.preparing import prepare_coordinator
 from collective.roles.bootstrap.app import BootstrapRole
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics

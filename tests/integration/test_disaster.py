@@ -15,7 +15,7 @@ import pytest
 
 from collective.client.collective import Collective
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from tests.integration.cluster import Cluster, Service, running_cluster
 
 pytestmark = [pytest.mark.timeout(180)]

@@ -20,9 +20,9 @@ from collective.core.errors import CollectiveError, PermissionDeniedError, Rejec
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
-from collective.pki import certificates, files
+from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet
@@ -52,7 +52,7 @@ def credentials(
 ) -> Credentials:
     key = key or certificates.new_private_key()
     name = f"{identity.role}-{identity.name or 'x'}".replace("/", "-")
-    return files.save_credentials(
+    return save_credentials(
         *(str(folder / f"{name}{suffix}") for suffix in (".crt", ".key", "-ca.crt")),
         certificate=ca.issue(identity, key.public_key()),
         private_key=key,

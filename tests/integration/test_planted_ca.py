@@ -14,7 +14,7 @@ from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import certificate_der
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.renewal import Identity, Renewal

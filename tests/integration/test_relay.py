@@ -15,7 +15,7 @@ from collective.client.collective import Collective
 from collective.core.errors import UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import parse_addresses
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from collective.transfer.dial import TlsDialer
 from tests.integration import processes
 from tests.integration.cluster import Cluster

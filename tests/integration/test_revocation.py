@@ -18,7 +18,7 @@ from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
-from collective.pki.files import Credentials, load_credentials
+from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import MEMORY_NAME
 from collective.rpc.channel import RpcChannel, open_channel

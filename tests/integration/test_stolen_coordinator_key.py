@@ -19,7 +19,7 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
-from collective.pki.files import Credentials, load_credentials
+from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.own_identity import root_of

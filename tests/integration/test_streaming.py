@@ -11,7 +11,7 @@ from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective import v1 as pb

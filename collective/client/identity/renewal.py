@@ -24,7 +24,7 @@ from collective.core.disk import Disk, DiskLock
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
-from collective.pki.files import Credentials, is_signed_by
+from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.renewal import has_expired, is_due
 
 if TYPE_CHECKING:

@@ -31,9 +31,10 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import GlobalId
+from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
 from collective.pki import certificates, files
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials, load_credentials
 
 if TYPE_CHECKING:
     from collective.client.join import Joined
@@ -80,7 +81,7 @@ class IdentityStore:
         """Return who this machine acts for, None before ``identity init`` and the first join."""
         if not self._disk.exists(self.place.identity):
             return None
-        raw = files.read_small(self.place.identity, disk=self._disk)
+        raw = read_small(self.place.identity, disk=self._disk)
         return Identity.decode(raw, self.place.identity)
 
     def create_identity(
@@ -261,12 +262,12 @@ class IdentityStore:
     def credentials(self, collective: JoinedCollective, passphrase: Passphrase) -> Credentials:
         """Return certificate, key and CA for ``collective``.
 
-        Raises NotJoinedError, SettingsError, UsageError as :func:`pki.files.load_credentials`.
+        Raises NotJoinedError, SettingsError, UsageError as :func:`pki.credentials.load_credentials`.
         """
         needed = None
         if files.is_encrypted_key(self.place.key, disk=self._disk):
             needed = passphrase()
-        return files.load_credentials(
+        return load_credentials(
             self.place.certificate(collective.name),
             self.place.key,
             self.place.authority(collective.name),
@@ -333,7 +334,7 @@ class IdentityStore:
 
     def _collective(self, name: str) -> JoinedCollective:
         path = self.place.facts(name)
-        found = JoinedCollective.decode(files.read_small(path, disk=self._disk), path)
+        found = JoinedCollective.decode(read_small(path, disk=self._disk), path)
         return found if found.name == name else replace(found, name=name)
 
     def _ensure_key(
@@ -419,14 +420,14 @@ class IdentityStore:
     def _current_name(self) -> str | None:
         if not self._disk.exists(self.place.current):
             return None
-        text = files.read_small(self.place.current, disk=self._disk).decode("utf-8", "replace")
+        text = read_small(self.place.current, disk=self._disk).decode("utf-8", "replace")
         return text.strip() if is_name(text.strip()) else None
 
     def _set_current(self, name: str) -> None:
         self._write(self.place.current, name.encode() + b"\n")
 
     def _write(self, path: str, content: bytes) -> None:
-        files.write_atomically(path, content, permissions=_PRIVATE, disk=self._disk)
+        write_atomically(path, content, permissions=_PRIVATE, disk=self._disk)
 
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):

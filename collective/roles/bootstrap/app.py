@@ -17,13 +17,8 @@ from collective.core.disk import Disk, OsDisk
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import SpiffeId
 from collective.pki import certificates, renewal
-from collective.pki.files import (
-    Credentials,
-    is_signed_by,
-    load_credentials,
-    write_authorities,
-    write_certificate,
-)
+from collective.pki.credentials import Credentials, is_signed_by, load_credentials
+from collective.pki.files import write_authorities, write_certificate
 from collective.pki.layout import CertDir, ca_folder, members_in
 from collective.pki.revocation import RevocationSet
 from collective.roles.bootstrap.service import ForwardingService

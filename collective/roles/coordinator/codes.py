@@ -28,9 +28,9 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
+from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
 from collective.pki import join_code
-from collective.pki.files import read_small, write_atomically
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 

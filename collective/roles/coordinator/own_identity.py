@@ -24,8 +24,9 @@ from collective.core.units import Address
 from collective.pki import rotation
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified, certificate_der
-from collective.pki.files import Credentials, prepare_coordinator
+from collective.pki.credentials import Credentials
 from collective.pki.layout import CertDir
+from collective.pki.preparing import prepare_coordinator
 from collective.pki.renewal import next_look_s
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase

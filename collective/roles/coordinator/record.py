@@ -11,7 +11,7 @@ from typing import Final
 
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, DataDirError, NotJoinedError, SettingsError
-from collective.pki.files import read_small, write_atomically
+from collective.core.small_files import read_small, write_atomically
 from collective.pki.layout import CertDir
 
 _MODE: Final = 0o600

@@ -21,8 +21,8 @@ from collective.catalog.interface import Trust
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import SpiffeId
+from collective.core.small_files import read_small, write_atomically
 from collective.pki import rotation
-from collective.pki.files import read_small, write_atomically
 from collective.pki.rotation import Phase
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity

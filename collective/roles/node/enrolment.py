@@ -30,15 +30,10 @@ from collective.core.errors import (
 )
 from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings
+from collective.core.small_files import read_small
 from collective.core.units import Address
-from collective.pki.files import (
-    Credentials,
-    load_credentials,
-    load_or_create_key,
-    read_small,
-    save_credentials,
-    write_certificate,
-)
+from collective.pki.credentials import Credentials, load_credentials, save_credentials
+from collective.pki.files import load_or_create_key, write_certificate
 from collective.pki.join_code import JoinCode, parse
 from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, nodes_in
 from collective.pki.renewal import has_expired

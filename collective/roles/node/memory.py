@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 from collective.core.disk import Disk
 from collective.core.errors import ConflictError, DataDirError, UsageError
-from collective.pki.files import write_atomically
+from collective.core.small_files import write_atomically
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import CatalogPosition
 

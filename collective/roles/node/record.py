@@ -14,8 +14,8 @@ from typing import Any, Final
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, NotJoinedError, SettingsError
 from collective.core.ids import NodeId, StoreUuid, parse_hex_id
+from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
-from collective.pki.files import read_small, write_atomically
 from collective.pki.layout import nodes_folder
 
 RECORD_FORMAT: Final = 1

@@ -15,12 +15,8 @@ from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.units import Address
-from collective.pki.files import (
-    Credentials,
-    is_signed_by,
-    write_authorities,
-    write_certificate,
-)
+from collective.pki.credentials import Credentials, is_signed_by
+from collective.pki.files import write_authorities, write_certificate
 from collective.pki.renewal import has_expired, is_due, next_look_s
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore

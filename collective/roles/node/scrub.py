@@ -19,7 +19,7 @@ from collective.chunking.store import ChunkStore, StoredCopy
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
-from collective.pki.files import read_small, write_atomically
+from collective.core.small_files import read_small, write_atomically
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.storage import NodeStorage
 

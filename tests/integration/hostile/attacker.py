@@ -22,7 +22,7 @@ from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified, new_private_key
-from collective.pki.files import Credentials, load_credentials, save_credentials
+from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel, open_channel

@@ -8,7 +8,7 @@ import pytest
 
 from collective.core.clock import SystemClock
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import load_credentials
+from collective.pki.credentials import load_credentials
 from tests.integration.cluster import running_cluster
 from tests.integration.hostile.attacker import Target
 

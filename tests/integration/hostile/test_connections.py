@@ -19,7 +19,7 @@ from collective.core.clock import SystemClock
 from collective.core.errors import UsageError
 from collective.pki import join_code
 from collective.pki.certificates import new_private_key
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from collective.transfer.frames import FrameType, encode_head

@@ -6,7 +6,7 @@ import pytest
 
 from collective.core.errors import CollectiveError, PermissionDeniedError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from tests.integration.hostile.attacker import Target

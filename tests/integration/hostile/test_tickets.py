@@ -9,7 +9,7 @@ import pytest
 
 from collective.chunking.ids import chunk_id
 from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.frames import FrameType
 from collective.transfer.receipts import ReceiptRefusedError

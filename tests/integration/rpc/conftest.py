@@ -18,7 +18,7 @@ from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
-from collective.pki.files import Credentials, save_credentials
+from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.collective.v1 import ClusterBase, GetStatusRequest, Status

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from collective.core.units import Address
 from collective.pki.certificates import COORDINATOR_LABEL
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective.v1 import Status
 from collective.rpc.gen.grpc.health.v1 import (
     HealthCheckRequest,

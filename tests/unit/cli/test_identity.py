@@ -18,7 +18,8 @@ from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.errors import ExitCode
 from collective.core.ids import GlobalId
-from collective.pki import certificates, files
+from collective.pki import certificates
+from collective.pki.credentials import Credentials, save_credentials
 from tests.unit.client.identity.bootstrap import Member
 
 ME = "yourname@homelab.collective.local"
@@ -33,10 +34,10 @@ class Connections:
     """What commands would have connected with."""
 
     def __init__(self) -> None:
-        self.credentials: files.Credentials | None = None
+        self.credentials: Credentials | None = None
         self.addresses: list[str] = []
 
-    def connect(self, credentials: files.Credentials, addresses: Any, **_: Any) -> Any:
+    def connect(self, credentials: Credentials, addresses: Any, **_: Any) -> Any:
         self.credentials = credentials
         self.addresses = [str(one) for one in addresses]
         raise Stopped
@@ -112,7 +113,7 @@ class TestCredentials:
         carol = Member("carol", "office.carol", NOW)
         key = certificates.new_private_key()
         paths = [str(tmp_path / name) for name in ("c.crt", "c.key", "ca.crt")]
-        files.save_credentials(
+        save_credentials(
             *paths,
             certificate=carol.joined(key, ME).certificate,
             private_key=key,

@@ -13,8 +13,9 @@ from collective.cli.pki import app
 from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
-from collective.pki.files import load_credentials, prepare_coordinator
+from collective.pki.credentials import load_credentials
 from collective.pki.layout import CertDir
+from collective.pki.preparing import prepare_coordinator
 
 RUN = CliRunner()
 

@@ -14,11 +14,14 @@ from collective.core.errors import ConflictError, RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.pki import certificates, files, rotation
 from collective.pki.ca import CertificateAuthority
+from collective.pki.credentials import Credentials, is_signed_by, load_credentials
 from collective.pki.layout import CertDir
+from collective.pki.preparing import prepare_coordinator
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore, check_link, verify_leaf
-from tests.unit.pki.test_files import ADDRESSES, CrashingDisk, PowerLostError
+from tests.faults.crashing_disk import CrashingDisk, StoppedError
+from tests.unit.pki.test_preparing import ADDRESSES
 
 ALICE = Domain("home.alice")
 MEMBER = MemberId("alice")
@@ -128,7 +131,7 @@ def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: Ce
     certificate = overlap.newest.issue(ANNA, key.public_key())
     path = place.user_certificate(GlobalId.parse("anna@home.alice"))
     files.write_certificate(path, certificate, disk=DISK)
-    found = files.load_credentials(
+    found = load_credentials(
         path, place.user_key(GlobalId.parse("anna@home.alice")), place.ca_certificate, disk=DISK
     )
     assert found.authority == overlap.newest.certificate
@@ -138,11 +141,11 @@ def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: Ce
 STEPS = (rotation.begin, rotation.switch, rotation.close)
 
 
-def coordinator(place: CertDir, clock: ManualClock) -> files.Credentials:
-    return files.prepare_coordinator(place, ALICE, ADDRESSES, clock)[1]
+def coordinator(place: CertDir, clock: ManualClock) -> Credentials:
+    return prepare_coordinator(place, ALICE, ADDRESSES, clock)[1]
 
 
-def key_of(credentials: files.Credentials) -> bytes:
+def key_of(credentials: Credentials) -> bytes:
     return certificates.public_key_der(credentials.private_key.public_key())
 
 
@@ -155,7 +158,7 @@ def test_the_new_ca_never_certifies_the_coordinator_key_of_before(place: CertDir
     switched = rotation.switch(place, ALICE, clock, disk=DISK)
     fresh = coordinator(place, clock)
     assert key_of(fresh) != key_of(old)
-    assert files.is_signed_by(fresh.certificate, switched.signing.certificate)
+    assert is_signed_by(fresh.certificate, switched.signing.certificate)
     rotation.close(place, ALICE, clock, disk=DISK)
     assert key_of(coordinator(place, clock)) == key_of(fresh)
     clock.advance(25 * 86400)
@@ -179,17 +182,15 @@ def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
         disk = CrashingDisk(at)
         try:
             step(where, ALICE, clock, disk=disk)
-            files.prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=disk)
+            prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=disk)
             finished = True
-        except PowerLostError:
+        except StoppedError:
             pass
         found = rotation.load(where, ALICE, clock, disk=DISK)  # the next start
         own = coordinator(where, clock)
-        files.load_credentials(
-            where.coordinator_certificate, where.coordinator_key, where.ca_certificate
-        )
-        assert files.is_signed_by(own.certificate, found.signing.certificate)
-        is_old = files.is_signed_by(first.certificate, found.signing.certificate)
+        load_credentials(where.coordinator_certificate, where.coordinator_key, where.ca_certificate)
+        assert is_signed_by(own.certificate, found.signing.certificate)
+        is_old = is_signed_by(first.certificate, found.signing.certificate)
         assert is_old == (key_of(own) == key_of(first)), "a key lives as long as its CA"
         if found.phase is Phase.OVERLAP:
             (link,) = found.links
@@ -219,7 +220,7 @@ def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone:
     fresh = coordinator(place, clock)
     assert key_of(fresh) not in {key_of(old), certificates.public_key_der(kept)}
     assert (
-        files.load_credentials(
+        load_credentials(
             place.coordinator_certificate, place.coordinator_key, place.ca_certificate
         ).certificate
         == fresh.certificate

@@ -13,7 +13,7 @@ from collective.core.disk import OsDisk
 from collective.core.errors import PermissionDeniedError, UnreachableError
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import Credentials
+from collective.pki.credentials import Credentials
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
 
 DAY_S = 86400.0

@@ -1,0 +1,39 @@
+"""When a certificate is renewed, and how soon a renewal that failed is tried again."""
+
+from __future__ import annotations
+
+from collective.core.clock import ManualClock
+from collective.core.ids import NodeId, SpiffeId
+from collective.pki import certificates, renewal
+from tests.unit.pki.forge import ALICE, authority
+
+
+def test_renewal_is_due_at_two_thirds_of_life_and_retries_back_off() -> None:
+    clock = ManualClock()
+    key = certificates.new_private_key().public_key()
+    leaf = certificates.describe(
+        authority(clock).issue(SpiffeId.node(ALICE, NodeId("n1")), key, lifetime_s=3_000_000 - 300)
+    )
+    due = renewal.renewal_due_s(leaf)
+    assert due == leaf.not_before_s + 2_000_000
+    assert not renewal.is_due(leaf, due - 1)
+    assert renewal.is_due(leaf, due)
+    assert renewal.has_expired(leaf, leaf.expires_s + 1)
+    assert not renewal.has_expired(leaf, leaf.expires_s)
+    waits = [renewal.next_look_s(leaf, due, failures) for failures in range(1, 12)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (30.0, 3600.0)
+    assert renewal.next_look_s(leaf, due - 500, 0) == 500
+
+
+def test_a_life_of_seconds_is_renewed_in_time_and_not_begun_in_its_last_third() -> None:
+    clock = ManualClock()
+    key = certificates.new_private_key().public_key()
+    leaf = certificates.describe(
+        authority(clock).issue(SpiffeId.node(ALICE, NodeId("n1")), key, lifetime_s=12)
+    )
+    now_s = clock.wall_s()
+    assert not renewal.is_due(leaf, now_s + 5)
+    assert now_s + 5 + renewal.next_look_s(leaf, now_s + 5, 0) < leaf.expires_s - 3
+    waits = [renewal.next_look_s(leaf, now_s + 8, failures) for failures in range(1, 12)]
+    assert max(waits) < 1
