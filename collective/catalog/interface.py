@@ -160,7 +160,17 @@ class Uploads(Protocol):
     async def get_upload(
         self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
-        """Return an upload of this caller, a page of its extents, and whether more follow."""
+        """Return an upload of this caller, a page of its extents, and whether more follow.
+
+        As every call about an upload does, this keeps it and its reservation alive.
+        """
+        ...
+
+    async def check_upload(self, caller: Caller, upload: UploadId) -> None:
+        """Raise unless the upload is there still and the caller may write where it goes.
+
+        Asked while an upload runs through the coordinator; it is no progress.
+        """
         ...
 
 
@@ -264,6 +274,14 @@ class Nodes(Protocol):
 
     async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
         """Count chunks that are short of copies."""
+        ...
+
+    async def settle_copies(self) -> bool:
+        """Go one bounded step on with what moves and policies left; True if something is left.
+
+        A chunk wants as many copies as the datastore asks for that asks for most of those which
+        hold a file with it.
+        """
         ...
 
     async def claim_collection(

@@ -16,6 +16,7 @@ from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart
 from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
+from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
 from collective.catalog.sqlite.reads import ReadsPart
 from collective.catalog.sqlite.redeeming import RedeemingPart
 from collective.catalog.sqlite.repairs import RepairsPart
@@ -37,6 +38,7 @@ class SqliteCatalog(
     CopiesPart,
     RepairsPart,
     CollectionPart,
+    PoliciesPart,
     TotalsPart,
     CodesPart,
     RedeemingPart,
@@ -87,7 +89,13 @@ class SqliteCatalog(
                 lock.release()
                 raise
 
-        return cls(await asyncio.to_thread(work))
+        catalog = cls(await asyncio.to_thread(work))
+        try:
+            await catalog._engine.change(lambda tx: follow_setting(tx, chosen.copies))
+        except BaseException:
+            await catalog.close()
+            raise
+        return catalog
 
     @property
     def settings(self) -> CatalogSettings:

@@ -13,6 +13,7 @@ from collective.catalog.model import CopyKey
 from collective.catalog.sqlite.allocation import doom
 from collective.catalog.sqlite.copies import node_number
 from collective.catalog.sqlite.engine import Engine, Part
+from collective.catalog.sqlite.policies import lower
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.catalog.sqlite.recording import CLEAR_BATCH, clear_ended, clear_extents
 from collective.catalog.sqlite.rows import COLLECTED, RETIRED
@@ -40,7 +41,7 @@ class CollectionPart(Part):
             before_ms = tx.now_ms - int(grace_s * 1000)
             clear_ended(tx)
             _forget_versions(tx, engine, before_ms)
-            _doom_chunks(tx, before_ms, limit)
+            _doom_chunks(tx, before_ms, limit, engine.settings.copies)
             return _hand_out(tx, engine, before_ms, limit)
 
         return await engine.change(work)
@@ -103,7 +104,7 @@ def _collectable(
     return found
 
 
-def _doom_chunks(tx: Transaction, before_ms: int, limit: int) -> None:
+def _doom_chunks(tx: Transaction, before_ms: int, limit: int, copies: int) -> None:
     found = tx.all(
         "SELECT c.chunk, EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.chunk)"
         " OR EXISTS (SELECT 1 FROM pins p WHERE p.chunk = c.chunk)"
@@ -116,6 +117,7 @@ def _doom_chunks(tx: Transaction, before_ms: int, limit: int) -> None:
     for chunk, needed in found:
         tx.run("DELETE FROM candidates WHERE chunk = ?", chunk)
         if needed:
+            lower(tx, chunk, copies)
             continue
         for (node,) in tx.all("SELECT node FROM copies WHERE chunk = ?", chunk):
             doom(tx, chunk, node)

@@ -18,6 +18,7 @@ from collective.catalog.model import DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grants import drop_grant, insert_grants
+from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.writer import Transaction
@@ -97,8 +98,11 @@ class DatastoresPart(Part):
                 quota_bytes,
                 entry,
             )
+            if copies is not None and copies != before.copies:
+                unsettle(tx, entry, self._engine.settings.copies)
             wanted = None if owner == "member" else owner
-            if owner is not None and wanted != before.owner:
+            is_other = owner is not None and wanted != before.owner
+            if is_other or (owner is not None and _lacks_grant(tx, entry)):
                 _own(tx, self._engine.randomness, caller, entry, path, wanted)
             after = _load(tx.db, path)
             detail = _policy(after.copies, after.quota_bytes, after.owner)
@@ -265,6 +269,12 @@ def _own(
         grant_id,
         entry,
     )
+
+
+def _lacks_grant(tx: Transaction, entry: int) -> bool:
+    """Tell whether the datastore's owner has no more what he should have by owning it."""
+    owner, grant_id = tx.one("SELECT owner, owner_grant FROM datastores WHERE entry = ?", entry)
+    return owner is not None and tx.book.until([grant_id or ""]) <= tx.now_s
 
 
 def _policy(copies: int, quota_bytes: int, owner: SpiffeId | None) -> str:

@@ -24,6 +24,7 @@ from collective.catalog.sqlite.datastores import (
 )
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
+from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
@@ -235,11 +236,15 @@ class NamesPart(Part):
             if target != source:
                 _replace(tx, kind, target, condition)
                 before = datastore_of(tx.db, source)
+                default = self._engine.settings.copies
+                asked = copies_for(tx.db, source, default)
                 _rename(tx, entry, kind, parent, target.name)
                 after, from_top = datastore_of(tx.db, target), kind == DATASTORE
                 moved(tx, entry, before, after, from_top=from_top)
                 if from_top:
                     carry_owner(tx, self._engine.randomness, entry, target)
+                if asked != copies_for(tx.db, target, default) or rows.is_unsettled(tx.db):
+                    unsettle(tx, entry, default)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
             return load_entry(tx.db, entry, target, copies)

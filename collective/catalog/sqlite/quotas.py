@@ -110,12 +110,13 @@ def size_at(tx: Transaction, path: FilePath) -> int:
 
 
 def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
-    """Note progress: the upload and its reservation live on for ``life_s``."""
+    """Note that its client is at work: an open upload and its reservation live for ``life_s`` on."""
     tx.run(
-        "UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ?",
+        "UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ? AND state = ?",
         tx.now_ms,
         tx.now_ms + int(life_s * 1000),
         upload,
+        ACTIVE,
     )
 
 

@@ -117,8 +117,15 @@ def entry_value(row: Any, path: FilePath, copies: int, least: int) -> Entry:
 
 
 def anything_short(db: apsw.Connection) -> bool:
-    """Tell whether any chunk has fewer copies than wanted (one index lookup)."""
-    return fetch(db, "SELECT 1 FROM chunks WHERE stored < wanted LIMIT 1") is not None
+    """Tell whether any chunk has, or may turn out to have, fewer copies than wanted (two lookups)."""
+    return is_unsettled(db) or (
+        fetch(db, "SELECT 1 FROM chunks WHERE stored < wanted LIMIT 1") is not None
+    )
+
+
+def is_unsettled(db: apsw.Connection) -> bool:
+    """Tell whether what chunks want is being worked out anew somewhere."""
+    return fetch(db, "SELECT 1 FROM unsettled LIMIT 1") is not None
 
 
 def copies_least(
@@ -127,7 +134,7 @@ def copies_least(
     """Return the fewest copies that any chunk of a version has; cheap when nothing is short."""
     if not short or chunk_count == 0:
         return copies
-    if chunk_count <= 4096:  # noqa: PLR2004 - above it, the short chunks are likely the fewer
+    if chunk_count <= 4096 or is_unsettled(db):  # noqa: PLR2004 - else the short ones are fewer
         sql = (
             "SELECT min(c.stored) FROM extents e JOIN chunks c ON c.id = e.chunk"
             " WHERE e.version = ?"

@@ -28,6 +28,7 @@ from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk
 from collective.catalog.sqlite.datastores import copies_for, count_files, datastore_of
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import check_condition, load_entry, parent_missing, retire
+from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import (
     keep_alive,
     require_place,
@@ -217,7 +218,9 @@ class UploadsPart(Part):
             )
             chunk_count = check_complete(tx, found.version, size_bytes)
             _check_quota(tx, found, existing, size_bytes)
-            entry = _flip(tx, found, parent, existing, size_bytes, chunk_count)
+            entry = _flip(
+                tx, found, parent, existing, size_bytes, chunk_count, self._engine.settings.copies
+            )
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
                 "UPDATE uploads SET state = ?, result = ? WHERE id = ?",
@@ -247,14 +250,10 @@ class UploadsPart(Part):
         self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
         """Return an upload of this caller, a page of its extents, and whether more follow."""
+        life_s = self._engine.settings.upload_life_s
 
         def work(db: apsw.Connection) -> tuple[Upload, Sequence[Extent], bool]:
-            row = rows.fetch(db, _SELECT, upload, str(caller.principal))
-            found = _row(row)
-            self._engine.decider(caller).require(Right.WRITE, found.path)
-            now_ms = int(self._engine.clock.wall_s() * 1000)
-            if found.state == ENDED or found.expires_ms <= now_ms:
-                raise _gone()
+            found = self._readable(db, caller, upload)
             size = min(limit or limits.BATCH_MAX_CHUNKS, limits.LIST_PAGE_MAX_ENTRIES)
             page: Any = db.execute(
                 "SELECT e.offset, e.length, c.hash, c.stored_length, e.format, e.plain_id"
@@ -267,7 +266,24 @@ class UploadsPart(Part):
             )
             return value, [extent_value(row) for row in page[:size]], len(page) > size
 
-        return await self._engine.read_for(caller, "write", upload, work)
+        answer = await self._engine.read_for(caller, "write", upload, work)
+        await self._engine.change(lambda tx: keep_alive(tx, upload, life_s))
+        return answer
+
+    async def check_upload(self, caller: Caller, upload: UploadId) -> None:
+        """Raise unless the upload is there still and the caller may write where it goes."""
+
+        def work(db: apsw.Connection) -> None:
+            self._readable(db, caller, upload)
+
+        await self._engine.read_for(caller, "write", upload, work)
+
+    def _readable(self, db: apsw.Connection, caller: Caller, upload: UploadId) -> _Row:
+        found = _row(rows.fetch(db, _SELECT, upload, str(caller.principal)))
+        self._engine.decider(caller).require(Right.WRITE, found.path)
+        if found.state == ENDED or found.expires_ms <= int(self._engine.clock.wall_s() * 1000):
+            raise _gone()
+        return found
 
 
 _SELECT = (
@@ -385,8 +401,10 @@ def _flip(
     existing: tuple[int, int] | None,
     size_bytes: int,
     chunk_count: int,
+    default: int,
 ) -> Entry:
     datastore = datastore_of(tx.db, found.path)
+    copies = copies_for(tx.db, found.path, default)
     tx.run(
         "UPDATE versions SET number = ?, state = ?, size = ?, chunk_count = ?,"
         " modified_ms = iif(modified_ms = 0, ?, modified_ms) WHERE id = ?",
@@ -414,7 +432,9 @@ def _flip(
     count_files(tx, datastore, 1, size_bytes)
     tx.deltas.files += 1
     tx.deltas.file_bytes += size_bytes
-    return load_entry(tx.db, entry, found.path, found.copies)
+    if copies != found.copies:  # its datastore was set, or another one is there, since it began
+        unsettle(tx, entry, default)
+    return load_entry(tx.db, entry, found.path, copies)
 
 
 def _check_attributes(attributes: Attributes) -> None:

@@ -23,6 +23,7 @@ from collective.roles.coordinator.warnings import Situation, warnings
 RECORDS_S: Final = 10.0
 EXPIRE_S: Final = 30.0
 FIGURES_S: Final = 15.0
+SETTLE_S: Final = 2.0
 
 
 class Upkeep:
@@ -62,6 +63,7 @@ class Upkeep:
                 (RECORDS_S, self.write_records),
                 (EXPIRE_S, self._expire),
                 (FIGURES_S, self.figures),
+                (SETTLE_S, self.settle),
                 (self._snapshot_interval_s, self.snapshot),
             ):
                 group.create_task(self._every(interval_s, work))
@@ -92,6 +94,12 @@ class Upkeep:
         await self._catalog.expire()
         await self._revocations.refresh()
         self._table.load(await self._catalog.nodes())
+
+    async def settle(self) -> None:
+        """Work out how many copies chunks want after moves and new policies; repair sees to them."""
+        is_left = True
+        while is_left:
+            is_left = await self._catalog.settle_copies()
 
     async def figures(self) -> None:
         """Refresh what metrics and log say of the whole."""

@@ -78,7 +78,7 @@ async def test_an_upload_that_stands_still_gives_way_only_where_its_room_is_need
     clock.advance(11 * MINUTE_S)
     with pytest.raises(NoSpaceError):
         await write(ready, "/d/large", "1", "2")  # it would not fit without the one left either
-    await ready.get_upload(OPERATOR, left.id, from_offset=0, limit=0)
+    await ready.check_upload(OPERATOR, left.id)
     await write(ready, "/d/last", "z")
     with pytest.raises(NotFoundError):
         await ready.commit_upload(OPERATOR, left.id, [], [], 10)

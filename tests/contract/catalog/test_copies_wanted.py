@@ -1,0 +1,263 @@
+"""How many copies a chunk gets: the most that any datastore asks for that holds a file with it."""
+
+import pytest
+
+from collective.access.model import Right
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, policies
+from collective.core.clock import ManualClock
+from collective.core.errors import NoSpaceError
+from collective.core.ids import NodeId
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.test_copies import answer
+from tests.contract.catalog.world import (
+    ANY,
+    NODES,
+    OPERATOR,
+    begin,
+    chunk,
+    enrol,
+    extent,
+    grant,
+    p,
+    place_on,
+    receipts,
+    user,
+    write,
+)
+
+USABLE = frozenset(NODES)
+NONE: frozenset[NodeId] = frozenset()
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    await enrol(catalog, 4)
+    for path, copies in (("/two", 2), ("/three", 3), ("/setting", 0)):
+        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    return catalog
+
+
+async def settle(catalog: SqliteCatalog) -> None:
+    while await catalog.settle_copies():
+        pass
+
+
+async def told(catalog: SqliteCatalog, path: str) -> tuple[int, int]:
+    entry = await catalog.stat(OPERATOR, p(path))
+    return entry.copies_least, entry.copies_wanted
+
+
+async def short(catalog: SqliteCatalog) -> int:
+    return (await catalog.totals(None, USABLE)).under_replicated
+
+
+async def repair(catalog: SqliteCatalog) -> int:
+    made = 0
+    while tasks := await catalog.claim_repairs(64, place_on(*NODES), USABLE, NONE):
+        for task in tasks:
+            await catalog.finish_repair(task, answer(task))
+            made += 1
+    return made
+
+
+async def move(catalog: SqliteCatalog, source: str, target: str) -> None:
+    await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
+
+
+async def test_a_file_moved_to_where_more_copies_are_kept_gets_them(ready: SqliteCatalog) -> None:
+    await write(ready, "/two/f", "a", "b")
+    assert await told(ready, "/two/f") == (2, 2)
+    entry = await ready.move(OPERATOR, p("/two/f"), p("/three/f"), condition=ANY)
+    assert (entry.copies_least, entry.copies_wanted) == (2, 3)
+    assert await told(ready, "/three/f") == (2, 3)
+    page = await ready.list(OPERATOR, p("/three"), recursive=False, page_size=9, token="")
+    assert [(one.copies_least, one.copies_wanted) for one in page.entries] == [(2, 3)]
+    await settle(ready)
+    assert await short(ready) == 2
+    assert await told(ready, "/three/f") == (2, 3)
+    assert await repair(ready) == 2
+    assert await told(ready, "/three/f") == (3, 3)
+    assert await short(ready) == 0
+
+
+async def test_a_datastore_set_to_more_copies_gets_them_below_every_folder(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "BATCH_ROWS", 2)
+    await ready.make_directory(OPERATOR, p("/two/x/y"), parents=True)
+    for number in range(5):
+        await write(ready, f"/two/f{number}", f"f{number}", f"g{number}", f"h{number}")
+        await write(ready, f"/two/x/y/f{number}", f"i{number}")
+    await ready.set_datastore(OPERATOR, p("/two"), copies=3)
+    for path in ("/two/f4", "/two/x/y/f4"):
+        assert await told(ready, path) == (2, 3)
+    await settle(ready)
+    assert await short(ready) == 20
+    assert await repair(ready) == 20
+    assert await told(ready, "/two/f4") == await told(ready, "/two/x/y/f0") == (3, 3)
+    assert not await ready.settle_copies()
+
+
+async def test_fewer_copies_are_asked_for_where_nothing_else_asks_for_more(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/three/f", "alone", "shared", copies=2)
+    await write(ready, "/three/g", "shared", copies=2)
+    assert await short(ready) == 2
+    await move(ready, "/three/f", "/two/f")
+    await settle(ready)
+    assert await short(ready) == 1  # what /three/g holds as well
+    assert await told(ready, "/three/g") == (2, 3)
+    await ready.remove(OPERATOR, p("/three/g"), recursive=False, condition=ANY)
+    await ready.claim_collection(100, 0)
+    await ready.claim_collection(100, 0)
+    assert await short(ready) == 0
+    assert await told(ready, "/two/f") == (2, 2)
+
+
+async def test_what_an_open_upload_was_promised_is_not_taken_from_it(ready: SqliteCatalog) -> None:
+    await write(ready, "/two/f", "a")
+    upload, wanted = await begin(ready, "/three/g", "a")
+    await move(ready, "/two/f", "/two/h")
+    await ready.set_datastore(OPERATOR, p("/two"), copies=1)
+    await settle(ready)
+    await ready.commit_upload(
+        OPERATOR, upload.id, [extent(want) for want in wanted], receipts(upload), 10
+    )
+    assert await short(ready) == 1
+    assert await told(ready, "/three/g") == (2, 3)
+
+
+async def test_a_file_committed_after_its_datastore_was_set_gets_the_new_copies(
+    ready: SqliteCatalog,
+) -> None:
+    upload, wanted = await begin(ready, "/two/f", "a")
+    await ready.set_datastore(OPERATOR, p("/two"), copies=4)
+    await settle(ready)
+    entry = await ready.commit_upload(
+        OPERATOR, upload.id, [extent(want) for want in wanted], receipts(upload), 10
+    )
+    assert (entry.copies_least, entry.copies_wanted) == (2, 4)
+    await settle(ready)
+    assert await repair(ready) == 2
+    assert await told(ready, "/two/f") == (4, 4)
+
+
+async def test_a_move_within_a_datastore_that_is_being_gone_through_hides_nothing(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "BATCH_ROWS", 1)
+    for number in range(6):
+        await write(ready, f"/two/f{number}", f"f{number}")
+    await ready.set_datastore(OPERATOR, p("/two"), copies=3)
+    await ready.settle_copies()
+    await move(ready, "/two/f5", "/two/a")  # to before the names that were gone through
+    await settle(ready)
+    assert await short(ready) == 6
+
+
+async def test_a_crash_while_a_tree_is_gone_through_loses_nothing(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "BATCH_ROWS", 1)
+    catalog = await engines.open()
+    await enrol(catalog, 4)
+    for path, copies in (("/two", 2), ("/three", 3)):
+        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    await catalog.make_directory(OPERATOR, p("/two/x"), parents=True)
+    for number in range(6):
+        await write(catalog, f"/two/x/f{number}", f"f{number}")
+    await move(catalog, "/two/x", "/three/x")
+    await catalog.settle_copies()
+    await engines.close()
+    again = await engines.open()
+    assert await told(again, "/three/x/f5") == (2, 3)
+    await settle(again)
+    assert await short(again) == 6
+
+
+async def test_another_setting_of_copies_holds_for_what_is_there(
+    engines: Engines,
+) -> None:
+    catalog = await engines.open()
+    await enrol(catalog, 4)
+    for path, copies in (("/two", 2), ("/setting", 0)):
+        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    await write(catalog, "/two/f", "a")
+    await write(catalog, "/setting/f", "b")
+    await engines.close()
+    engines.settings = CatalogSettings(copies=4)
+    again = await engines.open()
+    assert await told(again, "/setting/f") == (3, 4)
+    await settle(again)
+    assert await short(again) == 1
+    assert await repair(again) == 1
+    assert await told(again, "/setting/f") == (4, 4)
+    assert await told(again, "/two/f") == (2, 2)
+
+
+async def test_a_move_of_a_great_tree_writes_one_row_and_the_rest_goes_in_bounded_steps(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step looks at more than so many names and chunks."""
+    monkeypatch.setattr(policies, "AT_ONCE_ROWS", 4)
+    monkeypatch.setattr(policies, "BATCH_ROWS", 8)
+    await ready.make_directory(OPERATOR, p("/two/x"), parents=True)
+    for number in range(40):
+        await write(ready, f"/two/x/f{number}", f"f{number}")
+    await write(ready, "/two/x/long", *[f"chunk {number}" for number in range(60)])
+    await move(ready, "/two/x", "/three/x")
+    seen = [await short(ready)]
+    assert seen[0] <= 4
+    while await ready.settle_copies():
+        seen.append(await short(ready))
+        assert seen[-1] - seen[-2] <= 8
+    assert await short(ready) == 100
+    assert await told(ready, "/three/x/long") == (2, 3)
+
+
+async def test_an_owner_whose_grant_was_removed_gets_it_back_by_being_set_again(
+    ready: SqliteCatalog,
+) -> None:
+    bob, eve = user("bob"), user("eve")
+    await ready.set_datastore(OPERATOR, p("/two"), owner=bob.principal)
+    (owned,) = await ready.grants(bob)
+    await ready.remove_grant(OPERATOR, owned.id)
+    assert await ready.grants(bob) == []
+    await ready.set_datastore(OPERATOR, p("/two"), owner=bob.principal)
+    assert [int(one.rights) for one in await ready.grants(bob)] == [7]
+    await ready.add_grant(bob, p("/two"), Right.READ, eve.principal, None)
+    await ready.set_datastore(OPERATOR, p("/two"), owner=bob.principal)  # and is no loss to others
+    assert [int(one.rights) for one in await ready.grants(eve)] == [1]
+
+
+async def test_an_upload_that_is_looked_at_for_resumption_keeps_its_reservation(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    bob, eve = user("bob"), user("eve")
+    await ready.set_datastore(OPERATOR, p("/two"), quota_bytes=30)
+    for who in (bob, eve):
+        await grant(ready, who, "/two", 3)
+    upload, wanted = await begin(ready, "/two/f", "a", "b", who=bob)
+    for _ in range(3):
+        clock.advance(400.0)
+        await ready.get_upload(bob, upload.id, from_offset=0, limit=10)
+    with pytest.raises(NoSpaceError, match="quota"):
+        await begin(ready, "/two/g", "c", "d", who=eve)
+    await ready.commit_upload(
+        bob, upload.id, [extent(want) for want in wanted], receipts(upload), 20
+    )
+
+
+async def test_a_number_is_not_lowered_where_too_many_use_the_chunk(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "USES_LOOKED_AT", 3)
+    for number in range(3):
+        await write(ready, f"/two/f{number}", "a", copies=2)
+    await write(ready, "/three/f", "a", nodes=NODES[:2])
+    await ready.set_datastore(OPERATOR, p("/two"), copies=1)
+    await settle(ready)
+    assert await short(ready) == 1
+    assert await repair(ready) == 1
+    assert len(await ready.copies_of(chunk("a"))) == 3
