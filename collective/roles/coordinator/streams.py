@@ -51,6 +51,8 @@ _RESULT_S: Final = 5.0
 """How long a hop may give no sign before the stream goes round it."""
 _GET_S: Final = 5.0
 _READ_BATCH: Final = 16
+CHECK_S: Final = 0.5
+"""How often a running stream asks whether its caller still has the right to it."""
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -119,7 +121,7 @@ class StreamDesk:
         size_bytes = 0
         chunk, allocation = first, next(iter(upload.allocations), None)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._while_allowed(caller, upload.id), asyncio.TaskGroup() as group:
                 while chunk is not None:
                     await window.acquire()
                     size_bytes += chunk.intent.length
@@ -139,6 +141,22 @@ class StreamDesk:
             if isinstance(error, BaseExceptionGroup):
                 raise first_error(error) from error
             raise
+
+    @contextlib.asynccontextmanager
+    async def _while_allowed(self, caller: Caller, upload: UploadId) -> AsyncIterator[None]:
+        """End what runs inside soon after the caller lost the right to it, or the upload ended."""
+
+        async def watch() -> None:
+            while True:
+                await asyncio.sleep(CHECK_S)
+                await self._uploads.check(caller, upload)
+
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
 
     async def _store(
         self,
@@ -227,8 +245,11 @@ class StreamDesk:
     ) -> AsyncIterator[bytes]:
         """Yield the bytes of the range in order, each piece at most PIECE_BYTES.
 
-        Left early, the lease runs out by itself.
+        Left early, the lease runs out by itself.  No piece goes out longer than CHECK_S after the
+        caller lost the right to it, however slowly he takes them.
         """
+        now_s = asyncio.get_running_loop().time
+        checked_s = now_s()
         size = view.entry.size_bytes
         end = min(offset + length, size) if length else size
         position = offset
@@ -247,6 +268,11 @@ class StreamDesk:
                         piece = plain[start : min(start + PIECE_BYTES, until - extent.offset)]
                         if not piece:
                             raise CorruptionError(f"{view.entry.path} ends early at {position}.")
+                        if now_s() - checked_s >= CHECK_S:
+                            checked_s = now_s()
+                            await self._reads.plan_read(
+                                caller, view.lease, offset=position, length=1, batch=1
+                            )
                         position += len(piece)
                         yield bytes(piece)
             if position < end:

@@ -182,6 +182,10 @@ class UploadDesk:
         """Return what an upload has recorded."""
         return await self._uploads.get_upload(caller, upload, from_offset=from_offset, limit=limit)
 
+    async def check(self, caller: Caller, upload: UploadId) -> None:
+        """Raise unless the upload goes on and the caller may still write there."""
+        await self._uploads.check_upload(caller, upload)
+
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""
         states = self._table.states()

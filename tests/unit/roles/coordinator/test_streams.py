@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from collective.access.model import Caller, Right
 from collective.catalog.model import Attributes, Precondition
-from collective.core.errors import NotEnoughCopiesError, NotFoundError
+from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.roles.coordinator import streams
 from collective.roles.coordinator.streams import WINDOW_CHUNKS
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
+from tests.unit.roles.coordinator.parts import USER
 
 CHUNK = 4 << 20
 PATH = FilePath.parse("/d/file")
@@ -145,3 +148,49 @@ async def test_copies_on_nodes_that_are_down_do_not_make_a_quorum(tmp_path: Path
                 Precondition(),
                 stream(b"x" * 1000),
             )
+
+
+async def test_a_read_that_runs_ends_when_its_right_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it lies within one batch of the plan, so that no renewal of the lease would ask."""
+    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, random.Random(2).randbytes(3 * CHUNK))
+        given = await here.catalog.add_grant(OPERATOR, PATH, Right.READ, USER, None)
+        bob = Caller(USER, is_operator=False)
+        view = await here.streams.open(bob, PATH, offset=0, length=0)
+        pieces = here.streams.pieces(bob, view, offset=0, length=0)
+        await anext(pieces)
+        await here.catalog.remove_grant(OPERATOR, given.id)
+        with pytest.raises(PermissionDeniedError):
+            await anext(pieces)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"x" * CHUNK
+        await asyncio.Event().wait()
+
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        given = await here.catalog.add_grant(OPERATOR, PATH, Right.WRITE, USER, None)
+        bob = Caller(USER, is_operator=False)
+        writing = asyncio.create_task(
+            here.streams.write(bob, PATH, Attributes(), Precondition(), stuck())
+        )
+        while here.farm.copies() < 3 or here.farm.pool.used_bytes:  # until the chunk is recorded
+            await asyncio.sleep(0)
+        assert not writing.done()
+        await here.catalog.remove_grant(OPERATOR, given.id)
+        with pytest.raises(PermissionDeniedError):
+            await writing
+        with pytest.raises(NotFoundError):
+            await here.catalog.stat(OPERATOR, PATH)
+        assert here.farm.pool.used_bytes == 0
