@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
@@ -73,7 +73,11 @@ class ReadsPart(Part):
                 raise ConflictError(
                     f"{path} has version {view.entry.version}, not {if_version}; open it again."
                 )
-            return view
+            entry = view.entry
+            least = rows.copies_least(
+                db, view.version, entry.chunk_count, copies, short=rows.anything_short(db)
+            )
+            return replace(view, entry=replace(entry, copies_least=least))
 
         for _ in range(ATTEMPTS):
             mark = engine.leases.mark()

@@ -70,6 +70,8 @@ async def test_a_file_moved_to_where_more_copies_are_kept_gets_them(ready: Sqlit
     entry = await ready.move(OPERATOR, p("/two/f"), p("/three/f"), condition=ANY)
     assert (entry.copies_least, entry.copies_wanted) == (2, 3)
     assert await told(ready, "/three/f") == (2, 3)
+    view = await ready.open_read(OPERATOR, p("/three/f"), offset=0, length=0, if_version=0, batch=1)
+    assert (view.entry.copies_least, view.entry.copies_wanted) == (2, 3)
     page = await ready.list(OPERATOR, p("/three"), recursive=False, page_size=9, token="")
     assert [(one.copies_least, one.copies_wanted) for one in page.entries] == [(2, 3)]
     await settle(ready)
