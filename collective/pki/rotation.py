@@ -72,6 +72,11 @@ class Authorities:
     links: tuple[x509.Certificate, ...] = ()
     """The old CA's word for the new one, while a rotation is under way."""
 
+    @classmethod
+    def lone(cls, authority: CertificateAuthority) -> Authorities:
+        """Return those of a member that has ``authority`` and no other."""
+        return cls(authority, authority, (authority.certificate,), Phase.NONE)
+
 
 def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
     """Return the CAs in the cert dir, the first one made if there is none; raises as pki.files."""
@@ -79,7 +84,7 @@ def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authori
     bundle = load_authorities_file(place.ca_certificate, disk=disk)
     trusted = (signing.certificate, *(one for one in bundle if one != signing.certificate))
     if len(trusted) == 1:
-        return Authorities(signing, signing, trusted, Phase.NONE)
+        return Authorities.lone(signing)
     if disk.exists(place.ca_next_key):
         key = load_key_file(place.ca_next_key, disk=disk)
         for certificate in trusted[1:]:

@@ -20,7 +20,7 @@ from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
-from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
 
@@ -32,7 +32,7 @@ CA = CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK)
 
 
 def enrolment_over(catalog: SqliteCatalog) -> Enrolment:
-    return Enrolment(CA, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet)
+    return Enrolment(lambda: Authorities.lone(CA), catalog, CLOCK, SystemRandomness())
 
 
 def attempt(enrolment: Enrolment, code: JoinCode, csr: bytes) -> JoinAttempt:

@@ -26,10 +26,12 @@ from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Enrolment
+from collective.roles.coordinator.renewal import RenewalDesk
 from collective.rpc.channel import open_channel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
@@ -83,8 +85,13 @@ class Member:
         self.shown = credentials(self.ca, SpiffeId.coordinator(ALICE), folder)
         self.trust = FakeTrust(CLOCK)
         catalog: Any = self.trust
-        self.enrolment = Enrolment(
-            self.ca, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet
+
+        def authorities() -> Authorities:
+            return Authorities.lone(self.ca)
+
+        self.enrolment = Enrolment(authorities, catalog, CLOCK, SystemRandomness())
+        self.renewal = RenewalDesk(
+            authorities, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet
         )
         self.addresses = [Address("127.0.0.1", 1)]
         self.codes = JoinCodes(
@@ -100,6 +107,7 @@ class Member:
     def service(self, *, forwarded: bool = False) -> BootstrapService:
         return BootstrapService(
             self.enrolment,
+            self.renewal,
             collective_name="alice-homelab",
             addresses=lambda: [Address("127.0.0.1", 8001)],
             leaf_digests=lambda: [digest(self.shown)],
@@ -303,10 +311,6 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
     old = credentials(alice.ca, node, tmp_path / "old")
     alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, CLOCK)
     alice.shown = credentials(alice.ca, SpiffeId.coordinator(ALICE), tmp_path / "new")
-    catalog: Any = alice.trust
-    alice.enrolment = Enrolment(
-        alice.ca, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet
-    )
     async with bootstrap(alice.service(), alice.shown) as where:
         renewed = await join.renew_expired(old, [where], clock=CLOCK)
     assert renewed.identity == node

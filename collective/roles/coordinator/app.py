@@ -185,6 +185,7 @@ class CoordinatorRole:
 
         forwarded = BootstrapService(
             parts.enrolment,
+            parts.renewal,
             collective_name=self._settings.name or "",
             addresses=lambda: identity.addresses,
             leaf_digests=tuple,
@@ -235,6 +236,7 @@ class CoordinatorRole:
             return
         service = BootstrapService(
             parts.enrolment,
+            parts.renewal,
             collective_name=self._settings.name or "",
             addresses=lambda: identity.addresses,
             leaf_digests=identity.leaf_digests,

@@ -1,4 +1,4 @@
-"""The Bootstrap service in the coordinator's process, over :class:`Enrolment`.
+"""The Bootstrap service in the coordinator's process, over enrolment and renewal.
 
 One instance serves the bootstrap listener, where callers have no certificate; another, with
 ``forwarded=True``, serves the main listener for standalone bootstraps, whose word counts for the
@@ -16,6 +16,7 @@ from collective.core.units import Address
 from collective.pki import certificates
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
 from collective.roles.coordinator.messages import address_messages
+from collective.roles.coordinator.renewal import RenewalDesk
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
@@ -32,16 +33,18 @@ class BootstrapService(pb.BootstrapBase):
     def __init__(
         self,
         enrolment: Enrolment,
+        renewal: RenewalDesk,
         *,
         collective_name: str,
         addresses: Callable[[], Sequence[Address]],
         leaf_digests: Callable[[], Sequence[bytes]],
         forwarded: bool = False,
     ) -> None:
-        """Serve ``enrolment``.
+        """Serve both.
 
         Args:
-            enrolment: decides and issues.
+            enrolment: decides of joins, and issues.
+            renewal: decides of certificates that ran out, and issues.
             collective_name: the name proposed to those who join.
             addresses: where the coordinator can be reached.
             leaf_digests: SHA-256 of the leaf that this process's bootstrap listener shows, and of
@@ -49,6 +52,7 @@ class BootstrapService(pb.BootstrapBase):
             forwarded: take the digest from a standalone bootstrap instead, and from it alone.
         """
         self._enrolment = enrolment
+        self._renewal = renewal
         self._collective_name = collective_name
         self._addresses = addresses
         self._leaf_digests = leaf_digests
@@ -80,13 +84,13 @@ class BootstrapService(pb.BootstrapBase):
     async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
         """Give a nonce to sign with the old key."""
         self._check_caller("begin_renewal", _claimed(message.certificate_der))
-        return pb.BeginRenewalResponse(nonce=self._enrolment.begin_renewal(message.certificate_der))
+        return pb.BeginRenewalResponse(nonce=self._renewal.begin_renewal(message.certificate_der))
 
     async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
         """Renew a certificate that ran out."""
         self._check_caller("renew", _claimed(message.certificate_der))
         return self._answer(
-            await self._enrolment.renew(
+            await self._renewal.renew(
                 message.certificate_der, message.nonce, message.csr_der, message.signature
             )
         )

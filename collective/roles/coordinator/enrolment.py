@@ -1,4 +1,4 @@
-"""Who gets a certificate: join codes, redemptions and renewals, at the coordinator.
+"""Who gets a certificate by a join code, at the coordinator.
 
 Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
 A use is counted only with the certificate issued (both in one transaction of the catalogue), and
@@ -9,12 +9,11 @@ not (:mod:`guesses`); nobody learns whether a code exists without its secret.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from cryptography import x509
 
 from collective.catalog.interface import Catalog
 from collective.catalog.model import (
@@ -30,28 +29,22 @@ from collective.core.errors import (
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
-    RejectedError,
     UsageError,
 )
-from collective.core.ids import GlobalId, NodeId, SpiffeId, SpiffeRole, parse_node_id
+from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
 from collective.core.randomness import Randomness
 from collective.pki import certificates, join_code, proof
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
-from collective.pki.certificates import Certified
 from collective.pki.nonces import NonceMint
-from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities, Phase
-from collective.pki.trust import TrustStore, verify_leaf
+from collective.pki.rotation import Authorities
 from collective.roles.coordinator.guesses import GuessLimiter
 
-EXPIRED_RENEWAL_S: Final = 90 * 86400.0
-"""How long after its end a certificate may still renew itself by its key."""
 WISH_MAX_BYTES: Final = 320
 DISPLAY_NAME_MAX: Final = 128
 ANY_USER: Final = "@"
 """The wish of someone who has no global id yet: a user, whose name is decided here."""
 _UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
-_RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
+_OFFERED: Final = frozenset((CodeKind.NODE, CodeKind.USER, CodeKind.DEVICE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,49 +75,34 @@ class Admission:
 
 
 class Enrolment:
-    """Redemptions and renewals of one member."""
+    """Redemptions at one member."""
 
     def __init__(
         self,
-        authority: CertificateAuthority,
+        authorities: Callable[[], Authorities],
         catalog: Catalog,
         clock: Clock,
         randomness: Randomness,
         *,
-        revocations: Callable[[], RevocationSet],
-        offered: frozenset[CodeKind] = frozenset((CodeKind.NODE, CodeKind.USER, CodeKind.DEVICE)),
         lifetime_s: float = LEAF_LIFE_S,
-        expired_renewal_s: float = EXPIRED_RENEWAL_S,
         enrolled: Callable[[NodeRecord], None] | None = None,
-        authorities: Callable[[], Authorities] | None = None,
-        renewed: Callable[[SpiffeId], Awaitable[None]] | None = None,
         guesses: GuessLimiter | None = None,
     ) -> None:
-        """Serve ``authority``'s member.
+        """Serve the member of ``authorities``.
 
         Args:
-            authority: signs.
+            authorities: the CAs of now; the one that signs is the one that codes pin.
             catalog: keeps codes, uses, nodes and audit.
             clock: for nonces, limits and expiry.
             randomness: for nonces.
-            revocations: what is revoked now.
-            offered: kinds of code that may be redeemed at this stage.
             lifetime_s: of the certificates issued.
-            expired_renewal_s: how long after its end a certificate may renew itself; 0 never.
             enrolled: told of each node that was admitted, once its record is durable.
-            authorities: the CAs of now, where they can change; else ``authority`` for good.
-            renewed: told of each identity that got a certificate of the newest CA.
             guesses: slows failed proofs; None makes one.
         """
-        only = Authorities(authority, authority, (authority.certificate,), Phase.NONE)
-        self._authorities = authorities or (lambda: only)
-        self._renewed = renewed
+        self._authorities = authorities
         self._catalog = catalog
         self._clock = clock
-        self._revocations = revocations
-        self._offered = offered
         self._lifetime_s = lifetime_s
-        self._expired_renewal_s = expired_renewal_s
         self._enrolled = enrolled
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(join_code.SECRET_BYTES))
@@ -154,7 +132,7 @@ class Enrolment:
         """
         code = await self._prove(attempt)
         public_key = certificates.check_request(attempt.csr_der)
-        if code.kind not in self._offered:
+        if code.kind not in _OFFERED:
             raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
         if len(attempt.wish.encode()) > WISH_MAX_BYTES:
             raise UsageError(f"The wish may have at most {WISH_MAX_BYTES} bytes.")
@@ -189,41 +167,6 @@ class Enrolment:
                 await self._record_node(redemption)
         self._log.info("enrolled", identity=str(redemption.identity), code=code.id)
         return Admission(redemption.identity, redemption.certificate_der, code)
-
-    def begin_renewal(self, certificate_der: bytes) -> bytes:
-        """Return a nonce for renewing ``certificate_der``, which may have run out.
-
-        The nonce is bound to these bytes.  DER has bits outside of what is signed that mean nothing;
-        whoever changes them between the two calls is refused, and gains nothing by the same bytes in
-        both: identity, serial and key, on which all else rests, are within what is signed.
-        """
-        self._verify_old(certificate_der)
-        return self._nonces.make("renew", certificate_der)
-
-    async def renew(
-        self, certificate_der: bytes, nonce: bytes, csr_der: bytes, signature: bytes
-    ) -> Admission:
-        """Renew a certificate for the holder of its key, without a client certificate."""
-        old = self._verify_old(certificate_der)
-        self._nonces.check("renew", certificate_der, nonce)
-        old_key = certificates.certificate_key(certificates.load_certificate(certificate_der))
-        proof.check_renewal(old_key, nonce, csr_der, signature)
-        # Whoever was off pins the CA that it knows, as the bootstrap's leaf does: the one that signs.
-        return await self._reissue(old, csr_der, self.authority)
-
-    async def renew_live(self, peer: Certified, csr_der: bytes) -> Admission:
-        """Exchange the certificate of a live connection for a new one of the same identity and key.
-
-        The coordinator renews its own with its CA, never here.  Another key is refused: a thief of
-        a key could otherwise move to one that its owner knows nothing of.
-        """
-        if peer.identity.role not in _RENEWABLE:
-            raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
-        if peer.identity.trust_domain != self.authority.domain:
-            raise PermissionDeniedError("Another member's certificate is renewed by that member.")
-        known = self._authorities()
-        authority = known.newest if peer.identity.role == "user" else known.signing
-        return await self._reissue(peer, csr_der, authority)
 
     # --- proof -----------------------------------------------------------------------------------
 
@@ -355,60 +298,3 @@ class Enrolment:
             await self._catalog.add_node(record)
         if self._enrolled is not None:
             self._enrolled(record)
-
-    # --- renewal ---------------------------------------------------------------------------------
-
-    def _verify_old(self, certificate_der: bytes) -> Certified:
-        """Apply the whole trust rule, but to the last moment of a certificate that ran out."""
-        try:
-            end_s = certificates.load_certificate(certificate_der).not_valid_after_utc.timestamp()
-        except ValueError as error:
-            raise RejectedError("The certificate cannot be read.") from error
-        now_s = self._clock.wall_s()
-        if now_s > end_s + self._expired_renewal_s:
-            raise PermissionDeniedError(
-                "The certificate ran out too long ago to renew itself; join again with a code."
-            )
-        return verify_leaf(
-            certificate_der,
-            TrustStore({self.authority.domain: self._authorities().trusted}),
-            roles=_RENEWABLE,
-            usage="client",
-            now_s=min(now_s, end_s),
-            revoked=self._revocations(),
-        )
-
-    async def _reissue(
-        self, old: Certified, csr_der: bytes, authority: CertificateAuthority
-    ) -> Admission:
-        """Issue what follows ``old``, for the same key, which its holder has just proven to have."""
-        identity = old.identity
-        public_key = certificates.check_request(csr_der)
-        if certificates.key_digest(public_key) != old.key_digest:
-            raise RejectedError("A certificate renews with the same key only; join again instead.")
-        if self._revocations().is_revoked(identity, old.serial, old.key_digest):
-            raise PermissionDeniedError(f"{identity}, its certificate or its key is revoked.")
-        await self._catalog.see_certificate(
-            SpiffeId.coordinator(self.authority.domain),
-            identity,
-            old.serial,
-            int(old.expires_s * 1000),
-            old.key_digest,
-        )
-        known: NodeRecord | None = None
-        if identity.role == "node":
-            records = {record.node: record for record in await self._catalog.nodes()}
-            known = records.get(identity.node_id)
-            if known is not None and known.removed:
-                raise PermissionDeniedError(f"{identity} was removed; enrol it under another id.")
-        certificate: x509.Certificate = authority.issue(
-            identity, public_key, lifetime_s=self._lifetime_s
-        )
-        leaf = certificates.describe(certificate)
-        await self._catalog.add_issued(
-            identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest
-        )
-        if self._renewed is not None and authority is self._authorities().newest:
-            await self._renewed(identity)
-        self._log.info("renewed", identity=str(identity), serial=leaf.serial)
-        return Admission(identity, certificates.certificate_der(certificate), None)

@@ -34,6 +34,7 @@ from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
+from collective.roles.coordinator.renewal import RenewalDesk
 from collective.roles.coordinator.repair import Doubts, Repairer, Verifier
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.rotation import RotationDesk
@@ -55,11 +56,11 @@ STREAM_POOL_BYTES = 40 * limits.MIB
 
 
 class Renewals:
-    """Renewal by enrolment, as the cluster service wants it."""
+    """Renewal and CAs, as the cluster service wants them."""
 
-    def __init__(self, enrolment: Enrolment, identity: OwnIdentity) -> None:
-        """Renew by ``enrolment``; ``identity`` has the CAs."""
-        self._enrolment = enrolment
+    def __init__(self, desk: RenewalDesk, identity: OwnIdentity) -> None:
+        """Renew by ``desk``; ``identity`` has the CAs."""
+        self._desk = desk
         self._identity = identity
 
     def trusted(self) -> list[bytes]:
@@ -72,7 +73,7 @@ class Renewals:
 
     async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
         """Return a new certificate (DER) for the peer's identity."""
-        return (await self._enrolment.renew_live(peer, csr_der)).certificate_der
+        return (await self._desk.renew_live(peer, csr_der)).certificate_der
 
 
 def node_figures(table: NodeTable) -> NodeFigures:
@@ -98,6 +99,7 @@ class Parts:
     revocations: Revocations
     shutting_out: ShuttingOut
     enrolment: Enrolment
+    renewal: RenewalDesk
     relay: ChunkServer
     chunks: ChunkClient
     nodes: NodeCaller
@@ -150,15 +152,21 @@ def build(
         ),
     )
     enrolment = Enrolment(
-        authority,
+        lambda: identity.authorities,
+        catalog,
+        clock,
+        randomness,
+        lifetime_s=settings.certificate_lifetime_s,
+        enrolled=table.add,
+    )
+    renewal = RenewalDesk(
+        lambda: identity.authorities,
         catalog,
         clock,
         randomness,
         revocations=lambda: revocations.present,
-        enrolled=table.add,
         lifetime_s=settings.certificate_lifetime_s,
         expired_renewal_s=settings.expired_renewal_s,
-        authorities=lambda: identity.authorities,
         renewed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
     )
     rotation = RotationDesk(
@@ -208,6 +216,7 @@ def build(
         revocations=revocations,
         shutting_out=shutting_out,
         enrolment=enrolment,
+        renewal=renewal,
         relay=relay,
         chunks=chunks,
         nodes=nodes,
@@ -232,7 +241,7 @@ def build(
             catalog=catalog,
             table=table,
             policy=policy,
-            certificates=Renewals(enrolment, identity),
+            certificates=Renewals(renewal, identity),
             shutting_out=shutting_out,
             rotation=rotation,
             watch=watch,

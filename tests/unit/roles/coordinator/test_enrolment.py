@@ -39,6 +39,7 @@ from collective.pki.certificates import Certified
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
 from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
@@ -48,6 +49,7 @@ from collective.roles.coordinator.guesses import (
     WAITING_PER_SOURCE_MAX,
     GuessLimiter,
 )
+from collective.roles.coordinator.renewal import RenewalDesk
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.fake_trust import FakeTrust
@@ -73,13 +75,19 @@ class World:
         self.trust = FakeTrust(self.clock)
         catalog: Any = self.trust
         self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, self.clock)
+
+        def authorities() -> Authorities:
+            return Authorities.lone(self.ca)
+
         self.enrolment = Enrolment(
-            self.ca,
+            authorities,
             catalog,
             self.clock,
             randomness,
-            revocations=lambda: self.revoked,
             guesses=GuessLimiter(self.clock, self.sleep),
+        )
+        self.renewal = RenewalDesk(
+            authorities, catalog, self.clock, randomness, revocations=lambda: self.revoked
         )
         self.addresses = [Address("127.0.0.1", 9001)]
         self.codes = JoinCodes(
@@ -420,9 +428,9 @@ async def test_a_display_name_that_acts_on_terminals_is_refused(world: World) ->
 async def renew(
     world: World, old: bytes, key: ec.EllipticCurvePrivateKey, csr: bytes | None = None
 ) -> Admission:
-    nonce = world.enrolment.begin_renewal(old)
+    nonce = world.renewal.begin_renewal(old)
     csr = csr or certificates.make_request(key)
-    return await world.enrolment.renew(old, nonce, csr, proof.sign_renewal(key, nonce, csr))
+    return await world.renewal.renew(old, nonce, csr, proof.sign_renewal(key, nonce, csr))
 
 
 async def test_expired_certificate_renews_by_its_key_alone(world: World) -> None:
@@ -465,9 +473,9 @@ async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_re
     old = (await world.join(await world.code(), key)).certificate_der
     other = rewrapped(old)
     assert other != old
-    nonce, csr = world.enrolment.begin_renewal(old), certificates.make_request(key)
+    nonce, csr = world.renewal.begin_renewal(old), certificates.make_request(key)
     with pytest.raises(PermissionDeniedError, match="nonce"):
-        await world.enrolment.renew(other, nonce, csr, proof.sign_renewal(key, nonce, csr))
+        await world.renewal.renew(other, nonce, csr, proof.sign_renewal(key, nonce, csr))
     assert (await renew(world, other, key)).identity == node("alice-node-01")
     serial = certificates.describe(certificates.load_certificate(old)).serial
     world.revoked = RevocationSet.of(1, [f"serial:{serial}"])
@@ -487,6 +495,7 @@ async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_re
 async def test_only_a_bootstrap_of_this_member_forwards(world: World, identity: SpiffeId) -> None:
     service = BootstrapService(
         world.enrolment,
+        world.renewal,
         collective_name="alice-homelab",
         addresses=list,
         leaf_digests=list,
@@ -538,11 +547,11 @@ async def test_live_renewal_keeps_the_identity_whatever_the_request_says(world: 
     key = certificates.new_private_key()
     got = await world.join(await world.code(), key)
     peer = certificates.describe(certificates.load_certificate(got.certificate_der))
-    fresh = await world.enrolment.renew_live(peer, certificates.make_request(key))
+    fresh = await world.renewal.renew_live(peer, certificates.make_request(key))
     assert fresh.identity == peer.identity
     for identity in (SpiffeId.coordinator(ALICE), SpiffeId.node(Domain("b.bob"), NodeId("n"))):
         with pytest.raises(PermissionDeniedError):
-            await world.enrolment.renew_live(
+            await world.renewal.renew_live(
                 replace(peer, identity=identity), certificates.make_request(key)
             )
 

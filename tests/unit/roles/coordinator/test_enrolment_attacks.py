@@ -63,9 +63,9 @@ async def test_a_live_renewal_moves_to_a_thiefs_own_key(world: World) -> None:
     got = await world.join(await world.code(), key)
     peer = certificates.describe(certificates.load_certificate(got.certificate_der))
     with pytest.raises(RejectedError, match="same key"):
-        await world.enrolment.renew_live(peer, certificates.make_request(thief))
+        await world.renewal.renew_live(peer, certificates.make_request(thief))
     assert world.trust.issued == []
-    await world.enrolment.renew_live(peer, certificates.make_request(key))
+    await world.renewal.renew_live(peer, certificates.make_request(key))
 
 
 async def test_a_redemption_replayed_as_it_was_gives_the_thief_nothing_new(world: World) -> None:

@@ -33,10 +33,12 @@ from collective.pki.certificates import Certified
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
 from collective.pki.revocation import RevocationSet, key_entry
+from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
 from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.renewal import RenewalDesk
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
@@ -78,8 +80,18 @@ class Member:
         self.revocations = Revocations(
             self.catalog, self.gate, rings, enrolled=list, own_entries=lambda: self.own_entries
         )
+
+        def authorities() -> Authorities:
+            return Authorities.lone(self.ca)
+
         self.enrolment = Enrolment(
-            self.ca,
+            authorities,
+            self.catalog,
+            self.clock,
+            randomness,
+        )
+        self.renewal = RenewalDesk(
+            authorities,
             self.catalog,
             self.clock,
             randomness,
@@ -120,9 +132,9 @@ class Member:
         )
 
     async def renew(self, old: bytes, key: Key) -> Admission:
-        nonce = self.enrolment.begin_renewal(old)
+        nonce = self.renewal.begin_renewal(old)
         csr = certificates.make_request(key)
-        return await self.enrolment.renew(old, nonce, csr, proof.sign_renewal(key, nonce, csr))
+        return await self.renewal.renew(old, nonce, csr, proof.sign_renewal(key, nonce, csr))
 
     def offline(self, who: SpiffeId, key: Key) -> Certified:
         """Return what a certificate says that 'pki issue' made."""
@@ -155,7 +167,7 @@ def acting(admission: Admission) -> Caller:
 async def test_the_key_of_a_revoked_certificate_comes_back_by_no_way(member: Member) -> None:
     key, code = certificates.new_private_key(), await member.code()
     first = await member.join(code, key, str(EVE.global_id))
-    second = await member.enrolment.renew_live(leaf(first), certificates.make_request(key))
+    second = await member.renewal.renew_live(leaf(first), certificates.make_request(key))
     device = await member.code(CodeKind.DEVICE, acting(second), EVE)
     done = await member.shutting_out.revoke(OPERATOR, f"serial:{leaf(second).serial}")
     assert done.entries == (f"serial:{leaf(second).serial}", key_entry(digest_of(key)))
@@ -168,7 +180,7 @@ async def test_the_key_of_a_revoked_certificate_comes_back_by_no_way(member: Mem
             await member.renew(old.certificate_der, key)
     # A live renewal by a connection that is about to be closed.
     with pytest.raises(PermissionDeniedError, match="revoked"):
-        await member.enrolment.renew_live(leaf(first), certificates.make_request(key))
+        await member.renewal.renew_live(leaf(first), certificates.make_request(key))
     # Redeeming the same code, or another one, whatever the name.
     for again, wish in ((code, str(EVE.global_id)), (await member.code(), "mallory@home.alice")):
         with pytest.raises(ConflictError, match="revoked"):
@@ -187,7 +199,7 @@ async def test_another_device_of_the_identity_goes_on(member: Member) -> None:
     its_own = await member.code(CodeKind.DEVICE, acting(other), EVE)
     await member.shutting_out.revoke(OPERATOR, f"serial:{leaf(first).serial}")
     assert member.gate.objection(leaf(other)) is None
-    await member.enrolment.renew_live(leaf(other), certificates.make_request(phone))
+    await member.renewal.renew_live(leaf(other), certificates.make_request(phone))
     await member.join(its_own, certificates.new_private_key())
     (eve,) = await member.catalog.identities(OPERATOR)
     assert {(one.key_digest == digest_of(laptop), one.revoked) for one in eve.devices} == {
@@ -204,7 +216,7 @@ async def test_a_renewal_that_was_under_way_when_its_key_was_revoked(member: Mem
     await member.catalog.revoke(OPERATOR, key_entry(digest_of(key)))
     assert not member.revocations.present.entries
     with pytest.raises(ConflictError, match="revoked"):
-        await member.enrolment.renew_live(leaf(first), certificates.make_request(key))
+        await member.renewal.renew_live(leaf(first), certificates.make_request(key))
     (eve,) = await member.catalog.identities(OPERATOR)
     assert len(eve.certificates) == 1
 
@@ -277,7 +289,7 @@ async def test_an_identity_claimed_by_an_invite_is_not_shared_with_the_offline_c
     with pytest.raises(PermissionDeniedError, match="claimed by an invite"):
         await member.sightings.note(peer)
     with pytest.raises(CollectiveError, match="claimed by an invite"):
-        await member.enrolment.renew_live(peer, certificates.make_request(owner))
+        await member.renewal.renew_live(peer, certificates.make_request(owner))
     with pytest.raises(CollectiveError, match="claimed by an invite"):
         await member.renew(certificates.certificate_der(issued), owner)
     await member.shutting_out.revoke(OPERATOR, key_entry(leaf(claimed).key_digest))
