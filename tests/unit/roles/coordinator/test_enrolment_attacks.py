@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +12,10 @@ from collective.core.errors import PermissionDeniedError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.pki import certificates
 from collective.rpc.gen.collective import v1 as pb
-from tests.unit.roles.coordinator.test_enrolment import OPERATOR, World
+from tests.unit.roles.coordinator.world import OPERATOR, World
 
 ANN = "ann@friends.example"
 HOUR_S = 3600.0
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(str(tmp_path))
 
 
 async def test_a_redemption_replayed_for_another_key_is_refused_and_costs_no_use(
