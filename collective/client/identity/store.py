@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from collective.client.identity import choosing
+from collective.client.identity.kept import KeptCertificates, digest_of
 from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
 from collective.client.identity.place import ConfigDir
 from collective.core.clock import Clock, SystemClock
@@ -26,9 +27,7 @@ from collective.core.disk import Disk, OsDisk
 from collective.core.errors import (
     BusyError,
     ConflictError,
-    NotJoinedError,
     SettingsError,
-    UsageError,
 )
 from collective.core.ids import GlobalId
 from collective.core.small_files import read_small, write_atomically
@@ -46,7 +45,6 @@ LOCK_TRIES: Final = 200
 LOCK_PAUSE_S: Final = 0.05
 COLLECTIVES_MAX: Final = 1000
 _PRIVATE: Final = 0o600
-_JOIN_FIRST: Final = "You need to join via invite first: collective invite redeem CODE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,7 @@ class IdentityStore:
         self._disk = disk or OsDisk()
         self._clock = clock or SystemClock()
         self._sleep = sleep
+        self._kept = KeptCertificates(place, self._disk)
 
     # --- identity --------------------------------------------------------------------------------
 
@@ -144,24 +143,8 @@ class IdentityStore:
         ]
 
     def find(self, wanted: str) -> JoinedCollective:
-        """Return the collective that ``wanted`` (a name, member id or domain) means.
-
-        A word never means one collective where it is a word of another as well, whoever came
-        first: members choose all three, and none may pass for another.
-
-        Raises NotJoinedError if none has that word, UsageError if several do.
-        """
-        joined = self.collectives()
-        found = [one for one in joined if one.answers_to(wanted)]
-        if len(found) > 1:
-            ways = " or ".join(_way_to(one, joined) for one in found)
-            raise UsageError(f"{wanted!r} may mean several collectives here: say {ways}.")
-        if not found:
-            raise NotJoinedError(
-                f"No collective {wanted!r} is joined here; see 'collective identity"
-                " list-collectives', or join it: collective invite redeem CODE"
-            )
-        return found[0]
+        """Return the collective that ``wanted`` means; see :func:`choosing.find`."""
+        return choosing.find(self.collectives(), wanted)
 
     def current(self) -> JoinedCollective | None:
         """Return the current collective; None if none is chosen or it is no longer joined."""
@@ -173,22 +156,11 @@ class IdentityStore:
     def selected(self, wanted: str | None) -> JoinedCollective:
         """Return the collective for one command: ``wanted``, else the current one.
 
-        Raises NotJoinedError, UsageError as :meth:`find`.
+        Raises NotJoinedError, UsageError as :func:`choosing.find`.
         """
         if wanted:
             return self.find(wanted)
-        current = self.current()
-        if current is not None:
-            return current
-        joined = self.collectives()
-        if not joined:
-            raise NotJoinedError(f"{_JOIN_FIRST} (or give --ca, --cert and --key).")
-        if len(joined) == 1:
-            return joined[0]
-        raise NotJoinedError(
-            "No collective is current; choose one: collective identity switch NAME"
-            f" (joined: {', '.join(one.name for one in joined)})."
-        )
+        return self.current() or choosing.only(self.collectives())
 
     def switch(self, wanted: str) -> JoinedCollective:
         """Make the collective that ``wanted`` means the current one; errors as :meth:`find`."""
@@ -226,11 +198,11 @@ class IdentityStore:
         The first collective becomes the current one.  Without an identity, this machine takes the
         one that was certified.
         """
-        digest = _digest(joined.authority)
+        digest = digest_of(joined.authority)
         with self._locked():
             self._adopt(joined, display_name)
             joined_here = self.collectives()
-            known = next((one for one in joined_here if digest in self._digests(one)), None)
+            known = next((one for one in joined_here if digest in self._kept.digests(one)), None)
             taken = {one.name for one in joined_here}
             words = {word for one in joined_here for word in one.words}
             name = known.name if known else free_name(joined.collective_name, joined.member, words)
@@ -248,9 +220,9 @@ class IdentityStore:
                 grants=joined.grants,
                 grants_expire_ms=joined.grants_expire_ms,
             )
-            if known is None or self._is_newer(joined.certificate, known):
-                self._write_certificates(
-                    name, self._with_former(joined.authority, known), joined.certificate
+            if known is None or self._kept.is_newer(joined.certificate, known):
+                self._kept.write(
+                    name, self._kept.with_former(joined.authority, known), joined.certificate
                 )
             self._write(self.place.facts(name), facts.encode())
             if self.current() is None and not taken - {name}:
@@ -288,16 +260,14 @@ class IdentityStore:
         with self._locked():
             if not self._disk.exists(self.place.facts(collective.name)):
                 return
-            if renewed.trusted != self._authorities(collective):
-                path = self.place.authority(collective.name)  # first: it must know the certificate
-                files.write_authorities(path, renewed.trusted, disk=self._disk)
-            if self._is_newer(renewed.certificate, collective):
-                path = self.place.certificate(collective.name)
-                files.write_certificate(path, renewed.certificate, disk=self._disk)
+            if renewed.trusted != self._kept.authorities(collective):
+                # first: it must know the certificate
+                self._kept.write_authorities(collective.name, renewed.trusted)
+            self._kept.take_newer(collective, renewed.certificate)
             known = self._collective(collective.name)
             facts = replace(
                 known,
-                authority_digest=_digest(renewed.authority),
+                authority_digest=digest_of(renewed.authority),
                 coordinator_addresses=coordinator_addresses or known.coordinator_addresses,
                 told_ms=self._now_ms(),
             )
@@ -365,42 +335,6 @@ class IdentityStore:
         self._write(self.place.identity, made.encode())
         return made
 
-    def _write_certificates(
-        self, name: str, authorities: Sequence[x509.Certificate], certificate: x509.Certificate
-    ) -> None:
-        self._disk.make_dir(self.place.collectives)
-        self._disk.make_dir(self.place.collective(name))
-        files.write_authorities(self.place.authority(name), authorities, disk=self._disk)
-        files.write_certificate(self.place.certificate(name), certificate, disk=self._disk)
-
-    def _authorities(self, known: JoinedCollective) -> tuple[x509.Certificate, ...]:
-        try:
-            path = self.place.authority(known.name)
-            return files.load_authorities_file(path, disk=self._disk)
-        except (NotJoinedError, SettingsError):
-            return ()
-
-    def _digests(self, known: JoinedCollective) -> set[bytes]:
-        return {known.authority_digest, *(_digest(one) for one in self._authorities(known))}
-
-    def _with_former(
-        self, authority: x509.Certificate, known: JoinedCollective | None
-    ) -> tuple[x509.Certificate, ...]:
-        """Return ``authority`` and the other CAs that ``known`` has, while one is being replaced."""
-        former = self._authorities(known) if known else ()
-        return authority, *(one for one in former if _digest(one) != _digest(authority))
-
-    def _is_newer(self, certificate: x509.Certificate, known: JoinedCollective) -> bool:
-        """Tell whether ``certificate`` lasts longer than the one kept, or that one is unusable."""
-        try:
-            kept = files.load_certificate_file(self.place.certificate(known.name), disk=self._disk)
-            same_key = certificates.certificate_key(kept) == certificates.certificate_key(
-                certificate
-            )
-        except (NotJoinedError, SettingsError):
-            return True
-        return not same_key or certificate.not_valid_after_utc > kept.not_valid_after_utc
-
     def _set_aside(self) -> None:
         """Move key, collectives and identity away, the identity last: it says that all are here."""
         stamp = round(self._clock.wall_s() * 1000)
@@ -432,15 +366,3 @@ class IdentityStore:
     def _unlink(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self._disk.unlink(path)
-
-
-def _digest(authority: x509.Certificate) -> bytes:
-    return certificates.key_digest(certificates.certificate_key(authority))
-
-
-def _way_to(wanted: JoinedCollective, joined: Sequence[JoinedCollective]) -> str:
-    """Return a word that means ``wanted`` alone, with its domain."""
-    for word in (wanted.name, wanted.domain, wanted.member):
-        if not any(one.answers_to(word) for one in joined if one.name != wanted.name):
-            return word if word == wanted.domain else f"{word} ({wanted.domain})"
-    return f"(after leaving the others) {wanted.name}"

@@ -1,0 +1,81 @@
+"""The certificates of joined collectives on disk: each one's own, and the CAs beside it.
+
+Invariant: a certificate never gives way to one of the same key that ends earlier.  The caller holds
+the store's lock where it writes.  Blocking: small files only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography import x509
+
+from collective.client.identity.model import JoinedCollective
+from collective.client.identity.place import ConfigDir
+from collective.core.disk import Disk
+from collective.core.errors import NotJoinedError, SettingsError
+from collective.pki import certificates, files
+
+
+class KeptCertificates:
+    """What is below ``place`` for each collective."""
+
+    def __init__(self, place: ConfigDir, disk: Disk) -> None:
+        """Use the folder ``place``."""
+        self._place: Final = place
+        self._disk: Final = disk
+
+    def write(
+        self, name: str, authorities: Sequence[x509.Certificate], certificate: x509.Certificate
+    ) -> None:
+        """Keep CAs and certificate for the collective ``name``, its folder made first."""
+        self._disk.make_dir(self._place.collectives)
+        self._disk.make_dir(self._place.collective(name))
+        self.write_authorities(name, authorities)
+        files.write_certificate(self._place.certificate(name), certificate, disk=self._disk)
+
+    def write_authorities(self, name: str, authorities: Sequence[x509.Certificate]) -> None:
+        """Keep the CAs alone."""
+        files.write_authorities(self._place.authority(name), authorities, disk=self._disk)
+
+    def take_newer(self, known: JoinedCollective, certificate: x509.Certificate) -> None:
+        """Keep ``certificate`` if it is newer than the one of ``known``."""
+        if self.is_newer(certificate, known):
+            path = self._place.certificate(known.name)
+            files.write_certificate(path, certificate, disk=self._disk)
+
+    def authorities(self, known: JoinedCollective) -> tuple[x509.Certificate, ...]:
+        """Return the CAs of ``known``, none if they cannot be read."""
+        try:
+            path = self._place.authority(known.name)
+            return files.load_authorities_file(path, disk=self._disk)
+        except (NotJoinedError, SettingsError):
+            return ()
+
+    def digests(self, known: JoinedCollective) -> set[bytes]:
+        """Return the key digests of every CA that ``known`` had or has."""
+        return {known.authority_digest, *(digest_of(one) for one in self.authorities(known))}
+
+    def with_former(
+        self, authority: x509.Certificate, known: JoinedCollective | None
+    ) -> tuple[x509.Certificate, ...]:
+        """Return ``authority`` and the other CAs that ``known`` has, while one is being replaced."""
+        former = self.authorities(known) if known else ()
+        return authority, *(one for one in former if digest_of(one) != digest_of(authority))
+
+    def is_newer(self, certificate: x509.Certificate, known: JoinedCollective) -> bool:
+        """Tell whether ``certificate`` lasts longer than the one kept, or that one is unusable."""
+        try:
+            kept = files.load_certificate_file(self._place.certificate(known.name), disk=self._disk)
+            same_key = certificates.certificate_key(kept) == certificates.certificate_key(
+                certificate
+            )
+        except (NotJoinedError, SettingsError):
+            return True
+        return not same_key or certificate.not_valid_after_utc > kept.not_valid_after_utc
+
+
+def digest_of(authority: x509.Certificate) -> bytes:
+    """Return the digest of a CA's key, by which a join code pins it."""
+    return certificates.key_digest(certificates.certificate_key(authority))
