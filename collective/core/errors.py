@@ -68,6 +68,13 @@ class PermissionDeniedError(CallerError):
     """Act and target, where whoever refused knows them better than the call's edge."""
 
 
+class ShutOutError(PermissionDeniedError):
+    """The caller's certificate was revoked: nothing that it asks for will be done."""
+
+    code = "certificate_revoked"
+    exit_code = ExitCode.CONFLICT
+
+
 class ConflictError(CallerError):
     """The state of things forbids it: exists, not empty, revoked, used up, version mismatch."""
 
@@ -102,6 +109,10 @@ class RejectedError(PeerError):
 
     code = "rejected"
     exit_code = ExitCode.CORRUPT
+
+
+class PeerRevokedError(RejectedError):
+    """A certificate for which everything speaks, but that it was revoked."""
 
 
 class BusyError(PeerError):

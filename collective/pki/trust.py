@@ -34,7 +34,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
-from collective.core.errors import CollectiveError, ConflictError, RejectedError
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    PeerRevokedError,
+    RejectedError,
+)
 from collective.core.ids import Domain, SpiffeRole
 from collective.pki import ca, certificates
 from collective.pki.certificates import Certified
@@ -130,6 +135,8 @@ def verify_leaf(
 ) -> Certified:
     """Return what the leaf in ``der`` certifies, or raise RejectedError naming the step.
 
+    The last step raises PeerRevokedError: every other one has been passed.
+
     Args:
         der: the leaf as it came with the TLS handshake.
         trust: CAs by trust domain.
@@ -149,7 +156,9 @@ def verify_leaf(
     _step_6_valid(authority, now_s, who="CA")
     _profile_steps(certificate, certified, roles=roles, usage=usage)
     if revoked.is_revoked(certified.identity, certified.serial, certified.key_digest):
-        raise _refuse(12, f"{certified.identity}, this certificate or its key is revoked")
+        raise PeerRevokedError(
+            f"step 12: {certified.identity}, this certificate or its key is revoked"
+        )
     key = certificates.certificate_key(authority)
     return replace(certified, authority_digest=certificates.key_digest(key))
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from grpclib.client import Channel, Handler, Stream
 from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol
 from multidict import MultiDict
@@ -29,6 +30,7 @@ from collective.rpc.context import REQUEST_ID_KEY, current_request_id, new_reque
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
+from collective.rpc.farewell import heard
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.identity import Expectation, Gate
 from collective.rpc.leaving import OpenTransports
@@ -83,6 +85,9 @@ class RpcStream(Stream[Any, Any]):
 
     def _ours(self, error: BaseException) -> CollectiveError:
         metadata = cast("dict[str, str | bytes] | None", self.trailing_metadata)
+        farewell = cast("RpcChannel", self._channel).farewell
+        if farewell is not None and not isinstance(error, CollectiveError | GRPCError):
+            return farewell
         return from_grpc(error, metadata, peer=str(self._channel))
 
 
@@ -110,6 +115,7 @@ class RpcChannel(Channel):
         self._expect = expect
         self._connect_timeout_s = connect_timeout_s
         self._peer: Certified | None = None
+        self._farewell: CollectiveError | None = None
         self._is_closed = False
         self._open_transports = OpenTransports()
 
@@ -123,6 +129,11 @@ class RpcChannel(Channel):
     def peer(self) -> Certified | None:
         """Who answered; None before the first connection."""
         return self._peer
+
+    @property
+    def farewell(self) -> CollectiveError | None:
+        """Why the server ended the connection made last, if it said so."""
+        return self._farewell
 
     @property
     def is_connected(self) -> bool:
@@ -178,8 +189,14 @@ class RpcChannel(Channel):
 
     def _protocol_for(self, peer: Certified) -> BoundedH2Protocol:
         self._peer = peer
+        self._farewell = None
+
+        def goodbye(said: bytes | None) -> None:
+            self._farewell = heard(said, str(peer.identity.trust_domain))
+
         protocol = BoundedH2Protocol(Handler(), self._config, self._h2_config)
         protocol.open_transports = self._open_transports
+        protocol.on_goodbye = goodbye
         return protocol
 
     async def _create_connection(self) -> H2Protocol:

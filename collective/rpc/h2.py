@@ -14,9 +14,12 @@ from typing import Final, cast
 from grpclib.config import Configuration
 from grpclib.protocol import H2Protocol, Stream
 from grpclib.utils import Wrapper
+from h2.events import ConnectionTerminated
+from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core.errors import UsageError
 from collective.core.limits import RPC_MESSAGE_MAX_BYTES
+from collective.rpc.farewell import Farewells, last_words
 from collective.rpc.leaving import OpenTransports
 
 SERVER_CONFIG: Final = Configuration(
@@ -56,6 +59,8 @@ class BoundedH2Protocol(H2Protocol):
     on_lost: Callable[[], None] | None = None
     open_transports: OpenTransports | None = None
     """Told of the transport, if set before the connection is made."""
+    on_goodbye: Callable[[bytes | None], None] | None = None
+    """Told what the other side said when it ended the connection, before calls hear of the end."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin HTTP/2 on ``transport``, whose peer has been verified."""
@@ -75,6 +80,24 @@ class BoundedH2Protocol(H2Protocol):
             )
 
         connection.create_stream = create_stream  # type: ignore[method-assign]
+        self.processor.processors[ConnectionTerminated] = self._terminated
+
+    def say_farewell(self, farewells: Farewells, sentence: bytes) -> None:
+        """End all calls and, with ``sentence`` as the last word, the connection."""
+        connection = self.connection
+        try:
+            words = last_words(connection._connection, sentence)  # noqa: SLF001 - grpclib ends none so
+        except H2ProtocolError:  # the other side has said its own last word
+            self._transport.abort()
+            return
+        del connection._transport  # noqa: SLF001 - it would close at once, and the word be lost
+        farewells.say(self._transport, words)
+        self.connection_lost(None)
+
+    def _terminated(self, event: ConnectionTerminated) -> None:
+        if self.on_goodbye is not None:
+            self.on_goodbye(event.additional_data)
+        self.processor.process_connection_terminated(event)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless the peer reads none of the answers."""

@@ -17,6 +17,8 @@ Admit = Callable[[ssl.SSLObject, str | None, asyncio.Transport], asyncio.BasePro
 """(handshake, ALPN chosen, transport) to the protocol that takes over; raises to refuse."""
 
 Refused = Callable[[CollectiveError, str], None]
+Farewell = Callable[[CollectiveError, str | None, asyncio.Transport], bool]
+"""(why, ALPN chosen, transport): whether it saw to the end of the connection itself."""
 
 
 def host_of(transport: asyncio.BaseTransport) -> str:
@@ -28,9 +30,13 @@ def host_of(transport: asyncio.BaseTransport) -> str:
 class Handshaken(asyncio.Protocol):
     """Hands one connection over after ``admit`` has agreed, or aborts it."""
 
-    def __init__(self, admit: Admit, refused: Refused) -> None:
-        """``refused`` is told why a connection was aborted, and from which host it came."""
+    def __init__(self, admit: Admit, refused: Refused, farewell: Farewell | None = None) -> None:
+        """``refused`` is told why a connection was aborted, and from which host it came.
+
+        ``farewell`` may send the peer a last word instead of aborting at once.
+        """
         self._admit = admit
+        self._farewell = farewell
         self._refused = refused
         self.successor: asyncio.BaseProtocol | None = None
         self.error: CollectiveError | None = None
@@ -45,8 +51,11 @@ class Handshaken(asyncio.Protocol):
             successor = self._admit(ssl_object, ssl_object.selected_alpn_protocol(), transport)
         except CollectiveError as error:
             self.error = error
-            transport.abort()
-            self._refused(error, host_of(transport))
+            source = host_of(transport)
+            alpn = ssl_object.selected_alpn_protocol() if ssl_object is not None else None
+            if self._farewell is None or not self._farewell(error, alpn, transport):
+                transport.abort()
+            self._refused(error, source)
             return
         self.successor = successor
         transport.set_protocol(successor)

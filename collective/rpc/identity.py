@@ -23,6 +23,8 @@ Usage = Literal["client", "server"]
 Expectation = SpiffeId | Callable[[Certified], bool]
 """The exact identity wanted, or a predicate over the verified certificate."""
 
+REVOKED: Final = "revoked"
+"""The objection to a peer that is to be told so."""
 ALL_ROLES: Final[frozenset[SpiffeRole]] = frozenset(("coordinator", "bootstrap", "node", "user"))
 
 
@@ -92,7 +94,7 @@ class PeerGate:
     def objection(self, peer: Certified) -> str | None:
         """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""
         if self._revocations.is_revoked(peer.identity, peer.serial, peer.key_digest):
-            return "revoked"
+            return REVOKED
         if peer.expires_s <= self._clock.wall_s():
             return "expired"
         domain = peer.identity.trust_domain

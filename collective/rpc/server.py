@@ -21,16 +21,18 @@ from grpclib.server import Handler, Server
 from collective.core.errors import (
     BusyError,
     CollectiveError,
+    PeerRevokedError,
     RejectedError,
 )
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.rpc import farewell
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken
-from collective.rpc.identity import ALL_ROLES, Gate
+from collective.rpc.identity import ALL_ROLES, REVOKED, Gate
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 
@@ -53,6 +55,7 @@ class OpenConnection:
     transport: asyncio.Transport
     peer: Certified | None
     alpn: str
+    protocol: asyncio.BaseProtocol
 
 
 class Listener(Server):
@@ -99,6 +102,7 @@ class Listener(Server):
         self._connections_per_peer = connections_per_peer
         self._handshake_timeout_s = handshake_timeout_s
         self._connections: dict[asyncio.Transport, OpenConnection] = {}
+        self._farewells = farewell.Farewells()
         self._sweeper: asyncio.TimerHandle | None = None
         self._log = structlog.get_logger("collective.rpc.server")
         self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served, refusals)
@@ -149,6 +153,8 @@ class Listener(Server):
         except TimeoutError:
             for transport in list(self._connections):
                 transport.abort()
+        finally:
+            self._farewells.cut_off()
 
     # --- connections -----------------------------------------------------------------------------
 
@@ -172,18 +178,24 @@ class Listener(Server):
         return len(doomed)
 
     def sweep(self) -> int:
-        """Abort connections of peers that were revoked or expired or lost trust; return how many.
+        """End connections of peers that were revoked or expired or lost trust; return how many.
 
         Runs by itself every few seconds; call it after the gate was given something newer.
         """
-
-        def objectionable(peer: Certified | None) -> bool:
+        ended = 0
+        for connection in self.connections:
+            peer = connection.peer
             reason = self._objection(peer) if peer is not None else None
-            if reason is not None and peer is not None:
-                self._log.warning("connection closed", peer=str(peer.identity), reason=reason)
-            return reason is not None
-
-        return self.close_connections_of(objectionable)
+            if reason is None or peer is None:
+                continue
+            self._log.warning("connection closed", peer=str(peer.identity), reason=reason)
+            if reason == REVOKED and isinstance(connection.protocol, BoundedH2Protocol):
+                connection.protocol.say_farewell(self._farewells, farewell.REVOKED)
+            else:
+                connection.transport.abort()
+            self._connections.pop(connection.transport, None)
+            ended += 1
+        return ended
 
     def _tick(self) -> None:
         self.sweep()
@@ -203,7 +215,7 @@ class Listener(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         # what grpclib's Server declares; the real protocol is chosen after the handshake
-        return cast("H2Protocol", Handshaken(self._admit, self._refused))
+        return cast("H2Protocol", Handshaken(self._admit, self._refused, self._farewell))
 
     def _admit(
         self, ssl_object: ssl.SSLObject, alpn: str | None, transport: asyncio.Transport
@@ -223,7 +235,7 @@ class Listener(Server):
             protocol = self._chunk_factory(peer)
         else:
             raise RejectedError(f"No service for ALPN {alpn!r} here.")
-        self._connections[transport] = OpenConnection(transport, peer, alpn)
+        self._connections[transport] = OpenConnection(transport, peer, alpn, protocol)
         return protocol
 
     def _grpc_protocol(self, transport: asyncio.Transport) -> BoundedH2Protocol:
@@ -236,6 +248,15 @@ class Listener(Server):
 
     def _forget(self, transport: asyncio.Transport) -> None:
         self._connections.pop(transport, None)
+
+    def _farewell(
+        self, error: CollectiveError, alpn: str | None, transport: asyncio.Transport
+    ) -> bool:
+        """Tell whoever holds a certificate that was ours to give that it was revoked."""
+        if not isinstance(error, PeerRevokedError) or alpn != ALPN_GRPC:
+            return False
+        self._farewells.say(transport, farewell.first_words(farewell.REVOKED))
+        return True
 
     def _refused(self, error: CollectiveError, source: str) -> None:
         self._log.info("connection refused", reason=error.message, source=source)

@@ -17,11 +17,17 @@ from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 from h2.exceptions import ProtocolError as H2ProtocolError
 
-from collective.core.errors import CollectiveError, InternalError, PermissionDeniedError
+from collective.core.errors import (
+    CollectiveError,
+    InternalError,
+    PermissionDeniedError,
+    ShutOutError,
+)
 from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
 from collective.rpc import context
 from collective.rpc.errors import to_detail, to_metadata, to_status
+from collective.rpc.identity import REVOKED
 
 _HANDLED: Final = "served"
 ServedCall = Callable[[str, str, float], None]
@@ -149,6 +155,10 @@ class ServiceEdge:
     def _admit(self, call: context.CallContext) -> None:
         if call.certified is not None:
             reason = self._objection(call.certified)
+            if reason == REVOKED:
+                raise ShutOutError(
+                    "Your certificate was revoked; ask the operator for a new invitation."
+                )
             if reason is not None:
                 raise PermissionDeniedError(
                     f"The certificate of this connection is not accepted any more: {reason}."

@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from h2.connection import H2Connection
 
 from collective.core.errors import (
     BusyError,
@@ -17,6 +18,7 @@ from collective.core.errors import (
     NotFoundError,
     PermissionDeniedError,
     RejectedError,
+    ShutOutError,
     UnreachableError,
     UsageError,
 )
@@ -28,6 +30,7 @@ from collective.pki.trust import TrustStore
 from collective.rpc import context
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.connect import open_stream
+from collective.rpc.farewell import LINGER_S, REVOKED
 from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRequest, Status
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
@@ -54,6 +57,31 @@ async def refused(address: Address, tls: ssl.SSLContext) -> bool:
     except (ssl.SSLError, ConnectionError):
         return True
     return received == b""
+
+
+class Greedy(asyncio.Protocol):
+    """Sends a whole request at once, keeps what it is told, and does not leave."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        connection = H2Connection()
+        connection.initiate_connection()
+        path = (":path", "/collective.v1.Cluster/GetStatus")
+        headers = [(":method", "POST"), (":scheme", "https"), path, (":authority", "x")]
+        grpc = [("te", "trailers"), ("content-type", "application/grpc")]
+        connection.send_headers(1, [*headers, *grpc])
+        connection.send_data(1, bytes(5), end_stream=True)
+        cast("asyncio.WriteTransport", transport).write(connection.data_to_send())
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.lost.set()
 
 
 async def test_a_call_reaches_the_service_with_the_callers_identity(pki: Pki, serve: Serve) -> None:
@@ -270,12 +298,57 @@ async def test_revoked_peers_open_connection_is_closed(pki: Pki, serve: Serve) -
         stub = channel.stub(ClusterStub)
         await stub.get_status()
         served.gate.replace(revocations=RevocationSet.of(1, [str(USER)]))
-        with pytest.raises(PermissionDeniedError, match="revoked"):
+        with pytest.raises(ShutOutError, match="revoked"):
             await stub.get_status()  # refused even before the sweep
         assert served.listener.sweep() == 1
         assert served.listener.connections == ()
-        with pytest.raises(CollectiveError):
-            await stub.get_status()  # and it cannot come back
+        for _ in range(3):
+            with pytest.raises(ShutOutError, match="alice says that your certificate was"):
+                await stub.get_status()  # and it cannot come back
+
+
+async def test_a_call_under_way_hears_that_its_caller_was_revoked(pki: Pki, serve: Serve) -> None:
+    async with serve() as served, channel_to(served.address, pki) as channel:
+        entered, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer() -> Status:
+            entered.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+            return Status()
+
+        served.cluster.answer = answer
+        call = asyncio.create_task(channel.stub(ClusterStub).get_status())
+        await entered.wait()
+        served.gate.replace(revocations=RevocationSet.of(1, [str(USER)]))
+        assert served.listener.sweep() == 1
+        async with asyncio.timeout(2):
+            with pytest.raises(ShutOutError, match="ask its operator for a new invitation"):
+                await call
+            await ended.wait()
+
+
+async def test_nothing_of_the_revoked_is_acted_on_while_he_is_told(pki: Pki, serve: Serve) -> None:
+    gate = pki.gate(RevocationSet.of(1, [str(USER)]))
+    served_calls: list[str] = []
+    async with serve(gate=gate, served=lambda *call: served_calls.append(call[0])) as served:
+        _, greedy = await open_stream(
+            served.address,
+            client_context(pki.credentials(USER), pki.trust, ("h2",)),
+            lambda _: Greedy(),
+            gate=pki.gate(),
+            expect=COORDINATOR,
+            alpn="h2",
+        )
+        async with asyncio.timeout(LINGER_S + 2):
+            await greedy.lost.wait()
+        assert greedy.got.endswith(REVOKED)
+        assert len(greedy.got) < 200
+        assert len(served.listener._farewells) == 0
+        assert served.listener.connections == ()
+    assert served_calls == []
 
 
 async def test_expired_peers_open_connection_is_closed(pki: Pki, serve: Serve) -> None:
