@@ -18,7 +18,7 @@ from collective.catalog.sqlite.writer import Transaction
 
 AT_ONCE_ROWS = 64
 """Names and chunks that a change goes through itself, so that a small one is told at once."""
-BATCH_ROWS = 1000
+BATCH_ROWS = 512
 """Names and chunks of one step."""
 USES_LOOKED_AT = 1000
 """Places that use a chunk; where there are more, its number is not lowered."""

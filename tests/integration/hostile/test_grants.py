@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -297,3 +299,49 @@ async def test_another_users_chunk_under_way_is_not_spoilt_by_naming_it(target: 
             )
         )
     assert target.cluster.read("/by/underway") == content
+
+
+async def test_a_stream_that_runs_ends_with_its_right(target: Target) -> None:
+    """Reading slowly or writing slowly, it goes on for about a second after the grant at most."""
+    content = os.urandom(16 << 20)
+    target.cluster.write("/by/long", content)
+    for rights, run in (("read", _read_slowly), ("write", _write_slowly)):
+        given = target.cluster.cli(
+            "grant", "add", f"/by:{rights}", "mallory@home.alice", "--json"
+        ).json()
+        async with target.channel(target.mallory) as channel:
+            stub = channel.stub(pb.FilesStub)
+            moving = asyncio.Event()
+            running = asyncio.create_task(run(stub, moving))
+            async with asyncio.timeout(10.0):
+                await moving.wait()
+            assert not running.done()
+            async with target.channel(target.operator) as operator:
+                await operator.stub(pb.ClusterStub).remove_grant(
+                    pb.RemoveGrantRequest(id=given["id"])
+                )
+            ended_s = time.monotonic()
+            with pytest.raises(CollectiveError) as caught:
+                await running
+            assert isinstance(caught.value, PermissionDeniedError), rights
+            assert time.monotonic() - ended_s < 3.0, rights
+    assert target.cluster.cli("stat", "/by/slow", check=False).code == 3
+
+
+async def _read_slowly(stub: pb.FilesStub, moving: asyncio.Event) -> None:
+    async for _ in stub.read(pb.ReadRequest(path="/by/long")):
+        moving.set()
+        await asyncio.sleep(0.1)  # 6 s for all of it
+
+
+async def _write_slowly(stub: pb.FilesStub, moving: asyncio.Event) -> None:
+    async def messages() -> AsyncIterator[pb.WriteRequest]:
+        yield pb.WriteRequest(header=pb.WriteHeader(path="/by/slow"))
+        for _ in range(5):  # more than a chunk, so that the upload is open
+            yield pb.WriteRequest(data=os.urandom(1 << 20))
+        moving.set()
+        for _ in range(60):
+            await asyncio.sleep(0.1)
+            yield pb.WriteRequest(data=b"x")
+
+    await stub.write(messages())
