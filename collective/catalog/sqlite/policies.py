@@ -95,7 +95,7 @@ class _Step:
 
     def folder(self, entry: int, after_name: str, limit: int) -> None:
         """Go through the next names of a folder."""
-        tx = self._tx
+        tx, until = self._tx, self.rows + limit
         children = tx.all(
             "SELECT e.id, e.name, e.kind, v.id, v.chunk_count FROM entries e"
             " LEFT JOIN versions v ON v.id = e.version WHERE e.parent = ? AND e.name > ?"
@@ -108,10 +108,10 @@ class _Step:
         self.rows += 1
         done = after_name
         for child, name, kind, version, chunk_count in children:
-            if self.rows >= limit and done != after_name:
+            if self.rows >= until and done != after_name:
                 break
             self.rows += 1
-            if kind == FILE and self.rows + chunk_count <= limit:
+            if kind == FILE and self.rows + chunk_count <= until:
                 self._extents(version, copies, 0, chunk_count + 1)
             else:
                 tx.run("INSERT OR REPLACE INTO unsettled (entry) VALUES (?)", child)
