@@ -10,10 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
+from collective.cli.passphrases import key_passphrase, passphrase_of
 from collective.core.errors import UsageError
 from collective.core.units import Address, parse_addresses
 from collective.rpc.loops import loop_factory
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from collective.client.collective import Collective
     from collective.client.identity.store import IdentityStore
     from collective.pki.credentials import Credentials
-
-PASSPHRASE_VARIABLE: Final = "COLLECTIVE_PASSPHRASE"  # noqa: S105 - a name, not a secret
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -215,30 +214,6 @@ def warn_exposed(key_path: str) -> None:
         from collective.cli import output  # noqa: PLC0415 - only where it is said
 
         output.note(f"Warning: Others can read {key_path}; run: chmod 600 {key_path}")
-
-
-def passphrase_of(key_path: str) -> Callable[[], bytes]:
-    """Return what gives the passphrase of a key: $COLLECTIVE_PASSPHRASE, else the terminal."""
-
-    def ask() -> bytes:
-        given = os.environ.get(PASSPHRASE_VARIABLE)
-        if given:
-            return given.encode()
-        if not sys.stdin.isatty():
-            raise UsageError(f"Key {key_path} has a passphrase; set {PASSPHRASE_VARIABLE} to it.")
-        import getpass  # noqa: PLC0415 - only where it is asked for
-
-        return getpass.getpass(f"Passphrase of {key_path}: ").encode()
-
-    return ask
-
-
-def key_passphrase(key_path: str) -> bytes | None:
-    """Return the passphrase of a key file, None if it needs none."""
-    from collective.core.disk import OsDisk  # noqa: PLC0415 - keeps help fast
-    from collective.pki.files import is_encrypted_key  # noqa: PLC0415 - heavy
-
-    return passphrase_of(key_path)() if is_encrypted_key(key_path, disk=OsDisk()) else None
 
 
 def state_dir(environment: os._Environ[str] | dict[str, str]) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from collective.cli import output
-from collective.cli.options import Invocation, command, open_store, passphrase_of
+from collective.cli.options import Invocation, command, open_store
+from collective.cli.passphrases import new_passphrase, passphrase_of
 
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
@@ -23,7 +24,6 @@ def redeem(
 
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
-    from collective.cli.identity import new_passphrase  # noqa: PLC0415 - heavy
     from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
         parse_invite,
         redeem_invite,

@@ -1,0 +1,164 @@
+"""``collective identity add-device|list|revoke``: what a coordinator knows of people's machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+
+if TYPE_CHECKING:  # heavy, and needed by few commands
+    from collective.rpc.gen.collective.v1 import CertificateStatus, DeviceStatus, IdentityStatus
+
+_SHOWN_CERTIFICATES: Final = 2
+"""The newest certificates of a device that the table shows; ``--json`` shows more."""
+
+
+@command
+def add_device(
+    invocation: Invocation,
+    validity: Annotated[
+        str, typer.Option("--validity", help="How long the code is good; like 15m.")
+    ] = "15m",
+) -> None:
+    """Let a further machine act for you: makes a code, good once, to be redeemed there."""
+    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+    from collective.core.units import parse_duration_s  # noqa: PLC0415
+    from collective.rpc.gen.collective.v1 import GenerateInviteResponse  # noqa: PLC0415
+
+    validity_s = parse_duration_s(validity)
+
+    async def work(collective: Collective) -> GenerateInviteResponse:
+        return await collective.people.add_device(validity_s=validity_s)
+
+    made = invocation.run(work)
+    expires = output.when(made.invite.expires_ms) if made.invite else None
+    if invocation.as_json:
+        output.as_json({"code": made.code, "join_url": made.join_url, "expires": expires})
+        return
+    output.note("On the other machine, run within the time given:")
+    output.note(f"  collective invite redeem {made.code}")
+    output.note(f"It is good once, until {expires or 'it is used'}, and makes that machine you.")
+    output.line(made.code)
+
+
+@command
+def list_identities(invocation: Invocation) -> None:
+    """List who joined, with the key of each of his devices: all to an admin, else yourself."""
+    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+
+    async def work(collective: Collective) -> Sequence[IdentityStatus]:
+        return await collective.people.identities()
+
+    found = invocation.run(work)
+    if invocation.as_json:
+        output.as_json([_listed_json(one) for one in found])
+        return
+    if not found:
+        output.note("Nobody has joined yet; invite people: collective invite generate")
+        return
+    rows = [
+        (
+            one.global_id if number == 0 else "",
+            f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet",
+            ", ".join(f"serial:{each.serial}" for each in _newest(device)) or "none",
+            _until(device),
+            "revoked" if device.revoked else "by the operator" if device.issued_offline else "",
+        )
+        for one in found
+        for number, device in enumerate(one.devices)
+    ]
+    output.table(("WHO", "DEVICE", "CERTIFICATES", "UNTIL", ""), rows)
+
+
+@command
+def revoke(
+    invocation: Invocation,
+    who: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME@DOMAIN|SPIFFE-ID|serial:HEX|key:HEX", help="Whom to shut out."
+        ),
+    ],
+) -> None:
+    """Shut someone out within seconds, for good: his certificates, grants and open invites end.
+
+    A certificate (serial:HEX) is revoked with its key, so one machine is shut out; a key by
+    key:HEX. Both are told by: collective identity list
+    """
+    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+    from collective.rpc.gen.collective.v1 import RevokeIdentityResponse  # noqa: PLC0415
+
+    async def work(collective: Collective) -> RevokeIdentityResponse:
+        return await collective.people.revoke_identity(who)
+
+    done = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(
+            {
+                "revoked": who,
+                "entries": list(done.revoked),
+                "revocation_epoch": done.revocation_epoch,
+                "connections_closed": done.connections_closed,
+            }
+        )
+    else:
+        output.line(
+            f"{who} is shut out here; nodes follow within seconds. {done.connections_closed}"
+            " connections were closed."
+        )
+        _tell_of_key(who, done.revoked)
+
+
+def _tell_of_key(who: str, revoked: Sequence[str]) -> None:
+    if not who.startswith("serial:"):
+        return
+    keys = [entry for entry in revoked if entry.startswith("key:")]
+    if keys:
+        output.line(f"Its key is revoked as well, so no other certificate of it counts: {keys[0]}")
+    else:
+        output.note(
+            "Warning: this certificate was never seen here, so its key is not known, and another"
+            " certificate of the same key would count; revoke key:HEX too ('collective pki show"
+            " FILE' tells it)."
+        )
+
+
+def _newest(device: DeviceStatus) -> Sequence[CertificateStatus]:
+    return device.certificates[:_SHOWN_CERTIFICATES]
+
+
+def _until(device: DeviceStatus) -> str:
+    ends = [one.expires_ms for one in device.certificates]
+    return (output.when(max(ends)) or "")[:19].replace("T", " ") if ends else ""
+
+
+def _listed_json(one: IdentityStatus) -> dict[str, Any]:
+    return {
+        "global_id": one.global_id,
+        "identity": one.principal,
+        "display_name": one.display_name,
+        "invited_by": one.invited_by,
+        "joined": output.when(one.joined_ms),
+        "revoked": one.revoked,
+        "devices": [
+            {
+                "key_sha256": device.key_digest.hex() or None,
+                "added": output.when(device.added_ms) if device.added_ms else None,
+                "issued_offline": device.issued_offline,
+                "revoked": device.revoked,
+                "certificates": [
+                    {
+                        "serial": each.serial,
+                        "expires": output.when(each.expires_ms),
+                        "revoked": each.revoked,
+                    }
+                    for each in device.certificates
+                ],
+            }
+            for device in one.devices
+        ],
+    }
