@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from collective.core.clock import SystemClock
-from collective.core.errors import CollectiveError
+from collective.core.errors import ShutOutError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.credentials import Credentials, load_credentials
@@ -31,6 +31,10 @@ from tests.integration.cluster import Cluster, Result, running_cluster
 pytestmark = pytest.mark.timeout(240)
 
 WITHIN_S = 5.0
+SHUT_OUT = (
+    "Error: home.alice says that your certificate was revoked;"
+    " ask its operator for a new invitation."
+)
 MIB = 1024 * 1024
 
 
@@ -140,7 +144,7 @@ async def test_revoked_within_5_s_on_open_connections_to_coordinator_and_every_n
         answered_s = time.monotonic()
         assert done.code == 0, done.err
         assert done.json()["connections_closed"] >= 2
-        with pytest.raises(CollectiveError):
+        with pytest.raises(ShutOutError):
             await stub.get_status(pb.GetStatusRequest(), timeout=3)
         async with asyncio.timeout(WITHIN_S):
             for stream in (relay, *streams):
@@ -154,8 +158,9 @@ async def test_revoked_within_5_s_on_open_connections_to_coordinator_and_every_n
         )
         async with asyncio.timeout(WITHIN_S):
             await fresh.lost.wait()
-    refused = member.cli("ls", "/shared", credentials=ben.options, check=False)
-    assert refused.code != 0
+    for command in ("ls /shared", "status", "read /shared/x", "mkdir /shared/y", "invite list"):
+        refused = member.cli(*command.split(), credentials=ben.options, check=False)
+        assert (refused.code, refused.err.strip()) == (8, SHUT_OUT), command
     assert member.cli("ls", "/shared", credentials=eve.options).code == 0
 
 
@@ -166,10 +171,11 @@ def test_a_running_read_ends_within_5_s(member: Cluster) -> None:
     reader = subprocess.Popen(
         [sys.executable, "-m", "collective", "read", "/shared/long.bin", *tom.options],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         env=member.client_environment,
     )
     assert reader.stdout is not None
+    assert reader.stderr is not None
     got = len(reader.stdout.read(MIB))  # then the pipe is full, and the read goes on and on
     assert got == MIB
     member.cli("identity", "revoke", tom.who)
@@ -178,10 +184,38 @@ def test_a_running_read_ends_within_5_s(member: Cluster) -> None:
     while piece := reader.stdout.read(MIB):
         got += len(piece)
     code = reader.wait(60)
+    said = reader.stderr.read().decode()
     reader.stdout.close()
-    assert code != 0
+    reader.stderr.close()
+    assert (code, said.strip().splitlines()[-1]) == (8, SHUT_OUT)
     assert got < len(data), "the whole file was read by someone revoked before its first half"
     assert time.monotonic() - began_s < 60
+
+
+def test_a_transfer_under_way_ends_within_5_s_and_says_why(member: Cluster, tmp_path: Path) -> None:
+    """Endless input, written as fast as it goes: ended while it runs, not at its next start."""
+    pam = make_user(member, "pam")
+    with Path("/dev/zero").open("rb") as zeros:
+        writer = subprocess.Popen(
+            [sys.executable, "-m", "collective", "write", "/shared/endless", *pam.options],
+            stdin=zeros,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=member.client_environment | {"HOME": str(tmp_path)},
+        )
+        try:
+            time.sleep(3)
+            assert writer.poll() is None
+            member.cli("identity", "revoke", pam.who)
+            began_s = time.monotonic()
+            _, said = writer.communicate(timeout=60)
+        finally:
+            writer.kill()
+            writer.wait()
+    took_s = time.monotonic() - began_s
+    assert (writer.returncode, said.decode().strip().splitlines()[-1]) == (8, SHUT_OUT)
+    assert took_s < WITHIN_S
+    assert member.cli("stat", "/shared/endless", check=False).code == 3
 
 
 def test_whoever_is_revoked_joins_no_more_by_the_same_code_and_his_own_invites_end(
@@ -214,7 +248,8 @@ def test_whoever_is_revoked_joins_no_more_by_the_same_code_and_his_own_invites_e
     assert passed_on.returncode == 0, passed_on.stderr
     onward = json.loads(passed_on.stdout)["code"]
     member.cli("identity", "revoke", "kim@elsewhere.net")
-    assert run("ls", "/shared").returncode != 0
+    shut_out = run("ls", "/shared")
+    assert (shut_out.returncode, shut_out.stderr.strip()) == (8, SHUT_OUT)
     for again in (code, invite()):
         said = run("invite", "redeem", again)
         assert said.returncode in {4, 8}, said.stderr
@@ -232,7 +267,7 @@ def test_a_single_certificate_is_revoked_by_its_serial_and_another_key_of_its_ho
     done = member.cli("identity", "revoke", f"serial:{serial.upper()}")
     key = ida.credentials.certified.key_digest.hex()
     assert f"key:{key}" in done.out.decode()  # it was issued offline, and seen in use
-    assert member.cli("ls", "/shared", credentials=ida.options, check=False).code != 0
+    assert member.cli("ls", "/shared", credentials=ida.options, check=False).code == 8
     certs = member.cert_dir("coordinator")
     out = member.folder / "second"
     member.cli(
@@ -303,7 +338,9 @@ def test_wrong_names_and_callers_without_the_right_are_refused(member: Cluster) 
         return done
 
     uma = make_user(member, "uma")
-    refused(3, "identity", "revoke", f"nobody@{member.domain}")
+    for nobody in (f"nobody@{member.domain}", "nobody@x.y", "uma@elsewhere.net"):
+        said = refused(3, "identity", "revoke", nobody)
+        assert f"Nobody here is {nobody}" in said.err
     refused(2, "identity", "revoke", "serial:xyz")
     said = refused(2, "identity", "revoke", f"spiffe://{member.domain}/coordinator")
     assert "rotate-ca" in said.err
@@ -328,7 +365,7 @@ def test_what_was_revoked_is_still_revoked_after_every_process_was_killed(member
     assert f"/user/{member.domain}/zoe" in memory.read_text()
     member.kill_all()
     member.start()
-    assert member.cli("ls", "/shared", credentials=zoe.options, check=False).code != 0
+    assert member.cli("ls", "/shared", credentials=zoe.options, check=False).code == 8
 
 
 def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster) -> None:
@@ -357,9 +394,9 @@ def test_a_drained_node_is_emptied_and_then_removed_and_shut_out(member: Cluster
         assert member.read(path) == data
     service = member.services[victim]
     deadline = time.monotonic() + WITHIN_S
-    while "no heartbeat" not in service.log_text() and time.monotonic() < deadline:
+    while "refused by the coordinator" not in service.log_text() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert "no heartbeat" in service.log_text()
+    assert "refused by the coordinator" in service.log_text()
     deadline = time.monotonic() + 2 * WITHIN_S
     while service.page("/readyz")[0] != 503 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -410,7 +447,7 @@ def test_an_old_backup_learns_back_who_was_revoked(tmp_path: Path) -> None:
         cluster.coordinator.start()
         cluster.coordinator.wait_ready()
         cluster.wait_healthy(1)
-        assert cluster.cli("ls", "/shared", credentials=lea.options, check=False).code != 0
+        assert cluster.cli("ls", "/shared", credentials=lea.options, check=False).code == 8
         # Tickets of the restored coordinator are not refused as being from before a revocation.
         cluster.cli("write", "/shared/after", stdin=b"after", credentials=max_user.options)
         assert cluster.cli("read", "/shared/after", credentials=max_user.options).out == b"after"
