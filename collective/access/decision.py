@@ -294,14 +294,3 @@ class Decider:
 def describe(rights: Right) -> str:
     """Return rights as people write them: ``read+write``."""
     return "+".join(bit.name.lower() for bit in Right if bit & rights and bit.name) or "no"
-
-
-def parse_rights(text: str) -> Right | None:
-    """Return the rights in ``read+write``, or None if a word is none of them."""
-    known = {bit.name.lower(): bit for bit in Right if bit and bit.name}
-    rights = Right.NONE
-    for word in text.split("+"):
-        if word.strip() not in known:
-            return None
-        rights |= known[word.strip()]
-    return rights

@@ -92,7 +92,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One stored replica, as the catalogue knows it."""
+    """One stored copy of a chunk, as the catalogue knows it."""
 
     node: NodeId
     generation: Generation

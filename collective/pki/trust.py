@@ -48,7 +48,6 @@ from collective.pki.revocation import RevocationSet
 _E = TypeVar("_E", bound=x509.ExtensionType)
 Usage = Literal["client", "server"]
 
-NOTHING_REVOKED: Final = RevocationSet()
 _USAGE_OIDS: Final[dict[Usage, ObjectIdentifier]] = {
     "client": ExtendedKeyUsageOID.CLIENT_AUTH,
     "server": ExtendedKeyUsageOID.SERVER_AUTH,

@@ -95,11 +95,6 @@ def current_request_id() -> str | None:
     return _request_id.get()
 
 
-def set_request_id(request_id: str) -> None:
-    """Set the id for calls made from this task on: a client does this once per operation."""
-    _request_id.set(request_id)
-
-
 @contextmanager
 def operation() -> Iterator[str]:
     """Give all calls made inside one request id: the one that is set, else a fresh one; yield it."""

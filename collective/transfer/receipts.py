@@ -10,7 +10,6 @@ import hmac
 from typing import Final
 
 from collective.core.errors import RejectedError
-from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1 import Receipt, SignedReceipt
@@ -59,44 +58,4 @@ def open_receipt(keys: KeySource, signed: SignedReceipt) -> Receipt:
         raise ReceiptRefusedError("The receipt is not canonical; send the chunk again.")
     if receipt.node != signed.node:
         raise ReceiptRefusedError("The receipt is signed for another node.")
-    return receipt
-
-
-def check_receipt(
-    keys: KeySource,
-    signed: SignedReceipt,
-    *,
-    chunk: ChunkId,
-    length: int,
-    generation: Generation,
-    transfer_id: str,
-    node: SpiffeId,
-) -> Receipt:
-    """Return the receipt in ``signed`` if ``node`` flushed exactly this copy for this transfer.
-
-    Args:
-        keys: the keys shared with ``node``, and no other's.
-        signed: as received from the client.
-        chunk: the chunk planned.
-        length: stored bytes planned.
-        generation: of the copy planned on ``node``.
-        transfer_id: the upload or repair that planned it.
-        node: the node it was planned on.
-
-    Raises:
-        ReceiptRefusedError: in every other case.
-    """
-    receipt = open_receipt(keys, signed)
-    if receipt.node != str(node):
-        raise ReceiptRefusedError("The receipt is from another node.")
-    if receipt.chunk_id != chunk:
-        raise ReceiptRefusedError("The receipt is for another chunk.")
-    if receipt.length != length:
-        raise ReceiptRefusedError("The receipt is for another length.")
-    if receipt.generation != generation:
-        raise ReceiptRefusedError("The receipt is for another copy generation.")
-    if receipt.transfer_id != transfer_id:
-        raise ReceiptRefusedError("The receipt is for another transfer.")
-    if not receipt.flushed:
-        raise ReceiptRefusedError("The receipt does not say that the copy was flushed.")
     return receipt

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from blake3 import blake3
 
-from collective.core.errors import BusyError, RejectedError, UsageError
+from collective.core.errors import BusyError, RejectedError
 from collective.core.ids import CHUNK_ID_BYTES, ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.rpc.decoding import parse_message
@@ -182,14 +182,6 @@ def read_ticket(signed: SignedTicket) -> Ticket:
     if len(signed.body) > TICKET_MAX_BYTES:
         raise TicketRefusedError("The ticket is malformed; ask the coordinator for a new one.")
     return _parse(signed.body)
-
-
-def next_hop(ticket: Ticket) -> SpiffeId:
-    """Return the SPIFFE id of the ticket's next hop, or raise :class:`TicketRefusedError`."""
-    try:
-        return SpiffeId.parse(ticket.next_node)
-    except UsageError as error:
-        raise TicketRefusedError("The ticket's next hop is malformed.") from error
 
 
 @functools.lru_cache(maxsize=PARSED_MAX)

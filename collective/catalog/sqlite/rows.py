@@ -146,8 +146,3 @@ def copies_least(
         )
     least: int | None = fetch(db, sql, version)[0]
     return copies if least is None else min(least, copies)
-
-
-def forget_value(entry: Entry) -> Entry:
-    """Return what someone without ``read`` may know: that it exists and what it is."""
-    return Entry(entry.path, entry.kind)

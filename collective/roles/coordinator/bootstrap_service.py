@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from collective.access.decision import describe
 from collective.access.model import Right
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
@@ -24,7 +25,6 @@ LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 SOURCE_KEY: Final = "x-collective-source"
 _SOURCE_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
-_RIGHT_NAMES: Final = ((Right.READ, "read"), (Right.WRITE, "write"), (Right.SHARE, "share"))
 
 
 class BootstrapService(pb.BootstrapBase):
@@ -137,7 +137,7 @@ class BootstrapService(pb.BootstrapBase):
             coordinator_addresses=address_messages(self._addresses()),
             identity=str(admission.identity),
             granted_by=str(code.created_by) if code else "",
-            grants=[f"{path}:{_rights_text(rights)}" for path, rights in code.grants]
+            grants=[f"{path}:{describe(Right(rights))}" for path, rights in code.grants]
             if code
             else [],
             grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
@@ -150,7 +150,3 @@ def _claimed(certificate_der: bytes) -> str:
         return str(certificates.describe(certificates.load_certificate(certificate_der)).identity)
     except (CollectiveError, ValueError):
         return ""
-
-
-def _rights_text(rights: int) -> str:
-    return "+".join(name for right, name in _RIGHT_NAMES if rights & right)

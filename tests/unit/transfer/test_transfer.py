@@ -16,14 +16,13 @@ from collective.core.errors import (
     UnreachableError,
     UsageError,
 )
-from collective.core.ids import Generation
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
-from collective.rpc.gen.collective.v1 import ChunkOperation, PutResult
+from collective.rpc.gen.collective.v1 import ChunkOperation, PutResult, Receipt
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient, ClientLimits, PutTransfer
 from collective.transfer.frames import FrameType
 from collective.transfer.outbound import Patience
-from collective.transfer.receipts import check_receipt
+from collective.transfer.receipts import open_receipt
 from collective.transfer.tickets import TicketExpiredError, TicketRefusedError, UnknownKeyError
 
 from .memory import COORDINATOR, USER, Hop, MemoryDialer, Net, chunk_of, node, route
@@ -67,14 +66,13 @@ async def settle(condition: object = None) -> None:
 def assert_receipt(result: PutResult, hop: Hop, data: bytes = DATA) -> None:
     assert result.error is None
     assert result.receipt is not None
-    check_receipt(
-        hop.keys,
-        result.receipt,
-        chunk=chunk_of(data),
+    assert open_receipt(hop.keys, result.receipt) == Receipt(
+        chunk_id=chunk_of(data),
         length=len(data),
-        generation=Generation(7),
+        generation=7,
         transfer_id="ab" * 16,
-        node=hop.identity,
+        node=str(hop.identity),
+        flushed=True,
     )
 
 
