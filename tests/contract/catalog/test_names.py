@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from collective.catalog.model import EntryKind, Precondition
@@ -145,7 +143,7 @@ async def test_a_move_that_lets_others_in_needs_share(catalog: SqliteCatalog) ->
     await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
 
 
-async def test_ten_thousand_names_list_fast(catalog: SqliteCatalog) -> None:
+async def test_ten_thousand_names_come_page_by_page_each_once(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/big"), parents=False)
 
@@ -158,16 +156,17 @@ async def test_ten_thousand_names_list_fast(catalog: SqliteCatalog) -> None:
 
     await catalog._engine.change(fill)
     for recursive in (False, True):
-        start, count, token = time.perf_counter(), 0, ""
+        names: list[str] = []
+        token = ""
         while True:
             page = await catalog.list(
                 OPERATOR, p("/big"), recursive=recursive, page_size=0, token=token
             )
-            count, token = count + len(page.entries), page.next_token
+            names += [entry.path.name for entry in page.entries]
+            token = page.next_token
             if not token:
                 break
-        assert count == 10_000
-        assert time.perf_counter() - start < 3
+        assert names == [f"{number:05d}" for number in range(10_000)]
 
 
 async def test_no_move_makes_a_path_that_nobody_could_write(catalog: SqliteCatalog) -> None:
