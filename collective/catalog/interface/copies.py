@@ -1,0 +1,124 @@
+"""The catalogue's promises about nodes, and the copies on them: inventory, repair, collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from collective.access.model import Caller
+from collective.catalog.model import (
+    Copy,
+    CopyKey,
+    NodeRecord,
+    PlaceFunction,
+    RepairTask,
+    Totals,
+    VerifiedReceipt,
+)
+from collective.core.ids import ChunkId, Generation, NodeId, StoreUuid
+
+
+class Nodes(Protocol):
+    """Nodes and the copies on them."""
+
+    async def nodes(self) -> Sequence[NodeRecord]:
+        """Return every node ever enrolled, in order of id."""
+        ...
+
+    async def add_node(self, record: NodeRecord) -> None:
+        """Enrol or replace the record of a node (keeps a store uuid that is known already)."""
+        ...
+
+    async def bind_store(self, node: NodeId, store: StoreUuid) -> None:
+        """Fix the store of a node at its first heartbeat; another store later is ConflictError."""
+        ...
+
+    async def update_nodes(self, records: Sequence[NodeRecord]) -> None:
+        """Write what heartbeats said, for many nodes in one transaction; not audited."""
+        ...
+
+    async def set_node_flags(
+        self, actor: Caller, node: NodeId, *, draining: bool | None, removed: bool | None
+    ) -> None:
+        """Begin or end a drain, or remove a node."""
+        ...
+
+    async def compare_inventory(
+        self,
+        node: NodeId,
+        copies: Sequence[CopyKey],
+        *,
+        after: bytes,
+        last: bool,
+        spare: frozenset[tuple[ChunkId, Generation]] = frozenset(),
+    ) -> Sequence[CopyKey]:
+        """Compare one page of a node's inventory (ascending chunk id, beginning after ``after``).
+
+        Copies in ``spare`` were stored after the page may have been made: they stay what they are.
+        Catalogued copies in the page's key range that the node lacks lose their ``stored`` state;
+        intents that are present become ``stored`` only if their upload knows the receipt, else stay.
+        Returns copies that the catalogue knows nothing of (orphans by state, never by age).
+        """
+        ...
+
+    async def mark_copies(
+        self, node: NodeId, copies: Sequence[tuple[ChunkId, Generation]], *, lost: bool
+    ) -> None:
+        """Take copies out of use because they are corrupt or missing; they are repaired."""
+        ...
+
+    async def claim_repairs(
+        self, limit: int, place: PlaceFunction, usable: frozenset[NodeId], lost: frozenset[NodeId]
+    ) -> Sequence[RepairTask]:
+        """Claim up to ``limit`` chunks short of copies, fewest copies first, and write intents.
+
+        A copy on a node in ``lost`` does not count; one on a node neither usable nor lost counts,
+        but is no source.
+        """
+        ...
+
+    async def finish_repair(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
+        """Record the new copy, or (None) give the claim up; the intent's remains are collected."""
+        ...
+
+    async def copies_left(self) -> Mapping[NodeId, int]:
+        """Count the stored copies of chunks in use on each node that has any."""
+        ...
+
+    async def copies_only_on(self, node: NodeId) -> int:
+        """Count the chunks in use whose only stored copy, among nodes not removed, is there."""
+        ...
+
+    async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
+        """Count chunks that are short of copies."""
+        ...
+
+    async def settle_copies(self) -> bool:
+        """Go one bounded step on with what moves and policies left; True if something is left.
+
+        A chunk wants as many copies as the datastore asks for that asks for most of those which
+        hold a file with it.
+        """
+        ...
+
+    async def claim_collection(
+        self, limit: int, grace_s: float
+    ) -> Sequence[tuple[NodeId, CopyKey]]:
+        """Mark unreferenced, unpinned, unleased chunks deleting; return copies to delete, by node.
+
+        Returns nothing while the catalogue is ``restored`` and not confirmed.  Also returns orphans
+        that :meth:`compare_inventory` found, and copies taken out of use.
+        """
+        ...
+
+    async def finish_collection(self, node: NodeId, copies: Sequence[CopyKey]) -> None:
+        """Forget copies whose node has deleted them."""
+        ...
+
+    async def copies_of(self, chunk: ChunkId) -> Sequence[Copy]:
+        """Return the stored copies of a chunk."""
+        ...
+
+    async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:
+        """Count files and chunks that the caller may read; None counts everything."""
+        ...

@@ -1,0 +1,178 @@
+"""The catalogue's promises about files: names, uploads and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from collective.access.model import Caller
+from collective.catalog.model import (
+    Allocation,
+    Attributes,
+    ChunkIntent,
+    Entry,
+    EntryPage,
+    Extent,
+    PlaceFunction,
+    Precondition,
+    ReadView,
+    Upload,
+    VerifiedReceipt,
+)
+from collective.core.ids import LeaseId, NodeId, UploadId
+from collective.core.paths import FilePath
+
+
+class Names(Protocol):
+    """The tree of names."""
+
+    async def make_directory(self, caller: Caller, path: FilePath, *, parents: bool) -> Entry:
+        """Make a directory, or a datastore at top level (needs ``write``).
+
+        A missing parent is NotFoundError "Parent directory does not exist" with the mkdir to run,
+        unless ``parents``; an existing name is ConflictError, unless ``parents`` and a directory.
+        """
+        ...
+
+    async def stat(self, caller: Caller, path: FilePath) -> Entry:
+        """Return one entry; folders above a grant can be seen too (only as a way to it)."""
+        ...
+
+    async def list(
+        self, caller: Caller, path: FilePath, *, recursive: bool, page_size: int, token: str
+    ) -> EntryPage:
+        """Return one page below ``path`` (a file lists itself), only what the caller may see."""
+        ...
+
+    async def remove(
+        self, caller: Caller, path: FilePath, *, recursive: bool, condition: Precondition
+    ) -> int:
+        """Remove a file, an empty directory, or a tree; return how many entries went."""
+        ...
+
+    async def move(
+        self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
+    ) -> Entry:
+        """Rename; an existing file at the target is replaced, anything else there is a conflict.
+
+        Rights: read+write at the source, write at the destination, and share at the source where
+        anyone would gain access by it.  Moving a directory into itself is a conflict.
+        """
+        ...
+
+
+class Uploads(Protocol):
+    """Files coming in."""
+
+    async def open_upload(
+        self,
+        caller: Caller,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        intents: Sequence[ChunkIntent],
+        place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
+    ) -> Upload:
+        """Begin an upload and allocate its first batch, in one transaction.
+
+        Copies on nodes in ``absent`` (down, lost, refused) are not counted by deduplication.
+        Raises NotEnoughCopiesError when ``place`` cannot give quorum copies, naming the setting.
+        """
+        ...
+
+    async def allocate(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        intents: Sequence[ChunkIntent],
+        place: PlaceFunction,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
+    ) -> Sequence[Allocation]:
+        """Write intent rows for a batch (at most BATCH_MAX_CHUNKS), pin deduplicated chunks.
+
+        ``absent`` is as for :meth:`open_upload`.
+        Repeating a chunk of the same upload asks for the copies still missing, elsewhere.
+        """
+        ...
+
+    async def record_extents(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[VerifiedReceipt],
+        *,
+        absent: frozenset[NodeId] = frozenset(),
+    ) -> int:
+        """Count receipts and record extents whose chunks have quorum; return bytes recorded.
+
+        Of the copies on nodes in ``absent`` only those count whose receipt this upload has shown.
+        """
+        ...
+
+    async def commit_upload(
+        self,
+        caller: Caller,
+        upload: UploadId,
+        extents: Sequence[Extent],
+        receipts: Sequence[VerifiedReceipt],
+        size_bytes: int,
+        *,
+        absent: frozenset[NodeId] = frozenset(),
+    ) -> Entry:
+        """Flip the current version; repeating a commit that succeeded returns the same entry.
+
+        The extents must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts
+        (or of copies that the caller may use, but for those on nodes in ``absent``).
+        """
+        ...
+
+    async def abort_upload(self, caller: Caller, upload: UploadId) -> None:
+        """Forget an upload; its chunks become collectable."""
+        ...
+
+    async def get_upload(
+        self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
+    ) -> tuple[Upload, Sequence[Extent], bool]:
+        """Return an upload of this caller, a page of its extents, and whether more follow.
+
+        As every call about an upload does, this keeps it and its reservation alive.
+        """
+        ...
+
+    async def check_upload(self, caller: Caller, upload: UploadId) -> None:
+        """Raise unless the upload is there still and the caller may write where it goes.
+
+        Asked while an upload runs through the coordinator; it is no progress.
+        """
+        ...
+
+
+class Reads(Protocol):
+    """Files going out."""
+
+    async def open_read(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        offset: int,
+        length: int,
+        if_version: int,
+        batch: int,
+    ) -> ReadView:
+        """Lease the current version and return the first batch of extents that touch the range."""
+        ...
+
+    async def plan_read(
+        self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
+    ) -> ReadView:
+        """Renew the lease and return the extents that touch the range."""
+        ...
+
+    async def close_read(self, caller: Caller, lease: LeaseId) -> None:
+        """Give a lease back; unknown leases are ignored."""
+        ...

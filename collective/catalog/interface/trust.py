@@ -1,0 +1,159 @@
+"""The catalogue's promises about who may do what: codes, certificates, grants, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from collective.access.model import Caller, Grant, Right
+from collective.catalog.model import (
+    AuditRow,
+    CodeRecord,
+    IdentityRecord,
+    IssuedCertificate,
+    Redemption,
+    Refusal,
+)
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+
+
+class Trust(Protocol):
+    """Codes, certificates, revocations, grants, audit."""
+
+    async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
+        """Store a new join code; return it as stored.
+
+        A USER code needs ``share`` and each right on each of its paths; its life and its grants'
+        end with the rights that they come from.  A DEVICE code must be bound to its maker.  Other
+        kinds need an admin.
+        """
+        ...
+
+    async def code(self, code_id: str) -> CodeRecord:
+        """Return a code, or NotFoundError."""
+        ...
+
+    async def codes(self) -> Sequence[CodeRecord]:
+        """Return all codes, newest first."""
+        ...
+
+    async def invites(self, caller: Caller, *, only_open: bool) -> Sequence[CodeRecord]:
+        """Return the codes that ``caller`` made (an admin: all), newest first, with their uses."""
+        ...
+
+    async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
+        """Make a code unusable from now on; ConflictError if it is already.
+
+        Only its maker or an admin may.
+        """
+        ...
+
+    async def redeem(
+        self,
+        code_id: str,
+        key_digest: bytes,
+        issue: Callable[[CodeRecord], IssuedCertificate],
+        *,
+        display_name: str = "",
+        request_id: str = "",
+    ) -> Redemption:
+        """Count one use and store certificate, identity, key and grants, in one transaction.
+
+        ``issue`` runs only when the code is good.  The same key redeeming the same code again gets
+        the stored answer and uses nothing.  Expired, revoked, used-up and void codes raise
+        ConflictError, each with its own sentence; so does a USER code redeemed for an identity that
+        belongs to another key, and any redemption for a revoked identity or by a revoked key.  A
+        node's record is written, too.
+        """
+        ...
+
+    async def identities(self, caller: Caller) -> Sequence[IdentityRecord]:
+        """Return who joined, in order of name: all to an admin, himself to anybody else."""
+        ...
+
+    async def require_admin(self, caller: Caller, action: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` is an admin; ``action``: "read the audit"."""
+        ...
+
+    async def next_node_number(self) -> int:
+        """Return a number for ``<member>-node-NN`` that was never given before (1, 2, …)."""
+        ...
+
+    async def add_issued(
+        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+    ) -> None:
+        """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
+        ...
+
+    async def see_certificate(
+        self,
+        issuer: SpiffeId,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+    ) -> None:
+        """Take note of a certificate in use, of which the trust rule was checked; repeats are free.
+
+        One that ``issuer`` signed offline binds its key to a user's identity.  ConflictError where
+        the key is revoked, or an invite bound another one that is not: then it does not count.
+        """
+        ...
+
+    async def key_of(self, serial: str) -> bytes | None:
+        """Return the SHA-256 of the key of a certificate, or None where that is not known."""
+        ...
+
+    async def revoke(self, actor: Caller, what: str) -> int:
+        """Revoke ``spiffe://…``, ``key:HEX``, or ``serial:HEX`` with its key where that is known.
+
+        Open codes made by a revoked identity or key end.  Returns the new revocation epoch.
+        """
+        ...
+
+    async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
+        """Take back revocations that nodes remember and a restored catalogue does not.
+
+        The epoch never falls behind ``epoch``, the highest that a node has seen.
+        """
+        ...
+
+    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
+        """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
+        ...
+
+    async def certificate_holders(self) -> Sequence[SpiffeId]:
+        """Return who was issued a certificate that has not run out, each once."""
+        ...
+
+    async def revocations(self) -> tuple[int, Sequence[str]]:
+        """Return the revocation epoch and everything revoked."""
+        ...
+
+    async def add_grant(
+        self,
+        caller: Caller,
+        path: FilePath,
+        rights: Right,
+        principal: SpiffeId,
+        expires_s: float | None,
+    ) -> Grant:
+        """Give rights; needs ``share`` and at most one's own rights, or the operator."""
+        ...
+
+    async def grants(self, caller: Caller) -> Sequence[Grant]:
+        """Return the caller's live grants and what came from them; all live ones for an admin."""
+        ...
+
+    async def remove_grant(self, caller: Caller, grant_id: str) -> None:
+        """End a grant."""
+        ...
+
+    def note_denial(self, refusal: Refusal) -> None:
+        """Note a refusal for the audit; equal ones are joined, and written together later."""
+        ...
+
+    async def audit(self, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
+        """Return audit rows in order of time."""
+        ...
