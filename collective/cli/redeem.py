@@ -75,14 +75,19 @@ def redeemed_lines(done: Redeemed) -> list[str]:
     collective = done.collective
     verb = "Joined" if done.is_new else "You are in"
     lines = [f"{verb} {collective.name} ({collective.domain}) as {collective.global_id}."]
+    is_device = not collective.grants and collective.granted_by == str(collective.identity)
+    if is_device:
+        who = collective.global_id
+        lines.append(f"This machine is now a further device of {who} and may do what {who} may.")
     for number, grant in enumerate(collective.grants):
         path, _, rights = grant.rpartition(":")
         lines.append(f"{'' if number else 'Granted':<12} {path}: {rights}")
-    if not collective.grants:
+    if not collective.grants and not is_device:
         lines.append(f"{'Granted':<12} nothing yet; what you may do is shown by: collective status")
-    until = output.when(collective.grants_expire_ms)
-    lines.append(f"{'Until':<12} {until or 'it is taken back'}")
-    if collective.granted_by:
+    if not is_device:
+        until = output.when(collective.grants_expire_ms)
+        lines.append(f"{'Until':<12} {until or 'it is taken back'}")
+    if collective.granted_by and not is_device:
         lines.append(f"{'By':<12} {collective.granted_by}")
     if done.identity and str(done.identity.global_id) != collective.global_id:
         lines.append(

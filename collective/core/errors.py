@@ -111,10 +111,6 @@ class RejectedError(PeerError):
     exit_code = ExitCode.CORRUPT
 
 
-class PeerRevokedError(RejectedError):
-    """A certificate for which everything speaks, but that it was revoked."""
-
-
 class BusyError(PeerError):
     """The other side is at a limit for the moment (rate, memory, connections)."""
 

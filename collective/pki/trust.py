@@ -34,12 +34,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
-from collective.core.errors import (
-    CollectiveError,
-    ConflictError,
-    PeerRevokedError,
-    RejectedError,
-)
+from collective.core.errors import CollectiveError, ConflictError, RejectedError
 from collective.core.ids import Domain, SpiffeRole
 from collective.pki import ca, certificates
 from collective.pki.certificates import Certified
@@ -64,6 +59,21 @@ _UNDERSTOOD: Final = frozenset(
         certificates.AUTHORITY_KEY_OID,
     }
 )
+
+
+class UntrustedError(RejectedError):
+    """A certificate does not count; the message names the step of the trust rule, for logs."""
+
+    def __init__(self, step: int, why: str, *, role: SpiffeRole | None = None) -> None:
+        """Keep the ``step``, ``why`` without it, and the ``role`` where that is the reason."""
+        super().__init__(f"step {step}: {why}")
+        self.step = step
+        self.why = why
+        self.role = role
+
+
+class RevokedCertificateError(UntrustedError):
+    """A certificate for which everything speaks, but that it was revoked."""
 
 
 class TrustStore:
@@ -134,7 +144,7 @@ def verify_leaf(
 ) -> Certified:
     """Return what the leaf in ``der`` certifies, or raise RejectedError naming the step.
 
-    The last step raises PeerRevokedError: every other one has been passed.
+    The last step raises RevokedCertificateError: every other one has been passed.
 
     Args:
         der: the leaf as it came with the TLS handshake.
@@ -155,9 +165,8 @@ def verify_leaf(
     _step_6_valid(authority, now_s, who="CA")
     _profile_steps(certificate, certified, roles=roles, usage=usage)
     if revoked.is_revoked(certified.identity, certified.serial, certified.key_digest):
-        raise PeerRevokedError(
-            f"step 12: {certified.identity}, this certificate or its key is revoked"
-        )
+        why = f"{certified.identity}, this certificate or its key is revoked"
+        raise RevokedCertificateError(12, why)
     key = certificates.certificate_key(authority)
     return replace(certified, authority_digest=certificates.key_digest(key))
 
@@ -298,7 +307,8 @@ def _profile_steps(
     if basic is None or basic.ca:
         raise _refuse(5, "the certificate is a CA, or does not say that it is none")
     if certified.identity.role not in roles:
-        raise _refuse(7, f"a {certified.identity.role} is not accepted here")
+        role = certified.identity.role
+        raise UntrustedError(7, f"a {role} is not accepted here", role=role)
     try:
         certificates.certificate_key(certificate)
     except RejectedError as error:
@@ -331,5 +341,5 @@ def _marks(bundle: Iterable[x509.Certificate]) -> Iterable[tuple[str, bytes]]:
         yield "key id", x509.SubjectKeyIdentifier.from_public_key(key).digest
 
 
-def _refuse(step: int, why: str) -> RejectedError:
-    return RejectedError(f"step {step}: {why}")
+def _refuse(step: int, why: str) -> UntrustedError:
+    return UntrustedError(step, why)

@@ -17,6 +17,7 @@ from collective.core.errors import CollectiveError, RejectedError, UnreachableEr
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.pki.trust import UntrustedError
 from collective.rpc.handshake import Handshaken
 from collective.rpc.identity import Expectation, Gate, check_expected, expected_roles
 from collective.rpc.tls import ALPN_CHUNK
@@ -25,6 +26,11 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
+# verify codes of OpenSSL (X509_V_ERR_…)
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+_OF_ANOTHER_CA: Final = frozenset((2, 7, 18, 19, 20, 21))
+"""No issuer found, a signature of another key, a chain that ends in an unknown CA."""
 
 
 async def open_stream(
@@ -63,7 +69,10 @@ async def open_stream(
     def admit(
         ssl_object: ssl.SSLObject, chosen: str | None, _: asyncio.Transport
     ) -> asyncio.BaseProtocol:
-        peer = gate.verify(ssl_object, roles, "server")
+        try:
+            peer = gate.verify(ssl_object, roles, "server")
+        except UntrustedError as error:
+            raise _said_plainly(error, address, roles) from error
         check_expected(peer, expect)
         if chosen != alpn:
             raise RejectedError(f"The server at {address} does not speak {alpn}.")
@@ -90,9 +99,7 @@ async def open_stream(
             f"No answer from {address} within {timeout_s:g} s; check that it runs."
         ) from error
     except ssl.SSLCertVerificationError as error:
-        raise RejectedError(
-            f"The certificate of {address} does not count: {error.verify_message}."
-        ) from error
+        raise RejectedError(_why_unverified(error, address)) from error
     except OSError as error:
         raise UnreachableError(
             f"No connection to {address}: {_reason(error)}; check that it runs there."
@@ -137,6 +144,36 @@ async def open_first(
         except RejectedError as error:
             failure = error
     raise failure
+
+
+def _said_plainly(
+    error: UntrustedError, address: Address, roles: frozenset[SpiffeRole]
+) -> RejectedError:
+    """Return what whoever gave ``address`` can do; the step is in the log."""
+    if error.role is None:
+        return RejectedError(f"The certificate of {address} does not count: {error.why}.")
+    if roles == {"coordinator"}:
+        return RejectedError(
+            f"{address} is a {error.role}, not a coordinator; give the coordinator's address."
+        )
+    wanted = " or ".join(sorted(roles))
+    return RejectedError(f"{address} is a {error.role}, not a {wanted}; give another address.")
+
+
+def _why_unverified(error: ssl.SSLCertVerificationError, address: Address) -> str:
+    """Return what a certificate that OpenSSL itself refused most likely means."""
+    if error.verify_code == _EXPIRED:
+        return f"The certificate of {address} has expired; ask its operator to see to it."
+    if error.verify_code == _NOT_YET_VALID:
+        return (
+            f"The certificate of {address} is not valid yet; compare the clocks of both machines."
+        )
+    if error.verify_code in _OF_ANOTHER_CA:
+        return (
+            f"The certificate of {address} is of another CA than the one that you joined; give your"
+            " own coordinator's address, or ask for a new invitation if its CA was made anew."
+        )
+    return f"The certificate of {address} does not count: {error.verify_message}."
 
 
 def _reason(error: OSError) -> str:

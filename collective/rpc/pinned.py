@@ -18,7 +18,7 @@ from collective.core.clock import Clock
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
-from collective.pki.trust import verify_pinned
+from collective.pki.trust import UntrustedError, verify_pinned
 
 _ROLES: frozenset[SpiffeRole] = frozenset(("coordinator", "bootstrap"))
 
@@ -62,8 +62,9 @@ class PinnedGate:
             certified = self._checked(der, roles & _ROLES)
         except RejectedError as error:
             self._log.warning("certificate refused", usage=usage, reason=error.message)
+            why = error.why if isinstance(error, UntrustedError) else error.message
             raise RejectedError(
-                f"The server is not the one that the join code names ({error.message});"
+                f"The server is not the one that the join code names ({why});"
                 " nothing was sent to it."
             ) from error
         self._leaf_digest = hashlib.sha256(der).digest()

@@ -21,12 +21,12 @@ from grpclib.server import Handler, Server
 from collective.core.errors import (
     BusyError,
     CollectiveError,
-    PeerRevokedError,
     RejectedError,
 )
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.pki.trust import RevokedCertificateError
 from collective.rpc import farewell
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
@@ -253,7 +253,7 @@ class Listener(Server):
         self, error: CollectiveError, alpn: str | None, transport: asyncio.Transport
     ) -> bool:
         """Tell whoever holds a certificate that was ours to give that it was revoked."""
-        if not isinstance(error, PeerRevokedError) or alpn != ALPN_GRPC:
+        if not isinstance(error, RevokedCertificateError) or alpn != ALPN_GRPC:
             return False
         self._farewells.say(transport, farewell.first_words(farewell.REVOKED))
         return True

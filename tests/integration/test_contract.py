@@ -234,3 +234,13 @@ def test_one_process_with_every_role_needs_no_join_code(tmp_path: Path) -> None:
         assert process.terminate(10) == 0
     finally:
         alone.kill_all()
+
+
+def test_an_address_of_another_role_or_member_is_told_in_a_sentence(member: Cluster) -> None:
+    node = f"127.0.0.1:{next(iter(member.node_ports.values()))}"
+    options = [node if "127.0.0.1" in one else one for one in member.operator]
+    done = member.cli("ls", "/", credentials=options, check=False)
+    assert done.code == 7
+    assert done.err.strip() == (
+        f"Error: {node} is a node, not a coordinator; give the coordinator's address."
+    )

@@ -225,6 +225,9 @@ def test_a_second_machine_by_a_code_of_the_first(
     code = made.text.split()[-1]
     assert f"collective invite redeem {code}" in made.err
     phone = Machine(tmp_path / "phone")
+    said = phone.run("invite", "redeem", code).text
+    assert f"This machine is now a further device of {who} and may do what {who} may." in said
+    assert "nothing yet" not in said
     assert phone.json("invite", "redeem", code)["global_id"] == who
     assert phone.json("identity", "show")["global_id"] == who
     assert phone.run("ls", "/").text.split() == ["devices/"]

@@ -170,8 +170,18 @@ async def test_server_of_another_identity_gets_no_request(pki: Pki, serve: Serve
 async def test_server_of_another_ca_refused(pki: Pki, stranger: Pki, serve: Serve) -> None:
     async with serve(credentials=stranger.credentials(COORDINATOR)) as served:
         async with channel_to(served.address, pki) as channel:
-            with pytest.raises(RejectedError):
+            with pytest.raises(RejectedError, match="ask for a new invitation if its CA was made"):
                 await channel.connect()
+
+
+async def test_a_node_taken_for_a_coordinator_is_named(pki: Pki, serve: Serve) -> None:
+    async with serve(credentials=pki.credentials(NODE)) as served:
+        async with channel_to(served.address, pki) as channel:
+            with pytest.raises(RejectedError) as raised:
+                await channel.connect()
+    assert raised.value.message == (
+        f"{served.address} is a node, not a coordinator; give the coordinator's address."
+    )
 
 
 async def test_tls_1_2_refused(pki: Pki, serve: Serve) -> None:
