@@ -11,11 +11,7 @@ from collective.cli import output
 from collective.cli.identities import add_device, list_identities, revoke
 from collective.cli.options import LocalInvocation, local_command, open_store, warn_exposed
 from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
-from collective.client.identity.model import (
-    DISPLAY_NAME_MAX_CHARS,
-    Identity,
-    JoinedCollective,
-)
+from collective.client.identity.model import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
 from collective.client.identity.store import IdentityStore
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, NotJoinedError, UsageError

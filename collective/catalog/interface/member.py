@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from collective.access.model import Caller
-from collective.catalog.model import (
-    DatastoreRecord,
-    Position,
-)
+from collective.catalog.model import DatastoreRecord, Position
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 

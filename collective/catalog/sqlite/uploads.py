@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -16,7 +15,6 @@ from collective.catalog.model import (
     Attributes,
     ChunkIntent,
     Entry,
-    EntryKind,
     Extent,
     PlaceFunction,
     Precondition,
@@ -25,17 +23,17 @@ from collective.catalog.model import (
 )
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk
-from collective.catalog.sqlite.datastores import copies_for, count_files, datastore_of
-from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.names import check_condition, load_entry, parent_missing, retire
-from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import (
-    keep_alive,
-    require_place,
-    require_room,
-    reserve,
-    weight,
+from collective.catalog.sqlite.committing import (
+    check_quota,
+    entry_from,
+    entry_text,
+    flip,
+    target_of,
 )
+from collective.catalog.sqlite.datastores import copies_for, datastore_of
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.names import check_condition
+from collective.catalog.sqlite.quotas import keep_alive, require_place, reserve, weight
 from collective.catalog.sqlite.reads import extent_value
 from collective.catalog.sqlite.recording import (
     ACTIVE,
@@ -48,31 +46,25 @@ from collective.catalog.sqlite.recording import (
     end_upload,
     record,
 )
-from collective.catalog.sqlite.rows import CURRENT, FILE, OPEN, ROOT
+from collective.catalog.sqlite.rows import OPEN
+from collective.catalog.sqlite.upload_rows import (
+    SELECT_UPLOAD,
+    UploadRow,
+    active_upload,
+    gone,
+    load_upload,
+    require_active,
+    upload_row,
+)
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import NodeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
 
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    id: UploadId
-    path: FilePath
-    version: int
-    state: int
-    copies: int
-    condition: Precondition
-    expires_ms: int
-    result: str | None
-    datastore: int
-    reserved: int
-    credit: int
 
 
 class UploadsPart(Part):
@@ -98,7 +90,7 @@ class UploadsPart(Part):
         def work(tx: Transaction) -> Upload:
             decider = tx.decider(caller)
             decider.require(Right.WRITE, path)
-            _, existing = _target(tx, path)
+            _, existing = target_of(tx, path)
             check_condition(tx.db, path, existing[1] if existing else None, condition)
             require_place(tx, str(caller.principal))
             copies = copies_for(tx.db, path, settings.copies)
@@ -128,7 +120,7 @@ class UploadsPart(Part):
                 datastore,
                 tx.now_ms,
             )
-            row = _row(tx.one(_SELECT, upload, str(caller.principal)))
+            row = upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
             allocations = _allocate(tx, decider, row, intents, place, absent)
             return Upload(upload, path, copies, copies // 2 + 1, expires_ms, allocations)
 
@@ -147,7 +139,7 @@ class UploadsPart(Part):
         _check_batch(intents)
 
         def work(tx: Transaction) -> Sequence[Allocation]:
-            found, decider = _active(tx, caller, upload)
+            found, decider = active_upload(tx, caller, upload)
             keep_alive(tx, upload, self._engine.settings.upload_life_s)
             return _allocate(tx, decider, found, intents, place, absent)
 
@@ -166,7 +158,7 @@ class UploadsPart(Part):
         _check_batch(extents)
 
         def work(tx: Transaction) -> int:
-            found, decider = _active(tx, caller, upload)
+            found, decider = active_upload(tx, caller, upload)
             keep_alive(tx, upload, self._engine.settings.upload_life_s)
             count_receipts(tx, upload, receipts)
             record(
@@ -197,13 +189,13 @@ class UploadsPart(Part):
         _check_batch(extents)
 
         def work(tx: Transaction) -> Entry:
-            found = _load(tx, caller, upload)
+            found = load_upload(tx, caller, upload)
             decider = tx.decider(caller)
             decider.require(Right.WRITE, found.path)
             if found.state in {COMMITTED, COMMITTED_UNCLEARED}:
-                return _entry_from(found.result or "", found.path)
-            _require_active(tx, found)
-            parent, existing = _target(tx, found.path)
+                return entry_from(found.result or "", found.path)
+            require_active(tx, found)
+            parent, existing = target_of(tx, found.path)
             check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
             count_receipts(tx, upload, receipts)
             record(
@@ -217,15 +209,15 @@ class UploadsPart(Part):
                 strict=True,
             )
             chunk_count = check_complete(tx, found.version, size_bytes)
-            _check_quota(tx, found, existing, size_bytes)
-            entry = _flip(
+            check_quota(tx, found, existing, size_bytes)
+            entry = flip(
                 tx, found, parent, existing, size_bytes, chunk_count, self._engine.settings.copies
             )
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
                 "UPDATE uploads SET state = ?, result = ? WHERE id = ?",
                 COMMITTED if cleared else COMMITTED_UNCLEARED,
-                _entry_text(entry),
+                entry_text(entry),
                 upload,
             )
             tx.audit(caller, "write", str(found.path), f"{size_bytes} bytes")
@@ -238,7 +230,7 @@ class UploadsPart(Part):
 
         def work(tx: Transaction) -> None:
             try:
-                found = _load(tx, caller, upload)
+                found = load_upload(tx, caller, upload)
             except NotFoundError:
                 return
             if found.state == ACTIVE:
@@ -278,81 +270,18 @@ class UploadsPart(Part):
 
         await self._engine.read_for(caller, "write", upload, work)
 
-    def _readable(self, db: apsw.Connection, caller: Caller, upload: UploadId) -> _Row:
-        found = _row(rows.fetch(db, _SELECT, upload, str(caller.principal)))
+    def _readable(self, db: apsw.Connection, caller: Caller, upload: UploadId) -> UploadRow:
+        found = upload_row(rows.fetch(db, SELECT_UPLOAD, upload, str(caller.principal)))
         self._engine.decider(caller).require(Right.WRITE, found.path)
         if found.state == ENDED or found.expires_ms <= int(self._engine.clock.wall_s() * 1000):
-            raise _gone()
+            raise gone()
         return found
-
-
-_SELECT = (
-    "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
-    " datastore, reserved, credit"
-    " FROM uploads WHERE id = ? AND principal = ?"
-)
-
-
-def _row(row: Any) -> _Row:
-    if row is None:
-        raise _gone()
-    return _Row(
-        row[0],
-        FilePath.parse(row[1]),
-        row[2],
-        row[3],
-        row[4],
-        Precondition(row[5], bool(row[6])),
-        row[7],
-        row[8],
-        row[9] or 0,
-        row[10],
-        row[11],
-    )
-
-
-def _load(tx: Transaction, caller: Caller, upload: UploadId) -> _Row:
-    return _row(tx.one(_SELECT, upload, str(caller.principal)))
-
-
-def _require_active(tx: Transaction, found: _Row) -> None:
-    if found.state != ACTIVE or found.expires_ms <= tx.now_ms:
-        raise _gone()
-
-
-def _active(tx: Transaction, caller: Caller, upload: UploadId) -> tuple[_Row, Decider]:
-    found = _load(tx, caller, upload)
-    decider = tx.decider(caller)
-    decider.require(Right.WRITE, found.path)
-    _require_active(tx, found)
-    return found, decider
-
-
-def _gone() -> NotFoundError:
-    return NotFoundError("There is no such upload, or it has ended; write the file again.")
-
-
-def _target(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | None]:
-    """Return the parent's id, and id and version of the file that is there already."""
-    if len(path.names) < 2:  # noqa: PLR2004 - a datastore and a name
-        raise UsageError("A file cannot lie in /; write it into a datastore, like /media/name.")
-    parent = rows.find(tx.db, path.parent)
-    if parent is None:
-        raise parent_missing(path)
-    if parent[1] == FILE or parent[0] == ROOT:
-        raise ConflictError(f"{path.parent} is a file; choose another place.")
-    there = rows.child(tx.db, parent[0], path.name)
-    if there is None:
-        return parent[0], None
-    if there[1] != FILE:
-        raise ConflictError(f"{path} is a directory; choose another name.")
-    return parent[0], (there[0], there[2] or 0)
 
 
 def _allocate(
     tx: Transaction,
     decider: Decider,
-    upload: _Row,
+    upload: UploadRow,
     intents: Sequence[ChunkIntent],
     place: PlaceFunction,
     absent: frozenset[NodeId],
@@ -381,62 +310,6 @@ def _allocate(
     return [done[intent.chunk] for intent in intents]
 
 
-def _check_quota(
-    tx: Transaction, found: _Row, existing: tuple[int, int] | None, size_bytes: int
-) -> None:
-    """Check the exact size: what was reserved fits, what is more than that must leave room."""
-    credit = 0
-    if existing is not None:
-        credit = tx.value("SELECT size FROM versions WHERE id = ?", existing[1]) or 0
-    datastore = datastore_of(tx.db, found.path)
-    is_more = size_bytes - credit > max(0, found.reserved - found.credit)
-    is_more = is_more or datastore != found.datastore
-    require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=is_more)
-
-
-def _flip(
-    tx: Transaction,
-    found: _Row,
-    parent: int,
-    existing: tuple[int, int] | None,
-    size_bytes: int,
-    chunk_count: int,
-    default: int,
-) -> Entry:
-    datastore = datastore_of(tx.db, found.path)
-    copies = copies_for(tx.db, found.path, default)
-    tx.run(
-        "UPDATE versions SET number = ?, state = ?, size = ?, chunk_count = ?,"
-        " modified_ms = iif(modified_ms = 0, ?, modified_ms) WHERE id = ?",
-        tx.next_version(),
-        CURRENT,
-        size_bytes,
-        chunk_count,
-        tx.now_ms,
-        found.version,
-    )
-    if existing is None:
-        tx.run(
-            "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,?,?)",
-            parent,
-            found.path.name,
-            FILE,
-            found.version,
-            tx.now_ms,
-        )
-        entry = tx.db.last_insert_rowid()
-    else:
-        entry = existing[0]
-        tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
-        retire(tx, existing[1], datastore, found.path)
-    count_files(tx, datastore, 1, size_bytes)
-    tx.deltas.files += 1
-    tx.deltas.file_bytes += size_bytes
-    if copies != found.copies:  # its datastore was set, or another one is there, since it began
-        unsettle(tx, entry, default)
-    return load_entry(tx.db, entry, found.path, copies)
-
-
 def _check_attributes(attributes: Attributes) -> None:
     size = sum(len(k.encode()) + len(v.encode()) for k, v in attributes.metadata.items())
     if size > limits.METADATA_MAX_BYTES:
@@ -448,26 +321,3 @@ def _check_attributes(attributes: Attributes) -> None:
 def _check_batch(items: Sequence[object]) -> None:
     if len(items) > limits.BATCH_MAX_CHUNKS:
         raise UsageError(f"One call may name at most {limits.BATCH_MAX_CHUNKS} chunks.")
-
-
-def _entry_text(entry: Entry) -> str:
-    return json.dumps(
-        [
-            entry.size_bytes,
-            entry.modified_ms,
-            entry.mode,
-            entry.content_type,
-            dict(entry.metadata),
-            entry.digest.hex(),
-            entry.version,
-            entry.chunk_count,
-            entry.copies_wanted,
-            entry.copies_least,
-        ]
-    )
-
-
-def _entry_from(text: str, path: FilePath) -> Entry:
-    values = json.loads(text)
-    values[5] = bytes.fromhex(values[5])
-    return Entry(path, EntryKind.FILE, *values)

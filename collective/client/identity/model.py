@@ -14,14 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collective.core.errors import CollectiveError, SettingsError
-from collective.core.ids import (
-    Domain,
-    GlobalId,
-    MemberId,
-    SpiffeId,
-    parse_domain,
-    parse_member_id,
-)
+from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId, parse_domain, parse_member_id
 from collective.core.units import Address
 
 FORMAT: Final = 1

@@ -24,11 +24,7 @@ from collective.client.identity.model import Identity, JoinedCollective, free_na
 from collective.client.identity.place import ConfigDir
 from collective.core.clock import Clock, SystemClock
 from collective.core.disk import Disk, OsDisk
-from collective.core.errors import (
-    BusyError,
-    ConflictError,
-    SettingsError,
-)
+from collective.core.errors import BusyError, ConflictError, SettingsError
 from collective.core.ids import GlobalId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address

@@ -6,10 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-from collective.core.errors import (
-    BusyError,
-    PermissionDeniedError,
-)
+from collective.core.errors import BusyError, PermissionDeniedError
 from collective.roles.coordinator.guesses import (
     DELAY_S,
     SUBJECTS_MAX,

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import (
-    Attributes,
-    ChunkIntent,
-    Extent,
-    Position,
-    Precondition,
-)
+from collective.catalog.model import Attributes, ChunkIntent, Extent, Position, Precondition
 from collective.chunking.ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId

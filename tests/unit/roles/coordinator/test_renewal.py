@@ -11,10 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from collective.core.errors import (
-    PermissionDeniedError,
-    RejectedError,
-)
+from collective.core.errors import PermissionDeniedError, RejectedError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
