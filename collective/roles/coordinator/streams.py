@@ -17,15 +17,13 @@ from collective.catalog.interface import Reads
 from collective.catalog.model import (
     Allocation,
     Attributes,
-    ChunkIntent,
     Entry,
     Extent,
     LocatedExtent,
     Precondition,
     ReadView,
 )
-from collective.chunking.envelope import HEADER_BYTES, encode_header, open_plain
-from collective.chunking.ids import chunk_id
+from collective.chunking.envelope import open_plain
 from collective.core import limits
 from collective.core.errors import (
     CollectiveError,
@@ -37,6 +35,7 @@ from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.roles.coordinator.read_calls import CopyDoubts
 from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.splitter import IncomingChunk, Splitter
 from collective.roles.coordinator.uploads import UploadDesk
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.buffers import BufferPool, PooledBuffer
@@ -108,7 +107,7 @@ class StreamDesk:
         data: AsyncIterator[bytes],
     ) -> Entry:
         """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
-        splitter = _Splitter(data, self._pool)
+        splitter = Splitter(data, self._pool)
         first = await splitter.next_chunk(0)
         intents = [first.intent] if first else []
         try:
@@ -162,7 +161,7 @@ class StreamDesk:
         self,
         caller: Caller,
         upload: UploadId,
-        chunk: _Chunk,
+        chunk: IncomingChunk,
         allocation: Allocation | None,
         window: asyncio.Semaphore,
     ) -> None:
@@ -226,7 +225,7 @@ class StreamDesk:
             except StopAsyncIteration:
                 pass
             except (CollectiveError, TimeoutError):
-                """Whoever is missing is found below."""
+                pass  # whoever is missing is found below
             finally:
                 await transfer.aclose()
             missing = [hop for hop in hops if hop not in answered]
@@ -308,59 +307,3 @@ class StreamDesk:
             f"No healthy copy of a part of {view.entry.path} can be reached; start the nodes that "
             "are down (collective node list shows them) and try again."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """A chunk ready to be stored; whoever holds it releases it."""
-
-    intent: ChunkIntent
-    buffer: PooledBuffer
-
-    def release(self, *_: object) -> None:
-        """Give the buffer back, once; fit to be a task's callback."""
-        self.buffer.release()
-
-
-class _Splitter:
-    """Cuts a stream of messages of any size into enveloped chunks."""
-
-    def __init__(self, data: AsyncIterator[bytes], pool: BufferPool) -> None:
-        self._data = data
-        self._pool = pool
-        self._rest = memoryview(b"")
-        self._ended = False
-
-    async def next_chunk(self, offset: int) -> _Chunk | None:
-        """Return the chunk at ``offset`` (plain bytes so far), or None at the end."""
-        if not await self._more():
-            return None
-        buffer = await self._pool.acquire(HEADER_BYTES + limits.CHUNK_SIZE_BYTES)
-        try:
-            filled = 0
-            body = buffer.view[HEADER_BYTES:]
-            while filled < limits.CHUNK_SIZE_BYTES and await self._more():
-                part = self._rest[: limits.CHUNK_SIZE_BYTES - filled]
-                body[filled : filled + len(part)] = part
-                filled += len(part)
-                self._rest = self._rest[len(part) :]
-            buffer.view[:HEADER_BYTES] = encode_header(filled)
-            buffer.shrink(HEADER_BYTES + filled)
-        except BaseException:
-            buffer.release()
-            raise
-        intent = ChunkIntent(
-            chunk=chunk_id(buffer.view),
-            stored_length=len(buffer.view),
-            offset=offset,
-            length=filled,
-        )
-        return _Chunk(intent, buffer)
-
-    async def _more(self) -> bool:
-        while not self._rest and not self._ended:
-            try:
-                self._rest = memoryview(await anext(self._data))
-            except StopAsyncIteration:
-                self._ended = True
-        return bool(self._rest)
