@@ -70,6 +70,12 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """Told of the transport, if set before the connection is made."""
 
     @property
+    def source(self) -> str:
+        """The host at the other end; empty if that is not known."""
+        found = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(found[0]) if isinstance(found, tuple) and found else ""
+
+    @property
     def open(self) -> bool:
         """Whether frames can be sent."""
         return self._transport is not None and self._lost is None

@@ -32,7 +32,13 @@ from collective.transfer.frames import BLOCKED, Blocked, Frame, FrameType, Frami
 from collective.transfer.get_job import GetJob
 from collective.transfer.links import parse_head
 from collective.transfer.put_job import PutJob
-from collective.transfer.serving import ChunkStorage, Serving, TransferCounts, TransferLimits
+from collective.transfer.serving import (
+    ChunkStorage,
+    Serving,
+    TicketRefusals,
+    TransferCounts,
+    TransferLimits,
+)
 from collective.transfer.tasks import TaskScope
 from collective.transfer.tickets import (
     KeySource,
@@ -60,10 +66,12 @@ class ChunkServer:
         dialer: Dialer,
         pool: BufferPool,
         limits: TransferLimits | None = None,
+        refusals: TicketRefusals | None = None,
     ) -> None:
         """Serve as ``identity``; without ``store`` it only forwards.
 
-        ``dialer`` opens the connections to next hops, ``pool`` holds all payload.
+        ``dialer`` opens the connections to next hops, ``pool`` holds all payload; ``refusals`` is
+        told of tickets refused here.
         """
         self._tasks = TaskScope()
         self._serving = Serving(
@@ -75,6 +83,7 @@ class ChunkServer:
             limits=limits or TransferLimits(),
             storing=TaskScope(),
             counts=TransferCounts(),
+            refusals=refusals,
         )
         self._connections: set[_ServerConnection] = set()
         self._draining = False
@@ -198,6 +207,9 @@ class _ServerConnection:
         except FramingError:
             raise
         except CollectiveError as error:
+            refusals = self._serving.refusals
+            if refusals is not None and isinstance(error, TicketRefusedError):
+                refusals.ticket(self._peer, self.connection.source, error, trace)
             self._refuse(frame.request_id, error, trace)
             return None
         return BLOCKED if job.inbound is None else job.inbound

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collective.chunking.store.capacity import Reservation
+from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
@@ -81,6 +82,14 @@ class TransferCounts:
     refused: int = 0
 
 
+class TicketRefusals(Protocol):
+    """Hears of requests whose ticket was forged, or for something or somebody else."""
+
+    def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
+        """Hear of a request of ``peer`` at the host ``source``; ``request_id`` is as he sent it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The surroundings of a request."""
@@ -95,3 +104,4 @@ class Serving:
     storing: TaskScope
     """Store calls: they outlive a cancelled request, since threads use its buffer."""
     counts: TransferCounts
+    refusals: TicketRefusals | None = None

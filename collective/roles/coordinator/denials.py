@@ -3,7 +3,8 @@
 The listeners tell of each call that ended with an error, whoever decided it: the listener's own
 rule who may call what, a frame of :mod:`calls`, a service, the catalogue or enrolment.  At the
 bootstrap, where callers prove who they are by the call itself, a code or certificate that is
-refused is a refusal whatever its kind of error.
+refused is a refusal whatever its kind of error.  Where chunks are passed on, a ticket that is forged
+or somebody else's is one; a ticket that is only too old is not.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from collective.core.errors import (
 )
 from collective.core.ids import Domain, SpiffeId
 from collective.roles.coordinator.metrics import CoordinatorMetrics
-from collective.rpc.context import CallContext
+from collective.rpc.context import CallContext, request_id_from
 
 UNKNOWN: Final = "unknown"
 """The actor of a connection that proved nothing."""
 CONNECT: Final = "connect"
+RELAY: Final = "relay"
 BOOTSTRAP: Final = "collective.v1.Bootstrap"
 _REFUSED_AT_BOOTSTRAP: Final = (ConflictError, RejectedError, BusyError)
 _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
@@ -65,6 +67,11 @@ class Denials:
         """Take a connection that was not let in, if that is a refusal."""
         if isinstance(error, RejectedError | PermissionDeniedError):
             self._take(CONNECT, Refusal(UNKNOWN, CONNECT, "", error.message, source))
+
+    def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
+        """Take a ticket that was refused where chunks are passed on."""
+        actor, traced = str(peer), request_id_from(request_id)
+        self._take(RELAY, Refusal(actor, RELAY, "", error.message, source, traced))
 
     def _take(self, operation: str, refusal: Refusal) -> None:
         self._metrics.denials.labels(operation).inc()

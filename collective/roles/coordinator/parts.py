@@ -187,12 +187,14 @@ def build(
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     sightings = Sightings(authority.domain, catalog)
     calls = Calls(authority.domain, metrics, clock, seen=rotation.seen, sightings=sightings)
+    denials = Denials(authority.domain, catalog, metrics)
     relay = ChunkServer(
         identity=own,
         store=None,
         keys=keys,
         dialer=dialer,
         pool=BufferPool(RELAY_POOL_BYTES),
+        refusals=denials,
     )
 
     def removed(node: SpiffeId) -> None:
@@ -212,7 +214,7 @@ def build(
     return Parts(
         table=table,
         metrics=metrics,
-        denials=Denials(authority.domain, catalog, metrics),
+        denials=denials,
         revocations=revocations,
         shutting_out=shutting_out,
         enrolment=enrolment,

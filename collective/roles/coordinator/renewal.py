@@ -14,7 +14,7 @@ import structlog
 
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
-from collective.core.errors import PermissionDeniedError, RejectedError
+from collective.core.errors import PermissionDeniedError, RejectedError, ShutOutError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.randomness import Randomness
 from collective.pki import certificates, proof
@@ -23,7 +23,7 @@ from collective.pki.certificates import Certified
 from collective.pki.nonces import NonceMint
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities
-from collective.pki.trust import TrustStore, verify_leaf
+from collective.pki.trust import RevokedCertificateError, TrustStore, verify_leaf
 from collective.roles.coordinator.enrolment import Admission
 
 EXPIRED_RENEWAL_S: Final = 90 * 86400.0
@@ -120,14 +120,19 @@ class RenewalDesk:
                 "The certificate ran out too long ago to renew itself; join again with a code."
             )
         known = self._authorities()
-        return verify_leaf(
-            certificate_der,
-            TrustStore({known.signing.domain: known.trusted}),
-            roles=_RENEWABLE,
-            usage="client",
-            now_s=min(now_s, end_s),
-            revoked=self._revocations(),
-        )
+        try:
+            return verify_leaf(
+                certificate_der,
+                TrustStore({known.signing.domain: known.trusted}),
+                roles=_RENEWABLE,
+                usage="client",
+                now_s=min(now_s, end_s),
+                revoked=self._revocations(),
+            )
+        except RevokedCertificateError as error:
+            raise ShutOutError(
+                "Your certificate was revoked; ask the operator for a new invitation."
+            ) from error
 
     async def _reissue(
         self, old: Certified, csr_der: bytes, authority: CertificateAuthority

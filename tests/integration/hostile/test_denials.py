@@ -22,7 +22,7 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
 from collective.roles.coordinator.denials import operation_of
 from collective.rpc.gen.collective import v1 as pb
-from tests.integration.hostile.attacker import Target, intent
+from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
 
 pytestmark = pytest.mark.timeout(180)
@@ -226,3 +226,27 @@ async def test_a_connection_of_a_stranger_is_counted_and_audited(target: Target)
     new = [row for row in await rows(target, "unknown") if row not in known]
     assert [row.action for row in new] == ["connect"]
     assert "revoked" in new[0].detail
+
+
+async def test_forged_tickets_at_the_relay_are_counted_and_audited(target: Target) -> None:
+    """Once in the audit however often, and each in the count."""
+    content = b"by way of the coordinator" * 9
+    async with target.channel(target.mallory) as channel:
+        opened = await channel.stub(pb.FilesStub).open_upload(
+            pb.OpenUploadRequest(
+                path="/mallory/relayed", chunks=[intent(content)], mode=pb.RouteMode.RELAY
+            )
+        )
+    (plan,) = opened.plans
+    hops = plan.routes[0].hops
+    hops[0].mac = bytes(len(hops[0].mac))
+    who = str(target.mallory.identity)
+    before, known = counted(target), await rows(target, who)
+    for _ in range(3):
+        with target.wire(target.mallory, target.cluster.coordinator_port) as wire:
+            assert wire.put(hops, plan.chunk_id, stored(content)).error().code == "ticket_refused"
+    assert counted(target) == before + 3
+    (new,) = [row for row in await rows(target, who) if row not in known]
+    assert (new.action, new.request_id) == ("relay", "attack")
+    assert "from 127.0.0.1" in new.detail
+    assert "3 times" in new.detail

@@ -74,6 +74,17 @@ async def test_what_counts_as_a_refusal(
             assert row.detail == f"denied: {error.message} [from 10.0.0.9]"
 
 
+async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        denials = Denials(DOMAIN, here.catalog, here.metrics)
+        for number in range(1000):
+            denials.ticket(USER, "10.0.0.9", RejectedError("Forged."), f"r{number}")
+        (row,) = await denied(here.catalog)
+        assert (row.actor, row.action, row.target) == (ANN, "relay", "")
+        assert row.detail.startswith("denied: Forged. [from 10.0.0.9] [1000 times")
+        assert here.metrics.denials.labels("relay")._value.get() == 1000
+
+
 def test_methods_have_words() -> None:
     assert operation_of("BeginJoin") == "begin_join"
     assert operation_of("Stat") == "stat"
