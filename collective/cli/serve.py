@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from collective.core.settings import PREFIX, SERVE_ROLES, SETTING_NAMES, load_settings
+from collective.core.settings import PREFIX, SERVE_ROLES, SETTINGS, Setting, load_settings
 
 if TYPE_CHECKING:
     from collective.roles.runtime.lifecycle import Role, Runtime
@@ -72,10 +72,16 @@ def _parameters() -> list[inspect.Parameter]:
         parameter("role", Annotated[list[str] | None, role]),
         parameter("config", Annotated[str | None, config]),
     ]
-    for name in SETTING_NAMES:
-        option = typer.Option("--" + name.replace("_", "-"), help=f"Or {PREFIX}{name.upper()}.")
-        found.append(parameter(name, Annotated[str | None, option]))
+    for one in SETTINGS:
+        flag = "--" + one.name.replace("_", "-")
+        option = typer.Option(flag, metavar="VALUE", help=_help(one))
+        found.append(parameter(one.name, Annotated[str | None, option]))
     return found
+
+
+def _help(one: Setting) -> str:
+    default = f" Default: {one.default}." if one.default else ""
+    return f"{one.meaning}{default} Or {one.variable}."
 
 
 serve.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defined]

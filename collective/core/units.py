@@ -52,6 +52,14 @@ def format_size(size_bytes: float) -> str:
     raise AssertionError
 
 
+def format_duration(duration_s: float) -> str:
+    """Return ``duration_s`` as :func:`parse_duration_s` reads it, in its largest whole unit."""
+    for unit in ("d", "h", "m"):
+        if duration_s and duration_s % _SECONDS[unit] == 0:
+            return f"{duration_s / _SECONDS[unit]:g}{unit}"
+    return f"{duration_s:g}s"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
     """A host and a TCP port; IPv6 hosts are kept without brackets."""

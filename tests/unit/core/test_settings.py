@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collective.core.errors import SettingsError
-from collective.core.settings import ServeSettings, load_settings, unknown_variables
+from collective.core.settings import SETTINGS, ServeSettings, load_settings, unknown_variables
 from collective.core.units import Address
 
 ALICE = {"COLLECTIVE_MEMBER_ID": "alice", "COLLECTIVE_COORDINATOR_ADDRESS": "127.0.0.1:8001"}
@@ -117,3 +117,13 @@ def test_certificate_lifetimes_go_from_seconds_to_400_days() -> None:
     for wrong in ("1s", "401d"):
         with pytest.raises(SettingsError):
             load(("node",), environment=node | {"COLLECTIVE_CERTIFICATE_LIFETIME": wrong})
+
+
+def test_every_setting_says_what_it_means_and_a_default_that_it_accepts() -> None:
+    defaults = ServeSettings(roles=frozenset())
+    for setting in SETTINGS:
+        assert setting.meaning.endswith("."), setting.name
+        if setting.otherwise is None:
+            assert setting.parse(setting.default) == getattr(defaults, setting.attribute)
+        elif setting.name not in {"domain", "name"}:
+            assert not getattr(defaults, setting.attribute), setting.name
