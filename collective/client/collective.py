@@ -10,6 +10,7 @@ not have been made.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -35,11 +36,12 @@ from collective.client.source import open_source
 from collective.client.trees import Skip, TreeResult, Trees
 from collective.client.upload import Upload, UploadRequest
 from collective.core.clock import Clock, SystemClock
-from collective.core.errors import NotJoinedError, UsageError
+from collective.core.errors import ConflictError, NotJoinedError, UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.pki.credentials import Credentials
+from collective.pki.renewal import has_expired
 from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import open_channel
 from collective.rpc.gen.collective.v1 import (
@@ -123,10 +125,17 @@ class Collective:
 
         Raises:
             NotJoinedError: no address is known.
+            ConflictError: the certificate ran out.
             UnreachableError, RejectedError: at the first call, which makes the connection.
         """
         options = options or TransferOptions()
         clock = clock or SystemClock()
+        if has_expired(credentials.certified, clock.wall_s()):  # servers end the handshake wordless
+            end = dt.datetime.fromtimestamp(credentials.certified.expires_s, dt.UTC)
+            raise ConflictError(
+                f"Your certificate ran out on {end:%Y-%m-%d %H:%MZ};"
+                " ask the operator for a new one or an invitation."
+            )
         addresses = tuple(addresses) or credentials.certified.addresses
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
@@ -342,9 +351,12 @@ class Collective:
         )
 
     async def rotate_authority(
-        self, *, finish: bool = False, force: bool = False
+        self, *, finish: bool = False, force: bool = False, status: bool = False
     ) -> RotateAuthorityResponse:
-        """Begin to replace the member's CA, or finish that; the operator only."""
+        """Begin to replace the member's CA, finish that, or (``status``) tell how far it is.
+
+        The operator only.  ConflictError where another begins, or some would be shut out by the end.
+        """
         control = self._session.control
-        request = RotateAuthorityRequest(finish=finish, force=force)
+        request = RotateAuthorityRequest(finish=finish, force=force, status=status)
         return await control.call(control.cluster.rotate_authority, request)

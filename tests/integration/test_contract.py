@@ -244,3 +244,29 @@ def test_an_address_of_another_role_or_member_is_told_in_a_sentence(member: Clus
     assert done.err.strip() == (
         f"Error: {node} is a node, not a coordinator; give the coordinator's address."
     )
+
+
+def test_an_expired_certificate_is_told_in_a_sentence(member: Cluster, tmp_path: Path) -> None:
+    certs = member.cert_dir("coordinator")
+    ca = certs / "ca" / f"{member.member}-ca"
+    who = f"late@{member.domain}"
+    member.cli(
+        "pki", "issue", "--user", who, "--validity", "1s", "--out", str(tmp_path),
+        "--ca-key", f"{ca}.key",
+        credentials=(),
+    )  # fmt: skip
+    time.sleep(2)
+    own = tmp_path / "users" / who
+    options = [
+        *member.operator[:2],
+        "--ca",
+        f"{ca}.crt",
+        "--cert",
+        f"{own}.crt",
+        "--key",
+        f"{own}.key",
+    ]
+    done = member.cli("ls", "/", credentials=options, check=False)
+    assert done.code == 8, done.err
+    assert done.err.startswith("Error: Your certificate ran out on 20")
+    assert done.err.strip().endswith("ask the operator for a new one or an invitation.")
