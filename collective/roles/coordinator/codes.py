@@ -63,7 +63,6 @@ class JoinCodes:
         self._addresses = addresses
         self._path = place.join_code("node")
         self._disk = disk
-        self._node_code_id: str | None = None
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.codes")
 
@@ -121,7 +120,6 @@ class JoinCodes:
         async with self._writing:
             found = await self._usable()
             if found is not None:
-                self._node_code_id = found.id
                 return found
             return (await self._rotate(actor, uses=uses, validity_s=validity_s))[0]
 
@@ -133,12 +131,6 @@ class JoinCodes:
             return await self._rotate(
                 actor, uses=uses, validity_s=validity_s, description=description
             )
-
-    async def node_code(self) -> CodeRecord | None:
-        """Return the record of the current node code, for ``status``."""
-        if self._node_code_id is None:
-            return None
-        return await self._catalog.code(self._node_code_id)
 
     async def _rotate(
         self, actor: Caller, *, uses: int, validity_s: float, description: str = ""
@@ -152,7 +144,6 @@ class JoinCodes:
             description=description or "unattended nodes",
         )
         await asyncio.to_thread(self._write, code)
-        self._node_code_id = record.id
         if old is not None:
             try:
                 await self._catalog.revoke_code(actor, old.code_id)
