@@ -109,6 +109,11 @@ def switch(invocation: LocalInvocation, name: NameArgument) -> None:
     output.line(f"Current collective: {chosen.name}")
     if os.environ.get("COLLECTIVE_CURRENT"):
         output.note("Warning: COLLECTIVE_CURRENT is set in this shell and has precedence.")
+    if any(os.environ.get(f"COLLECTIVE_{name}") for name in ("CA", "CERT", "KEY")):
+        output.note(
+            "Warning: COLLECTIVE_CA, _CERT or _KEY is set in this shell and has precedence; unset"
+            " them, or give --collective with each command."
+        )
 
 
 @app.command()

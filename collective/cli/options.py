@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_CREDENTIALS: Final = frozenset(("ca", "cert", "key"))
+_FLAGS: Final = "flags"
+"""The field of an invocation that says which options were given as flags."""
+_CONTEXT: Final = "called"
+"""The parameter by which a command gets the option parser's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Invocation:
         bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")
     ] = False
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False
+    flags: frozenset[str] = frozenset()
+    """Which of these were given on the command line, by name; the rest are variables, or unset."""
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Collective]:
@@ -83,10 +90,24 @@ class Invocation:
     async def _resolve(self) -> tuple[Credentials, tuple[Address, ...]]:
         """Return credentials and addresses: explicit ones, else those of a joined collective.
 
+        A flag beats a variable: with ``--collective``, the variables of credentials are for another
+        member, and so is the coordinator's that stands with them.
         Addresses: --coordinator, else where the collective is known to be; ``()`` leaves those that
         the certificate itself carries.
+
+        Raises UsageError for flags that contradict each other, and for half of the credentials.
         """
         addresses = parse_addresses(self.coordinator or "")
+        given = {"--ca": self.ca, "--cert": self.cert, "--key": self.key}
+        if self.collective and "collective" in self.flags:
+            if self.flags & _CREDENTIALS:
+                raise UsageError(
+                    "--collective and --ca, --cert, --key name different credentials; give one or"
+                    " the other."
+                )
+            if any(given.values()) and "coordinator" not in self.flags:
+                addresses = ()
+            return await self._resolve_joined(addresses)
         if self.ca and self.cert and self.key:
             from collective.pki.credentials import load_credentials  # noqa: PLC0415 - heavy
 
@@ -94,10 +115,12 @@ class Invocation:
             passphrase = key_passphrase(self.key)
             credentials = load_credentials(self.cert, self.key, self.ca, passphrase=passphrase)
             return credentials, addresses
-        given = {"--ca": self.ca, "--cert": self.cert, "--key": self.key}
-        if any(given.values()):
-            missing = " and ".join(name for name, value in given.items() if not value)
-            raise UsageError(f"--ca, --cert and --key belong together; {missing} is missing.")
+        missing = [name for name, value in given.items() if not value]
+        if len(missing) < len(given):
+            verb = "is" if len(missing) == 1 else "are"
+            raise UsageError(
+                f"--ca, --cert and --key belong together; {' and '.join(missing)} {verb} missing."
+            )
         return await self._resolve_joined(addresses)
 
     async def _resolve_joined(
@@ -176,6 +199,7 @@ def local_command(
 def _with_options(function: Callable[..., T], given: type[Any]) -> Callable[..., T]:
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     common = inspect.get_annotations(given, eval_str=True)
+    common.pop(_FLAGS, None)
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     parameters.extend(
         inspect.Parameter(
@@ -185,17 +209,30 @@ def _with_options(function: Callable[..., T], given: type[Any]) -> Callable[...,
             annotation=common[field.name],
         )
         for field in fields(given)
+        if field.name in common
     )
+    context = inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters.append(context)
+    has_flags = any(field.name == _FLAGS for field in fields(given))
 
     @functools.wraps(function)
     def wrapper(**values: Any) -> T:
-        invocation = given(**{name: values.pop(name) for name in common})
-        return function(invocation, **values)
+        called: typer.Context = values.pop(_CONTEXT)
+        chosen = {name: values.pop(name) for name in common}
+        if has_flags:
+            chosen[_FLAGS] = frozenset(name for name in common if _is_flag(called, name))
+        return function(given(**chosen), **values)
 
     del wrapper.__wrapped__
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
     return wrapper
+
+
+def _is_flag(called: typer.Context, name: str) -> bool:
+    """Tell whether the option ``name`` stood on the command line."""
+    source = called.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def open_store() -> IdentityStore:

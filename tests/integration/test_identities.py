@@ -165,7 +165,13 @@ def test_explicit_credentials_and_coordinator_come_first(
     files = bob[bob.index("--ca") :]
     assert machine.json("status", *bob)["member_id"] == "bob"
     assert machine.json("status", *files)["member_id"] == "bob"
-    assert machine.json("status", *files, "--collective", "alice")["member_id"] == "bob"
+    assert machine.run("status", *files, "--collective", "alice", code=2).out == b""
+    exported = {
+        f"COLLECTIVE_{flag.strip('-').upper()}": value
+        for flag, value in zip(bob[::2], bob[1::2], strict=True)
+    }
+    assert b"bob" in machine.run("status", env=exported).out
+    assert b"alice" in machine.run("status", "--collective", "alice", env=exported).out
     there = f"127.0.0.1:{federation.alice.coordinator_port}"
     assert machine.json("status", "--coordinator", there)["member_id"] == "alice"
     elsewhere = f"127.0.0.1:{federation.bob.coordinator_port}"

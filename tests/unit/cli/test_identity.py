@@ -79,6 +79,26 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
     return made
 
 
+@pytest.fixture
+def carol(tmp_path: Path) -> list[str]:
+    """The flags for credentials of a third member, which is not joined."""
+    member = Member("carol", "office.carol", NOW)
+    key = certificates.new_private_key()
+    paths = [str(tmp_path / name) for name in ("c.crt", "c.key", "ca.crt")]
+    save_credentials(
+        *paths,
+        certificate=member.joined(key, ME).certificate,
+        private_key=key,
+        authority=member.authority.certificate,
+    )
+    return ["--cert", paths[0], "--key", paths[1], "--ca", paths[2]]
+
+
+def export(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    for flag, value in zip(flags[::2], flags[1::2], strict=True):
+        monkeypatch.setenv(f"COLLECTIVE_{flag.strip('-').upper()}", value)
+
+
 def connect(*arguments: str) -> None:
     with pytest.raises(Stopped):
         app.run(["ls", "/", *arguments])
@@ -108,25 +128,43 @@ class TestCredentials:
         assert connections.domain == "home.alice"
 
     def test_explicit_ones_come_first_and_have_no_addresses_of_a_collective(
-        self, connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, connections: Connections, carol: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        carol = Member("carol", "office.carol", NOW)
-        key = certificates.new_private_key()
-        paths = [str(tmp_path / name) for name in ("c.crt", "c.key", "ca.crt")]
-        save_credentials(
-            *paths,
-            certificate=carol.joined(key, ME).certificate,
-            private_key=key,
-            authority=carol.authority.certificate,
-        )
-        given = ["--cert", paths[0], "--key", paths[1], "--ca", paths[2]]
-        connect(*given, "--collective", "bob")
+        monkeypatch.setenv("COLLECTIVE_CURRENT", "bob")
+        connect(*carol)
         assert connections.domain == "office.carol"
         assert connections.addresses == []
-        for name, path in zip(("CERT", "KEY", "CA"), paths, strict=True):
-            monkeypatch.setenv(f"COLLECTIVE_{name}", path)
+        export(monkeypatch, carol)
         connect()
         assert connections.domain == "office.carol"
+        connect(*carol[:2])
+        assert connections.domain == "office.carol", "the rest of the flags' set is in variables"
+
+    def test_a_collective_that_is_named_is_not_overridden_by_variables_of_another(
+        self,
+        connections: Connections,
+        carol: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: Any,
+    ) -> None:
+        export(monkeypatch, carol)
+        monkeypatch.setenv("COLLECTIVE_COORDINATOR", "office.carol:8001")
+        connect("--collective", "bob")
+        assert connections.domain == "garage.bob"
+        assert connections.addresses == ["127.0.0.1:8001"], "the address is of those credentials"
+        connect("--collective", "bob", "--coordinator", "10.0.0.1:8001")
+        assert connections.addresses == ["10.0.0.1:8001"]
+        assert app.run(["ls", "/", "--collective", "nonexistent"]) == ExitCode.NOT_REACHABLE
+        assert "nonexistent" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("count", [2, 6])
+    def test_a_collective_and_credentials_both_as_flags_are_refused(
+        self, connections: Connections, carol: list[str], capsys: Any, count: int
+    ) -> None:
+        code = app.run(["ls", "/", "--collective", "bob", *carol[:count]])
+        assert code == ExitCode.USAGE
+        assert "--collective" in capsys.readouterr().err
+        assert connections.credentials is None
 
     def test_the_address_that_is_given_comes_first(self, connections: Connections) -> None:
         connect("--coordinator", "10.0.0.1:8001,10.0.0.2:8001")
