@@ -89,12 +89,7 @@ fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each, by atheris where it ca
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 proto: $(DEV) ## Generate collective/rpc/gen from the .proto files
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I collective/rpc/proto \
-		--plugin=protoc-gen-python_betterproto2=$(BIN)/protoc-gen-python_betterproto2 \
-		--python_betterproto2_out=collective/rpc/gen \
-		--python_betterproto2_opt=server_generation=async --python_betterproto2_opt=client_generation=async \
-		collective/rpc/proto/collective/v1/*.proto
-	$(BIN)/ruff format --isolated --line-length 100 -q collective/rpc/gen
+	$(BIN)/python -m collective.rpc.generate
 
 LOCK := -m uv pip compile --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-header --no-annotate -q

@@ -80,6 +80,12 @@ def when(unix_ms: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(unix_ms: int) -> str:
+    """Return a time for people: UTC, by the second, as ``2026-11-22T18:00:00Z``; "" for 0."""
+    exact_time = when(unix_ms)
+    return f"{exact_time[:19]}Z" if exact_time else ""
+
+
 def entry_json(entry: Entry) -> dict[str, Any]:
     """Return an entry as JSON has it; every field always present."""
     return {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from collective.cli.options import Invocation, command
+from collective.cli.rotate import rotate_ca
 from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, ConflictError, UsageError
@@ -24,16 +24,10 @@ from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.layout import CertDir
 from collective.pki.renewal import renewal_due_s
 
-if TYPE_CHECKING:
-    from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1 import RotateAuthorityResponse
-
 app = typer.Typer(
     no_args_is_help=True, help="Certificates: look at one, issue one offline, replace the CA."
 )
 
-FINISH_WAIT_S = 60.0
-"""How long --finish waits for the end."""
 _USAGES = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "client",
     ExtendedKeyUsageOID.SERVER_AUTH: "server",
@@ -170,60 +164,7 @@ def explain(certificate: x509.Certificate, now_s: float) -> dict[str, str | list
     }
 
 
-@app.command("rotate-ca")
-@command
-def rotate_ca(
-    invocation: Invocation,
-    finish: Annotated[bool, typer.Option("--finish", help="End the old CA.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Even if some would be shut out by it.")
-    ] = False,
-) -> None:
-    """Replace the member's CA: begin, or tell how far it is; --finish once everybody has followed.
-
-    Needs the operator's credentials: --ca, --cert and --key of the coordinator.
-    """
-    import time  # noqa: PLC0415 - only here
-
-    from collective.cli import output  # noqa: PLC0415 - `pki show` needs none of it
-
-    async def work(collective: Collective) -> RotateAuthorityResponse:
-        return await collective.rotate_authority(finish=finish, force=force)
-
-    told = invocation.run(work)
-    deadline_s = time.monotonic() + FINISH_WAIT_S
-    while finish and told.phase != "none" and time.monotonic() < deadline_s:
-        time.sleep(1.0)
-        told = invocation.run(work)  # with the coordinator's certificate of now
-    if invocation.as_json:
-        output.as_json(
-            {
-                "phase": told.phase,
-                "waiting": list(told.waiting),
-                "begun": output.when(told.begun_ms),
-                "ca_key_sha256": _pin(told.ca_certificate_der),
-            }
-        )
-        return
-    if told.phase == "none":
-        output.line(
-            "The old CA counts no longer. Open invites pinned it and are void; make new ones."
-        )
-        return
-    output.line(f"The CA is being replaced (phase: {told.phase}).")
-    if told.waiting:
-        output.line(f"{len(told.waiting)} have no certificate of the new CA yet:")
-        for who in told.waiting:
-            output.line(f"  {who}")
-    elif not finish:
-        output.line(
-            "Everybody has followed; end the old CA with: collective pki rotate-ca --finish"
-        )
-
-
-def _pin(certificate_der: bytes) -> str:
-    certificate = certificates.load_certificate(certificate_der)
-    return certificates.key_digest(certificates.certificate_key(certificate)).hex()
+app.command("rotate-ca")(rotate_ca)
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
@@ -234,7 +175,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 def _time(wall_s: float) -> str:
-    return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _fail(error: CollectiveError) -> NoReturn:

@@ -33,6 +33,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _MEMBER = re.compile(rf"{_LABEL}\Z")
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+\Z")
 _USER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
+_SPIFFE = re.compile(r"spiffe://[a-z0-9./_-]*[a-z0-9]")
 _HEX32 = re.compile(r"[0-9a-f]{32}\Z")
 
 SpiffeRole = Literal["coordinator", "bootstrap", "node", "user"]
@@ -145,6 +146,20 @@ class SpiffeId:
         domain, _, name = self.name.partition("/")
         return GlobalId(name, Domain(domain))
 
+    @property
+    def shown(self) -> str:
+        """How people are told of it, and mostly type it: ``bob@home.alice``, ``node alice-node-01``.
+
+        No two ids of one member are shown alike; a user's is the only one with an ``@``.
+        """
+        match self.role:
+            case "user":
+                return str(self.global_id)
+            case "coordinator":
+                return f"the operator of {self.trust_domain}"
+            case role:
+                return f"{role} {self.name}"
+
     @classmethod
     def parse(cls, text: str) -> SpiffeId:
         """Return the SPIFFE id in ``text``; only the forms this product issues are accepted."""
@@ -164,3 +179,16 @@ class SpiffeId:
                 return cls.user(domain, GlobalId.parse(f"{name}@{home}"))
             case _:
                 raise UsageError(f"SPIFFE id {text!r} names no role of this product.")
+
+
+def shown_principal(identity: str) -> str:
+    """Return the text of a SPIFFE id as people are told of it, and any other text unchanged."""
+    try:
+        return SpiffeId.parse(identity).shown
+    except UsageError:
+        return identity
+
+
+def shown_principals(text: str) -> str:
+    """Return ``text`` with each SPIFFE id in it as people are told of it."""
+    return _SPIFFE.sub(lambda found: shown_principal(found[0]), text)

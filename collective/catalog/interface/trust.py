@@ -150,6 +150,10 @@ class Trust(Protocol):
         """End a grant."""
         ...
 
+    async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:
+        """Write a row of the audit for a change that is made outside the catalogue, before it."""
+        ...
+
     def note_denial(self, refusal: Refusal) -> None:
         """Note a refusal for the audit; equal ones are joined, and written together later."""
         ...

@@ -38,6 +38,10 @@ class RevocationsPart(Part):
 
         await self._engine.change(work)
 
+    async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:
+        """Write a row of the audit for a change that is made outside the catalogue, before it."""
+        await self._engine.change(lambda tx: tx.audit(actor, action, target, detail))
+
     async def revoke(self, actor: Caller, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX`` or ``serial:HEX`` with its key; return the epoch."""
         _check(what)

@@ -229,7 +229,7 @@ class ClusterService(pb.ClusterBase):
     async def rotate_authority(
         self, message: pb.RotateAuthorityRequest
     ) -> pb.RotateAuthorityResponse:
-        """Begin or finish the CA's replacement; the operator only."""
+        """Begin or finish the CA's replacement, or tell how far it is; the operator only."""
         async with self._calls.client("rotate_authority", "") as caller:
             if not caller.is_operator:
                 raise PermissionDeniedError(
@@ -237,10 +237,14 @@ class ClusterService(pb.ClusterBase):
                 )
             if message.force and not message.finish:
                 raise UsageError("--force belongs to --finish.")
-            if message.finish:
-                progress = await self._rotation.finish(force=message.force)
+            if message.status and message.finish:
+                raise UsageError("Give --status or --finish, not both.")
+            if message.status:
+                progress = await self._rotation.progress()
+            elif message.finish:
+                progress = await self._rotation.finish(caller, force=message.force)
             else:
-                progress = await self._rotation.begin()
+                progress = await self._rotation.begin(caller)
             return pb.RotateAuthorityResponse(
                 phase=progress.phase.value,
                 waiting=list(progress.waiting),

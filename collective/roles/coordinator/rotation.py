@@ -3,7 +3,8 @@
 Overlap: both CAs count, servers still show leaves of the old one, users' renewals are of the new
 one, and nodes hear of it by heartbeat.  Finish: the new CA signs everything and the old key is
 destroyed; nodes and bootstraps renew at once; when all have (or by force), only the new one counts.
-Notes lie in the cert dir, so that a restart forgets nothing.
+Notes lie in the cert dir, so that a restart forgets nothing.  Each step stands in the audit, written
+before the step: a crash between leaves a row too many, never one too few.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import Any, Final
 import structlog
 from cryptography import x509
 
+from collective.access.model import Caller
 from collective.catalog.interface import Trust
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, ConflictError
-from collective.core.ids import SpiffeId
+from collective.core.ids import SpiffeId, shown_principal
 from collective.core.small_files import read_small, write_atomically
-from collective.pki import rotation
+from collective.pki import certificates, rotation
 from collective.pki.rotation import Phase
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.revocations import Revocations
 
 NAMES_SHOWN: Final = 5
+AUDIT_NAMES_MAX: Final = 50
 CLOSING_INTERVALS: Final = 5
 """Heartbeat intervals that the closing phase lasts at least, for bootstraps to follow."""
 _NOTES_FORMAT: Final = 1
@@ -98,17 +101,19 @@ class RotationDesk:
             if self._forced or not await self._waiting():
                 await self._close()
 
-    async def begin(self) -> Progress:
-        """Make the successor if there is no rotation; tell how far it is."""
+    async def begin(self, actor: Caller) -> Progress:
+        """Make the successor; ConflictError, saying how far it is, while a rotation is under way."""
         async with self._turn:
-            if self._identity.authorities.phase is Phase.NONE:
-                self._begun_ms = int(self._clock.wall_s() * 1000)
-                self._followed, self._seen_old, self._forced = set(), set(), False
-                await asyncio.to_thread(self._write)
-                await self._identity.rotate(rotation.begin)
+            if self._identity.authorities.phase is not Phase.NONE:
+                raise ConflictError(await self._under_way())
+            await self._note(actor, "begin", "this CA is to be replaced")
+            self._begun_ms = int(self._clock.wall_s() * 1000)
+            self._followed, self._seen_old, self._forced = set(), set(), False
+            await asyncio.to_thread(self._write)
+            await self._identity.rotate(rotation.begin)
         return await self.progress()
 
-    async def finish(self, *, force: bool) -> Progress:
+    async def finish(self, actor: Caller, *, force: bool) -> Progress:
         """Go on towards the end of the old CA; harmless to repeat.
 
         Raises:
@@ -124,13 +129,18 @@ class RotationDesk:
                     waiting = await self._waiting()
                     if waiting and not force:
                         raise ConflictError(self._wait_sentence(waiting))
+                    newest = self._identity.authorities.newest.digest.hex()
+                    detail = f"{newest} signs from now on{_forced_text(waiting)}"
+                    await self._note(actor, "finish", detail)
                     self._followed = set()
                     self._forced = force
                     self._closing_since_s = self._clock.monotonic_s()
                     await asyncio.to_thread(self._write)
                     await self._identity.rotate(rotation.switch)
-                case Phase.CLOSING:
-                    self._forced = self._forced or force
+                case Phase.CLOSING if force and not self._forced:
+                    detail = f"waits for nobody{_forced_text(await self._waiting())}"
+                    await self._note(actor, "force", detail)
+                    self._forced = True
                 case _:
                     pass
         return await self.progress()
@@ -190,8 +200,28 @@ class RotationDesk:
                     waiting.add(str(self._table.identity(live.record.node)))
         return sorted(who for who in waiting if who not in revoked.entries)
 
+    async def _under_way(self) -> str:
+        known = self._identity.authorities
+        waiting = await self._waiting()
+        if waiting:
+            then = self._wait_sentence(waiting)
+        elif known.phase is Phase.OVERLAP:
+            then = "Everybody has followed; end the old CA with: collective pki rotate-ca --finish"
+        else:
+            then = "The old CA ends in a moment; look with: collective pki rotate-ca --status"
+        return f"The CA is being replaced already (phase: {known.phase.value}). {then}"
+
+    async def _note(self, actor: Caller, step: str, detail: str) -> None:
+        """Write the step into the audit; its target is the CA that goes."""
+        known = self._identity.authorities
+        keys = [certificates.certificate_key(one) for one in known.trusted]
+        digests = [certificates.key_digest(key) for key in keys]
+        newest = known.newest.digest
+        goes = next((one for one in digests if one != newest), known.signing.digest)
+        await self._trust.note_change(actor, f"rotate-ca-{step}", goes.hex(), detail)
+
     def _wait_sentence(self, waiting: Sequence[str]) -> str:
-        shown = ", ".join(waiting[:NAMES_SHOWN])
+        shown = ", ".join(shown_principal(one) for one in waiting[:NAMES_SHOWN])
         more = f" and {len(waiting) - NAMES_SHOWN} more" if len(waiting) > NAMES_SHOWN else ""
         return (
             f"{len(waiting)} have no certificate of the new CA yet ({shown}{more}); each renews by "
@@ -200,6 +230,9 @@ class RotationDesk:
         )
 
     async def _close(self) -> None:
+        own = Caller(SpiffeId.coordinator(self._identity.authority.domain), is_operator=True)
+        newest = self._identity.authority.digest.hex()
+        await self._note(own, "end", f"this CA counts no longer, only {newest}")
         await self._identity.rotate(rotation.close)
         self._followed = set()
         await asyncio.to_thread(self._write)
@@ -229,3 +262,13 @@ class RotationDesk:
         write_atomically(
             self._identity.place.ca_rotation, raw, permissions=0o600, disk=self._identity.disk
         )
+
+
+def _forced_text(waiting: Sequence[str]) -> str:
+    """Return the end of an audit row: who is shut out, as far as there is room."""
+    if not waiting:
+        return ""
+    shown = ", ".join(shown_principal(one) for one in waiting[:AUDIT_NAMES_MAX])
+    more = len(waiting) - AUDIT_NAMES_MAX
+    rest = f" and {more} more" if more > 0 else ""
+    return f"; forced, although {len(waiting)} had not followed: {shown}{rest}"

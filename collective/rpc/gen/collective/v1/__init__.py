@@ -2290,12 +2290,17 @@ default_message_pool.register_message(
 class RotateAuthorityRequest(betterproto2.Message):
     finish: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
     """
-    else begin, or tell how far it is
+    else begin, which conflicts while a replacement is under way
     """
 
     force: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
     """
     finish although some would be shut out
+    """
+
+    status: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    change nothing, only tell how far it is
     """
 
 

@@ -1,0 +1,104 @@
+"""``collective pki rotate-ca``: begin to replace the member's CA, look at it, end the old one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from collective.cli import output
+from collective.cli.options import Invocation, command
+from collective.core.errors import UsageError
+from collective.core.ids import shown_principal
+from collective.pki import certificates
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1 import RotateAuthorityResponse
+
+FINISH_WAIT_S: Final = 60.0
+"""How long --finish waits for the end."""
+
+
+@command
+def rotate_ca(
+    invocation: Invocation,
+    status: Annotated[
+        bool, typer.Option("--status", help="Change nothing; tell how far it is.")
+    ] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="End the old CA.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if some would be shut out by it.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Begin without asking; asked on a terminal only.")
+    ] = False,
+) -> None:
+    """Replace the member's CA: begin; look with --status; --finish once everybody has followed.
+
+    Needs the operator's credentials: --ca, --cert and --key of the coordinator.
+    """
+    if status and (finish or force):
+        raise UsageError("Give --status or --finish, not both.")
+    if not (status or finish or yes or invocation.as_json):
+        _ask_to_begin()
+
+    async def work(collective: Collective) -> RotateAuthorityResponse:
+        return await collective.rotate_authority(finish=finish, force=force, status=status)
+
+    async def look(collective: Collective) -> RotateAuthorityResponse:
+        return await collective.rotate_authority(status=True)
+
+    told = invocation.run(work)
+    deadline_s = time.monotonic() + FINISH_WAIT_S
+    while finish and told.phase != "none" and time.monotonic() < deadline_s:
+        time.sleep(1.0)
+        told = invocation.run(look)  # with the coordinator's certificate of now
+    if invocation.as_json:
+        output.as_json(
+            {
+                "phase": told.phase,
+                "waiting": list(told.waiting),
+                "begun": output.when(told.begun_ms),
+                "ca_key_sha256": _pin(told.ca_certificate_der),
+            }
+        )
+    else:
+        output.lines(_lines(told, is_finishing=finish))
+
+
+def _ask_to_begin() -> None:
+    """Ask a person on a terminal; scripts are not asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    question = "Everybody will need a certificate of the new CA. Begin to replace the CA?"
+    if not typer.confirm(question, err=True):
+        raise UsageError("Nothing was begun; to look at one under way: --status.")
+
+
+def _lines(told: RotateAuthorityResponse, *, is_finishing: bool) -> list[str]:
+    if told.phase == "none" and is_finishing:
+        return ["The old CA counts no longer. Open invites pinned it and are void; make new ones."]
+    if told.phase == "none":
+        return ["No CA is being replaced; to begin: collective pki rotate-ca"]
+    begun = output.moment(told.begun_ms)
+    lines = [f"The CA is being replaced (phase: {told.phase}, begun {begun})."]
+    if told.waiting:
+        lines.append(f"{len(told.waiting)} have no certificate of the new CA yet:")
+        lines += [f"  {shown_principal(who)}" for who in told.waiting]
+    if told.phase == "closing":
+        lines.append("The old one ends in a moment; look with: collective pki rotate-ca --status")
+    elif told.waiting:
+        lines.append("Look again with: collective pki rotate-ca --status")
+    else:
+        lines.append(
+            "Everybody has followed; end the old CA with: collective pki rotate-ca --finish"
+        )
+    return lines
+
+
+def _pin(certificate_der: bytes) -> str:
+    certificate = certificates.load_certificate(certificate_der)
+    return certificates.key_digest(certificates.certificate_key(certificate)).hex()

@@ -1,0 +1,111 @@
+"""A rotation's steps: which of them is a change, and what the audit has of each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collective.access.model import Caller
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.disk import OsDisk
+from collective.core.errors import ConflictError
+from collective.core.ids import Domain, MemberId, SpiffeId
+from collective.core.randomness import SeededRandomness
+from collective.core.units import Address
+from collective.pki.layout import CertDir
+from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Phase
+from collective.placement.states import Timers
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.rotation import CLOSING_INTERVALS, RotationDesk
+
+DOMAIN = Domain("home.alice")
+OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
+ANNA = SpiffeId.parse("spiffe://home.alice/user/home.alice/anna")
+
+
+class NobodyRevoked:
+    present = RevocationSet()
+
+
+@dataclass
+class Desk:
+    clock: ManualClock
+    catalog: SqliteCatalog
+    identity: OwnIdentity
+    rotation: RotationDesk
+
+    async def rows(self) -> list[tuple[str, str, str, str]]:
+        found = await self.catalog.audit(since_ms=0, limit=100)
+        return [(row.actor, row.action, row.target, row.detail) for row in found]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    clock = ManualClock()
+    catalog = await SqliteCatalog.open(
+        str(tmp_path / "data"), clock, SeededRandomness(7), CatalogSettings()
+    )
+    place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
+    identity = await OwnIdentity.prepare(
+        place, DOMAIN, (Address("127.0.0.1", 8001),), clock, OsDisk()
+    )
+    table = NodeTable(DOMAIN, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
+    nobody: Any = NobodyRevoked()
+    rotation = RotationDesk(identity, catalog, table, nobody, clock, interval_s=1.0)
+    await rotation.load()
+    yield Desk(clock, catalog, identity, rotation)
+    await catalog.close()
+
+
+async def test_every_step_of_a_rotation_is_in_the_audit(desk: Desk) -> None:
+    old = desk.identity.authority.digest.hex()
+    await desk.rotation.begin(OPERATOR)
+    new = desk.identity.authorities.newest.digest.hex()
+    await desk.rotation.finish(OPERATOR, force=False)
+    desk.clock.advance(CLOSING_INTERVALS + 1)
+    await desk.rotation.look()
+    assert desk.identity.authorities.phase is Phase.NONE
+    who = str(OPERATOR.principal)
+    assert await desk.rows() == [
+        (who, "rotate-ca-begin", old, "this CA is to be replaced"),
+        (who, "rotate-ca-finish", old, f"{new} signs from now on"),
+        (who, "rotate-ca-end", old, f"this CA counts no longer, only {new}"),
+    ]
+
+
+async def test_a_forced_end_names_in_the_audit_who_was_shut_out(desk: Desk) -> None:
+    await desk.rotation.begin(OPERATOR)
+    desk.rotation.seen(ANNA, desk.identity.authority.digest)
+    with pytest.raises(ConflictError, match=r"anna@home\.alice"):
+        await desk.rotation.finish(OPERATOR, force=False)
+    await desk.rotation.finish(OPERATOR, force=True)
+    _, action, _, detail = (await desk.rows())[-1]
+    assert action == "rotate-ca-finish"
+    assert detail.endswith("forced, although 1 had not followed: anna@home.alice")
+
+
+async def test_force_added_while_the_old_ca_ends_is_in_the_audit_once(desk: Desk) -> None:
+    await desk.rotation.begin(OPERATOR)
+    await desk.rotation.finish(OPERATOR, force=False)
+    before = len(await desk.rows())
+    await desk.rotation.finish(OPERATOR, force=True)
+    await desk.rotation.finish(OPERATOR, force=True)
+    later = (await desk.rows())[before:]
+    assert [row[1] for row in later] == ["rotate-ca-force"]
+
+
+async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(desk: Desk) -> None:
+    assert (await desk.rotation.progress()).phase is Phase.NONE
+    assert await desk.rows() == []
+    await desk.rotation.begin(OPERATOR)
+    desk.rotation.seen(ANNA, desk.identity.authority.digest)
+    with pytest.raises(ConflictError, match=r"already \(phase: overlap\).*anna@home\.alice"):
+        await desk.rotation.begin(OPERATOR)
+    assert len(await desk.rows()) == 1
