@@ -11,13 +11,12 @@ Pure: grants and the time come in, decisions or typed errors go out.  Invariants
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
+from collective.access.book import GrantBook
 from collective.access.model import Caller, Grant, Right
 from collective.core.errors import PermissionDeniedError
-from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 
 ALL_RIGHTS = Right.READ | Right.WRITE | Right.SHARE
@@ -32,148 +31,6 @@ class Sight(IntEnum):
     EXISTENCE = 2
     """Write only: whether it exists and what it is."""
     FULL = 3
-
-
-class GrantBook:
-    """All grants of a member, with the time until which each really holds."""
-
-    def __init__(
-        self,
-        grants: Iterable[Grant],
-        revoked: frozenset[SpiffeId] = frozenset(),
-        revoked_keys: frozenset[bytes] = frozenset(),
-    ) -> None:
-        """Work out the chains of passed-on grants.
-
-        Args:
-            grants: every grant there is.
-            revoked: identities that are shut out, with all that they passed on.
-            revoked_keys: SHA-256 of keys that are shut out, with the open codes that they made.
-        """
-        self._by_principal: dict[SpiffeId, list[Grant]] = {}
-        self._until: dict[str, float] = {}
-        self._revoked = revoked
-        self._revoked_keys = revoked_keys
-        for grant in grants:
-            self._by_principal.setdefault(grant.principal, []).append(grant)
-            root = grant.granted_by.role == "coordinator" and grant.principal not in revoked
-            self._until[grant.id] = _own_expiry(grant) if root else -math.inf
-        self._settle()
-
-    def _settle(self) -> None:
-        passed_on = [
-            grant
-            for grant in self.all()
-            if grant.granted_by.role != "coordinator"
-            and not {grant.principal, grant.granted_by} & self._revoked
-        ]
-        changed = True
-        while changed:
-            changed = False
-            for grant in passed_on:
-                until = min(_own_expiry(grant), self._origin(grant))
-                if until > self._until[grant.id]:
-                    self._until[grant.id] = until
-                    changed = True
-
-    def _origin(self, grant: Grant) -> float:
-        """Return until when what ``grant`` came from holds."""
-        if grant.sources:
-            return self.until(grant.sources)
-        return self._support(grant)
-
-    def _support(self, grant: Grant) -> float:
-        """Return until when the giver holds share and each right of ``grant`` at its path."""
-        held = [
-            given
-            for given in self._by_principal.get(grant.granted_by, ())
-            if grant.path.starts_with(given.path)
-        ]
-        return min(
-            max((self._until[given.id] for given in held if bit in given.rights), default=-math.inf)
-            for bit in Right
-            if bit and bit in (grant.rights | Right.SHARE)
-        )
-
-    def all(self) -> Sequence[Grant]:
-        """Return every grant, live or not."""
-        return [grant for grants in self._by_principal.values() for grant in grants]
-
-    def is_live(self, grant: Grant, now_s: float) -> bool:
-        """Tell whether ``grant`` holds at ``now_s`` (Unix seconds)."""
-        return self._until[grant.id] > now_s
-
-    def has_support(self, grant: Grant) -> bool:
-        """Tell whether the right that ``grant`` came from still exists (whatever the time)."""
-        return self._until[grant.id] > -math.inf
-
-    def until(self, grants: Iterable[str]) -> float:
-        """Return until when all of ``grants`` (ids) hold; -inf if one is no more, inf for none."""
-        return min((self._until.get(grant, -math.inf) for grant in grants), default=math.inf)
-
-    def is_revoked(self, principal: SpiffeId) -> bool:
-        """Tell whether ``principal`` is shut out."""
-        return principal in self._revoked
-
-    def is_revoked_key(self, key_digest: bytes | None) -> bool:
-        """Tell whether the key of that SHA-256 is shut out; None is no key."""
-        return key_digest in self._revoked_keys
-
-    def holds_any(self, principal: SpiffeId) -> bool:
-        """Tell whether ``principal`` has any grant, live or not."""
-        return bool(self._by_principal.get(principal))
-
-    def sources(
-        self, principal: SpiffeId, path: FilePath, rights: Right, now_s: float
-    ) -> tuple[str, ...] | None:
-        """Return the grants from which ``principal`` passes ``rights`` on ``path`` on; None if he may not.
-
-        One grant that gives all of it (and ``share``) where there is one, the longest-lived; else
-        the longest-lived for each right.
-        """
-        held = [grant for grant in self.of(principal, now_s) if path.starts_with(grant.path)]
-        held.sort(key=lambda grant: (-self._until[grant.id], grant.id))
-        wanted = rights | Right.SHARE
-        for grant in held:
-            if wanted in grant.rights:
-                return (grant.id,)
-        chosen: dict[str, None] = {}
-        for bit in (bit for bit in Right if bit and bit in wanted):
-            found = next((grant.id for grant in held if bit in grant.rights), None)
-            if found is None:
-                return None
-            chosen[found] = None
-        return tuple(chosen)
-
-    def below(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
-        """Return the live grants of ``principal`` and all that came from them."""
-        seen = {grant.id: grant for grant in self.of(principal, now_s)}
-        passed_on = [grant for grant in self.live(now_s) if grant.granted_by.role != "coordinator"]
-        grown = True
-        while grown:
-            grown = False
-            for grant in passed_on:
-                came = grant.granted_by == principal or any(one in seen for one in grant.sources)
-                if grant.id not in seen and came:
-                    seen[grant.id] = grant
-                    grown = True
-        return list(seen.values())
-
-    def of(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
-        """Return the live grants of ``principal``."""
-        return [
-            grant
-            for grant in self._by_principal.get(principal, ())
-            if self._until[grant.id] > now_s
-        ]
-
-    def live(self, now_s: float) -> Sequence[Grant]:
-        """Return all live grants."""
-        return [grant for grant in self.all() if self._until[grant.id] > now_s]
-
-
-def _own_expiry(grant: Grant) -> float:
-    return math.inf if grant.expires_s is None else grant.expires_s
 
 
 def covering(grants: Iterable[Grant], path: FilePath) -> Right:

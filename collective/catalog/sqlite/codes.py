@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import GrantBook
+from collective.access.book import GrantBook
 from collective.access.model import Caller, Right
 from collective.catalog.model import CodeKind, CodeRecord, CodeUse
 from collective.catalog.sqlite import rows

@@ -114,14 +114,16 @@ def insert_grants(tx: Transaction, grants: Sequence[Grant]) -> None:
             json.dumps(list(grant.sources)),
         )
     if grants:
-        tx.reload_grants()
+        tx.book = tx.book.adding(grants)
 
 
 def drop_grant(tx: Transaction, grant_id: str) -> None:
     """End a grant, and with it what came from it."""
-    tx.run("DELETE FROM grants WHERE id = ?", grant_id)
-    tx.reload_grants()
-    for grant in tx.book.all():
-        if not tx.book.has_support(grant):
-            tx.run("DELETE FROM grants WHERE id = ?", grant.id)
-    tx.reload_grants()
+    drop_grants(tx, [grant_id])
+
+
+def drop_grants(tx: Transaction, grant_ids: Sequence[str]) -> None:
+    """End grants, and with them what came from them."""
+    tx.book, gone = tx.book.removing(grant_ids)
+    for one in gone:
+        tx.run("DELETE FROM grants WHERE id = ?", one)

@@ -129,7 +129,7 @@ def bind_by_code(
                 f"{identity.global_id} belongs to another key already; run 'collective identity"
                 " add-device' on the machine that has it, or choose another global id."
             )
-        if tx.book.holds_any(identity):
+        if tx.book.given_to(identity):
             # It was given rights before it joined here (its certificate may be of 'pki issue'):
             # whoever holds any invite could otherwise take them over by naming it.
             raise ConflictError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import GrantBook
+from collective.access.book import GrantBook
 from collective.access.model import Grant, Right
 from collective.catalog.model import Entry, EntryKind
 from collective.core.ids import SpiffeId

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import apsw
 
-from collective.access.decision import Decider, GrantBook
+from collective.access.book import GrantBook
+from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.sqlite.rows import load_grants
 from collective.core.clock import Clock
@@ -116,7 +117,7 @@ class Transaction:
         return Decider(caller, self.book, self.now_s)
 
     def reload_grants(self) -> None:
-        """Take changed grants into account, here and (after COMMIT) everywhere."""
+        """Read all grants and revocations anew, for here and (after COMMIT) everywhere."""
         self.book = load_grants(self.db)
 
     def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:

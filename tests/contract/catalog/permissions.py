@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collective.access.decision import Decider, GrantBook
+from collective.access.book import GrantBook
+from collective.access.decision import Decider
 from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import CodeKind, CodeRecord, Entry, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from collective.access.decision import Decider, GrantBook, Sight, describe
+from collective.access.book import GrantBook
+from collective.access.decision import Decider, Sight, describe
 from collective.access.model import Caller, Grant, Right
 from collective.core.errors import PermissionDeniedError
 from collective.core.ids import Domain, GlobalId, SpiffeId
