@@ -20,6 +20,7 @@ from collective.roles.coordinator.messages import copy_message, position_message
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.seals import Seals
 from collective.rpc.gen.collective import v1 as pb
 
 BATCH: Final = 1000
@@ -36,13 +37,15 @@ class Collector:
         table: NodeTable,
         nodes: NodeCaller,
         metrics: CoordinatorMetrics,
+        seals: Seals,
         grace_s: float,
     ) -> None:
-        """Collect what has been unreferenced for ``grace_s`` seconds."""
+        """Collect what has been unreferenced for ``grace_s`` seconds; ``seals`` marks positions."""
         self._catalog = catalog
         self._table = table
         self._nodes = nodes
         self._metrics = metrics
+        self._seals = seals
         self._grace_s = grace_s
         self._log = structlog.get_logger("coordinator.collection")
 
@@ -78,7 +81,7 @@ class Collector:
             response = await self._nodes.delete_copies(
                 node,
                 pb.DeleteCopiesRequest(
-                    position=position_message(position),
+                    position=position_message(position, self._seals),
                     copies=[copy_message(copy) for copy in copies],
                 ),
             )

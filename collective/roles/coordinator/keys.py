@@ -154,6 +154,11 @@ class KeyRing:
         self._former_keys = {}
         self._first_of_root = {}
 
+    def secrets(self, label: bytes) -> list[bytes]:
+        """Return what the root gives for ``label``; after it what the former one gave, while it counts."""
+        roots = [self._root] if self._former is None else [self._root, self._former]
+        return [_expand(root, label) for root in roots]
+
     def forget(self, holder: SpiffeId) -> None:
         """Drop the keys of a node that was removed or refused."""
         if holder != self._own:
@@ -224,5 +229,8 @@ class KeyRing:
 
     def _derive(self, root: bytes, holder: SpiffeId, key_id: int) -> TicketKey:
         info = b"\0".join((_LABEL, str(holder).encode(), key_id.to_bytes(4, "big")))
-        kdf = HKDF(hashes.SHA256(), length=_SECRET_BYTES, salt=None, info=info)
-        return TicketKey(key_id, kdf.derive(root))
+        return TicketKey(key_id, _expand(root, info))
+
+
+def _expand(root: bytes, info: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), length=_SECRET_BYTES, salt=None, info=info).derive(root)

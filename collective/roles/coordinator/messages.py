@@ -12,6 +12,7 @@ from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, parse_chunk_id
 from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.roles.coordinator.seals import Seals
 from collective.rpc.gen.collective import v1 as pb
 
 _KINDS = {
@@ -208,10 +209,13 @@ def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
     return tuple(Address(message.host, message.port) for message in messages)
 
 
-def position_message(position: model.Position) -> pb.CatalogPosition:
-    """Return ``position`` for the wire."""
+def position_message(position: model.Position, seals: Seals) -> pb.CatalogPosition:
+    """Return ``position`` for the wire, sealed."""
     return pb.CatalogPosition(
-        catalog_id=position.catalog_id, epoch=position.epoch, sequence=position.sequence
+        catalog_id=position.catalog_id,
+        epoch=position.epoch,
+        sequence=position.sequence,
+        seal=seals.of_position(position),
     )
 
 

@@ -39,6 +39,7 @@ from collective.roles.coordinator.repair import Doubts, Repairer, Verifier
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.streams import StreamDesk
@@ -138,11 +139,12 @@ def build(
     metrics = CoordinatorMetrics(registry, authority.member, lambda: node_figures(table))
     wakes = Wakes()
     keys = KeyRing(own, clock, randomness, identity.ticket_root)
+    seals = Seals(keys)
     revocations = Revocations(
         catalog,
         identity.gate,
         keys,
-        enrolled=lambda: {live.record.node for live in table.all()},
+        seals,
         own_entries=lambda: frozenset(
             {
                 str(own),
@@ -268,6 +270,7 @@ def build(
             table=table,
             keys=keys,
             revocations=revocations,
+            seals=seals,
             calls=calls,
             metrics=metrics,
             wakes=wakes,
@@ -293,6 +296,7 @@ def build(
             table=table,
             nodes=nodes,
             metrics=metrics,
+            seals=seals,
             grace_s=settings.collection_grace_s,
         ),
         upkeep=Upkeep(

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
+from collective.catalog.model import Position
 from collective.core import limits
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, PermissionDeniedError, UsageError
@@ -32,6 +33,7 @@ from collective.roles.coordinator.messages import (
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable, Report
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.deadlines import each
@@ -56,6 +58,7 @@ class RegistryService(pb.NodeRegistryBase):
         table: NodeTable,
         keys: KeyRing,
         revocations: Revocations,
+        seals: Seals,
         calls: Calls,
         metrics: CoordinatorMetrics,
         wakes: Wakes,
@@ -77,6 +80,9 @@ class RegistryService(pb.NodeRegistryBase):
         self._table = table
         self._keys = keys
         self._revocations = revocations
+        self._seals = seals
+        self._not_taken: dict[NodeId, Position] = {}
+        """Positions that nodes said without this coordinator's seal, to log each once."""
         self._calls = calls
         self._metrics = metrics
         self._wakes = wakes
@@ -120,8 +126,10 @@ class RegistryService(pb.NodeRegistryBase):
                 self._table.refuse(node, error.message)
                 raise
             await self.reload()
-        await self._observe_position(message)
-        await self._revocations.learn(node, message.revoked, message.revocation_epoch)
+        await self._observe_position(node, message.highest_position)
+        await self._revocations.learn(
+            node, message.revoked, message.revocation_epoch, message.revocation_seal
+        )
         changed = self._table.heard(
             node,
             Report(
@@ -143,6 +151,7 @@ class RegistryService(pb.NodeRegistryBase):
             self._log.info("node_state", node=node, state=state.value)
             self._wakes.repair.set()
         position = await self._catalog.position()
+        epoch, revoked, revocation_seal = self._revocations.statement()
         return pb.HeartbeatResponse(
             coordinator_time_ms=self._keys.coordinator_now_ms(),
             keys=[
@@ -151,9 +160,10 @@ class RegistryService(pb.NodeRegistryBase):
                     self._table.identity(node), frozenset(message.key_ids)
                 )
             ],
-            position=position_message(position),
-            revocation_epoch=self._revocations.present.epoch,
-            revoked=sorted(self._revocations.present.entries),
+            position=position_message(position, self._seals),
+            revocation_epoch=epoch,
+            revoked=list(revoked),
+            revocation_seal=revocation_seal,
             send_inventory=live.inventoried != instance_id,
             interval_s=self._interval_s,
             coordinator=str(self._own),
@@ -225,9 +235,21 @@ class RegistryService(pb.NodeRegistryBase):
                 f"Node {node} is not enrolled here (any more); enrol it again with a join code."
             )
 
-    async def _observe_position(self, message: pb.HeartbeatRequest) -> None:
-        seen = position_from(message.highest_position)
-        if seen is None:
+    async def _observe_position(self, node: NodeId, told: pb.CatalogPosition | None) -> None:
+        """Become *restored* where ``told`` is a position that this coordinator gave out itself."""
+        seen = position_from(told)
+        if seen is None or told is None or not _is_ahead(seen, await self._catalog.position()):
+            return
+        if not self._seals.is_position(seen, told.seal):
+            if self._not_taken.get(node) != seen:
+                self._not_taken[node] = seen
+                self._log.warning(
+                    "catalog_position_not_taken",
+                    node=node,
+                    catalog_id=seen.catalog_id,
+                    advice="it is not this coordinator's word, or from before its key was replaced; "
+                    "the node itself deletes nothing for a catalogue older than it says",
+                )
             return
         if await self._catalog.observe_position(seen):
             self._log.error(
@@ -236,3 +258,9 @@ class RegistryService(pb.NodeRegistryBase):
                 "the operator confirms that this is the newest there is",
             )
             self._metrics.restored.set(1)
+
+
+def _is_ahead(seen: Position, ours: Position) -> bool:
+    if seen.catalog_id != ours.catalog_id:
+        return True
+    return (seen.epoch, seen.sequence) > (ours.epoch, ours.sequence)

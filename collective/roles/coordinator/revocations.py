@@ -1,21 +1,20 @@
 """What is revoked, live: read from the catalogue, applied to the gate, told to nodes, learned back.
 
 Learning back is for a catalogue that was restored from a backup older than a revocation: its nodes
-still know.  But a node's word must not shut anybody out while the catalogue is the authority, so:
+still know.  But a node's word must not shut anybody out, nor that of a hundred nodes enrolled with
+one stolen code; so what nodes are told is sealed (``seals``), and entries are taken only under this
+coordinator's own seal.  Then one node is enough, at any time, since a revocation is for good, and it
+counts at once.  Never one that would shut out the coordinator: a coordinator's identity, its own
+serial or key.  What has no seal of ours is logged, for the operator to revoke by hand.
 
-* entries are taken only while the catalogue is *restored* (behind its nodes, not confirmed yet);
-* each only when two nodes say it (one, where only one is enrolled), since a single rogue node can
-  also claim a position that makes the catalogue restored;
-* never one that would shut out the coordinator: a coordinator's identity, its own serial or key.
-
-What is not taken is logged, for the operator to revoke by hand.  The epoch shuts nobody out (tickets
-from before it are asked for anew), and a node ahead of the coordinator refuses every ticket; so it
-is caught up with at any time, but outside of a restore once for each node and start.
+The epoch shuts nobody out (tickets from before it are asked for anew), and a node ahead of the
+coordinator refuses every ticket; so it is caught up with without a seal as well, but then only so
+far, and once for each node and start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -25,11 +24,12 @@ from collective.core.errors import UsageError
 from collective.core.ids import NodeId
 from collective.pki.revocation import RevocationSet, normalise
 from collective.roles.coordinator.keys import KeyRing
+from collective.roles.coordinator.seals import Seals
 
 _LEARN_MAX: Final = 10_000
-_WITNESSES: Final = 2
 _EPOCH_LEAP: Final = 1 << 32
-"""What one node's word can raise the epoch by."""
+"""What one node's word without a seal can raise the epoch by."""
+_NOT_TAKEN_MAX: Final = 1000
 
 
 class RevocationGate(Protocol):
@@ -40,24 +40,16 @@ class RevocationGate(Protocol):
         ...
 
 
-class LearningTrust(Trust, Protocol):
-    """What is needed of a catalogue here."""
-
-    async def is_restored(self) -> bool:
-        """Tell whether this catalogue is behind its nodes, and not confirmed yet."""
-        ...
-
-
 class Revocations:
     """The newest revocation set of this member."""
 
     def __init__(
         self,
-        trust: LearningTrust,
+        trust: Trust,
         gate: RevocationGate,
         keys: KeyRing,
+        seals: Seals,
         *,
-        enrolled: Callable[[], Collection[NodeId]],
         own_entries: Callable[[], frozenset[str]],
     ) -> None:
         """Begin empty; call :meth:`refresh` before serving.
@@ -66,16 +58,16 @@ class Revocations:
             trust: the catalogue.
             gate: where the set counts.
             keys: the tickets' keys, which carry the epoch.
-            enrolled: the nodes that are enrolled and not removed.
+            seals: marks what nodes are told.
             own_entries: what would name the coordinator itself, normalised.
         """
         self._trust = trust
         self._gate = gate
         self._keys = keys
-        self._enrolled = enrolled
+        self._seals = seals
         self._own_entries = own_entries
-        self._said: dict[NodeId, frozenset[str]] = {}
-        """What each node said last that is not known here."""
+        self._not_taken: dict[NodeId, frozenset[str]] = {}
+        """What each node said without a seal that is not known here, to log it once."""
         self._caught_up: set[NodeId] = set()
         self._log = structlog.get_logger("coordinator.revocations")
         self.present = RevocationSet()
@@ -96,7 +88,14 @@ class Revocations:
         """Tell whether ``entry`` would shut out a coordinator by identity, or this one's leaf."""
         return entry.endswith("/coordinator") or entry in self._own_entries()
 
-    async def learn(self, node: NodeId, told: Sequence[str], epoch: int = 0) -> None:
+    def statement(self) -> tuple[int, Sequence[str], bytes]:
+        """Return what nodes are told: epoch, entries, and the seal on both."""
+        epoch, entries = self.present.epoch, sorted(self.present.entries)
+        return epoch, entries, self._seals.of_revocations(epoch, entries)
+
+    async def learn(
+        self, node: NodeId, told: Sequence[str], epoch: int = 0, seal: bytes = b""
+    ) -> None:
         """Take back what nodes remember and a restored catalogue has forgotten.
 
         Raises:
@@ -105,46 +104,37 @@ class Revocations:
         if len(told) > _LEARN_MAX:
             raise UsageError(f"At most {_LEARN_MAX} revocations can be reported.")
         unknown = frozenset(normalise(entry) for entry in told) - self.present.entries
-        epoch = min(epoch, self.present.epoch + _EPOCH_LEAP)
-        is_ahead = epoch > self.present.epoch
-        if not unknown and not is_ahead:
-            self._said.pop(node, None)
+        if not unknown and epoch <= self.present.epoch:
             return
-        is_restored = await self._trust.is_restored()
-        learned = self._confirmed(node, unknown, is_restored=is_restored)
-        if not is_restored and is_ahead:
-            is_ahead = node not in self._caught_up
-            self._caught_up.add(node)
-        if learned or is_ahead:
+        learned: list[str] = []
+        if self._seals.is_revocations(epoch, told, seal):
+            learned = sorted(entry for entry in unknown if not self.is_own(entry))
+        else:
+            self._log_not_taken(node, unknown)
+            epoch = self._catch_up(node, epoch)
+        if learned or epoch > self.present.epoch:
             self._log.warning("revocations_learned_from_node", count=len(learned), epoch=epoch)
-            await self._trust.learn_revocations(learned, epoch=epoch if is_ahead else 0)
+            await self._trust.learn_revocations(learned, epoch=epoch)
             await self.refresh()
 
-    def _confirmed(
-        self, node: NodeId, unknown: frozenset[str], *, is_restored: bool
-    ) -> Sequence[str]:
-        """Note what ``node`` says; return what enough nodes say now."""
-        enrolled = self._enrolled()
-        is_news = self._said.get(node) != unknown
-        self._said = {who: said for who, said in self._said.items() if who in enrolled}
-        self._said[node] = unknown
-        enough = min(_WITNESSES, len(enrolled))
-        learned = [
-            entry
-            for entry in sorted(unknown)
-            if is_restored
-            and not self.is_own(entry)
-            and sum(entry in said for said in self._said.values()) >= enough
-        ]
-        left = unknown.difference(learned)
-        if left and is_news:
-            self._log.warning(
-                "revocations_not_taken_from_node",
-                node=node,
-                count=len(left),
-                first=min(left),
-                restored=is_restored,
-                advice="a node remembers revocations that the catalogue does not; if they are "
-                "right, repeat them with: collective identity revoke",
-            )
-        return learned
+    def _catch_up(self, node: NodeId, epoch: int) -> int:
+        """Return how far the word of ``node`` raises the epoch; 0 for not at all."""
+        if epoch <= self.present.epoch or node in self._caught_up:
+            return 0
+        self._caught_up.add(node)
+        return min(epoch, self.present.epoch + _EPOCH_LEAP)
+
+    def _log_not_taken(self, node: NodeId, unknown: frozenset[str]) -> None:
+        if not unknown or self._not_taken.get(node) == unknown:
+            return
+        if len(self._not_taken) >= _NOT_TAKEN_MAX:
+            self._not_taken.clear()
+        self._not_taken[node] = unknown
+        self._log.warning(
+            "revocations_not_taken_from_node",
+            node=node,
+            count=len(unknown),
+            first=min(unknown),
+            advice="the node names revocations without this coordinator's seal on them; if they "
+            "are right, repeat them with: collective identity revoke",
+        )

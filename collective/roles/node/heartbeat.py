@@ -168,7 +168,7 @@ class Heartbeat:
             received_s = self._clock.monotonic_s()
             self._metrics.heartbeat_seconds.observe(received_s - sent_s)
             changed = await self._memory.heard(
-                answer.position, answer.revocation_epoch, answer.revoked
+                answer.position, answer.revocation_epoch, answer.revoked, answer.revocation_seal
             )
             if changed:
                 self._revoked(self._memory.kept.revocations)
@@ -218,8 +218,9 @@ class Heartbeat:
             version=self._own.version,
             inventory_reported=self._inventory_reported,
             key_ids=self._keys.key_ids,
-            revoked=sorted(kept.revocations.entries),
+            revoked=kept.sealed_entries,
             revocation_epoch=kept.revocations.epoch,
+            revocation_seal=kept.revocation_seal,
         )
 
     async def _report_inventory(self, stub: pb.NodeRegistryStub) -> None:

@@ -1,8 +1,9 @@
 """What a node must not forget: where the catalogue stood, and what was revoked.
 
 An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
-catalogue position that it saw and refuses deletes from a lower one.  Invariant: a position counts
-only after it was flushed.
+catalogue position that it saw and refuses deletes from a lower one.  Both are kept with the
+coordinator's seal, and shown to it with every heartbeat.  Invariant: a position counts only after it
+was flushed.
 """
 
 from __future__ import annotations
@@ -34,11 +35,25 @@ class Remembered:
     epoch: int = 0
     sequence: int = 0
     revocations: RevocationSet = field(default_factory=RevocationSet)
+    """All that counts here."""
+    besides: frozenset[str] = frozenset()
+    """Entries of it that came under an older epoch: the seal is not on them."""
+    seal: bytes = b""
+    """The coordinator's mark on the position; without it the coordinator does not believe us."""
+    revocation_seal: bytes = b""
+    """The same on epoch and entries of the revocations, without ``besides``."""
+
+    @property
+    def sealed_entries(self) -> list[str]:
+        """The entries that ``revocation_seal`` is on, in their order."""
+        return sorted(self.revocations.entries - self.besides)
 
     @property
     def position(self) -> CatalogPosition:
         """The highest position seen, as messages carry it."""
-        return CatalogPosition(catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence)
+        return CatalogPosition(
+            catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence, seal=self.seal
+        )
 
 
 def is_behind(kept: Remembered, position: CatalogPosition) -> bool:
@@ -59,10 +74,13 @@ def with_position(kept: Remembered, position: CatalogPosition) -> Remembered:
         catalog_id=position.catalog_id,
         epoch=position.epoch,
         sequence=position.sequence,
+        seal=position.seal,
     )
 
 
-def with_revocations(kept: Remembered, epoch: int, entries: Sequence[str]) -> Remembered:
+def with_revocations(
+    kept: Remembered, epoch: int, entries: Sequence[str], seal: bytes = b""
+) -> Remembered:
     """Return ``kept`` with what the coordinator says; an older epoch only ever adds.
 
     Raises:
@@ -71,8 +89,10 @@ def with_revocations(kept: Remembered, epoch: int, entries: Sequence[str]) -> Re
     told = RevocationSet.of(epoch, entries)
     known = kept.revocations
     if epoch < known.epoch:
-        told = RevocationSet(known.epoch, known.entries | told.entries)
-    return kept if told == known else replace(kept, revocations=told)
+        added = told.entries - known.entries
+        together = RevocationSet(known.epoch, known.entries | added)
+        return replace(kept, revocations=together, besides=kept.besides | added)
+    return replace(kept, revocations=told, besides=frozenset(), revocation_seal=seal)
 
 
 def encode(kept: Remembered) -> bytes:
@@ -85,6 +105,9 @@ def encode(kept: Remembered) -> bytes:
             "sequence": kept.sequence,
             "revocation_epoch": kept.revocations.epoch,
             "revoked": sorted(kept.revocations.entries),
+            "besides": sorted(kept.besides),
+            "seal": kept.seal.hex(),
+            "revocation_seal": kept.revocation_seal.hex(),
         },
         indent=1,
     ).encode()
@@ -105,6 +128,9 @@ def decode(raw: bytes) -> Remembered:
             int(fields["epoch"]),
             int(fields["sequence"]),
             RevocationSet.of(int(fields["revocation_epoch"]), map(str, fields["revoked"])),
+            RevocationSet.of(0, map(str, fields.get("besides", ()))).entries,
+            bytes.fromhex(fields.get("seal", "")),
+            bytes.fromhex(fields.get("revocation_seal", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataDirError(
@@ -140,12 +166,16 @@ class NodeMemory:
         self._kept = await loop.run_in_executor(self._executor, self._read)
 
     async def heard(
-        self, position: CatalogPosition | None, epoch: int, revoked: Sequence[str]
+        self,
+        position: CatalogPosition | None,
+        epoch: int,
+        revoked: Sequence[str],
+        seal: bytes = b"",
     ) -> bool:
-        """Take over a heartbeat's answer; return whether the revocations changed."""
+        """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed."""
         async with self._lock:
             before = self._kept
-            after = with_revocations(before, epoch, revoked)
+            after = with_revocations(before, epoch, revoked, seal)
             if position is not None:
                 after = with_position(after, position)
             await self._keep(after)

@@ -12,6 +12,7 @@ from collective.core.paths import FilePath
 from collective.roles.coordinator.collection import Collector
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.repair import Repairer, Verifier
+from collective.roles.coordinator.seals import Seals
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.test_streams import stream
 
@@ -113,6 +114,7 @@ def collector_of(here: Scene) -> Collector:
         table=here.world.table,
         nodes=cast("NodeCaller", here.farm),
         metrics=here.metrics,
+        seals=Seals(here.world.keys),
         grace_s=10.0,
     )
 

@@ -40,6 +40,7 @@ from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAtt
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.renewal import RenewalDesk
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.wake import Wakes
@@ -78,7 +79,7 @@ class Member:
         )
         rings: Any = Rings()
         self.revocations = Revocations(
-            self.catalog, self.gate, rings, enrolled=list, own_entries=lambda: self.own_entries
+            self.catalog, self.gate, rings, Seals(rings), own_entries=lambda: self.own_entries
         )
 
         def authorities() -> Authorities:

@@ -14,8 +14,10 @@ from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.messages import position_message
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.coordinator.seals import Seals
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
@@ -37,6 +39,7 @@ class Gate:
 
 
 def service(here: Scene, gate: Gate | None = None) -> RegistryService:
+    seals = Seals(here.world.keys)
     return RegistryService(
         own=OWN,
         catalog=here.catalog,
@@ -46,9 +49,10 @@ def service(here: Scene, gate: Gate | None = None) -> RegistryService:
             here.catalog,
             gate or Gate(),
             here.world.keys,
-            enrolled=lambda: {live.record.node for live in here.world.table.all()},
+            seals,
             own_entries=lambda: frozenset({str(OWN), OWN_SERIAL, OWN_KEY}),
         ),
+        seals=seals,
         calls=Calls(DOMAIN, here.metrics, here.world.clock),
         metrics=here.metrics,
         wakes=here.wakes,
@@ -120,15 +124,41 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
         seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
         answer = await service(here).heartbeat(
             beat(
-                highest_position=pb.CatalogPosition(
-                    catalog_id=seen.catalog_id, epoch=seen.epoch, sequence=seen.sequence
-                ),
+                highest_position=position_message(seen, Seals(here.world.keys)),
             )
         )
         assert await here.catalog.is_restored()
         assert answer.position is not None
         assert answer.position.epoch > ours.epoch
         assert await here.catalog.claim_collection(10, 0.0) == []
+
+
+async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
+    tmp_path: Path,
+) -> None:
+    """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
+    async with scene(tmp_path) as here:
+        ours = await here.catalog.position()
+        real = position_message(ours, Seals(here.world.keys))
+        lies = [
+            pb.CatalogPosition(catalog_id="ee" * 16, epoch=5, sequence=5),
+            pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=ours.epoch + 1, sequence=1),
+            pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=(1 << 64) - 1, sequence=1 << 63),
+            pb.CatalogPosition(
+                catalog_id=real.catalog_id,
+                epoch=real.epoch,
+                sequence=real.sequence + 1_000_000,
+                seal=real.seal,
+            ),
+        ]
+        registry = service(here)
+        for name in ("a", "b", "c"):
+            speak_as(SpiffeId.node(DOMAIN, NodeId(name)))
+            for lie in lies:
+                answer = await registry.heartbeat(beat(highest_position=lie))
+                assert answer.position is not None
+                assert answer.position.epoch == ours.epoch
+        assert not await here.catalog.is_restored()
 
 
 async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:

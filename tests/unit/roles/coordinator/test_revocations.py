@@ -11,9 +11,11 @@ from collective.catalog.model import Position
 from collective.core.errors import UsageError
 from collective.core.ids import NodeId, SpiffeId
 from collective.roles.coordinator.registry_service import RegistryService
+from collective.roles.coordinator.seals import Seals
+from collective.roles.node.memory import Remembered, decode, encode, with_revocations
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
-from tests.unit.roles.coordinator.parts import DOMAIN, OWN, record
+from tests.unit.roles.coordinator.parts import DOMAIN, OWN
 from tests.unit.roles.coordinator.test_registry import (
     OWN_KEY,
     OWN_SERIAL,
@@ -28,10 +30,20 @@ BEN = "spiffe://home.alice/user/home.alice/ben"
 
 
 async def say(
-    registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 0
+    registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 0, seal: bytes = b""
 ) -> pb.HeartbeatResponse:
     speak_as(SpiffeId.node(DOMAIN, NodeId(name)))
-    return await registry.heartbeat(beat(revoked=list(revoked), revocation_epoch=epoch))
+    return await registry.heartbeat(
+        beat(revoked=list(revoked), revocation_epoch=epoch, revocation_seal=seal)
+    )
+
+
+async def remember(
+    here: Scene, registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 9
+) -> pb.HeartbeatResponse:
+    """Say what this coordinator told the node once, before it was restored."""
+    seal = Seals(here.world.keys).of_revocations(epoch, list(revoked))
+    return await say(registry, name, revoked, epoch, seal)
 
 
 async def restore(here: Scene) -> None:
@@ -41,7 +53,7 @@ async def restore(here: Scene) -> None:
 
 
 async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
-    """While the catalogue is the authority, what nodes say changes nothing, however many say it."""
+    """What nodes say without the coordinator's seal changes nothing, however many say it."""
     async with scene(tmp_path) as here:
         gate = Gate()
         registry = service(here, gate)
@@ -52,40 +64,67 @@ async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
         assert list((await here.catalog.revocations())[1]) == []
 
 
-async def test_a_rogue_node_says_it_saw_a_newer_catalogue_and_revokes(tmp_path: Path) -> None:
-    """One node can make the catalogue restored; it takes a second one to revoke anybody."""
+async def test_the_nodes_of_a_stolen_join_code_revoke_everybody_after_a_restore(
+    tmp_path: Path,
+) -> None:
+    """A restored catalogue believes no number of nodes, only its coordinator's own seal."""
     async with scene(tmp_path) as here:
         await restore(here)
         registry = service(here)
-        for _ in range(3):
-            assert (await say(registry, "a", [EVE])).revoked == []
-        assert (await say(registry, "b", [BEN])).revoked == []
+        honest = Seals(here.world.keys).of_revocations(9, [BEN])
+        for name in ("a", "b", "c"):
+            assert (await say(registry, name, [EVE])).revoked == []
+            assert (await say(registry, name, [EVE], 9, b"\0" * 32)).revoked == []
+            assert (await say(registry, name, [BEN, EVE], 9, honest)).revoked == []
+            assert (await say(registry, name, [EVE], 9, honest)).revoked == []
 
 
-async def test_rogue_nodes_revoke_the_coordinator(tmp_path: Path) -> None:
+async def test_nodes_revoke_the_coordinator(tmp_path: Path) -> None:
+    """Not even under a seal."""
     async with scene(tmp_path) as here:
         await restore(here)
         registry = service(here)
         own = [str(OWN), OWN_SERIAL, OWN_SERIAL.upper().replace("SERIAL", "serial")]
+        told = [*own, "serial:00C0FFEE", "spiffe://x.y/coordinator"]
         for name in ("a", "b", "c"):
-            answer = await say(
-                registry, name, [*own, "serial:00C0FFEE", "spiffe://x.y/coordinator"]
-            )
-            assert answer.revoked == []
+            assert (await say(registry, name, told)).revoked == []
+            assert (await remember(here, registry, name, told)).revoked == []
 
 
-async def test_a_restored_catalogue_learns_back_what_two_nodes_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_restored", [True, False])
+async def test_what_was_revoked_is_learned_back_from_one_node_that_was_told(
+    tmp_path: Path, is_restored: bool
+) -> None:
+    """Also from one that comes back after the operator has confirmed: a revocation is for good."""
     async with scene(tmp_path) as here:
         gate = Gate()
         registry = service(here, gate)
-        await say(registry, "a", [EVE, "serial:0AB"])  # said before the restore is noticed
-        await restore(here)
-        assert set((await say(registry, "b", [EVE, "serial:ab", BEN])).revoked) == {
-            EVE,
-            "serial:ab",
-        }
+        if is_restored:
+            await restore(here)
+        answer = await remember(here, registry, "b", [EVE, "serial:ab"])
+        assert set(answer.revoked) == {EVE, "serial:ab"}
         assert gate.revocations.entries == {EVE, "serial:ab"}
-        assert set((await say(registry, "c", [BEN])).revoked) == {EVE, "serial:ab", BEN}
+        assert answer.revocation_epoch >= 9
+        answer = await remember(here, registry, "c", [BEN], epoch=2)
+        assert set(answer.revoked) == {EVE, "serial:ab", BEN}
+
+
+async def test_what_a_node_was_told_comes_back_as_it_was_told(tmp_path: Path) -> None:
+    """The whole way: the answer of one coordinator, kept by a node, shown to a restored one."""
+    async with scene(tmp_path / "before") as before:
+        await before.catalog.revoke(OPERATOR, EVE)
+        registry = service(before)
+        await registry._revocations.refresh()
+        answer = await say(registry, "a", [])
+    kept = with_revocations(
+        Remembered(), answer.revocation_epoch, answer.revoked, answer.revocation_seal
+    )
+    kept = decode(encode(with_revocations(kept, 0, [BEN])))
+    async with scene(tmp_path / "after") as after:
+        assert kept.revocations.entries == {EVE, BEN}
+        told = kept.sealed_entries
+        seal, epoch = kept.revocation_seal, kept.revocations.epoch
+        assert (await say(service(after), "a", told, epoch, seal)).revoked == [EVE]
 
 
 async def test_a_restored_catalogue_learns_back_keys_and_never_its_own(tmp_path: Path) -> None:
@@ -94,31 +133,10 @@ async def test_a_restored_catalogue_learns_back_keys_and_never_its_own(tmp_path:
         await restore(here)
         gate = Gate()
         registry = service(here, gate)
-        await say(registry, "a", [key.upper().replace("KEY", "key"), OWN_KEY])
-        assert (await say(registry, "b", [key, OWN_KEY])).revoked == [key]
+        assert (await remember(here, registry, "b", [key, OWN_KEY])).revoked == [key]
         assert gate.revocations.entries == {key}
         with pytest.raises(UsageError):
             await say(registry, "c", ["key:ab"])
-
-
-async def test_what_a_node_said_before_it_was_removed_does_not_count(tmp_path: Path) -> None:
-    async with scene(tmp_path) as here:
-        registry = service(here)
-        await say(registry, "a", [EVE])
-        await here.catalog.set_node_flags(OPERATOR, NodeId("a"), draining=None, removed=True)
-        await registry.reload()
-        await restore(here)
-        assert (await say(registry, "b", [EVE])).revoked == []
-
-
-async def test_the_only_node_is_believed_after_a_restore(tmp_path: Path) -> None:
-    async with scene(tmp_path) as here:
-        here.world.table.load([record("a")])
-        registry = service(here)
-        assert (await say(registry, "a", [EVE])).revoked == []
-        await restore(here)
-        here.world.table.load([record("a")])
-        assert (await say(registry, "a", [EVE])).revoked == [EVE]
 
 
 async def test_the_epoch_catches_up_once_and_a_rogue_node_does_not_drive_it(tmp_path: Path) -> None:

@@ -61,6 +61,18 @@ def test_a_memory_from_before_keys_were_revoked_is_read_and_takes_them() -> None
     assert decode(encode(told)).revocations.entries == {"serial:ab", key}
 
 
+def test_what_is_shown_again_is_what_the_seal_is_on() -> None:
+    kept = with_revocations(Remembered(), 5, ["serial:b", "serial:a"], b"five")
+    kept = with_revocations(kept, 3, ["serial:c"], b"three")
+    assert kept.revocations == RevocationSet.of(5, ["serial:a", "serial:b", "serial:c"])
+    assert (kept.sealed_entries, kept.revocation_seal) == (["serial:a", "serial:b"], b"five")
+    assert decode(encode(kept)) == kept
+    kept = with_revocations(kept, 6, ["serial:a", "serial:b", "serial:c"], b"six")
+    assert (len(kept.sealed_entries), kept.revocation_seal) == (3, b"six")
+    sealed = CatalogPosition(catalog_id="c1", epoch=1, sequence=1, seal=b"mark")
+    assert decode(encode(with_position(kept, sealed))).position == sealed
+
+
 @given(st.tuples(counts, counts), st.tuples(counts, counts))
 def test_the_highest_position_is_kept(one: tuple[int, int], two: tuple[int, int]) -> None:
     kept = with_position(with_position(Remembered(), at(*one)), at(*two))

@@ -531,6 +531,11 @@ class CatalogPosition(betterproto2.Message):
 
     sequence: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
 
+    seal: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    the coordinator's own mark, kept with it and shown again: nobody else can make one
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "CatalogPosition", CatalogPosition
@@ -1288,12 +1293,17 @@ class HeartbeatRequest(betterproto2.Message):
         12, betterproto2.TYPE_STRING, repeated=True
     )
     """
-    "identity" or "serial:HEX" that the node remembers
+    as the answer with the highest epoch had them, in its order
     """
 
     revocation_epoch: "int" = betterproto2.field(13, betterproto2.TYPE_UINT64)
     """
     the highest that the node has seen
+    """
+
+    revocation_seal: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
+    """
+    of that answer
     """
 
 
@@ -1341,6 +1351,11 @@ class HeartbeatResponse(betterproto2.Message):
     )
     """
     a CA in trusted_ca_ders is new only with one of these
+    """
+
+    revocation_seal: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
+    """
+    the coordinator's own mark on revocation_epoch and revoked
     """
 
 

@@ -1,0 +1,97 @@
+"""What a thief of the node join code can do with as many nodes of his own as it lets in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collective.client import join
+from collective.core.clock import SystemClock
+from collective.pki import join_code
+from collective.pki.ca import CertificateAuthority
+from collective.pki.certificates import new_private_key
+from collective.pki.credentials import Credentials, load_credentials, save_credentials
+from collective.rpc.gen.collective import v1 as pb
+from tests.integration.cluster import running_cluster
+from tests.integration.hostile.attacker import Target
+
+pytestmark = pytest.mark.timeout(180)
+ROGUES = 4
+"""More than the member has nodes itself."""
+
+
+@pytest.fixture
+def member(tmp_path: Path) -> Iterator[Target]:
+    with running_cluster(tmp_path / "member", node_count=3) as cluster:
+        ca = cluster.cert_dir("coordinator") / "ca"
+        own = cluster.cert_dir("coordinator") / "coordinators" / "alice-coordinator"
+        authority = CertificateAuthority.load(
+            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
+        )
+        operator = load_credentials(f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"))
+        (tmp_path / "stolen").mkdir()
+        yield Target(cluster, tmp_path / "stolen", authority, operator)
+
+
+async def enrol(target: Target, code: str) -> Credentials:
+    key = new_private_key()
+    joined = await join.redeem(join_code.parse(code), key, clock=SystemClock())
+    base = str(target.folder / os.urandom(6).hex())
+    return save_credentials(
+        f"{base}.crt",
+        f"{base}.key",
+        f"{base}-ca.crt",
+        certificate=joined.certificate,
+        private_key=key,
+        authority=joined.authority,
+    )
+
+
+def lie(number: int, doomed: list[str], catalog_id: str) -> pb.HeartbeatRequest:
+    return pb.HeartbeatRequest(
+        store_uuid=f"{number + 1:02x}" * 16,
+        instance_id=f"{number + 99:02x}" * 16,
+        addresses=[pb.Address(host="127.0.0.1", port=7000 + number)],
+        total_capacity=1 << 30,
+        highest_position=pb.CatalogPosition(catalog_id=catalog_id, epoch=1 << 40, sequence=1 << 40),
+        revoked=doomed,
+        revocation_epoch=1 << 40,
+    )
+
+
+async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> None:
+    """They say that they saw a newer catalogue in which everybody was revoked: nothing changes."""
+    cluster = member.cluster
+    cluster.cli("mkdir", "/by")
+    cluster.cli("grant", "add", "/by:read+write", "bystander@home.alice")
+    invite = cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()["code"]
+    code = (cluster.cert_dir("coordinator") / "join" / "node.code").read_text().strip()
+    rogues = [await enrol(member, code) for _ in range(ROGUES)]
+    doomed = [str(member.bystander.identity), *(str(member.node_id(n)) for n in (1, 2, 3))]
+    ours = ""
+    for catalog_id in ("ee" * 16, "dd" * 16, "ours"):
+        for number, rogue in enumerate(rogues):
+            async with member.channel(rogue) as channel:
+                answer = await channel.stub(pb.NodeRegistryStub).heartbeat(
+                    lie(number, doomed, ours if catalog_id == "ours" else catalog_id)
+                )
+            assert answer.revoked == []
+            assert answer.position is not None
+            assert answer.position.epoch < 1 << 40
+            ours = answer.position.catalog_id
+    await asyncio.sleep(3)  # the honest nodes' next heartbeats
+    status = cluster.status()
+    healthy = [one["id"] for one in status["local_nodes"] if one["is_healthy"]]
+    assert {str(member.node_id(n).name) for n in (1, 2, 3)} <= set(healthy)
+    figures = cluster.coordinator.page("/metrics")[1]
+    assert re.search(r"^collective_catalog_restored\{.*\} 0.0$", figures, re.MULTILINE)
+    async with member.channel(member.bystander) as channel:
+        await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
+    await join.redeem(
+        join_code.parse(invite), new_private_key(), clock=SystemClock(), wish="new@home.alice"
+    )
