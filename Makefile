@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ONCE ?=
 PYTEST_ARGS ?=
+PREFIX ?= $(HOME)/.local/share/collective
+BINDIR ?= $(HOME)/.local/bin
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 FUZZ_SECONDS ?= 120
 BENCH_ARGS ?=
@@ -16,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes check \
 	format bench fuzz proto lock clean
 
 help: ## Show the targets
@@ -38,6 +40,18 @@ $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@touch $@ $(RUNTIME)
 
 venv: $(DEV) ## Make .venv with everything for development
+
+install: ## Install into PREFIX, a venv of its own, with the command in BINDIR; again to update
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; run make with PYTHON=/path/to/python3.11." >&2; exit 1; }
+	$(PYTHON) -m venv "$(PREFIX)"
+	"$(PREFIX)/bin/python" -m pip --disable-pip-version-check --no-input install -q \
+		--require-hashes -r requirements.lock
+	"$(PREFIX)/bin/python" -m pip --disable-pip-version-check --no-input install -q \
+		--no-deps --no-build-isolation --force-reinstall .
+	mkdir -p "$(BINDIR)"
+	ln -sf "$(PREFIX)/bin/collective" "$(BINDIR)/collective"
+	"$(BINDIR)/collective" --version
 
 demo: $(RUNTIME) ## Run three members on loopback; ONCE=1 stops by itself and tells if a step failed
 	$(BIN)/python -m collective demo $(if $(filter-out 0 no false,$(ONCE)),--once)

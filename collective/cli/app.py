@@ -12,10 +12,11 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from collective import __version__
 from collective.cli import output
 from collective.core.errors import CollectiveError, ExitCode
 
@@ -61,7 +62,11 @@ def build(wanted: str | None) -> typer.Typer:
     )
 
     @root.callback()
-    def _root() -> None:
+    def _root(
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell it.")
+        ] = False,
+    ) -> None:
         """Storage shared among friends: files in several copies, over mutual TLS."""
 
     everything = not any(wanted in known for known in (COMMANDS, GROUPS, FUNCTIONS))
@@ -77,6 +82,12 @@ def build(wanted: str | None) -> typer.Typer:
         if everything or name == wanted:
             root.command(name)(getattr(importlib.import_module(f"collective.cli.{module}"), name))
     return root
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"collective {__version__}")
+        raise typer.Exit
 
 
 def run(arguments: Sequence[str]) -> int:
