@@ -34,6 +34,16 @@ _CONTEXT: Final = "called"
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """Whom a command connects as, and where."""
+
+    credentials: Credentials
+    addresses: tuple[Address, ...]
+    follow: Callable[[bytes], Awaitable[object]] | None = None
+    """Takes a new CA, by the SHA-256 of its key; None for files that the caller keeps himself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
     """What the common options of one command said."""
 
@@ -81,13 +91,15 @@ class Invocation:
         from collective.client.collective import Collective  # noqa: PLC0415 - heavy
 
         self._set_up_logs()
-        credentials, addresses = await self._resolve()
+        source = await self._resolve()
         async with Collective.connect(
-            credentials, addresses, state_dir=state_dir(os.environ)
+            source.credentials, source.addresses, state_dir=state_dir(os.environ)
         ) as collective:
             yield collective
+            if source.follow is not None and collective.newest_authority:
+                await source.follow(collective.newest_authority)
 
-    async def _resolve(self) -> tuple[Credentials, tuple[Address, ...]]:
+    async def _resolve(self) -> Resolved:
         """Return credentials and addresses: explicit ones, else those of a joined collective.
 
         A flag beats a variable: with ``--collective``, the variables of credentials are for another
@@ -114,7 +126,7 @@ class Invocation:
             warn_exposed(self.key)
             passphrase = key_passphrase(self.key)
             credentials = load_credentials(self.cert, self.key, self.ca, passphrase=passphrase)
-            return credentials, addresses
+            return Resolved(credentials, addresses)
         missing = [name for name, value in given.items() if not value]
         if len(missing) < len(given):
             verb = "is" if len(missing) == 1 else "are"
@@ -123,9 +135,7 @@ class Invocation:
             )
         return await self._resolve_joined(addresses)
 
-    async def _resolve_joined(
-        self, addresses: tuple[Address, ...]
-    ) -> tuple[Credentials, tuple[Address, ...]]:
+    async def _resolve_joined(self, given: tuple[Address, ...]) -> Resolved:
         from collective.client.identity.renewal import Renewer  # noqa: PLC0415 - heavy
         from collective.core.clock import SystemClock  # noqa: PLC0415
         from collective.core.disk import OsDisk  # noqa: PLC0415
@@ -135,8 +145,13 @@ class Invocation:
         warn_exposed(store.place.key)
         credentials = store.credentials(chosen, passphrase_of(store.place.key))
         renewer = Renewer(store, SystemClock(), OsDisk())
-        credentials = await renewer.fresh(chosen, credentials, addresses, self.detail)
-        return credentials, addresses or store.find(chosen.name).coordinator_addresses
+        credentials = await renewer.fresh(chosen, credentials, given, self.detail)
+        chosen = store.find(chosen.name)
+
+        async def follow(newest: bytes) -> object:
+            return await renewer.follow(chosen, credentials, given, newest, self.detail)
+
+        return Resolved(credentials, given or chosen.coordinator_addresses, follow)
 
     def detail(self, text: str) -> None:
         """Say something on stderr that only -v asks for."""

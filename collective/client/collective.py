@@ -43,7 +43,7 @@ from collective.core.units import Address
 from collective.pki.credentials import Credentials
 from collective.pki.renewal import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.channel import open_channel
+from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
     ClusterStub,
@@ -93,10 +93,12 @@ class Collective:
         state_dir: str | None = None,
         *,
         people: People | None = None,
+        channel: RpcChannel | None = None,
     ) -> None:
         """Use ``session``; programs call :meth:`connect` instead."""
         self._session = session
         self._people = people
+        self._channel = channel
         self.domain: Final = domain
         self._names = Names(session.control)
         self._local = LocalFiles(session, self._names, domain, state_dir)
@@ -168,11 +170,17 @@ class Collective:
             slots=asyncio.Semaphore(options.window_chunks),
         )
         try:
-            yield cls(session, credentials.domain, state_dir, people=People(channel, control))
+            people = People(channel, control)
+            yield cls(session, credentials.domain, state_dir, people=people, channel=channel)
         finally:
             await leases.close()
             await asyncio.gather(transport.close(), channel.aclose())
             executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def newest_authority(self) -> bytes:
+        """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
+        return self._channel.newest_authority if self._channel else b""
 
     # --- names ---------------------------------------------------------------------------------
 

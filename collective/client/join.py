@@ -55,6 +55,9 @@ class Joined:
     certified: Certified
     certificate: x509.Certificate
     authority: x509.Certificate
+    """The one that was pinned."""
+    trusted: tuple[x509.Certificate, ...]
+    """All that count: the pinned one, and while it is being replaced what it speaks for."""
     member: MemberId
     domain: Domain
     collective_name: str
@@ -112,6 +115,7 @@ async def redeem(
                 proof=proof.sign_join(code.secret, transcript),
                 wish=wish,
                 display_name=display_name,
+                follows_links=True,
             ),
             timeout=timeout_s,
         )
@@ -286,9 +290,14 @@ def check_answer(
         raise RejectedError("The bootstrap's answer names no member; ask its operator.") from error
     if named != (member, domain):
         raise RejectedError("The bootstrap's answer and its CA name different members.")
+    trusted: tuple[x509.Certificate, ...] = (authority,)
+    if answer.trusted_ca_ders:
+        # Whoever answers stands there with the pinned CA's word, and for another only by its link.
+        told = Told(answer.trusted_ca_ders, answer.ca_link_ders, b"")
+        trusted = follow(trusted, told, domain, now_s)
     certified = verify_leaf(
         answer.certificate_der,
-        TrustStore({domain: (authority,)}),
+        TrustStore({domain: trusted}),
         roles=roles,
         usage="client",
         now_s=now_s,
@@ -301,6 +310,7 @@ def check_answer(
         certified=certified,
         certificate=certificate,
         authority=authority,
+        trusted=trusted,
         member=member,
         domain=domain,
         collective_name=answer.collective_name,

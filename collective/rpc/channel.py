@@ -8,6 +8,7 @@ server's identity before it sends anything, connects again after a loss, and rai
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from grpclib.client import Channel, Handler, Stream
 from grpclib.const import Cardinality
+from grpclib.events import RecvInitialMetadata, listen
 from grpclib.exceptions import GRPCError
 from grpclib.metadata import Deadline
 from grpclib.protocol import H2Protocol
@@ -26,7 +28,12 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.rpc.connect import CONNECT_TIMEOUT_S, open_first
-from collective.rpc.context import REQUEST_ID_KEY, current_request_id, new_request_id
+from collective.rpc.context import (
+    NEWEST_AUTHORITY_KEY,
+    REQUEST_ID_KEY,
+    current_request_id,
+    new_request_id,
+)
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
@@ -37,6 +44,7 @@ from collective.rpc.leaving import OpenTransports
 from collective.rpc.tls import ALPN_GRPC, client_context
 
 S = TypeVar("S")
+_DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 _STREAMING: Final = frozenset(
     (Cardinality.UNARY_STREAM, Cardinality.STREAM_UNARY, Cardinality.STREAM_STREAM)
@@ -118,6 +126,8 @@ class RpcChannel(Channel):
         self._farewell: CollectiveError | None = None
         self._is_closed = False
         self._open_transports = OpenTransports()
+        self._newest_authority = b""
+        listen(self, RecvInitialMetadata, self._hear_newest_authority)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,6 +139,14 @@ class RpcChannel(Channel):
     def peer(self) -> Certified | None:
         """Who answered; None before the first connection."""
         return self._peer
+
+    @property
+    def newest_authority(self) -> bytes:
+        """What the server said last of a CA to follow: its key's SHA-256; empty for nothing.
+
+        A hint to ask by, never to believe: ``pki.succession`` decides.
+        """
+        return self._newest_authority
 
     @property
     def farewell(self) -> CollectiveError | None:
@@ -198,6 +216,11 @@ class RpcChannel(Channel):
         protocol.open_transports = self._open_transports
         protocol.on_goodbye = goodbye
         return protocol
+
+    async def _hear_newest_authority(self, event: RecvInitialMetadata) -> None:
+        said = event.metadata.get(NEWEST_AUTHORITY_KEY)
+        if isinstance(said, str) and _DIGEST_HEX.match(said):
+            self._newest_authority = bytes.fromhex(said)
 
     async def _create_connection(self) -> H2Protocol:
         if self._is_closed:

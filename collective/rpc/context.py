@@ -21,6 +21,8 @@ from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
 
 REQUEST_ID_KEY: Final = "x-request-id"
+NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
+"""Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
-from grpclib.events import RecvRequest, listen
+from grpclib.events import RecvRequest, SendInitialMetadata, listen
 from grpclib.protocol import H2Protocol
 from grpclib.server import Handler, Server
 
@@ -28,6 +28,7 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import farewell
+from collective.rpc.context import NEWEST_AUTHORITY_KEY
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
@@ -72,6 +73,7 @@ class Listener(Server):
         service_roles: Mapping[str, frozenset[SpiffeRole]] | None = None,
         served: ServedCall | None = None,
         refusals: Refusals | None = None,
+        newest_authority: Callable[[], bytes] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         connections_per_peer: int = CONNECTIONS_PER_PEER_MAX,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
@@ -87,6 +89,8 @@ class Listener(Server):
             service_roles: Full service name (``collective.v1.Node``) to the roles that may call it.
             served: Told of each call that ended, for metrics.
             refusals: Told of each call that ended with an error, and of connections not let in.
+            newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
+                none; said with each answer (``x-collective-newest-ca``).
             connections_max: Connections beyond this are closed at once.
             connections_per_peer: The same for one identity, so that nobody shuts out the others.
             handshake_timeout_s: For the TLS handshake.
@@ -107,6 +111,9 @@ class Listener(Server):
         self._log = structlog.get_logger("collective.rpc.server")
         self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served, refusals)
         listen(self, RecvRequest, self._edge.on_request)
+        self._newest_authority = newest_authority
+        if newest_authority is not None:
+            listen(self, SendInitialMetadata, self._say_newest_authority)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -210,6 +217,11 @@ class Listener(Server):
     def _prune(self) -> None:
         for transport in [t for t in self._connections if t.is_closing()]:
             del self._connections[transport]
+
+    async def _say_newest_authority(self, event: SendInitialMetadata) -> None:
+        newest = self._newest_authority() if self._newest_authority else b""
+        if newest:
+            event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()
 
     # --- a fresh connection ----------------------------------------------------------------------
 

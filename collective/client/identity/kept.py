@@ -58,11 +58,12 @@ class KeptCertificates:
         return {known.authority_digest, *(digest_of(one) for one in self.authorities(known))}
 
     def with_former(
-        self, authority: x509.Certificate, known: JoinedCollective | None
+        self, given: Sequence[x509.Certificate], known: JoinedCollective | None
     ) -> tuple[x509.Certificate, ...]:
-        """Return ``authority`` and the other CAs that ``known`` has, while one is being replaced."""
+        """Return ``given`` and the other CAs that ``known`` has, while one is being replaced."""
         former = self.authorities(known) if known else ()
-        return authority, *(one for one in former if digest_of(one) != digest_of(authority))
+        digests = {digest_of(one) for one in given}
+        return *given, *(one for one in former if digest_of(one) not in digests)
 
     def is_newer(self, certificate: x509.Certificate, known: JoinedCollective) -> bool:
         """Tell whether ``certificate`` lasts longer than the one kept, or that one is unusable."""

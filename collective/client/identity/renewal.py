@@ -1,8 +1,9 @@
 """The client's certificate, renewed on use: live when it is due, at the bootstrap once it ran out.
 
-Once a day of use, the coordinator also tells where it is and which CAs count, so that a client
-learns of a new CA in time; a certificate of an older CA is renewed then, however young it is.  While
-one is being replaced it is asked once a minute, so that the old one is dropped soon after its end.
+Once a day of use, the coordinator also tells where it is and which CAs count; and while a CA is being
+replaced it says so with every answer.  A client that does not know the new one asks at once then, and
+a certificate of an older CA is renewed, however young it is.  From then on it asks once a minute, so
+that the old one is dropped soon after its end.
 
 One process renews at a time, held by a lock file that the kernel drops with the process; the others
 go on with what they have, or wait where it ran out.  A renewal that fails does not matter while the
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from collective.client.identity.kept import digest_of
 from collective.client.identity.model import JoinedCollective
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import Clock
@@ -93,12 +95,43 @@ class Renewer:
         Raises:
             CollectiveError: the certificate ran out and could not be renewed.
         """
-        if self._wanted(collective, credentials) is None:
+        return await self._renewed(collective, credentials, addresses, note, self._wanted)
+
+    async def follow(
+        self,
+        collective: JoinedCollective,
+        credentials: Credentials,
+        addresses: tuple[Address, ...],
+        newest: bytes,
+        note: Note,
+    ) -> Credentials:
+        """Return credentials that follow the CA whose key has SHA-256 ``newest``, as `fresh` does.
+
+        ``newest`` is a hint: which CAs count is asked, and what is told must be linked to the CA
+        that is trusted already.
+        """
+
+        def wanted(_: JoinedCollective, known: Credentials) -> Renew | None:
+            if not newest or (newest in map(digest_of, known.trusted) and is_of_newest(known)):
+                return None
+            return self._ask
+
+        return await self._renewed(collective, credentials, addresses, note, wanted)
+
+    async def _renewed(
+        self,
+        collective: JoinedCollective,
+        credentials: Credentials,
+        addresses: tuple[Address, ...],
+        note: Note,
+        decide: Callable[[JoinedCollective, Credentials], Renew | None],
+    ) -> Credentials:
+        if decide(collective, credentials) is None:
             return credentials
         async with self._turn(collective, credentials) as is_ours:
             credentials = await self._again(collective, credentials)
             collective = await asyncio.to_thread(self._store.find, collective.name)
-            wanted = self._wanted(collective, credentials)
+            wanted = decide(collective, credentials)
             must = wanted == self._expired
             if wanted is None or not (is_ours or must):
                 return credentials

@@ -218,7 +218,7 @@ class IdentityStore:
             )
             if known is None or self._kept.is_newer(joined.certificate, known):
                 self._kept.write(
-                    name, self._kept.with_former(joined.authority, known), joined.certificate
+                    name, self._kept.with_former(joined.trusted, known), joined.certificate
                 )
             self._write(self.place.facts(name), facts.encode())
             if self.current() is None and not taken - {name}:

@@ -211,6 +211,7 @@ class CoordinatorRole:
             service_roles=_SERVICE_ROLES,
             served=self._runtime.metrics.served,
             refusals=parts.denials,
+            newest_authority=identity.to_follow,
         )
         await listener.listen(address)
         self._listeners.append(listener)

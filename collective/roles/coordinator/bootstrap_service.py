@@ -77,6 +77,7 @@ class BootstrapService(pb.BootstrapBase):
                 request_id=context.current().request_id,
                 display_name=message.display_name,
                 source=self._source(),
+                follows_links=message.follows_links,
             )
         )
         return self._answer(admission)
@@ -126,8 +127,8 @@ class BootstrapService(pb.BootstrapBase):
         return (digest,)
 
     def _answer(self, admission: Admission) -> pb.JoinResponse:
-        authority = self._enrolment.authority
-        code = admission.code
+        known = self._enrolment.authorities
+        authority, code = known.signing, admission.code
         return pb.JoinResponse(
             certificate_der=admission.certificate_der,
             ca_certificate_der=certificates.certificate_der(authority.certificate),
@@ -140,6 +141,11 @@ class BootstrapService(pb.BootstrapBase):
             grants=[f"{path}:{describe(Right(rights))}" for path, rights in code.grants]
             if code
             else [],
+            trusted_ca_ders=[
+                certificates.certificate_der(one)
+                for one in dict.fromkeys((authority.certificate, known.newest.certificate))
+            ],
+            ca_link_ders=[certificates.certificate_der(one) for one in known.links],
             grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
         )
 

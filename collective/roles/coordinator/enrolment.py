@@ -9,7 +9,7 @@ not (:mod:`guesses`); nobody learns whether a code exists without its secret.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,7 @@ from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
 from collective.core.randomness import Randomness
 from collective.pki import certificates, join_code, proof
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.credentials import is_signed_by
 from collective.pki.nonces import NonceMint
 from collective.pki.rotation import Authorities
 from collective.roles.coordinator.guesses import GuessLimiter
@@ -62,6 +63,8 @@ class JoinAttempt:
     display_name: str = ""
     source: str = ""
     """The host that the joiner's connection comes from."""
+    follows_links: bool = False
+    """Whether the joiner can verify a CA by the word of the one that its code pins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Enrolment:
         *,
         lifetime_s: float = LEAF_LIFE_S,
         enrolled: Callable[[NodeRecord], None] | None = None,
+        followed: Callable[[SpiffeId], Awaitable[None]] | None = None,
         guesses: GuessLimiter | None = None,
     ) -> None:
         """Serve the member of ``authorities``.
@@ -97,6 +101,7 @@ class Enrolment:
             randomness: for nonces.
             lifetime_s: of the certificates issued.
             enrolled: told of each node that was admitted, once its record is durable.
+            followed: told of each person who joined with a certificate of the newest CA.
             guesses: slows failed proofs; None makes one.
         """
         self._authorities = authorities
@@ -104,6 +109,7 @@ class Enrolment:
         self._clock = clock
         self._lifetime_s = lifetime_s
         self._enrolled = enrolled
+        self._followed = followed
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(join_code.SECRET_BYTES))
         self._guesses = guesses or GuessLimiter(clock)
@@ -111,8 +117,13 @@ class Enrolment:
         self._log = structlog.get_logger("coordinator.enrolment")
 
     @property
+    def authorities(self) -> Authorities:
+        """The CAs of now."""
+        return self._authorities()
+
+    @property
     def authority(self) -> CertificateAuthority:
-        """The CA that signs joins."""
+        """The CA that signs servers, and that codes pin."""
         return self._authorities().signing
 
     def begin_join(self, code_id: str) -> bytes:
@@ -145,13 +156,14 @@ class Enrolment:
         digest = certificates.key_digest(public_key)
         async with self._naming:
             decided = await self._decide(code, attempt.wish, digest)
+            authority = self._authority_for(code, attempt)
 
             def issue(current: CodeRecord) -> IssuedCertificate:
                 if current.kind is not code.kind or current.bound != code.bound:
                     raise ConflictError("The join code has changed; try again.")
                 if isinstance(decided, CollectiveError):
                     raise decided
-                certificate = self.authority.issue(decided, public_key, lifetime_s=self._lifetime_s)
+                certificate = authority.issue(decided, public_key, lifetime_s=self._lifetime_s)
                 leaf = certificates.describe(certificate)
                 der = certificates.certificate_der(certificate)
                 return IssuedCertificate(decided, leaf.serial, int(leaf.expires_s * 1000), der)
@@ -165,8 +177,26 @@ class Enrolment:
             )
             if redemption.identity.role == "node":
                 await self._record_node(redemption)
+        await self._note_followed(code, redemption)
         self._log.info("enrolled", identity=str(redemption.identity), code=code.id)
         return Admission(redemption.identity, redemption.certificate_der, code)
+
+    def _authority_for(self, code: CodeRecord, attempt: JoinAttempt) -> CertificateAuthority:
+        """Return who signs: for people the newest CA, where the joiner can follow it."""
+        known = self._authorities()
+        is_person = code.kind in {CodeKind.USER, CodeKind.DEVICE}
+        return known.newest if is_person and attempt.follows_links else known.signing
+
+    async def _note_followed(self, code: CodeRecord, redemption: Redemption) -> None:
+        """Tell of a person who has the newest CA's certificate; other devices of his may not yet."""
+        newest = self._authorities().newest.certificate
+        issued = certificates.load_certificate(redemption.certificate_der)
+        if (
+            self._followed is not None
+            and code.kind is CodeKind.USER
+            and is_signed_by(issued, newest)
+        ):
+            await self._followed(redemption.identity)
 
     # --- proof -----------------------------------------------------------------------------------
 

@@ -144,6 +144,11 @@ class OwnIdentity:
         """Return the old CA's word for the new one (DER), while a rotation is under way."""
         return [certificate_der(one) for one in self.authorities.links]
 
+    def to_follow(self) -> bytes:
+        """Return the digest of the new CA while one is being replaced, else nothing."""
+        known = self.authorities
+        return b"" if known.phase is Phase.NONE else known.newest.digest
+
     async def keep_fresh(self, renewed: Callable[[Certified], None]) -> None:
         """Renew the certificate when it is due, until cancelled."""
         renewed(self.certified)

@@ -160,6 +160,7 @@ def build(
         randomness,
         lifetime_s=settings.certificate_lifetime_s,
         enrolled=table.add,
+        followed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
     )
     renewal = RenewalDesk(
         lambda: identity.authorities,

@@ -62,6 +62,7 @@ class Member:
             certified=certificates.describe(certificate),
             certificate=certificate,
             authority=self.authority.certificate,
+            trusted=(self.authority.certificate,),
             member=self.member,
             domain=self.domain,
             collective_name=self.name,

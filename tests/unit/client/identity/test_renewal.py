@@ -10,7 +10,7 @@ from collective.client.identity.renewal import Renewed, Renewer
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
-from collective.core.errors import PermissionDeniedError, UnreachableError
+from collective.core.errors import PermissionDeniedError, RejectedError, UnreachableError
 from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials
@@ -77,7 +77,16 @@ class Client:
         self.on_sleep()
 
     async def use(self) -> Credentials:
-        renewer = Renewer(
+        known = self.store.find("alice")
+        return await self.renewer.fresh(known, self.kept, COORDINATOR, self.notes.append)
+
+    async def hear_of(self, newest: bytes) -> Credentials:
+        known = self.store.find("alice")
+        return await self.renewer.follow(known, self.kept, COORDINATOR, newest, self.notes.append)
+
+    @property
+    def renewer(self) -> Renewer:
+        return Renewer(
             self.store,
             self.clock,
             OsDisk(),
@@ -86,8 +95,6 @@ class Client:
             ask=self.coordinator.how("ask"),
             sleep=self.sleep,
         )
-        known = self.store.find("alice")
-        return await renewer.fresh(known, self.kept, COORDINATOR, self.notes.append)
 
 
 @pytest.fixture
@@ -134,6 +141,35 @@ async def test_a_new_ca_is_learned_and_gives_a_new_certificate(
     )
     assert not again.is_new, "a code of the old CA is still for the same collective"
     assert client.kept.certificate == used.certificate
+
+
+async def test_a_new_ca_that_is_heard_of_is_followed_at_once(
+    client: Client, clock: ManualClock, alice: Member
+) -> None:
+    clock.advance(60.0)
+    newest = CertificateAuthority.create(alice.member, alice.domain, clock, label="2")
+    client.coordinator.newest = newest
+    client.coordinator.trusted = (alice.authority.certificate, newest.certificate)
+    await client.use()
+    assert client.coordinator.calls == []
+    used = await client.hear_of(newest.digest)
+    assert client.coordinator.calls == ["ask", "live"]
+    assert client.kept.certificate == used.certificate
+    assert client.kept.authority == newest.certificate
+    await client.hear_of(newest.digest)
+    await client.hear_of(b"")
+    assert client.coordinator.calls == ["ask", "live"]
+
+
+async def test_a_new_ca_that_nobody_vouches_for_is_not_followed_and_nothing_is_renewed(
+    client: Client,
+) -> None:
+    client.coordinator.error = RejectedError("No CA that is trusted has signed it.")
+    before = client.kept
+    assert (await client.hear_of(b"x" * 32)).certificate == before.certificate
+    assert client.coordinator.calls == ["ask"]
+    assert client.kept.trusted == before.trusted
+    assert len(client.notes) == 1
 
 
 async def test_a_coordinator_that_cannot_say_is_not_asked_with_every_command(

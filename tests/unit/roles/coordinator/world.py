@@ -51,14 +51,22 @@ class World:
         catalog: Any = self.trust
         self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, self.clock)
 
+        self.rotating: Authorities | None = None
+        """The CAs in a rotation; None for the lone one."""
+        self.followed: list[SpiffeId] = []
+
         def authorities() -> Authorities:
-            return Authorities.lone(self.ca)
+            return self.rotating or Authorities.lone(self.ca)
+
+        async def followed(identity: SpiffeId) -> None:
+            self.followed.append(identity)
 
         self.enrolment = Enrolment(
             authorities,
             catalog,
             self.clock,
             randomness,
+            followed=followed,
             guesses=GuessLimiter(self.clock, self.sleep),
         )
         self.renewal = RenewalDesk(

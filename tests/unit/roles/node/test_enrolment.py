@@ -55,6 +55,7 @@ class Bootstrap:
             certified=certificates.describe(certificate),
             certificate=certificate,
             authority=self.authority.certificate,
+            trusted=(self.authority.certificate,),
             member=MemberId("alice"),
             domain=DOMAIN,
             collective_name="alice-homelab",

@@ -1522,6 +1522,11 @@ class JoinRequest(betterproto2.Message):
 
     display_name: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
+    follows_links: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    a person may get a certificate of a CA that ca_link_ders speak for
+    """
+
 
 default_message_pool.register_message("collective.v1", "JoinRequest", JoinRequest)
 
@@ -1555,6 +1560,17 @@ class JoinResponse(betterproto2.Message):
     """
 
     grants_expire_ms: "int" = betterproto2.field(10, betterproto2.TYPE_INT64)
+
+    trusted_ca_ders: "list[bytes]" = betterproto2.field(
+        11, betterproto2.TYPE_BYTES, repeated=True
+    )
+    """
+    ca_certificate_der, and the one that takes its place, if any
+    """
+
+    ca_link_ders: "list[bytes]" = betterproto2.field(
+        12, betterproto2.TYPE_BYTES, repeated=True
+    )
 
 
 default_message_pool.register_message("collective.v1", "JoinResponse", JoinResponse)
