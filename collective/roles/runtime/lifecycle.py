@@ -31,7 +31,8 @@ from collective.rpc.loops import loop_factory
 
 READY_POLL_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 10.0
-GC_THRESHOLDS: Final = (20_000, 20, 20)
+GC_THRESHOLDS: Final = (20_000, 5, 5)
+"""The last two bound what floods of calls leave lying: cycles that were old when they ended."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 

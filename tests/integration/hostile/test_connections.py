@@ -240,14 +240,14 @@ def flood(target: Target, credentials: Credentials | None, port: int, raw: bytes
     [
         pytest.param("coordinator", 1, marks=pytest.mark.smoke),
         pytest.param("bootstrap", 1, marks=pytest.mark.smoke),
-        pytest.param("coordinator", 6, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-        pytest.param("bootstrap", 6, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("coordinator", 12, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("bootstrap", 12, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )
 async def test_floods_of_http2_frames(target: Target, where: str, rounds: int) -> None:
     """Rapid resets, pings, settings, window updates, streams without end, on one connection each.
 
-    The first three floods fill what allocator and collector keep; later ones add nothing.
+    The first half of the rounds fills what allocator and collector keep; later ones add nothing.
     """
     from hpack import Encoder  # noqa: PLC0415
 
