@@ -1,24 +1,24 @@
 """Between local files and the collective: put and get of one file, both resumable.
 
-`get` writes to a hidden ``.part`` file beside its target, whose name holds a digest of what is
-fetched (member, path, version, content), so that what lies there is a verified beginning of just
-that or is not used; it is flushed and renamed when everything is there.
+`get` writes to a part file beside its target (see ``parts``), which is flushed and renamed when
+everything is there.  What a part from before holds is kept as far as it has the chunks of the version
+that is read (see ``checking``); no byte of a file that `get` leaves was not verified by it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from contextlib import suppress
+import stat
 from functools import partial
 from typing import BinaryIO, Final
 
 from collective.catalog.model import Attributes, Entry, EntryKind
-from collective.chunking.split import Piece
+from collective.client.checking import matching_bytes
 from collective.client.download import FileReader
 from collective.client.files import Names
 from collective.client.journal import LocalState, UploadJournal
 from collective.client.model import Progress
+from collective.client.parts import Part
 from collective.client.session import Session
 from collective.client.source import open_source
 from collective.client.upload import Upload, UploadRequest
@@ -33,8 +33,6 @@ from collective.core.paths import FilePath
 
 JOURNAL_FROM_BYTES: Final = 4 * limits.CHUNK_SIZE_BYTES
 """Smaller files are sent again rather than resumed."""
-_DIGEST_CHARS: Final = 16
-_NAME_KEPT_CHARS: Final = 60
 
 
 class LocalError(CollectiveError):
@@ -62,10 +60,19 @@ class LocalFiles:
         self._domain = domain
         self._state_dir = state_dir
 
-    async def put(self, local: str, path: FilePath, *, progress: Progress | None = None) -> Entry:
+    async def put(
+        self,
+        local: str,
+        path: FilePath,
+        *,
+        progress: Progress | None = None,
+        follows_link: bool = True,
+    ) -> Entry:
         """Upload ``local`` as ``path``; ConflictError when it changes while it is read."""
         try:
-            file = await self._session.in_thread(lambda: _open_source(local))
+            file = await self._session.in_thread(
+                lambda: _open_source(local, follows_link=follows_link)
+            )
         except OSError as error:
             raise _local_error(error, local) from error
         try:
@@ -123,47 +130,63 @@ class LocalFiles:
         entry = await self._names.stat(path)
         if entry.kind is not EntryKind.FILE:
             raise UsageError(f"{path} is a directory; give a local directory to get it into.")
-        part = part_path(local, self._domain, entry)
         try:
-            file = await self._session.in_thread(lambda: _open_part(part))
+            part = await self._session.in_thread(partial(Part.open, local, self._domain, entry))
         except OSError as error:
             raise _local_error(error, local) from error
         try:
-            done = _usable_length(os.fstat(file.fileno()).st_size, entry.size_bytes)
-            file.truncate(done)
+            done = await matching_bytes(self._session, entry, part.fd, part.size_bytes)
+            os.ftruncate(part.fd, done)
             if progress is not None and done:
                 progress(done)
             if done < entry.size_bytes:
-                await self._fetch(file, path, entry, done, progress)
-            await self._session.in_thread(lambda: _publish(file, part, local, entry))
+                await self._fetch(part.fd, path, entry, done, progress)
+            await self._session.to_the_end(partial(part.publish, entry))
         except OSError as error:
             raise _local_error(error, local) from error
         finally:
-            file.close()
-            if not entry.size_bytes:
-                with suppress(OSError):
-                    os.unlink(part)
+            part.close()
         return entry
 
+    async def is_current(self, local: str, entry: Entry) -> bool:
+        """Tell whether ``local`` is a plain file with the size, time and content of ``entry``."""
+        if not is_like(local, entry):
+            return False
+        try:
+            fd = os.open(local, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            matched = await matching_bytes(self._session, entry, fd, entry.size_bytes)
+        except (OSError, ConflictError):  # it cannot be read, or there is a newer version
+            return False
+        finally:
+            os.close(fd)
+        return matched == entry.size_bytes
+
     async def _fetch(
-        self, file: BinaryIO, path: FilePath, entry: Entry, done: int, progress: Progress | None
+        self, fd: int, path: FilePath, entry: Entry, done: int, progress: Progress | None
     ) -> None:
         reader = FileReader(
             self._session, path, offset=done, if_version=entry.version, progress=progress
         )
         async with reader:
-            file.seek(done)
+            os.lseek(fd, done, os.SEEK_SET)
             async for block in reader:
-                await self._session.to_the_end(partial(write_all, file.fileno(), block))
+                await self._session.to_the_end(partial(write_all, fd, block))
 
 
-def part_path(local: str, domain: str, entry: Entry) -> str:
-    """Return the name of the partial file for ``entry`` of member ``domain`` on its way."""
-    what = (domain, entry.path, entry.version, entry.size_bytes, entry.digest.hex())
-    digest = hashlib.sha256("\0".join(map(str, what)).encode()).hexdigest()
-    folder, name = os.path.split(local)
-    shown = name.encode("utf-8", "surrogateescape")[:_NAME_KEPT_CHARS].decode("utf-8", "ignore")
-    return os.path.join(folder, f".{shown}.{digest[:_DIGEST_CHARS]}.part")
+def is_like(local: str, entry: Entry | None) -> bool:
+    """Tell whether ``local`` is a plain file of the size and time (milliseconds) of ``entry``."""
+    if entry is None:
+        return False
+    try:
+        status = os.lstat(local)
+    except OSError:
+        return False
+    modified_ms = status.st_mtime_ns // 1_000_000
+    wanted = (entry.size_bytes, entry.modified_ms)
+    return stat.S_ISREG(status.st_mode) and (status.st_size, modified_ms) == wanted
 
 
 def write_all(descriptor: int, block: memoryview) -> None:
@@ -172,31 +195,6 @@ def write_all(descriptor: int, block: memoryview) -> None:
         block = block[os.write(descriptor, block) :]
 
 
-def _open_source(local: str) -> BinaryIO:
-    return open(local, "rb", buffering=0)
-
-
-def _open_part(part: str) -> BinaryIO:
-    return open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
-
-
-def _usable_length(part_bytes: int, size_bytes: int) -> int:
-    """Return how much of a part may be kept: whole chunks, since a write may have been torn."""
-    if part_bytes >= size_bytes:
-        part_bytes = max(0, size_bytes - 1)
-    return Piece(0, part_bytes // limits.CHUNK_SIZE_BYTES * limits.CHUNK_SIZE_BYTES).end
-
-
-def _publish(file: BinaryIO, part: str, local: str, entry: Entry) -> None:
-    """Flush the finished part, give it its attributes and its name."""
-    os.fsync(file.fileno())
-    if entry.mode:
-        os.fchmod(file.fileno(), entry.mode & 0o777)
-    if entry.modified_ms:
-        os.utime(file.fileno(), ns=(entry.modified_ms * 1_000_000,) * 2)
-    os.replace(part, local)
-    folder = os.open(os.path.dirname(local) or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _open_source(local: str, *, follows_link: bool) -> BinaryIO:
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follows_link else os.O_NOFOLLOW)
+    return open(os.open(local, flags), "rb", buffering=0)

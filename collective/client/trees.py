@@ -1,8 +1,9 @@
 """Whole directories in and out: a few files at a time, each resumable by itself.
 
 Local names that are not UTF-8, and things that are neither files nor directories, are reported and
-skipped.  A file that is already there with the same size and time is not moved again, so an
-interrupted tree goes on where it stopped.
+skipped; links are not followed.  A file that is already there is not moved again, so an interrupted
+tree goes on where it stopped: `put` goes by size and time, `get` by the content, too, since what lies
+there may be another's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, Final, Self
 
 from collective.catalog.model import Entry, EntryKind
 from collective.client.files import Names
-from collective.client.local import LocalFiles
+from collective.client.landing import Landing
+from collective.client.local import LocalFiles, is_like
 from collective.client.model import Progress
 from collective.client.session import first_error
 from collective.core.errors import CollectiveError, NotFoundError, UsageError
@@ -100,7 +102,7 @@ class Trees:
                 if item.is_directory:
                     await self._names.mkdir(target, parents=True)
                     result.directories += 1
-                elif _is_unchanged(item.local, present.get(target)):
+                elif is_like(item.local, present.get(target)):
                     result.unchanged += 1
                 else:
                     await pool.start(self._put_one(item.local, target, progress, result))
@@ -117,7 +119,7 @@ class Trees:
         self, local: str, path: FilePath, progress: Progress | None, result: TreeResult
     ) -> None:
         try:
-            entry = await self._files.put(local, path, progress=progress)
+            entry = await self._files.put(local, path, progress=progress, follows_link=False)
         except CollectiveError as error:
             result.errors.append((local, error))
         else:
@@ -129,31 +131,36 @@ class Trees:
     ) -> TreeResult:
         """Download everything below ``path`` to below ``local``, which is made if absent."""
         result = TreeResult()
-        _make_folder(local)
+        landing = Landing(local)
         result.directories += 1
         async with _Pool() as pool:
             listed: AsyncIterator[Entry] = self._names.list(path, recursive=True)
             async for entry in listed:
                 if not entry.path.starts_with(path) or entry.path == path:
                     continue
-                target = os.path.join(local, *entry.path.names[len(path.names) :])
-                if entry.kind is not EntryKind.FILE:
-                    _make_folder(target)
-                    result.directories += 1
-                elif _is_unchanged(target, entry):
-                    result.unchanged += 1
-                else:
-                    _make_folder(os.path.dirname(target))
-                    await pool.start(self._get_one(entry.path, target, progress, result))
+                names = entry.path.names[len(path.names) :]
+                try:
+                    if entry.kind is not EntryKind.FILE:
+                        landing.folder(names)
+                        result.directories += 1
+                        continue
+                    target = landing.file(names)
+                except CollectiveError as error:
+                    result.errors.append((str(entry.path), error))
+                    continue
+                await pool.start(self._get_one(entry, target, progress, result))
         return result
 
     async def _get_one(
-        self, path: FilePath, local: str, progress: Progress | None, result: TreeResult
+        self, listed: Entry, local: str, progress: Progress | None, result: TreeResult
     ) -> None:
         try:
-            entry = await self._files.get(path, local, progress=progress)
+            if await self._files.is_current(local, listed):
+                result.unchanged += 1
+                return
+            entry = await self._files.get(listed.path, local, progress=progress)
         except CollectiveError as error:
-            result.errors.append((str(path), error))
+            result.errors.append((str(listed.path), error))
         else:
             result.files += 1
             result.bytes += entry.size_bytes
@@ -181,24 +188,3 @@ class _Pool:
         await self._room.acquire()
         task = self._group.create_task(work)
         task.add_done_callback(lambda _: self._room.release())
-
-
-def _make_folder(local: str) -> None:
-    try:
-        os.makedirs(local, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Local directory {local!r} cannot be made: {error.strerror}.") from error
-
-
-def _is_unchanged(local: str, entry: Entry | None) -> bool:
-    """Whether the local file and the entry have the same size and time (milliseconds)."""
-    if entry is None:
-        return False
-    try:
-        status = os.stat(local)
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns // 1_000_000) == (
-        entry.size_bytes,
-        entry.modified_ms,
-    )

@@ -38,6 +38,7 @@ from collective.rpc.gen.collective.v1 import (
     EntryKind,
     Extent,
     ExtentPlan,
+    FileAttributes,
     GetUploadRequest,
     GetUploadResponse,
     ListRequest,
@@ -218,7 +219,13 @@ class FakeCoordinator:
 
     async def open_upload(self, message: OpenUploadRequest, **_: Any) -> OpenUploadResponse:
         self._called("open_upload")
-        upload = {"path": message.path, "intended": {}, "counted": {}, "extents": {}}
+        upload: dict[str, Any] = {
+            "path": message.path,
+            "intended": {},
+            "counted": {},
+            "extents": {},
+        }
+        upload["attributes"] = message.attributes or FileAttributes()
         identity = f"{len(self.uploads):032x}"
         plans = [self._plan(upload, one, message.mode, ()) for one in message.chunks]
         self.uploads[identity] = upload
@@ -270,6 +277,8 @@ class FakeCoordinator:
             kind=EntryKind.FILE,
             size_bytes=message.size_bytes,
             version=1,
+            modified_ms=upload["attributes"].modified_ms,
+            mode=upload["attributes"].mode,
             digest=chunk_id([extent.chunk_id for extent in extents]),
         )
         self.files[upload["path"]] = (entry, extents)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.client.local import part_path
+from collective.client.parts import part_path
 from collective.core.errors import ConflictError, NotEnoughCopiesError, NotFoundError
 from collective.core.limits import CHUNK_SIZE_BYTES
 

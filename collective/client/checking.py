@@ -1,0 +1,85 @@
+"""Which bytes of a local file are those of a version: asked of its chunks' ids, never of its name.
+
+What lies on this machine may have come from anywhere: a part of an interrupted download, or a file
+of the right name, size and time that another member's user made so.  It counts for what hashes to
+the ids of the version that is read, chunk by chunk, and for no more.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from collective.catalog.model import Entry
+from collective.chunking.envelope import encode_header, stored_length
+from collective.chunking.ids import chunk_id
+from collective.client.session import Session
+from collective.core import limits
+from collective.rpc import context
+from collective.rpc.gen.collective.v1 import (
+    Extent,
+    ExtentPlan,
+    OpenReadRequest,
+    PlanReadRequest,
+)
+
+
+async def matching_bytes(session: Session, entry: Entry, fd: int, available: int) -> int:
+    """Return how many bytes from the start of the file ``fd`` are whole chunks of ``entry``.
+
+    Args:
+        session: of the transfer.
+        entry: the version that the bytes should be of; ConflictError if it is not current.
+        fd: open for reading; its position is not used.
+        available: how many bytes it has; beyond the entry's size they do not count.
+    """
+    available = min(available, entry.size_bytes)
+    if not available:
+        return 0
+    with context.operation():
+        control, mode = session.control, session.choice.mode
+        opened = await control.persist(
+            control.files.open_read,
+            OpenReadRequest(
+                path=str(entry.path), length=available, mode=mode, if_version=entry.version
+            ),
+        )
+        plans, matched = list(opened.plans), 0
+        try:
+            while plans:
+                check = partial(_match, fd, plans, matched, available)
+                matched, is_over = await session.to_the_end(check)
+                if is_over:
+                    break
+                request = PlanReadRequest(
+                    lease_id=opened.lease_id,
+                    offset=matched,
+                    length=available - matched,
+                    mode=mode,
+                )
+                plans = list((await control.persist(control.files.plan_read, request)).plans)
+        finally:
+            session.leases.give_back(opened.lease_id)
+    return matched
+
+
+def _match(fd: int, plans: list[ExtentPlan], matched: int, available: int) -> tuple[int, bool]:
+    """Go on from ``matched`` as far as ``plans`` reach; tell whether it ends there."""
+    for plan in plans:
+        extent = plan.extent
+        if extent is None or extent.offset != matched or extent.length == 0:
+            return matched, True
+        if matched + extent.length > available or not _is_there(fd, extent):
+            return matched, True
+        matched += extent.length
+    return matched, matched == available
+
+
+def _is_there(fd: int, extent: Extent) -> bool:
+    """Tell whether the file holds the chunk of ``extent`` where it belongs."""
+    padding = extent.stored_length - stored_length(extent.length)
+    if padding < 0 or extent.stored_length > limits.CHUNK_STORED_MAX_BYTES:
+        return False
+    plain = os.pread(fd, extent.length, extent.offset)
+    header = encode_header(extent.length, padding_length=padding)
+    return chunk_id([header, plain, bytes(padding)]) == extent.chunk_id
