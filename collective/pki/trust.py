@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
 from collective.core.errors import CollectiveError, ConflictError, RejectedError
-from collective.core.ids import Domain, SpiffeRole
+from collective.core.ids import Domain, SpiffeId, SpiffeRole
 from collective.pki import ca, certificates
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
@@ -74,6 +74,11 @@ class UntrustedError(RejectedError):
 
 class RevokedCertificateError(UntrustedError):
     """A certificate for which everything speaks, but that it was revoked."""
+
+    def __init__(self, identity: SpiffeId) -> None:
+        """Keep whose certificate it is."""
+        super().__init__(12, f"{identity}, this certificate or its key is revoked")
+        self.identity = identity
 
 
 class TrustStore:
@@ -165,8 +170,7 @@ def verify_leaf(
     _step_6_valid(authority, now_s, who="CA")
     _profile_steps(certificate, certified, roles=roles, usage=usage)
     if revoked.is_revoked(certified.identity, certified.serial, certified.key_digest):
-        why = f"{certified.identity}, this certificate or its key is revoked"
-        raise RevokedCertificateError(12, why)
+        raise RevokedCertificateError(certified.identity)
     key = certificates.certificate_key(authority)
     return replace(certified, authority_digest=certificates.key_digest(key))
 

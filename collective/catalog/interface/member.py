@@ -67,7 +67,7 @@ class Upkeep(Protocol):
         ...
 
     async def confirm_restore(self, actor: Caller) -> int:
-        """Let collection go on; return the epoch."""
+        """Let collection go on; return the epoch; ConflictError where nothing was restored."""
         ...
 
     async def expire(self) -> None:

@@ -72,7 +72,8 @@ class CodesPart(Part):
             tx.audit(actor, "invite", stored.id, f"{stored.kind.value}, {stored.uses_left} uses")
             return stored
 
-        return await self._engine.write(work, caller=actor, action="invite", target=code.id)
+        wanted = ", ".join(str(path) for path, _ in code.grants) or f"for a {code.kind.value}"
+        return await self._engine.write(work, caller=actor, action="invite", target=wanted)
 
     async def code(self, code_id: str) -> CodeRecord:
         """Return a code, or NotFoundError."""

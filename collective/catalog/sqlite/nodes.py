@@ -17,7 +17,10 @@ from collective.core.ids import NodeId, StoreUuid
 
 
 def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int) -> None:
-    """Write the record of a node that is given a certificate; one that is there keeps the rest."""
+    """Write the record of a node that is given a certificate; one that is there keeps the rest.
+
+    The audit has it as the redemption of a code.
+    """
     tx.run(
         "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
         " draining, removed, serial, expires_ms) VALUES (?,NULL,0,0,0,'[]',0,0,0,?,?)"
@@ -26,14 +29,6 @@ def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int
         node,
         serial,
         expires_ms,
-    )
-    tx.run(
-        "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-        " VALUES (?,?,'enrol',?,?,'')",
-        tx.now_ms,
-        f"node {node}",
-        node,
-        serial,
     )
 
 
@@ -162,9 +157,17 @@ class NodesPart(Part):
                 None if removed is None else int(removed),
                 node,
             )
-            tx.audit(actor, "node", node, f"draining={draining} removed={removed}")
+            tx.audit(actor, action, node)
 
-        await self._engine.write(work, caller=actor, action="node", target=node)
+        action = _action(draining=draining, removed=removed)
+        await self._engine.write(work, caller=actor, action=action, target=node)
+
+
+def _action(*, draining: bool | None, removed: bool | None) -> str:
+    """Return what was done to a node, in the audit's word."""
+    if removed:
+        return "node-remove"
+    return "node-drain" if draining else "node-use"
 
 
 def _unknown(node: NodeId) -> NotFoundError:

@@ -21,6 +21,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import BusyError, NoSpaceError
 from collective.core.paths import FilePath
+from collective.core.units import format_size
 
 IDLE_MS = 600_000
 """An upload without progress for so long gives way to whoever needs its room or its place."""
@@ -56,8 +57,8 @@ def require_room(
             lacking -= _end_idle(tx, datastore, upload, lacking)
     if lacking > 0:
         raise NoSpaceError(
-            f"The quota of /{name} does not leave room for this; remove files there or ask the"
-            " operator for more."
+            f"The quota of /{name} is {format_size(quota)}, and this needs {format_size(lacking)} more"
+            " than it leaves; remove files there or ask the operator for more."
         )
 
 

@@ -11,6 +11,7 @@ from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, clear_ended, 
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.snapshot import write_snapshot
 from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import ConflictError
 
 EXPIRE_BATCH = 200
 GENERATIONS_SKIPPED = 1 << 32
@@ -67,15 +68,19 @@ class UpkeepPart(Part):
         return self._engine.restored
 
     async def confirm_restore(self, actor: Caller) -> int:
-        """Let collection go on; return the epoch."""
+        """Let collection go on; return the epoch; ConflictError where nothing was restored."""
 
         def work(tx: Transaction) -> int:
             tx.decider(actor).require_admin("confirm a restore")
-            epoch: int = tx.value("SELECT epoch FROM state")
+            epoch, restored = tx.one("SELECT epoch, restored FROM state")
+            if not restored:
+                raise ConflictError(
+                    "This catalogue is not restored from a backup, so there is nothing to confirm."
+                )
             tx.run("UPDATE state SET restored = 0")
             tx.audit(actor, "confirm-restore", str(epoch))
             tx.at_end(lambda durable: self._adopt(epoch, restored=False, durable=durable))
-            return epoch
+            return int(epoch)
 
         return await self._engine.write(
             work, caller=actor, action="confirm-restore", target="catalogue"

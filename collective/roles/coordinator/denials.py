@@ -23,12 +23,15 @@ from collective.core.errors import (
     PermissionDeniedError,
     RejectedError,
 )
-from collective.core.ids import Domain, SpiffeId
+from collective.core.ids import SpiffeId
+from collective.pki.trust import RevokedCertificateError, UntrustedError
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.rpc.context import CallContext, request_id_from
 
 UNKNOWN: Final = "unknown"
 """The actor of a connection that proved nothing."""
+JOINER: Final = "joiner"
+"""The actor of a call at the bootstrap, who proves by the call itself who he is."""
 CONNECT: Final = "connect"
 RELAY: Final = "relay"
 BOOTSTRAP: Final = "collective.v1.Bootstrap"
@@ -39,9 +42,8 @@ _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 class Denials:
     """Counts, logs and notes refusals of one member's coordinator."""
 
-    def __init__(self, domain: Domain, trust: Trust, metrics: CoordinatorMetrics) -> None:
+    def __init__(self, trust: Trust, metrics: CoordinatorMetrics) -> None:
         """Note for the audit of ``trust``."""
-        self._nobody = str(SpiffeId.bootstrap(domain, "joiner"))
         self._trust = trust
         self._metrics = metrics
         self._log = structlog.get_logger("coordinator.denials")
@@ -57,7 +59,7 @@ class Denials:
         action, target = operation, call.subject.target
         if isinstance(error, PermissionDeniedError) and error.concerns is not None:
             action, target = error.concerns
-        actor = self._nobody if call.certified is None else str(call.certified.identity)
+        actor = JOINER if call.certified is None else str(call.certified.identity)
         self._take(
             operation,
             Refusal(actor, action, target, error.message, call.source, call.request_id),
@@ -66,7 +68,12 @@ class Denials:
     def connection(self, source: str, error: CollectiveError) -> None:
         """Take a connection that was not let in, if that is a refusal."""
         if isinstance(error, RejectedError | PermissionDeniedError):
-            self._take(CONNECT, Refusal(UNKNOWN, CONNECT, "", error.message, source))
+            actor, why = UNKNOWN, error.message
+            if isinstance(error, UntrustedError):
+                why = f"the certificate does not count: {error.why} (step {error.step})"
+            if isinstance(error, RevokedCertificateError):  # he has proved who he is
+                actor = str(error.identity)
+            self._take(CONNECT, Refusal(actor, CONNECT, "", why, source))
 
     def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
         """Take a ticket that was refused where chunks are passed on."""

@@ -73,4 +73,4 @@ class ExpiryWatch:
 
 
 def _day(wall_s: float) -> str:
-    return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%d %H:%MZ")
+    return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -102,6 +102,7 @@ class CoordinatorMetrics:
         self.repair_held = gauge(
             "collective_repair_held", "1 while repair waits since many nodes vanished together."
         ).labels(member)
+        self._certified: frozenset[str] = frozenset()
         self._certificate_expiry = gauge(
             "collective_certificate_expiry_timestamp_seconds",
             "When a certificate of this member runs out.",
@@ -147,6 +148,15 @@ class CoordinatorMetrics:
     def certificate(self, identity: str, expires_s: float) -> None:
         """Show when the certificate of ``identity`` runs out."""
         self._certificate_expiry.labels(self._member, identity).set(expires_s)
+        self._certified |= {identity}
+
+    def certificates(self, expires_s: Mapping[str, float]) -> None:
+        """Show when each certificate runs out, by identity, and those of nobody else any more."""
+        for gone in self._certified - set(expires_s):
+            self._certificate_expiry.remove(self._member, gone)
+        self._certified = frozenset()
+        for identity, at_s in expires_s.items():
+            self.certificate(identity, at_s)
 
     def invite(self, kind: str, count: int) -> None:
         """Show how many join codes of ``kind`` can be used."""

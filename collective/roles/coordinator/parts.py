@@ -190,7 +190,7 @@ def build(
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     sightings = Sightings(authority.domain, catalog)
     calls = Calls(authority.domain, metrics, clock, seen=rotation.seen, sightings=sightings)
-    denials = Denials(authority.domain, catalog, metrics)
+    denials = Denials(catalog, metrics)
     relay = ChunkServer(
         identity=own,
         store=None,

@@ -112,15 +112,14 @@ class Upkeep:
         self._metrics.restored.set(int(is_restored))
         draining = any(live.record.draining for live in self._table.all())
         left = await self._catalog.copies_left() if draining else {}  # it looks at every copy
+        ends_s: dict[str, float] = {}
         for live in self._table.all():
             live.copies_left = left.get(live.record.node, 0)
-            self._metrics.certificate(
-                str(self._table.identity(live.record.node)),
-                live.record.certificate_expires_ms / 1000,
-            )
+            identity = str(self._table.identity(live.record.node))
+            ends_s[identity] = live.record.certificate_expires_ms / 1000
         if self._watch is not None:
-            for name, expires_s in self._watch.figures():
-                self._metrics.certificate(name, expires_s)
+            ends_s.update(self._watch.figures())
+        self._metrics.certificates(ends_s)
         codes = await self._catalog.codes()
         now_s = self._clock.wall_s()
         for kind in CodeKind:

@@ -222,6 +222,12 @@ async def test_a_quota_is_never_passed_and_no_reservation_breaks(
 # --- ways round that are none --------------------------------------------------------------------
 
 
+async def test_a_full_quota_is_told_in_figures(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/a", "a", "b")
+    with pytest.raises(NoSpaceError, match="quota of /d is 30 B, and this needs 10 B more"):
+        await begin(ready, "/d/b", "c", "d")
+
+
 async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: SqliteCatalog) -> None:
     """They are never part of a file, but they would lie on the nodes for a week."""
     upload, _ = await begin(ready, "/d/f", "0")

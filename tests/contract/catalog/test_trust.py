@@ -12,8 +12,9 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
+from collective.core.ids import SpiffeId
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.world import OPERATOR, grant, p, user
+from tests.contract.catalog.world import DOMAIN, NODES, OPERATOR, enrol, grant, p, user
 
 BOB = user("bob")
 
@@ -135,3 +136,44 @@ async def test_every_change_and_every_refusal_leaves_an_audit_row(catalog: Sqlit
         ("mkdir", "/x", "denied"),
         ("call", "/y", "denied: why [from 10.1.2.3]"),
     ]
+
+
+async def test_what_is_done_to_nodes_is_in_the_audit_in_words(catalog: SqliteCatalog) -> None:
+    await enrol(catalog, 1)
+    for draining, removed in ((True, None), (False, None), (None, True)):
+        await catalog.set_node_flags(OPERATOR, NODES[0], draining=draining, removed=removed)
+    with pytest.raises(PermissionDeniedError) as refused:
+        await catalog.set_node_flags(BOB, NODES[0], draining=True, removed=None)
+    assert refused.value.concerns == ("node-drain", NODES[0])
+    rows = [row for row in await catalog.audit(since_ms=0, limit=99) if "node-" in row.action]
+    assert [(row.action, row.target, row.detail) for row in rows] == [
+        ("node-drain", NODES[0], ""),
+        ("node-use", NODES[0], ""),
+        ("node-remove", NODES[0], ""),
+    ]
+
+
+async def test_an_enrolment_is_in_the_audit_once(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.add_code(OPERATOR, code(clock, CodeKind.NODE))
+    node = SpiffeId.node(DOMAIN, NODES[0])
+    await catalog.redeem("c1", b"k" * 32, lambda _: IssuedCertificate(node, "ab", 10**15, b""))
+    rows = await catalog.audit(since_ms=0, limit=99)
+    assert [row.action for row in rows] == ["invite", "redeem"]
+
+
+async def test_a_catalogue_that_was_not_restored_has_nothing_to_confirm(
+    catalog: SqliteCatalog,
+) -> None:
+    with pytest.raises(ConflictError, match="nothing to confirm"):
+        await catalog.confirm_restore(OPERATOR)
+    assert await catalog.audit(since_ms=0, limit=9) == []
+
+
+async def test_a_denied_invite_is_audited_by_the_paths_it_was_for(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    with pytest.raises(PermissionDeniedError) as refused:
+        await catalog.add_code(BOB, code(clock))
+    assert refused.value.concerns == ("invite", "/a")

@@ -20,7 +20,7 @@ from collective.core.ids import MemberId
 from collective.pki import certificates, join_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
-from collective.roles.coordinator.denials import operation_of
+from collective.roles.coordinator.denials import JOINER, operation_of
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
@@ -184,7 +184,7 @@ async def test_each_refusal_of_the_bootstrap_is_counted_and_audited(
         "BeginRenewal": pb.BeginRenewalRequest(certificate_der=der),
         "Renew": pb.RenewRequest(certificate_der=der, nonce=b"x", csr_der=b"x", signature=b"x"),
     }[method]
-    joiner = f"spiffe://{target.domain}/bootstrap/joiner"
+    joiner = JOINER
     before, known = counted(target), await rows(target, joiner)
     await refused_at_the_bootstrap(target, method, message)
     assert counted(target) == before + 1
@@ -205,7 +205,7 @@ async def test_each_refused_code_is_counted_and_audited(target: Target, reason: 
             target.cluster.cli("invite", "revoke", code.code_id)
         else:
             await redeem(code, new_private_key(), clock=SystemClock(), wish="first@home.alice")
-    joiner = f"spiffe://{target.domain}/bootstrap/joiner"
+    joiner = JOINER
     before, known = counted(target), await rows(target, joiner)
     with pytest.raises(ConflictError):
         await redeem(code, new_private_key(), clock=SystemClock(), wish=wish)

@@ -52,7 +52,7 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         with pytest.raises(PermissionDeniedError) as refused:
             async with calls.client("stat", "/x"):
                 raise AssertionError("not reached")
-        Denials(DOMAIN, here.catalog, here.metrics).call(context.current(), refused.value)
+        Denials(here.catalog, here.metrics).call(context.current(), refused.value)
         rows = await here.catalog.audit(since_ms=0, limit=100)
         assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
 
@@ -93,6 +93,20 @@ def test_metrics_have_the_names_of_the_spec() -> None:
         'collective_file_operations_total{member="alice",operation="read",result="ok"} 1.0',
     ):
         assert line in text
+
+
+def test_the_certificate_of_a_node_that_was_removed_is_shown_no_more() -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0))
+    metrics.certificate("spiffe://home.alice/coordinator", 5.0)
+    metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n1": 6.0, "ca, next": 7.0})
+    metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n2": 8.0})
+    text = generate_latest(registry).decode()
+    assert 'identity="n2"' in text
+    assert 'identity="n1"' not in text
+    assert "ca, next" not in text
+    metrics.certificates({})
+    assert "home.alice/coordinator" not in generate_latest(registry).decode()
 
 
 def test_cluster_health_is_the_worst_that_is_true() -> None:

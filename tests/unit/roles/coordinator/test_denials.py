@@ -28,10 +28,11 @@ from collective.core.errors import (
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.pki.certificates import Certified
+from collective.pki.trust import RevokedCertificateError, UntrustedError
 from collective.roles.coordinator.denials import Denials, operation_of
 from collective.rpc.context import CallContext
 from tests.unit.roles.coordinator.farm import OPERATOR, scene
-from tests.unit.roles.coordinator.parts import DOMAIN, USER
+from tests.unit.roles.coordinator.parts import USER
 
 ANN = str(USER)
 
@@ -61,7 +62,7 @@ async def test_what_counts_as_a_refusal(
         caller = None if "Bootstrap" in method else Certified(USER, "01", 0.0, 4e9, ())
         call = CallContext(caller, "r1", method, {}, source="10.0.0.9")
         call.about("word", "/x")
-        Denials(DOMAIN, here.catalog, here.metrics).call(call, error)
+        Denials(here.catalog, here.metrics).call(call, error)
         rows = [
             row for row in await here.catalog.audit(since_ms=0, limit=9) if row.action == "word"
         ]
@@ -69,20 +70,35 @@ async def test_what_counts_as_a_refusal(
         counted = here.metrics.denials.labels("word")._value.get()
         assert counted == counts
         for row in rows:
-            assert row.actor == (ANN if caller else "spiffe://home.alice/bootstrap/joiner")
+            assert row.actor == (ANN if caller else "joiner")
             assert (row.target, row.request_id) == ("/x", "r1")
             assert row.detail == f"denied: {error.message} [from 10.0.0.9]"
 
 
 async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        denials = Denials(DOMAIN, here.catalog, here.metrics)
+        denials = Denials(here.catalog, here.metrics)
         for number in range(1000):
             denials.ticket(USER, "10.0.0.9", RejectedError("Forged."), f"r{number}")
         (row,) = await denied(here.catalog)
         assert (row.actor, row.action, row.target) == (ANN, "relay", "")
         assert row.detail.startswith("denied: Forged. [from 10.0.0.9] [1000 times")
         assert here.metrics.denials.labels("relay")._value.get() == 1000
+
+
+async def test_a_connection_of_the_revoked_is_audited_by_name_in_words(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        denials = Denials(here.catalog, here.metrics)
+        denials.connection("10.0.0.9", RevokedCertificateError(USER))
+        denials.connection("10.0.0.9", UntrustedError(4, "it is not signed by our CA"))
+        revoked, forged = await denied(here.catalog)
+        assert (revoked.actor, revoked.action) == (ANN, "connect")
+        assert "the certificate does not count: " in revoked.detail
+        assert (forged.actor, forged.action) == ("unknown", "connect")
+        assert forged.detail == (
+            "denied: the certificate does not count: it is not signed by our CA (step 4)"
+            " [from 10.0.0.9]"
+        )
 
 
 def test_methods_have_words() -> None:
