@@ -203,8 +203,18 @@ def disown(tx: Transaction, entry: int) -> None:
         drop_grant(tx, grant)
 
 
-def carry_owner(tx: Transaction, randomness: Randomness, entry: int, path: FilePath) -> None:
-    """Give the owner of a datastore that was renamed to ``path`` his rights there, not before it."""
+def settle_owner(
+    tx: Transaction, randomness: Randomness, caller: Caller, entry: int, path: FilePath
+) -> None:
+    """Settle whose a datastore is that ``caller`` renamed to ``path``.
+
+    Rights are given by path, and a rename must give nobody any.  So its owner goes with it where an
+    admin moves it; else what he has at ``path`` is what he is given there, and it is the member's.
+    """
+    if not tx.decider(caller).is_admin:
+        disown(tx, entry)
+        tx.run("UPDATE datastores SET owner = NULL, owner_grant = NULL WHERE entry = ?", entry)
+        return
     old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
     known = next((grant for grant in tx.book.all() if old and grant.id == old), None)
     if known is None:

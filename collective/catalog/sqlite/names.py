@@ -14,13 +14,13 @@ from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
-    carry_owner,
     check_disposal,
     copies_for,
     count_files,
     datastore_of,
     disown,
     moved,
+    settle_owner,
 )
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
@@ -242,7 +242,7 @@ class NamesPart(Part):
                 after, from_top = datastore_of(tx.db, target), kind == DATASTORE
                 moved(tx, entry, before, after, from_top=from_top)
                 if from_top:
-                    carry_owner(tx, self._engine.randomness, entry, target)
+                    settle_owner(tx, self._engine.randomness, caller, entry, target)
                 if asked != copies_for(tx.db, target, default) or rows.is_unsettled(tx.db):
                     unsettle(tx, entry, default)
                 tx.audit(caller, "move", str(source), str(target))

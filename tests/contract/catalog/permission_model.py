@@ -15,9 +15,12 @@ Path: TypeAlias = tuple[str, ...]
 
 NAMES = ("a", "b")
 DEPTH = 3
-PATHS: tuple[Path, ...] = tuple(
-    path for depth in range(DEPTH + 1) for path in itertools.product(NAMES, repeat=depth)
+PATHS: tuple[Path, ...] = (
+    *(path for depth in range(DEPTH + 1) for path in itertools.product(NAMES, repeat=depth)),
+    ("c",),
+    ("c", "a"),
 )
+"""The names that are tried; ``/c`` is there for what is renamed."""
 EVERYTHING = frozenset("rws")
 OPERATOR = "operator"
 
@@ -115,6 +118,14 @@ class Model:
         if not {"r", "w"} <= here or "w" not in self.rights(who, target):
             return False
         return "s" in here or not self.someone_gains(source, target, users)
+
+    def keeps_owner(self, who: str) -> bool:
+        """Whether a datastore that ``who`` renames goes on to belong to whom it belonged to.
+
+        Rights are given by path, so a rename gives nobody any: the owner goes with it only where an
+        admin moves it; else the datastore is the member's from then on.
+        """
+        return self.is_admin(who)
 
     def may_take_away(self, who: str, path: Path) -> bool:
         """Whether what is at ``path`` is his to remove or move, if he has the rights for that."""

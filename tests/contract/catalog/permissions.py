@@ -402,7 +402,36 @@ class Permissions(RuleBasedStateMachine):
         if possible:
             self._move(*possible[number % len(possible)])
 
+    @rule(
+        who=users,
+        path=st.sampled_from([("a",), ("b",)]),
+        rights=st.sampled_from(["w", "rw", "rws"]).map(frozenset),
+        life=lives,
+    )
+    def rename_by_an_owner(
+        self, who: str, path: Path, rights: frozenset[str], life: float | None
+    ) -> None:
+        """Make him the owner of a datastore, and have him rename it to where he may do but this."""
+        model = self.model
+        policy = model.policies.get(path, Policy())
+        if path not in model.names or policy.quota or policy.copies or who in model.revoked:
+            return
+        if ("c",) in model.names:
+            self._remove(OPERATOR, ("c",), recursive=True)
+        self._set_policy(OPERATOR, path, who, None, None)
+        self._grant(OPERATOR, who, ("c",), rights, life)
+        type(self).checks["rename by an owner"] += 1
+        self._move(who, path, ("c",))
+
     def _move(self, who: str, source: Path, to: Path) -> None:
+        """Move; and what no admin moves gives nobody any right anywhere."""
+        given = self._all_given()
+        is_admin = self.model.is_admin(who)
+        self._move_compared(who, source, to)
+        more = self._all_given() - given
+        assert is_admin or not more, f"mv {source} {to} by {who} gave {more}"
+
+    def _move_compared(self, who: str, source: Path, to: Path) -> None:
         model = self.model
         kind = model.names.get(source)
         fine = kind is not None and model.names.get(to[:-1]) == "dir"
@@ -430,11 +459,20 @@ class Permissions(RuleBasedStateMachine):
             policy = self._disowned(source)
             if policy is not None and len(to) == 1:
                 model.policies[to] = policy
-                if held is not None and held_ends > model.now_s:
+                if not model.keeps_owner(who):
+                    policy.owner = None
+                elif held is not None and held_ends > model.now_s:
                     policy.owner = self._owns(held.giver, held.whose, to, held.came_from)
         for old, could in before.items():
             now = self._readers(to + old[len(source) :])
             assert now <= could, f"mv {source} {to} by {who} let {now - could} in"
+
+    def _all_given(self) -> set[tuple[str, Path, int, float | None]]:
+        """Return who was given what, where and until when, by the catalogue itself."""
+        return {
+            (str(one.principal), one.path.names, int(one.rights), one.expires_s)
+            for one in self.runner.run(self.catalog.grants(COORDINATOR))
+        }
 
     # --- datastores ------------------------------------------------------------------------------
 
@@ -570,7 +608,7 @@ class Permissions(RuleBasedStateMachine):
         happened, found = self.do(names(self.catalog, text(path), caller))
         expected = there if knows else "denied"
         if knows and "r" not in rights:
-            leads_on = any(model.is_way_below(who, path, (*path, name)) for name in "ab")
+            leads_on = any(model.is_way_below(who, path, (*path, name)) for name in "abc")
             if ("w" in rights and not leads_on) or kind == "file":
                 expected = "denied"
         self.same(happened, expected, "list", who, path)

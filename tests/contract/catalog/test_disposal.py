@@ -4,6 +4,7 @@ import pytest
 
 from collective.access.model import Caller, Right
 from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import SpiffeId
 from tests.contract.catalog.world import ANY, OPERATOR, begin, enrol, grant, p, user, write
@@ -67,6 +68,34 @@ async def test_an_owner_disposes_of_his_own_and_an_admin_of_all(catalog: SqliteC
     await catalog.create_datastore(OPERATOR, p("/x"), copies=2, quota_bytes=9, owner=EVE.principal)
     await catalog.move(BOB, p("/x"), p("/z"), condition=ANY)
     await catalog.remove(BOB, p("/z"), recursive=True, condition=ANY)
+
+
+@pytest.mark.parametrize("rights", [Right.WRITE, Right.READ | Right.WRITE])
+async def test_an_owner_gets_no_right_at_a_path_by_renaming_his_datastore_to_it(
+    catalog: SqliteCatalog, rights: Right
+) -> None:
+    """A drop box of others that is not made yet must not become the writer's own."""
+    await catalog.create_datastore(
+        OPERATOR, p("/old"), copies=0, quota_bytes=0, owner=EVE.principal
+    )
+    await grant(catalog, EVE, "/drop", rights)
+    await catalog.move(EVE, p("/old"), p("/drop"), condition=ANY)
+    assert [(str(one.path), one.rights) for one in await catalog.grants(EVE)] == [("/drop", rights)]
+    assert [one.owner for one in await catalog.datastores(OPERATOR)] == [None]
+    with pytest.raises(PermissionDeniedError):
+        await catalog.add_grant(EVE, p("/drop"), Right.READ, BOB.principal, None)
+
+
+async def test_a_right_that_ends_is_not_made_lasting_by_a_rename(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await catalog.create_datastore(
+        OPERATOR, p("/old"), copies=0, quota_bytes=0, owner=EVE.principal
+    )
+    await catalog.add_grant(OPERATOR, p("/new"), Right(7), EVE.principal, clock.wall_s() + 60)
+    await catalog.move(EVE, p("/old"), p("/new"), condition=ANY)
+    clock.advance(61)
+    assert await catalog.grants(EVE) == []
 
 
 async def test_a_datastore_with_the_default_policy_is_its_writers(catalog: SqliteCatalog) -> None:
