@@ -1,8 +1,9 @@
 """Places for those who have not shown yet who they are: bounded in all and for each source.
 
-Nobody is turned away for want of a place: whoever has waited longest gives way, of the newcomer's
-own source where that has too many, else of the source that holds most.  So a flood pushes out
-itself first, and one who comes while it lasts has the time that the flood needs to fill all places.
+Nobody is turned away for want of a place: whoever has waited longest gives way, of the source that
+holds most (of the newcomer's own, where that has a bound and has reached it).  So a flood pushes out
+itself first, one who comes while it lasts has the time that the flood needs to fill all places, and
+many who come at once from one address have them all as long as nobody else is there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ T = TypeVar("T")
 class Places(Generic[T]):
     """Who holds a place now, in order of arrival."""
 
-    def __init__(self, in_all: int, per_source: int) -> None:
-        """Give at most ``in_all`` places, and ``per_source`` to one source."""
+    def __init__(self, in_all: int, per_source: int | None = None) -> None:
+        """Give at most ``in_all`` places, and ``per_source`` to one source; None: as many."""
         self._in_all = in_all
-        self._per_source = per_source
+        self._per_source = in_all if per_source is None else per_source
         self._held: dict[str, dict[T, None]] = {}
         self._count = 0
 

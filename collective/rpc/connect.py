@@ -26,6 +26,8 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
+_AGAIN_AFTER_S: Final = 0.2
+"""A server cuts off the oldest handshakes while too many come at once: the next may do better."""
 # verify codes of OpenSSL (X509_V_ERR_…)
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
@@ -52,7 +54,7 @@ async def open_stream(
         gate: What counts as a valid certificate.
         expect: Whom the caller wants.
         alpn: The protocol that must have been chosen.
-        timeout_s: Seconds for all of it.
+        timeout_s: Seconds for all of it; once, it is tried again where the handshake was cut off.
 
     Returns:
         The transport and the protocol, whose ``connection_made`` has run.
@@ -82,17 +84,10 @@ async def open_stream(
     def ignore(_: CollectiveError, _host: str) -> None:
         """The error is raised below."""
 
-    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            transport, first = await loop.create_connection(
-                lambda: Handshaken(admit, ignore),
-                address.host,
-                address.port,
-                ssl=tls,
-                server_hostname="",
-                ssl_handshake_timeout=timeout_s,
-                ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            transport, first = await _shake_hands(
+                address, tls, lambda: Handshaken(admit, ignore), timeout_s
             )
     except TimeoutError as error:
         raise UnreachableError(
@@ -110,6 +105,29 @@ async def open_stream(
         transport.abort()
         raise UnreachableError(f"The connection to {address} ended in the handshake.")
     return transport, made[0]
+
+
+async def _shake_hands(
+    address: Address, tls: ssl.SSLContext, make: Callable[[], Handshaken], timeout_s: float
+) -> tuple[asyncio.Transport, Handshaken]:
+    """Connect; once more where the handshake was cut off."""
+
+    async def connect() -> tuple[asyncio.Transport, Handshaken]:
+        return await asyncio.get_running_loop().create_connection(
+            make,
+            address.host,
+            address.port,
+            ssl=tls,
+            server_hostname="",
+            ssl_handshake_timeout=timeout_s,
+            ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        )
+
+    try:
+        return await connect()
+    except (ConnectionResetError, ssl.SSLEOFError):
+        await asyncio.sleep(_AGAIN_AFTER_S)
+        return await connect()
 
 
 async def open_first(

@@ -1,17 +1,19 @@
 """Accepts connections and takes them through the TLS handshake, of which only so many wait at once.
 
 Owns the listening sockets and every connection until its handshake has ended.  Invariants: at most
-``HANDSHAKES_MAX`` are unfinished, ``HANDSHAKES_PER_SOURCE_MAX`` from one address; beyond that the
-oldest is cut off, so that silent connections hold neither descriptors nor the way in.
+``HANDSHAKES_MAX`` are unfinished; beyond that the oldest of the address that has most of them is cut
+off, so that silent connections hold neither descriptors nor the way in.  One address may have them
+all while nobody else comes: behind it there may be many, and all may come at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -21,10 +23,14 @@ from collective.core.places import Places
 from collective.core.units import Address
 
 HANDSHAKES_MAX: Final = 256
-HANDSHAKES_PER_SOURCE_MAX: Final = 64
 BACKLOG: Final = 256
 _PAUSE_S: Final = 0.1
 """After an accept that failed: out of descriptors, most likely."""
+
+_NOT_HERE: Final = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
+"""The kernel has no IPv6, say, but the name resolves to ::1 as well."""
+_Found = tuple[int, int, int, str, tuple[Any, ...]]
+"""What getaddrinfo says: family, kind, protocol, canonical name, address."""
 
 
 class Door:
@@ -43,7 +49,7 @@ class Door:
         self._tls = tls
         self._handshake_timeout_s = handshake_timeout_s
         self._shutdown_timeout_s = shutdown_timeout_s
-        self._places: Places[socket.socket] = Places(HANDSHAKES_MAX, HANDSHAKES_PER_SOURCE_MAX)
+        self._places: Places[socket.socket] = Places(HANDSHAKES_MAX)
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("collective.rpc.door")
@@ -64,8 +70,7 @@ class Door:
             found = await loop.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
-            for family, kind, protocol, _, where in dict.fromkeys(found):
-                self._sockets.append(_listening(family, kind, protocol, where))
+            self._listen(found)
         except OSError as error:
             self.close()
             reason = (error.strerror or str(error)).rstrip(".").lower()
@@ -74,6 +79,20 @@ class Door:
         for listening in self._sockets:
             self._spawn(self._accept(listening))
         return Address(address.host, port)
+
+    def _listen(self, found: Sequence[_Found]) -> None:
+        """Listen wherever the name leads; what this machine does not have is skipped."""
+        absent: OSError | None = None
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            try:
+                self._sockets.append(_listening(family, kind, protocol, where))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                self._log.info("address skipped", address=str(where[0]), reason=error.strerror)
+                absent = error
+        if absent is not None and not self._sockets:
+            raise absent
 
     def close(self) -> None:
         """Accept nobody any more, and cut off whoever is in the handshake."""
@@ -110,6 +129,7 @@ class Door:
             if pushed_out is not None:
                 _cut_off(pushed_out)
             self._spawn(self._shake_hands(connection, source))
+            await asyncio.sleep(0)  # sock_accept does not wait while others do: handshakes go on
 
     async def _shake_hands(self, connection: socket.socket, source: str) -> None:
         try:

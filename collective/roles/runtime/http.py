@@ -1,6 +1,6 @@
 """The metrics and health listener: HTTP/1.1, three paths, GET and HEAD, one request a connection.
 
-The only listener without TLS.  Bounded: 8 KiB of request, 5 s, 32 connections of which whoever
+The only listener without TLS.  Bounded: 8 KiB of request, 5 s, 128 connections of which whoever
 waited longest gives way to the next, so that silent ones keep nobody out.
 """
 
@@ -20,8 +20,7 @@ from collective.core.units import Address
 
 REQUEST_MAX_BYTES: Final = 8192
 REQUEST_TIMEOUT_S: Final = 5.0
-CONNECTIONS_MAX: Final = 32
-CONNECTIONS_PER_SOURCE_MAX: Final = 16
+CONNECTIONS_MAX: Final = 128
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT_TYPE: Final = "text/plain; charset=utf-8"
 
@@ -56,9 +55,7 @@ class ObserveListener:
         self._exposition = exposition
         self._unready = unready
         self._server: asyncio.Server | None = None
-        self._places: Places[asyncio.StreamWriter] = Places(
-            CONNECTIONS_MAX, CONNECTIONS_PER_SOURCE_MAX
-        )
+        self._places: Places[asyncio.StreamWriter] = Places(CONNECTIONS_MAX)
         self._log = structlog.get_logger("collective.runtime.http")
 
     async def start(self, address: Address) -> Address:
