@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command, open_store
 from collective.cli.passphrases import new_passphrase, passphrase_of
+from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
+    from collective.client.identity.replacing import Standing
+
+FROM_STDIN: Final = "-"
+STDIN_MAX_BYTES: Final = 64 * 1024
+"""All that `invite generate` prints fits in it."""
 
 
 @command
 def redeem(
     invocation: Invocation,
-    code: Annotated[str, typer.Argument(metavar="CODE", help="The code or its join URL.")],
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE",
+            help="The code or its join URL; '-' reads it from stdin, which keeps it, a secret until"
+            " it is used, out of 'ps' and the shell's history.",
+        ),
+    ],
 ) -> None:
     """Join the collective that an invite is for; again with the same code changes nothing.
 
@@ -30,6 +44,8 @@ def redeem(
     )
     from collective.core.clock import SystemClock  # noqa: PLC0415
 
+    if code == FROM_STDIN:
+        code = code_from_stdin()
     parse_invite(code)  # before anything else, and without asking anyone
     quiet_logs()
     store = open_store()
@@ -46,6 +62,19 @@ def redeem(
         output.as_json(redeemed_json(done))
     else:
         output.lines(redeemed_lines(done))
+
+
+def code_from_stdin() -> str:
+    """Return the code on stdin: its last line, which is where `invite generate` prints it."""
+    if sys.stdin.isatty():
+        import getpass  # noqa: PLC0415 - only where it is asked for
+
+        return getpass.getpass("Code: ").strip()
+    given = sys.stdin.buffer.read(STDIN_MAX_BYTES).decode("utf-8", "replace")
+    lines = [line.strip() for line in given.splitlines() if line.strip()]
+    if not lines:
+        raise UsageError("No code came on stdin; give the code that 'invite generate' printed.")
+    return lines[-1]
 
 
 def redeemed_json(done: Redeemed) -> dict[str, Any]:
@@ -67,6 +96,7 @@ def redeemed_json(done: Redeemed) -> dict[str, Any]:
         "coordinator_addresses": [str(one) for one in collective.coordinator_addresses],
         "new": done.is_new,
         "current": done.is_current,
+        "replaced": done.aside,
     }
 
 
@@ -94,11 +124,34 @@ def redeemed_lines(done: Redeemed) -> list[str]:
             f"{'Note':<12} you are {done.identity.global_id} elsewhere, and"
             f" {collective.global_id} here."
         )
+    if done.aside:
+        lines.append(
+            f"{'Note':<12} its CA was replaced since this machine joined it before; what was kept of"
+            f" that lies in {done.aside}"
+        )
+    if done.rival:
+        lines.append(f"{'Note':<12} {_rival_text(done.rival, collective.name)}")
     if done.is_current:
         lines.append("It is your current collective; try: collective status")
     else:
         lines.append(f"To use it: collective identity switch {collective.name}")
     return lines
+
+
+def _rival_text(rival: tuple[str, Standing], name: str) -> str:
+    """Return what to know of another collective here that says the same of itself."""
+    from collective.client.identity.replacing import Standing  # noqa: PLC0415 - heavy
+
+    other, standing = rival
+    if standing is Standing.LIVE:
+        return (
+            f"{other}, which you have joined before, says that it is the same member, and still"
+            f" answers: {name} is another, so make sure who invited you."
+        )
+    return (
+        f"{other}, which you have joined before, says that it is the same member, but does not"
+        f" answer now; if {name} has taken its place, run: collective identity leave {other}"
+    )
 
 
 def quiet_logs() -> None:

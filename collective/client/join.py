@@ -10,6 +10,7 @@ keep the key on disk before they call.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,10 +37,13 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
 from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.connect import CONNECT_TIMEOUT_S
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.pinned import PinnedGate
 
 CALL_TIMEOUT_S: Final = 15.0
+PROBE_TIMEOUT_S: Final = 2.0
+"""For each address where somebody may or may not be."""
 _ADDRESSES_MAX: Final = 32
 _GRANTS_MAX: Final = 1000
 _JOINABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user"))
@@ -192,6 +196,26 @@ async def why_refused(
     return ""
 
 
+async def answers(
+    addresses: Sequence[Address],
+    digests: Sequence[bytes],
+    *,
+    clock: Clock,
+    connect_timeout_s: float = PROBE_TIMEOUT_S,
+) -> bool:
+    """Tell whether a member whose CA's key has one of ``digests`` answers at one of ``addresses``.
+
+    Nothing is sent but a handshake, without a certificate.
+    """
+    for address in addresses[:_ADDRESSES_MAX]:
+        gate = PinnedGate(digests, clock)
+        async with _bootstrap_channel((address,), gate, connect_timeout_s) as channel:
+            with suppress(CollectiveError):
+                await channel.connect()
+                return True
+    return False
+
+
 async def renew_live(
     channel: RpcChannel,
     credentials: Credentials,
@@ -328,10 +352,15 @@ def _require_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey)
         raise RejectedError("The certificate that came back is for another key.")
 
 
-def _bootstrap_channel(addresses: Sequence[Address], gate: PinnedGate) -> RpcChannel:
+def _bootstrap_channel(
+    addresses: Sequence[Address],
+    gate: PinnedGate,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> RpcChannel:
     return open_channel(
         addresses,
         credentials=None,
         gate=gate,
         expect=lambda peer: peer.identity.role in _SERVERS,
+        connect_timeout_s=connect_timeout_s,
     )

@@ -64,8 +64,8 @@ class PinnedGate:
             self._log.warning("certificate refused", usage=usage, reason=error.message)
             why = error.why if isinstance(error, UntrustedError) else error.message
             raise RejectedError(
-                f"The server is not the one that the join code names ({why});"
-                " nothing was sent to it."
+                f"The server is not the one that the join code names ({why}), and nothing was sent"
+                " to it; ask for a new code."
             ) from error
         self._leaf_digest = hashlib.sha256(der).digest()
         return certified

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.client import join
 from collective.client.identity.model import Identity, JoinedCollective
+from collective.client.identity.replacing import Ask, Standing, standing_of
 from collective.client.identity.store import IdentityStore, Passphrase
 from collective.client.join import Joined
 from collective.core.clock import Clock
@@ -52,6 +53,10 @@ class Redeemed:
     is_new: bool
     """False where this member had been joined before."""
     is_current: bool
+    aside: str | None = None
+    """The folder that has what was joined of this member before, under a CA that it no longer has."""
+    rival: tuple[str, Standing] | None = None
+    """Another collective here that says the same of itself, and what became of it."""
 
 
 def parse_invite(text: str) -> JoinCode:
@@ -70,6 +75,7 @@ async def redeem_invite(
     passphrase: Passphrase,
     new_passphrase: bytes | None = None,
     redeem: Redeem = join.redeem,
+    standing: Ask | None = None,
 ) -> Redeemed:
     """Redeem the invite in ``text`` (code or join URL) and keep what it gives.
 
@@ -80,6 +86,7 @@ async def redeem_invite(
         passphrase: gives that of a key that exists.
         new_passphrase: for a key that has to be made; None leaves it plain.
         redeem: how; tests put their own.
+        standing: what became of a collective that says the same of itself; tests put their own.
 
     Raises:
         UsageError: the code is mistyped, or the passphrase wrong.
@@ -102,14 +109,30 @@ async def redeem_invite(
             f"The code gave a certificate of a {joined.identity.role}, which is of no use to a"
             " person; ask for an invite for a user."
         )
-    recorded = await asyncio.to_thread(store.record, joined, code.addresses)
+    known = {
+        one: await (standing or _asking(store, clock))(one, joined)
+        for one in await asyncio.to_thread(store.rivals, joined)
+    }
+    replaces = [one for one, found in known.items() if found is Standing.REPLACED]
+    recorded = await asyncio.to_thread(store.record, joined, code.addresses, replaces=replaces)
+    others = [(one.name, found) for one, found in known.items() if one not in replaces]
     return Redeemed(
         collective=recorded.collective,
         joined=joined,
         identity=await asyncio.to_thread(store.identity),
         is_new=recorded.is_new,
         is_current=recorded.is_current,
+        aside=recorded.aside,
+        rival=others[0] if others else None,
     )
+
+
+def _asking(store: IdentityStore, clock: Clock) -> Ask:
+    async def ask(known: JoinedCollective, joined: Joined) -> Standing:
+        authorities = await asyncio.to_thread(store.authorities, known)
+        return await standing_of(known, joined, authorities, clock)
+
+    return ask
 
 
 def _lower_first(text: str) -> str:

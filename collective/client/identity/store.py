@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.client.identity import choosing
+from collective.client.identity import choosing, replacing
+from collective.client.identity.aside import set_aside
 from collective.client.identity.kept import KeptCertificates, digest_of
 from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
 from collective.client.identity.place import ConfigDir
@@ -50,6 +52,8 @@ class Recorded:
     collective: JoinedCollective
     is_new: bool
     is_current: bool
+    aside: str | None = None
+    """The folder that has what this took the place of."""
 
 
 class IdentityStore:
@@ -186,22 +190,44 @@ class IdentityStore:
             self._unlink(self.place.authority(gone.name))
             return gone, self.current()
 
+    def rivals(self, joined: Joined) -> list[JoinedCollective]:
+        """Return what was joined before and says the same of itself; :func:`replacing.rivals`."""
+        known = self.collectives()
+        return replacing.rivals(known, joined, {one.name: self._kept.digests(one) for one in known})
+
+    def authorities(self, collective: JoinedCollective) -> tuple[x509.Certificate, ...]:
+        """Return the CAs of ``collective``, none if they cannot be read."""
+        return self._kept.authorities(collective)
+
     def record(
-        self, joined: Joined, bootstrap_addresses: tuple[Address, ...], *, display_name: str = ""
+        self,
+        joined: Joined,
+        bootstrap_addresses: tuple[Address, ...],
+        *,
+        display_name: str = "",
+        replaces: Sequence[JoinedCollective] = (),
     ) -> Recorded:
         """Keep what a redemption gave; the same CA again updates its collective in place.
 
         The first collective becomes the current one.  Without an identity, this machine takes the
-        one that was certified.
+        one that was certified.  What it ``replaces`` is set aside, and its name and place taken.
         """
         digest = digest_of(joined.authority)
         with self._locked():
             self._adopt(joined, display_name)
+            wanted = replaces[0].name if replaces else joined.collective_name
+            aside = None
+            if replaces:
+                folders = [self.place.collective(one.name) for one in replaces]
+                was_current = self._current_name() in {one.name for one in replaces}
+                if was_current:
+                    self._set_current(wanted)
+                aside = set_aside(self.place, folders, now_ms=self._now_ms(), disk=self._disk)
             joined_here = self.collectives()
             known = next((one for one in joined_here if digest in self._kept.digests(one)), None)
             taken = {one.name for one in joined_here}
             words = {word for one in joined_here for word in one.words}
-            name = known.name if known else free_name(joined.collective_name, joined.member, words)
+            name = known.name if known else free_name(wanted, joined.member, words)
             facts = JoinedCollective(
                 name=name,
                 member=joined.member,
@@ -223,7 +249,7 @@ class IdentityStore:
             self._write(self.place.facts(name), facts.encode())
             if self.current() is None and not taken - {name}:
                 self._set_current(name)
-            return Recorded(facts, known is None, self._current_name() == name)
+            return Recorded(facts, known is None, self._current_name() == name, aside)
 
     # --- credentials -----------------------------------------------------------------------------
 
@@ -331,21 +357,11 @@ class IdentityStore:
         self._write(self.place.identity, made.encode())
         return made
 
-    def _set_aside(self) -> None:
+    def _set_aside(self) -> str:
         """Move key, collectives and identity away, the identity last: it says that all are here."""
-        stamp = round(self._clock.wall_s() * 1000)
-        target = f"{self.place.path}/replaced-{stamp}"
-        self._disk.make_dir(target)
-        for path in (
-            self.place.current,
-            self.place.collectives,
-            self.place.key,
-            self.place.identity,
-        ):
-            with contextlib.suppress(FileNotFoundError):
-                self._disk.rename(path, f"{target}/{path.rpartition('/')[2]}")
-        self._disk.sync_dir(target)
-        self._disk.sync_dir(self.place.path)
+        place = self.place
+        everything = (place.current, place.collectives, place.key, place.identity)
+        return set_aside(place, everything, now_ms=self._now_ms(), disk=self._disk)
 
     def _current_name(self) -> str | None:
         if not self._disk.exists(self.place.current):
