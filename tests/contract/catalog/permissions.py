@@ -413,12 +413,11 @@ class Permissions(RuleBasedStateMachine):
     ) -> None:
         """Make him the owner of a datastore, and have him rename it to where he may do but this."""
         model = self.model
-        policy = model.policies.get(path, Policy())
-        if path not in model.names or policy.quota or policy.copies or who in model.revoked:
+        if path not in model.names or who in model.revoked:
             return
         if ("c",) in model.names:
             self._remove(OPERATOR, ("c",), recursive=True)
-        self._set_policy(OPERATOR, path, who, None, None)
+        self._set_policy(OPERATOR, path, who, 0, 0)
         self._grant(OPERATOR, who, ("c",), rights, life)
         type(self).checks["rename by an owner"] += 1
         self._move(who, path, ("c",))
