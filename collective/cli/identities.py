@@ -39,8 +39,8 @@ def add_device(
     if invocation.as_json:
         output.as_json({"code": made.code, "join_url": made.join_url, "expires": expires})
         return
-    output.note("On the other machine, run within the time given:")
-    output.note(f"  collective invite redeem {made.code}")
+    output.note("On the other machine, run this and give it the code below (a secret until then):")
+    output.note("  collective invite redeem -")
     output.note(f"It is good once, until {expires or 'it is used'}, and makes that machine you.")
     output.line(made.code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -243,4 +244,26 @@ class TestRedeem:
         code = Member("alice", "home.alice", NOW).code()
         assert app.run(["invite", "redeem", code[:-1]]) == ExitCode.USAGE
         assert "Invalid invite code" in capsys.readouterr().err
+        assert not config.exists()
+
+    @pytest.mark.parametrize("before", ["", "Invite   1, 1 uses\nRedeem   with this code:\n"])
+    def test_a_code_from_stdin_is_seen_by_no_other_process(
+        self, monkeypatch: pytest.MonkeyPatch, config: Path, before: str
+    ) -> None:
+        alice = Member("alice", "home.alice", NOW)
+        defaults = redemption.redeem_invite.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "redeem", alice.redeem)
+        given = io.BytesIO(f"{before}{alice.code()}\n\n".encode())
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(given))
+        assert app.run(["invite", "redeem", "-"]) == ExitCode.DONE
+        assert (config / "collectives" / "alice-homelab").is_dir()
+
+    @pytest.mark.parametrize("given", [b"", b"\n \n", b"\xff\xfe", b"x" * 100_000])
+    def test_what_is_no_code_on_stdin_is_said_in_a_sentence(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path, given: bytes
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert app.run(["invite", "redeem", "-"]) == ExitCode.USAGE
+        assert "code" in capsys.readouterr().err
         assert not config.exists()
