@@ -10,7 +10,6 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
@@ -109,12 +108,12 @@ def run(arguments: Sequence[str]) -> int:
         return _leave_now(INTERRUPTED)
     except CollectiveError as error:
         if is_verbose:
-            traceback.print_exc()
+            output.trace(error)
         output.note(f"Error: {error.message}")
         return error.exit_code
     except OSError as error:
         if is_verbose:
-            traceback.print_exc()
+            output.trace(error)
         output.note(f"Error: {_refused(error)}")
         _silence_stdout()
         return ExitCode.FAILURE
@@ -177,7 +176,7 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
             output.note(f"Error: {_sentence(text)} See 'collective --help'.")
         return ExitCode.USAGE
     if is_verbose:
-        traceback.print_exception(error)
+        output.trace(error)
         return ExitCode.FAILURE
     reason = str(error) or type(error).__name__
     output.note(

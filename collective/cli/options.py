@@ -179,8 +179,18 @@ class Invocation:
 
         import structlog  # noqa: PLC0415 - heavy
 
+        from collective.cli import output  # noqa: PLC0415 - only where something may be said
+
         level = logging.DEBUG if self.verbose else logging.CRITICAL
         structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+                output.escaped_log,
+                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not self.no_color),
+            ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
@@ -271,8 +281,6 @@ def warn_exposed(key_path: str) -> None:
 def state_dir(environment: os._Environ[str] | dict[str, str]) -> str:
     """Return where the client keeps notes on interrupted uploads (XDG Base Directory)."""
     base = environment.get("XDG_STATE_HOME") or os.path.join(
-        environment.get("HOME") or "/tmp",  # noqa: S108 - a machine without HOME has no better place
-        ".local",
-        "state",
+        environment.get("HOME") or os.path.expanduser("~"), ".local", "state"
     )
     return os.path.join(base, "collective")

@@ -12,7 +12,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any, Final, TextIO
 
 from collective.catalog.model import Entry, EntryKind
@@ -52,6 +53,21 @@ def lines(block: Iterable[str]) -> None:
 def note(text: str) -> None:
     """Print one line for people only."""
     sys.stderr.write(safe(text) + "\n")
+
+
+def trace(error: BaseException) -> None:
+    """Print where an error came from, for ``-v``; what it says may be a server's words."""
+    for text in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
+        note(text)
+
+
+def escaped_log(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Make a log line's texts safe for a terminal (a processor of ``structlog``)."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            rows = value.split("\n") if name == "exception" else [value]
+            event[name] = "\n".join(map(safe, rows))
+    return event
 
 
 def as_json(value: Any, *, compact: bool = False) -> None:

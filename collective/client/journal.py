@@ -2,7 +2,7 @@
 
 One small JSON file for each upload in the client's state dir, named by a digest of what identifies
 it: the member, the path and the local file.  It counts only while the local file's size, time and
-inode are what they were.  A journal that cannot be read or written is as good as none: the upload
+inode are what they were, and while nobody else can write there.  A journal that cannot be read or written is as good as none: the upload
 then starts afresh.  Blocking; called in a thread.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -18,6 +20,7 @@ from typing import Final
 from collective.core.paths import FilePath
 
 _MAX_BYTES: Final = 16 * 1024
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class UploadJournal:
     def load(self, state: LocalState) -> str:
         """Return the upload id to go on with, or empty where there is none for this ``state``."""
         try:
+            if not self._is_ours():
+                return ""
             with open(self._file, "rb") as file:
                 note = json.loads(file.read(_MAX_BYTES))
             if note["local"] == asdict(state) and isinstance(note["upload_id"], str):
@@ -59,10 +64,19 @@ class UploadJournal:
         """Remember ``upload_id``."""
         with suppress(OSError):
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            temporary = f"{self._file}.{os.getpid()}.new"
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump({"upload_id": upload_id, "local": asdict(state)}, file)
+            if not self._is_ours():
+                return
+            temporary = f"{self._file}.{secrets.token_hex(8)}.new"
+            note = json.dumps({"upload_id": upload_id, "local": asdict(state)})
+            with open(os.open(temporary, _NEW, 0o600), "w", encoding="utf-8") as file:
+                file.write(note)
             os.replace(temporary, self._file)
+
+    def _is_ours(self) -> bool:
+        """Tell whether nobody else can have written what lies in the folder."""
+        status = os.lstat(self._folder)
+        mode = status.st_mode
+        return stat.S_ISDIR(mode) and status.st_uid == os.geteuid() and not mode & 0o022
 
     def forget(self) -> None:
         """Drop the note."""

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from collective.cli import app, output
 from collective.cli.grants import parse_grant
+from collective.cli.options import Invocation
 from collective.cli.status import status_json
 from collective.core.errors import ConflictError, ExitCode, UsageError
 from collective.rpc.gen.collective.v1 import NodeStatus, Status
@@ -87,6 +89,29 @@ def test_a_hostile_name_cannot_drive_the_terminal(
     output.line("a\x1b[2Jb\u202ec")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\n"
     assert output.safe("größe ✓") == "größe ✓"
+
+
+def test_what_a_server_says_cannot_drive_the_terminal_with_verbose_either(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "\x1b]0;owned\x07\u202e"
+
+    def fail(*_: object) -> int:
+        structlog.get_logger().warning(said, server=said)
+        error = ConflictError(said)
+        structlog.get_logger().error("It failed.", exc_info=error)
+        raise error
+
+    monkeypatch.setattr(app, "_dispatch", fail)
+    Invocation(verbose=True, no_color=True)._set_up_logs()
+    try:
+        assert app.run(["ls", "-v"]) == ExitCode.CONFLICT
+    finally:
+        structlog.reset_defaults()
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert told.count("\\x1b]0;owned\\x07\\u202e") >= 4
+    assert not set(told) & set(said) - set("]0;owned")
 
 
 def test_on_a_pipe_only_what_no_name_can_hold_is_escaped(capsys: Any) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from collective.catalog.model import Attributes
 from collective.client import landing
+from collective.client.journal import LocalState, UploadJournal
 from collective.client.parts import Part, part_path
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES
@@ -293,3 +294,29 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
     result = await world.collective.put_tree(str(tree), "/m", skip=lambda _name, _why: None)
     assert [os.path.basename(path) for path, _ in result.errors] == ["x"]
     assert "/m/x" not in world.coordinator.files
+
+
+# --- notes of uploads -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+    state = LocalState(1, 2, 3)
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A")
+    journal.save(state, "mine")
+    assert journal.load(state) == "mine"
+    assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o700
+    (note,) = (tmp_path / "uploads").iterdir()
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    (tmp_path / "uploads").chmod(mode)
+    assert journal.load(state) == ""
+    journal.save(state, "other")
+    (tmp_path / "uploads").chmod(0o700)
+    assert journal.load(state) == "mine"
+
+
+def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (tmp_path / "uploads").symlink_to(tmp_path / "elsewhere")
+    UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A").save(LocalState(1, 2, 3), "x")
+    assert not list((tmp_path / "elsewhere").iterdir())
