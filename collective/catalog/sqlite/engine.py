@@ -6,13 +6,15 @@ import asyncio
 import queue
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 import apsw
 
 from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.model import Refusal
+from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.leases import Leases
 from collective.catalog.sqlite.refusals import Counted, RefusalBook
 from collective.catalog.sqlite.retention import Retention
@@ -24,6 +26,9 @@ from collective.core.errors import PermissionDeniedError
 from collective.core.randomness import Randomness
 
 T = TypeVar("T")
+
+_DROP_STEPS: Final = 20
+"""Transactions of one round that shorten the audit; other writes have their turn between them."""
 
 
 class Engine:
@@ -130,8 +135,15 @@ class Engine:
                 for (counted, count, _), row in zip(pending, rows, strict=True):
                     counted.row, counted.written = row, count
             self._refusals.forget_ended(int(self.clock.wall_s() * 1000))
-            if await self.read(self._retention.is_exceeded):
-                await self.change(self._retention.prune)
+            await self._keep_audit_small()
+
+    async def _keep_audit_small(self) -> None:
+        retention = self._retention
+        retention.pending = await self.read(retention.plan)
+        for _ in range(_DROP_STEPS):
+            if not retention.pending:
+                return
+            retention.pending = await self.change(partial(drop, cuts=retention.pending))
 
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""

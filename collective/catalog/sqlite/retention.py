@@ -7,12 +7,13 @@ drop leaves a row that says what was dropped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.dropping import Cut, shares
 
 STEP_ROWS: Final = 1000
 """The audit is counted again after so many new rows."""
@@ -24,22 +25,22 @@ _SPARE_PARTS: Final = 20
 class _Sort:
     name: str
     count: str
-    most: str
-    """Who has most rows, and who comes next."""
+    tally: str
+    """How many rows each actor has."""
     drop: str
 
 
 _CHANGES: Final = _Sort(
     "changes",
     "SELECT count(*) FROM audit WHERE refusals = 0",
-    "SELECT actor, count(*) FROM audit WHERE refusals = 0 GROUP BY actor ORDER BY 2 DESC LIMIT 2",
+    "SELECT actor, count(*) FROM audit WHERE refusals = 0 GROUP BY actor",
     "DELETE FROM audit WHERE id IN"
     " (SELECT id FROM audit WHERE refusals = 0 AND actor = ? ORDER BY id LIMIT ?)",
 )
 _REFUSALS: Final = _Sort(
     "refusals",
     "SELECT count(*) FROM audit WHERE refusals > 0",
-    "SELECT actor, count(*) FROM audit WHERE refusals > 0 GROUP BY actor ORDER BY 2 DESC LIMIT 2",
+    "SELECT actor, count(*) FROM audit WHERE refusals > 0 GROUP BY actor",
     "DELETE FROM audit WHERE id IN"
     " (SELECT id FROM audit WHERE refusals > 0 AND actor = ? ORDER BY id LIMIT ?)",
 )
@@ -52,38 +53,26 @@ class Retention:
         """Keep about ``changes_max`` rows of changes and ``refusals_max`` of refusals."""
         self._bounds = ((_CHANGES, changes_max), (_REFUSALS, refusals_max))
         self._counted_at: int | None = None
+        self.pending: Sequence[Cut] = ()
+        """What is still to be dropped: see ``dropping``."""
 
-    def is_exceeded(self, db: apsw.Connection) -> bool:
-        """Tell whether there is too much; counted once for every thousand rows that came."""
+    def plan(self, db: apsw.Connection) -> Sequence[Cut]:
+        """Return what is to be dropped; counted anew once for every thousand rows that came."""
+        if self.pending:
+            return self.pending
         newest = _number(db, "SELECT coalesce(max(id), 0) FROM audit")
         if self._counted_at is not None and newest < self._counted_at + STEP_ROWS:
-            return False
+            return ()
         self._counted_at = newest
-        return any(_number(db, sort.count) > rows_max for sort, rows_max in self._bounds)
-
-    def prune(self, tx: Transaction) -> None:
-        """Drop what is too much."""
-        for sort, rows_max in self._bounds:
-            count = tx.value(sort.count)
-            if count > rows_max:
-                _drop(tx, sort, count - rows_max + rows_max // _SPARE_PARTS)
+        return [cut for sort, rows_max in self._bounds for cut in _cuts(db, sort, rows_max)]
 
 
-def _drop(tx: Transaction, sort: _Sort, excess: int) -> None:
-    while excess > 0:
-        found = tx.all(sort.most)
-        actor, count = found[0]
-        lead = count - found[1][1] if len(found) > 1 else count
-        number = min(excess, count, max(lead, excess // 10, 1))
-        tx.run(sort.drop, actor, number)
-        tx.run(
-            "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-            " VALUES (?,'coordinator','audit-drop',?,?,'')",
-            tx.now_ms,
-            actor,
-            f"the {number} oldest rows about {sort.name}",
-        )
-        excess -= number
+def _cuts(db: apsw.Connection, sort: _Sort, rows_max: int) -> Iterator[Cut]:
+    count = _number(db, sort.count)
+    if count > rows_max:
+        counts: dict[Any, Any] = dict(db.execute(sort.tally))
+        for actor, number in shares(counts, count - rows_max + rows_max // _SPARE_PARTS).items():
+            yield Cut(sort.name, sort.drop, actor, number)
 
 
 def _number(db: apsw.Connection, sql: str) -> int:
