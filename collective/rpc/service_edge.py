@@ -33,6 +33,15 @@ _HANDLED: Final = "served"
 ServedCall = Callable[[str, str, float], None]
 """(method, error code or ``ok``, seconds) for metrics."""
 
+FOR_EVERYBODY: Final = frozenset(
+    (
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    )
+)
+"""Services that say nothing of the member."""
+
 
 class Refusals(Protocol):
     """Hears of everything that ends in an error, and tells by itself which of it is a refusal."""
@@ -62,7 +71,8 @@ class ServiceEdge:
         Args:
             who: The verified peer of a grpclib ``Peer``; None for a listener without certificates.
             objection: Why that peer counts no longer, or None.
-            service_roles: Full service name to the roles that may call it; others are open to all.
+            service_roles: Full service name to the roles that may call it; what is not named is then
+                for nobody, health and reflection apart.  Empty: everything is for everybody.
             served: Told of each call that ended.
             refusals: Told of each call that ended with an error, whoever decided it.
         """
@@ -164,9 +174,8 @@ class ServiceEdge:
                     f"The certificate of this connection is not accepted any more: {reason}."
                 )
         service = call.method.split("/")[1]
-        roles = self._service_roles.get(service)
-        if roles is not None:
-            call.require_role(*roles)
+        if self._service_roles and service not in FOR_EVERYBODY:
+            call.require_role(*self._service_roles.get(service, ()))
 
     @staticmethod
     async def _answer(stream: Stream[Any, Any], error: CollectiveError, request_id: str) -> None:

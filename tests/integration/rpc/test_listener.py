@@ -30,6 +30,7 @@ from collective.pki.trust import TrustStore
 from collective.rpc import context
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.connect import open_stream
+from collective.rpc.crowd import Bounds
 from collective.rpc.farewell import LINGER_S, REVOKED
 from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRequest, Status
 from collective.rpc.identity import PeerGate
@@ -150,6 +151,14 @@ async def test_node_certificate_used_as_user_refused_by_service_roles(
                 await channel.stub(ClusterStub).get_status()
         async with channel_to(served.address, pki, me=USER) as channel:
             await channel.stub(ClusterStub).get_status()
+
+
+async def test_a_service_that_nobody_gave_roles_is_for_nobody(pki: Pki, serve: Serve) -> None:
+    roles = {"collective.v1.Files": frozenset({"user"})}
+    async with serve(service_roles=roles) as served:
+        async with channel_to(served.address, pki, me=USER) as channel:
+            with pytest.raises(PermissionDeniedError, match="user may not call"):
+                await channel.stub(ClusterStub).get_status()
 
 
 async def test_user_certificate_used_as_server_refused(pki: Pki, serve: Serve) -> None:
@@ -381,7 +390,10 @@ async def test_expired_peers_open_connection_is_closed(pki: Pki, serve: Serve) -
 
 
 async def test_connections_over_the_limit_are_refused(pki: Pki, serve: Serve) -> None:
-    async with serve(connections_max=1) as served, channel_to(served.address, pki) as first:
+    async with (
+        serve(bounds=Bounds(in_all=1, per_holder=9)) as served,
+        channel_to(served.address, pki) as first,
+    ):
         await first.connect()
         await first.stub(ClusterStub).get_status()
         tls = client_context(pki.credentials(USER), pki.trust)
@@ -391,7 +403,7 @@ async def test_connections_over_the_limit_are_refused(pki: Pki, serve: Serve) ->
 
 async def test_one_peer_cannot_take_every_connection(pki: Pki, serve: Serve) -> None:
     async with (
-        serve(connections_per_peer=1) as served,
+        serve(bounds=Bounds(in_all=9, per_holder=1)) as served,
         channel_to(served.address, pki) as first,
         channel_to(served.address, pki, me=NODE) as other,
     ):
