@@ -87,7 +87,7 @@ def revoke(
     """Shut someone out within seconds, for good: his certificates, grants and open invites end.
 
     A certificate (serial:HEX) is revoked with its key, so one machine is shut out; a key by
-    key:HEX. Both are told by: collective identity list
+    key:HEX. Both are told by: collective identity list. Other devices of yours you may end yourself.
     """
     from collective.client.collective import Collective  # noqa: PLC0415 - heavy
     from collective.rpc.gen.collective.v1 import RevokeIdentityResponse  # noqa: PLC0415

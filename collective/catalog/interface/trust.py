@@ -141,9 +141,16 @@ class Trust(Protocol):
     ) -> Grant:
         """Give rights; needs ``share`` and at most one's own rights, or the operator."""
         ...
+    async def require_revoker(self, caller: Caller, what: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may :meth:`revoke` ``what``."""
+        ...
+
 
     async def grants(self, caller: Caller) -> Sequence[Grant]:
         """Return the caller's live grants and what came from them; all live ones for an admin."""
+        An admin may revoke all; anybody else keys and certificates of his own identity, but for the
+        key by which he calls (ConflictError).
+
         ...
 
     async def remove_grant(self, caller: Caller, grant_id: str) -> None:

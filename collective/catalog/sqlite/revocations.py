@@ -7,12 +7,13 @@ from typing import Any
 
 import apsw
 
+from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.keys import key_of_serial, require_key, store_issued
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, UsageError
+from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 
 SERIAL = "serial:"
@@ -47,7 +48,7 @@ class RevocationsPart(Part):
         _check(what)
 
         def work(tx: Transaction) -> int:
-            tx.decider(actor).require_admin("revoke certificates")
+            _require_revoker(tx.db, tx.decider(actor), actor, what)
             entries = [what]
             if what.startswith(SERIAL):
                 digest = key_of_serial(tx.db, what.removeprefix(SERIAL))
@@ -79,6 +80,18 @@ class RevocationsPart(Part):
 
     async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
         """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
+
+    async def require_revoker(self, caller: Caller, what: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may revoke ``what``, as :meth:`revoke`."""
+
+        def work(db: apsw.Connection) -> None:
+            _require_revoker(db, self._engine.decider(caller), caller, what)
+
+        try:
+            await self._engine.read(work)
+        except PermissionDeniedError as error:
+            error.concerns = ("revoke", what)
+            raise
 
         def work(db: apsw.Connection) -> bool:
             sql = "SELECT 1 FROM redemptions WHERE identity = ? AND key_digest = ?"
@@ -132,6 +145,39 @@ def _add(tx: Transaction, revoked: Sequence[str]) -> int:
 
 
 def _end_device_codes(tx: Transaction, revoked: Sequence[str]) -> None:
+def _require_revoker(db: apsw.Connection, decider: Decider, actor: Caller, what: str) -> None:
+    """Let an admin revoke all, anybody else the other keys and certificates of his identity alone."""
+    own = f"{KEY}{actor.key_digest.hex()}"
+    if what.startswith(SERIAL):
+        digest = key_of_serial(db, what.removeprefix(SERIAL))
+        key = f"{KEY}{digest.hex()}" if digest is not None else ""
+    else:
+        key = what if what.startswith(KEY) else ""
+    is_own = bool(key) and _is_only_of(db, actor.principal, bytes.fromhex(key.removeprefix(KEY)))
+    if actor.key_digest and key == own and actor.principal.role == "user":
+        raise ConflictError(
+            "That is the key of this machine, which would shut itself out; run it on another device"
+            " of yours, or ask the operator."
+        )
+    ended = "SELECT 1 FROM revocations WHERE what IN (?, ?)"
+    if decider.is_admin or (is_own and not rows.fetch(db, ended, own, str(actor.principal))):
+        return
+    if what.startswith((SERIAL, KEY)):
+        raise PermissionDeniedError(
+            "Only an operator may revoke devices that are not yours; see yours with: collective"
+            " identity list"
+        )
+    decider.require_admin("revoke an identity (a device of yours is key:HEX or serial:HEX)")
+
+
+def _is_only_of(db: apsw.Connection, identity: SpiffeId, key_digest: bytes) -> bool:
+    """Tell whether a key belongs to ``identity`` and to nobody else."""
+    found: Any = db.execute(
+        "SELECT DISTINCT principal FROM identity_keys WHERE key_digest = ?", (key_digest,)
+    ).fetchall()
+    return [row[0] for row in found] == [str(identity)]
+
+
     """End the device codes of which the maker's key was not kept, if it may be a revoked one."""
     for what in revoked:
         if what.startswith(KEY):

@@ -25,6 +25,7 @@ from collective.roles.coordinator.wake import Wakes
 from collective.transfer.tasks import TaskScope
 
 _WHO_MAX: Final = 512
+_REVOKE_IDENTITY: Final = "revoke an identity (a device of yours is key:HEX or serial:HEX)"
 _CLOSE_GRACE_S: Final = 5.0
 _T = TypeVar("_T")
 
@@ -74,11 +75,15 @@ class ShuttingOut:
         Repeating it changes nothing.  Cancelling the wait does not undo it: it is applied, too.
 
         Raises:
-            PermissionDeniedError: the caller is no admin.
+            PermissionDeniedError: the caller is no admin, and it is no other device of his own.
+            ConflictError: it is the key by which he calls.
             UsageError: ``who`` names nothing, the coordinator, or a node.
             NotFoundError: a global id that nobody here has.
         """
-        await self._catalog.require_admin(caller, "revoke certificates")
+        if who.startswith((SERIAL_PREFIX, KEY_PREFIX)):
+            await self._catalog.require_revoker(caller, normalise(who))
+        else:
+            await self._catalog.require_admin(caller, _REVOKE_IDENTITY)
         entries = await self._with_key(await self._entry(who))
         return await self._to_its_end(self._revoke(caller, entries))
 
