@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
+
+T = TypeVar("T")
+
+
+class Page(list[T]):
+    """One page of a listing, bounded in bytes, with the token of the next; empty at the end."""
+
+    next_token: str = ""
 
 
 class EntryKind(Enum):

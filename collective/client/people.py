@@ -94,9 +94,14 @@ class People:
 
     async def invites(self, *, all_states: bool = False) -> Sequence[Invite]:
         """Return the invites that the caller may see: open ones, or ``all_states``."""
-        request = ListInvitesRequest(all=all_states)
         stub = self._channel.stub(InvitesStub)
-        return (await self._control.call(stub.list_invites, request)).invites
+        request, found = ListInvitesRequest(all=all_states), list[Invite]()
+        while True:
+            page = await self._control.call(stub.list_invites, request)
+            found += page.invites
+            if not page.next_page_token:
+                return found
+            request = ListInvitesRequest(all=all_states, page_token=page.next_page_token)
 
     async def revoke_invite(self, code_or_id: str) -> Invite:
         """End an invite, named by its id or its code; of a code only the id is sent.
@@ -117,7 +122,13 @@ class People:
     async def identities(self) -> Sequence[IdentityStatus]:
         """Return who joined: all to an admin, the caller alone to anybody else."""
         stub = self._channel.stub(IdentitiesStub)
-        return (await self._control.call(stub.list_identities, ListIdentitiesRequest())).identities
+        request, found = ListIdentitiesRequest(), list[IdentityStatus]()
+        while True:
+            page = await self._control.call(stub.list_identities, request)
+            found += page.identities
+            if not page.next_page_token:
+                return found
+            request = ListIdentitiesRequest(page_token=page.next_page_token)
 
     async def create_datastore(
         self, path: str, *, copies: int = 0, quota_bytes: int = 0, owner: str = ""
@@ -140,7 +151,13 @@ class People:
     async def datastores(self) -> Sequence[Datastore]:
         """Return the datastores that the caller may read."""
         stub = self._channel.stub(DatastoresStub)
-        return (await self._control.call(stub.list_datastores, ListDatastoresRequest())).datastores
+        request, found = ListDatastoresRequest(), list[Datastore]()
+        while True:
+            page = await self._control.call(stub.list_datastores, request)
+            found += page.datastores
+            if not page.next_page_token:
+                return found
+            request = ListDatastoresRequest(page_token=page.next_page_token)
 
     async def set_datastore(
         self,

@@ -82,6 +82,10 @@ class ConflictError(CallerError):
     exit_code = ExitCode.CONFLICT
 
 
+class NameTakenError(ConflictError):
+    """An invite cannot give this identity, for a reason that its holder is not told."""
+
+
 class NotJoinedError(CallerError):
     """No certificate, no collective or no address to talk to is known on this client."""
 

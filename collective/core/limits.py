@@ -24,6 +24,8 @@ BATCH_MAX_CHUNKS: Final = 64
 """Chunks in one call that allocates, records or plans."""
 LIST_PAGE_MAX_ENTRIES: Final = 2000
 RPC_MESSAGE_MAX_BYTES: Final = 4 * MIB
+ANSWER_MAX_BYTES: Final = 3 * MIB
+"""After so many bytes of rows a page of a listing ends; one row more still fits into a message."""
 HASH_INLINE_MAX_BYTES: Final = 64 * KIB
 """What is hashed where it is: 15 us at most, less than handing it to a thread costs."""
 METADATA_MAX_BYTES: Final = 16 * KIB
@@ -41,3 +43,32 @@ STALL_AFTER_S: Final = 2.0
 """A transfer that made no progress for so long is gone round."""
 CERTIFICATE_LIFE_LEAST_S: Final = 5.0
 CERTIFICATE_LIFE_MOST_S: Final = 400 * 86400.0
+EXPIRED_RENEWAL_S: Final = 90 * 86400.0
+"""How long after its end a certificate may still renew itself, unless set otherwise."""
+
+GRANTS_PER_GIVER_MAX: Final = 1000
+"""Grants that one who is no admin may have given."""
+GRANTS_PER_PAIR_MAX: Final = 100
+"""Of these, to one receiver: so that nobody fills another's places alone."""
+GRANTS_PER_RECEIVER_MAX: Final = 1000
+"""Grants that one receiver may have before only an admin may add to them."""
+GRANTS_PASSED_ON_MAX: Final = 50_000
+"""Grants in all before only an admin may add to them."""
+GRANTS_MAX: Final = 100_000
+"""Grants in all."""
+RIGHTS_CHANGES_PER_DAY_MAX: Final = 5000
+"""Rows about rights that one who is no admin may add to the audit by granting, in 24 hours."""
+GRANT_KEPT_S: Final = 86400.0
+"""After so long a grant that ended is deleted; where its place is needed, at once."""
+
+CODES_OPEN_MAX: Final = 1000
+"""Codes that can still be redeemed, of one maker who is no operator."""
+CODES_PER_DAY_MAX: Final = 1000
+"""Codes that one maker who is no operator may make in 24 hours, whatever becomes of them."""
+CODE_BYTES_PER_DAY_MAX: Final = 4 * MIB
+"""What these may take up together, each with its paths and CODE_LEAST_BYTES."""
+CODE_BYTES_MAX: Final = 64 * MIB
+"""What all codes may take up before only an operator may add to them."""
+CODE_LEAST_BYTES: Final = KIB
+CODE_KEPT_S: Final = 7 * 86400.0
+"""After so long a code that ended is deleted; until then a repeated redemption has its answer."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import (
     AuditRow,
+    CodeKind,
     CodeRecord,
     IdentityRecord,
     IssuedCertificate,
+    Page,
     Redemption,
     Refusal,
 )
+from collective.core import limits
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 
@@ -34,12 +37,26 @@ class Trust(Protocol):
         """Return a code, or NotFoundError."""
         ...
 
-    async def codes(self) -> Sequence[CodeRecord]:
-        """Return all codes, newest first."""
+    async def open_codes(self) -> Mapping[CodeKind, int]:
+        """Return how many codes of each kind can be redeemed."""
         ...
 
-    async def invites(self, caller: Caller, *, only_open: bool) -> Sequence[CodeRecord]:
-        """Return the codes that ``caller`` made (an admin: all), newest first, with their uses."""
+    async def newest_node_code(self) -> CodeRecord | None:
+        """Return the newest code for nodes that is not revoked, if there is one."""
+        ...
+
+    async def invites(
+        self,
+        caller: Caller,
+        *,
+        only_open: bool,
+        token: str = "",
+        max_bytes: int = limits.ANSWER_MAX_BYTES,
+    ) -> Page[CodeRecord]:
+        """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses.
+
+        Pages have about ``max_bytes`` on the wire; the next begins after ``token``.
+        """
         ...
 
     async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
@@ -68,8 +85,18 @@ class Trust(Protocol):
         """
         ...
 
-    async def identities(self, caller: Caller) -> Sequence[IdentityRecord]:
-        """Return who joined, in order of name: all to an admin, himself to anybody else."""
+    async def identities(
+        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+    ) -> Page[IdentityRecord]:
+        """Return a page of who joined, in order of name: to an admin, others see themselves alone."""
+        ...
+
+    async def is_known(self, identity: SpiffeId) -> bool:
+        """Tell whether ``identity`` joined, has grants, or has a certificate that has not run out."""
+        ...
+
+    async def is_admin(self, caller: Caller) -> bool:
+        """Tell whether ``caller`` is the operator, or an admin by his grants."""
         ...
 
     async def require_admin(self, caller: Caller, action: str) -> None:
@@ -81,9 +108,18 @@ class Trust(Protocol):
         ...
 
     async def add_issued(
-        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+        self,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+        certificate_der: bytes = b"",
     ) -> None:
         """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
+        ...
+
+    async def last_renewal(self, identity: SpiffeId, key_digest: bytes) -> bytes | None:
+        """Return the newest certificate (DER) that renewed one of this identity and key, if kept."""
         ...
 
     async def see_certificate(
@@ -105,8 +141,15 @@ class Trust(Protocol):
         """Return the SHA-256 of the key of a certificate, or None where that is not known."""
         ...
 
+    async def require_revoker(self, caller: Caller, what: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may :meth:`revoke` ``what``."""
+        ...
+
     async def revoke(self, actor: Caller, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX``, or ``serial:HEX`` with its key where that is known.
+
+        An admin may revoke all; anybody else keys and certificates of his own identity, but for the
+        key by which he calls (ConflictError).
 
         Open codes made by a revoked identity or key end.  Returns the new revocation epoch.
         """
@@ -141,20 +184,19 @@ class Trust(Protocol):
     ) -> Grant:
         """Give rights; needs ``share`` and at most one's own rights, or the operator."""
         ...
-    async def require_revoker(self, caller: Caller, what: str) -> None:
-        """Raise PermissionDeniedError unless ``caller`` may :meth:`revoke` ``what``."""
+
+    async def grants(
+        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+    ) -> Page[Grant]:
+        """Return a page of the caller's live grants and what came from them; of all for an admin."""
         ...
 
-
-    async def grants(self, caller: Caller) -> Sequence[Grant]:
-        """Return the caller's live grants and what came from them; all live ones for an admin."""
-        An admin may revoke all; anybody else keys and certificates of his own identity, but for the
-        key by which he calls (ConflictError).
-
+    async def own_grants(self, caller: Caller) -> Sequence[Grant]:
+        """Return the live grants of the caller alone, in order of path."""
         ...
 
     async def remove_grant(self, caller: Caller, grant_id: str) -> None:
-        """End a grant."""
+        """End a grant, and what came from it; an admin, its giver and its receiver may."""
         ...
 
     async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +12,12 @@ import apsw
 
 from collective.access.book import GrantBook
 from collective.access.model import Caller, Right
-from collective.catalog.model import CodeKind, CodeRecord, CodeUse
+from collective.catalog.model import CodeKind, CodeRecord, CodeUse, Page
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.paging import page_of, parse_token
 from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
 from collective.core.errors import (
     ConflictError,
     NotFoundError,
@@ -25,11 +27,9 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 
-OPEN_CODES_MAX = 1000
-"""Codes that can still be redeemed, of one maker who is no operator."""
+_DAY_S = 86400.0
 GRANTS_MAX = 64
 """Grants that one code may give."""
-LIST_MAX = 5000
 
 SELECT = (
     "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
@@ -46,13 +46,17 @@ class CodesPart(Part):
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 
         def work(tx: Transaction) -> CodeRecord:
-            stored, sources = _authorise(tx, actor, code)
+            stored, came_from = _authorise(tx, actor, code)
+            grants = json.dumps([[str(path), int(rights)] for path, rights in stored.grants])
+            sources = json.dumps(came_from)
+            weight = limits.CODE_LEAST_BYTES + len(grants) + len(sources)
+            weight += len(stored.description.encode())
             if not actor.is_operator:
-                _limit(tx, actor)
+                _limit(tx, actor, weight)
             tx.run(
                 "INSERT INTO codes (id, kind, verifier, uses_left, uses_total, expires_s,"
                 " created_by, description, grants, revoked, created_s, bound, grants_expire_s,"
-                " sources, created_key) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " sources, created_key, weight) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 stored.id,
                 stored.kind.value,
                 stored.verifier,
@@ -61,13 +65,14 @@ class CodesPart(Part):
                 stored.expires_s,
                 str(stored.created_by),
                 stored.description,
-                json.dumps([[str(path), int(rights)] for path, rights in stored.grants]),
+                grants,
                 int(stored.revoked),
                 stored.created_s,
                 None if stored.bound is None else str(stored.bound),
                 stored.grants_expire_s,
-                json.dumps(sources),
+                sources,
                 actor.key_digest or None,
+                weight,
             )
             tx.audit(actor, "invite", stored.id, f"{stored.kind.value}, {stored.uses_left} uses")
             return stored
@@ -83,36 +88,71 @@ class CodesPart(Part):
             lambda db: code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
         )
 
-    async def codes(self) -> Sequence[CodeRecord]:
-        """Return all codes, newest first."""
-        book = self._engine.writer.book
-        now_s = self._engine.clock.wall_s()
+    async def open_codes(self) -> Mapping[CodeKind, int]:
+        """Return how many codes of each kind can be redeemed."""
 
-        def work(db: apsw.Connection) -> Sequence[CodeRecord]:
-            found: Any = db.execute(f"{SELECT} ORDER BY created_s DESC, rowid DESC").fetchall()
-            return [code_value(row, book, now_s) for row in found]
+        def work(db: apsw.Connection) -> Mapping[CodeKind, int]:
+            found: Any = db.execute(
+                "SELECT kind, count(*) FROM codes WHERE ended_s IS NULL AND revoked = 0"
+                " AND uses_left > 0 AND expires_s > ? GROUP BY kind",
+                (self._engine.clock.wall_s(),),
+            ).fetchall()
+            counts = {CodeKind(kind): count for kind, count in found}
+            return {kind: counts.get(kind, 0) for kind in CodeKind}
 
         return await self._engine.read(work)
 
-    async def invites(self, caller: Caller, *, only_open: bool) -> Sequence[CodeRecord]:
-        """Return the codes that ``caller`` made (an admin: all), newest first, with their uses."""
+    async def newest_node_code(self) -> CodeRecord | None:
+        """Return the newest code for nodes that is not revoked, if there is one."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+
+        def work(db: apsw.Connection) -> CodeRecord | None:
+            row = rows.fetch(
+                db,
+                f"{SELECT} WHERE kind = ? AND revoked = 0 ORDER BY created_s DESC, rowid DESC LIMIT 1",
+                CodeKind.NODE.value,
+            )
+            return None if row is None else code_value(row, book, now_s)
+
+        return await self._engine.read(work)
+
+    async def invites(
+        self,
+        caller: Caller,
+        *,
+        only_open: bool,
+        token: str = "",
+        max_bytes: int = limits.ANSWER_MAX_BYTES,
+    ) -> Page[CodeRecord]:
+        """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
         is_admin = self._engine.decider(caller).is_admin
+        after_s, after_id = parse_token(token, (int, float), str) or (None, "")
 
-        def work(db: apsw.Connection) -> Sequence[CodeRecord]:
-            found: Any = db.execute(
-                f"{SELECT} WHERE (?1 OR created_by = ?2) AND (NOT ?3 OR"
-                " (revoked = 0 AND uses_left > 0 AND expires_s > ?4))"
-                " ORDER BY created_s DESC, rowid DESC LIMIT ?5",
-                (int(is_admin), str(caller.principal), int(only_open), now_s, LIST_MAX),
-            ).fetchall()
-            codes = [code_value(row, book, now_s) for row in found]
-            if only_open:
-                codes = [code for code in codes if not code.void]
-            return [replace(code, uses=_uses(db, code.id)) for code in codes]
+        def found(db: apsw.Connection) -> Iterator[CodeRecord]:
+            which = "" if is_admin else "created_by = ?1 AND "
+            for row in db.execute(
+                f"{SELECT} WHERE {which} (NOT ?2 OR"  # noqa: S608 - a constant
+                " (revoked = 0 AND uses_left > 0 AND expires_s > ?3))"
+                " AND (?4 IS NULL OR created_s <= ?4) AND (?4 IS NULL OR created_s < ?4"
+                " OR rowid < (SELECT rowid FROM codes WHERE id = ?5))"
+                " ORDER BY created_s DESC, rowid DESC",
+                (str(caller.principal), int(only_open), now_s, after_s, after_id),
+            ):
+                code = code_value(row, book, now_s)
+                if not (only_open and code.void):
+                    yield replace(code, uses=_uses(db, code.id))
 
-        return await self._engine.read(work)
+        return await self._engine.read(
+            lambda db: page_of(
+                found(db),
+                weigh=_weigh,
+                key=lambda code: (code.created_s, code.id),
+                max_bytes=max_bytes,
+            )
+        )
 
     async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
         """Make a code unusable from now on; ConflictError if it is already."""
@@ -189,17 +229,38 @@ def _authorise(
     return stored, sources
 
 
-def _limit(tx: Transaction, actor: Caller) -> None:
+def _limit(tx: Transaction, actor: Caller, weight: int) -> None:
+    count, size = tx.one(
+        "SELECT count(*), coalesce(sum(weight), 0) FROM codes WHERE created_by = ?"
+        " AND created_s > ?",
+        str(actor.principal),
+        tx.now_s - _DAY_S,
+    )
+    if count >= limits.CODES_PER_DAY_MAX or size + weight > limits.CODE_BYTES_PER_DAY_MAX:
+        raise ConflictError(
+            "You have made as many invites as one may in 24 hours; make one with more uses, or wait."
+        )
+    if tx.value("SELECT coalesce(sum(weight), 0) FROM codes") + weight > limits.CODE_BYTES_MAX:
+        raise ConflictError(
+            "There are too many invites here for another; ask the operator for one, or wait a week."
+        )
     count = tx.value(
         "SELECT count(*) FROM codes WHERE created_by = ? AND revoked = 0 AND uses_left > 0"
         " AND expires_s > ?",
         str(actor.principal),
         tx.now_s,
     )
-    if count >= OPEN_CODES_MAX:
+    if count >= limits.CODES_OPEN_MAX:
         raise ConflictError(
-            f"You have {OPEN_CODES_MAX} open invites already; revoke some of them first."
+            f"You have {limits.CODES_OPEN_MAX} open invites already; revoke some of them first."
         )
+
+
+def _weigh(code: CodeRecord) -> int:
+    """Return at least the bytes that a code has on the wire."""
+    grants = sum(len(str(path).encode()) + 16 for path, _ in code.grants)
+    uses = sum(len(str(use.identity)) + 16 for use in code.uses)
+    return grants + uses + len(code.description.encode()) + len(str(code.created_by)) + 150
 
 
 def _uses(db: apsw.Connection, code_id: str) -> tuple[CodeUse, ...]:

@@ -12,9 +12,12 @@ import apsw
 
 from collective.access.decision import describe
 from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import AuditRow, Refusal
+from collective.catalog.model import AuditRow, Page, Refusal
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.grant_places import require_places
+from collective.catalog.sqlite.paging import page_of, parse_token
 from collective.catalog.sqlite.writer import Transaction
+from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
@@ -49,34 +52,54 @@ class GrantsPart(Part):
                 until_s = min(tx.book.until(sources), expires_s or math.inf)
                 end_s = None if until_s == math.inf else until_s
                 grant = replace(grant, expires_s=end_s, sources=sources)
+            require_places(tx, caller.principal, principal, 1)
             insert_grants(tx, [grant])
             tx.audit(caller, "grant", str(path), f"{describe(rights)} to {principal}")
             return grant
 
         return await self._engine.write(work, caller=caller, action="grant", target=str(path))
 
-    async def grants(self, caller: Caller) -> Sequence[Grant]:
-        """Return the caller's live grants and what came from them; all live ones for an admin."""
+    async def grants(
+        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+    ) -> Page[Grant]:
+        """Return a page of the caller's live grants and what came from them; of all for an admin."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
         is_admin = self._engine.decider(caller).is_admin
-        found = book.live(now_s) if is_admin else book.below(caller.principal, now_s)
-        return sorted(found, key=lambda grant: (grant.path, str(grant.principal), grant.id))
+        after = parse_token(token, str, str, str)
+
+        def work(_: apsw.Connection) -> Page[Grant]:
+            found = book.live(now_s) if is_admin else book.below(caller.principal, now_s)
+            if after is not None:
+                last = (FilePath.parse(after[0]), after[1], after[2])
+                found = [grant for grant in found if _order(grant) > last]
+            return page_of(
+                sorted(found, key=_order), weigh=_weigh, key=_token_key, max_bytes=max_bytes
+            )
+
+        return await self._engine.read(work)  # off the loop: there may be many
+
+    async def own_grants(self, caller: Caller) -> Sequence[Grant]:
+        """Return the live grants of the caller alone, in order of path."""
+        found = self._engine.writer.book.of(caller.principal, self._engine.clock.wall_s())
+        return sorted(found, key=_order)
 
     async def remove_grant(self, caller: Caller, grant_id: str) -> None:
         """End a grant, and with it what was passed on under it."""
 
         def work(tx: Transaction) -> None:
-            row = tx.one("SELECT path, principal, granted_by FROM grants WHERE id = ?", grant_id)
+            grant = tx.book.get(grant_id)
             admin = tx.decider(caller).is_admin
-            if row is None and admin:
+            if grant is None and admin:
                 raise NotFoundError("There is no such grant; run: collective grant list")
-            if row is None or (not admin and row[2] != str(caller.principal)):
+            if grant is None or not (
+                admin or caller.principal in {grant.granted_by, grant.principal}
+            ):
                 raise PermissionDeniedError(
-                    "Only an operator or the giver may end a grant; ask one of them."
+                    "Only an operator, its giver or its receiver may end a grant; ask one of them."
                 )
             drop_grant(tx, grant_id)
-            tx.audit(caller, "ungrant", row[0], f"from {row[1]}")
+            tx.audit(caller, "ungrant", str(grant.path), f"from {grant.principal}")
 
         await self._engine.write(work, caller=caller, action="ungrant", target=grant_id)
 
@@ -97,6 +120,20 @@ class GrantsPart(Part):
             return [AuditRow(*row) for row in found]
 
         return await self._engine.read(work)
+
+
+def _order(grant: Grant) -> tuple[FilePath, str, str]:
+    return (grant.path, str(grant.principal), grant.id)
+
+
+def _token_key(grant: Grant) -> tuple[str, str, str]:
+    return (str(grant.path), str(grant.principal), grant.id)
+
+
+def _weigh(grant: Grant) -> int:
+    """Return at least the bytes that a grant has on the wire."""
+    names = len(str(grant.path).encode()) + len(str(grant.principal)) + len(str(grant.granted_by))
+    return names + 100 + sum(len(one) + 4 for one in grant.sources)
 
 
 def insert_grants(tx: Transaction, grants: Sequence[Grant]) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
 from collective.access.model import Caller
-from collective.catalog.model import CertificateRecord, DeviceRecord, IdentityRecord
+from collective.catalog.model import CertificateRecord, DeviceRecord, IdentityRecord, Page
+from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.paging import page_of, parse_token
+from collective.core import limits
 from collective.core.errors import PermissionDeniedError
 from collective.core.ids import SpiffeId
 
-LIST_MAX = 10_000
 DEVICES_MAX = 100
 """The first keys of one identity that are shown."""
 CERTIFICATES_MAX = 100
@@ -23,21 +24,48 @@ CERTIFICATES_MAX = 100
 class IdentitiesPart(Part):
     """The methods of ``Trust`` about identities."""
 
-    async def identities(self, caller: Caller) -> Sequence[IdentityRecord]:
-        """Return who joined, in order of name: all to an admin, himself to anybody else."""
+    async def identities(
+        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+    ) -> Page[IdentityRecord]:
+        """Return a page of who joined, in order of name: to an admin, others see themselves alone."""
         is_admin = self._engine.decider(caller).is_admin
+        (after,) = parse_token(token, str) or ("",)
 
-        def work(db: apsw.Connection) -> Sequence[IdentityRecord]:
+        def work(db: apsw.Connection) -> Page[IdentityRecord]:
             found: Any = db.execute(
                 "SELECT i.principal, i.display_name, i.invited_by, i.joined_ms, (SELECT count(*)"
                 " FROM identity_keys k WHERE k.principal = i.principal) FROM identities i"
-                " WHERE ?1 OR i.principal = ?2 ORDER BY i.principal LIMIT ?3",
-                (int(is_admin), str(caller.principal), LIST_MAX),
-            ).fetchall()
+                " WHERE i.principal > ?3 AND (?1 OR i.principal = ?2) ORDER BY i.principal",
+                (int(is_admin), str(caller.principal), after),
+            )
             revoked = {row[0] for row in db.execute("SELECT what FROM revocations")}
-            return [_identity(db, row, revoked) for row in found]
+            return page_of(
+                (_identity(db, row, revoked) for row in found),
+                weigh=_weigh,
+                key=lambda one: (str(one.principal),),
+                max_bytes=max_bytes,
+            )
 
         return await self._engine.read(work)
+
+    async def is_known(self, identity: SpiffeId) -> bool:
+        """Tell whether ``identity`` joined, has grants, or has a certificate that has not run out."""
+        if self._engine.writer.book.given_to(identity):
+            return True
+
+        def work(db: apsw.Connection) -> bool:
+            sql = (
+                "SELECT 1 FROM identities WHERE principal = ?1 UNION ALL"
+                " SELECT 1 FROM issued WHERE identity = ?1 AND expires_ms > ?2 LIMIT 1"
+            )
+            now_ms = int(self._engine.clock.wall_s() * 1000)
+            return rows.fetch(db, sql, str(identity), now_ms) is not None
+
+        return await self._engine.read(work)
+
+    async def is_admin(self, caller: Caller) -> bool:
+        """Tell whether ``caller`` is the operator, or an admin by his grants."""
+        return self._engine.decider(caller).is_admin
 
     async def require_admin(self, caller: Caller, action: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` is an admin."""
@@ -46,6 +74,12 @@ class IdentitiesPart(Part):
         except PermissionDeniedError as error:
             error.concerns = ("admin", action)
             raise
+
+
+def _weigh(one: IdentityRecord) -> int:
+    """Return at least the bytes that an identity has on the wire."""
+    texts = 2 * len(str(one.principal)) + len(one.display_name.encode()) + len(str(one.invited_by))
+    return texts + 100 + 160 * len(one.certificates) + 70 * len(one.devices)
 
 
 def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecord:

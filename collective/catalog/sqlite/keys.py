@@ -13,11 +13,14 @@ from typing import Any, Final
 
 import apsw
 
+from collective.access.model import Caller
 from collective.catalog.model import CodeKind, CodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.grant_places import is_admin
+from collective.catalog.sqlite.grants import drop_grant
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError
+from collective.core.errors import ConflictError, NameTakenError
 from collective.core.ids import SpiffeId
 
 _NO_CODE: Final = ""
@@ -88,6 +91,20 @@ def store_issued(
     )
 
 
+def keep_renewal(
+    tx: Transaction, identity: SpiffeId, serial: str, key_digest: bytes, certificate_der: bytes
+) -> None:
+    """Keep a certificate itself, in place of the one before it of the same identity and key."""
+    tx.run(
+        "UPDATE issued SET certificate = iif(serial = ?1, ?2, NULL) WHERE key_digest = ?3"
+        " AND identity = ?4 AND (serial = ?1 OR certificate IS NOT NULL)",
+        serial,
+        certificate_der or None,
+        key_digest,
+        str(identity),
+    )
+
+
 def require_key(tx: Transaction, key_digest: bytes) -> None:
     """Raise ConflictError for a key that is revoked, whichever identity it wants."""
     if tx.book.is_revoked_key(key_digest):
@@ -124,22 +141,31 @@ def bind_by_code(
         )
     }
     if key_digest not in keys and code.kind is CodeKind.USER:
-        if keys:
-            raise ConflictError(
-                f"{identity.global_id} belongs to another key already; run 'collective identity"
-                " add-device' on the machine that has it, or choose another global id."
+        # Rights that an admin gave before it joined here (its certificate may be of 'pki issue'):
+        # whoever holds any invite could otherwise take them over by naming it.  One sentence for
+        # both, so that an invite does not tell who is known here.
+        if keys or any(is_admin(tx, one.granted_by) for one in tx.book.given_to(identity)):
+            raise NameTakenError(
+                f"{identity.global_id} cannot be had by this invite; choose another global id, or, if"
+                " it is yours, run 'collective identity add-device' on a machine that has it, or have"
+                " the operator issue its certificate with 'collective pki issue'."
             )
-        if tx.book.given_to(identity):
-            # It was given rights before it joined here (its certificate may be of 'pki issue'):
-            # whoever holds any invite could otherwise take them over by naming it.
-            raise ConflictError(
-                f"{identity.global_id} has rights here already, so an invite cannot claim it; have"
-                " the operator issue its certificate with 'collective pki issue', or choose another"
-                " global id."
-            )
+        _drop_given_before(tx, code, identity)
     likely = bool(keys) and all(keys.values())  # where the code's key was not kept
     is_vouched = code.kind is CodeKind.DEVICE and keys.get(bytes(created_key or b""), likely)
     _bind(tx, identity, key_digest, code.id, code.created_by, display_name, vouched=is_vouched)
+
+
+def _drop_given_before(tx: Transaction, code: CodeRecord, identity: SpiffeId) -> None:
+    """End what others than admins gave to a name that nobody had: they gave it to nobody."""
+    for grant in tx.book.given_to(identity):
+        drop_grant(tx, grant.id)
+        tx.audit(
+            Caller(identity, is_operator=False),
+            "ungrant",
+            str(grant.path),
+            f"from {identity}, given by {grant.granted_by} before it was claimed by {code.id}",
+        )
 
 
 def _bind_seen(tx: Transaction, issuer: SpiffeId, identity: SpiffeId, key_digest: bytes) -> None:

@@ -1,6 +1,6 @@
 """Listings in order of path, in pages, of what a caller may see.
 
-A page ends after ``page_size`` entries; its token is the last path of the page, so a listing goes on
+A page ends after ``page_size`` entries, or where its answer would grow too large; its token is the last path of the page, so a listing goes on
 correctly while names come and go.
 """
 
@@ -56,8 +56,10 @@ def list_page(
         )
         return EntryPage([walk.value(row, path)], "")
     entries: list[Entry] = []
+    weight = 0
     for entry in walk.below(found[0], path, after, recursive=recursive):
-        if len(entries) == size:
+        weight += _weigh(entry)
+        if len(entries) == size or (entries and weight > limits.ANSWER_MAX_BYTES):
             return EntryPage(entries, _token(entries[-1].path.names[len(path.names) :]))
         entries.append(entry)
     return EntryPage(entries, "")
@@ -109,6 +111,14 @@ class _Walk:
         if self._decider.may(Right.READ, path):
             return self.value(row, path)
         return Entry(path, rows.KINDS[row[2]])
+
+
+def _weigh(entry: Entry) -> int:
+    """Return at least the bytes that an entry has on the wire."""
+    size = 200 + len(str(entry.path).encode()) + len(entry.content_type.encode())
+    for key, value in entry.metadata.items():
+        size += len(key.encode()) + len(value.encode()) + 12
+    return size
 
 
 def _token(names: tuple[str, ...]) -> str:

@@ -10,11 +10,12 @@ from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Redemption
 from collective.catalog.sqlite.codes import SELECT, code_value
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.grant_places import require_places
 from collective.catalog.sqlite.grants import insert_grants
 from collective.catalog.sqlite.keys import bind_by_code, require_key, store_issued
 from collective.catalog.sqlite.nodes import record_enrolment
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError
+from collective.core.errors import ConflictError, NameTakenError
 from collective.core.ids import SpiffeId
 from collective.core.randomness import hex_id
 
@@ -76,6 +77,7 @@ class RedeemingPart(Part):
                 record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms)
             if code.kind is CodeKind.USER:
                 sources = json.loads(row[13])
+                require_places(tx, code.created_by, made.identity, len(code.grants))
                 insert_grants(
                     tx,
                     [
@@ -130,4 +132,4 @@ def _grant(
 def _require_not_revoked(tx: Transaction, identity: SpiffeId) -> None:
     if tx.book.is_revoked(identity):
         who = identity.global_id or identity
-        raise ConflictError(f"{who} was revoked here; ask the operator for another identity.")
+        raise NameTakenError(f"{who} was revoked here; ask the operator for another identity.")

@@ -1,8 +1,9 @@
-"""How long the audit is kept: by size, rows of changes and rows of refusals apart.
+"""How long the audit is kept: by size, apart for rights, files, renewals and refusals.
 
 When there are too many of a sort, the oldest rows of whoever has most of that sort are dropped, so
-that nobody pushes out what is known of others, and no flood of refusals pushes out a change.  Each
-drop leaves a row that says what was dropped.
+that nobody pushes out what is known of others, and no flood of refusals, of renewals or of changes
+to files pushes out who was given or lost which rights.  Each drop leaves a row that says what was
+dropped.
 """
 
 from __future__ import annotations
@@ -20,38 +21,49 @@ STEP_ROWS: Final = 1000
 _SPARE_PARTS: Final = 20
 """One part in so many is dropped beyond what must be, so that it is seldom done."""
 
+_FILES: Final = "refusals = 0 AND action IN ('write', 'mkdir', 'move', 'remove')"
+_RENEWALS: Final = "refusals = 0 AND action = 'issue'"
+RIGHTS: Final = "refusals = 0 AND action NOT IN ('write', 'mkdir', 'move', 'remove', 'issue')"
+_REFUSALS: Final = "refusals > 0"
+
 
 @dataclass(frozen=True, slots=True)
 class _Sort:
     name: str
-    count: str
-    tally: str
-    """How many rows each actor has."""
-    drop: str
+    where: str
+    """As the index of that sort has it, so that it is used."""
 
+    @property
+    def count(self) -> str:
+        return f"SELECT count(*) FROM audit WHERE {self.where}"  # noqa: S608 - a constant
 
-_CHANGES: Final = _Sort(
-    "changes",
-    "SELECT count(*) FROM audit WHERE refusals = 0",
-    "SELECT actor, count(*) FROM audit WHERE refusals = 0 GROUP BY actor",
-    "DELETE FROM audit WHERE id IN"
-    " (SELECT id FROM audit WHERE refusals = 0 AND actor = ? ORDER BY id LIMIT ?)",
-)
-_REFUSALS: Final = _Sort(
-    "refusals",
-    "SELECT count(*) FROM audit WHERE refusals > 0",
-    "SELECT actor, count(*) FROM audit WHERE refusals > 0 GROUP BY actor",
-    "DELETE FROM audit WHERE id IN"
-    " (SELECT id FROM audit WHERE refusals > 0 AND actor = ? ORDER BY id LIMIT ?)",
-)
+    @property
+    def tally(self) -> str:
+        """How many rows each actor has."""
+        return (
+            f"SELECT actor, count(*) FROM audit WHERE {self.where}"  # noqa: S608
+            " GROUP BY actor"
+        )
+
+    @property
+    def drop(self) -> str:
+        return (
+            f"DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE {self.where}"  # noqa: S608
+            " AND actor = ? ORDER BY id LIMIT ?)"
+        )
 
 
 class Retention:
     """The bound on the rows of the audit."""
 
     def __init__(self, changes_max: int, refusals_max: int) -> None:
-        """Keep about ``changes_max`` rows of changes and ``refusals_max`` of refusals."""
-        self._bounds = ((_CHANGES, changes_max), (_REFUSALS, refusals_max))
+        """Keep about ``changes_max`` rows of rights and of files each, ``refusals_max`` of the others."""
+        self._bounds = (
+            (_Sort("rights", RIGHTS), changes_max),
+            (_Sort("files", _FILES), changes_max),
+            (_Sort("renewals", _RENEWALS), refusals_max),
+            (_Sort("refusals", _REFUSALS), refusals_max),
+        )
         self._counted_at: int | None = None
         self.pending: Sequence[Cut] = ()
         """What is still to be dropped: see ``dropping``."""

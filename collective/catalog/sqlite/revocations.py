@@ -11,7 +11,7 @@ from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.keys import key_of_serial, require_key, store_issued
+from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, require_key, store_issued
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
@@ -26,7 +26,12 @@ class RevocationsPart(Part):
     """The methods of ``Trust`` about certificates."""
 
     async def add_issued(
-        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+        self,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+        certificate_der: bytes = b"",
     ) -> None:
         """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
 
@@ -35,6 +40,7 @@ class RevocationsPart(Part):
             if tx.book.is_revoked(identity):
                 raise ConflictError(f"{identity} was revoked here; ask the operator.")
             store_issued(tx, identity, serial, expires_ms, key_digest)
+            keep_renewal(tx, identity, serial, key_digest, certificate_der)
             tx.audit(Caller(identity, is_operator=False), "issue", serial)
 
         await self._engine.change(work)
@@ -42,6 +48,21 @@ class RevocationsPart(Part):
     async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:
         """Write a row of the audit for a change that is made outside the catalogue, before it."""
         await self._engine.change(lambda tx: tx.audit(actor, action, target, detail))
+
+    async def last_renewal(self, identity: SpiffeId, key_digest: bytes) -> bytes | None:
+        """Return the newest certificate (DER) that renewed one of this identity and key, if kept."""
+
+        def work(db: apsw.Connection) -> bytes | None:
+            found = rows.fetch(
+                db,
+                "SELECT certificate FROM issued WHERE key_digest = ? AND identity = ?"
+                " AND certificate IS NOT NULL",
+                key_digest,
+                str(identity),
+            )
+            return None if found is None else bytes(found[0])
+
+        return await self._engine.read(work)
 
     async def revoke(self, actor: Caller, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX`` or ``serial:HEX`` with its key; return the epoch."""
@@ -59,6 +80,18 @@ class RevocationsPart(Part):
             return epoch
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)
+
+    async def require_revoker(self, caller: Caller, what: str) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may revoke ``what``, as :meth:`revoke`."""
+
+        def work(db: apsw.Connection) -> None:
+            _require_revoker(db, self._engine.decider(caller), caller, what)
+
+        try:
+            await self._engine.read(work)
+        except PermissionDeniedError as error:
+            error.concerns = ("revoke", what)
+            raise
 
     async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
         """Take back revocations that nodes remember and a restored catalogue does not.
@@ -80,18 +113,6 @@ class RevocationsPart(Part):
 
     async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
         """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
-
-    async def require_revoker(self, caller: Caller, what: str) -> None:
-        """Raise PermissionDeniedError unless ``caller`` may revoke ``what``, as :meth:`revoke`."""
-
-        def work(db: apsw.Connection) -> None:
-            _require_revoker(db, self._engine.decider(caller), caller, what)
-
-        try:
-            await self._engine.read(work)
-        except PermissionDeniedError as error:
-            error.concerns = ("revoke", what)
-            raise
 
         def work(db: apsw.Connection) -> bool:
             sql = "SELECT 1 FROM redemptions WHERE identity = ? AND key_digest = ?"
@@ -124,27 +145,6 @@ class RevocationsPart(Part):
         return await self._engine.read(work)
 
 
-def _check(what: str) -> None:
-    if what.startswith(KEY):
-        digits = what.removeprefix(KEY)
-        if len(digits) != _KEY_DIGITS or set(digits) - _HEX:
-            raise UsageError("A key to revoke is written key: and 64 lower-case hex digits.")
-    elif not what.startswith(SERIAL):
-        SpiffeId.parse(what)
-    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - _HEX:
-        raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
-
-
-def _add(tx: Transaction, revoked: Sequence[str]) -> int:
-    epoch: int = tx.value("SELECT revocation_epoch + 1 FROM state")
-    tx.run("UPDATE state SET revocation_epoch = ?", epoch)
-    for what in revoked:
-        tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
-    tx.reload_grants()
-    return epoch
-
-
-def _end_device_codes(tx: Transaction, revoked: Sequence[str]) -> None:
 def _require_revoker(db: apsw.Connection, decider: Decider, actor: Caller, what: str) -> None:
     """Let an admin revoke all, anybody else the other keys and certificates of his identity alone."""
     own = f"{KEY}{actor.key_digest.hex()}"
@@ -178,6 +178,27 @@ def _is_only_of(db: apsw.Connection, identity: SpiffeId, key_digest: bytes) -> b
     return [row[0] for row in found] == [str(identity)]
 
 
+def _check(what: str) -> None:
+    if what.startswith(KEY):
+        digits = what.removeprefix(KEY)
+        if len(digits) != _KEY_DIGITS or set(digits) - _HEX:
+            raise UsageError("A key to revoke is written key: and 64 lower-case hex digits.")
+    elif not what.startswith(SERIAL):
+        SpiffeId.parse(what)
+    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - _HEX:
+        raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
+
+
+def _add(tx: Transaction, revoked: Sequence[str]) -> int:
+    epoch: int = tx.value("SELECT revocation_epoch + 1 FROM state")
+    tx.run("UPDATE state SET revocation_epoch = ?", epoch)
+    for what in revoked:
+        tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
+    tx.reload_grants()
+    return epoch
+
+
+def _end_device_codes(tx: Transaction, revoked: Sequence[str]) -> None:
     """End the device codes of which the maker's key was not kept, if it may be a revoked one."""
     for what in revoked:
         if what.startswith(KEY):

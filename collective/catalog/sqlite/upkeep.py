@@ -10,6 +10,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, clear_ended, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.snapshot import write_snapshot
+from collective.catalog.sqlite.sweeping import sweep
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError
 
@@ -87,7 +88,10 @@ class UpkeepPart(Part):
         )
 
     async def expire(self) -> None:
-        """End uploads, leases and repair claims whose time has passed; write refusals noted."""
+        """End uploads, leases and repair claims whose time has passed; write refusals noted.
+
+        What ended long ago is deleted: see ``sweeping``.
+        """
         self._engine.leases.expire()
         await self._engine.flush_denials()
 
@@ -108,6 +112,7 @@ class UpkeepPart(Part):
             ):
                 end_repair(tx, repair, stored=False)
             clear_ended(tx)
+            sweep(tx)
 
         await self._engine.change(work)
 

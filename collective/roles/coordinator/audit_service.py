@@ -6,13 +6,13 @@ from typing import Final
 
 from collective.catalog.interface import Trust
 from collective.catalog.model import AuditRow
+from collective.core import limits
 from collective.core.errors import UsageError
 from collective.roles.coordinator.calls import Calls
 from collective.rpc.gen.collective import v1 as pb
 
 ROWS_DEFAULT: Final = 1000
 ROWS_MAX: Final = 5000
-ANSWER_MAX_BYTES: Final = 3 * 1024 * 1024
 
 
 class AuditService(pb.AuditBase):
@@ -35,7 +35,7 @@ class AuditService(pb.AuditBase):
             for row in await self._trust.audit(since_ms=message.since_ms, limit=limit):
                 records.append(_record(row))
                 size += len(bytes(records[-1])) + 8
-                if size > ANSWER_MAX_BYTES:
+                if size > limits.ANSWER_MAX_BYTES:
                     break
             return pb.ListAuditResponse(records=records)
 

@@ -9,7 +9,6 @@ from typing import Protocol
 import collective
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
-from collective.catalog.model import CodeKind
 from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
@@ -24,11 +23,12 @@ from collective.roles.coordinator.nodes import LiveNode, NodeTable
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.uploads import Policy
-from collective.roles.coordinator.warnings import Situation, warnings
+from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
 _CSR_MAX_BYTES = 16 * 1024
+_GRANTS_SHOWN_BYTES = 1024 * 1024
 
 
 class Certificates(Protocol):
@@ -111,7 +111,7 @@ class ClusterService(pb.ClusterBase):
             nodes = self._table.all()
             totals = await self._catalog.totals(caller, outlook.sources)
             everything = await self._catalog.totals(None, outlook.sources)
-            grants = await self._catalog.grants(caller)
+            is_admin = await self._catalog.is_admin(caller)
             now_s = self._clock.wall_s()
             situation = Situation(
                 policy=self._policy,
@@ -142,16 +142,9 @@ class ClusterService(pb.ClusterBase):
                     unavailable=totals.unavailable,
                 ),
                 storage=_storage(nodes),
-                you=pb.CallerStatus(
-                    global_id=str(caller.principal.global_id or caller.principal),
-                    grants=[
-                        grant_message(grant)
-                        for grant in grants
-                        if grant.principal == caller.principal
-                    ],
-                ),
+                you=await self._caller_status(caller),
                 node_join_code=await self._join_code_status(caller),
-                warnings=warnings(situation),
+                warnings=warnings(situation) if is_admin else warnings_for_all(situation),
             )
 
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002
@@ -176,11 +169,13 @@ class ClusterService(pb.ClusterBase):
             )
             return grant_message(grant)
 
-    async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:  # noqa: ARG002
-        """Return the caller's grants; all for the operator."""
+    async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
+        """Return a page of the caller's grants; of all for the operator."""
         async with self._calls.client("list_grants", "") as caller:
-            grants = await self._catalog.grants(caller)
-            return pb.ListGrantsResponse(grants=[grant_message(grant) for grant in grants])
+            page = await self._catalog.grants(caller, token=message.page_token)
+            return pb.ListGrantsResponse(
+                grants=[grant_message(grant) for grant in page], next_page_token=page.next_token
+            )
 
     async def remove_grant(self, message: pb.RemoveGrantRequest) -> pb.RemoveGrantResponse:
         """End a grant."""
@@ -264,16 +259,33 @@ class ClusterService(pb.ClusterBase):
                 )
             return pb.ConfirmRestoreResponse(epoch=await self._catalog.confirm_restore(caller))
 
+    async def _caller_status(self, caller: Caller) -> pb.CallerStatus:
+        """Return who the caller is and what he may, as far as there is room in a status."""
+        found = await self._catalog.own_grants(caller)
+        shown: list[pb.Grant] = []
+        size = 0
+        for grant in found:
+            message = grant_message(grant)
+            size += len(bytes(message)) + 8
+            if size > _GRANTS_SHOWN_BYTES:
+                break
+            shown.append(message)
+        return pb.CallerStatus(
+            global_id=str(caller.principal.global_id or caller.principal),
+            grants=shown,
+            grants_left=len(found) - len(shown),
+        )
+
     async def _join_code_status(self, caller: Caller) -> pb.JoinCodeStatus:
         """Return the newest node join code, to the operator; zeros to others."""
         if caller.is_operator:
-            for code in await self._catalog.codes():
-                if code.kind is CodeKind.NODE and not code.revoked:
-                    return pb.JoinCodeStatus(
-                        uses_left=code.uses_left,
-                        expires_ms=int(code.expires_s * 1000),
-                        enrolled_count=code.uses_total - code.uses_left,
-                    )
+            code = await self._catalog.newest_node_code()
+            if code is not None:
+                return pb.JoinCodeStatus(
+                    uses_left=code.uses_left,
+                    expires_ms=int(code.expires_s * 1000),
+                    enrolled_count=code.uses_total - code.uses_left,
+                )
         return pb.JoinCodeStatus()
 
     def _principal(self, text: str) -> SpiffeId:

@@ -6,8 +6,10 @@ from typing import Literal
 
 from collective.catalog.interface import Datastores
 from collective.catalog.model import DatastoreRecord
+from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.paths import FilePath
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.messages import local_path
 from collective.rpc.gen.collective import v1 as pb
@@ -37,12 +39,23 @@ class DatastoresService(pb.DatastoresBase):
 
     async def list_datastores(
         self,
-        message: pb.ListDatastoresRequest,  # noqa: ARG002
+        message: pb.ListDatastoresRequest,
     ) -> pb.ListDatastoresResponse:
-        """Return the datastores that the caller may read."""
+        """Return a page of the datastores that the caller may read; its token is the last path."""
         async with self._calls.client("list_datastores", "") as caller:
-            found = await self._datastores.datastores(caller)
-            return pb.ListDatastoresResponse(datastores=[self._message(one) for one in found])
+            after = FilePath.parse(message.page_token) if message.page_token else FilePath()
+            answer = pb.ListDatastoresResponse()
+            size = 0
+            for record in await self._datastores.datastores(caller):
+                if record.path <= after:
+                    continue
+                one = self._message(record)
+                size += len(bytes(one)) + 8
+                if answer.datastores and size > limits.ANSWER_MAX_BYTES:
+                    answer.next_page_token = answer.datastores[-1].path
+                    break
+                answer.datastores.append(one)
+            return answer
 
     async def set_datastore(self, message: pb.SetDatastoreRequest) -> pb.Datastore:
         """Change what the message names."""

@@ -27,6 +27,7 @@ from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
+    NameTakenError,
     NotFoundError,
     PermissionDeniedError,
     UsageError,
@@ -168,13 +169,7 @@ class Enrolment:
                 der = certificates.certificate_der(certificate)
                 return IssuedCertificate(decided, leaf.serial, int(leaf.expires_s * 1000), der)
 
-            redemption = await self._catalog.redeem(
-                code.id,
-                digest,
-                issue,
-                display_name=attempt.display_name,
-                request_id=attempt.request_id,
-            )
+            redemption = await self._redeem(attempt, digest, issue)
             if redemption.identity.role == "node":
                 await self._record_node(redemption)
         await self._note_followed(code, redemption)
@@ -197,6 +192,25 @@ class Enrolment:
             and is_signed_by(issued, newest)
         ):
             await self._followed(redemption.identity)
+
+    async def _redeem(
+        self,
+        attempt: JoinAttempt,
+        digest: bytes,
+        issue: Callable[[CodeRecord], IssuedCertificate],
+    ) -> Redemption:
+        try:
+            return await self._catalog.redeem(
+                attempt.code_id,
+                digest,
+                issue,
+                display_name=attempt.display_name,
+                request_id=attempt.request_id,
+            )
+        except NameTakenError:
+            # It costs no use, so it counts as a failed proof: nobody tries out names for nothing.
+            await self._guesses.failed(attempt.code_id, attempt.source)
+            raise
 
     # --- proof -----------------------------------------------------------------------------------
 

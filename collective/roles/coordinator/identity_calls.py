@@ -29,12 +29,15 @@ class IdentityCalls(pb.IdentitiesBase):
 
     async def list_identities(
         self,
-        message: pb.ListIdentitiesRequest,  # noqa: ARG002
+        message: pb.ListIdentitiesRequest,
     ) -> pb.ListIdentitiesResponse:
-        """Return who joined: all to an admin, himself to anybody else."""
+        """Return a page of who joined: all to an admin, himself to anybody else."""
         async with self._identity_frame.client("list_identities", "") as caller:
-            found = await self._identity_catalog.identities(caller)
-            return pb.ListIdentitiesResponse(identities=[_identity_message(one) for one in found])
+            page = await self._identity_catalog.identities(caller, token=message.page_token)
+            return pb.ListIdentitiesResponse(
+                identities=[_identity_message(one) for one in page],
+                next_page_token=page.next_token,
+            )
 
     async def add_device(self, message: pb.AddDeviceRequest) -> pb.GenerateInviteResponse:
         """Make a code, good once, by which the caller's identity joins from a further machine."""

@@ -78,12 +78,15 @@ class InvitesService(pb.InvitesBase):
             return generated(record, code, self._clock.wall_s())
 
     async def list_invites(self, message: pb.ListInvitesRequest) -> pb.ListInvitesResponse:
-        """Return the caller's codes (an admin: all), newest first."""
+        """Return a page of the caller's codes (an admin: all), newest first."""
         async with self._calls.client("list_invites", "") as caller:
-            found = await self._catalog.invites(caller, only_open=not message.all)
+            page = await self._catalog.invites(
+                caller, only_open=not message.all, token=message.page_token
+            )
             now_s = self._clock.wall_s()
             return pb.ListInvitesResponse(
-                invites=[invite_message(record, now_s) for record in found]
+                invites=[invite_message(record, now_s) for record in page],
+                next_page_token=page.next_token,
             )
 
     async def revoke_invite(self, message: pb.RevokeInviteRequest) -> pb.RevokeInviteResponse:

@@ -2,7 +2,8 @@
 
 Two ways: over a live connection, and at the bootstrap by whoever was off too long.  Either way the
 identity is that of the old certificate and the key stays the same; what is revoked or removed renews
-by neither.
+by neither.  Whoever asks again before a third of a renewed certificate's life is over gets the same
+one again: nothing is signed or written, however often he asks.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
+from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import PermissionDeniedError, RejectedError, ShutOutError
+from collective.core.errors import (
+    CollectiveError,
+    PermissionDeniedError,
+    RejectedError,
+    ShutOutError,
+)
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.randomness import Randomness
 from collective.pki import certificates, proof
@@ -26,8 +33,9 @@ from collective.pki.rotation import Authorities
 from collective.pki.trust import RevokedCertificateError, TrustStore, verify_leaf
 from collective.roles.coordinator.enrolment import Admission
 
-EXPIRED_RENEWAL_S: Final = 90 * 86400.0
-"""How long after its end a certificate may still renew itself by its key."""
+EXPIRED_RENEWAL_S: Final = limits.EXPIRED_RENEWAL_S
+_FRESH_PART: Final = 2 / 3
+"""A renewed certificate that has so much of its life left is given again."""
 _RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
 
 
@@ -156,12 +164,37 @@ class RenewalDesk:
             known = records.get(identity.node_id)
             if known is not None and known.removed:
                 raise PermissionDeniedError(f"{identity} was removed; enrol it under another id.")
+        fresh = await self._still_fresh(old, authority)
+        if fresh is not None:
+            return Admission(identity, fresh, None)
         certificate = authority.issue(identity, public_key, lifetime_s=self._lifetime_s)
         leaf = certificates.describe(certificate)
+        der = certificates.certificate_der(certificate)
         await self._catalog.add_issued(
-            identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest
+            identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest, der
         )
         if self._renewed is not None and authority is self._authorities().newest:
             await self._renewed(identity)
         self._log.info("renewed", identity=str(identity), serial=leaf.serial)
-        return Admission(identity, certificates.certificate_der(certificate), None)
+        return Admission(identity, der, None)
+
+    async def _still_fresh(self, old: Certified, authority: CertificateAuthority) -> bytes | None:
+        """Return the last renewal of this identity and key if it does for now, of this CA."""
+        der = await self._catalog.last_renewal(old.identity, old.key_digest)
+        if der is None:
+            return None
+        try:
+            last = verify_leaf(
+                der,
+                TrustStore({authority.domain: (authority.certificate,)}),
+                roles=_RENEWABLE,
+                usage="client",
+                now_s=self._clock.wall_s(),
+                revoked=self._revocations(),
+            )
+        except CollectiveError:
+            return None  # it ran out, it is of another CA, or it alone was revoked
+        left_s = last.expires_s - self._clock.wall_s()
+        least_s = (last.expires_s - last.not_before_s) * _FRESH_PART
+        is_fresh = least_s < left_s <= self._lifetime_s + 1  # whole seconds in certificates
+        return der if is_fresh else None

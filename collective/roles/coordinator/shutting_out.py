@@ -167,12 +167,7 @@ class ShuttingOut:
         return str(identity)
 
     async def _is_known(self, identity: SpiffeId) -> bool:
-        operator = Caller(self._own, is_operator=True)
-        if any(one.principal == identity for one in await self._catalog.identities(operator)):
-            return True
-        if identity in await self._catalog.certificate_holders():
-            return True
-        return any(one.principal == identity for one in await self._catalog.grants(operator))
+        return await self._catalog.is_known(identity)
 
     def _require(self, node: NodeId) -> None:
         if self._table.get(node) is None:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import CodeKind, Position
+from collective.catalog.model import Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
 from collective.roles.coordinator.expiry import ExpiryWatch
@@ -120,19 +120,9 @@ class Upkeep:
         if self._watch is not None:
             ends_s.update(self._watch.figures())
         self._metrics.certificates(ends_s)
-        codes = await self._catalog.codes()
+        for kind, count in (await self._catalog.open_codes()).items():
+            self._metrics.invite(kind.value, count)
         now_s = self._clock.wall_s()
-        for kind in CodeKind:
-            self._metrics.invite(
-                kind.value,
-                sum(
-                    code.kind is kind
-                    and not code.revoked
-                    and code.uses_left > 0
-                    and code.expires_s > now_s
-                    for code in codes
-                ),
-            )
         self._warn(
             warnings(
                 Situation(

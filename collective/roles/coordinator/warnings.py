@@ -44,14 +44,13 @@ def warnings(situation: Situation) -> list[str]:
     ]
 
 
+def warnings_for_all(situation: Situation) -> list[str]:
+    """Return those that name and count nobody and nothing of others': for whoever is no admin."""
+    return [*_restored_warnings(situation), *_number_warnings(situation)]
+
+
 def _catalog_warnings(situation: Situation) -> list[str]:
-    found = []
-    if situation.is_restored:
-        found.append(
-            "This catalogue is older than what its nodes have seen (a restored backup?): nothing "
-            "is deleted and open invites are void until the operator confirms that it is the newest "
-            "there is, with 'collective confirm-restore'."
-        )
+    found = _restored_warnings(situation)
     if situation.outlook.vanished_together:
         names = ", ".join(sorted(situation.outlook.vanished_together))
         found.append(
@@ -63,6 +62,17 @@ def _catalog_warnings(situation: Situation) -> list[str]:
             f"{situation.totals.unavailable} chunks cannot be read now; start the nodes in question."
         )
     return found
+
+
+def _restored_warnings(situation: Situation) -> list[str]:
+    if not situation.is_restored:
+        return []
+    sentence = (
+        "This catalogue is older than what its nodes have seen (a restored backup?): nothing "
+        "is deleted and open invites are void until the operator confirms that it is the newest "
+        "there is, with 'collective confirm-restore'."
+    )
+    return [sentence]
 
 
 def _number_warnings(situation: Situation) -> list[str]:

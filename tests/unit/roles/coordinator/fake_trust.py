@@ -20,6 +20,7 @@ class FakeTrust:
         self._redeemed: dict[tuple[str, bytes], Redemption] = {}
         self._nodes: dict[NodeId, NodeRecord] = {}
         self.issued: list[str] = []
+        self._renewals: dict[tuple[SpiffeId, bytes], bytes] = {}
         self.seen: list[str] = []
         self.numbers = 0
 
@@ -95,9 +96,18 @@ class FakeTrust:
         self._nodes[record.node] = record
 
     async def add_issued(
-        self, identity: SpiffeId, serial: str, expires_ms: int, key_digest: bytes
+        self,
+        identity: SpiffeId,
+        serial: str,
+        expires_ms: int,
+        key_digest: bytes,
+        certificate_der: bytes = b"",
     ) -> None:
         self.issued.append(serial)
+        self._renewals[identity, key_digest] = certificate_der
+
+    async def last_renewal(self, identity: SpiffeId, key_digest: bytes) -> bytes | None:
+        return self._renewals.get((identity, key_digest))
 
     async def see_certificate(
         self,

@@ -271,7 +271,7 @@ async def test_keys_that_name_nothing_are_refused(member: Member, who: str) -> N
 async def test_an_identity_issued_offline_is_not_claimed_once_it_was_seen(member: Member) -> None:
     await member.sightings.note(member.offline(EVE, certificates.new_private_key()))
     code = await member.code()
-    with pytest.raises(ConflictError, match="another key"):
+    with pytest.raises(ConflictError, match="add-device"):
         await member.join(code, certificates.new_private_key(), str(EVE.global_id))
     assert await member.uses_left(code) == 3
 

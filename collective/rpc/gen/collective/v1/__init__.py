@@ -515,6 +515,11 @@ class CallerStatus(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    grants_left: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    further ones, which do not fit here: see ListGrants
+    """
+
 
 default_message_pool.register_message("collective.v1", "CallerStatus", CallerStatus)
 
@@ -1605,7 +1610,7 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ListDatastoresRequest(betterproto2.Message):
-    pass
+    page_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
@@ -1619,6 +1624,11 @@ class ListDatastoresResponse(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    empty: the end
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "ListDatastoresResponse", ListDatastoresResponse
@@ -1627,7 +1637,7 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ListGrantsRequest(betterproto2.Message):
-    pass
+    page_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
@@ -1641,6 +1651,11 @@ class ListGrantsResponse(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    empty: the end
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "ListGrantsResponse", ListGrantsResponse
@@ -1649,7 +1664,7 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ListIdentitiesRequest(betterproto2.Message):
-    pass
+    page_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
@@ -1663,6 +1678,11 @@ class ListIdentitiesResponse(betterproto2.Message):
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    empty: the end
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "ListIdentitiesResponse", ListIdentitiesResponse
@@ -1672,6 +1692,11 @@ default_message_pool.register_message(
 @dataclass(eq=False, repr=False)
 class ListInvitesRequest(betterproto2.Message):
     all: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    else open ones only
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
@@ -1684,6 +1709,11 @@ class ListInvitesResponse(betterproto2.Message):
     invites: "list[Invite]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    empty: the end
+    """
 
 
 default_message_pool.register_message(
@@ -2804,15 +2834,12 @@ class ClusterStub(betterproto2_grpclib.ServiceStub):
 
     async def list_grants(
         self,
-        message: "ListGrantsRequest | None" = None,
+        message: "ListGrantsRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "ListGrantsResponse":
-
-        if message is None:
-            message = ListGrantsRequest()
 
         return await self._unary_unary(
             "/collective.v1.Cluster/ListGrants",
@@ -2995,15 +3022,12 @@ class DatastoresStub(betterproto2_grpclib.ServiceStub):
 
     async def list_datastores(
         self,
-        message: "ListDatastoresRequest | None" = None,
+        message: "ListDatastoresRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "ListDatastoresResponse":
-
-        if message is None:
-            message = ListDatastoresRequest()
 
         return await self._unary_unary(
             "/collective.v1.Datastores/ListDatastores",
@@ -3355,15 +3379,12 @@ class FilesStub(betterproto2_grpclib.ServiceStub):
 class IdentitiesStub(betterproto2_grpclib.ServiceStub):
     async def list_identities(
         self,
-        message: "ListIdentitiesRequest | None" = None,
+        message: "ListIdentitiesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "ListIdentitiesResponse":
-
-        if message is None:
-            message = ListIdentitiesRequest()
 
         return await self._unary_unary(
             "/collective.v1.Identities/ListIdentities",
