@@ -10,6 +10,7 @@ import typer
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.client.collective import Collective
+from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
 from collective.rpc.gen.collective.v1 import AuditRecord
 
@@ -35,7 +36,13 @@ def audit(
         output.as_json(records)
         return
     rows = [
-        (one["at"] or "", one["actor"], one["action"], one["target"], one["detail"])
+        (
+            output.shown_time(one["at"]),
+            shown_principal(one["actor"]),
+            one["action"],
+            shown_principal(one["target"]),
+            shown_principals(one["detail"]),
+        )
         for one in records
     ]
     output.table(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)

@@ -86,12 +86,15 @@ def set_policy(
 
 
 def datastore_json(datastore: Datastore) -> dict[str, Any]:
-    """Return a datastore as JSON has it; every field always present."""
+    """Return a datastore as JSON has it; every field always present.
+
+    ``copies`` is null where the coordinator's setting counts, ``quota_bytes`` where there is none.
+    """
     return {
         "path": datastore.path,
         "owner": datastore.owner,
-        "copies": datastore.copies,
-        "quota_bytes": datastore.quota_bytes,
+        "copies": datastore.copies or None,
+        "quota_bytes": datastore.quota_bytes or None,
         "used_bytes": datastore.used_bytes,
         "files": datastore.files,
     }

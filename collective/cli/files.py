@@ -68,11 +68,11 @@ def _below(path: FilePath, base: FilePath) -> str:
 
 
 def _long(entry: Entry, name: str) -> str:
-    modified = (output.when(entry.modified_ms) or "-")[:19].replace("T", " ")
+    modified = output.moment(entry.modified_ms, "-")
     if entry.kind is not EntryKind.FILE:
-        return f"{entry.kind.value:<9}  {'-':>10}  {modified:<19}  {'-':>5}  {name}"
+        return f"{entry.kind.value:<9}  {'-':>10}  {modified:<20}  {'-':>5}  {name}"
     copies = f"{entry.copies_least}/{entry.copies_wanted}"
-    return f"{'file':<9}  {format_size(entry.size_bytes):>10}  {modified:<19}  {copies:>5}  {name}"
+    return f"{'file':<9}  {format_size(entry.size_bytes):>10}  {modified:<20}  {copies:>5}  {name}"
 
 
 @app.command()

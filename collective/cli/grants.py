@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +12,9 @@ import typer
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import grant_json
-from collective.client.collective import Collective
+from collective.client.collective import RIGHTS, Collective
 from collective.core.errors import UsageError
+from collective.core.ids import shown_principal
 from collective.core.units import parse_validity_s
 from collective.rpc.gen.collective.v1 import Grant
 
@@ -71,6 +72,17 @@ def add(
         output.as_json(grant_json(added))
     else:
         output.line(added.id)
+        tell_of_admin([(path, rights)], added.granted_by)
+
+
+def tell_of_admin(grants: Iterable[tuple[str, Collection[str]]], giver: str) -> None:
+    """Say it where someone is made an admin: by every right on ``/``, from the operator."""
+    everything = {right for path, rights in grants if path == "/" for right in rights}
+    if everything == set(RIGHTS) and giver.endswith("/coordinator"):
+        output.note(
+            "Note: every right on / from the operator makes an admin, who may revoke people, drain and"
+            " remove nodes, set datastores and read the audit; on /NAME it does not."
+        )
 
 
 def chained(grants: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
@@ -106,9 +118,9 @@ def list_grants(invocation: Invocation) -> None:
             f"{'  ' * depth}{one['id']}",
             one["path"],
             "+".join(one["rights"]),
-            one["principal"],
-            one["expires"] or "never",
-            one["granted_by"],
+            shown_principal(one["principal"]),
+            output.shown_time(one["expires"], "never"),
+            shown_principal(one["granted_by"]),
         )
         for depth, one in chained(grants)
     ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # heavy, and needed by few commands
     from collective.rpc.gen.collective.v1 import CertificateStatus, DeviceStatus, IdentityStatus
 
 _SHOWN_CERTIFICATES: Final = 2
-"""The newest certificates of a device that the table shows; ``--json`` shows more."""
+"""The newest certificates of a device that are shown to people; ``--json`` shows more."""
 
 
 @command
@@ -36,12 +36,13 @@ def add_device(
 
     made = invocation.run(work)
     expires = output.when(made.invite.expires_ms) if made.invite else None
+    until = output.shown_time(expires, "it is used")
     if invocation.as_json:
         output.as_json({"code": made.code, "join_url": made.join_url, "expires": expires})
         return
     output.note("On the other machine, run this and give it the code below (a secret until then):")
     output.note("  collective invite redeem -")
-    output.note(f"It is good once, until {expires or 'it is used'}, and makes that machine you.")
+    output.note(f"It is good once, until {until}, and makes that machine you.")
     output.line(made.code)
 
 
@@ -60,18 +61,25 @@ def list_identities(invocation: Invocation) -> None:
     if not found:
         output.note("Nobody has joined yet; invite people: collective invite generate")
         return
-    rows = [
-        (
-            one.global_id if number == 0 else "",
-            f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet",
-            ", ".join(f"serial:{each.serial}" for each in _newest(device)) or "none",
-            _until(device),
-            "revoked" if device.revoked else "by the operator" if device.issued_offline else "",
-        )
-        for one in found
-        for number, device in enumerate(one.devices)
-    ]
-    output.table(("WHO", "DEVICE", "CERTIFICATES", "UNTIL", ""), rows)
+    for one in found:
+        output.lines(identity_lines(one))
+
+
+def identity_lines(one: IdentityStatus) -> list[str]:
+    """Return an identity and its devices for people: each key in a form that `revoke` takes."""
+    lines = [f"{one.global_id}{'  revoked' if one.revoked else ''}"]
+    for device in one.devices:
+        key = f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet"
+        state = "revoked" if device.revoked else "in use"
+        offline = ", issued by the operator" if device.issued_offline else ""
+        until = _until(device)
+        lines.append(f"  device  {key}")
+        lines.append(f"          {state}{offline}{f', until {until}' if until else ''}")
+        lines += [
+            f"          serial:{each.serial}{'  revoked' if each.revoked else ''}"
+            for each in _newest(device)
+        ]
+    return lines
 
 
 @command
@@ -133,7 +141,7 @@ def _newest(device: DeviceStatus) -> Sequence[CertificateStatus]:
 
 def _until(device: DeviceStatus) -> str:
     ends = [one.expires_ms for one in device.certificates]
-    return (output.when(max(ends)) or "")[:19].replace("T", " ") if ends else ""
+    return output.moment(max(ends)) if ends else ""
 
 
 def _listed_json(one: IdentityStatus) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def list_collectives(invocation: LocalInvocation) -> None:
             one["domain"],
             one["global_id"],
             ", ".join(one["coordinator_addresses"]),
-            (one["certificate_expires"] or "unreadable")[:19].replace("T", " "),
+            output.shown_time(one["certificate_expires"], "unreadable"),
         )
         for one in facts
     ]

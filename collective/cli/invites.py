@@ -12,6 +12,7 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.redeem import redeem
 from collective.core.errors import UsageError
+from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
@@ -62,7 +63,13 @@ def generate(
             description=description,
         )
 
-    show_code(invocation.run(work), as_json=invocation.as_json)
+    made = invocation.run(work)
+    if made.invite:
+        from collective.cli.grants import tell_of_admin  # noqa: PLC0415 - keeps redeem fast
+
+        given = [(one.path, {(right.name or "").lower() for right in one.rights}) for one in grants]
+        tell_of_admin(given, made.invite.created_by)
+    show_code(made, as_json=invocation.as_json)
 
 
 @app.command("list")
@@ -88,8 +95,8 @@ def list_invites(
             one["kind"],
             one["state"],
             f"{one['uses_left']}/{one['max_uses']}",
-            (one["expires"] or "never")[:19].replace("T", " "),
-            one["created_by"],
+            output.shown_time(one["expires"], "never"),
+            shown_principal(one["created_by"]),
             " ".join(f"{given['path']}:{'+'.join(given['rights'])}" for given in one["grants"]),
             one["description"],
             " ".join(use["global_id"] for use in one["redemptions"]),
@@ -146,7 +153,8 @@ def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
 
         segno.make(made.join_url, error="l").terminal(out=sys.stdout, compact=True)
     if invite:
-        output.line(f"Invite   {invite.id}, {invite.max_uses} uses, until {expires or 'revoked'}")
+        until = output.shown_time(expires, "revoked")
+        output.line(f"Invite   {invite.id}, {invite.max_uses} uses, until {until}")
     output.line(f"Join URL {made.join_url}")
     output.line("Redeem   collective invite redeem CODE, with this code:")
     output.line(made.code)

@@ -16,7 +16,7 @@ from collective.rpc.gen.collective.v1 import NodeStatus
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
 NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'node list' says.")]
-HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "COPIES LEFT")
+HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "LEFT")
 
 
 @app.callback()
@@ -27,7 +27,7 @@ def _nodes() -> None:
 @app.command("list")
 @command
 def list_nodes(invocation: Invocation) -> None:
-    """List the nodes, their state and what they hold."""
+    """List the nodes, their state, what they hold, and what a draining one still has to move."""
 
     async def work(collective: Collective) -> Sequence[NodeStatus]:
         return await collective.nodes()
@@ -36,7 +36,11 @@ def list_nodes(invocation: Invocation) -> None:
     if invocation.as_json:
         output.as_json([node_json(node) | {"copies_left": node.copies_left} for node in nodes])
     else:
-        output.table(HEADINGS, [(*node_row(node), str(node.copies_left)) for node in nodes])
+        rows = [
+            (*node_row(node), str(node.copies_left) if node.state == "draining" else "")
+            for node in nodes
+        ]
+        output.table(HEADINGS, rows)
 
 
 @app.command()
@@ -48,12 +52,19 @@ def drain(
 ) -> None:
     """Move a node's copies to other nodes, so that it can be removed without any loss."""
 
-    async def work(collective: Collective) -> int:
-        return await collective.drain_node(node, stop=stop)
+    async def work(collective: Collective) -> tuple[int, list[str]]:
+        left = await collective.drain_node(node, stop=stop)
+        if stop:
+            return left, []
+        await collective.nodes()  # it counts what is left, which the warning goes by
+        told = (await collective.status()).warnings
+        return left, [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
 
-    left = invocation.run(work)
+    left, warnings = invocation.run(work)
     if invocation.as_json:
-        output.as_json({"node": node, "draining": not stop, "copies_left": left})
+        output.as_json(
+            {"node": node, "draining": not stop, "copies_left": left, "warnings": warnings}
+        )
     elif stop:
         output.line(f"Node {node} is in use again.")
     else:
@@ -61,6 +72,8 @@ def drain(
             f"Node {node} is being emptied: {left} copies are to move. 'collective node list' shows"
             f" how many are left; at 0: collective node remove {node}"
         )
+        for warning in warnings:
+            output.note(f"Warning: {warning}")
 
 
 @app.command()

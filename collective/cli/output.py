@@ -10,10 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Iterable, MutableMapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, TextIO
 
 from collective.catalog.model import Entry, EntryKind
@@ -21,6 +24,9 @@ from collective.core.units import format_size
 
 REFRESH_S: Final = 0.2
 BAR_CELLS: Final = 24
+WIDTH: Final = 100
+"""Columns of tables where there is no terminal that says how wide it is."""
+GAP: Final = "  "
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -77,12 +83,41 @@ def as_json(value: Any, *, compact: bool = False) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their content."""
+    """Print columns as wide as their content, or as fits: what is too long goes on below."""
+    limit = shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else WIDTH
+    lines(table_lines(headings, rows, limit))
+
+
+def table_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int = WIDTH
+) -> list[str]:
+    """Return a table of at most ``width`` columns, as far as words and the first column allow."""
     grid = [list(headings), *([safe(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in grid) for column in range(len(headings))]
+    columns = [[row[number] for row in grid] for number in range(len(headings))]
+    widths = [max(map(len, column)) for column in columns]
+    least = [
+        max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns
+    ]
+    least[0] = widths[0]
+    while sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        spare = [number for number, most in enumerate(widths) if most > least[number]]
+        if not spare:
+            break
+        widths[max(spare, key=lambda number: widths[number])] -= 1
+    found = []
     for row in grid:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        line("  ".join(padded).rstrip())
+        cells = [_wrapped(cell, most) for cell, most in zip(row, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(most) for part, most in zip(parts, widths, strict=True))
+            found.append(GAP.join(padded).rstrip())
+    return found
+
+
+def _wrapped(cell: str, width: int) -> list[str]:
+    """Return ``cell`` in pieces of at most ``width``, cut between words; as it is where it fits."""
+    if len(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
 
 
 def when(unix_ms: int) -> str | None:
@@ -96,10 +131,14 @@ def when(unix_ms: int) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def moment(unix_ms: int) -> str:
-    """Return a time for people: UTC, by the second, as ``2026-11-22T18:00:00Z``; "" for 0."""
-    exact_time = when(unix_ms)
-    return f"{exact_time[:19]}Z" if exact_time else ""
+def moment(unix_ms: int, otherwise: str = "") -> str:
+    """Return a time for people: UTC, by the second, as ``2026-11-22T18:00:00Z``; else ``otherwise``."""
+    return shown_time(when(unix_ms), otherwise)
+
+
+def shown_time(json_time: str | None, otherwise: str = "") -> str:
+    """Return a time that is :func:`when`'s for people."""
+    return f"{json_time[:19]}Z" if json_time else otherwise
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collective.cli import output
 from collective.cli.options import Invocation, command, open_store
 from collective.cli.passphrases import new_passphrase, passphrase_of
 from collective.core.errors import UsageError
+from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.identity.redemption import Redeemed
@@ -115,10 +116,10 @@ def redeemed_lines(done: Redeemed) -> list[str]:
     if not collective.grants and not is_device:
         lines.append(f"{'Granted':<12} nothing yet; what you may do is shown by: collective status")
     if not is_device:
-        until = output.when(collective.grants_expire_ms)
+        until = output.moment(collective.grants_expire_ms)
         lines.append(f"{'Until':<12} {until or 'it is taken back'}")
     if collective.granted_by and not is_device:
-        lines.append(f"{'By':<12} {collective.granted_by}")
+        lines.append(f"{'By':<12} {shown_principal(collective.granted_by)}")
     if done.identity and str(done.identity.global_id) != collective.global_id:
         lines.append(
             f"{'Note':<12} you are {done.identity.global_id} elsewhere, and"

@@ -11,6 +11,7 @@ import typer
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.client.collective import Collective
+from collective.core.ids import shown_principal
 from collective.core.units import format_size
 from collective.rpc.gen.collective.v1 import (
     CallerStatus,
@@ -18,6 +19,7 @@ from collective.rpc.gen.collective.v1 import (
     CoordinatorStatus,
     FileTotals,
     Grant,
+    JoinCodeStatus,
     NodeStatus,
     PeerStatus,
     Right,
@@ -67,7 +69,7 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
         format_size(node.used_capacity),
         format_size(node.total_capacity),
         str(node.chunk_count),
-        (output.when(node.last_seen_ms) or "never")[:19].replace("T", " "),
+        output.moment(node.last_seen_ms, "never"),
     )
 
 
@@ -83,7 +85,7 @@ def _peer_json(peer: PeerStatus) -> dict[str, Any]:
 
 
 def status_json(status: Status) -> dict[str, Any]:
-    """Return the status with exactly the fields of the spec, all of them always present."""
+    """Return the status with the fields of the spec, warnings and node code; all always present."""
     coordinator = status.coordinator or CoordinatorStatus()
     files = status.files or FileTotals()
     chunks = status.chunks or ChunkTotals()
@@ -115,6 +117,19 @@ def status_json(status: Status) -> dict[str, Any]:
             "global_id": you.global_id,
             "grants": [grant_json(grant) for grant in you.grants],
         },
+        "warnings": list(status.warnings),
+        "node_code": _code_json(status.node_join_code),
+    }
+
+
+def _code_json(code: JoinCodeStatus | None) -> dict[str, Any] | None:
+    """Return the code by which nodes join; null to whoever is no operator."""
+    if code is None or not code.expires_ms:
+        return None
+    return {
+        "uses_left": code.uses_left,
+        "enrolled": code.enrolled_count,
+        "expires": output.when(code.expires_ms),
     }
 
 
@@ -130,7 +145,7 @@ def status_lines(status: Status) -> list[str]:
             f"Coordinator  {coordinator['address']}, version {coordinator['version']},"
             f" up {coordinator['uptime_s']:.0f} s"
         ),
-        f"You          {facts['you']['global_id']}",
+        f"You          {shown_principal(facts['you']['global_id'])}",
     ]
     lines += [
         f"             {grant['path']}: {'+'.join(grant['rights'])}"
@@ -152,7 +167,7 @@ def status_lines(status: Status) -> list[str]:
     if code is not None and code.expires_ms:  # zeros to whoever is no operator
         lines.append(
             f"Node code    {code.uses_left} uses left, {code.enrolled_count} nodes enrolled,"
-            f" expires {output.when(code.expires_ms) or 'never'}"
+            f" expires {output.moment(code.expires_ms)}"
         )
     lines += [f"Warning      {warning}" for warning in status.warnings]
     return lines

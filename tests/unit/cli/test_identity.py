@@ -231,7 +231,7 @@ class TestRedeem:
         monkeypatch.setitem(defaults, "redeem", alice.redeem)
         assert app.run(["invite", "redeem", alice.code()]) == ExitCode.DONE
         text = capsys.readouterr().out
-        for part in ("alice-homelab", "/shared: read+write", "Until", "spiffe://home.alice"):
+        for part in ("alice-homelab", "/shared: read+write", "Until", "the operator of home.alice"):
             assert part in text
 
     def test_a_mistyped_code_is_found_offline(

@@ -1,0 +1,80 @@
+"""Tables fit, times have one style, identities are those that people type."""
+
+import pytest
+
+from collective.cli import grants, output
+from collective.cli.datastores import datastore_json
+from collective.cli.identities import identity_lines
+from collective.cli.status import status_json, status_lines
+from collective.rpc.gen.collective import v1 as pb
+
+OPERATOR = "spiffe://home.alice/coordinator"
+MOMENT_MS = 1_795_370_400_250
+
+
+def test_a_table_that_fits_is_one_line_a_row() -> None:
+    assert output.table_lines(("A", "B"), [("x y", "z")]) == ["A    B", "x y  z"]
+
+
+def test_a_table_is_never_wider_than_its_limit_where_words_allow_it() -> None:
+    rows = [("2026-11-22T18:00:00Z", "bob@home.alice", "stat", "/x", "denied: " + "why not " * 30)]
+    found = output.table_lines(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)
+    assert max(map(len, found)) <= output.WIDTH
+    assert found[1].startswith("2026-11-22T18:00:00Z  bob@home.alice  stat  /x  denied: why not")
+    assert " ".join(" ".join(found[1:]).split()).count("why not") == 30
+    long = output.table_lines(("A", "B"), [("x" * 90, "y" * 30)])
+    assert long[1] == f"{'x' * 90}  {'y' * 30}", "no word is cut"
+
+
+def test_times_for_people_are_utc_by_the_second() -> None:
+    assert output.moment(MOMENT_MS) == "2026-11-22T18:00:00Z"
+    assert output.when(MOMENT_MS) == "2026-11-22T18:00:00.250Z"
+    assert output.moment(0, "never") == "never"
+
+
+def test_devices_are_listed_within_the_width_and_say_what_they_are() -> None:
+    device = pb.DeviceStatus(
+        key_digest=bytes(32), revoked=True,
+        certificates=[pb.CertificateStatus(serial="ab" * 20, expires_ms=MOMENT_MS)],
+    )  # fmt: skip
+    lines = identity_lines(pb.IdentityStatus(global_id="bob@home.alice", devices=[device]))
+    assert lines == [
+        "bob@home.alice",
+        f"  device  key:{'00' * 32}",
+        "          revoked, until 2026-11-22T18:00:00Z",
+        f"          serial:{'ab' * 20}",
+    ]
+
+
+def test_status_json_has_warnings_and_the_node_code() -> None:
+    code = pb.JoinCodeStatus(uses_left=97, enrolled_count=3, expires_ms=MOMENT_MS)
+    facts = status_json(pb.Status(warnings=["Look."], node_join_code=code))
+    assert facts["warnings"] == ["Look."]
+    assert facts["node_code"] == {
+        "uses_left": 97, "enrolled": 3, "expires": "2026-11-22T18:00:00.250Z",
+    }  # fmt: skip
+    empty = status_json(pb.Status())
+    assert (empty["warnings"], empty["node_code"]) == ([], None)
+    told = status_lines(pb.Status(you=pb.CallerStatus(global_id=OPERATOR)))
+    assert "You          the operator of home.alice" in told
+
+
+def test_no_policy_is_null_in_json() -> None:
+    facts = datastore_json(pb.Datastore(path="/d"))
+    assert (facts["copies"], facts["quota_bytes"], facts["used_bytes"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "rights", "giver", "is_told"),
+    [
+        ("/", {"read", "write", "share"}, OPERATOR, True),
+        ("/", {"read", "write"}, OPERATOR, False),
+        ("/d", {"read", "write", "share"}, OPERATOR, False),
+        ("/", {"read", "write", "share"}, "spiffe://home.alice/user/home.alice/bob", False),
+    ],
+)
+def test_whoever_makes_an_admin_is_told_so(
+    capsys: pytest.CaptureFixture[str], path: str, rights: set[str], giver: str, is_told: bool
+) -> None:
+    grants.tell_of_admin([(path, rights)], giver)
+    assert ("makes an admin" in capsys.readouterr().err) == is_told
