@@ -101,13 +101,14 @@ def put(
 
 async def _into(collective: Collective, path: str, name: str) -> str:
     """Return where a file goes: below ``path`` if that ends in ``/`` or is a directory."""
+    below = str(FilePath.parse(path).child(name))
     if path.endswith("/"):
-        return str(FilePath.parse(path).child(name))
+        return below
     try:
         entry = await collective.stat(path)
     except CollectiveError:
         return path
-    return path if entry.kind is EntryKind.FILE else str(entry.path.child(name))
+    return path if entry.kind is EntryKind.FILE else below
 
 
 @app.command()

@@ -7,6 +7,7 @@ that is read (see ``checking``); no byte of a file that `get` leaves was not ver
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from functools import partial
@@ -196,5 +197,11 @@ def write_all(descriptor: int, block: memoryview) -> None:
 
 
 def _open_source(local: str, *, follows_link: bool) -> BinaryIO:
-    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follows_link else os.O_NOFOLLOW)
-    return open(os.open(local, flags), "rb", buffering=0)
+    """Open what is uploaded; without links, only a plain file, which is what a tree's walk saw."""
+    if follows_link:
+        return open(local, "rb", buffering=0)
+    fd = os.open(local, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file any more")
+    return open(fd, "rb", buffering=0)

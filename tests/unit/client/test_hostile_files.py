@@ -68,6 +68,19 @@ async def test_what_a_part_has_of_the_version_is_kept_and_no_more(
     assert len(world.nodes.gets) == 2
 
 
+async def test_a_part_of_many_plans_is_checked_to_its_end(world: World, tmp_path: Path) -> None:
+    world.coordinator.batch = 1
+    entry = await world.collective.write("/s/A", DATA)
+    part = Path(part_path(str(tmp_path / "A"), DOMAIN, entry))
+    part.write_bytes(DATA)
+    await world.collective.get("/s/A", str(tmp_path / "A"))
+    assert not world.nodes.gets
+    part.write_bytes(DATA[:-1] + b"!")
+    await world.collective.get("/s/A", str(tmp_path / "A"))
+    assert len(world.nodes.gets) == 1
+    assert (tmp_path / "A").read_bytes() == DATA
+
+
 async def test_no_name_at_a_member_is_the_name_of_a_part(world: World, tmp_path: Path) -> None:
     entry = await world.collective.write("/s/A", b"x")
     part = part_path(str(tmp_path / "A"), DOMAIN, entry)
@@ -276,8 +289,12 @@ async def test_a_coordinator_that_lists_names_no_path_has_is_refused(
     assert os.listdir(tmp_path / "back") == []
 
 
+@pytest.mark.parametrize("plant", [as_link, as_pipe, as_folder])
 async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[Path, Path], None],
 ) -> None:
     secret, tree = tmp_path / "secret", tmp_path / "tree"
     secret.write_bytes(b"key")
@@ -287,7 +304,7 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
 
     async def exchanged(local: str, *args: object, **options: object) -> object:
         os.unlink(local)
-        os.symlink(secret, local)
+        plant(Path(local), secret)
         return await real(local, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(world.collective._trees._files, "put", exchanged)
