@@ -179,7 +179,7 @@ class Invocation:
 
         import structlog  # noqa: PLC0415 - heavy
 
-        from collective.cli import output  # noqa: PLC0415 - only where something may be said
+        from collective.core.terminal import escaped_log  # noqa: PLC0415 - for logs alone
 
         level = logging.DEBUG if self.verbose else logging.CRITICAL
         structlog.configure(
@@ -188,7 +188,7 @@ class Invocation:
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 structlog.processors.format_exc_info,
-                output.escaped_log,
+                escaped_log,
                 structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not self.no_color),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -15,11 +15,12 @@ import sys
 import textwrap
 import time
 import traceback
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final, TextIO
 
 from collective.catalog.model import Entry, EntryKind
+from collective.core.terminal import safe
 from collective.core.units import format_size
 
 REFRESH_S: Final = 0.2
@@ -28,16 +29,6 @@ WIDTH: Final = 100
 """Columns of tables where there is no terminal that says how wide it is."""
 GAP: Final = "  "
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def safe(text: str) -> str:
-    """Return ``text`` with everything that is not printable escaped (``\\x1b``, ``\\u202e``)."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "replace").decode()
-        for char in text.encode("utf-8", "backslashreplace").decode()
-    )
 
 
 def exact(text: str) -> str:
@@ -65,15 +56,6 @@ def trace(error: BaseException) -> None:
     """Print where an error came from, for ``-v``; what it says may be a server's words."""
     for text in "".join(traceback.format_exception(error)).rstrip("\n").split("\n"):
         note(text)
-
-
-def escaped_log(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
-    """Make a log line's texts safe for a terminal (a processor of ``structlog``)."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            rows = value.split("\n") if name == "exception" else [value]
-            event[name] = "\n".join(map(safe, rows))
-    return event
 
 
 def as_json(value: Any, *, compact: bool = False) -> None:

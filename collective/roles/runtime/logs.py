@@ -1,6 +1,7 @@
 """Log set-up: structlog, readable on a terminal and JSON otherwise.
 
-Every line carries what is bound in structlog's context variables, above all ``request_id``.
+Every line carries what is bound in structlog's context variables, above all ``request_id``.  What
+callers said may stand in any value, so on a terminal all of them are escaped (JSON does so itself).
 Lines of libraries that use ``logging`` come out the same way.
 """
 
@@ -11,6 +12,8 @@ from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
+
+from collective.core.terminal import escaped_log
 
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -31,7 +34,11 @@ def configure(level: str, stream: TextIO) -> None:
     ]
     last: list[Processor]
     if stream.isatty():
-        last = [structlog.dev.ConsoleRenderer()]
+        last = [
+            structlog.processors.format_exc_info,
+            escaped_log,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
     else:
         last = [_TRACEBACKS, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,43 @@ def lines() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+ATTACK = "\x1b]0;owned\x07\x1b[2J\u202e\r\nforged line"
+NAME = "odd\x1bname"
+
+
+@pytest.mark.parametrize("library", [False, True])
+def test_an_id_with_terminal_escapes_reaches_no_terminal(*, library: bool) -> None:
+    """``RemoveGrant(id="\\x1b]0;…")`` is logged as denied: the operator's terminal acts on nothing."""
+    stream = Terminal()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure("debug", stream)
+    try:
+        try:
+            raise RuntimeError(ATTACK)  # noqa: TRY301 - to be caught right here
+        except RuntimeError:
+            if library:
+                logging.getLogger("some.library").exception("failed: %s", ATTACK)
+            else:
+                structlog.get_logger("ours").exception(
+                    ATTACK, target=ATTACK, many=[ATTACK], raw=ATTACK.encode(), **{NAME: 1}
+                )
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    text = re.sub("\x1b\\[[0-9;]*m", "", stream.getvalue())  # colours of our own
+    assert "forged line" in text
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert not any(line.startswith("forged") for line in text.split("\n"))
+    assert "Traceback" in text
 
 
 @pytest.mark.parametrize("library", [False, True])
