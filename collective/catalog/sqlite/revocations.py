@@ -38,7 +38,7 @@ class RevocationsPart(Part):
         def work(tx: Transaction) -> None:
             require_key(tx, key_digest)
             if tx.book.is_revoked(identity):
-                raise ConflictError(f"{identity} was revoked here; ask the operator.")
+                raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
             store_issued(tx, identity, serial, expires_ms, key_digest)
             keep_renewal(tx, identity, serial, key_digest, certificate_der)
             tx.audit(Caller(identity, is_operator=False), "issue", serial)

@@ -127,9 +127,10 @@ class RegistryService(pb.NodeRegistryBase):
                 raise
             await self.reload()
         await self._observe_position(node, message.highest_position)
-        await self._revocations.learn(
-            node, message.revoked, message.revocation_epoch, message.revocation_seal
-        )
+        if not message.revoked_left_out:
+            await self._revocations.learn(
+                node, message.revoked, message.revocation_epoch, message.revocation_seal
+            )
         changed = self._table.heard(
             node,
             Report(
@@ -152,6 +153,7 @@ class RegistryService(pb.NodeRegistryBase):
             self._wakes.repair.set()
         position = await self._catalog.position()
         epoch, revoked, revocation_seal = self._revocations.statement()
+        seal_is_newest = message.revocation_seal == revocation_seal
         return pb.HeartbeatResponse(
             coordinator_time_ms=self._keys.coordinator_now_ms(),
             keys=[
@@ -162,8 +164,9 @@ class RegistryService(pb.NodeRegistryBase):
             ],
             position=position_message(position, self._seals),
             revocation_epoch=epoch,
-            revoked=list(revoked),
+            revoked=[] if message.revoked_left_out and seal_is_newest else list(revoked),
             revocation_seal=revocation_seal,
+            seal_is_newest=seal_is_newest,
             send_inventory=live.inventoried != instance_id,
             interval_s=self._interval_s,
             coordinator=str(self._own),

@@ -20,13 +20,11 @@ from typing import Final, Protocol
 import structlog
 
 from collective.catalog.interface import Trust
-from collective.core.errors import UsageError
 from collective.core.ids import NodeId
 from collective.pki.revocation import RevocationSet, normalise
 from collective.roles.coordinator.keys import KeyRing
-from collective.roles.coordinator.seals import Seals
+from collective.roles.coordinator.seals import Seals, digest_of_revocations
 
-_LEARN_MAX: Final = 10_000
 _EPOCH_LEAP: Final = 1 << 32
 """What one node's word without a seal can raise the epoch by."""
 _NOT_TAKEN_MAX: Final = 1000
@@ -69,6 +67,8 @@ class Revocations:
         self._not_taken: dict[NodeId, frozenset[str]] = {}
         """What each node said without a seal that is not known here, to log it once."""
         self._caught_up: set[NodeId] = set()
+        self._stated: tuple[RevocationSet, Sequence[str], bytes] | None = None
+        """A set, its entries in order and their digest: worked out once, not with each heartbeat."""
         self._log = structlog.get_logger("coordinator.revocations")
         self.present = RevocationSet()
         self.on_change: Callable[[], int] | None = None
@@ -90,19 +90,23 @@ class Revocations:
 
     def statement(self) -> tuple[int, Sequence[str], bytes]:
         """Return what nodes are told: epoch, entries, and the seal on both."""
-        epoch, entries = self.present.epoch, sorted(self.present.entries)
-        return epoch, entries, self._seals.of_revocations(epoch, entries)
+        if self._stated is None or self._stated[0] is not self.present:
+            in_order = sorted(self.present.entries)
+            digest = digest_of_revocations(self.present.epoch, in_order)
+            self._stated = (self.present, in_order, digest)
+        _, entries, digest = self._stated
+        return self.present.epoch, entries, self._seals.of_digest(digest)
 
     async def learn(
         self, node: NodeId, told: Sequence[str], epoch: int = 0, seal: bytes = b""
     ) -> None:
         """Take back what nodes remember and a restored catalogue has forgotten.
 
+        However many there are, the node goes on: only the size of a message bounds them.
+
         Raises:
-            UsageError: too many entries, or one that names nothing.
+            UsageError: an entry names nothing.
         """
-        if len(told) > _LEARN_MAX:
-            raise UsageError(f"At most {_LEARN_MAX} revocations can be reported.")
         unknown = frozenset(normalise(entry) for entry in told) - self.present.entries
         if not unknown and epoch <= self.present.epoch:
             return

@@ -48,11 +48,20 @@ class Seals:
 
     def of_revocations(self, epoch: int, entries: Sequence[str]) -> bytes:
         """Return the seal of ``entries``, in this order, as of ``epoch``."""
-        return _seals(self._keys, _REVOCATIONS, [str(epoch), *entries])[0]
+        return self.of_digest(digest_of_revocations(epoch, entries))
+
+    def of_digest(self, digest: bytes) -> bytes:
+        """Return the seal of what :func:`digest_of_revocations` was made of, however much it is."""
+        return _marks(self._keys, _REVOCATIONS, digest)[0]
 
     def is_revocations(self, epoch: int, entries: Sequence[str], seal: bytes) -> bool:
         """Tell whether this coordinator gave out ``entries`` as of ``epoch`` once."""
         return _is_one_of(_seals(self._keys, _REVOCATIONS, [str(epoch), *entries]), seal)
+
+
+def digest_of_revocations(epoch: int, entries: Sequence[str]) -> bytes:
+    """Return the SHA-256 of ``entries``, in this order, as of ``epoch``."""
+    return _digest([str(epoch), *entries])
 
 
 def _position_fields(position: Position) -> list[str]:
@@ -60,10 +69,17 @@ def _position_fields(position: Position) -> list[str]:
 
 
 def _seals(keys: SealKeys, label: bytes, fields: Sequence[str]) -> list[bytes]:
+    return _marks(keys, label, _digest(fields))
+
+
+def _marks(keys: SealKeys, label: bytes, digest: bytes) -> list[bytes]:
+    return [hmac.digest(secret, digest, "sha256") for secret in keys.secrets(label)]
+
+
+def _digest(fields: Sequence[str]) -> bytes:
     raw = [field.encode("utf-8", "surrogatepass") for field in fields]
     joined = b"".join(len(field).to_bytes(_LENGTH_BYTES, "big") + field for field in raw)
-    digest = hashlib.sha256(joined).digest()
-    return [hmac.digest(secret, digest, "sha256") for secret in keys.secrets(label)]
+    return hashlib.sha256(joined).digest()
 
 
 def _is_one_of(seals: Sequence[bytes], seal: bytes) -> bool:

@@ -97,6 +97,8 @@ class Heartbeat:
         self._failures = 0
         self._failing = False
         self._answered_s: float | None = None
+        self._seal_is_newest = False
+        """The coordinator knows by the seal alone what we remember of revocations."""
         self._turn = asyncio.Lock()
         self._log = structlog.get_logger("collective.node.heartbeat")
 
@@ -167,9 +169,14 @@ class Heartbeat:
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
             received_s = self._clock.monotonic_s()
             self._metrics.heartbeat_seconds.observe(received_s - sent_s)
+            left_out = message.revoked_left_out and answer.seal_is_newest
             changed = await self._memory.heard(
-                answer.position, answer.revocation_epoch, answer.revoked, answer.revocation_seal
+                answer.position,
+                answer.revocation_epoch,
+                None if left_out else answer.revoked,
+                answer.revocation_seal,
             )
+            self._seal_is_newest = answer.seal_is_newest
             if changed:
                 self._revoked(self._memory.kept.revocations)
             if answer.trusted_ca_ders:
@@ -218,7 +225,8 @@ class Heartbeat:
             version=self._own.version,
             inventory_reported=self._inventory_reported,
             key_ids=self._keys.key_ids,
-            revoked=kept.sealed_entries,
+            revoked=[] if self._seal_is_newest else kept.sealed_entries,
+            revoked_left_out=self._seal_is_newest,
             revocation_epoch=kept.revocations.epoch,
             revocation_seal=kept.revocation_seal,
         )

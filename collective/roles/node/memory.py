@@ -169,13 +169,18 @@ class NodeMemory:
         self,
         position: CatalogPosition | None,
         epoch: int,
-        revoked: Sequence[str],
+        revoked: Sequence[str] | None,
         seal: bytes = b"",
     ) -> bool:
-        """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed."""
+        """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed.
+
+        ``revoked`` None: what is kept under ``seal`` is the newest.
+        """
         async with self._lock:
             before = self._kept
-            after = with_revocations(before, epoch, revoked, seal)
+            after = before
+            if revoked is not None:
+                after = with_revocations(before, epoch, revoked, seal)
             if position is not None:
                 after = with_position(after, position)
             await self._keep(after)

@@ -133,6 +133,35 @@ async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench)
     assert len(bench.revoked) == 1, "connections are swept only when something changed"
 
 
+async def test_revocations_travel_only_when_the_seal_does_not_say_it_all(bench: Bench) -> None:
+    told = pb.HeartbeatResponse(
+        revocation_epoch=3, revoked=["serial:ab"], revocation_seal=b"s3", interval_s=2.0
+    )
+    bench.coordinator.answer = told
+    await bench.heartbeat.step()
+    told.seal_is_newest = True
+    await bench.heartbeat.step()
+    assert bench.coordinator.heard[-1].revoked == ["serial:ab"]
+    told.revoked = []
+    await bench.heartbeat.step()
+    last = bench.coordinator.heard[-1]
+    assert (last.revoked, last.revoked_left_out, last.revocation_seal) == ([], True, b"s3")
+    assert bench.memory.kept.revocations == RevocationSet.of(3, ["serial:ab"])
+    bench.coordinator.answer = pb.HeartbeatResponse(  # of a coordinator that was restored
+        revocation_epoch=1, revoked=["serial:cd"], revocation_seal=b"s1", interval_s=2.0
+    )
+    await bench.heartbeat.step()
+    await bench.heartbeat.step()
+    last = bench.coordinator.heard[-1]
+    assert (last.revoked, last.revoked_left_out, last.revocation_seal) == (
+        ["serial:ab"],
+        False,
+        b"s3",
+    )
+    assert bench.memory.kept.revocations == RevocationSet.of(3, ["serial:ab", "serial:cd"])
+    assert len(bench.revoked) == 2
+
+
 async def test_the_node_is_ready_only_when_its_inventory_is_known(bench: Bench) -> None:
     for number in range(3):
         content = bytes([number]) * 1000

@@ -1311,6 +1311,11 @@ class HeartbeatRequest(betterproto2.Message):
     of that answer
     """
 
+    revoked_left_out: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
+    """
+    the last answer said seal_is_newest, so revoked is empty here
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "HeartbeatRequest", HeartbeatRequest
@@ -1361,6 +1366,11 @@ class HeartbeatResponse(betterproto2.Message):
     revocation_seal: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
     """
     the coordinator's own mark on revocation_epoch and revoked
+    """
+
+    seal_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    the request's seal is this one; revoked is left out if it was there
     """
 
 
@@ -2317,6 +2327,24 @@ class RevokeIdentityResponse(betterproto2.Message):
     )
     """
     all that this names: the key of a certificate, too
+    """
+
+    lost_rights: "list[str]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    SPIFFE ids of others whose rights came from it, the first 1000
+    """
+
+    lost_rights_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+
+    invites_ended: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+
+    datastores: "list[str]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    still owned by the identity, the first 1000
     """
 
 
