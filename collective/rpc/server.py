@@ -2,15 +2,15 @@
 
 Invariants: the peer's certificate is checked by the gate before any byte is acted on; each open
 connection is known with its identity, so trust that ends closes it; connections, handshakes and
-messages have limits.
+messages have limits, and where clients have no certificate connections do not last.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -18,21 +18,18 @@ from grpclib.events import RecvRequest, SendInitialMetadata, listen
 from grpclib.protocol import H2Protocol
 from grpclib.server import Handler, Server
 
-from collective.core.errors import (
-    BusyError,
-    CollectiveError,
-    RejectedError,
-)
+from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import farewell
 from collective.rpc.context import NEWEST_AUTHORITY_KEY
+from collective.rpc.crowd import CERTIFIED, UNCERTIFIED, Bounds, Crowd, OpenConnection, source_of
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
-from collective.rpc.handshake import Handshaken
+from collective.rpc.handshake import Handshaken, host_of
 from collective.rpc.identity import ALL_ROLES, REVOKED, Gate
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
@@ -40,23 +37,12 @@ from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-CONNECTIONS_MAX: Final = 1024
-CONNECTIONS_PER_PEER_MAX: Final = 256
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
+OVERDUE_INTERVAL_S: Final = 1.0
 
 ChunkFactory = Callable[[Certified], asyncio.BaseProtocol]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenConnection:
-    """A connection that passed the gate."""
-
-    transport: asyncio.Transport
-    peer: Certified | None
-    alpn: str
-    protocol: asyncio.BaseProtocol
 
 
 class Listener(Server):
@@ -74,8 +60,7 @@ class Listener(Server):
         served: ServedCall | None = None,
         refusals: Refusals | None = None,
         newest_authority: Callable[[], bytes] | None = None,
-        connections_max: int = CONNECTIONS_MAX,
-        connections_per_peer: int = CONNECTIONS_PER_PEER_MAX,
+        bounds: Bounds | None = None,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
         """Prepare; nothing listens before :meth:`listen`.
@@ -91,8 +76,8 @@ class Listener(Server):
             refusals: Told of each call that ended with an error, and of connections not let in.
             newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
                 none; said with each answer (``x-collective-newest-ca``).
-            connections_max: Connections beyond this are closed at once.
-            connections_per_peer: The same for one identity, so that nobody shuts out the others.
+            bounds: How many may be connected and for how long; by default the narrow ones of
+                :mod:`collective.rpc.crowd` where there is no gate, and the wide ones where there is.
             handshake_timeout_s: For the TLS handshake.
         """
         super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
@@ -102,12 +87,11 @@ class Listener(Server):
         self._refusals = refusals
         self._chunk_factory = chunk_factory
         self._accept_roles = accept_roles
-        self._connections_max = connections_max
-        self._connections_per_peer = connections_per_peer
         self._handshake_timeout_s = handshake_timeout_s
-        self._connections: dict[asyncio.Transport, OpenConnection] = {}
+        self._crowd = Crowd(bounds or (CERTIFIED if gate else UNCERTIFIED), time.monotonic)
         self._farewells = farewell.Farewells()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept_s = time.monotonic()
         self._log = structlog.get_logger("collective.rpc.server")
         self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served, refusals)
         listen(self, RecvRequest, self._edge.on_request)
@@ -133,7 +117,7 @@ class Listener(Server):
         taken = await door.open(address)
         self._server = cast("asyncio.Server", door)
         self._server_closed_fut = loop.create_future()
-        self._sweeper = loop.call_later(SWEEP_INTERVAL_S, self._tick)
+        self._sweeper = loop.call_later(OVERDUE_INTERVAL_S, self._tick)
         return taken
 
     async def shut(self, grace_s: float = 5.0) -> None:
@@ -158,8 +142,8 @@ class Listener(Server):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
                 await self.wait_closed()
         except TimeoutError:
-            for transport in list(self._connections):
-                transport.abort()
+            for connection in self._crowd.all():
+                connection.transport.abort()
         finally:
             self._farewells.cut_off()
 
@@ -168,8 +152,7 @@ class Listener(Server):
     @property
     def connections(self) -> tuple[OpenConnection, ...]:
         """Connections that stand now."""
-        self._prune()
-        return tuple(self._connections.values())
+        return self._crowd.all()
 
     @property
     def active_calls(self) -> int:
@@ -181,7 +164,7 @@ class Listener(Server):
         doomed = [c for c in self.connections if unwanted(c.peer)]
         for connection in doomed:
             connection.transport.abort()
-            self._connections.pop(connection.transport, None)
+            self._crowd.forget(connection.transport)
         return len(doomed)
 
     def sweep(self) -> int:
@@ -200,28 +183,23 @@ class Listener(Server):
                 connection.protocol.say_farewell(self._farewells, farewell.REVOKED)
             else:
                 connection.transport.abort()
-            self._connections.pop(connection.transport, None)
+            self._crowd.forget(connection.transport)
             ended += 1
         return ended
 
     def _tick(self) -> None:
-        self.sweep()
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_INTERVAL_S, self._tick)
-
-    def _connections_of(self, peer: Certified) -> int:
-        return sum(
-            open_one.peer is not None and open_one.peer.identity == peer.identity
-            for open_one in self._connections.values()
-        )
-
-    def _prune(self) -> None:
-        for transport in [t for t in self._connections if t.is_closing()]:
-            del self._connections[transport]
-
-    async def _say_newest_authority(self, event: SendInitialMetadata) -> None:
-        newest = self._newest_authority() if self._newest_authority else b""
-        if newest:
-            event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()
+        now_s = time.monotonic()
+        if now_s - self._swept_s >= SWEEP_INTERVAL_S:
+            self._swept_s = now_s
+            self.sweep()
+        for connection in self._crowd.overdue():
+            self._log.debug("connection overdue", source=connection.source)
+            if connection.is_in_use():
+                connection.transport.abort()
+            else:
+                connection.transport.close()
+            self._crowd.forget(connection.transport)
+        self._sweeper = asyncio.get_running_loop().call_later(OVERDUE_INTERVAL_S, self._tick)
 
     # --- a fresh connection ----------------------------------------------------------------------
 
@@ -232,34 +210,38 @@ class Listener(Server):
     def _admit(
         self, ssl_object: ssl.SSLObject, alpn: str | None, transport: asyncio.Transport
     ) -> asyncio.BaseProtocol:
-        self._prune()
-        if len(self._connections) >= self._connections_max:
-            raise BusyError("Too many connections.")
-        peer = None
+        peer, source = None, source_of(host_of(transport))
         if self._gate is not None:
             peer = self._gate.verify(ssl_object, self._accept_roles, "client")
-            if self._connections_of(peer) >= self._connections_per_peer:
-                raise BusyError(f"Too many connections of {peer.identity}.")
+        is_stream = alpn == ALPN_CHUNK and self._chunk_factory is not None and peer is not None
+        if alpn is None or not (is_stream or alpn == ALPN_GRPC):
+            raise RejectedError(f"No service for ALPN {alpn!r} here.")
+        pushed_out = self._crowd.make_room(peer, source)
+        if pushed_out is not None:
+            self._log.debug(
+                "connection gave way", holder=pushed_out.holder, source=pushed_out.source
+            )
+            pushed_out.transport.abort()
         protocol: asyncio.BaseProtocol
-        if alpn == ALPN_GRPC:
-            protocol = self._grpc_protocol(transport)
-        elif alpn == ALPN_CHUNK and self._chunk_factory is not None and peer is not None:
+        handler: Handler | None = None
+        if is_stream and self._chunk_factory is not None and peer is not None:
             protocol = self._chunk_factory(peer)
         else:
-            raise RejectedError(f"No service for ALPN {alpn!r} here.")
-        self._connections[transport] = OpenConnection(transport, peer, alpn, protocol)
+            handler = self._new_handler()
+            protocol = self._grpc_protocol(handler, transport)
+        self._crowd.add(OpenConnection(transport, peer, alpn, protocol, source, handler=handler))
         return protocol
 
-    def _grpc_protocol(self, transport: asyncio.Transport) -> BoundedH2Protocol:
+    def _new_handler(self) -> Handler:
         self.__gc_step__()
         handler = Handler(self._mapping, self._codec, None, self.__dispatch__)
         self._handlers.add(handler)
-        protocol = BoundedH2Protocol(handler, self._config, self._h2_config)
-        protocol.on_lost = lambda: self._forget(transport)
-        return protocol
+        return handler
 
-    def _forget(self, transport: asyncio.Transport) -> None:
-        self._connections.pop(transport, None)
+    def _grpc_protocol(self, handler: Handler, transport: asyncio.Transport) -> BoundedH2Protocol:
+        protocol = BoundedH2Protocol(handler, self._config, self._h2_config)
+        protocol.on_lost = lambda: self._crowd.forget(transport)
+        return protocol
 
     def _farewell(
         self, error: CollectiveError, alpn: str | None, transport: asyncio.Transport
@@ -275,8 +257,13 @@ class Listener(Server):
         if self._refusals is not None:
             self._refusals.connection(source, error)
 
+    async def _say_newest_authority(self, event: SendInitialMetadata) -> None:
+        newest = self._newest_authority() if self._newest_authority else b""
+        if newest:
+            event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()
+
     def _who(self, peer: Any) -> Certified | None:
-        connection = self._connections.get(peer._transport)  # noqa: SLF001 - grpclib gives no other way
+        connection = self._crowd.get(peer._transport)  # noqa: SLF001 - grpclib gives no other way
         if connection is None:
             raise RejectedError("The connection has ended.")
         return connection.peer

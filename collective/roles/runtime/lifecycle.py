@@ -22,7 +22,7 @@ from collective.core.clock import Clock, SystemClock
 from collective.core.errors import CollectiveError, ExitCode
 from collective.core.randomness import Randomness, SystemRandomness
 from collective.core.settings import ServeSettings, unknown_variables
-from collective.roles.runtime import logs
+from collective.roles.runtime import descriptors, logs
 from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
@@ -118,6 +118,15 @@ def run(
     logs.configure(settings.log_level, sys.stderr)
     runtime = Runtime(settings, Metrics(), SystemClock(), SystemRandomness(), environment)
     log = structlog.get_logger("collective.runtime")
+    allowed, wanted = descriptors.raise_limit(), descriptors.wanted(settings)
+    if allowed < wanted:
+        log.warning(
+            "few open files allowed",
+            allowed=allowed,
+            wanted=wanted,
+            advice="when all connections are taken, there are none left for disks; raise the hard "
+            "limit (ulimit -Hn, LimitNOFILE of systemd)",
+        )
     for name in unknown_variables(environment):
         log.warning("variable not known", variable=name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
