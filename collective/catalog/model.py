@@ -341,6 +341,18 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Consequences:
+    """What ends with an identity, a key or a certificate, and what stays."""
+
+    losers: tuple[SpiffeId, ...] = ()
+    """Others whose rights came from it, in order of name."""
+    invites: int = 0
+    """Open codes that nobody can redeem any more."""
+    datastores: tuple[FilePath, ...] = ()
+    """Those that the identity owns, and goes on owning until an admin gives them another."""
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityRecord:
     """A user who joined by a code, or was seen with a certificate of the operator's."""
 

@@ -9,10 +9,17 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:  # heavy, and needed by few commands
-    from collective.rpc.gen.collective.v1 import CertificateStatus, DeviceStatus, IdentityStatus
+    from collective.rpc.gen.collective.v1 import (
+        CertificateStatus,
+        DeviceStatus,
+        IdentityStatus,
+        RevokeIdentityResponse,
+    )
 
+_SHOWN_LOSERS: Final = 5
 _SHOWN_CERTIFICATES: Final = 2
 """The newest certificates of a device that are shown to people; ``--json`` shows more."""
 
@@ -98,7 +105,6 @@ def revoke(
     key:HEX. Both are told by: collective identity list. Other devices of yours you may end yourself.
     """
     from collective.client.collective import Collective  # noqa: PLC0415 - heavy
-    from collective.rpc.gen.collective.v1 import RevokeIdentityResponse  # noqa: PLC0415
 
     async def work(collective: Collective) -> RevokeIdentityResponse:
         return await collective.people.revoke_identity(who)
@@ -111,14 +117,39 @@ def revoke(
                 "entries": list(done.revoked),
                 "revocation_epoch": done.revocation_epoch,
                 "connections_closed": done.connections_closed,
+                "lost_rights": [shown_principal(one) for one in done.lost_rights],
+                "invites_ended": done.invites_ended,
+                "datastores": list(done.datastores),
             }
         )
     else:
-        output.line(
-            f"{who} is shut out here; nodes follow within seconds. {done.connections_closed}"
-            " connections were closed."
-        )
+        output.lines(revoked_lines(who, done))
         _tell_of_key(who, done.revoked)
+
+
+def revoked_lines(who: str, done: RevokeIdentityResponse) -> list[str]:
+    """Return what a revocation did, whom else it concerns, and what is left to decide."""
+    lines = [f"{who} is shut out here; nodes follow within seconds."]
+    if done.connections_closed:
+        lines.append(f"{_count(done.connections_closed, 'connection')} ended at once.")
+    if done.lost_rights:
+        shown = ", ".join(shown_principal(one) for one in done.lost_rights[:_SHOWN_LOSERS])
+        more = done.lost_rights_count - len(done.lost_rights[:_SHOWN_LOSERS])
+        lines.append(
+            f"Rights that came from it ended too, of: {shown}{f' and {more} more' if more else ''}"
+        )
+    if done.invites_ended:
+        lines.append(f"{_count(done.invites_ended, 'open invite')} ended.")
+    if done.datastores:
+        lines.append(
+            f"Still owned by it: {', '.join(done.datastores)}; give each another owner with:"
+            " collective datastore set PATH --owner NAME@DOMAIN"
+        )
+    return lines
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _tell_of_key(who: str, revoked: Sequence[str]) -> None:

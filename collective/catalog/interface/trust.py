@@ -10,6 +10,7 @@ from collective.catalog.model import (
     AuditRow,
     CodeKind,
     CodeRecord,
+    Consequences,
     IdentityRecord,
     IssuedCertificate,
     Page,
@@ -143,6 +144,10 @@ class Trust(Protocol):
 
     async def require_revoker(self, caller: Caller, what: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` may :meth:`revoke` ``what``."""
+        ...
+
+    async def consequences(self, entries: Sequence[str]) -> Consequences:
+        """Return what would end with ``entries``, as :meth:`revoke` takes them."""
         ...
 
     async def revoke(self, actor: Caller, what: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,14 @@ import apsw
 
 from collective.access.decision import Decider
 from collective.access.model import Caller
+from collective.catalog.model import Consequences
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, require_key, store_issued
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
 
 SERIAL = "serial:"
 KEY = "key:"
@@ -92,6 +95,40 @@ class RevocationsPart(Part):
         except PermissionDeniedError as error:
             error.concerns = ("revoke", what)
             raise
+
+    async def consequences(self, entries: Sequence[str]) -> Consequences:
+        """Return what would end with ``entries``."""
+        book, now_s = self._engine.writer.book, self._engine.clock.wall_s()
+        who = {SpiffeId.parse(one) for one in entries if not one.startswith((SERIAL, KEY))}
+        keys = {bytes.fromhex(one.removeprefix(KEY)) for one in entries if one.startswith(KEY)}
+        held = [grant for one in who for grant in (*book.given_to(one), *book.given_by(one))]
+        gone = set(book.removing(grant.id for grant in held)[1])
+        ended = (one for one in book.all() if one.id in gone and book.is_live(one, now_s))
+        losers = {grant.principal for grant in ended} - who
+
+        def work(db: apsw.Connection) -> Consequences:
+            invites = 0
+            for maker, key, sources in db.execute(
+                "SELECT created_by, created_key, sources FROM codes WHERE ended_s IS NULL"
+                " AND revoked = 0 AND uses_left > 0 AND expires_s > ?",
+                (now_s,),
+            ):
+                own = SpiffeId.parse(maker) in who or key in keys
+                invites += own or any(one in gone for some in json.loads(sources) for one in some)
+            owned: Any = db.execute(
+                "SELECT e.name, d.owner FROM datastores d JOIN entries e ON e.id = d.entry"
+                " WHERE d.owner IS NOT NULL ORDER BY e.name"
+            ).fetchall()
+            names = {str(one) for one in who}
+            return Consequences(
+                losers=tuple(sorted(losers, key=str)),
+                invites=invites,
+                datastores=tuple(
+                    FilePath.parse(f"/{name}") for name, owner in owned if owner in names
+                ),
+            )
+
+        return await self._engine.read(work)
 
     async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
         """Take back revocations that nodes remember and a restored catalogue does not.

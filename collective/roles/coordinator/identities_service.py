@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.roles.coordinator.calls import Calls
@@ -9,6 +11,9 @@ from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.identity_calls import IdentityCalls
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.rpc.gen.collective import v1 as pb
+
+NAMES_MAX: Final = 1000
+"""Names of each kind in one answer."""
 
 
 class IdentitiesService(IdentityCalls):
@@ -35,4 +40,8 @@ class IdentitiesService(IdentityCalls):
                 revocation_epoch=done.epoch,
                 connections_closed=done.closed,
                 revoked=list(done.entries),
+                lost_rights=[str(one) for one in done.consequences.losers[:NAMES_MAX]],
+                lost_rights_count=len(done.consequences.losers),
+                invites_ended=done.consequences.invites,
+                datastores=[str(one) for one in done.consequences.datastores[:NAMES_MAX]],
             )

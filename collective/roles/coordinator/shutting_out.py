@@ -16,8 +16,9 @@ import structlog
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
+from collective.catalog.model import Consequences
 from collective.core.errors import ConflictError, NotFoundError, UsageError
-from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
+from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id, shown_principal
 from collective.pki.revocation import KEY_PREFIX, SERIAL_PREFIX, key_entry, normalise
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.revocations import Revocations
@@ -39,6 +40,7 @@ class Revoked:
     """Connections closed here."""
     entries: tuple[str, ...]
     """All that is revoked now by this: what was named, and the key of a certificate named."""
+    consequences: Consequences
 
 
 class ShuttingOut:
@@ -72,11 +74,11 @@ class ShuttingOut:
     async def revoke(self, caller: Caller, who: str) -> Revoked:
         """Revoke a global id, SPIFFE id, ``key:HEX``, or ``serial:HEX`` with the key of it.
 
-        Repeating it changes nothing.  Cancelling the wait does not undo it: it is applied, too.
+        Cancelling the wait does not undo it: it is applied, too.
 
         Raises:
             PermissionDeniedError: the caller is no admin, and it is no other device of his own.
-            ConflictError: it is the key by which he calls.
+            ConflictError: it is revoked already, or the key by which he calls.
             UsageError: ``who`` names nothing, the coordinator, or a node.
             NotFoundError: a global id that nobody here has.
         """
@@ -88,11 +90,13 @@ class ShuttingOut:
         return await self._to_its_end(self._revoke(caller, entries))
 
     async def _revoke(self, caller: Caller, entries: tuple[str, ...]) -> Revoked:
-        if not set(entries) <= self._revocations.present.entries:
-            await self._catalog.revoke(caller, entries[0])
+        if set(entries) <= self._revocations.present.entries:
+            raise ConflictError(f"{shown_principal(entries[0])} is revoked here already.")
+        consequences = await self._catalog.consequences(entries)
+        await self._catalog.revoke(caller, entries[0])
         closed = await self._revocations.refresh()
         self._log.warning("revoked", what=entries, by=str(caller.principal), closed=closed)
-        return Revoked(self._revocations.present.epoch, closed, entries)
+        return Revoked(self._revocations.present.epoch, closed, entries, consequences)
 
     async def _with_key(self, entry: str) -> tuple[str, ...]:
         """Return what is to be revoked: of a certificate that is known here, its key as well."""
