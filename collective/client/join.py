@@ -286,7 +286,7 @@ def check_renewed(
     )
     certificate = certificates.load_certificate(certificate_der)
     if certified.identity != credentials.identity:
-        raise RejectedError(f"The renewal is for {certified.identity}, which we are not.")
+        raise RejectedError(f"The renewal is for {certified.identity.shown}, which we are not.")
     _require_key(certificate, credentials.private_key)
     return certificate
 

@@ -151,7 +151,7 @@ class RenewalDesk:
         if certificates.key_digest(public_key) != old.key_digest:
             raise RejectedError("A certificate renews with the same key only; join again instead.")
         if self._revocations().is_revoked(identity, old.serial, old.key_digest):
-            raise PermissionDeniedError(f"{identity}, its certificate or its key is revoked.")
+            raise PermissionDeniedError(f"{identity.shown}, its certificate or its key is revoked.")
         await self._catalog.see_certificate(
             SpiffeId.coordinator(authority.domain),
             identity,
@@ -163,7 +163,9 @@ class RenewalDesk:
             records = {record.node: record for record in await self._catalog.nodes()}
             known = records.get(identity.node_id)
             if known is not None and known.removed:
-                raise PermissionDeniedError(f"{identity} was removed; enrol it under another id.")
+                raise PermissionDeniedError(
+                    f"Node {identity.node_id} was removed; enrol it under another id."
+                )
         fresh = await self._still_fresh(old, authority)
         if fresh is not None:
             return Admission(identity, fresh, None)
