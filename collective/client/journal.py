@@ -2,8 +2,8 @@
 
 One small JSON file for each upload in the client's state dir, named by a digest of what identifies
 it: the member, the path and the local file.  It counts only while the local file's size, time and
-inode are what they were, and while nobody else can write there.  A journal that cannot be read or written is as good as none: the upload
-then starts afresh.  Blocking; called in a thread.
+inode are what they were, and while nobody else can write there.  A journal that cannot be read or
+written is as good as none: the upload then starts afresh.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
+
+import aiofiles
+import aiofiles.os
 
 from collective.core.paths import FilePath
 
@@ -47,30 +50,32 @@ class UploadJournal:
         self._folder = os.path.join(state_dir, "uploads")
         self._file = os.path.join(self._folder, f"{name}.json")
 
-    def load(self, state: LocalState) -> str:
+    async def load(self, state: LocalState) -> str:
         """Return the upload id to go on with, or empty where there is none for this ``state``."""
         try:
             if not self._is_ours():
                 return ""
-            with open(self._file, "rb") as file:
-                note = json.loads(file.read(_MAX_BYTES))
+            async with aiofiles.open(self._file, "rb") as file:
+                note = json.loads(await file.read(_MAX_BYTES))
             if note["local"] == asdict(state) and isinstance(note["upload_id"], str):
                 return str(note["upload_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
         return ""
 
-    def save(self, state: LocalState, upload_id: str) -> None:
+    async def save(self, state: LocalState, upload_id: str) -> None:
         """Remember ``upload_id``."""
         with suppress(OSError):
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            await aiofiles.os.makedirs(self._folder, mode=0o700, exist_ok=True)
             if not self._is_ours():
                 return
             temporary = f"{self._file}.{secrets.token_hex(8)}.new"
             note = json.dumps({"upload_id": upload_id, "local": asdict(state)})
-            with open(os.open(temporary, _NEW, 0o600), "w", encoding="utf-8") as file:
-                file.write(note)
-            os.replace(temporary, self._file)
+            async with aiofiles.open(
+                temporary, "w", encoding="utf-8", opener=_for_us_alone
+            ) as file:
+                await file.write(note)
+            await aiofiles.os.replace(temporary, self._file)
 
     def _is_ours(self) -> bool:
         """Tell whether nobody else can have written what lies in the folder."""
@@ -78,7 +83,11 @@ class UploadJournal:
         mode = status.st_mode
         return stat.S_ISDIR(mode) and status.st_uid == os.geteuid() and not mode & 0o022
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Drop the note."""
         with suppress(OSError):
-            os.unlink(self._file)
+            await aiofiles.os.unlink(self._file)
+
+
+def _for_us_alone(path: str, _: int) -> int:
+    return os.open(path, _NEW, 0o600)

@@ -99,7 +99,7 @@ class LocalFiles:
         journal = None
         if self._state_dir is not None and state.size_bytes >= JOURNAL_FROM_BYTES:
             journal = UploadJournal(self._state_dir, self._domain, path, local)
-        resume_id = journal.load(state) if journal is not None else ""
+        resume_id = await journal.load(state) if journal is not None else ""
 
         def request(upload_id: str) -> UploadRequest:
             return UploadRequest(
@@ -107,7 +107,7 @@ class LocalFiles:
                 attributes=attributes,
                 progress=progress,
                 resume_id=upload_id,
-                on_opened=(lambda opened: journal.save(state, opened)) if journal else None,
+                on_opened=partial(journal.save, state) if journal is not None else None,
                 before_commit=check_unchanged,
             )
 
@@ -116,14 +116,14 @@ class LocalFiles:
             entry = await Upload(self._session, request(resume_id), source).run()
         except (NotFoundError, ConflictError):
             if journal is not None:
-                journal.forget()
+                await journal.forget()
             if not resume_id:
                 raise
             check_unchanged()
             file.seek(0)  # the upload has expired or was committed: start afresh
             entry = await Upload(self._session, request(""), source).run()
         if journal is not None:
-            journal.forget()
+            await journal.forget()
         return entry
 
     async def get(self, path: FilePath, local: str, *, progress: Progress | None = None) -> Entry:

@@ -11,7 +11,7 @@ can be resumed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,8 +61,8 @@ class UploadRequest:
     progress: Progress | None = None
     resume_id: str = ""
     """An upload of ours to go on with."""
-    on_opened: Callable[[str], None] | None = None
-    """Called with the upload's id; says that the caller will resume it, so it is not aborted."""
+    on_opened: Callable[[str], Awaitable[None]] | None = None
+    """Awaited with the upload's id; says that the caller will resume it, so it is not aborted."""
     before_commit: Callable[[], None] | None = None
     """Called when everything is stored; raises to refuse the commit."""
 
@@ -254,7 +254,7 @@ class Upload:
         )
         self._upload_id = opened.upload_id
         if request.on_opened is not None:
-            request.on_opened(opened.upload_id)
+            await request.on_opened(opened.upload_id)
         return check_plans(chunks, opened.plans)
 
     # --- sending and recording -----------------------------------------------------------------

@@ -317,23 +317,24 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])
-def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
     state = LocalState(1, 2, 3)
     journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A")
-    journal.save(state, "mine")
-    assert journal.load(state) == "mine"
+    await journal.save(state, "mine")
+    assert await journal.load(state) == "mine"
     assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o700
     (note,) = (tmp_path / "uploads").iterdir()
     assert stat.S_IMODE(note.stat().st_mode) == 0o600
     (tmp_path / "uploads").chmod(mode)
-    assert journal.load(state) == ""
-    journal.save(state, "other")
+    assert await journal.load(state) == ""
+    await journal.save(state, "other")
     (tmp_path / "uploads").chmod(0o700)
-    assert journal.load(state) == "mine"
+    assert await journal.load(state) == "mine"
 
 
-def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> None:
+async def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "uploads").symlink_to(tmp_path / "elsewhere")
-    UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A").save(LocalState(1, 2, 3), "x")
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A")
+    await journal.save(LocalState(1, 2, 3), "x")
     assert not list((tmp_path / "elsewhere").iterdir())
