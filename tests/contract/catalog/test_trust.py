@@ -104,6 +104,9 @@ async def test_revocations_raise_the_epoch_and_are_learned_back(catalog: SqliteC
     epoch, revoked = await catalog.revocations()
     assert epoch == first + 1
     assert set(revoked) == {"serial:ab", str(BOB.principal)}
+    rows = await catalog.audit(since_ms=0, limit=100)
+    told = [(row.actor, row.target) for row in rows if row.detail == "learned back from a node"]
+    assert told == [("coordinator", str(BOB.principal))]
 
 
 async def test_the_epoch_never_falls_behind_what_a_node_has_seen(catalog: SqliteCatalog) -> None:
