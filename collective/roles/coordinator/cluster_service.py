@@ -124,6 +124,12 @@ class ClusterService(pb.ClusterBase):
                 told=await self._watch.warnings(now_s),
                 rivals=self._table.rivals(),
             )
+            you = await self._caller_status(caller)
+            told = warnings(situation) if is_admin else warnings_for_all(situation)
+            if you.grants_left:
+                told.append(
+                    f"{you.grants_left} of your grants are not shown here; see: collective grant list"
+                )
             return pb.Status(
                 member_id=self._member.member,
                 domain=self._member.domain,
@@ -142,9 +148,9 @@ class ClusterService(pb.ClusterBase):
                     unavailable=totals.unavailable,
                 ),
                 storage=_storage(nodes),
-                you=await self._caller_status(caller),
+                you=you,
                 node_join_code=await self._join_code_status(caller),
-                warnings=warnings(situation) if is_admin else warnings_for_all(situation),
+                warnings=told,
             )
 
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002

@@ -16,6 +16,7 @@ from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities, Phase
 from collective.roles.coordinator.enrolment import Admission
 from tests.unit.roles.coordinator.world import ALICE, World, node
 
@@ -124,3 +125,37 @@ async def test_live_renewal_keeps_the_identity_whatever_the_request_says(world: 
             await world.renewal.renew_live(
                 replace(peer, identity=identity), certificates.make_request(key)
             )
+
+
+async def test_whoever_renews_over_and_over_gets_one_certificate_and_leaves_one_row(
+    world: World,
+) -> None:
+    key = certificates.new_private_key()
+    old = (await world.join(await world.code(), key)).certificate_der
+    first = (await renew(world, old, key)).certificate_der
+    for _ in range(20):
+        assert (await renew(world, old, key)).certificate_der == first
+        assert (await renew(world, first, key)).certificate_der == first
+    assert len(world.trust.issued) == 1
+    leaf = certificates.describe(certificates.load_certificate(first))
+    world.clock.advance((leaf.expires_s - world.clock.wall_s()) / 3 + 60)
+    later = (await renew(world, first, key)).certificate_der
+    assert later != first
+    assert len(world.trust.issued) == 2
+
+
+async def test_a_renewal_is_new_when_the_ca_changed_or_the_last_one_was_revoked(
+    world: World,
+) -> None:
+    key = certificates.new_private_key()
+    old = (await world.join(await world.code(), key)).certificate_der
+    first = (await renew(world, old, key)).certificate_der
+    serial = certificates.describe(certificates.load_certificate(first)).serial
+    world.revoked = RevocationSet.of(1, (f"serial:{serial}",))
+    second = (await renew(world, old, key)).certificate_der
+    assert second != first
+    next_ca = CertificateAuthority.create(MemberId("alice"), ALICE, world.clock)
+    both = (next_ca.certificate, world.ca.certificate)
+    world.rotating = Authorities(next_ca, next_ca, both, Phase.CLOSING)
+    third = (await renew(world, old, key)).certificate_der
+    assert third != second
