@@ -16,9 +16,9 @@ from collective.catalog.model import Entry
 from collective.client.fetching import ChunkFetch, Fetched
 from collective.client.messages import entry_from
 from collective.client.model import Progress
-from collective.client.session import Session, first_error
+from collective.client.session import Session
 from collective.core import limits
-from collective.core.errors import CollectiveError, RejectedError, UsageError
+from collective.core.errors import CollectiveError, RejectedError, UsageError, first_error
 from collective.core.paths import FilePath
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import (

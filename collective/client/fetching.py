@@ -15,7 +15,7 @@ from typing import Final
 
 from collective.chunking.envelope import open_plain
 from collective.client.routing import storing_nodes
-from collective.client.session import Buffer, Session, first_error
+from collective.client.session import Buffer, Session
 from collective.core.errors import (
     CollectiveError,
     CorruptionError,
@@ -23,6 +23,7 @@ from collective.core.errors import (
     NotFoundError,
     RejectedError,
     UnreachableError,
+    first_error,
 )
 from collective.rpc.gen.collective.v1 import (
     CopyProblem,

@@ -13,7 +13,6 @@ from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError
 from collective.rpc.gen.collective.v1 import PutResult, Route
 
 Result = TypeVar("Result")
@@ -101,17 +100,3 @@ class Session:
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception of a task group that its caller should see."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    unexpected = [error for error in leaves if not isinstance(error, CollectiveError)]
-    return unexpected[0] if unexpected else leaves[0]

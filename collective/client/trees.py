@@ -19,8 +19,7 @@ from collective.client.files import Names
 from collective.client.landing import Landing
 from collective.client.local import LocalFiles, is_like
 from collective.client.model import Progress
-from collective.client.session import first_error
-from collective.core.errors import CollectiveError, NotFoundError, UsageError
+from collective.core.errors import CollectiveError, NotFoundError, UsageError, first_error
 from collective.core.paths import FilePath, check_name
 
 FILES_AT_ONCE: Final = 8

@@ -24,10 +24,10 @@ from collective.client.allocation import allocate, check_plans, intent_message
 from collective.client.messages import attributes_message, entry_from
 from collective.client.model import NewChunk, Progress
 from collective.client.sending import ChunkSending
-from collective.client.session import Buffer, Session, first_error
+from collective.client.session import Buffer, Session
 from collective.client.source import BlockSource
 from collective.core import limits
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, first_error
 from collective.core.paths import FilePath
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import (

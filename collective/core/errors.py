@@ -187,3 +187,17 @@ def error_classes() -> dict[str, type[CollectiveError]]:
         found.setdefault(cls.code, cls)
         pending.extend(cls.__subclasses__())
     return found
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception of a task group that its caller should see: a defect before any other."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    unexpected = [error for error in leaves if not isinstance(error, CollectiveError)]
+    return unexpected[0] if unexpected else leaves[0]

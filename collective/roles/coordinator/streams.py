@@ -30,6 +30,7 @@ from collective.core.errors import (
     CorruptionError,
     NotEnoughCopiesError,
     NotFoundError,
+    first_error,
 )
 from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
@@ -52,19 +53,6 @@ _GET_S: Final = 5.0
 _READ_BATCH: Final = 16
 CHECK_S: Final = 0.5
 """How often a running stream asks whether its caller still has the right to it."""
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the most telling exception of ``group``: one of ours, else the first."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((error for error in leaves if isinstance(error, CollectiveError)), leaves[0])
 
 
 @dataclass(slots=True)
