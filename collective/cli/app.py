@@ -6,6 +6,7 @@ imports.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
@@ -20,6 +21,8 @@ from collective.cli import output
 from collective.core.errors import CollectiveError, ExitCode
 
 INTERRUPTED: Final = 130
+_NEAR: Final = 0.8
+"""How like an option's name what was typed must be for it to be proposed; 1 is equal."""
 
 COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
@@ -169,11 +172,14 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
     """Print one sentence for what nobody raised on purpose, and for wrong usage."""
     say = getattr(error, "format_message", None)
     if callable(say):  # a usage error of the option parser, whose class is not public
-        text = str(say())
+        if getattr(error, "possibilities", None):  # all that share a few letters
+            text = str(getattr(error, "message", ""))
+        else:
+            text = str(say())
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stderr.write(text + "\n")
         else:
-            output.note(f"Error: {_sentence(text)} See 'collective --help'.")
+            output.note(f"Error: {_sentence(text)}{_meant(error)} See '{_command(error)} --help'.")
         return ExitCode.USAGE
     if is_verbose:
         output.trace(error)
@@ -183,6 +189,20 @@ def _unexpected(error: Exception, *, is_verbose: bool) -> int:
         f"Error: Something unexpected happened ({reason}); run it again with -v for details."
     )
     return ExitCode.FAILURE
+
+
+def _command(error: Exception) -> str:
+    """Return the command that a usage error is of: its words so far."""
+    return str(getattr(getattr(error, "ctx", None), "command_path", "collective"))
+
+
+def _meant(error: Exception) -> str:
+    """Return what was likely meant by an option that there is not, where one is near."""
+    typed = getattr(error, "option_name", "")
+    near = difflib.get_close_matches(
+        typed, getattr(error, "possibilities", None) or (), n=1, cutoff=_NEAR
+    )
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _sentence(text: str) -> str:

@@ -16,7 +16,7 @@ from collective.client.identity.store import IdentityStore
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, NotJoinedError, UsageError
 from collective.core.ids import GlobalId
-from collective.pki import certificates, files
+from collective.pki import files
 
 app = typer.Typer(no_args_is_help=True, help="Who you are, and which collectives you have joined.")
 
@@ -51,12 +51,14 @@ def init(
         )
     who = GlobalId.parse(global_id)
     store = open_store()
-    store.create_identity(
+    aside = store.create_identity(
         who,
         display_name=display_name,
         passphrase=new_passphrase(is_wanted=passphrase),
         force=force,
     )
+    if aside is not None:
+        output.note(f"The identity before, its key and its collectives are kept in {aside}")
     _show(store, invocation)
 
 
@@ -120,15 +122,18 @@ def switch(invocation: LocalInvocation, name: NameArgument) -> None:
 @local_command
 def leave(invocation: LocalInvocation, name: NameArgument) -> None:
     """Forget a collective on this machine; your files there stay as they are."""
-    gone, current = open_store().leave(name)
+    store = open_store()
+    gone, current = store.leave(name)
     if invocation.as_json:
         output.as_json({"left": gone.name, "current": current.name if current else None})
         return
     output.line(f"Left {gone.name}; to come back, redeem its invite again or ask for a new one.")
     if current:
         output.line(f"Current collective: {current.name}")
-    else:
+    elif store.collectives():
         output.note("No collective is current; choose one: collective identity switch NAME")
+    else:
+        output.note("Nothing is joined any more; join via invite: collective invite redeem CODE")
 
 
 app.command("add-device")(add_device)
@@ -187,17 +192,14 @@ def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
 def _identity_json(store: IdentityStore, identity: Identity) -> dict[str, Any]:
     disk = OsDisk()
     has_passphrase = files.is_encrypted_key(store.place.key, disk=disk)
-    digest = None
-    if not has_passphrase:
-        key = files.load_key_file(store.place.key, disk=disk)
-        digest = certificates.key_digest(key.public_key()).hex()
+    digest = store.key_digest()
     current = store.current()
     return {
         "global_id": str(identity.global_id),
         "display_name": identity.display_name,
         "created": output.when(identity.created_ms),
         "key": store.place.key,
-        "key_sha256": digest,
+        "key_sha256": digest.hex() if digest else None,
         "passphrase": has_passphrase,
         "config_dir": store.place.path,
         "collectives": [one.name for one in store.collectives()],

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from collective.cli.rotate import rotate_ca
 from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
-from collective.core.errors import CollectiveError, ConflictError, UsageError
+from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, SpiffeId, parse_node_id
 from collective.core.small_files import read_small
 from collective.core.units import parse_duration_s
@@ -41,6 +41,7 @@ def show(
 ) -> None:
     """Explain what a certificate says and whether it is valid now."""
     try:
+        _require_file(str(file))
         certificate = files.load_certificate_file(str(file), disk=OsDisk())
         facts = explain(certificate, SystemClock().wall_s())
     except CollectiveError as error:
@@ -100,6 +101,8 @@ def issue_files(
     if not 0 < lifetime_s <= LEAF_LIFE_MAX_S:
         raise UsageError("A certificate may be valid for at most 400 days.")
     disk = OsDisk()
+    for path in (ca_key, ca):
+        _require_file(path)
     authority = CertificateAuthority.load(
         read_small(ca, disk=disk), read_small(ca_key, disk=disk), SystemClock()
     )
@@ -178,6 +181,12 @@ def _time(wall_s: float) -> str:
     return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _require_file(path: str) -> None:
+    """Raise NotFoundError where there is no such file: nobody has to join to look at one."""
+    if not OsDisk().exists(path):
+        raise NotFoundError(f"{path} does not exist; name another file.")
+
+
 def _fail(error: CollectiveError) -> NoReturn:
-    typer.echo(error.message, err=True)
+    typer.echo(f"Error: {error.message}", err=True)
     raise typer.Exit(error.exit_code) from error

@@ -6,15 +6,26 @@ the store's lock where it writes.  Blocking: small files only.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from collective.client.identity.model import JoinedCollective
 from collective.client.identity.place import ConfigDir
 from collective.core.disk import Disk
 from collective.core.errors import NotJoinedError, SettingsError
+from collective.core.small_files import read_small
 from collective.pki import certificates, files
 
 
@@ -53,6 +64,18 @@ class KeptCertificates:
         except (NotJoinedError, SettingsError):
             return ()
 
+    def key_digest(self, collectives: Sequence[JoinedCollective]) -> bytes | None:
+        """Return the SHA-256 of the machine's key by its public half, else by a certificate of it."""
+        with contextlib.suppress(NotJoinedError, SettingsError, ValueError, UnsupportedAlgorithm):
+            pem = read_small(self._place.public_key, disk=self._disk)
+            return hashlib.sha256(_public_der(load_pem_public_key(pem))).digest()
+        for one in collectives:
+            with contextlib.suppress(NotJoinedError, SettingsError):
+                path = self._place.certificate(one.name)
+                certificate = files.load_certificate_file(path, disk=self._disk)
+                return certificates.key_digest(certificates.certificate_key(certificate))
+        return None
+
     def digests(self, known: JoinedCollective) -> set[bytes]:
         """Return the key digests of every CA that ``known`` had or has."""
         return {known.authority_digest, *(digest_of(one) for one in self.authorities(known))}
@@ -75,6 +98,15 @@ class KeptCertificates:
         except (NotJoinedError, SettingsError):
             return True
         return not same_key or certificate.not_valid_after_utc > kept.not_valid_after_utc
+
+
+def public_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the public half of ``key`` (PEM)."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _public_der(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def digest_of(authority: x509.Certificate) -> bytes:

@@ -1,6 +1,6 @@
 """Where a client keeps its identity and the collectives that it joined; paths only.
 
-``identity.json``; ``key.pem`` (0600); ``current``; ``lock``; and for each collective
+``identity.json``; ``key.pem`` (0600); ``key.pub``; ``current``; ``lock``; and for each collective
 ``collectives/<name>/`` with ``collective.json``, ``ca.crt``, ``client.crt`` and ``renewing`` (a
 lock).  A collective is joined once its ``collective.json`` is there, which is written last.
 """
@@ -33,6 +33,11 @@ class ConfigDir:
     def key(self) -> str:
         """The key of the identity on this machine."""
         return posixpath.join(self.path, "key.pem")
+
+    @property
+    def public_key(self) -> str:
+        """The public half of it, so that a key with a passphrase can be told from others."""
+        return posixpath.join(self.path, "key.pub")
 
     @property
     def current(self) -> str:

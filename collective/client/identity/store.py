@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.client.identity import choosing, replacing
+from collective.client.identity import choosing, kept, replacing
 from collective.client.identity.aside import set_aside
 from collective.client.identity.kept import KeptCertificates, digest_of
 from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
@@ -90,15 +90,16 @@ class IdentityStore:
         display_name: str = "",
         passphrase: bytes | None = None,
         force: bool = False,
-    ) -> Identity:
+    ) -> str | None:
         """Make an identity and its key.
 
         A key that an interrupted redemption left is kept, so that its invite is not lost.  With
         ``force`` an identity that exists, its key and its collectives are moved to a folder
-        ``replaced-<time>`` beside them.
+        ``replaced-<time>`` beside them, which is returned.
 
         Raises ConflictError if there is an identity and ``force`` is not given.
         """
+        aside = None
         with self._locked():
             known = self.identity()
             if known is not None:
@@ -107,9 +108,10 @@ class IdentityStore:
                         f"This machine has the identity {known.global_id} already; add --force to"
                         " replace it, which leaves all its collectives."
                     )
-                self._set_aside()
+                aside = self._set_aside()
             self._ensure_key(lambda: passphrase or b"", passphrase)
-            return self._write_identity(global_id, display_name)
+            self._write_identity(global_id, display_name)
+            return aside
 
     def key(self, passphrase: Passphrase) -> tuple[ec.EllipticCurvePrivateKey, bytes | None]:
         """Return the key and the passphrase that it needed; NotJoinedError if there is none."""
@@ -117,6 +119,13 @@ class IdentityStore:
         if files.is_encrypted_key(self.place.key, disk=self._disk):
             needed = passphrase()
         return files.load_key_file(self.place.key, passphrase=needed, disk=self._disk), needed
+
+    def key_digest(self) -> bytes | None:
+        """Return the SHA-256 of the key, without its passphrase; None if nothing here tells it."""
+        if not files.is_encrypted_key(self.place.key, disk=self._disk):
+            key = files.load_key_file(self.place.key, disk=self._disk)
+            return certificates.key_digest(key.public_key())
+        return self._kept.key_digest(self.collectives())
 
     def key_for_joining(
         self, passphrase: Passphrase, new_passphrase: bytes | None = None
@@ -336,6 +345,8 @@ class IdentityStore:
             key, needed = self.key(passphrase)
             if new_passphrase and needed is None and self.identity() is None:
                 files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+            if not self._disk.exists(self.place.public_key):
+                self._write_public(key)
             return key
         if self.identity() is not None:
             raise SettingsError(
@@ -344,7 +355,11 @@ class IdentityStore:
             )
         key = certificates.new_private_key()
         files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+        self._write_public(key)
         return key
+
+    def _write_public(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._write(self.place.public_key, kept.public_key_pem(key))
 
     def _adopt(self, joined: Joined, display_name: str) -> None:
         """Take the certified identity where this machine has none."""
@@ -360,7 +375,13 @@ class IdentityStore:
     def _set_aside(self) -> str:
         """Move key, collectives and identity away, the identity last: it says that all are here."""
         place = self.place
-        everything = (place.current, place.collectives, place.key, place.identity)
+        everything = (
+            place.current,
+            place.collectives,
+            place.public_key,
+            place.key,
+            place.identity,
+        )
         return set_aside(place, everything, now_ms=self._now_ms(), disk=self._disk)
 
     def _current_name(self) -> str | None:

@@ -14,6 +14,7 @@ from collective.cli.grants import parse_grant
 from collective.cli.options import Invocation
 from collective.cli.status import status_json
 from collective.core.errors import ConflictError, ExitCode, UsageError
+from collective.core.terminal import safe
 from collective.rpc.gen.collective.v1 import NodeStatus, Status
 
 
@@ -88,7 +89,7 @@ def test_a_hostile_name_cannot_drive_the_terminal(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     output.line("a\x1b[2Jb\u202ec")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\n"
-    assert output.safe("größe ✓") == "größe ✓"
+    assert safe("größe ✓") == "größe ✓"
 
 
 def test_what_a_server_says_cannot_drive_the_terminal_with_verbose_either(
@@ -123,3 +124,40 @@ def test_grants_are_parsed_from_the_right() -> None:
     assert parse_grant("/a:b:read+write") == ("/a:b", ["read", "write"])
     with pytest.raises(UsageError):
         parse_grant("/media")
+
+
+def test_a_certificate_that_is_not_there_is_not_found(capsys: Any, tmp_path: Path) -> None:
+    missing = str(tmp_path / "nope")
+    for arguments in (["show", missing], ["issue", "--user", "a@home.a", "--ca-key", missing]):
+        assert app.run(["pki", *arguments]) == ExitCode.NOT_FOUND
+        said = capsys.readouterr().err
+        assert said.startswith(f"Error: {missing} does not exist")
+        assert "join" not in said
+
+
+def test_wrong_usage_points_to_the_help_of_its_own_command(capsys: Any) -> None:
+    assert app.run(["invite", "generate", "--nope"]) == ExitCode.USAGE
+    assert "See 'collective invite generate --help'." in capsys.readouterr().err
+    assert app.run(["nope"]) == ExitCode.USAGE
+    assert "See 'collective --help'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("--bogus", None), ("--recursiv", "--recursive"), ("--jsn", "--json")]
+)
+def test_only_an_option_that_is_near_is_proposed(
+    typed: str, meant: str | None, capsys: Any
+) -> None:
+    assert app.run(["ls", "/", typed]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    if meant is None:
+        assert said == "Error: No such option: --bogus. See 'collective ls --help'.\n"
+    else:
+        assert f"Did you mean {meant}?" in said
+
+
+def test_half_of_the_credentials_names_the_other_half(capsys: Any) -> None:
+    assert app.run(["ls", "/", "--ca", "x"]) == ExitCode.USAGE
+    assert "--cert and --key are missing" in capsys.readouterr().err
+    assert app.run(["ls", "/", "--ca", "x", "--cert", "y"]) == ExitCode.USAGE
+    assert "--key is missing" in capsys.readouterr().err

@@ -206,6 +206,24 @@ class TestIdentity:
         monkeypatch.setenv("COLLECTIVE_PASSPHRASE", "x")
         assert app.run(arguments) == ExitCode.DONE
 
+    def test_the_key_is_told_though_it_has_a_passphrase(
+        self, capsys: Any, monkeypatch: pytest.MonkeyPatch, config: Path
+    ) -> None:
+        monkeypatch.setenv("COLLECTIVE_PASSPHRASE", "x")
+        made = facts(capsys, "identity", "init", "--global-id", ME, "--passphrase")
+        store = IdentityStore(ConfigDir(str(config)))
+        key = store.key_for_joining(lambda: b"x")
+        digest = certificates.key_digest(key.public_key()).hex()
+        monkeypatch.delenv("COLLECTIVE_PASSPHRASE")
+        assert made["key_sha256"] == facts(capsys, "identity", "show")["key_sha256"] == digest
+        # of a machine that an older program set up, by a certificate of its key
+        alice = Member("alice", "home.alice", NOW)
+        store.record(alice.joined(key, ME), ())
+        (config / "key.pub").unlink()
+        assert facts(capsys, "identity", "show")["key_sha256"] == digest
+        again = facts(capsys, "identity", "init", "--global-id", ME, "--force")
+        assert again["key_sha256"] != digest
+
     @pytest.mark.usefixtures("members")
     def test_list_switch_and_leave(self, capsys: Any) -> None:
         listed = facts(capsys, "identity", "list-collectives")
@@ -217,8 +235,19 @@ class TestIdentity:
         assert app.run(["identity", "switch", "carol"]) == ExitCode.NOT_REACHABLE
         left = facts(capsys, "identity", "leave", "bob-homelab")
         assert left == {"left": "bob-homelab", "current": "alice-homelab"}
-        facts(capsys, "identity", "leave", "alice")
+        assert app.run(["identity", "leave", "alice"]) == ExitCode.DONE
+        said = capsys.readouterr().err
+        assert "switch" not in said, "there is none to switch to"
+        assert "invite redeem" in said
         assert facts(capsys, "identity", "list-collectives") == []
+
+    @pytest.mark.usefixtures("members")
+    def test_an_identity_that_is_replaced_is_said_to_be_kept(
+        self, capsys: Any, config: Path
+    ) -> None:
+        assert app.run(["identity", "init", "--global-id", ME, "--force"]) == ExitCode.DONE
+        (folder,) = config.glob("replaced-*")
+        assert str(folder) in capsys.readouterr().err
 
 
 class TestRedeem:

@@ -83,7 +83,7 @@ def test_nonsense_is_a_usage_error_in_one_sentence(
 
 def test_absent_or_garbled_files_are_named(place: CertDir, tmp_path: Path) -> None:
     absent = RUN.invoke(app, ["show", str(tmp_path / "absent.crt")])
-    assert absent.exit_code == 5
+    assert absent.exit_code == 3
     assert "does not exist" in absent.output
     Path(place.ca_key).write_text("junk")
     garbled = RUN.invoke(
