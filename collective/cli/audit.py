@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,6 +16,9 @@ from collective.core.units import parse_duration_s
 from collective.rpc.gen.collective.v1 import AuditRecord
 
 app = typer.Typer()
+
+_HEX: Final = re.compile(r"(?<![0-9a-z])[0-9a-f]{32,}(?![0-9a-z])")
+_HEX_SHOWN: Final = 12
 
 
 @app.command()
@@ -40,12 +44,17 @@ def audit(
             output.shown_time(one["at"]),
             shown_principal(one["actor"]),
             one["action"],
-            shown_principal(one["target"]),
-            shown_principals(one["detail"]),
+            brief(shown_principal(one["target"])),
+            brief(shown_principals(one["detail"])),
         )
         for one in records
     ]
     output.table(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)
+
+
+def brief(text: str) -> str:
+    """Return ``text`` with the beginnings alone of keys' digests and serials; JSON has them whole."""
+    return _HEX.sub(lambda found: f"{found[0][:_HEX_SHOWN]}…", text)
 
 
 def record_json(record: AuditRecord) -> dict[str, Any]:

@@ -145,3 +145,31 @@ def test_ls_of_3000_entries(prepared: Cluster, tmp_path: Path) -> None:
     names = prepared.cli("ls", "/c/many").text.splitlines()
     assert names == [f"d{number:04}/" for number in range(3000)]
     assert len(prepared.cli("ls", "/c/many", "--json").json()) == 3000
+
+
+def test_a_drain_with_nowhere_to_go_says_so_at_once(prepared: Cluster) -> None:
+    prepared.write("/c/drained", b"three copies on three nodes")
+    done = prepared.cli("node", "drain", "alice-node-01")
+    try:
+        assert "Warning: Node alice-node-01 cannot be emptied" in done.err
+        rows = [line.split() for line in prepared.cli("node", "list").text.splitlines()]
+        left = {row[0]: row[-1] for row in rows[1:]}
+        assert int(left["alice-node-01"]) > 0
+        assert left["alice-node-02"].endswith("Z"), "nothing is to move there"
+    finally:
+        prepared.cli("node", "drain", "alice-node-01", "--stop")
+
+
+def test_confirming_what_was_not_restored_is_a_conflict(prepared: Cluster) -> None:
+    done = prepared.cli("confirm-restore", check=False)
+    assert done.code == 8
+    assert "nothing to confirm" in done.err
+
+
+def test_the_audit_is_told_in_names_and_fits(prepared: Cluster) -> None:
+    prepared.cli("grant", "add", "/c:read", "zoe@home.alice")
+    told = prepared.cli("audit").text
+    assert "spiffe://" not in told
+    assert "zoe@home.alice" in told
+    own = [line for line in told.splitlines() if len(line) > 100 and "/c/tree/" not in line]
+    assert not own, own

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collective.cli import grants, output
+from collective.cli import audit, grants, output
 from collective.cli.datastores import datastore_json
 from collective.cli.identities import identity_lines
 from collective.cli.status import status_json, status_lines
@@ -57,6 +57,14 @@ def test_status_json_has_warnings_and_the_node_code() -> None:
     assert (empty["warnings"], empty["node_code"]) == ([], None)
     told = status_lines(pb.Status(you=pb.CallerStatus(global_id=OPERATOR)))
     assert "You          the operator of home.alice" in told
+
+
+def test_the_audit_shows_beginnings_of_digests_and_names_whole() -> None:
+    assert (
+        audit.brief(f"key:{'ab' * 32}, serial {'01' * 20}")
+        == "key:abababababab…, serial 010101010101…"
+    )
+    assert audit.brief("/media/deadbeef of bob@home.alice") == "/media/deadbeef of bob@home.alice"
 
 
 def test_no_policy_is_null_in_json() -> None:
