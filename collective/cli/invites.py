@@ -117,6 +117,8 @@ def list_invites(
         ),
         rows,
     )
+    if not everything:
+        output.note("Those used up, expired and revoked are shown by: collective invite list --all")
 
 
 @app.command()
@@ -148,15 +150,26 @@ def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
         facts = {"code": made.code, "join_url": made.join_url, "expires": expires}
         output.as_json({"id": invite.id if invite else "", **facts})
         return
-    if sys.stdout.isatty():
+    from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415 - keeps redeem fast
+
+    is_for_node = invite is not None and invite.kind is InviteKind.NODE
+    if sys.stdout.isatty() and not is_for_node:
         import segno  # noqa: PLC0415 - only on a terminal
 
         segno.make(made.join_url, error="l").terminal(out=sys.stdout, compact=True)
     if invite:
+        uses = "1 use" if invite.max_uses == 1 else f"{invite.max_uses} uses"
         until = output.shown_time(expires, "revoked")
-        output.line(f"Invite   {invite.id}, {invite.max_uses} uses, until {until}")
-    output.line(f"Join URL {made.join_url}")
-    output.line("Redeem   collective invite redeem CODE, with this code:")
+        output.line(f"Invite   {invite.id}, {uses}, until {until}")
+    if is_for_node:
+        output.line("Node     set COLLECTIVE_JOIN_CODE to this code where the node runs, or let")
+        output.line(
+            "         COLLECTIVE_JOIN_CODE_FILE name a file with it. It is the coordinator's"
+        )
+        output.line("         join/node.code from now on; the one before is revoked.")
+    else:
+        output.line(f"Join URL {made.join_url}")
+        output.line("Redeem   collective invite redeem CODE, with this code:")
     output.line(made.code)
 
 

@@ -151,6 +151,8 @@ def status_lines(status: Status) -> list[str]:
         f"             {grant['path']}: {'+'.join(grant['rights'])}"
         for grant in facts["you"]["grants"]
     ]
+    if not facts["you"]["grants"] and "@" in facts["you"]["global_id"]:
+        lines.append("             you may do nothing yet; ask whoever invited you for a grant")
     lines += [
         f"Files        {files['total']}, {format_size(files['bytes'])}",
         (

@@ -1,0 +1,76 @@
+"""What is said of a code that was just made, of invites and of somebody without a grant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from collective.cli import app
+from collective.cli.invites import show_code
+from collective.cli.options import Invocation
+from collective.cli.status import status_lines
+from collective.rpc.gen.collective.v1 import (
+    CallerStatus,
+    GenerateInviteResponse,
+    Grant,
+    Invite,
+    InviteKind,
+    Right,
+    Status,
+)
+
+
+def made(kind: InviteKind) -> GenerateInviteResponse:
+    invite = Invite(id="1234", kind=kind, max_uses=2, expires_ms=4_000_000_000_000)
+    return GenerateInviteResponse(code="c0de", join_url="collective://join/c0de", invite=invite)
+
+
+def test_a_code_for_a_node_says_how_a_node_takes_it(capsys: Any) -> None:
+    show_code(made(InviteKind.NODE), as_json=False)
+    said = capsys.readouterr().out
+    assert "invite redeem" not in said
+    assert "collective://" not in said
+    for part in ("COLLECTIVE_JOIN_CODE", "join/node.code", "the one before is revoked"):
+        assert part in said
+    assert said.endswith("\nc0de\n")
+
+
+def test_a_code_for_a_person_is_redeemed(capsys: Any) -> None:
+    show_code(made(InviteKind.USER), as_json=False)
+    said = capsys.readouterr().out
+    assert "collective invite redeem" in said
+    assert "COLLECTIVE_JOIN_CODE" not in said
+    assert said.endswith("\nc0de\n")
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_list_of_open_invites_says_where_the_ended_ones_are(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, every: bool
+) -> None:
+    def run(self: Invocation, work: Callable[..., Any], **_: Any) -> list[Invite]:
+        del self, work
+        return [Invite(id="1234", kind=InviteKind.USER, state="open", max_uses=1, uses_left=1)]
+
+    monkeypatch.setattr(Invocation, "run", run)
+    arguments = ["invite", "list", *(["--all"] if every else [])]
+    assert app.run(arguments) == 0
+    assert ("collective invite list --all" in capsys.readouterr().err) is not every
+    assert app.run([*arguments, "--json"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("who", "grants", "is_said"),
+    [
+        ("ann@home.alice", [], True),
+        ("ann@home.alice", [Grant(path="/a", rights=[Right.READ])], False),
+        ("spiffe://home.alice/coordinator", [], False),
+    ],
+)
+def test_a_person_without_a_grant_is_told_that_he_may_do_nothing(
+    who: str, grants: list[Grant], is_said: bool
+) -> None:
+    text = "\n".join(status_lines(Status(you=CallerStatus(global_id=who, grants=grants))))
+    assert ("you may do nothing yet" in text) is is_said
