@@ -21,6 +21,8 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import ChunkId, Generation, NodeId
 
 VERSIONS_LOOKED_AT = 1000
+USES_LOOKED_AT = 2000
+"""Uses of chunks that one round looks at to lower how many copies they want; the rest waits."""
 
 
 class CollectionPart(Part):
@@ -114,10 +116,13 @@ def _doom_chunks(tx: Transaction, before_ms: int, limit: int, copies: int) -> No
         before_ms,
         limit,
     )
+    left = USES_LOOKED_AT
     for chunk, needed in found:
+        if left <= 0:
+            return
         tx.run("DELETE FROM candidates WHERE chunk = ?", chunk)
         if needed:
-            lower(tx, chunk, copies)
+            left -= lower(tx, chunk, copies)
             continue
         for (node,) in tx.all("SELECT node FROM copies WHERE chunk = ?", chunk):
             doom(tx, chunk, node)

@@ -120,7 +120,7 @@ class DatastoresPart(Part):
 def add_datastore(tx: Transaction, name: str, *, copies: int = 0, quota_bytes: int = 0) -> int:
     """Insert a top-level folder as a datastore of the member; return its entry."""
     tx.run(
-        "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,NULL,?)",
+        rows.INSERT_FOLDER,
         ROOT,
         name,
         DATASTORE,

@@ -69,12 +69,6 @@ class Leases:
         with self._lock:
             if mark != self._rounds or version in self._condemned:
                 return None
-            own = self._by_holder.get(holder, {})
-            if len(own) >= LEASES_PER_HOLDER_MAX:
-                self._drop(next(iter(own)))
-            if len(self._held) >= LEASES_MAX:
-                most = max(self._by_holder.values(), key=len)
-                self._drop(next(iter(most)))
             nonce = self._randomness.token(_NONCE_BYTES)
             lease = LeaseId(
                 (version.to_bytes(_VERSION_BYTES, "big") + nonce).hex()
@@ -172,9 +166,18 @@ class Leases:
 
     def _hold(self, key: LeaseId, lease: Lease) -> None:
         if key not in self._held:
+            self._make_place(lease.holder)
             self._by_version[lease.version] = self._by_version.get(lease.version, 0) + 1
             self._by_holder.setdefault(lease.holder, {})[key] = None
         self._held[key] = lease
+
+    def _make_place(self, holder: SpiffeId) -> None:
+        """Drop what must give way for one more lease of ``holder``, a new or a revived one."""
+        while len(own := self._by_holder.get(holder, {})) >= LEASES_PER_HOLDER_MAX:
+            self._drop(next(iter(own)))
+        while len(self._held) >= LEASES_MAX:
+            most = max(self._by_holder, key=lambda one: len(self._by_holder[one]))
+            self._drop(next(iter(self._by_holder[most])))
 
     def _drop(self, key: LeaseId) -> None:
         lease = self._held.pop(key)

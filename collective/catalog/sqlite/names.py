@@ -313,7 +313,7 @@ def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
     if parent == ROOT:
         return add_datastore(tx, path.name)
     tx.run(
-        "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,NULL,?)",
+        rows.INSERT_FOLDER,
         parent,
         path.name,
         DIRECTORY,

@@ -17,9 +17,9 @@ from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, ROOT
 from collective.catalog.sqlite.writer import Transaction
 
 AT_ONCE_ROWS = 64
-"""Names and chunks that a change goes through itself, so that a small one is told at once."""
+"""Names, chunks and their uses that a change goes through itself, so that a small one is told at once."""
 BATCH_ROWS = 512
-"""Names and chunks of one step."""
+"""Names, chunks and uses of chunks of one step; the last chunk's uses may come on top."""
 USES_LOOKED_AT = 1000
 """Places that use a chunk; where there are more, its number is not lowered."""
 
@@ -76,11 +76,13 @@ def settle(tx: Transaction, default: int, rows_max: int) -> bool:
     return rows.is_unsettled(tx.db)
 
 
-def lower(tx: Transaction, chunk: int, default: int) -> None:
-    """Lower the number of a chunk that lost a use to what is asked for still."""
+def lower(tx: Transaction, chunk: int, default: int) -> int:
+    """Lower the number of a chunk that lost a use to what is asked for still; return uses seen."""
     wanted = tx.value("SELECT wanted FROM chunks WHERE id = ?", chunk)
+    step = _Step(tx, default)
     if wanted is not None:
-        _Step(tx, default).lower(chunk, wanted)
+        step.lower(chunk, wanted)
+    return step.rows
 
 
 class _Step:
@@ -90,6 +92,7 @@ class _Step:
         self._tx = tx
         self._default = default
         self._asked: dict[int, int] = {}
+        self._at: dict[int, int] = {}
         self._lowered: set[int] = set()
         self.rows = 0
 
@@ -111,10 +114,15 @@ class _Step:
             if self.rows >= until and done != after_name:
                 break
             self.rows += 1
+            offset: int | None = 0
             if kind == FILE and self.rows + chunk_count <= until:
-                self._extents(version, copies, 0, chunk_count + 1)
-            else:
-                tx.run("INSERT OR REPLACE INTO unsettled (entry) VALUES (?)", child)
+                offset = self._extents(version, copies, 0, until - self.rows)
+            if offset is not None:
+                tx.run(
+                    "INSERT OR REPLACE INTO unsettled (entry, from_offset) VALUES (?,?)",
+                    child,
+                    offset,
+                )
             done = name
         if len(children) < limit and (not children or done == children[-1][1]):
             tx.run("DELETE FROM unsettled WHERE entry = ?", entry)
@@ -137,8 +145,8 @@ class _Step:
             self._tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", asked, chunk)
 
     def _extents(self, version: int, copies: int, from_offset: int, limit: int) -> int | None:
-        """Go through at most ``limit`` extents; return where to go on, None at the end."""
-        tx = self._tx
+        """Go through ``limit`` extents and uses; return where to go on, None at the end."""
+        tx, until = self._tx, self.rows + limit
         found = tx.all(
             "SELECT x.offset, x.chunk, k.wanted FROM extents x JOIN chunks k ON k.id = x.chunk"
             " WHERE x.version = ? AND x.offset >= ? ORDER BY x.offset LIMIT ?",
@@ -146,14 +154,16 @@ class _Step:
             from_offset,
             limit,
         )
-        self.rows += len(found)
-        for _, chunk, wanted in found:
+        for offset, chunk, wanted in found:
+            self.rows += 1
             if wanted < copies:
                 tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", copies, chunk)
             elif wanted > copies and chunk not in self._lowered:
                 self._lowered.add(chunk)
                 self.lower(chunk, wanted)
-        return found[-1][0] + 1 if len(found) == limit else None
+            if self.rows >= until:
+                return int(offset) + 1
+        return None
 
     def _asked_for(self, chunk: int, enough: int) -> int:
         """Return the most copies that a use of the chunk asks for, or ``enough`` if that is so many."""
@@ -167,25 +177,28 @@ class _Step:
             or 0
         )
         uses: Any = tx.run(
-            "SELECT v.state, v.datastore, e.id FROM extents x JOIN versions v ON v.id = x.version"
+            "SELECT v.state, v.datastore, e.parent FROM extents x JOIN versions v ON v.id = x.version"
             " LEFT JOIN entries e ON e.version = v.id WHERE x.chunk = ? LIMIT ?",
             chunk,
             USES_LOOKED_AT,
         )
         count = 0
-        for state, datastore, entry in uses:
+        for state, datastore, folder in uses:
             count += 1
             if state not in {CURRENT, RETIRED}:
                 continue  # what open uploads ask for is with their pins
-            copies = self._copies_of(datastore or 0) if entry is None else self._copies_at(entry)
+            copies = self._copies_of(datastore or 0) if folder is None else self._copies_at(folder)
             asked = max(asked, copies)
             if asked >= enough:
                 break
         uses.close()
+        self.rows += count
         return int(enough if asked >= enough or count >= USES_LOOKED_AT else asked)
 
     def _copies_at(self, entry: int) -> int:
         """Return what the datastore asks for that ``entry`` is or lies in."""
+        if entry in self._at:
+            return self._at[entry]
         top = self._tx.value(
             "WITH RECURSIVE up(id, parent) AS (SELECT id, parent FROM entries WHERE id = ?"
             " UNION ALL SELECT e.id, e.parent FROM up JOIN entries e ON e.id = up.parent)"
@@ -193,7 +206,8 @@ class _Step:
             entry,
             ROOT,
         )
-        return self._copies_of(top or 0)
+        self._at[entry] = self._copies_of(top or 0)
+        return self._at[entry]
 
     def _copies_of(self, datastore: int) -> int:
         if datastore not in self._asked:

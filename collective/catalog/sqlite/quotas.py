@@ -24,7 +24,10 @@ from collective.core.paths import FilePath
 from collective.core.units import format_size
 
 IDLE_MS = 600_000
-"""An upload without progress for so long gives way to whoever needs its room or its place."""
+"""An upload without progress for so long gives way to whoever needs its room or its place.
+
+So does one whose last use lies further than that ahead: the clock was set back since.
+"""
 UPLOADS_PER_CALLER_MAX = 1000
 
 
@@ -121,6 +124,17 @@ def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
     )
 
 
+def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
+    """Let no upload live longer than ``life_s`` from now: a clock that was ahead gave more."""
+    latest_ms = tx.now_ms + int(life_s * 1000)
+    tx.run(
+        "UPDATE uploads SET expires_ms = ?1 WHERE id IN"
+        " (SELECT id FROM uploads WHERE expires_ms > ?1 LIMIT ?2)",
+        latest_ms,
+        limit,
+    )
+
+
 def require_place(tx: Transaction, principal: str) -> None:
     """Bound the open uploads of one caller: his idle ones make place, else BusyError."""
     excess = (
@@ -133,11 +147,12 @@ def require_place(tx: Transaction, principal: str) -> None:
     if excess <= 0:
         return
     idle = tx.all(
-        "SELECT id FROM uploads WHERE principal = ? AND state = ? AND touched_ms <= ?"
-        " ORDER BY touched_ms LIMIT ?",
+        "SELECT id FROM uploads WHERE principal = ? AND state = ?"
+        " AND (touched_ms <= ? OR touched_ms > ?) ORDER BY touched_ms LIMIT ?",
         principal,
         ACTIVE,
         tx.now_ms - IDLE_MS,
+        tx.now_ms + IDLE_MS,
         excess,
     )
     if len(idle) < excess:
@@ -179,11 +194,13 @@ def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> i
     freed = 0
     for upload, reserved in tx.all(
         "SELECT id, max(reserved - credit, 0) FROM uploads WHERE datastore = ? AND state = ?"
-        " AND id <> ? AND touched_ms <= ? AND expires_ms > ? ORDER BY touched_ms",
+        " AND id <> ? AND (touched_ms <= ? OR touched_ms > ?) AND expires_ms > ?"
+        " ORDER BY touched_ms",
         datastore,
         ACTIVE,
         but,
         tx.now_ms - IDLE_MS,
+        tx.now_ms + IDLE_MS,
         tx.now_ms,
     ):
         if freed >= needed_bytes:

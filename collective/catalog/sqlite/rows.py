@@ -27,6 +27,17 @@ ENTRY_COLUMNS = (
 ENTRY_FROM = "FROM entries e LEFT JOIN versions v ON v.id = e.version"
 
 
+INSERT_FOLDER = (
+    "INSERT INTO entries (id, parent, name, kind, version, modified_ms)"
+    " SELECT 1 + max((SELECT max(id) FROM entries),"
+    " (SELECT coalesce(max(datastore), 0) FROM uploads WHERE state = 0),"
+    " (SELECT coalesce(max(datastore), 0) FROM versions WHERE state = 2)),"
+    " ?, ?, ?, NULL, ?"
+)
+"""Parent, name, kind, time.  Nothing that is left of a removed datastore names the id that it gets;
+each maximum is the end of an index."""
+
+
 def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
     """Return the first row, or None."""
     return db.execute(sql, params).fetchone()

@@ -7,6 +7,7 @@ import asyncio
 from collective.access.model import Caller
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, clear_ended, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.snapshot import write_snapshot
@@ -111,6 +112,7 @@ class UpkeepPart(Part):
                 "SELECT id FROM repairs WHERE expires_ms <= ? LIMIT ?", tx.now_ms, EXPIRE_BATCH
             ):
                 end_repair(tx, repair, stored=False)
+            expire_in_time(tx, self._engine.settings.upload_life_s, EXPIRE_BATCH)
             clear_ended(tx)
             sweep(tx)
 
