@@ -45,6 +45,9 @@ class LocalError(CollectiveError):
 def _local_error(error: OSError, local: str) -> CollectiveError:
     reason = error.strerror or str(error)
     if isinstance(error, FileNotFoundError):
+        folder = os.path.dirname(os.path.abspath(local))
+        if not os.path.isdir(folder):
+            return NotFoundError(f"There is no local directory {folder!r}; make it first.")
         return NotFoundError(f"Local file {local!r} does not exist.")
     if isinstance(error, IsADirectoryError | NotADirectoryError):
         return UsageError(f"{local!r}: {reason}.")

@@ -101,6 +101,14 @@ async def test_a_local_file_that_is_absent_is_not_found(world: World, tmp_path: 
         await world.collective.put(str(tmp_path / "none"), "/s/a")
 
 
+async def test_a_get_into_a_directory_that_is_absent_names_the_directory(
+    world: World, tmp_path: Path
+) -> None:
+    await world.collective.write("/s/a", b"x")
+    with pytest.raises(NotFoundError, match=r"no local directory '.*/nope'; make it"):
+        await world.collective.get("/s/a", str(tmp_path / "nope" / "x"))
+
+
 async def test_a_tree_goes_in_and_out_and_bad_names_are_reported(
     world: World, tmp_path: Path
 ) -> None:
