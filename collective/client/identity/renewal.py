@@ -108,7 +108,7 @@ class Renewer:
         """Return credentials that follow the CA whose key has SHA-256 ``newest``, as `fresh` does.
 
         ``newest`` is a hint: which CAs count is asked, and what is told must be linked to the CA
-        that is trusted already.
+        that is trusted already.  Nothing fails for it: ``note`` hears why it was not followed.
         """
 
         def wanted(_: JoinedCollective, known: Credentials) -> Renew | None:
@@ -116,7 +116,11 @@ class Renewer:
                 return None
             return self._ask
 
-        return await self._renewed(collective, credentials, addresses, note, wanted)
+        try:
+            return await self._renewed(collective, credentials, addresses, note, wanted)
+        except (CollectiveError, OSError) as error:
+            note(f"The new CA of {collective.name} was not followed yet: {error}")
+            return credentials
 
     async def _renewed(
         self,

@@ -172,6 +172,19 @@ async def test_a_new_ca_that_nobody_vouches_for_is_not_followed_and_nothing_is_r
     assert len(client.notes) == 1
 
 
+async def test_a_command_that_was_done_does_not_fail_for_a_ca_that_cannot_be_followed(
+    client: Client,
+) -> None:
+    before, known = client.kept, client.store.find("alice")
+    client.store.leave("alice")
+    note = client.notes.append
+    renewer = client.renewer
+    used = await renewer.follow(known, before, COORDINATOR, b"x" * 32, note)
+    assert used.certificate == before.certificate
+    assert client.coordinator.calls == []
+    assert len(client.notes) == 1
+
+
 async def test_a_coordinator_that_cannot_say_is_not_asked_with_every_command(
     client: Client,
 ) -> None:
