@@ -168,6 +168,9 @@ class RenewalDesk:
                 )
         fresh = await self._still_fresh(old, authority)
         if fresh is not None:
+            # Also here: the call that issued it may have failed before this was noted.
+            if self._renewed is not None and authority is self._authorities().newest:
+                await self._renewed(identity)
             return Admission(identity, fresh, None)
         certificate = authority.issue(identity, public_key, lifetime_s=self._lifetime_s)
         leaf = certificates.describe(certificate)
