@@ -74,6 +74,7 @@ class RotationDesk:
         self._closing_since_s = clock.monotonic_s()
         self._forced = False
         self._turn = asyncio.Lock()
+        self._notes = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.rotation")
 
     async def load(self) -> None:
@@ -109,7 +110,7 @@ class RotationDesk:
             await self._note(actor, "begin", "this CA is to be replaced")
             self._begun_ms = int(self._clock.wall_s() * 1000)
             self._followed, self._seen_old, self._forced = set(), set(), False
-            await asyncio.to_thread(self._write)
+            await self._keep()
             await self._identity.rotate(rotation.begin)
         return await self.progress()
 
@@ -135,7 +136,7 @@ class RotationDesk:
                     self._followed = set()
                     self._forced = force
                     self._closing_since_s = self._clock.monotonic_s()
-                    await asyncio.to_thread(self._write)
+                    await self._keep()
                     await self._identity.rotate(rotation.switch)
                 case Phase.CLOSING if force and not self._forced:
                     detail = f"waits for nobody{_forced_text(await self._waiting())}"
@@ -157,7 +158,7 @@ class RotationDesk:
             return
         self._followed.add(str(identity))
         self._seen_old.discard(str(identity))
-        await asyncio.to_thread(self._write)
+        await self._keep()
 
     def seen(self, identity: SpiffeId, authority_digest: bytes) -> None:
         """Note that a user was here with a certificate of an older CA."""
@@ -235,7 +236,7 @@ class RotationDesk:
         await self._note(own, "end", f"this CA counts no longer, only {newest}")
         await self._identity.rotate(rotation.close)
         self._followed = set()
-        await asyncio.to_thread(self._write)
+        await self._keep()
 
     def _read(self) -> None:
         try:
@@ -249,19 +250,20 @@ class RotationDesk:
             self._log.warning("rotation_notes_lost", why=str(error))
             self._begun_ms = int(self._clock.wall_s() * 1000)
 
-    def _write(self) -> None:
-        raw = json.dumps(
-            {
-                "format": _NOTES_FORMAT,
-                "begun_ms": self._begun_ms,
-                "followed": sorted(self._followed),
-                "forced": self._forced,
-            },
-            indent=1,
-        ).encode()
-        write_atomically(
-            self._identity.place.ca_rotation, raw, permissions=0o600, disk=self._identity.disk
-        )
+    async def _keep(self) -> None:
+        """Write the notes as they are when it is their turn: many follow at the same moment."""
+        async with self._notes:
+            raw = json.dumps(
+                {
+                    "format": _NOTES_FORMAT,
+                    "begun_ms": self._begun_ms,
+                    "followed": sorted(self._followed),
+                    "forced": self._forced,
+                },
+                indent=1,
+            ).encode()
+            path, disk = self._identity.place.ca_rotation, self._identity.disk
+            await asyncio.to_thread(write_atomically, path, raw, permissions=0o600, disk=disk)
 
 
 def _forced_text(waiting: Sequence[str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,3 +111,13 @@ async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(des
     with pytest.raises(ConflictError, match=r"already \(phase: overlap\).*anna@home\.alice"):
         await desk.rotation.begin(OPERATOR)
     assert len(await desk.rows()) == 1
+
+
+async def test_many_who_follow_at_the_same_moment_are_all_remembered(desk: Desk) -> None:
+    await desk.rotation.begin(OPERATOR)
+    people = [SpiffeId.parse(f"{ANNA}-{number}") for number in range(20)]
+    async with asyncio.TaskGroup() as group:
+        for person in people:
+            group.create_task(desk.rotation.followed(person))
+    notes = json.loads(Path(desk.identity.place.ca_rotation).read_text())
+    assert notes["followed"] == sorted(map(str, people))
