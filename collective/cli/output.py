@@ -26,7 +26,7 @@ from collective.core.units import format_size
 REFRESH_S: Final = 0.2
 BAR_CELLS: Final = 24
 WIDTH: Final = 100
-"""Columns of tables where there is no terminal that says how wide it is."""
+"""Columns of tables on a terminal that does not say how wide it is."""
 GAP: Final = "  "
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -65,8 +65,8 @@ def as_json(value: Any, *, compact: bool = False) -> None:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns as wide as their content, or as fits: what is too long goes on below."""
-    limit = shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else WIDTH
+    """Print columns: on a terminal as wide as fits, on a pipe each row on one line."""
+    limit = shutil.get_terminal_size((WIDTH, 0)).columns if sys.stdout.isatty() else sys.maxsize
     lines(table_lines(headings, rows, limit))
 
 

@@ -214,16 +214,17 @@ async def test_each_refused_code_is_counted_and_audited(target: Target, reason: 
     assert [(row.action, row.target) for row in new] == [("join", code.code_id)]
 
 
-async def test_a_connection_of_a_stranger_is_counted_and_audited(target: Target) -> None:
-    """A certificate that the handshake passes and the gate does not: of a revoked identity."""
+async def test_a_connection_of_the_revoked_is_counted_and_audited(target: Target) -> None:
+    """The handshake passes his certificate, the gate does not."""
     revoked = target.user("revoked-one")
     target.cluster.cli("grant", "add", "/by:read", "revoked-one@home.alice")
     target.cluster.cli("identity", "revoke", "revoked-one@home.alice")
-    before, known = counted(target), await rows(target, "unknown")
+    who = str(revoked.identity)
+    before, known = counted(target), await rows(target, who)
     with suppress(OSError):
         assert target.refused(revoked, target.cluster.coordinator_port)
     assert counted(target) == before + 1
-    new = [row for row in await rows(target, "unknown") if row not in known]
+    new = [row for row in await rows(target, who) if row not in known]
     assert [row.action for row in new] == ["connect"]
     assert "revoked" in new[0].detail
 

@@ -32,6 +32,7 @@ def heaps(target: Target) -> Iterator[None]:
         target.cluster.cli("grant", "remove", grant_id)
 
 
+@pytest.mark.slow
 async def test_a_thousand_long_grants_hide_nothing_from_victim_and_operator(
     target: Target, heaps: None
 ) -> None:
