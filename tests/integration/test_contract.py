@@ -86,17 +86,21 @@ def test_names_come_out_of_a_pipe_as_they_went_in(member: Cluster) -> None:
 def test_an_interrupt_at_any_moment_is_silent_and_exits_130(
     member: Cluster, delay_s: float
 ) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "write", "/x/interrupted", *member.operator],
         env=member.client_environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
-    time.sleep(delay_s)  # an import is under way, then a transfer
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
-    _, error = process.communicate()
+    ) as process:
+        time.sleep(delay_s)  # an import is under way, then a transfer
+        process.send_signal(signal.SIGINT)
+        code = process.wait(10)
+        _, error = process.communicate()
+    assert code in {
+        130,
+        -signal.SIGINT,
+    }  # the signal itself before Python listens: a shell says 130
     assert error == b""
     assert member.cli("stat", "/x/interrupted", check=False).code == 3
 
