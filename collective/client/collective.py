@@ -330,13 +330,8 @@ class Collective:
     async def grants(self) -> Sequence[Grant]:
         """Return the grants that the caller may see."""
         control = self._session.control
-        request, found = ListGrantsRequest(), list[Grant]()
-        while True:
-            page = await control.call(control.cluster.list_grants, request)
-            found += page.grants
-            if not page.next_page_token:
-                return found
-            request = ListGrantsRequest(page_token=page.next_page_token)
+        pages = control.pages(control.cluster.list_grants, ListGrantsRequest())
+        return [grant async for page in pages for grant in page.grants]
 
     async def remove_grant(self, grant_id: str) -> None:
         """Take a grant back."""

@@ -7,6 +7,7 @@ harm are, for a bounded time.  Single commands fail at once, so that nobody wait
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, TypeVar
 
 from collective.client.model import TransferOptions
@@ -22,6 +23,18 @@ Response = TypeVar("Response")
 
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
+
+
+class _AsksForPage(Protocol):
+    page_token: str
+
+
+class _HasNextPage(Protocol):
+    next_page_token: str
+
+
+PagedRequest = TypeVar("PagedRequest", bound=_AsksForPage)
+PagedResponse = TypeVar("PagedResponse", bound=_HasNextPage)
 
 
 class Method(Protocol[Request_contra, Response_co]):
@@ -56,6 +69,17 @@ class Control:
         return await deadlines.call(
             lambda timeout_s: method(request, timeout=timeout_s), self._options.call_timeout_s
         )
+
+    async def pages(
+        self, method: Method[PagedRequest, PagedResponse], request: PagedRequest
+    ) -> AsyncIterator[PagedResponse]:
+        """Yield every page of an answer; ``request``'s token goes on with them."""
+        while True:
+            page = await self.call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def persist(self, method: Method[Request, Response], request: Request) -> Response:
         """Make a call that may be repeated, again and again until ``options.retry_s`` is over."""

@@ -95,13 +95,8 @@ class People:
     async def invites(self, *, all_states: bool = False) -> Sequence[Invite]:
         """Return the invites that the caller may see: open ones, or ``all_states``."""
         stub = self._channel.stub(InvitesStub)
-        request, found = ListInvitesRequest(all=all_states), list[Invite]()
-        while True:
-            page = await self._control.call(stub.list_invites, request)
-            found += page.invites
-            if not page.next_page_token:
-                return found
-            request = ListInvitesRequest(all=all_states, page_token=page.next_page_token)
+        pages = self._control.pages(stub.list_invites, ListInvitesRequest(all=all_states))
+        return [one async for page in pages for one in page.invites]
 
     async def revoke_invite(self, code_or_id: str) -> Invite:
         """End an invite, named by its id or its code; of a code only the id is sent.
@@ -122,13 +117,8 @@ class People:
     async def identities(self) -> Sequence[IdentityStatus]:
         """Return who joined: all to an admin, the caller alone to anybody else."""
         stub = self._channel.stub(IdentitiesStub)
-        request, found = ListIdentitiesRequest(), list[IdentityStatus]()
-        while True:
-            page = await self._control.call(stub.list_identities, request)
-            found += page.identities
-            if not page.next_page_token:
-                return found
-            request = ListIdentitiesRequest(page_token=page.next_page_token)
+        pages = self._control.pages(stub.list_identities, ListIdentitiesRequest())
+        return [one async for page in pages for one in page.identities]
 
     async def create_datastore(
         self, path: str, *, copies: int = 0, quota_bytes: int = 0, owner: str = ""
@@ -151,13 +141,8 @@ class People:
     async def datastores(self) -> Sequence[Datastore]:
         """Return the datastores that the caller may read."""
         stub = self._channel.stub(DatastoresStub)
-        request, found = ListDatastoresRequest(), list[Datastore]()
-        while True:
-            page = await self._control.call(stub.list_datastores, request)
-            found += page.datastores
-            if not page.next_page_token:
-                return found
-            request = ListDatastoresRequest(page_token=page.next_page_token)
+        pages = self._control.pages(stub.list_datastores, ListDatastoresRequest())
+        return [one async for page in pages for one in page.datastores]
 
     async def set_datastore(
         self,

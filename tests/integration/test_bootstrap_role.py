@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from collective.cli.pki import issue_files
 from collective.core.clock import SystemClock
 from collective.core.errors import SettingsError
-from collective.core.ids import Domain, MemberId
 from collective.core.randomness import SystemRandomness
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
 from collective.roles.bootstrap.app import BootstrapRole
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
+from tests.integration.certificates import issued_bootstrap
 
 ADDRESS = Address("127.0.0.1", 0)
 
@@ -39,18 +36,7 @@ async def test_role_without_a_certificate_says_which_command_makes_it(tmp_path: 
 
 
 async def test_role_starts_and_stops_with_an_issued_certificate(tmp_path: Path) -> None:
-    place = CertDir(str(tmp_path / "alice"), MemberId("alice"))
-    prepare_coordinator(place, Domain("home.alice"), (), SystemClock())
-    out = str(tmp_path / "edge")
-    issue_files(
-        ca_key=place.ca_key,
-        ca=place.ca_certificate,
-        user=None,
-        bootstrap="b1",
-        lifetime_s=3600,
-        out=out,
-        force=False,
-    )
+    out = issued_bootstrap(tmp_path)
     role = BootstrapRole(runtime(out))
     assert not role.ready()
     async with asyncio.TaskGroup() as group:

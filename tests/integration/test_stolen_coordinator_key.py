@@ -23,7 +23,7 @@ from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.own_identity import root_of
-from collective.rpc.channel import open_channel
+from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import Listener
@@ -85,14 +85,18 @@ def knowing(thief: Credentials, cluster: Cluster) -> Credentials:
     return replace(thief, authorities=(*thief.trusted, *operators(cluster).trusted))
 
 
-async def status_as(who: Credentials, cluster: Cluster) -> pb.Status:
-    channel = open_channel(
+def channel_as(who: Credentials, cluster: Cluster) -> RpcChannel:
+    """Return a channel on which ``who`` takes the coordinator for what his CAs say."""
+    return open_channel(
         [Address("127.0.0.1", cluster.coordinator_port)],
         credentials=who,
         gate=PeerGate(who.trust(), RevocationSet(), SystemClock()),
         expect=SpiffeId.coordinator(who.domain),
     )
-    async with channel:
+
+
+async def status_as(who: Credentials, cluster: Cluster) -> pb.Status:
+    async with channel_as(who, cluster) as channel:
         return await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest(), timeout=5)
 
 
@@ -141,13 +145,7 @@ def key_ids(who: Credentials, cluster: Cluster) -> dict[str, int]:
 
     async def ask() -> dict[str, int]:
         found: dict[str, int] = {}
-        channel = open_channel(
-            [Address("127.0.0.1", cluster.coordinator_port)],
-            credentials=who,
-            gate=PeerGate(who.trust(), RevocationSet(), SystemClock()),
-            expect=SpiffeId.coordinator(who.domain),
-        )
-        async with channel:
+        async with channel_as(who, cluster) as channel:
             stub = channel.stub(pb.FilesStub)
             for number in range(40):
                 raw = stored(f"{number} {time.time_ns()}".encode())

@@ -92,14 +92,8 @@ class CopiesPart(Part):
                     _set_state(tx, row[0], number, MISSING)
                 else:
                     doom(tx, row[0], number)
-                tx.run(
-                    "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-                    " VALUES (?,?,'copy-lost',?,?,'')",
-                    tx.now_ms,
-                    f"node {node}",
-                    chunk_id.hex(),
-                    "missing" if lost else "corrupt",
-                )
+                why = "missing" if lost else "corrupt"
+                tx.audit_of(f"node {node}", "copy-lost", chunk_id.hex(), why)
 
         await self._engine.change(work)
 

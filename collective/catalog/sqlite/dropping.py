@@ -72,11 +72,4 @@ def _tell(tx: Transaction, cut: Cut) -> int:
         tx.run("UPDATE audit SET detail = ? WHERE id = ?", detail, cut.row)
         if tx.db.changes():
             return cut.row
-    tx.run(
-        "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-        " VALUES (?,'coordinator','audit-drop',?,?,'')",
-        tx.now_ms,
-        cut.actor,
-        detail,
-    )
-    return tx.db.last_insert_rowid()
+    return tx.audit_of("coordinator", "audit-drop", cut.actor, detail)

@@ -88,14 +88,7 @@ class NodesPart(Part):
                 record.certificate_serial,
                 record.certificate_expires_ms,
             )
-            tx.run(
-                "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-                " VALUES (?,?,'enrol',?,?,'')",
-                tx.now_ms,
-                f"node {record.node}",
-                record.node,
-                record.certificate_serial,
-            )
+            tx.audit_of(f"node {record.node}", "enrol", record.node, record.certificate_serial)
 
         await self._engine.change(work)
 

@@ -21,9 +21,10 @@ STEP_ROWS: Final = 1000
 _SPARE_PARTS: Final = 20
 """One part in so many is dropped beyond what must be, so that it is seldom done."""
 
-_FILES: Final = "refusals = 0 AND action IN ('write', 'mkdir', 'move', 'remove')"
+_FILE_ACTIONS: Final = "'write', 'mkdir', 'move', 'remove'"
+_FILES: Final = f"refusals = 0 AND action IN ({_FILE_ACTIONS})"
 _RENEWALS: Final = "refusals = 0 AND action = 'issue'"
-RIGHTS: Final = "refusals = 0 AND action NOT IN ('write', 'mkdir', 'move', 'remove', 'issue')"
+RIGHTS: Final = f"refusals = 0 AND action NOT IN ({_FILE_ACTIONS}, 'issue')"
 _REFUSALS: Final = "refusals > 0"
 
 

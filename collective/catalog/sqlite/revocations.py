@@ -145,11 +145,8 @@ class RevocationsPart(Part):
             tx.run("UPDATE state SET revocation_epoch = max(revocation_epoch, ?)", epoch)
             if missing:
                 _add(tx, missing)
-            tx.db.executemany(
-                "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-                " VALUES (?,'coordinator','revoke',?,'learned back from a node','')",
-                [(tx.now_ms, what) for what in missing],
-            )
+            for what in missing:
+                tx.audit_of("coordinator", "revoke", what, "learned back from a node")
 
         await self._engine.change(work)
 

@@ -53,13 +53,8 @@ class UpkeepPart(Part):
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")
             tx.skip_numbers(GENERATIONS_SKIPPED, VERSIONS_SKIPPED)
-            tx.run(
-                "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
-                " VALUES (?,'coordinator','restored',?,?,'')",
-                tx.now_ms,
-                seen.catalog_id,
-                f"a node has seen epoch {seen.epoch} sequence {seen.sequence}",
-            )
+            detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
+            tx.audit_of("coordinator", "restored", seen.catalog_id, detail)
             tx.at_end(lambda durable: self._adopt(new_epoch, restored=True, durable=durable))
             return True
 

@@ -122,11 +122,18 @@ class Transaction:
 
     def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:
         """Write the audit row of this change."""
+        self.audit_of(str(caller.principal), action, target, detail, caller.request_id)
+
+    def audit_of(
+        self, actor: str, action: str, target: str, detail: str, request_id: str = ""
+    ) -> int:
+        """Write the audit row of what ``actor`` did, who need be no caller; return its id."""
         self.db.execute(
             "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
             " VALUES (?,?,?,?,?,?)",
-            (self.now_ms, str(caller.principal), action, target, detail, caller.request_id),
+            (self.now_ms, actor, action, target, detail, request_id),
         )
+        return self.db.last_insert_rowid()
 
 
 Operation = Callable[[Transaction], T]

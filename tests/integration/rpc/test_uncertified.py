@@ -11,15 +11,11 @@ from typing import cast
 
 from h2.connection import H2Connection
 
-from collective.cli.pki import issue_files
 from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
-from collective.core.ids import Domain, MemberId
 from collective.core.randomness import SystemRandomness
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
 from collective.pki.trust import TrustStore
 from collective.roles.bootstrap.app import BootstrapRole, find_credentials
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
@@ -28,6 +24,7 @@ from collective.rpc.crowd import UNCERTIFIED, Bounds
 from collective.rpc.gen.collective.v1 import Status
 from collective.rpc.server import Listener
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
+from tests.integration.certificates import issued_bootstrap
 from tests.integration.cluster import free_port
 from tests.integration.rpc.conftest import COORDINATOR, Cluster, Pki
 
@@ -156,18 +153,7 @@ async def test_calls_in_time_keep_a_connection(pki: Pki) -> None:
 async def test_a_standalone_bootstrap_takes_few_connections_and_the_newest_always(
     tmp_path: Path,
 ) -> None:
-    place = CertDir(str(tmp_path / "alice"), MemberId("alice"))
-    prepare_coordinator(place, Domain("home.alice"), (), SystemClock())
-    out = str(tmp_path / "edge")
-    issue_files(
-        ca_key=place.ca_key,
-        ca=place.ca_certificate,
-        user=None,
-        bootstrap="b1",
-        lifetime_s=3600,
-        out=out,
-        force=False,
-    )
+    out = issued_bootstrap(tmp_path)
     trust = find_credentials(out, OsDisk()).trust()
     address = Address("127.0.0.1", free_port())
     settings = ServeSettings(
