@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
+from collective.placement.evidence import Standing
 
 T = TypeVar("T")
 
@@ -205,6 +206,9 @@ class NodeRecord:
     removed: bool = False
     certificate_serial: str = ""
     certificate_expires_ms: int = 0
+    standing: Standing = Standing.APPROVED
+    standing_reason: str = ""
+    """Why it is not approved; empty where it is."""
 
 
 @dataclass(frozen=True, slots=True)

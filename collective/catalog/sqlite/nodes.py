@@ -14,6 +14,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
+from collective.placement.evidence import Standing
 
 
 def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int) -> None:
@@ -41,7 +42,8 @@ class NodesPart(Part):
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
             found: Any = db.execute(
                 "SELECT name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-                " draining, removed, serial, expires_ms FROM nodes ORDER BY name"
+                " draining, removed, serial, expires_ms, standing, standing_reason"
+                " FROM nodes ORDER BY name"
             ).fetchall()
             return [
                 NodeRecord(
@@ -56,6 +58,8 @@ class NodesPart(Part):
                     bool(row[8]),
                     row[9],
                     row[10],
+                    Standing(row[11]),
+                    row[12],
                 )
                 for row in found
             ]
@@ -68,14 +72,15 @@ class NodesPart(Part):
         def work(tx: Transaction) -> None:
             tx.run(
                 "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
-                " last_seen_ms, draining, removed, serial, expires_ms)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET"
+                " last_seen_ms, draining, removed, serial, expires_ms, standing, standing_reason)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET"
                 " store_uuid = coalesce(store_uuid, excluded.store_uuid),"
                 " capacity = excluded.capacity, used = excluded.used,"
                 " chunk_count = excluded.chunk_count, addresses = excluded.addresses,"
                 " last_seen_ms = excluded.last_seen_ms, draining = excluded.draining,"
                 " removed = excluded.removed, serial = excluded.serial,"
-                " expires_ms = excluded.expires_ms",
+                " expires_ms = excluded.expires_ms, standing = excluded.standing,"
+                " standing_reason = excluded.standing_reason",
                 record.node,
                 record.store_uuid,
                 record.capacity_bytes,
@@ -87,6 +92,8 @@ class NodesPart(Part):
                 int(record.removed),
                 record.certificate_serial,
                 record.certificate_expires_ms,
+                record.standing.value,
+                record.standing_reason,
             )
             tx.audit_of(f"node {record.node}", "enrol", record.node, record.certificate_serial)
 

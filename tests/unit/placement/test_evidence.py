@@ -1,0 +1,22 @@
+"""Copies on probation are never a majority of what counts, nor of what is placed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.placement.evidence import counted, probation_most, quorum_of
+
+SMALL = st.integers(0, 20)
+
+
+@given(SMALL, SMALL)
+def test_what_counts_on_probation_is_a_minority(approved: int, on_probation: int) -> None:
+    extra = counted(approved, on_probation) - approved
+    assert 0 <= extra <= on_probation
+    assert extra < approved or extra == 0
+
+
+@pytest.mark.parametrize(("copies", "most"), [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2)])
+def test_probation_gets_a_minority_of_the_copies(copies: int, most: int) -> None:
+    assert probation_most(copies) == most
+    assert copies - most >= quorum_of(copies)
