@@ -10,6 +10,7 @@ import apsw
 
 from collective.access.model import Caller
 from collective.catalog.model import NodeRecord
+from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
@@ -157,6 +158,8 @@ class NodesPart(Part):
                 None if removed is None else int(removed),
                 node,
             )
+            if removed:
+                rows.raise_trust_epoch(tx)
             tx.audit(actor, action, node)
 
         action = _action(draining=draining, removed=removed)

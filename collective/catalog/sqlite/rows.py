@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -12,6 +12,9 @@ from collective.access.model import Grant, Right
 from collective.catalog.model import Entry, EntryKind
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+
+if TYPE_CHECKING:
+    from collective.catalog.sqlite.writer import Transaction
 
 ROOT = 1
 FILE, DIRECTORY, DATASTORE = 0, 1, 2
@@ -41,6 +44,14 @@ each maximum is the end of an index."""
 def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
     """Return the first row, or None."""
     return db.execute(sql, params).fetchone()
+
+
+def raise_trust_epoch(tx: Transaction) -> None:
+    """Note that a node was removed, refused or doubted; call it in the transaction that does so.
+
+    Uploads whose extents were checked at an earlier epoch are checked again before they commit.
+    """
+    tx.run("UPDATE state SET trust_epoch = trust_epoch + 1")
 
 
 def load_grants(db: apsw.Connection) -> GrantBook:
