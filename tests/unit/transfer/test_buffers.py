@@ -102,8 +102,8 @@ async def test_idle_memory_goes_back_to_the_system() -> None:
     buffers = BufferPool(CHUNK_STORED_MAX_BYTES, idle_s=0.01)
     (await buffers.acquire(4 * MIB)).release()
     assert buffers.kept_bytes
-    await asyncio.sleep(0.1)
-    assert not buffers.kept_bytes
+    while buffers.kept_bytes:
+        await asyncio.sleep(0.01)
 
 
 async def test_oversize_is_refused() -> None:
