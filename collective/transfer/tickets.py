@@ -125,7 +125,8 @@ def check_ticket(
         signed: as received.
         operation: what is asked for.
         chunk: the chunk asked for.
-        length: stored bytes to be moved; 0 for a get whose length is not known yet.
+        length: stored bytes to be moved: for a put exactly what the ticket says; 0 for a get
+            whose length is not known yet.
         node: this process's own SPIFFE id.
         holder: the SPIFFE id that the connection's certificate proved.
         now_ms: coordinator time, Unix milliseconds.
@@ -141,6 +142,9 @@ def check_ticket(
         raise TicketRefusedError("The ticket is for another chunk.")
     if not 0 <= length <= ticket.length_limit <= CHUNK_STORED_MAX_BYTES:
         raise TicketRefusedError("The chunk is longer than its ticket allows.")
+    if operation == ChunkOperation.PUT and length != ticket.length_limit:
+        # A receipt says what was stored: of another length than the ticket's, no honest node signs it.
+        raise TicketRefusedError("The chunk is shorter than its ticket says; send the whole of it.")
     if ticket.node != str(node):
         raise TicketRefusedError("The ticket is for another node.")
     if ticket.holder != str(holder):

@@ -44,14 +44,20 @@ class Row:
         return Copy(self.name, Generation(self.generation))
 
 
-def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> tuple[int, bool]:
-    """Return the id of the chunk's row, made if need be, and whether its length is the one named."""
+def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
+    """Return the id of the chunk's row, made if need be.
+
+    A row is of one id and one length, and neither ever changes: an id that is named with another
+    length is another chunk, which no honest node will ever hold.
+    """
     if len(intent.chunk) != CHUNK_ID_BYTES:
         raise UsageError(f"A chunk id has {CHUNK_ID_BYTES} bytes; this one is malformed.")
     if not 0 < intent.stored_length <= limits.CHUNK_STORED_MAX_BYTES:
         raise UsageError(f"A chunk has 1 to {limits.CHUNK_STORED_MAX_BYTES} stored bytes.")
     row = tx.one(
-        "SELECT id, stored_length, wanted, stored FROM chunks WHERE hash = ?", intent.chunk
+        "SELECT id, wanted FROM chunks WHERE hash = ? AND stored_length = ?",
+        intent.chunk,
+        intent.stored_length,
     )
     if row is None:
         tx.run(
@@ -61,13 +67,10 @@ def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> tuple[int, b
             copies,
         )
         tx.deltas.chunks += 1
-        return tx.db.last_insert_rowid(), True
-    is_known = row[3] or tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", row[0])
-    if row[1] != intent.stored_length and not is_known:
-        tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", intent.stored_length, row[0])
-    if row[2] < copies:
+        return tx.db.last_insert_rowid()
+    if row[1] < copies:
         tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", copies, row[0])
-    return int(row[0]), row[1] == intent.stored_length or not is_known
+    return int(row[0])
 
 
 def may_use(
@@ -147,11 +150,9 @@ def pin_chunk(
     tx: Transaction, decider: Decider, upload: str, intent: ChunkIntent, copies: int
 ) -> tuple[int, bool, bool]:
     """Keep the chunk for the upload; return its row, whether what is stored counts, if it is new."""
-    chunk, fits = chunk_row(tx, intent, copies)
+    chunk = chunk_row(tx, intent, copies)
     pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
     authorised = may_use(tx, decider, upload, chunk) if pinned is None else bool(pinned)
-    if authorised and not fits:  # nobody else is told: it would say that the chunk is here
-        raise UsageError("The stored length does not belong to this chunk id.")
     if pinned is not None:
         return chunk, authorised, False
     tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, authorised)

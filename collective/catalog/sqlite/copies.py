@@ -8,7 +8,6 @@ from typing import Any
 import apsw
 
 from collective.catalog.model import Copy, CopyKey
-from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
@@ -101,8 +100,8 @@ class CopiesPart(Part):
         """Return the stored copies of a chunk."""
 
         def work(db: apsw.Connection) -> Sequence[Copy]:
-            row: Any = rows.fetch(db, "SELECT id FROM chunks WHERE hash = ?", chunk)
-            return [] if row is None else stored_copies(db, row[0])
+            found: Any = db.execute("SELECT id FROM chunks WHERE hash = ?", (chunk,)).fetchall()
+            return [copy for (row,) in found for copy in stored_copies(db, row)]
 
         return await self._engine.read(work)
 

@@ -34,6 +34,26 @@ def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int
     )
 
 
+def doubt_node(tx: Transaction, node: NodeId, why: str) -> None:
+    """Put a node in doubt for what no honest node says; its copies count for nothing from now on.
+
+    Args:
+        tx: the transaction that learnt of it.
+        node: an enrolled node; one that is in doubt already keeps its first reason.
+        why: goes on "The node is in doubt because …".
+    """
+    tx.run(
+        "UPDATE nodes SET standing = ?, standing_reason = ? WHERE name = ? AND standing <> ?",
+        Standing.DOUBTED.value,
+        why,
+        node,
+        Standing.DOUBTED.value,
+    )
+    if tx.db.changes():
+        rows.raise_trust_epoch(tx)
+        tx.audit_of(f"node {node}", "doubt", node, why)
+
+
 class NodesPart(Part):
     """The methods of ``Nodes`` about nodes themselves."""
 

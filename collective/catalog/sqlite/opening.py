@@ -20,6 +20,8 @@ from collective.core.randomness import Randomness, hex_id
 DATABASE = "catalog.db"
 LOCK = "catalog.lock"
 APPLICATION_ID = 0x436F6C6C  # "Coll"
+REBUILDS = "DROP TABLE"
+"""A script with these words puts a new table in an old one's place."""
 
 
 def lock_data_dir(data_dir: str, disk: Disk) -> DiskLock:
@@ -123,19 +125,40 @@ def _scripts() -> list[str]:
 def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
     scripts = _scripts()
     done = _pragma(db, "user_version")
-    for number, script in enumerate(scripts[done:], done + 1):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            db.execute(script)
-            db.execute(f"PRAGMA user_version = {number}")
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            if number == 1:
-                db.execute(
-                    "INSERT INTO state VALUES (1, ?, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, ?)",
-                    (hex_id(randomness), randomness.token(32)),
-                )
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    if done == len(scripts):
+        return
+    db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
+    try:
+        for number, script in enumerate(scripts[done:], done + 1):
+            _apply(db, number, script, randomness)
+    finally:
+        db.execute("PRAGMA foreign_keys = ON")
+
+
+def _check_references(db: apsw.Connection, number: int) -> None:
+    if db.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        raise CorruptionError(
+            f"The catalogue cannot be upgraded to schema {number}: rows refer to what is not there;"
+            " put its latest snapshot in its place."
+        )
+
+
+def _apply(db: apsw.Connection, number: int, script: str, randomness: Randomness) -> None:
+    """Run one script in a transaction of its own; a rebuilt table's references are checked."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute(script)
+        if REBUILDS in script:
+            _check_references(db, number)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        if number == 1:
+            db.execute(
+                "INSERT INTO state VALUES (1, ?, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, ?)",
+                (hex_id(randomness), randomness.token(32)),
+            )
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

@@ -14,6 +14,7 @@ from collective.catalog.sqlite.allocation import (
     is_kept,
     may_use,
 )
+from collective.catalog.sqlite.nodes import doubt_node
 from collective.catalog.sqlite.rows import INTENT, OPEN, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import (
@@ -30,7 +31,11 @@ CLEAR_BATCH = 2000
 
 
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
-    """Mark copies stored.  A receipt for a copy that is not wanted any more counts for nothing."""
+    """Mark copies stored.
+
+    A receipt for a copy that is not wanted any more counts for nothing.  One of another length than
+    its ticket named cannot come from an honest node: it does not count, and its node is in doubt.
+    """
     for receipt in receipts:
         if receipt.transfer_id != upload:
             raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
@@ -45,11 +50,14 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
             upload,
             receipt.chunk,
         )
-        if row is None or row[4]:
+        if row is None:
             continue
-        chunk, node, state, length, _ = row
-        if length != receipt.stored_length:  # the node has verified the id, so its length is right
-            tx.run("UPDATE chunks SET stored_length = ? WHERE id = ?", receipt.stored_length, chunk)
+        chunk, node, state, length, is_received = row
+        if length != receipt.stored_length:
+            doubt_node(tx, receipt.node, "it signed a receipt of another length than its ticket's")
+            continue
+        if is_received:
+            continue
         tx.run(
             "UPDATE sent SET received = 1 WHERE upload = ? AND chunk = ? AND node = ?",
             upload,
@@ -76,14 +84,13 @@ def record(
     Copies on nodes in ``absent`` count only by this upload's own receipts.
     """
     quorum = copies // 2 + 1
-    enough: dict[bytes, tuple[int, bool]] = {}
+    enough: dict[tuple[bytes, int], tuple[int, bool]] = {}
     added = count = 0
     for extent in extents:
-        if extent.chunk not in enough:
-            enough[extent.chunk] = _enough(
-                tx, decider, upload, version, extent.chunk, quorum, absent
-            )
-        chunk, is_enough = enough[extent.chunk]
+        key = (extent.chunk, extent.stored_length)
+        if key not in enough:
+            enough[key] = _enough(tx, decider, upload, version, key, quorum, absent)
+        chunk, is_enough = enough[key]
         if not is_enough:
             if strict:
                 raise NotEnoughCopiesError(
@@ -109,15 +116,16 @@ def _enough(
     decider: Decider,
     upload: str,
     version: int,
-    chunk_id: bytes,
+    key: tuple[bytes, int],
     quorum: int,
     absent: frozenset[NodeId],
 ) -> tuple[int, bool]:
     row = tx.one(
         "SELECT k.id, p.authorised FROM chunks k"
-        " LEFT JOIN pins p ON p.upload = ? AND p.chunk = k.id WHERE k.hash = ?",
+        " LEFT JOIN pins p ON p.upload = ? AND p.chunk = k.id"
+        " WHERE k.hash = ? AND k.stored_length = ?",
         upload,
-        chunk_id,
+        *key,
     )
     if row is None or row[1] is None:
         raise RejectedError("This upload never asked for a chunk that it names; allocate it first.")

@@ -287,7 +287,7 @@ def _allocate(
     absent: frozenset[NodeId],
 ) -> list[Allocation]:
     """Pin a batch, find room for it in the quota, and then nodes."""
-    wanted = {intent.chunk: intent for intent in intents}
+    wanted = {(intent.chunk, intent.stored_length): intent for intent in intents}
     pins = {
         key: pin_chunk(tx, decider, upload.id, intent, upload.copies)
         for key, intent in wanted.items()
@@ -307,7 +307,7 @@ def _allocate(
         )
         for key, (chunk, authorised, _) in pins.items()
     }
-    return [done[intent.chunk] for intent in intents]
+    return [done[intent.chunk, intent.stored_length] for intent in intents]
 
 
 def _check_attributes(attributes: Attributes) -> None:

@@ -16,8 +16,9 @@ from collective.catalog.model import (
 from collective.catalog.sqlite import SqliteCatalog, leases, recording
 from collective.core import limits
 from collective.core.clock import ManualClock
-from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.errors import ConflictError, NotFoundError, RejectedError
 from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
+from collective.placement.evidence import Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -26,10 +27,12 @@ from tests.contract.catalog.world import (
     begin,
     chunk,
     enrol,
+    extent,
     grant,
     intent,
     p,
     place_on,
+    receipts,
     user,
     write,
 )
@@ -224,13 +227,77 @@ async def test_a_copy_of_another_length_is_none(ready: SqliteCatalog) -> None:
         assert len(await ready.copies_of(chunk("a"))) == 2
 
 
-async def test_nobody_changes_the_length_of_a_chunk_that_files_hold(ready: SqliteCatalog) -> None:
+async def test_a_claim_of_another_length_is_another_chunk(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
-    for copy in await ready.copies_of(chunk("a")):
-        await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=True)
+    before = await ready.copies_of(chunk("a"))
     lie = replace(intent("a"), stored_length=1000)
-    with pytest.raises(UsageError):
-        await ready.open_upload(OPERATOR, p("/d/g"), Attributes(), ANY, [lie], place_on(*NODES))
+    upload = await ready.open_upload(
+        OPERATOR, p("/d/g"), Attributes(), ANY, [lie], place_on(*NODES)
+    )
+    assert not upload.allocations[0].stored
+    assert not {copy.generation for copy in before} & {
+        copy.generation for copy in upload.allocations[0].targets
+    }
+    assert await ready.copies_of(chunk("a")) == before
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    assert [located.extent.stored_length for located in view.extents] == [26]
+
+
+async def test_finding_1_a_receipt_of_another_length_takes_nothing_from_other_nodes(
+    ready: SqliteCatalog,
+) -> None:
+    """The liar is found out, its receipt counts for nothing, and the honest inventories agree."""
+    await write(ready, "/d/f", "a")
+    await ready.set_node_flags(OPERATOR, NODES[2], draining=True, removed=None)
+    upload, wanted = await begin(ready, "/d/g", "a", "b", nodes=(NODES[0], NODES[1], NODES[3]))
+    told = [
+        replace(one, stored_length=7) if one.node == NODES[3] else one for one in receipts(upload)
+    ]
+    await ready.commit_upload(OPERATOR, upload.id, [extent(one) for one in wanted], told, 20)
+    doubted = [record.node for record in await ready.nodes() if record.standing is Standing.DOUBTED]
+    assert doubted == [NODES[3]]
+    for node in NODES[:2]:
+        held = [
+            CopyKey(chunk(text), copy.generation, 26)
+            for text in "ab"
+            for copy in await ready.copies_of(chunk(text))
+            if copy.node == node
+        ]
+        held.sort(key=lambda key: key.chunk)
+        assert len(held) == 2
+        assert not await ready.compare_inventory(node, held, after=b"", last=True)
+        again = [
+            CopyKey(chunk(text), copy.generation, 26)
+            for text in "ab"
+            for copy in await ready.copies_of(chunk(text))
+            if copy.node == node
+        ]
+        assert len(again) == 2
+    assert {node for node, _ in await ready.claim_collection(100, 0)} == {NODES[3]}
+
+
+async def test_finding_1_a_user_who_knows_a_content_elsewhere_does_nothing_to_it(
+    ready: SqliteCatalog,
+) -> None:
+    """With ``write`` on another path, by any length that he claims, and whatever is shown for it."""
+    await write(ready, "/d/f", "a")
+    mallory = user("mallory")
+    await ready.make_directory(OPERATOR, p("/m"), parents=False)
+    await grant(ready, mallory, "/m", Right.WRITE)
+    before = await ready.copies_of(chunk("a"))
+    for number, length in enumerate((25, 27, 1000)):
+        lie = replace(intent("a"), stored_length=length)
+        upload = await ready.open_upload(
+            mallory, p(f"/m/{number}"), Attributes(), ANY, [lie], place_on(*NODES)
+        )
+        with pytest.raises(RejectedError):
+            await ready.commit_upload(mallory, upload.id, [extent(intent("a"))], [], 10)
+        await ready.abort_upload(mallory, upload.id)
+    assert await ready.copies_of(chunk("a")) == before
+    gone = {key.stored_length for _, key in await ready.claim_collection(100, 0)}
+    assert 26 not in gone
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    assert [located.extent.stored_length for located in view.extents] == [26]
 
 
 async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: SqliteCatalog) -> None:

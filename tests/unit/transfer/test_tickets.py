@@ -133,6 +133,7 @@ def test_unknown_key() -> None:
         (changed(chunk_id=b"d" * 32), "another chunk"),
         (changed(chunk_id=b""), "another chunk"),
         (changed(length_limit=999), "longer"),
+        (changed(length_limit=1001), "shorter"),
         (changed(length_limit=1 << 31), "longer"),
         (changed(node=str(node("b"))), "another node"),
         (changed(node=str(COORDINATOR)), "another node"),

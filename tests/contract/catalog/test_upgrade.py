@@ -1,0 +1,118 @@
+"""A catalogue that an earlier schema's scripts made is upgraded in place, and reads the same."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from collective.catalog.model import CopyKey
+from collective.catalog.sqlite import opening
+from collective.core.errors import CorruptionError
+from collective.core.ids import Generation
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.world import NODES, OPERATOR, chunk, p
+
+BEFORE_LENGTHS = 9
+"""The last schema in which a chunk was its id alone."""
+
+
+@contextmanager
+def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
+    """Give a database as the scripts up to ``version`` leave it."""
+    db = apsw.Connection(os.path.join(folder, opening.DATABASE))
+    db.execute("PRAGMA journal_mode = WAL").fetchall()
+    for script in opening._scripts()[:version]:
+        db.execute(script)
+    db.execute(
+        "INSERT INTO state (id, catalog_id, epoch, sequence, next_version, next_generation,"
+        " next_node, revocation_epoch, restored, files, file_bytes, chunks, lease_key)"
+        f" VALUES (1, '{'ab' * 16}', 1, 7, 5, 100, 1, 0, 0, 1, 20, 2, zeroblob(32))"
+    )
+    db.execute(f"PRAGMA user_version = {version}")
+    db.execute(f"PRAGMA application_id = {opening.APPLICATION_ID}")
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def fill(db: apsw.Connection) -> None:
+    """Write a datastore with one file of two chunks: three copies of one, two of the other."""
+    for number, name in enumerate(NODES[:3], 1):
+        db.execute(
+            "INSERT INTO nodes (id, name, capacity, used, chunk_count, addresses, last_seen_ms,"
+            " draining, removed, serial, expires_ms) VALUES (?,?,0,0,0,'[]',0,0,0,'',0)",
+            (number, name),
+        )
+    db.execute("INSERT INTO entries VALUES (2, 1, 'd', 2, NULL, 0)")
+    db.execute("INSERT INTO datastores VALUES (2, NULL, NULL, 0, 0, 20, 1)")
+    db.execute(
+        "INSERT INTO versions (id, number, state, size, recorded, chunk_count, modified_ms, mode,"
+        " content_type, metadata, digest) VALUES (1, 4, 1, 20, 20, 2, 5, 420, '', '{}', x'')"
+    )
+    db.execute("INSERT INTO entries VALUES (3, 2, 'f', 0, 1, 0)")
+    for row, text in ((1, "a"), (2, "b")):
+        db.execute(
+            "INSERT INTO chunks (id, hash, stored_length, wanted) VALUES (?,?,26,3)",
+            (row, chunk(text)),
+        )
+        db.execute("INSERT INTO extents VALUES (1, ?, 10, ?, 0, x'')", ((row - 1) * 10, row))
+        for node in range(1, 4):
+            db.execute(
+                "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
+                (row, node, 10 * row + node, 2 if (row, node) == (2, 3) else 1),
+            )
+    db.execute("INSERT INTO chunks (id, hash, stored_length, wanted) VALUES (9, x'00', 1, 1)")
+    db.execute("DELETE FROM chunks WHERE id = 9")
+
+
+async def test_a_catalogue_of_the_schema_before_reads_the_same(
+    engines: Engines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+    catalog = await engines.open()
+    view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    assert [(one.extent.chunk, one.extent.stored_length) for one in view.extents] == [
+        (chunk("a"), 26),
+        (chunk("b"), 26),
+    ]
+    assert [len(one.copies) for one in view.extents] == [3, 2]
+    totals = await catalog.totals(None, frozenset(NODES))
+    assert (totals.chunks, totals.under_replicated) == (2, 1)
+    held = sorted(
+        (CopyKey(chunk(text), Generation(10 * row + 1), 26) for row, text in ((1, "a"), (2, "b"))),
+        key=lambda key: key.chunk,
+    )
+    assert await catalog.compare_inventory(NODES[0], held[:1], after=b"", last=True) == []
+    totals = await catalog.totals(None, frozenset(NODES))
+    assert totals.under_replicated == (2 if held[1].chunk == chunk("a") else 1)  # triggers stand
+    await engines.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "_migrate", lambda db, _: check(db))
+        await engines.open()
+
+
+def check(db: apsw.Connection) -> None:
+    assert db.execute("PRAGMA foreign_keys").fetchall() == [(1,)]
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    (last,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchall()
+    assert last == (9,)  # a row's number is never given again
+    with pytest.raises(apsw.ConstraintError):
+        db.execute("INSERT INTO candidates VALUES (77, 0)")
+
+
+async def test_rows_that_refer_to_nothing_stop_the_upgrade_and_change_nothing(
+    engines: Engines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+        db.execute("INSERT INTO candidates VALUES (77, 0)")
+    with pytest.raises(CorruptionError, match="cannot be upgraded"):
+        await engines.open()
+    db = apsw.Connection(os.path.join(tmp_path, opening.DATABASE))
+    assert db.execute("PRAGMA user_version").fetchall() == [(BEFORE_LENGTHS,)]
+    db.close()
