@@ -25,6 +25,7 @@ from collective.rpc.gen.collective.v1 import (
     Right,
     Status,
     StorageTotals,
+    WorkerStatus,
 )
 
 app = typer.Typer()
@@ -85,7 +86,7 @@ def _peer_json(peer: PeerStatus) -> dict[str, Any]:
 
 
 def status_json(status: Status) -> dict[str, Any]:
-    """Return the status with the fields of the spec, warnings and node code; all always present."""
+    """Return the status with the fields of the spec and a few more; all always present."""
     coordinator = status.coordinator or CoordinatorStatus()
     files = status.files or FileTotals()
     chunks = status.chunks or ChunkTotals()
@@ -119,7 +120,29 @@ def status_json(status: Status) -> dict[str, Any]:
         },
         "warnings": list(status.warnings),
         "node_code": _code_json(status.node_join_code),
+        "workers": [_worker_json(worker) for worker in status.workers],
     }
+
+
+def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
+    return {
+        "name": worker.name,
+        "state": worker.state,
+        "last_success": output.when(worker.last_success_ms),
+        "queue": worker.queue,
+        "error": worker.error,
+        "next_s": worker.next_s,
+    }
+
+
+def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        worker.name,
+        worker.state,
+        "" if worker.queue is None else str(worker.queue),
+        output.moment(worker.last_success_ms, "never"),
+        worker.error,
+    )
 
 
 def _code_json(code: JoinCodeStatus | None) -> dict[str, Any] | None:
@@ -175,8 +198,10 @@ def status_lines(status: Status) -> list[str]:
     return lines
 
 
-def show(status: Status, *, as_json: bool, compact: bool = False) -> None:
-    """Print a status."""
+def show(
+    status: Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
+) -> None:
+    """Print a status, ``with_workers`` also what goes on in the background."""
     if as_json:
         output.as_json(status_json(status), compact=compact)
         return
@@ -184,6 +209,10 @@ def show(status: Status, *, as_json: bool, compact: bool = False) -> None:
     output.line()
     headings = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
     output.table(headings, [node_row(node) for node in status.local_nodes])
+    if with_workers and status.workers:
+        output.line()
+        columns = ("WORKER", "STATE", "QUEUE", "LAST SUCCESS", "ERROR")
+        output.table(columns, [_worker_row(worker) for worker in status.workers])
     if status.peers:
         output.line()
         rows = [
@@ -199,14 +228,19 @@ def status(
     invocation: Invocation,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
 ) -> None:
-    """Show the member's nodes, capacity, files and what you may do."""
+    """Show the member's nodes, capacity, files and what you may do; -v: background work too."""
 
     async def work(collective: Collective) -> None:
         while True:
             current = await collective.status()
             if watch and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
-            show(current, as_json=invocation.as_json, compact=watch)
+            show(
+                current,
+                as_json=invocation.as_json,
+                compact=watch,
+                with_workers=invocation.verbose,
+            )
             sys.stdout.flush()
             if not watch:
                 return

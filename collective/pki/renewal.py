@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from collective.core.backoff import Backoff
 from collective.pki.certificates import Certified
 
 RETRY_LEAST_S: Final = 30.0
@@ -32,10 +33,13 @@ def has_expired(certified: Certified, now_s: float) -> bool:
     return now_s > certified.expires_s
 
 
-def next_look_s(certified: Certified, now_s: float, failures: int) -> float:
-    """Return seconds to sleep before looking again, after ``failures`` tries that failed."""
-    part_s = max((certified.expires_s - certified.not_before_s) / _LIFE_PARTS, LOOK_LEAST_S)
-    least_s = min(RETRY_LEAST_S, part_s)
-    if failures:
-        return min(least_s * (1 << min(failures - 1, 16)), max(part_s, least_s), RETRY_MOST_S)
+def next_look_s(certified: Certified, now_s: float) -> float:
+    """Return seconds to sleep before looking again."""
+    least_s = retries(certified).least_s
     return min(max(renewal_due_s(certified) - now_s, least_s), CHECK_MOST_S)
+
+
+def retries(certified: Certified) -> Backoff:
+    """Return how long to wait after tries that failed: the shorter its life, the less."""
+    part_s = max((certified.expires_s - certified.not_before_s) / _LIFE_PARTS, LOOK_LEAST_S)
+    return Backoff(min(RETRY_LEAST_S, part_s), min(part_s, RETRY_MOST_S))

@@ -88,7 +88,7 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
             identity = Identity(node)
             renewal = Renewal(identity, _no_channel, _nothing, print, (), CLOCK, OsDisk())
             renewal.hear(told)
-            assert await renewal.look() == 0
+            await renewal.look()
             assert identity.credentials is node, "nothing was learnt"
         # with the word of the CA that is trusted, the same answer is taken: the test can fail
         thief.links = [certificate_der(ca.link(planted.certificate))]

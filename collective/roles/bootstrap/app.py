@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import posixpath
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
 from collective.client.join import current_trust, renew_trusting
+from collective.core.backoff import Backoff
 from collective.core.disk import Disk, OsDisk
-from collective.core.errors import CollectiveError, SettingsError
+from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
 from collective.pki import certificates, renewal
 from collective.pki.credentials import Credentials, is_signed_by, load_credentials
@@ -23,12 +26,42 @@ from collective.pki.layout import CertDir, ca_folder, members_in
 from collective.pki.revocation import RevocationSet
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
+from collective.roles.runtime.workers import IDLE, Outcome, Worker, Workers
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import Listener
 from collective.rpc.tls import ALPN_GRPC, TlsContext, refresh, server_context
 
 _SUFFIX = ".crt"
+RETRY_MOST_S: Final = 30.0
+
+
+class Freshness(Worker):
+    """Keeps the certificate and the CAs that count up to date."""
+
+    name = "renewal"
+
+    def __init__(
+        self, follow: Callable[[], Awaitable[None]], look_s: Callable[[], float], least_s: float
+    ) -> None:
+        """Call ``follow`` every ``look_s()`` seconds; after a failure in ``least_s`` or longer."""
+        self._backoff = Backoff(least_s, max(least_s, RETRY_MOST_S))
+        self._follow = follow
+        self._look_s = look_s
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait after looks that failed."""
+        return self._backoff
+
+    async def work(self) -> Outcome:
+        """Look once."""
+        await self._follow()
+        return IDLE
+
+    async def wait(self) -> None:
+        """Wait until the next look."""
+        await asyncio.sleep(self._look_s())
 
 
 class BootstrapRole:
@@ -52,6 +85,7 @@ class BootstrapRole:
         self._listener: Listener | None = None
         self._channel: RpcChannel | None = None
         self._retired: list[RpcChannel] = []
+        self._workers = Workers("bootstrap", runtime.metrics, runtime.clock, runtime.randomness)
         self._log = structlog.get_logger("bootstrap")
 
     @property
@@ -70,7 +104,13 @@ class BootstrapRole:
         where = await self._listener.listen(self._address)
         self._log.info("bootstrap listens", address=str(where))
 
-        supervisor.spawn(self._keep_fresh(tls), "bootstrap-renewal")
+        def look_s() -> float:
+            certified = self._credentials.certified
+            return min(renewal.next_look_s(certified, self._clock.wall_s()), self._trust_check_s)
+
+        self._workers.start(
+            supervisor.spawn, [Freshness(lambda: self._follow(tls), look_s, self._trust_check_s)]
+        )
 
     def ready(self) -> bool:
         """Whether the listener stands."""
@@ -83,6 +123,7 @@ class BootstrapRole:
 
     async def stop(self) -> None:
         """Close listener and channel."""
+        await self._workers.stop()
         if self._listener is not None:
             await self._listener.shut(0.0)
         for channel in (*self._retired, self._channel):
@@ -105,22 +146,8 @@ class BootstrapRole:
             expect=SpiffeId.coordinator(self._credentials.domain),
         )
 
-    async def _keep_fresh(self, tls: TlsContext) -> None:
-        """Ask which CAs count, and renew when it is due or another CA signs, until cancelled."""
-        failing = False
-        while True:
-            certified = self._credentials.certified
-            look_s = renewal.next_look_s(certified, self._clock.wall_s(), 0)
-            await asyncio.sleep(min(look_s, self._trust_check_s))
-            try:
-                await self._follow(tls)
-                failing = False
-            except CollectiveError as error:
-                if not failing:
-                    self._log.warning("certificate not renewed", reason=error.message)
-                failing = True
-
     async def _follow(self, tls: TlsContext) -> None:
+        """Ask which CAs count; renew when that is due or another CA signs."""
         present = self._credentials
         told = await current_trust(self._present_channel, present, clock=self._clock)
         is_of_signing = is_signed_by(present.certificate, told[0])

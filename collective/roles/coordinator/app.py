@@ -16,7 +16,7 @@ from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import DATABASE, CatalogSettings, SqliteCatalog
 from collective.core.disk import Disk, OsDisk
-from collective.core.errors import CollectiveError, RejectedError, SettingsError
+from collective.core.errors import RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
@@ -24,11 +24,11 @@ from collective.pki.certificates import Certified
 from collective.pki.layout import CertDir
 from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
-from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.own_identity import Freshness, OwnIdentity
 from collective.roles.coordinator.parts import Parts, build
 from collective.roles.coordinator.record import keep_catalog, require_catalog
-from collective.roles.coordinator.wake import pause
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
+from collective.roles.runtime.workers import Periodic, Worker, Workers
 from collective.rpc.server import Listener
 from collective.rpc.standard import with_standard_services
 
@@ -74,6 +74,7 @@ class CoordinatorRole:
         self._parts: Parts | None = None
         self._listeners: list[Listener] = []
         self._is_ready = False
+        self._workers = Workers(self.name, runtime.metrics, runtime.clock, runtime.randomness)
         self._code_wake = asyncio.Event()
         self._log = structlog.get_logger("coordinator")
 
@@ -125,6 +126,7 @@ class CoordinatorRole:
             codes=codes,
             clock=clock,
             randomness=randomness,
+            workers=self._workers,
         )
         await parts.revocations.refresh()
         parts.table.load(await catalog.nodes())
@@ -136,7 +138,7 @@ class CoordinatorRole:
         if bootstraps:
             operator = Caller(SpiffeId.coordinator(settings.domain), is_operator=True)
             await self._ensure_code(codes, operator)
-            supervisor.spawn(self._keep_code(codes, operator, identity), "node join code")
+            self._workers.start(supervisor.spawn, [self._keep_code(codes, operator, identity)])
         self._is_ready = True
         self._log.info(
             "coordinator_serves",
@@ -165,6 +167,7 @@ class CoordinatorRole:
         self._is_ready = False
         for listener in self._listeners:
             await listener.shut(0.0)
+        await self._workers.stop()
         if self._parts is not None:
             await self._parts.relay.close(0.0)
             await self._parts.shutting_out.close()
@@ -264,12 +267,17 @@ class CoordinatorRole:
         def renewed(own: Certified) -> None:
             parts.metrics.certificate(str(own.identity), own.expires_s)
 
-        supervisor.spawn(parts.upkeep.run(), "upkeep")
-        supervisor.spawn(parts.repairer.run(), "repair")
-        supervisor.spawn(parts.verifier.run(), "verification")
-        supervisor.spawn(parts.collector.run(), "collection")
-        supervisor.spawn(parts.rotation.run(), "CA rotation")
-        supervisor.spawn(identity.keep_fresh(renewed), "own certificate")
+        self._workers.start(
+            supervisor.spawn,
+            [
+                *parts.upkeep.workers(),
+                parts.repairer,
+                parts.verifier,
+                parts.collector,
+                parts.rotation.worker(),
+                Freshness(identity, renewed),
+            ],
+        )
 
     async def _ensure_code(self, codes: JoinCodes, operator: Caller) -> None:
         await codes.ensure_node_code(
@@ -278,12 +286,13 @@ class CoordinatorRole:
             validity_s=self._settings.join_code_validity_s,
         )
 
-    async def _keep_code(self, codes: JoinCodes, operator: Caller, identity: OwnIdentity) -> None:
-        """Have a node code that can be used and pins the CA that signs."""
-        while True:
-            await pause(self._code_wake, _CODE_CHECK_S)
-            try:
-                codes.pin(identity.authority.digest)
-                await self._ensure_code(codes, operator)
-            except CollectiveError as error:
-                self._log.warning("node_code_not_renewed", why=error.message)
+    def _keep_code(self, codes: JoinCodes, operator: Caller, identity: OwnIdentity) -> Worker:
+        """Return the worker that has a node code that can be used and pins the CA that signs."""
+
+        async def renew() -> None:
+            codes.pin(identity.authority.digest)
+            await self._ensure_code(codes, operator)
+
+        return Periodic(
+            "node join code", _CODE_CHECK_S, renew, wake=self._code_wake, sleeps_first=True
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
+from collective.roles.runtime.workers import Report, report_warnings
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
@@ -74,6 +75,18 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
     )
 
 
+def worker_status(report: Report) -> pb.WorkerStatus:
+    """Return one worker for the wire."""
+    return pb.WorkerStatus(
+        name=report.name,
+        state=report.state.value,
+        last_success_ms=report.last_success_ms,
+        queue=report.queue,
+        error=report.error,
+        next_s=report.next_s,
+    )
+
+
 class ClusterService(pb.ClusterBase):
     """Adapts the cluster's affairs to table and catalogue."""
 
@@ -90,8 +103,10 @@ class ClusterService(pb.ClusterBase):
         watch: ExpiryWatch,
         calls: Calls,
         clock: Clock,
+        workers: Callable[[], Sequence[Report]] = tuple,
     ) -> None:
-        """Serve for ``member``; uptime counts from now."""
+        """Serve for ``member``; uptime counts from now.  ``workers`` tells of background work."""
+        self._workers = workers
         self._shutting_out = shutting_out
         self._rotation = rotation
         self._watch = watch
@@ -121,7 +136,7 @@ class ClusterService(pb.ClusterBase):
                 is_restored=await self._catalog.is_restored(),
                 now_ms=int(now_s * 1000),
                 expiry_warning_ms=self._watch.leaf_warning_ms,
-                told=await self._watch.warnings(now_s),
+                told=[*await self._watch.warnings(now_s), *report_warnings(self._workers())],
                 rivals=self._table.rivals(),
             )
             you = await self._caller_status(caller)
@@ -151,6 +166,7 @@ class ClusterService(pb.ClusterBase):
                 you=you,
                 node_join_code=await self._join_code_status(caller),
                 warnings=told,
+                workers=[worker_status(one) for one in self._workers()] if is_admin else [],
             )
 
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002

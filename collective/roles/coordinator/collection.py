@@ -21,14 +21,17 @@ from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.seals import Seals
+from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
 from collective.rpc.gen.collective import v1 as pb
 
 BATCH: Final = 1000
 IDLE_S: Final = 10.0
 
 
-class Collector:
+class Collector(Worker):
     """Deletes what the catalogue gives up."""
+
+    name = "collection"
 
     def __init__(
         self,
@@ -49,16 +52,13 @@ class Collector:
         self._grace_s = grace_s
         self._log = structlog.get_logger("coordinator.collection")
 
-    async def run(self) -> None:
-        """Work until cancelled; a delete that is cut off is asked for again."""
-        while True:
-            try:
-                done = await self.round()
-            except CollectiveError as error:
-                self._log.warning("collection_round_failed", why=error.message)
-                done = 0
-            if not done:
-                await asyncio.sleep(min(IDLE_S, max(1.0, self._grace_s)))
+    async def work(self) -> Outcome:
+        """Collect one batch; a delete that is cut off is asked for again."""
+        return BUSY if await self.round() else IDLE
+
+    async def wait(self) -> None:
+        """Wait until more may have come of age."""
+        await asyncio.sleep(min(IDLE_S, max(1.0, self._grace_s)))
 
     async def round(self) -> int:
         """Collect one batch; return how many copies are gone."""

@@ -253,6 +253,13 @@ class NodeTable:
             live.changed = False
         return [live.record for live in changed]
 
+    def changed_again(self, records: Iterable[NodeRecord]) -> None:
+        """Note that the catalogue does not have these after all."""
+        for record in records:
+            live = self._nodes.get(record.node)
+            if live is not None:
+                live.changed = True
+
     def outlook(self) -> Outlook:
         """Return the states of all nodes at this moment, and what follows from them."""
         return look(

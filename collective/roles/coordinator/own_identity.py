@@ -16,9 +16,9 @@ import structlog
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError
 from collective.core.ids import Domain
 from collective.core.units import Address
 from collective.pki import rotation
@@ -27,15 +27,42 @@ from collective.pki.certificates import Certified, certificate_der
 from collective.pki.credentials import Credentials
 from collective.pki.layout import CertDir
 from collective.pki.preparing import prepare_coordinator
-from collective.pki.renewal import next_look_s
+from collective.pki.renewal import is_due, next_look_s, retries
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore
+from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, client_context, refresh, server_context
 
 Step = Callable[..., Authorities]
 """One of ``pki.rotation``'s begin, switch and close."""
+
+
+class Freshness(Worker):
+    """Renews the coordinator's own certificate when it is due."""
+
+    name = "own certificate"
+
+    def __init__(self, identity: OwnIdentity, seen: Callable[[Certified], None]) -> None:
+        """Renew that of ``identity``; ``seen`` is told of the one in use."""
+        self._identity = identity
+        self._seen = seen
+
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait after a failure: by the certificate's life."""
+        return retries(self._identity.certified)
+
+    async def work(self) -> Outcome:
+        """Look once."""
+        await self._identity.renew_if_due()
+        self._seen(self._identity.certified)
+        return IDLE
+
+    async def wait(self) -> None:
+        """Wait until it may be due."""
+        await asyncio.sleep(self._identity.next_look_s())
 
 
 class OwnIdentity:
@@ -149,20 +176,15 @@ class OwnIdentity:
         known = self.authorities
         return b"" if known.phase is Phase.NONE else known.newest.digest
 
-    async def keep_fresh(self, renewed: Callable[[Certified], None]) -> None:
-        """Renew the certificate when it is due, until cancelled."""
-        renewed(self.certified)
-        failures = 0
-        while True:
-            await asyncio.sleep(next_look_s(self.certified, self._clock.wall_s(), failures))
-            try:
-                async with self._changing:
-                    await self._renew()
-                failures = 0
-            except CollectiveError as error:
-                failures += 1
-                self._log.error("own_certificate_not_renewed", why=error.message)
-            renewed(self.certified)
+    async def renew_if_due(self) -> None:
+        """Renew the certificate if it is due."""
+        if is_due(self.certified, self._clock.wall_s()):
+            async with self._changing:
+                await self._renew()
+
+    def next_look_s(self) -> float:
+        """Return seconds until the certificate may be due."""
+        return next_look_s(self.certified, self._clock.wall_s())
 
     async def rotate(self, step: Step) -> Authorities:
         """Take one step of a CA's replacement on disk and into use.

@@ -46,6 +46,7 @@ from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
 from collective.roles.coordinator.wake import Wakes
+from collective.roles.runtime.workers import Workers
 from collective.rpc.channel import open_channel
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
@@ -127,6 +128,7 @@ def build(
     codes: JoinCodes,
     clock: Clock,
     randomness: Randomness,
+    workers: Workers,
 ) -> Parts:
     """Make every part of the coordinator over an open catalogue."""
     authority = identity.authority
@@ -252,6 +254,7 @@ def build(
             watch=watch,
             calls=calls,
             clock=clock,
+            workers=workers.reports,
         ),
         invites=InvitesService(
             catalog,
@@ -309,6 +312,7 @@ def build(
             metrics=metrics,
             clock=clock,
             snapshot_interval_s=settings.snapshot_interval_s,
+            workers=workers.reports,
             watch=watch,
         ),
     )

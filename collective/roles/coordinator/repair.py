@@ -23,13 +23,15 @@ from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.routes import RouteMaker
-from collective.roles.coordinator.wake import Wakes, pause
+from collective.roles.coordinator.wake import Wakes
+from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker, pause
 from collective.rpc.gen.collective import v1 as pb
 
 PARALLEL: Final = 4
 RATE_BYTES_S: Final = 100e6
 BURST_BYTES: Final = 64e6
 IDLE_S: Final = 5.0
+VERIFY_IDLE_S: Final = 3600.0
 _AGAIN_S: Final = 1.0
 _DOUBTS_MAX: Final = 10_000
 
@@ -41,6 +43,9 @@ class Doubts:
         """Wake the verifier when there is something."""
         self._wakes = wakes
         self._doubted: dict[tuple[NodeId, ChunkId], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._doubted)
 
     def doubt(self, node: NodeId, chunk: ChunkId) -> None:
         """Have the copy of ``chunk`` on ``node`` verified there, in due time."""
@@ -56,8 +61,10 @@ class Doubts:
         return None
 
 
-class Verifier:
+class Verifier(Worker):
     """Asks nodes whether doubted copies are really bad, and takes those out of use."""
+
+    name = "verification"
 
     def __init__(
         self,
@@ -77,17 +84,24 @@ class Verifier:
         self._wakes = wakes
         self._log = structlog.get_logger("coordinator.verifier")
 
-    async def run(self) -> None:
-        """Work until cancelled; an interrupted verification changes nothing."""
-        while True:
-            doubted = self._doubts.take()
-            if doubted is None:
-                await pause(self._wakes.verify, 3600.0)
-                continue
-            try:
-                await self.verify(*doubted)
-            except CollectiveError as error:
-                self._log.info("not_verified", node=doubted[0], why=error.message)
+    async def work(self) -> Outcome:
+        """Verify the oldest doubt; an interrupted verification changes nothing."""
+        doubted = self._doubts.take()
+        if doubted is None:
+            return IDLE
+        try:
+            await self.verify(*doubted)
+        except CollectiveError as error:
+            self._log.info("not_verified", node=doubted[0], why=error.message)
+        return BUSY
+
+    async def wait(self) -> None:
+        """Wait for a doubt."""
+        await pause(self._wakes.verify, VERIFY_IDLE_S)
+
+    def queue(self) -> int:
+        """Return how many copies are doubted."""
+        return len(self._doubts)
 
     async def verify(self, node: NodeId, chunk: ChunkId) -> None:
         """Verify one copy at its node; a node that does not answer proves nothing."""
@@ -120,8 +134,10 @@ class Verifier:
             self._wakes.repair.set()
 
 
-class Repairer:
+class Repairer(Worker):
     """Claims chunks that are short of copies and has them copied from node to node."""
+
+    name = "repair"
 
     def __init__(
         self,
@@ -149,18 +165,17 @@ class Repairer:
         self._held = False
         self._log = structlog.get_logger("coordinator.repair")
 
-    async def run(self) -> None:
-        """Work until cancelled; a claim that is cut off is given up by the catalogue at start."""
-        while True:
-            try:
-                done = await self.round()
-            except CollectiveError as error:
-                self._log.warning("repair_round_failed", why=error.message)
-                done = 0
-            if done:
-                continue
-            await pause(self._wakes.repair, IDLE_S)
-            await asyncio.sleep(_AGAIN_S)
+    async def work(self) -> Outcome:
+        """Repair one batch; a claim that is cut off is given up by the catalogue at start."""
+        self._budget = self._budget.at(self._clock.monotonic_s())
+        if self._budget.wait_s() > 0:
+            return Outcome.rest(self._budget.wait_s())
+        return BUSY if await self.round() else IDLE
+
+    async def wait(self) -> None:
+        """Wait until something may have changed; a second at least, as wakes come in crowds."""
+        await pause(self._wakes.repair, IDLE_S)
+        await asyncio.sleep(_AGAIN_S)
 
     async def round(self) -> int:
         """Repair one batch; return how many copies were made."""
@@ -168,9 +183,6 @@ class Repairer:
         self._note(outlook)
         if not outlook.sources:
             return 0
-        budget = self._budget = self._budget.at(self._clock.monotonic_s())
-        if budget.wait_s() > 0:
-            await asyncio.sleep(budget.wait_s())
         tasks = await self._catalog.claim_repairs(
             PARALLEL, self._table.placer(), outlook.sources, outlook.gone
         )

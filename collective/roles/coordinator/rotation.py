@@ -29,6 +29,7 @@ from collective.pki.rotation import Phase
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.revocations import Revocations
+from collective.roles.runtime.workers import Periodic, Worker
 
 NAMES_SHOWN: Final = 5
 AUDIT_NAMES_MAX: Final = 50
@@ -82,14 +83,9 @@ class RotationDesk:
         if self._identity.authorities.phase is not Phase.NONE:
             await asyncio.to_thread(self._read)
 
-    async def run(self) -> None:
-        """End the closing phase once everybody has followed, until cancelled."""
-        while True:
-            await asyncio.sleep(self._interval_s)
-            try:
-                await self.look()
-            except CollectiveError as error:
-                self._log.warning("rotation_waits", why=error.message)
+    def worker(self) -> Worker:
+        """Return the worker that ends the closing phase once everybody has followed."""
+        return Periodic("CA rotation", self._interval_s, self.look, sleeps_first=True)
 
     async def look(self) -> None:
         """End the closing phase if it is time."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -19,6 +18,7 @@ from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings
+from collective.roles.runtime.workers import Periodic, Report, Worker, report_warnings
 
 RECORDS_S: Final = 10.0
 EXPIRE_S: Final = 30.0
@@ -27,7 +27,7 @@ SETTLE_S: Final = 2.0
 
 
 class Upkeep:
-    """Periodic work; a round that fails is logged and tried again in its turn."""
+    """Periodic work, each piece a worker of its own."""
 
     def __init__(
         self,
@@ -41,8 +41,12 @@ class Upkeep:
         clock: Clock,
         snapshot_interval_s: float,
         watch: ExpiryWatch | None = None,
+        workers: Callable[[], Sequence[Report]] = tuple,
     ) -> None:
-        """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue."""
+        """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue.
+
+        ``workers`` tells of all background work, for the warnings.
+        """
         self._catalog = catalog
         self._table = table
         self._policy = policy
@@ -52,35 +56,31 @@ class Upkeep:
         self._clock = clock
         self._snapshot_interval_s = snapshot_interval_s
         self._watch = watch
+        self._reports = workers
         self._snapshot_of: Position | None = None
         self._warned: frozenset[str] = frozenset()
         self._log = structlog.get_logger("coordinator.upkeep")
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for interval_s, work in (
-                (RECORDS_S, self.write_records),
-                (EXPIRE_S, self._expire),
-                (FIGURES_S, self.figures),
-                (SETTLE_S, self.settle),
-                (self._snapshot_interval_s, self.snapshot),
-            ):
-                group.create_task(self._every(interval_s, work))
-
-    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await work()
-            except CollectiveError as error:
-                self._log.warning("upkeep_failed", work=work.__name__, why=error.message)
-            await asyncio.sleep(interval_s)
+    def workers(self) -> Sequence[Worker]:
+        """Return the workers."""
+        return (
+            Periodic("node records", RECORDS_S, self.write_records),
+            Periodic("expiry", EXPIRE_S, self._expire),
+            Periodic("figures", FIGURES_S, self.figures),
+            Periodic("settling", SETTLE_S, self.settle),
+            Periodic("snapshot", self._snapshot_interval_s, self.snapshot),
+        )
 
     async def write_records(self) -> None:
         """Write what heartbeats said since the last time."""
         changed = self._table.take_changed()
-        if changed:
+        if not changed:
+            return
+        try:
             await self._catalog.update_nodes(changed)
+        except CollectiveError:
+            self._table.changed_again(changed)
+            raise
 
     async def finish(self) -> None:
         """Write what is not written yet, before the catalogue is closed."""
@@ -95,11 +95,12 @@ class Upkeep:
         await self._revocations.refresh()
         self._table.load(await self._catalog.nodes())
 
-    async def settle(self) -> None:
-        """Work out how many copies chunks want after moves and new policies; repair sees to them."""
-        is_left = True
-        while is_left:
-            is_left = await self._catalog.settle_copies()
+    async def settle(self) -> bool:
+        """Work out how many copies some chunks want after moves and new policies; repair sees to them.
+
+        Returns True when more are left.
+        """
+        return await self._catalog.settle_copies()
 
     async def figures(self) -> None:
         """Refresh what metrics and log say of the whole."""
@@ -133,7 +134,10 @@ class Upkeep:
                     is_restored=is_restored,
                     now_ms=int(now_s * 1000),
                     expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,
-                    told=await self._watch.warnings(now_s) if self._watch else (),
+                    told=[
+                        *(await self._watch.warnings(now_s) if self._watch else ()),
+                        *report_warnings(self._reports()),
+                    ],
                     rivals=self._table.rivals(),
                 )
             )

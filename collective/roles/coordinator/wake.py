@@ -12,13 +12,3 @@ class Wakes:
 
     repair: asyncio.Event = field(default_factory=asyncio.Event)
     verify: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-async def pause(event: asyncio.Event, at_most_s: float) -> None:
-    """Wait until ``event`` is set or ``at_most_s`` seconds passed; clears the event."""
-    try:
-        async with asyncio.timeout(at_most_s):
-            await event.wait()
-    except TimeoutError:
-        return
-    event.clear()

@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import os.path
 import platform
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -19,7 +18,7 @@ from collective import __version__
 from collective.chunking.store import ChunkStore
 from collective.client.join import why_refused
 from collective.core.disk import Disk, OsDisk
-from collective.core.errors import CollectiveError, SettingsError
+from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
 from collective.core.limits import MIB
 from collective.core.randomness import hex_id
@@ -39,6 +38,7 @@ from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
+from collective.roles.runtime.workers import Periodic, Workers
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.health import HealthService
 from collective.rpc.identity import PeerGate
@@ -72,7 +72,7 @@ class NodeRole:
         self._runtime = runtime
         self._disk = disk or OsDisk()
         self._closing = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers = Workers("node", runtime.metrics, runtime.clock, runtime.randomness)
         self._heartbeat: Heartbeat | None = None
         self._chunks: ChunkServer | None = None
         self._listener: Listener | None = None
@@ -94,7 +94,9 @@ class NodeRole:
     async def start(self, supervisor: Supervisor) -> None:
         """Enrol if need be, open the store, listen, and begin to beat."""
         runtime = self._runtime
-        enrolled = await Enrolment(self._settings, runtime.clock, self._disk).enrol()
+        enrolled = await Enrolment(
+            self._settings, runtime.clock, self._disk, uniform=runtime.randomness.uniform
+        ).enrol()
         store = await self._open_store(enrolled)
         self._closing.push_async_callback(store.close)
         memory = NodeMemory(os.path.join(self._folder, MEMORY_NAME), self._disk)
@@ -207,10 +209,14 @@ class NodeRole:
             disk=self._disk,
             cycle_s=self._settings.scrub_cycle_s,
         )
-        self._spawn(supervisor, heartbeat.run(), "heartbeat")
-        self._spawn(supervisor, renewal.run(), "renewal")
-        self._spawn(supervisor, scrubber.run(), "scrub")
-        self._spawn(supervisor, self._compact(store), "compaction")
+
+        async def compact() -> None:
+            freed = await store.compact()
+            self._log.debug("packs compacted", freed_bytes=freed)
+
+        compaction = Periodic("compaction", COMPACT_EVERY_S, compact, sleeps_first=True)
+        self._workers.start(supervisor.spawn, [heartbeat], share=1.0)
+        self._workers.start(supervisor.spawn, [renewal, scrubber, compaction])
         self._log.info(
             "node serves",
             node=enrolled.node,
@@ -230,10 +236,7 @@ class NodeRole:
 
     async def stop(self) -> None:
         """Close everything that was opened."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._workers.stop()
         if self._chunks is not None:
             await self._chunks.close(0)
         if self._listener is not None:
@@ -267,19 +270,6 @@ class NodeRole:
         if not self._disk.exists(folder):
             return self._disk.space(_existing(self._disk, folder)).free_bytes
         return default_capacity(self._disk, folder)
-
-    def _spawn(self, supervisor: Supervisor, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(supervisor.spawn(work, f"node {name}"))
-
-    async def _compact(self, store: ChunkStore) -> None:
-        while True:
-            await asyncio.sleep(COMPACT_EVERY_S)
-            try:
-                freed = await store.compact()
-            except CollectiveError as error:
-                self._log.warning("packs not compacted", reason=error.message)
-            else:
-                self._log.debug("packs compacted", freed_bytes=freed)
 
 
 def _existing(disk: Disk, folder: str) -> str:

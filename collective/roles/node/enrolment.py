@@ -11,15 +11,17 @@ import asyncio
 import posixpath
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from collective.client.join import Joined, redeem, renew_expired
+from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import (
     BusyError,
+    CollectiveError,
     ConflictError,
     NotJoinedError,
     PermissionDeniedError,
@@ -38,10 +40,12 @@ from collective.pki.join_code import JoinCode, parse
 from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, nodes_in
 from collective.pki.renewal import has_expired
 from collective.roles.node.record import NodeNotes, load_notes, record_path, save_notes
+from collective.roles.runtime.workers import retry
 
-RETRY_LEAST_S: Final = 0.5
-RETRY_MOST_S: Final = 10.0
+RETRIES: Final = Backoff(0.5, 10.0)
 _PASSING: Final = (UnreachableError, BusyError)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,12 @@ class Enrolment:
         clock: Clock,
         disk: Disk,
         *,
+        uniform: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         redeem_code: Callable[..., Awaitable[Joined]] = redeem,
     ) -> None:
-        """Use the cert dir and the join code of ``settings``."""
+        """Use the cert dir and the join code of ``settings``; ``uniform`` spreads the retries."""
+        self._uniform = uniform
         self._settings = settings
         self._clock = clock
         self._disk = disk
@@ -137,17 +143,25 @@ class Enrolment:
                 "This node has no certificate; set COLLECTIVE_JOIN_CODE or "
                 "COLLECTIVE_JOIN_CODE_FILE (make one with: collective invite generate --for node)."
             )
-        delay_s = RETRY_LEAST_S
+        return await self._retry(self._join_once, (*_PASSING, NotJoinedError), "waiting to join")
+
+    async def _retry(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        passing: tuple[type[CollectiveError], ...],
+        event: str,
+    ) -> T:
         last = ""
-        while True:
-            try:
-                return await self._join_once()
-            except (*_PASSING, NotJoinedError) as error:
-                if error.message != last:
-                    self._log.info("waiting to join", reason=error.message)
-                    last = error.message
-            await self._sleep(delay_s)
-            delay_s = min(delay_s * 1.5, RETRY_MOST_S)
+
+        def failed(error: CollectiveError) -> None:
+            nonlocal last
+            if error.message != last:
+                self._log.info(event, reason=error.message)
+                last = error.message
+
+        return await retry(
+            attempt, passing, RETRIES, self._uniform, failed=failed, sleep=self._sleep
+        )
 
     async def _join_once(self) -> Enrolled:
         code = await asyncio.to_thread(self._code)
@@ -215,21 +229,18 @@ class Enrolment:
                 "The node's certificate ran out and no bootstrap address is known; remove the "
                 "certificate and join again with a code."
             )
-        delay_s = RETRY_LEAST_S
-        while True:
-            try:
-                joined = await renew_expired(found.credentials, addresses, clock=self._clock)
-                break
-            except _PASSING as error:
-                self._log.info("waiting to renew", reason=error.message)
-            except PermissionDeniedError as error:
-                if self._settings.join_code is None and self._settings.join_code_file is None:
-                    raise
-                # The member wants a word of approval: a code, redeemed with the same key.
-                self._log.warning("joining again with the same key", reason=error.message)
-                return await self._rejoin(found)
-            await self._sleep(delay_s)
-            delay_s = min(delay_s * 1.5, RETRY_MOST_S)
+        try:
+            joined = await self._retry(
+                lambda: renew_expired(found.credentials, addresses, clock=self._clock),
+                _PASSING,
+                "waiting to renew",
+            )
+        except PermissionDeniedError as error:
+            if self._settings.join_code is None and self._settings.join_code_file is None:
+                raise
+            # The member wants a word of approval: a code, redeemed with the same key.
+            self._log.warning("joining again with the same key", reason=error.message)
+            return await self._retry(lambda: self._rejoin(found), _PASSING, "waiting to join")
         return await asyncio.to_thread(self._keep_renewed, found, joined)
 
     async def _rejoin(self, found: Enrolled) -> Enrolled:

@@ -16,6 +16,7 @@ import structlog
 
 from collective.chunking.store import ChunkStore
 from collective.client.join import teller_of
+from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
@@ -31,6 +32,7 @@ from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems, trouble
+from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.channel import RpcChannel
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
@@ -54,8 +56,10 @@ class OwnFacts:
     version: str
 
 
-class Heartbeat:
+class Heartbeat(Worker):
     """The node's side of ``NodeRegistry``."""
+
+    name = "heartbeat"
 
     def __init__(
         self,
@@ -95,7 +99,6 @@ class Heartbeat:
         self._refused = ""
         self._why_refused = why_refused
         self._failures = 0
-        self._failing = False
         self._answered_s: float | None = None
         self._seal_is_newest = False
         """The coordinator knows by the seal alone what we remember of revocations."""
@@ -119,36 +122,34 @@ class Heartbeat:
         """Why the coordinator takes us for no node of its, as far as it is known; else empty."""
         return self._refused
 
-    async def run(self) -> None:
-        """Beat until cancelled."""
-        while True:
-            wait_s = await self.step()
-            await asyncio.sleep(wait_s)
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait after a beat that was not answered: no longer than between two."""
+        return Backoff(min(RETRY_S, self._interval_s), self._interval_s)
 
-    async def step(self) -> float:
-        """Beat once and do what was asked; return the seconds to wait."""
+    async def work(self) -> Outcome:
+        """Beat once and do what was asked."""
         try:
-            wait_s = await self.beat()
+            await self.beat()
             await self._report_problems()
         except (ConflictError, PermissionDeniedError) as error:
             self._metrics.heartbeat_failures.inc()
             if error.message != self._refused:
                 self._log.error("refused by the coordinator", reason=error.message)
             self._refused = error.message
-            return self._interval_s
+            raise
         except CollectiveError as error:
             self._metrics.heartbeat_failures.inc()
-            if not self._failing:
-                self._log.warning("no heartbeat", reason=error.message)
-            self._failing = True
             if isinstance(error, UnreachableError | RejectedError):
                 await self.reconnect()
             await self._ask_why()
-            return min(RETRY_S, self._interval_s)
-        if self._failing or self._refused:
-            self._log.info("heartbeat answered again")
-        self._failing, self._refused, self._failures = False, "", 0
-        return wait_s
+            raise
+        self._refused, self._failures = "", 0
+        return IDLE
+
+    async def wait(self) -> None:
+        """Wait until the next beat is due."""
+        await asyncio.sleep(self._interval_s)
 
     async def _ask_why(self) -> None:
         """Find out, after some failures in a row, whether we were shut out."""
@@ -160,8 +161,8 @@ class Heartbeat:
             self._log.error("shut out by the coordinator", reason=refused)
         self._refused = refused
 
-    async def beat(self) -> float:
-        """Send one heartbeat and take its answer over; return the interval that was asked for."""
+    async def beat(self) -> None:
+        """Send one heartbeat and take its answer over."""
         async with self._turn:
             stub = self.channel.stub(pb.NodeRegistryStub)
             message = self._message()
@@ -190,7 +191,6 @@ class Heartbeat:
                 await self._report_inventory(stub)
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
-            return self._interval_s
 
     async def announce_drain(self) -> None:
         """Tell the coordinator that this node is about to stop; silent if it cannot be told."""

@@ -11,15 +11,17 @@ import structlog
 from cryptography import x509
 
 from collective.client.join import renew_expired, renew_trusting
+from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.disk import Disk
-from collective.core.errors import CollectiveError, RejectedError
+from collective.core.errors import RejectedError
 from collective.core.units import Address
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.files import write_authorities, write_certificate
-from collective.pki.renewal import has_expired, is_due, next_look_s
+from collective.pki.renewal import has_expired, is_due, next_look_s, retries
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
+from collective.roles.runtime.workers import IDLE, Outcome, Worker, pause
 from collective.rpc.channel import RpcChannel
 from collective.rpc.tls import ALPN_CHUNK, client_context, refresh, server_context
 
@@ -59,12 +61,14 @@ class Identity:
         return client_context(self._credentials, self._credentials.trust(), (ALPN_CHUNK,))
 
 
-class Renewal:
+class Renewal(Worker):
     """Renews at two thirds of the certificate's life, and tries again until it works.
 
     The CAs that count come with each heartbeat: new ones are kept before they are used, and a
     certificate that is not of the CA that signs nodes now is exchanged at once.
     """
+
+    name = "renewal"
 
     def __init__(
         self,
@@ -88,18 +92,28 @@ class Renewal:
         self._clock = clock
         self._disk = disk
         self._wake = asyncio.Event()
+        self._has_begun = False
         self._told: tuple[x509.Certificate, ...] = ()
         self._refused = ""
         self._log = structlog.get_logger("collective.node.renewal")
 
-    async def run(self) -> None:
-        """Look now and then, and when other CAs are told of, until cancelled."""
-        failures = 0
-        await self._sleep(RENEWAL_FIRST_S)
-        while True:
-            failures = await self.look(failures)
-            certified = self._identity.credentials.certified
-            await self._sleep(next_look_s(certified, self._clock.wall_s(), failures))
+    @property
+    def backoff(self) -> Backoff:
+        """How long to wait after a failure: by the certificate's life."""
+        return retries(self._identity.credentials.certified)
+
+    async def work(self) -> Outcome:
+        """Do what is due; a node that just starts has a second for the first heartbeat."""
+        if not self._has_begun:
+            self._has_begun = True
+            return Outcome.rest(RENEWAL_FIRST_S)
+        await self.look()
+        return IDLE
+
+    async def wait(self) -> None:
+        """Wait until the certificate is due or other CAs are told of."""
+        certified = self._identity.credentials.certified
+        await pause(self._wake, next_look_s(certified, self._clock.wall_s()))
 
     def hear(self, told: Told) -> None:
         """Take note of the CAs that a heartbeat's answer names, as far as ``pki.succession`` allows.
@@ -119,17 +133,12 @@ class Renewal:
             self._told = found
             self._wake.set()
 
-    async def look(self, failures: int = 0) -> int:
-        """Do what is due; return how many tries in a row have failed."""
-        try:
+    async def look(self) -> None:
+        """Do what is due; CollectiveError where it could not be done."""
+        await self._learn()
+        if self._is_due():
+            await self._renew()
             await self._learn()
-            if self._is_due():
-                await self._renew()
-                await self._learn()
-        except (CollectiveError, OSError) as error:
-            self._log.warning("certificate not renewed yet", reason=str(error))
-            return failures + 1
-        return 0
 
     def _is_due(self) -> bool:
         credentials = self._identity.credentials
@@ -173,11 +182,3 @@ class Renewal:
         if fresh.trusted != before.trusted:
             self._trusted(fresh.trust())
             self._log.info("authorities learnt", count=len(fresh.trusted))
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()

@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os.path
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from collective.chunking.store import ChunkStore, StoredCopy
+from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.small_files import read_small, write_atomically
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.storage import NodeStorage
+from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
 
 SCRUB_CYCLE_S: Final = 30 * 86400.0
 RATE_LEAST_BYTES_PER_S: Final = 64 * 1024
@@ -49,8 +51,11 @@ def pace_s(length: int, used_bytes: int, cycle_s: float) -> float:
     return length / rate
 
 
-class Scrubber:
+class Scrubber(Worker):
     """Reads everything, again and again; notes what is bad."""
+
+    name = "scrub"
+    backoff = Backoff(FIRST_AFTER_S, LOOK_AGAIN_S)
 
     def __init__(
         self,
@@ -62,7 +67,6 @@ class Scrubber:
         path: str,
         disk: Disk,
         cycle_s: float = SCRUB_CYCLE_S,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Scrub ``store`` once every ``cycle_s`` seconds, with progress kept in ``path``."""
         self._store = store
@@ -72,47 +76,70 @@ class Scrubber:
         self._path = path
         self._disk = disk
         self._cycle_s = cycle_s
-        self._sleep = sleep
+        self._progress: Progress | None = None
+        self._pages: AsyncIterator[Sequence[StoredCopy]] | None = None
+        self._page: list[StoredCopy] = []
+        """What is left of the page, the next copy last."""
+        self._done = 0
         self._saved_s = clock.monotonic_s()
         self._log = structlog.get_logger("collective.node.scrub")
 
-    async def run(self) -> None:
-        """Scrub until cancelled, which loses at most a minute of progress."""
-        progress = await asyncio.to_thread(self._load)
-        await self._sleep(FIRST_AFTER_S)
-        while True:
-            now_s = self._clock.wall_s()
-            if progress.finished and progress.started_s <= now_s < (
-                progress.started_s + self._cycle_s
-            ):
-                left_s = progress.started_s + self._cycle_s - now_s
-                await self._sleep(min(left_s, LOOK_AGAIN_S))
-                continue
-            if progress.finished:
-                progress = Progress(now_s)
-            try:
-                progress = await self.cycle(progress)
-            except CollectiveError as error:
-                self._log.warning("scrub interrupted", reason=error.message)
-                await self._sleep(LOOK_AGAIN_S)
-                progress = await asyncio.to_thread(self._load)
+    @property
+    def progress(self) -> Progress | None:
+        """Where the cycle stands; None before the first step."""
+        return self._progress
 
-    async def cycle(self, progress: Progress) -> Progress:
-        """Check everything after ``progress`` and return the finished progress."""
-        done = 0
-        async for page in self._store.inventory():
-            for copy in page:
-                if copy.chunk > progress.after:
-                    await self.check(copy)
-                    await self._sleep(pace_s(copy.length, self._store.used_bytes, self._cycle_s))
-                done += 1
-            if page:
-                progress = Progress(progress.started_s, bytes(page[-1].chunk))
-            self._metrics.scrub_progress.set(done / max(done, self._store.chunk_count))
-            await self._save(progress)
-        finished = Progress(progress.started_s, b"", finished=True)
-        await self._save(finished, now=True)
-        return finished
+    async def work(self) -> Outcome:
+        """Check one copy, then rest as long as the pace says; at the first step begin where we were."""
+        if self._progress is None:
+            self._progress = await asyncio.to_thread(self._load)
+            return Outcome.rest(FIRST_AFTER_S)
+        now_s = self._clock.wall_s()
+        if self._left_s(self._progress, now_s) > 0:
+            return IDLE
+        if self._progress.finished:
+            self._progress = Progress(now_s)
+        try:
+            return await self._go_on(self._progress)
+        except CollectiveError:
+            self._begin()
+            raise
+
+    async def wait(self) -> None:
+        """Wait until the next cycle may begin."""
+        left_s = (
+            0.0 if self._progress is None else self._left_s(self._progress, self._clock.wall_s())
+        )
+        await asyncio.sleep(min(left_s, LOOK_AGAIN_S))
+
+    def _left_s(self, progress: Progress, now_s: float) -> float:
+        """Return how long the finished cycle holds still; 0 when a copy is to be checked."""
+        if not progress.finished or progress.started_s > now_s:
+            return 0.0
+        return max(0.0, progress.started_s + self._cycle_s - now_s)
+
+    def _begin(self) -> None:
+        self._pages, self._page, self._done = None, [], 0
+
+    async def _go_on(self, progress: Progress) -> Outcome:
+        if self._pages is None:
+            self._pages = self._store.inventory()
+        while not self._page:
+            page = await anext(self._pages, None)
+            if page is None:
+                self._begin()
+                self._progress = Progress(progress.started_s, b"", finished=True)
+                await self._save(self._progress, now=True)
+                return BUSY
+            self._done += len(page)
+            self._page = [copy for copy in reversed(page) if copy.chunk > progress.after]
+        copy = self._page.pop()
+        await self.check(copy)
+        if not self._page:
+            self._progress = Progress(progress.started_s, bytes(copy.chunk))
+            self._metrics.scrub_progress.set(self._done / max(self._done, self._store.chunk_count))
+            await self._save(self._progress)
+        return Outcome.rest(pace_s(copy.length, self._store.used_bytes, self._cycle_s))
 
     async def check(self, copy: StoredCopy) -> bool:
         """Read one copy; note it if it is bad; return whether it was good."""

@@ -26,7 +26,8 @@ from collective.roles.runtime import descriptors, logs
 from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
-from collective.roles.runtime.watchdog import watch_loop
+from collective.roles.runtime.watchdog import Watchdog
+from collective.roles.runtime.workers import Workers
 from collective.rpc.loops import loop_factory
 
 READY_POLL_S: Final = 0.1
@@ -195,12 +196,13 @@ async def _live(
     log = structlog.get_logger("collective.runtime")
     settings = runtime.settings
     listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
+    workers = Workers("runtime", runtime.metrics, runtime.clock, runtime.randomness)
     started: list[Role] = []
     try:
         if settings.metrics_address is not None:
             where = await listener.start(settings.metrics_address)
             log.info("metrics served", address=str(where))
-        supervisor.spawn(watch_loop(runtime.metrics.loop_lag, notifier), "watchdog")
+        workers.start(supervisor.spawn, [Watchdog(runtime.metrics.loop_lag, notifier)])
         starting = supervisor.spawn(_start(roles, started, notifier, supervisor), "start")
         await stop.wait()
         log.info("draining")
@@ -210,6 +212,7 @@ async def _live(
     finally:
         await _stop(started)
         await listener.stop()
+        await workers.stop()
         supervisor.cancel_all()
 
 

@@ -48,6 +48,68 @@ class _Computed(Collector):
         return [family]
 
 
+class WorkerMetrics:
+    """What the workers of every role do; see :mod:`collective.roles.runtime.workers`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the figures."""
+        labels = ("role", "worker")
+        self._state = Gauge(
+            "collective_worker_state",
+            "1 for the state that a background worker is in.",
+            (*labels, "state"),
+            registry=registry,
+        )
+        self._steps = Counter(
+            "collective_worker_steps_total", "Steps done or tried.", labels, registry=registry
+        )
+        self._loop_s = Counter(
+            "collective_worker_loop_seconds_total",
+            "Time that a worker's steps kept the event loop.",
+            labels,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "collective_worker_errors_total",
+            "Steps that failed, by error.",
+            (*labels, "error"),
+            registry=registry,
+        )
+        self._success = Gauge(
+            "collective_worker_last_success_timestamp_seconds",
+            "When a step last succeeded.",
+            labels,
+            registry=registry,
+        )
+        self._queue = Gauge(
+            "collective_worker_queue", "Items known to wait.", labels, registry=registry
+        )
+        self._shown: dict[tuple[str, str], str] = {}
+
+    def state(self, role: str, worker: str, state: str) -> None:
+        """Show that the worker is in ``state`` and in no other."""
+        before = self._shown.get((role, worker))
+        if before is not None and before != state:
+            self._state.labels(role, worker, before).set(0)
+        self._shown[role, worker] = state
+        self._state.labels(role, worker, state).set(1)
+
+    def step(self, role: str, worker: str, loop_s: float) -> None:
+        """Count a step that kept the event loop for ``loop_s`` seconds."""
+        self._steps.labels(role, worker).inc()
+        self._loop_s.labels(role, worker).inc(loop_s)
+
+    def succeeded(self, role: str, worker: str, now_s: float, queue: int | None) -> None:
+        """Note a success at ``now_s`` (Unix seconds), and what waits."""
+        self._success.labels(role, worker).set(now_s)
+        if queue is not None:
+            self._queue.labels(role, worker).set(queue)
+
+    def failed(self, role: str, worker: str, error: str) -> None:
+        """Count a step that failed."""
+        self._errors.labels(role, worker, error).inc()
+
+
 class Metrics:
     """Everything that this process measures."""
 
@@ -62,6 +124,7 @@ class Metrics:
         self.loop_lag = self.histogram(
             "collective_loop_lag_seconds", "How late the event loop woke a timer."
         )
+        self.workers = WorkerMetrics(self.registry)
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """Return a new counter; ``name`` ends in ``_total``."""

@@ -70,7 +70,7 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
     facts = status_json(Status(local_nodes=[NodeStatus()]))
     assert list(facts) == [
         "member_id", "domain", "coordinator", "local_nodes", "peers", "remote_nodes",
-        "files", "chunks", "storage", "you", "warnings", "node_code",
+        "files", "chunks", "storage", "you", "warnings", "node_code", "workers",
     ]  # fmt: skip
     assert facts["local_nodes"] == [
         {

@@ -5,7 +5,7 @@ import pytest
 from collective.cli import audit, grants, output
 from collective.cli.datastores import datastore_json
 from collective.cli.identities import identity_lines
-from collective.cli.status import status_json, status_lines
+from collective.cli.status import show, status_json, status_lines
 from collective.rpc.gen.collective import v1 as pb
 
 OPERATOR = "spiffe://home.alice/coordinator"
@@ -44,6 +44,31 @@ def test_devices_are_listed_within_the_width_and_say_what_they_are() -> None:
         "          revoked, until 2026-11-22T18:00:00Z",
         f"          serial:{'ab' * 20}",
     ]
+
+
+def test_workers_stand_in_the_status_and_in_the_table_for_people_who_ask(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = pb.Status(
+        workers=[
+            pb.WorkerStatus(name="repair", state="waiting", last_success_ms=MOMENT_MS, queue=7),
+            pb.WorkerStatus(name="snapshot", state="failing", error="Full.", next_s=1.5),
+        ]
+    )
+    assert status_json(told)["workers"] == [
+        {
+            "name": "repair", "state": "waiting", "last_success": "2026-11-22T18:00:00.250Z",
+            "queue": 7, "error": "", "next_s": None,
+        },
+        {
+            "name": "snapshot", "state": "failing", "last_success": None,
+            "queue": None, "error": "Full.", "next_s": 1.5,
+        },
+    ]  # fmt: skip
+    show(told, as_json=False)
+    assert "snapshot" not in capsys.readouterr().out
+    show(told, as_json=False, with_workers=True)
+    assert "Full." in capsys.readouterr().out
 
 
 def test_status_json_has_warnings_and_the_node_code() -> None:

@@ -15,6 +15,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
+from collective.core.randomness import SeededRandomness
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.pki import certificates
@@ -96,7 +97,12 @@ def enrolment(
 ) -> Enrolment:
     made = ServeSettings(roles=frozenset({"node"}), cert_dir=str(tmp_path / "certs"), **settings)
     return Enrolment(
-        made, bootstrap.clock, OsDisk(), sleep=waits or Waits(), redeem_code=bootstrap.redeem
+        made,
+        bootstrap.clock,
+        OsDisk(),
+        uniform=SeededRandomness(1).uniform,
+        sleep=waits or Waits(),
+        redeem_code=bootstrap.redeem,
     )
 
 

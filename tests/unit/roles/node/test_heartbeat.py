@@ -22,6 +22,7 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.workers import IDLE
 from collective.rpc.gen.collective import v1 as pb
 
 
@@ -91,6 +92,14 @@ class Bench:
             why_refused=self.ask,
         )
 
+    async def beat(self) -> CollectiveError | None:
+        """Do one step as the runner does; return how it failed."""
+        try:
+            assert await self.heartbeat.work() == IDLE
+        except CollectiveError as error:
+            return error
+        return None
+
     async def ask(self) -> str:
         self.asked += 1
         return self.why
@@ -120,12 +129,13 @@ async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench)
         revoked=["serial:ab"],
         interval_s=1.5,
     )
-    assert await bench.heartbeat.step() == 1.5
+    assert await bench.beat() is None
+    assert bench.heartbeat.backoff.most_s == 1.5
     assert bench.keys.key_ids == [5]
     assert bench.keys.coordinator_now_ms() == 7_000_000
     assert bench.memory.kept.position.sequence == 9
     assert bench.revoked == [RevocationSet.of(3, ["serial:ab"])]
-    await bench.heartbeat.step()
+    await bench.beat()
     second = bench.coordinator.heard[1]
     assert (second.key_ids, second.revoked) == ([5], ["serial:ab"])
     assert second.highest_position is not None
@@ -138,20 +148,20 @@ async def test_revocations_travel_only_when_the_seal_does_not_say_it_all(bench: 
         revocation_epoch=3, revoked=["serial:ab"], revocation_seal=b"s3", interval_s=2.0
     )
     bench.coordinator.answer = told
-    await bench.heartbeat.step()
+    await bench.beat()
     told.seal_is_newest = True
-    await bench.heartbeat.step()
+    await bench.beat()
     assert bench.coordinator.heard[-1].revoked == ["serial:ab"]
     told.revoked = []
-    await bench.heartbeat.step()
+    await bench.beat()
     last = bench.coordinator.heard[-1]
     assert (last.revoked, last.revoked_left_out, last.revocation_seal) == ([], True, b"s3")
     assert bench.memory.kept.revocations == RevocationSet.of(3, ["serial:ab"])
     bench.coordinator.answer = pb.HeartbeatResponse(  # of a coordinator that was restored
         revocation_epoch=1, revoked=["serial:cd"], revocation_seal=b"s1", interval_s=2.0
     )
-    await bench.heartbeat.step()
-    await bench.heartbeat.step()
+    await bench.beat()
+    await bench.beat()
     last = bench.coordinator.heard[-1]
     assert (last.revoked, last.revoked_left_out, last.revocation_seal) == (
         ["serial:ab"],
@@ -166,60 +176,60 @@ async def test_the_node_is_ready_only_when_its_inventory_is_known(bench: Bench) 
     for number in range(3):
         content = bytes([number]) * 1000
         await bench.store.put(ChunkId(blake3(content).digest()), Generation(number + 1), content)
-    await bench.heartbeat.step()
+    await bench.beat()
     assert not accepted(bench)
     bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
-    await bench.heartbeat.step()
+    await bench.beat()
     assert accepted(bench)
     *pages, last = bench.coordinator.inventory
     assert last.last
     assert not any(page.last for page in pages)
     reported = [copy for page in pages for copy in page.copies]
     assert sorted(copy.generation for copy in reported) == [1, 2, 3]
-    await bench.heartbeat.step()
+    await bench.beat()
     assert bench.coordinator.heard[-1].inventory_reported
 
 
 async def test_a_lost_coordinator_is_connected_to_anew(bench: Bench) -> None:
-    await bench.heartbeat.step()
+    await bench.beat()
     bench.coordinator.failure = UnreachableError("gone")
-    wait_s = await bench.heartbeat.step()
-    assert 0 < wait_s <= 2.0
+    assert await bench.beat() == bench.coordinator.failure
+    assert 0 < bench.heartbeat.backoff.most_s <= 2.0
     assert bench.coordinator.closed == 1
     bench.coordinator.failure = None
-    await bench.heartbeat.step()
+    await bench.beat()
     assert bench.coordinator.opened == 2
 
 
 async def test_a_refused_clone_is_not_ready(bench: Bench) -> None:
     bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
-    await bench.heartbeat.step()
+    await bench.beat()
     assert accepted(bench)
     bench.coordinator.failure = ConflictError("Another process already runs as this node.")
-    await bench.heartbeat.step()
+    await bench.beat()
     assert not accepted(bench)
     bench.coordinator.failure = None
-    await bench.heartbeat.step()
+    await bench.beat()
     assert accepted(bench)
 
 
 async def test_a_node_that_was_shut_out_is_not_ready_and_says_why(bench: Bench) -> None:
     bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
-    await bench.heartbeat.step()
+    await bench.beat()
     assert accepted(bench)
     bench.coordinator.failure = UnreachableError("gone")
     for _ in range(5):
-        await bench.heartbeat.step()
+        await bench.beat()
     assert bench.asked == 1
     assert accepted(bench)  # out of reach is not shut out: tickets are honoured still
     bench.why = "Step 9: revoked."
     for _ in range(30):
-        await bench.heartbeat.step()
+        await bench.beat()
     assert bench.asked == 2
     assert not accepted(bench)
     assert bench.heartbeat.refusal == "Step 9: revoked."
     bench.coordinator.failure = None
-    await bench.heartbeat.step()
+    await bench.beat()
     assert accepted(bench)
     assert bench.heartbeat.refusal == ""
 
@@ -227,11 +237,11 @@ async def test_a_node_that_was_shut_out_is_not_ready_and_says_why(bench: Bench) 
 async def test_problems_are_told_until_they_were_heard(bench: Bench) -> None:
     bench.problems.add(ChunkId(bytes(32)), Generation(4), corrupt=True)
     bench.coordinator.failure = UnreachableError("gone")
-    await bench.heartbeat.step()
+    await bench.beat()
     assert bench.coordinator.problems == []
     bench.coordinator.failure = None
-    await bench.heartbeat.step()
-    await bench.heartbeat.step()
+    await bench.beat()
+    await bench.beat()
     assert bench.coordinator.problems == [
         pb.CopyTrouble(chunk_id=bytes(32), generation=4, corrupt=True)
     ]
@@ -246,4 +256,5 @@ async def test_a_drain_is_announced_and_a_dead_coordinator_does_not_stop_it(benc
 @pytest.mark.parametrize("asked", [1e9, 0.0, -5.0, float("nan")])
 async def test_a_senseless_interval_does_not_silence_the_node(bench: Bench, asked: float) -> None:
     bench.coordinator.answer = pb.HeartbeatResponse(interval_s=asked)
-    assert 0 < await bench.heartbeat.step() <= INTERVAL_MOST_S
+    assert await bench.beat() is None
+    assert 0 < bench.heartbeat.backoff.least_s <= bench.heartbeat.backoff.most_s <= INTERVAL_MOST_S

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from collective.roles.node.problems import Problems
 from collective.roles.node.scrub import Progress, Scrubber, pace_s
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.workers import IDLE
 
 FIRST = Generation(1)
 
@@ -40,12 +42,19 @@ class Bench:
             path=str(folder / "scrub.json"),
             disk=OsDisk(),
             cycle_s=30 * 86400.0,
-            sleep=self.sleep,
         )
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept_s += seconds
-        self.clock.advance(seconds)
+    async def cycle(self, progress: Progress | None = None) -> Progress:
+        """Run the worker to the end of a cycle, with ``progress`` kept by an earlier process."""
+        if progress is not None:
+            kept = {"started_s": progress.started_s, "after": progress.after.hex()}
+            text = json.dumps({**kept, "finished": progress.finished})
+            (self.folder / "scrub.json").write_text(text)
+        while self.scrubber.progress is None or not self.scrubber.progress.finished:
+            outcome = await self.scrubber.work()
+            self.slept_s += outcome.rest_s
+            self.clock.advance(outcome.rest_s)
+        return self.scrubber.progress
 
     async def put(self, content: bytes) -> ChunkId:
         chunk = ChunkId(blake3(content).digest())
@@ -72,8 +81,11 @@ async def test_a_flipped_bit_is_found_and_noted(bench: Bench) -> None:
     good = await bench.put(b"a" * (300 * KIB))
     bad = await bench.put(b"b" * (300 * KIB))
     bench.damage(bad)
-    finished = await bench.scrubber.cycle(Progress(0.0))
+    finished = await bench.cycle()
     assert finished.finished
+    assert await bench.scrubber.work() == IDLE, "a new cycle begins when this one's time is over"
+    bench.clock.advance(30 * 86400.0)
+    assert await bench.scrubber.work() != IDLE
     assert bench.problems.batch() == {(bad, FIRST): True}
     assert (good, FIRST) not in bench.problems.batch()
 
@@ -82,7 +94,7 @@ async def test_a_vanished_file_is_noted(bench: Bench) -> None:
     gone = await bench.put(b"c" * (300 * KIB))
     (path,) = (bench.folder / "store").rglob(f"*{gone.hex()}*")
     path.unlink()
-    await bench.scrubber.cycle(Progress(0.0))
+    await bench.cycle()
     assert list(bench.problems.batch()) == [(gone, FIRST)]
 
 
@@ -90,7 +102,7 @@ async def test_a_cycle_goes_on_where_it_stopped(bench: Bench) -> None:
     chunks = sorted([await bench.put(bytes([n]) * (300 * KIB)) for n in range(4)])
     for chunk in chunks:
         bench.damage(chunk)
-    await bench.scrubber.cycle(Progress(0.0, after=chunks[1]))
+    await bench.cycle(Progress(0.0, after=chunks[1]))
     assert [chunk for chunk, _ in bench.problems.batch()] == chunks[2:]
 
 
@@ -110,5 +122,5 @@ def test_the_pace_spreads_a_large_store_over_the_cycle() -> None:
 async def test_scrubbing_is_a_trickle(bench: Bench) -> None:
     for number in range(4):
         await bench.put(bytes([number]) * (300 * KIB))
-    await bench.scrubber.cycle(Progress(0.0))
+    await bench.cycle()
     assert bench.slept_s >= 4 * 300 / 64

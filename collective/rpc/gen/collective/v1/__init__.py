@@ -151,6 +151,7 @@ __all__ = (
     "TicketKey",
     "VerifyCopiesRequest",
     "VerifyCopiesResponse",
+    "WorkerStatus",
     "WriteHeader",
     "WriteRequest",
 )
@@ -2559,6 +2560,13 @@ class Status(betterproto2.Message):
     one sentence each
     """
 
+    workers: "list[WorkerStatus]" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    of the coordinator; for admins
+    """
+
 
 default_message_pool.register_message("collective.v1", "Status", Status)
 
@@ -2672,6 +2680,45 @@ class VerifyCopiesResponse(betterproto2.Message):
 default_message_pool.register_message(
     "collective.v1", "VerifyCopiesResponse", VerifyCopiesResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class WorkerStatus(betterproto2.Message):
+    """
+    Background work: repair, collection, snapshots and so on.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    state: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    working, waiting, resting, failing, stopped
+    """
+
+    last_success_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+    """
+    Unix milliseconds; 0: never
+    """
+
+    queue: "int | None" = betterproto2.field(4, betterproto2.TYPE_UINT64, optional=True)
+    """
+    items known to wait
+    """
+
+    error: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    why the last step failed; empty: it did not
+    """
+
+    next_s: "float | None" = betterproto2.field(
+        6, betterproto2.TYPE_DOUBLE, optional=True
+    )
+    """
+    seconds to the next step, where that is known
+    """
+
+
+default_message_pool.register_message("collective.v1", "WorkerStatus", WorkerStatus)
 
 
 @dataclass(eq=False, repr=False)
