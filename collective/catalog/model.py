@@ -106,6 +106,8 @@ class Copy:
 
     node: NodeId
     generation: Generation
+    is_doubted: bool = field(default=False, compare=False)
+    """It does not count; a reader, who checks what comes, may use it where no other is to be had."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from collective.access.model import Caller
@@ -50,21 +51,30 @@ class Nodes(Protocol):
         *,
         after: bytes,
         last: bool,
-        spare: frozenset[tuple[ChunkId, Generation]] = frozenset(),
+        spare: AbstractSet[tuple[ChunkId, Generation]] = frozenset(),
     ) -> Sequence[CopyKey]:
         """Compare one page of a node's inventory (ascending chunk id, beginning after ``after``).
 
-        Copies in ``spare`` were stored after the page may have been made: they stay what they are.
-        Catalogued copies in the page's key range that the node lacks lose their ``stored`` state;
-        intents that are present become ``stored`` only if their upload knows the receipt, else stay.
-        Returns copies that the catalogue knows nothing of (orphans by state, never by age).
+        The page says something of that node's copies and of no other's.  What it lacks of the page's
+        key range becomes *missing*.  A missing copy that is back, and one of another length than its
+        chunk's, is *doubted* until a challenge clears it.  Intents stay intents.  Copies in ``spare``
+        were stored after the page may have been made, and stay what they are; the set may grow while
+        the page is compared.
+
+        Returns the copies that the catalogue knew nothing of; they are noted as doomed, guarded
+        where their chunk is known.  Works in bounded steps: one that is cut off is done again by the
+        next inventory.
         """
         ...
 
     async def mark_copies(
         self, node: NodeId, copies: Sequence[tuple[ChunkId, Generation]], *, lost: bool
     ) -> None:
-        """Take copies out of use because they are corrupt or missing; they are repaired."""
+        """Take copies of ``node`` out of use because they are missing (``lost``) or corrupt.
+
+        A missing one stays known.  A corrupt one is given up: it is deleted once another copy is
+        confirmed.
+        """
         ...
 
     async def claim_repairs(

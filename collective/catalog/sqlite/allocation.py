@@ -15,6 +15,7 @@ from collective.access.decision import Decider
 from collective.access.model import Right
 from collective.catalog.model import Allocation, ChunkIntent, Copy, PlaceFunction, PlacementNeed
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.dooming import GUARDED, doom
 from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, RETIRED, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
@@ -210,12 +211,15 @@ def allocate_chunk(
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:
-    """Write an intent row on node ``name`` under a new generation; a missing copy there is doomed."""
+    """Write an intent row on node ``name`` under a new generation.
+
+    A missing copy there is given up: it may be there after all, and be the last one.
+    """
     node = tx.value("SELECT id FROM nodes WHERE name = ? AND removed = 0", name)
     if node is None:
         raise NotEnoughCopiesError(f"Node {name} is not enrolled any more; try again.")
     if tx.value("SELECT 1 FROM copies WHERE chunk = ? AND node = ?", chunk, node):
-        doom(tx, chunk, node)
+        doom(tx, chunk, node, GUARDED)
     generation = tx.next_generation()
     tx.run(
         "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
@@ -227,19 +231,6 @@ def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> C
     if upload is not None:
         _send(tx, upload, chunk, node, generation)
     return Copy(name, Generation(generation))
-
-
-def doom(tx: Transaction, chunk: int, node: int) -> None:
-    """Take a copy out of use for ever; collection has the node delete that generation."""
-    tx.run(
-        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms)"
-        " SELECT c.node, k.hash, c.generation, k.stored_length, ?, 0 FROM copies c"
-        " JOIN chunks k ON k.id = c.chunk WHERE c.chunk = ? AND c.node = ?",
-        tx.now_ms,
-        chunk,
-        node,
-    )
-    tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
 
 
 def add_candidate(tx: Transaction, chunk: int) -> None:

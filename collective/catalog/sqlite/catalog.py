@@ -12,6 +12,7 @@ from collective.catalog.sqlite.datastores import DatastoresPart
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.grants import GrantsPart
 from collective.catalog.sqlite.identities import IdentitiesPart
+from collective.catalog.sqlite.inventories import InventoriesPart
 from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart
@@ -36,6 +37,7 @@ class SqliteCatalog(
     ReadsPart,
     NodesPart,
     CopiesPart,
+    InventoriesPart,
     RepairsPart,
     CollectionPart,
     PoliciesPart,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collective.catalog.model import CopyKey
-from collective.catalog.sqlite.allocation import doom
 from collective.catalog.sqlite.copies import node_number
+from collective.catalog.sqlite.dooming import doom, forget_removed, lift_all
 from collective.catalog.sqlite.engine import Engine, Part
 from collective.catalog.sqlite.policies import lower
 from collective.catalog.sqlite.quotas import beyond_quota
@@ -42,6 +42,7 @@ class CollectionPart(Part):
                 return []
             before_ms = tx.now_ms - int(grace_s * 1000)
             clear_ended(tx)
+            forget_removed(tx, CLEAR_BATCH)
             _forget_versions(tx, engine, before_ms)
             _doom_chunks(tx, before_ms, limit, engine.settings.copies)
             return _hand_out(tx, engine, before_ms, limit)
@@ -124,6 +125,7 @@ def _doom_chunks(tx: Transaction, before_ms: int, limit: int, copies: int) -> No
         if needed:
             left -= lower(tx, chunk, copies)
             continue
+        lift_all(tx, chunk)
         for (node,) in tx.all("SELECT node FROM copies WHERE chunk = ?", chunk):
             doom(tx, chunk, node)
         tx.run("DELETE FROM chunks WHERE id = ?", chunk)
@@ -135,7 +137,7 @@ def _hand_out(
 ) -> list[tuple[NodeId, CopyKey]]:
     found = tx.all(
         "SELECT n.name, d.hash, d.generation, d.stored_length, d.node FROM doomed d"
-        " JOIN nodes n ON n.id = d.node WHERE d.retry_ms <= ? AND d.since_ms <= ?"
+        " JOIN nodes n ON n.id = d.node WHERE d.guard = 0 AND d.retry_ms <= ? AND d.since_ms <= ?"
         " AND n.removed = 0 ORDER BY d.retry_ms LIMIT ?",
         tx.now_ms,
         before_ms,

@@ -13,9 +13,10 @@ from collective.access.model import Caller, Right
 from collective.catalog.model import Copy, Entry, Extent, LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
+from collective.catalog.sqlite.dooming import GUARDED
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import absent
-from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, STORED
+from collective.catalog.sqlite.rows import CURRENT, DOUBTED, FILE, RETIRED, STORED
 from collective.core import limits
 from collective.core.errors import (
     BusyError,
@@ -196,7 +197,7 @@ def _extents(
         (version, first or 0, end, limit + 1),
     ).fetchall()
     return [
-        LocatedExtent(extent_value(row), stored_copies(db, row[6])) for row in found[:limit]
+        LocatedExtent(extent_value(row), readable_copies(db, row[6])) for row in found[:limit]
     ], len(found) > limit
 
 
@@ -213,3 +214,23 @@ def stored_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
         (chunk, STORED),
     ).fetchall()
     return [Copy(NodeId(name), Generation(generation)) for name, generation in found]
+
+
+def readable_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
+    """Return the copies of a chunk that a reader may try, those that do not count marked.
+
+    Whoever reads checks the chunk's id, so a copy that is in doubt, or given up and not deleted yet,
+    is better than none.
+    """
+    found: Any = db.execute(
+        "SELECT n.name, c.generation, c.state <> ?2 FROM copies c JOIN nodes n ON n.id = c.node"
+        " WHERE c.chunk = ?1 AND c.state IN (?2, ?3) AND n.removed = 0"
+        " UNION ALL SELECT n.name, d.generation, 1 FROM chunks k JOIN doomed d ON d.hash = k.hash"
+        " AND d.stored_length = k.stored_length AND d.guard > 0 AND d.guard = ?4"
+        " JOIN nodes n ON n.id = d.node WHERE k.id = ?1 AND n.removed = 0 ORDER BY 3",
+        (chunk, STORED, DOUBTED, GUARDED),
+    ).fetchall()
+    return [
+        Copy(NodeId(name), Generation(generation), is_doubted=bool(is_doubted))
+        for name, generation, is_doubted in found
+    ]

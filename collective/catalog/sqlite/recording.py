@@ -10,10 +10,10 @@ from collective.catalog.sqlite.allocation import (
     add_candidate,
     copy_rows,
     counted,
-    doom,
     is_kept,
     may_use,
 )
+from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.nodes import doubt_node
 from collective.catalog.sqlite.rows import INTENT, OPEN, STORED
 from collective.catalog.sqlite.writer import Transaction

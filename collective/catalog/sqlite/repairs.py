@@ -19,7 +19,8 @@ from collective.catalog.model import (
     VerifiedReceipt,
 )
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.allocation import add_candidate, doom, new_copy
+from collective.catalog.sqlite.allocation import add_candidate, new_copy
+from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.rows import INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction

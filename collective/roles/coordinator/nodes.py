@@ -7,6 +7,7 @@ loop owns it; the placement functions that it hands out are snapshots and may ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -222,16 +223,17 @@ class NodeTable:
             ):
                 live.stored_meanwhile.add((receipt.chunk, receipt.generation))
 
-    def inventory_page(self, node: NodeId) -> frozenset[tuple[ChunkId, Generation]]:
+    def inventory_page(self, node: NodeId) -> AbstractSet[tuple[ChunkId, Generation]]:
         """Take a page of an inventory for a sign of life; return what it may lack and yet be there.
 
+        The set grows while receipts come.
         A node sends no heartbeat while it reports its inventory.
         """
         live = self._nodes.get(node)
         if live is None:
             return frozenset()
         live.last_heartbeat_s = self._clock.monotonic_s()
-        return frozenset(live.stored_meanwhile)
+        return live.stored_meanwhile
 
     def inventory_done(self, node: NodeId, instance_id: str) -> None:
         """Give the node new copies from now on: what it holds is known."""

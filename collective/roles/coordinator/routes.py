@@ -98,7 +98,13 @@ class RouteMaker:
             for copy in copies
             if states.get(copy.node) in _READ_ORDER and self._can_sign(copy.node)
         ]
-        usable.sort(key=lambda copy: (_READ_ORDER[states[copy.node]], self._randomness.uniform()))
+        usable.sort(
+            key=lambda copy: (
+                copy.is_doubted,
+                _READ_ORDER[states[copy.node]],
+                self._randomness.uniform(),
+            )
+        )
         return [
             self._route(
                 pb.ChunkOperation.GET,

@@ -204,7 +204,13 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
     assert await ready.claim_collection(10, 0) == [(NODES[0], stranger)]
     both = sorted(stored.values(), key=lambda key: key.chunk)
     assert await ready.compare_inventory(NODES[0], both, after=b"", last=True) == []
-    assert len(await ready.copies_of(chunk("b"))) == 3
+    assert len(await ready.copies_of(chunk("b"))) == 2  # until it is challenged
+    view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
+    assert [(copy.node, copy.is_doubted) for copy in view.extents[0].copies] == [
+        (NODES[1], False),
+        (NODES[2], False),
+        (NODES[0], True),
+    ]
 
 
 async def test_an_inventory_made_before_a_put_takes_no_fresh_copy_out_of_use(
@@ -415,7 +421,7 @@ async def test_a_corrupt_only_copy_is_not_deleted(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
     for copy in await ready.copies_of(chunk("a")):
         await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=False)
-    assert len(await ready.claim_collection(9, 0)) == 2
+    assert await ready.claim_collection(9, 0) == []
     assert (await ready.totals(None, USABLE)).unavailable == 1
 
 

@@ -1,0 +1,81 @@
+"""Copies that are to go: noted here, deleted by collection, or kept while a guard is on them.
+
+A copy that nothing refers to goes by itself.  One of a chunk that is in use gets a *guard*: it is
+counted no more, but its node keeps it until enough others were confirmed by a fresh challenge, or it is
+taken back (``giving_up``).  Invariant: while a chunk has a row, none of its guarded copies is deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.catalog.model import CopyKey
+from collective.catalog.sqlite.writer import Transaction
+
+FREE: Final = 0
+GUARDED: Final = 1
+CORRUPT: Final = 2
+"""Guarded, and its bytes are not those of the chunk."""
+STRANGERS_MAX: Final = 200_000
+"""Rows of one node; what it holds beyond is found again by its next inventory."""
+
+
+def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
+    """Take a copy out of use: collection has the node delete that generation, in its time.
+
+    Args:
+        tx: the transaction.
+        chunk: the chunk's row.
+        node: the node's.
+        guard: FREE for one that never counted or whose chunk nothing needs, else what keeps it.
+    """
+    tx.run(
+        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
+        " guard) SELECT c.node, k.hash, c.generation, k.stored_length, ?, 0, ? FROM copies c"
+        " JOIN chunks k ON k.id = c.chunk WHERE c.chunk = ? AND c.node = ?",
+        tx.now_ms,
+        guard,
+        chunk,
+        node,
+    )
+    tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
+
+
+def lift_all(tx: Transaction, chunk: int) -> None:
+    """Let every guarded copy of a chunk go that nothing refers to any more."""
+    tx.run(
+        "UPDATE doomed SET guard = 0, retry_ms = 0 WHERE guard > 0"
+        " AND hash = (SELECT hash FROM chunks WHERE id = ?1)"
+        " AND stored_length = (SELECT stored_length FROM chunks WHERE id = ?1)",
+        chunk,
+    )
+
+
+def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
+    """Note a copy that nothing knows of; False if it is noted already, or known by now.
+
+    Where the chunk has a row, it is guarded: it may be as good as those that are known.
+    """
+    tx.run(
+        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
+        " guard) SELECT ?1, ?2, ?3, ?4, ?5, 0,"
+        " EXISTS (SELECT 1 FROM chunks WHERE hash = ?2 AND stored_length = ?4)"
+        " WHERE NOT EXISTS (SELECT 1 FROM chunks k JOIN copies c ON c.chunk = k.id"
+        " WHERE k.hash = ?2 AND c.node = ?1 AND c.generation = ?3)",
+        node,
+        copy.chunk,
+        copy.generation,
+        copy.stored_length,
+        tx.now_ms,
+    )
+    return tx.db.changes() > 0
+
+
+def forget_removed(tx: Transaction, limit: int) -> int:
+    """Forget what was to go on nodes that are removed; return how many rows were dropped."""
+    tx.run(
+        "DELETE FROM doomed WHERE (node, hash, generation) IN (SELECT d.node, d.hash, d.generation"
+        " FROM nodes n JOIN doomed d ON d.node = n.id WHERE n.removed = 1 LIMIT ?)",
+        limit,
+    )
+    return tx.db.changes()

@@ -1,0 +1,182 @@
+"""Inventories: what a node says it holds, compared with what is known of that node, and of no other.
+
+A page is compared on a reading connection, in windows; only differences are written, in steps that
+hold the writer for milliseconds.  Each write holds for the generation and state that were compared, so
+what changed meanwhile stays as it is.
+
+Steps are small for another reason, too: inside a savepoint, with ``temp_store = MEMORY``, each statement
+that fires a trigger gets a journal of its own, and dropping it walks the savepoint's whole journal in
+memory.  Updates of one savepoint cost the square of their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.model import CopyKey
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.errors import NotFoundError
+from collective.core.ids import ChunkId, Generation, NodeId
+
+WINDOW_COPIES: Final = 2048
+"""Copies of one read transaction."""
+STEP_COPIES: Final = 256
+"""Copies that one transaction changes."""
+
+Spare = AbstractSet[tuple[ChunkId, Generation]]
+
+
+@dataclass(slots=True)
+class _Differences:
+    """What a window's comparison found: rows of chunks, with the generation."""
+
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    """Counted or doubted, and not there."""
+    doubtful: list[tuple[int, int]] = field(default_factory=list)
+    """Back after it was missing, or of another length: not counted until it is challenged."""
+    strangers: list[CopyKey] = field(default_factory=list)
+
+
+class InventoriesPart(Part):
+    """``Nodes.compare_inventory``."""
+
+    async def compare_inventory(
+        self,
+        node: NodeId,
+        copies: Sequence[CopyKey],
+        *,
+        after: bytes,
+        last: bool,
+        spare: Spare = frozenset(),
+    ) -> Sequence[CopyKey]:
+        """Compare one page of a node's inventory; return copies that nothing knew of."""
+        engine = self._engine
+        number = await engine.read(lambda db: _node_number(db, node))
+        strangers: list[CopyKey] = []
+        for begin, end, told in _windows(copies, after, is_last=last):
+            cursor: bytes | None = begin
+            while cursor is not None:
+                found, cursor = await engine.read(
+                    partial(_compare, node=number, told=told, after=cursor, end=end, spare=spare)
+                )
+                for state, was, changed in (
+                    (MISSING, (STORED, DOUBTED), found.missing),
+                    (DOUBTED, (STORED, MISSING), found.doubtful),
+                ):
+                    for step in _steps(changed):
+                        await engine.change(
+                            partial(_set_states, node=number, state=state, was=was, copies=step)
+                        )
+                for some in _steps(found.strangers):
+                    strangers += await engine.change(
+                        partial(_note_strangers, node=number, copies=some)
+                    )
+        return strangers
+
+
+def _windows(
+    copies: Sequence[CopyKey], after: bytes, *, is_last: bool
+) -> Iterator[tuple[bytes, bytes | None, Sequence[CopyKey]]]:
+    """Cut a page into windows (after, up to, copies told); copies of one chunk stay together.
+
+    The last window of a last page is open at its end.
+    """
+    start = 0
+    while start < len(copies):
+        stop = min(start + WINDOW_COPIES, len(copies))
+        while stop < len(copies) and copies[stop].chunk == copies[stop - 1].chunk:
+            stop += 1
+        is_end = is_last and stop == len(copies)
+        yield after, None if is_end else copies[stop - 1].chunk, copies[start:stop]
+        after = copies[stop - 1].chunk
+        start = stop
+    if is_last and not copies:
+        yield after, None, ()
+
+
+def _compare(
+    db: apsw.Connection,
+    node: int,
+    told: Sequence[CopyKey],
+    after: bytes,
+    end: bytes | None,
+    spare: Spare,
+) -> tuple[_Differences, bytes | None]:
+    """Compare what is known after ``after`` up to ``end``, a bounded part; return where to go on."""
+    known: list[Any] = db.execute(
+        "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM chunks k"
+        " JOIN copies c ON c.chunk = k.id AND c.node = ?1"
+        " WHERE k.hash > ?2 AND (?3 IS NULL OR k.hash <= ?3) ORDER BY k.hash LIMIT ?4",
+        (node, after, end, WINDOW_COPIES),
+    ).fetchall()
+    cursor: bytes | None = None
+    if len(known) == WINDOW_COPIES:
+        cursor = known[-1][0]
+        if known[0][0] != cursor:  # rows of the last chunk may be cut off: they come again
+            known = [row for row in known if row[0] != cursor]
+            cursor = known[-1][0]
+    upto = end if cursor is None else cursor
+    found = _Differences()
+    there = {
+        (copy.chunk, copy.generation): copy
+        for copy in told
+        if copy.chunk > after and (upto is None or copy.chunk <= upto)
+    }
+    for chunk_id, row, generation, state, length in known:
+        copy = there.pop((chunk_id, generation), None)
+        if state == INTENT:
+            continue  # only its upload's receipt makes it a copy
+        if copy is None:
+            if state in {STORED, DOUBTED} and (chunk_id, generation) not in spare:
+                found.missing.append((row, generation))
+        elif copy.stored_length != length:
+            if state == STORED:
+                found.doubtful.append((row, generation))
+        elif state == MISSING:
+            found.doubtful.append((row, generation))
+    room = STRANGERS_MAX - rows.fetch(db, "SELECT count(*) FROM doomed WHERE node = ?", node)[0]
+    found.strangers = list(islice(there.values(), max(0, room)))
+    return found, cursor
+
+
+def _set_states(
+    tx: Transaction, node: int, state: int, was: Sequence[int], copies: Sequence[tuple[int, int]]
+) -> None:
+    """Set the state of copies that are what they were, in one statement."""
+    tx.run(
+        "UPDATE copies SET state = ?1 WHERE node = ?2 AND state IN (SELECT value FROM json_each(?3))"
+        " AND chunk IN (SELECT value ->> 0 FROM json_each(?4))"
+        " AND (chunk, generation) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?4))",
+        state,
+        node,
+        json.dumps(list(was)),
+        json.dumps(copies),
+    )
+
+
+def _note_strangers(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
+    return [copy for copy in copies if note_stranger(tx, node, copy)]
+
+
+def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), STEP_COPIES):
+        yield items[start : start + STEP_COPIES]
+
+
+def _node_number(db: apsw.Connection, node: NodeId) -> int:
+    row: Any = rows.fetch(db, "SELECT id FROM nodes WHERE name = ?", node)
+    if row is None:
+        raise NotFoundError(f"There is no node {node}; run: collective node list")
+    return int(row[0])

@@ -1,0 +1,175 @@
+"""What a node says of its own copies, and what that does to nothing else."""
+
+from typing import Any
+
+import pytest
+
+from collective.catalog.model import CopyKey
+from collective.catalog.sqlite import SqliteCatalog, inventories
+from collective.catalog.sqlite.copies import node_number
+from collective.catalog.sqlite.dooming import note_stranger
+from collective.catalog.sqlite.engine import Engine
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.ids import Generation, NodeId
+from tests.contract.catalog.world import ANY, NODES, OPERATOR, begin, chunk, enrol, p, write
+
+A, B, C = NODES[:3]
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    return catalog
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventories, "WINDOW_COPIES", 8)
+    monkeypatch.setattr(inventories, "STEP_COPIES", 4)
+
+
+async def held(catalog: SqliteCatalog, node: NodeId, *texts: str) -> list[CopyKey]:
+    """Return the copies of the chunks that are stored on the node, as its inventory has them."""
+    found = [
+        CopyKey(chunk(text), copy.generation, 26)
+        for text in texts
+        for copy in await catalog.copies_of(chunk(text))
+        if copy.node == node
+    ]
+    return sorted(found, key=lambda key: key.chunk)
+
+
+async def stored(catalog: SqliteCatalog, *texts: str) -> dict[str, set[NodeId]]:
+    return {text: {copy.node for copy in await catalog.copies_of(chunk(text))} for text in texts}
+
+
+async def tell(catalog: SqliteCatalog, node: NodeId, page: list[CopyKey]) -> list[CopyKey]:
+    return list(await catalog.compare_inventory(node, page, after=b"", last=True))
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_a_whole_inventory_in_windows_finds_exactly_what_is_missing(
+    ready: SqliteCatalog,
+) -> None:
+    texts = [f"t{number}" for number in range(40)]
+    await write(ready, "/d/f", *texts)
+    page = await held(ready, A, *texts)
+    gone = {page[number].chunk for number in (0, 7, 8, 9, 23, 39)}
+    assert not await tell(ready, A, [key for key in page if key.chunk not in gone])
+    for text in texts:
+        nodes = {copy.node for copy in await ready.copies_of(chunk(text))}
+        assert nodes == ({B, C} if chunk(text) in gone else {A, B, C})
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_pages_say_nothing_of_what_lies_outside_of_them(ready: SqliteCatalog) -> None:
+    texts = [f"t{number}" for number in range(30)]
+    await write(ready, "/d/f", *texts)
+    page = await held(ready, A, *texts)
+    for start, is_last in ((0, False), (10, False), (20, True)):
+        part = page[start : start + 10]
+        after = page[start - 1].chunk if start else b""
+        assert not await ready.compare_inventory(A, part, after=after, last=is_last)
+    assert all(nodes == {A, B, C} for nodes in (await stored(ready, *texts)).values())
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_finding_3_an_empty_disk_holds_the_writer_in_bounded_steps(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many copies are missing, back, or unknown: no transaction changes more than a step."""
+    texts = [f"t{number}" for number in range(60)]
+    await write(ready, "/d/f", *texts)
+    page = await held(ready, A, *texts)
+    strangers = [CopyKey(chunk(f"no{number}"), Generation(1), 5) for number in range(60)]
+    changes: list[int] = []
+    change = Engine.change
+
+    async def counting(self: Engine, operation: Any) -> Any:
+        def counted(tx: Transaction) -> Any:
+            before = tx.db.total_changes()
+            result = operation(tx)
+            changes.append(tx.db.total_changes() - before)
+            return result
+
+        return await change(self, counted)
+
+    monkeypatch.setattr(Engine, "change", counting)
+    await tell(ready, A, [])
+    await tell(ready, A, page)
+    assert len(await tell(ready, A, sorted(page + strangers, key=lambda key: key.chunk))) == 60
+    assert len(changes) >= 3 * 60 // inventories.STEP_COPIES
+    assert max(changes) <= 2 * inventories.STEP_COPIES  # a trigger counts the chunk's copies
+
+
+async def test_finding_1_what_one_node_says_touches_no_copy_of_another(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a", "b")
+    page = await held(ready, C, "a", "b")
+    for lie in (
+        [],
+        [CopyKey(key.chunk, key.generation, 7) for key in page],
+        [CopyKey(key.chunk, Generation(key.generation + 100), 26) for key in page],
+        [CopyKey(key.chunk, Generation(key.generation - 1), 26) for key in page],
+    ):
+        await tell(ready, C, lie)
+        assert {text: nodes - {C} for text, nodes in (await stored(ready, "a", "b")).items()} == {
+            "a": {A, B},
+            "b": {A, B},
+        }
+        assert await ready.claim_collection(100, 0) == []
+        for node in (A, B):
+            assert not await tell(ready, node, await held(ready, node, "a", "b"))
+
+
+async def test_a_disk_that_is_mounted_again_has_its_copies_doubted_not_lost(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a")
+    page = await held(ready, A, "a")
+    await tell(ready, A, [])
+    for _ in range(2):
+        assert not await tell(ready, A, page)
+        assert await stored(ready, "a") == {"a": {B, C}}
+    assert await ready.claim_collection(100, 0) == []
+
+
+async def test_a_known_copy_is_never_taken_for_a_stranger(ready: SqliteCatalog) -> None:
+    """Not one that is given up, nor one that was stored between the comparison and its writing."""
+    await write(ready, "/d/f", "a")
+    (key,) = await held(ready, A, "a")
+    await ready.mark_copies(A, [(key.chunk, key.generation)], lost=False)
+    assert not await tell(ready, A, [key])
+    upload, _ = await begin(ready, "/d/g", "b")
+    (target,) = [one for one in upload.allocations[0].targets if one.node == A]
+    late = CopyKey(chunk("b"), target.generation, 26)
+    marked = await ready._engine.change(lambda tx: note_stranger(tx, node_number(tx, A), late))
+    assert not marked
+
+
+async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a")
+    orphan = CopyKey(chunk("a"), Generation(99), 26)
+    foreign = CopyKey(chunk("zz"), Generation(99), 26)
+    page = sorted([orphan, foreign], key=lambda key: key.chunk)
+    assert await tell(ready, NODES[3], page) == page
+    assert await ready.claim_collection(100, 0) == [(NODES[3], foreign)]
+    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    for _ in range(3):
+        gone = [key for _, key in await ready.claim_collection(100, 0)]
+        if orphan in gone:
+            return
+    pytest.fail("the orphan stayed although nothing refers to its chunk")
+
+
+async def test_a_node_that_invents_copies_without_end_fills_no_disk(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventories, "STRANGERS_MAX", 10)
+    page = [CopyKey(chunk(f"no{number}"), Generation(1), 5) for number in range(40)]
+    page.sort(key=lambda key: key.chunk)
+    assert len(await tell(ready, A, page)) == 10
+    assert not await tell(ready, A, page)
+    assert len(await tell(ready, B, page)) == 10
