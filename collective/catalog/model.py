@@ -211,6 +211,8 @@ class NodeRecord:
     standing: Standing = Standing.APPROVED
     standing_reason: str = ""
     """Why it is not approved; empty where it is."""
+    refused: str = ""
+    """Why its heartbeats are refused; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)

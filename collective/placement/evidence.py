@@ -8,6 +8,7 @@ until it is verified or approved.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -32,6 +33,34 @@ def counted(approved: int, on_probation: int) -> int:
         on_probation: copies on nodes on probation; they count while they are a minority.
     """
     return approved + min(on_probation, max(0, approved - 1))
+
+
+def count(standings: Iterable[Standing]) -> int:
+    """Return how many copies count, given the standing of the node of each; doubted ones do not."""
+    found = list(standings)
+    return counted(found.count(Standing.APPROVED), found.count(Standing.PROBATION))
+
+
+def is_quorum(standings: Iterable[Standing], copies: int) -> bool:
+    """Tell whether copies on nodes of these standings are a quorum of ``copies`` wanted."""
+    return count(standings) >= quorum_of(copies)
+
+
+def shortage(copies: int, standings: Iterable[Standing]) -> str:
+    """Return what to say where a chunk has, or could have, too few copies for a write.
+
+    Args:
+        copies: wanted.
+        standings: of the nodes that have, or could take, a copy.
+    """
+    found = list(standings)
+    probation = found.count(Standing.PROBATION)
+    ignored = probation - (count(found) - found.count(Standing.APPROVED))
+    aside = f" ({ignored} more on probation: collective node approve)" if ignored else ""
+    return (
+        f"{count(found)} of the {quorum_of(copies)} copies that a write needs count{aside}"
+        f" (COLLECTIVE_COPIES={copies}, or the datastore's own copies)"
+    )
 
 
 def probation_most(copies: int) -> int:

@@ -16,7 +16,7 @@ from collective.catalog.model import (
     Totals,
     VerifiedReceipt,
 )
-from collective.core.ids import ChunkId, Generation, NodeId, StoreUuid
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
 
 
 class Nodes(Protocol):
@@ -38,10 +38,22 @@ class Nodes(Protocol):
         """Write what heartbeats said, for many nodes in one transaction; not audited."""
         ...
 
-    async def set_node_flags(
-        self, actor: Caller, node: NodeId, *, draining: bool | None, removed: bool | None
-    ) -> None:
-        """Begin or end a drain, or remove a node."""
+    async def set_refused(self, refused: Mapping[NodeId, str]) -> None:
+        """Write why nodes are refused ("": not any more).  Copies on refused nodes do not count."""
+        ...
+
+    async def drain_node(self, actor: Caller, node: NodeId, *, draining: bool) -> None:
+        """Begin or end a drain: copies there do not count for repair, and get no company."""
+        ...
+
+    async def remove_node(
+        self, actor: Caller, node: NodeId, identity: SpiffeId, *, force: bool
+    ) -> int:
+        """Take a node away for good and revoke its ``identity``; return the revocation epoch.
+
+        ConflictError, unless ``force``, while the node has a stored copy of a chunk in use (by a
+        file, an old version that is kept, or an open upload): none loses anything by it then.
+        """
         ...
 
     async def compare_inventory(
@@ -83,7 +95,8 @@ class Nodes(Protocol):
         """Claim up to ``limit`` chunks short of copies, fewest copies first, and write intents.
 
         A copy on a node in ``lost`` does not count; one on a node neither usable nor lost counts,
-        but is no source.
+        but is no source.  Chunks of an open upload are claimed once it was quiet for five minutes,
+        or a node that has them drains.
         """
         ...
 
@@ -92,11 +105,7 @@ class Nodes(Protocol):
         ...
 
     async def copies_left(self) -> Mapping[NodeId, int]:
-        """Count the stored copies of chunks in use on each node that has any."""
-        ...
-
-    async def copies_only_on(self, node: NodeId) -> int:
-        """Count the chunks in use whose only stored copy, among nodes not removed, is there."""
+        """Count the stored copies of chunks in use, open uploads' too, on each node that has any."""
         ...
 
     async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:

@@ -6,6 +6,8 @@ chunk is no proof of having it: without such a path the caller sends the bytes t
 them already (same generation), and their receipts count.
 """
 
+# ruff: noqa: S608 - statements are put together from constants alone
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -16,12 +18,15 @@ from collective.access.model import Right
 from collective.catalog.model import Allocation, ChunkIntent, Copy, PlaceFunction, PlacementNeed
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, doom
+from collective.catalog.sqlite.references import TRUSTED
 from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, RETIRED, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import NotEnoughCopiesError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
 from collective.core.paths import FilePath
+from collective.placement import evidence
+from collective.placement.evidence import Standing
 
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""
@@ -36,6 +41,8 @@ class Row:
     generation: int
     state: int
     leaving: bool
+    trusted: bool
+    standing: Standing
     sent: bool
     received: bool
 
@@ -121,7 +128,8 @@ def is_kept(tx: Transaction, chunk: int) -> bool:
 def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
     """Return every copy of a chunk on nodes that are not removed."""
     found = tx.all(
-        "SELECT c.node, n.name, c.generation, c.state, n.draining, s.received FROM copies c"
+        "SELECT c.node, n.name, c.generation, c.state, n.draining,"
+        f" {TRUSTED}, n.standing, s.received FROM copies c"
         " JOIN nodes n ON n.id = c.node LEFT JOIN sent s ON s.upload = ? AND s.chunk = c.chunk"
         " AND s.node = c.node AND s.generation = c.generation"
         " WHERE c.chunk = ? AND n.removed = 0",
@@ -129,21 +137,33 @@ def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
         chunk,
     )
     return [
-        Row(node, NodeId(name), generation, state, bool(draining), got is not None, bool(got))
-        for node, name, generation, state, draining, got in found
+        Row(
+            node,
+            NodeId(name),
+            generation,
+            state,
+            bool(draining),
+            bool(trusted),
+            Standing(standing),
+            got is not None,
+            bool(got),
+        )
+        for node, name, generation, state, draining, trusted, standing, got in found
     ]
 
 
-def counted(found: list[Row], *, authorised: bool, absent: frozenset[NodeId]) -> list[Row]:
-    """Return the copies that count for an upload.
+def usable(found: list[Row], *, authorised: bool, absent: frozenset[NodeId]) -> list[Row]:
+    """Return the copies that may count for an upload, all of them on trusted nodes.
 
-    Its own receipts always do; copies that others made, where it may use them and their node is
-    not in ``absent``.
+    Those whose receipt it has shown, also where the node fell silent since; and copies that others
+    made, where it may use them and their node is not in ``absent``.
     """
     return [
         row
         for row in found
-        if row.state == STORED and (row.received or (authorised and row.name not in absent))
+        if row.state == STORED
+        and row.trusted
+        and (row.received or (authorised and row.name not in absent))
     ]
 
 
@@ -175,39 +195,47 @@ def allocate_chunk(
 
     Copies on nodes in ``absent`` count only by this upload's own receipts, and none is sent there.
     """
-    quorum = copies // 2 + 1
+    quorum = evidence.quorum_of(copies)
     found = copy_rows(tx, upload, chunk)
-    held = counted(found, authorised=authorised, absent=absent)
-    if len(held) >= (quorum if authorised else copies):
+    held = usable(found, authorised=authorised, absent=absent)
+    standings = [row.standing for row in held]
+    if evidence.is_quorum(standings, copies) and (authorised or len(held) >= copies):
         return Allocation(
             intent.chunk, intent.stored_length, True, [row.copy for row in held], [], quorum
         )
-    missing = copies - len(held)
+    missing = max(copies - len(held), quorum - evidence.count(standings))
     others = [
-        row for row in found if row not in held and row.state != MISSING and row.name not in absent
+        row
+        for row in found
+        if row not in held and row.state != MISSING and row.trusted and row.name not in absent
     ]
     targets = [row for row in others if not row.sent and not row.leaving][:missing]
     for row in targets:
         _send(tx, upload, chunk, row.node, row.generation)
     chosen = [row.copy for row in targets]
+    standings += [row.standing for row in targets]
     if len(chosen) < missing:
         taken = frozenset(row.name for row in found if row.state != MISSING)
         need = PlacementNeed(intent.chunk, intent.stored_length, missing - len(chosen), taken)
         for name in list(place(need))[: need.copies_missing]:
             if name not in taken and all(copy.node != name for copy in chosen):
                 chosen.append(new_copy(tx, chunk, name, upload))
-    if len(held) + len(chosen) < quorum:
-        again = [row.copy for row in others if row.sent and not row.leaving]
-        chosen += again[: missing - len(chosen)]
-    if len(held) + len(chosen) < quorum:
+                standings.append(_standing(tx, name))
+    if not evidence.is_quorum(standings, copies):
+        again = [row for row in others if row.sent and not row.leaving][: missing - len(chosen)]
+        chosen += [row.copy for row in again]
+        standings += [row.standing for row in again]
+    if not evidence.is_quorum(standings, copies):
         raise NotEnoughCopiesError(
-            f"Only {len(held) + len(chosen)} of the {quorum} nodes that a write needs"
-            f" (COLLECTIVE_COPIES={copies}, or the datastore's own copies) can take one; start or"
-            " add nodes, or free space."
+            f"Only {evidence.shortage(copies, standings)}; start or add nodes, or free space."
         )
     return Allocation(
         intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen, quorum
     )
+
+
+def _standing(tx: Transaction, node: NodeId) -> Standing:
+    return Standing(tx.value("SELECT standing FROM nodes WHERE name = ?", node))
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:

@@ -20,12 +20,14 @@ from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, 
 from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
 from collective.catalog.sqlite.reads import ReadsPart
 from collective.catalog.sqlite.redeeming import RedeemingPart
+from collective.catalog.sqlite.removal import RemovalPart, lift_marks
 from collective.catalog.sqlite.repairs import RepairsPart
 from collective.catalog.sqlite.revocations import RevocationsPart
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.totals import TotalsPart
 from collective.catalog.sqlite.upkeep import UpkeepPart
 from collective.catalog.sqlite.uploads import UploadsPart
+from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import Clock
 from collective.core.disk import Disk, OsDisk
 from collective.core.randomness import Randomness
@@ -39,6 +41,7 @@ class SqliteCatalog(
     CopiesPart,
     InventoriesPart,
     RepairsPart,
+    RemovalPart,
     CollectionPart,
     PoliciesPart,
     TotalsPart,
@@ -92,8 +95,13 @@ class SqliteCatalog(
                 raise
 
         catalog = cls(await asyncio.to_thread(work))
+
+        def begin(tx: Transaction) -> None:
+            follow_setting(tx, chosen.copies)
+            lift_marks(tx)
+
         try:
-            await catalog._engine.change(lambda tx: follow_setting(tx, chosen.copies))
+            await catalog._engine.change(begin)
         except BaseException:
             await catalog.close()
             raise

@@ -16,6 +16,7 @@ from collective.catalog.sqlite.engine import Engine, Part
 from collective.catalog.sqlite.policies import lower
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.catalog.sqlite.recording import CLEAR_BATCH, clear_ended, clear_extents
+from collective.catalog.sqlite.removal import forget_copies
 from collective.catalog.sqlite.rows import COLLECTED, RETIRED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -42,6 +43,7 @@ class CollectionPart(Part):
                 return []
             before_ms = tx.now_ms - int(grace_s * 1000)
             clear_ended(tx)
+            forget_copies(tx)
             forget_removed(tx, CLEAR_BATCH)
             _forget_versions(tx, engine, before_ms)
             _doom_chunks(tx, before_ms, limit, engine.settings.copies)

@@ -73,13 +73,13 @@ class _Walk:
         self._decider = decider
         self._default = copies
         self._policies: dict[str, int] = {}
-        self._short = rows.anything_short(db)
+        self._lack = rows.lack(db)
 
     def value(self, row: Any, path: FilePath) -> Entry:
         least = copies = 0
         if row[2] == FILE:
             copies = self._copies(path)
-            least = rows.copies_least(self._db, row[4], row[12], copies, short=self._short)
+            least = rows.copies_least(self._db, row[4], row[12], copies, self._lack)
         return rows.entry_value(row, path, copies, least)
 
     def _copies(self, path: FilePath) -> int:

@@ -93,15 +93,12 @@ def retire(tx: Transaction, version: int, datastore: int, path: FilePath) -> Non
     count_files(tx, datastore, -1, -size)
 
 
-def load_entry(
-    db: apsw.Connection, entry: int, path: FilePath, copies: int, *, short: bool | None = None
-) -> Entry:
+def load_entry(db: apsw.Connection, entry: int, path: FilePath, copies: int) -> Entry:
     """Return the entry with this id as someone with ``read`` sees it."""
     row = rows.fetch(db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", entry)
     if row[2] != FILE:
         return rows.entry_value(row, path, 0, 0)
-    is_short = rows.anything_short(db) if short is None else short
-    least = rows.copies_least(db, row[4], row[12], copies, short=is_short)
+    least = rows.copies_least(db, row[4], row[12], copies, rows.lack(db))
     return rows.entry_value(row, path, copies, least)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
 
-from collective.access.model import Caller
 from collective.catalog.model import NodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
@@ -63,7 +62,7 @@ class NodesPart(Part):
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
             found: Any = db.execute(
                 "SELECT name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-                " draining, removed, serial, expires_ms, standing, standing_reason"
+                " draining, removed, serial, expires_ms, standing, standing_reason, refused"
                 " FROM nodes ORDER BY name"
             ).fetchall()
             return [
@@ -81,6 +80,7 @@ class NodesPart(Part):
                     row[10],
                     Standing(row[11]),
                     row[12],
+                    row[13],
                 )
                 for row in found
             ]
@@ -162,35 +162,20 @@ class NodesPart(Part):
         if records:
             await self._engine.change(work)
 
-    async def set_node_flags(
-        self, actor: Caller, node: NodeId, *, draining: bool | None, removed: bool | None
-    ) -> None:
-        """Begin or end a drain, or remove a node."""
+    async def set_refused(self, refused: Mapping[NodeId, str]) -> None:
+        """Write why nodes are refused ("": they are not any more); their copies do not count."""
 
         def work(tx: Transaction) -> None:
-            tx.decider(actor).require_admin("change nodes")
-            if tx.value("SELECT 1 FROM nodes WHERE name = ?", node) is None:
-                raise _unknown(node)
-            tx.run(
-                "UPDATE nodes SET draining = coalesce(?, draining), removed = coalesce(?, removed)"
-                " WHERE name = ?",
-                None if draining is None else int(draining),
-                None if removed is None else int(removed),
-                node,
-            )
-            if removed:
-                rows.raise_trust_epoch(tx)
-            tx.audit(actor, action, node)
+            for node, why in refused.items():
+                before = tx.value("SELECT refused FROM nodes WHERE name = ?", node)
+                if before is None or before == why:
+                    continue
+                tx.run("UPDATE nodes SET refused = ? WHERE name = ?", why, node)
+                if not before:
+                    rows.raise_trust_epoch(tx)
 
-        action = _action(draining=draining, removed=removed)
-        await self._engine.write(work, caller=actor, action=action, target=node)
-
-
-def _action(*, draining: bool | None, removed: bool | None) -> str:
-    """Return what was done to a node, in the audit's word."""
-    if removed:
-        return "node-remove"
-    return "node-drain" if draining else "node-use"
+        if refused:
+            await self._engine.change(work)
 
 
 def _unknown(node: NodeId) -> NotFoundError:

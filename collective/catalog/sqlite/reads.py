@@ -75,9 +75,7 @@ class ReadsPart(Part):
                     f"{path} has version {view.entry.version}, not {if_version}; open it again."
                 )
             entry = view.entry
-            least = rows.copies_least(
-                db, view.version, entry.chunk_count, copies, short=rows.anything_short(db)
-            )
+            least = rows.copies_least(db, view.version, entry.chunk_count, copies, rows.lack(db))
             return replace(view, entry=replace(entry, copies_least=least))
 
         for _ in range(ATTEMPTS):

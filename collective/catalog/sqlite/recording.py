@@ -9,21 +9,22 @@ from collective.catalog.model import Extent, VerifiedReceipt
 from collective.catalog.sqlite.allocation import (
     add_candidate,
     copy_rows,
-    counted,
     is_kept,
     may_use,
+    usable,
 )
 from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.nodes import doubt_node
-from collective.catalog.sqlite.rows import INTENT, OPEN, STORED
+from collective.catalog.sqlite.references import too_few, trusted_standings
+from collective.catalog.sqlite.rows import COLLECTED, INTENT, OPEN, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import (
     ConflictError,
-    NotEnoughCopiesError,
     RejectedError,
     UsageError,
 )
 from collective.core.ids import NodeId
+from collective.placement import evidence
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
 CLEAR_BATCH = 2000
@@ -41,7 +42,7 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
             raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
         row = tx.one(
             "SELECT c.chunk, c.node, c.state, k.stored_length, s.received FROM chunks k"
-            " JOIN nodes n ON n.name = ?"
+            " JOIN nodes n ON n.name = ? AND n.removed = 0"
             " JOIN copies c ON c.chunk = k.id AND c.node = n.id AND c.generation = ?"
             " JOIN sent s ON s.upload = ? AND s.chunk = k.id AND s.node = n.id"
             " AND s.generation = c.generation WHERE k.hash = ?",
@@ -83,20 +84,16 @@ def record(
 
     Copies on nodes in ``absent`` count only by this upload's own receipts.
     """
-    quorum = copies // 2 + 1
-    enough: dict[tuple[bytes, int], tuple[int, bool]] = {}
+    enough: dict[tuple[bytes, int], tuple[int, list[evidence.Standing]]] = {}
     added = count = 0
     for extent in extents:
         key = (extent.chunk, extent.stored_length)
         if key not in enough:
-            enough[key] = _enough(tx, decider, upload, version, key, quorum, absent)
-        chunk, is_enough = enough[key]
-        if not is_enough:
+            enough[key] = _standings(tx, decider, upload, version, key, copies, absent)
+        chunk, standings = enough[key]
+        if not evidence.is_quorum(standings, copies):
             if strict:
-                raise NotEnoughCopiesError(
-                    f"A chunk at offset {extent.offset} is on fewer than the {quorum} nodes that a"
-                    f" write needs (COLLECTIVE_COPIES={copies}); send it again."
-                )
+                raise too_few(extent.offset, copies, standings)
             continue
         grown = _add_extent(tx, version, chunk, extent)
         added += grown
@@ -111,15 +108,20 @@ def record(
         )
 
 
-def _enough(
+def _standings(
     tx: Transaction,
     decider: Decider,
     upload: str,
     version: int,
     key: tuple[bytes, int],
-    quorum: int,
+    copies: int,
     absent: frozenset[NodeId],
-) -> tuple[int, bool]:
+) -> tuple[int, list[evidence.Standing]]:
+    """Return a chunk's row, and the standing of each node whose copy may count for the upload.
+
+    The receipts that an upload shows prove that it has the content.  When it has shown a quorum of
+    them, every copy on a trusted node counts, wherever repair has moved the copies since.
+    """
     row = tx.one(
         "SELECT k.id, p.authorised FROM chunks k"
         " LEFT JOIN pins p ON p.upload = ? AND p.chunk = k.id"
@@ -130,14 +132,27 @@ def _enough(
     if row is None or row[1] is None:
         raise RejectedError("This upload never asked for a chunk that it names; allocate it first.")
     chunk, authorised = row
-    if tx.value("SELECT 1 FROM extents WHERE chunk = ? AND version = ? LIMIT 1", chunk, version):
-        return chunk, True  # had its quorum when it was recorded, and is referenced since
+    if _is_proven(tx, upload, version, chunk, copies):
+        return chunk, trusted_standings(tx.db, chunk)
     # What he might read when he asked, he must be allowed to read still, while it is anywhere.
     is_his = bool(authorised) and (
         not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
     )
-    found = counted(copy_rows(tx, upload, chunk), authorised=is_his, absent=absent)
-    return chunk, len(found) >= quorum
+    found = usable(copy_rows(tx, upload, chunk), authorised=is_his, absent=absent)
+    return chunk, [row.standing for row in found]
+
+
+def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: int) -> bool:
+    """Tell whether the upload has recorded the chunk before, or has shown a quorum of receipts."""
+    if tx.value("SELECT 1 FROM extents WHERE chunk = ? AND version = ? LIMIT 1", chunk, version):
+        return True
+    shown = tx.all(
+        "SELECT n.standing FROM sent s JOIN nodes n ON n.id = s.node"
+        " WHERE s.upload = ? AND s.chunk = ? AND s.received = 1",
+        upload,
+        chunk,
+    )
+    return evidence.is_quorum((evidence.Standing(one) for (one,) in shown), copies)
 
 
 def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:
@@ -203,8 +218,15 @@ def check_complete(tx: Transaction, version: int, size_bytes: int) -> int:
 
 
 def end_upload(tx: Transaction, upload: str) -> None:
-    """Take an upload out of use; its rows are cleared in bounded steps by upkeep."""
+    """Take an upload out of use; what it recorded is cleared by collection, the rest by upkeep."""
     tx.run("UPDATE uploads SET state = ? WHERE id = ?", ENDED, upload)
+    tx.run(
+        "UPDATE versions SET state = ?, retired_ms = 0 WHERE state = ?"
+        " AND id = (SELECT version FROM uploads WHERE id = ?)",
+        COLLECTED,
+        OPEN,
+        upload,
+    )
 
 
 def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool:
@@ -242,18 +264,14 @@ def clear_extents(tx: Transaction, version: int, limit: int = CLEAR_BATCH) -> bo
 
 def clear_ended(tx: Transaction, uploads: int = 64) -> None:
     """Clear up a bounded part of what ended uploads left."""
-    ended = tx.all("SELECT id, state, version FROM uploads WHERE state >= 2 LIMIT ?", uploads)
+    ended = tx.all("SELECT id, state FROM uploads WHERE state >= 2 LIMIT ?", uploads)
     left = CLEAR_BATCH
-    for upload, state, version in ended:
+    for upload, state in ended:
+        before = tx.db.total_changes()
         if left <= 0 or not clear_upload(tx, upload, left):
             return
         if state == COMMITTED_UNCLEARED:  # kept for a repeated commit until it expires
             tx.run("UPDATE uploads SET state = ? WHERE id = ?", COMMITTED, upload)
-            continue
-        before = tx.db.total_changes()
-        if tx.value("SELECT state FROM versions WHERE id = ?", version) == OPEN:
-            if not clear_extents(tx, version, left):
-                return
-            tx.run("DELETE FROM versions WHERE id = ?", version)
-        tx.run("DELETE FROM uploads WHERE id = ?", upload)
+        else:
+            tx.run("DELETE FROM uploads WHERE id = ?", upload)
         left -= (tx.db.total_changes() - before) // 2

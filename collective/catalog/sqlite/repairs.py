@@ -22,26 +22,24 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import add_candidate, new_copy
 from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.references import DUE, IN_USE, OF_FILES, TRUSTED
 from collective.catalog.sqlite.rows import INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import RejectedError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.randomness import hex_id
 
-REFERENCED = (
-    "EXISTS (SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
-    " WHERE x.chunk = k.id AND v.state IN (1, 2))"
-)
 SHORT = (
     "WITH bad(node) AS (SELECT value FROM json_each(?)),"
     " some(chunk) AS (SELECT id FROM chunks WHERE stored < wanted"
     " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
-    " SELECT count(*), coalesce(sum(live <= 0), 0) FROM (SELECT k.wanted, k.stored -"
+    " SELECT count(*), coalesce(sum(live <= 0 AND is_kept), 0) FROM (SELECT k.wanted, k.stored -"
     " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
-    " AND c.node IN (SELECT node FROM bad)) AS live"
-    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {REFERENCED}) WHERE live < wanted"
+    f" AND c.node IN (SELECT node FROM bad)) AS live, {OF_FILES} AS is_kept"
+    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {DUE}) WHERE live < wanted"
 )
-"""Counts chunks short of copies and chunks without any, not counting copies on the given nodes."""
+"""Counts chunks short of copies, and those of files without any, not counting copies on the given
+nodes.  What an upload is sending just now is not short; ``DUE`` takes the time as last parameter."""
 SOURCED = (
     "EXISTS (SELECT 1 FROM copies s WHERE s.chunk = k.id AND s.state = 1"
     " AND s.node IN (SELECT value FROM json_each(?)))"
@@ -129,30 +127,11 @@ class RepairsPart(Part):
         def work(db: apsw.Connection) -> Mapping[NodeId, int]:
             found: Any = db.execute(
                 "SELECT n.name, count(*) FROM copies c JOIN nodes n ON n.id = c.node"
-                f" JOIN chunks k ON k.id = c.chunk WHERE c.state = ? AND {REFERENCED}"
+                f" JOIN chunks k ON k.id = c.chunk WHERE c.state = ? AND {IN_USE}"
                 " GROUP BY n.name",
                 (STORED,),
             ).fetchall()
             return {NodeId(name): count for name, count in found}
-
-        return await self._engine.read(work)
-
-    async def copies_only_on(self, node: NodeId) -> int:
-        """Count the chunks in use whose only stored copy, among nodes not removed, is there."""
-
-        def work(db: apsw.Connection) -> int:
-            row: Any = rows.fetch(
-                db,
-                "SELECT count(*) FROM copies c JOIN nodes n ON n.id = c.node"
-                " JOIN chunks k ON k.id = c.chunk WHERE n.name = ? AND c.state = ?"
-                f" AND {REFERENCED} AND NOT EXISTS (SELECT 1 FROM copies o JOIN nodes m"
-                " ON m.id = o.node WHERE o.chunk = c.chunk AND o.node <> c.node AND o.state = ?"
-                " AND NOT m.removed)",
-                node,
-                STORED,
-                STORED,
-            )
-            return int(row[0])
 
         return await self._engine.read(work)
 
@@ -162,16 +141,17 @@ class RepairsPart(Part):
         lost: frozenset[NodeId],
     ) -> int:
         """Count chunks that are short of copies."""
+        now_ms = int(self._engine.clock.wall_s() * 1000)
 
         def work(db: apsw.Connection) -> int:
-            return count_short(db, _bad_nodes(db, lost))[0]
+            return count_short(db, _bad_nodes(db, lost), now_ms)[0]
 
         return await self._engine.read(work)
 
 
-def count_short(db: apsw.Connection, bad: Iterable[int]) -> tuple[int, int]:
+def count_short(db: apsw.Connection, bad: Iterable[int], now_ms: int) -> tuple[int, int]:
     """Return how many chunks are short and how many have no copy, copies on ``bad`` not counted."""
-    row: Any = rows.fetch(db, SHORT, json.dumps(list(bad)))
+    row: Any = rows.fetch(db, SHORT, json.dumps(list(bad)), now_ms)
     return row[0], row[1]
 
 
@@ -200,8 +180,10 @@ def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
 
 
 def _bad_nodes(db: apsw.Connection, lost: frozenset[NodeId]) -> frozenset[int]:
-    found: Any = db.execute("SELECT id, name, draining, removed FROM nodes").fetchall()
-    return frozenset(row[0] for row in found if row[2] or row[3] or row[1] in lost)
+    found: Any = db.execute(
+        f"SELECT n.id, n.name, n.draining OR NOT ({TRUSTED}) FROM nodes n"
+    ).fetchall()
+    return frozenset(number for number, name, is_bad in found if is_bad or name in lost)
 
 
 def _shorts(
@@ -214,17 +196,19 @@ def _shorts(
     )
     chunks = tx.all(
         "SELECT k.id, k.hash, k.stored_length, k.wanted FROM chunks k WHERE k.stored < k.wanted"
-        f" AND {unclaimed} AND {SOURCED} AND {REFERENCED} ORDER BY k.stored LIMIT ?",
+        f" AND {unclaimed} AND {SOURCED} AND {DUE} ORDER BY k.stored LIMIT ?",
         sources,
+        tx.now_ms,
         max(SHORT_LOOKED_AT, limit),
     )
     if bad:
         chunks += tx.all(
             "SELECT DISTINCT k.id, k.hash, k.stored_length, k.wanted FROM copies c"
             " JOIN chunks k ON k.id = c.chunk WHERE c.node IN (SELECT value FROM json_each(?))"
-            f" AND c.state = 1 AND {unclaimed} AND {SOURCED} AND {REFERENCED} LIMIT ?",
+            f" AND c.state = 1 AND {unclaimed} AND {SOURCED} AND {DUE} LIMIT ?",
             json.dumps(sorted(bad)),
             sources,
+            tx.now_ms,
             LOOKED_AT_MAX,
         )
     found: dict[int, _Short] = {}

@@ -228,6 +228,13 @@ def _check(what: str) -> None:
         raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
 
 
+def revoke_node(tx: Transaction, actor: Caller, identity: SpiffeId) -> int:
+    """Revoke the identity of a node that is taken away; return the epoch."""
+    epoch = _add(tx, [str(identity)])
+    tx.audit(actor, "revoke", str(identity))
+    return epoch
+
+
 def _add(tx: Transaction, revoked: Sequence[str]) -> int:
     epoch: int = tx.value("SELECT revocation_epoch + 1 FROM state")
     tx.run("UPDATE state SET revocation_epoch = ?", epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -10,6 +11,7 @@ import apsw
 from collective.access.book import GrantBook
 from collective.access.model import Grant, Right
 from collective.catalog.model import Entry, EntryKind
+from collective.catalog.sqlite.references import untrusted_nodes
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 
@@ -138,11 +140,22 @@ def entry_value(row: Any, path: FilePath, copies: int, least: int) -> Entry:
     )
 
 
-def anything_short(db: apsw.Connection) -> bool:
-    """Tell whether any chunk has, or may turn out to have, fewer copies than wanted (two lookups)."""
-    return is_unsettled(db) or (
-        fetch(db, "SELECT 1 FROM chunks WHERE stored < wanted LIMIT 1") is not None
-    )
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What may keep chunks from having as many copies as they want, at one moment."""
+
+    is_any: bool
+    """False: every chunk has its copies."""
+    untrusted: tuple[int, ...]
+    """Numbers of nodes whose stored copies do not count."""
+
+
+def lack(db: apsw.Connection) -> Lack:
+    """Tell whether any chunk has, or may turn out to have, fewer copies than wanted (few lookups)."""
+    untrusted = tuple(untrusted_nodes(db))
+    is_any = bool(untrusted) or is_unsettled(db)
+    short = "SELECT 1 FROM chunks WHERE stored < wanted LIMIT 1"
+    return Lack(is_any or fetch(db, short) is not None, untrusted)
 
 
 def is_unsettled(db: apsw.Connection) -> bool:
@@ -151,20 +164,37 @@ def is_unsettled(db: apsw.Connection) -> bool:
 
 
 def copies_least(
-    db: apsw.Connection, version: int, chunk_count: int, copies: int, *, short: bool
+    db: apsw.Connection, version: int, chunk_count: int, copies: int, lack: Lack
 ) -> int:
-    """Return the fewest copies that any chunk of a version has; cheap when nothing is short."""
-    if not short or chunk_count == 0:
+    """Return the fewest copies that any chunk of a version has; cheap when nothing is lacking.
+
+    Copies on nodes that are removed, refused or doubted are not among them.
+    """
+    if not lack.is_any or chunk_count == 0:
         return copies
-    if chunk_count <= 4096 or is_unsettled(db):  # noqa: PLR2004 - else the short ones are fewer
-        sql = (
+    few = chunk_count <= 4096 or is_unsettled(db)  # noqa: PLR2004 - else the short ones are fewer
+    least: int | None
+    if lack.untrusted:
+        least = fetch(
+            db,
+            "SELECT min(k.stored - (SELECT count(*) FROM copies c WHERE c.chunk = k.id"
+            " AND c.state = 1 AND c.node IN (SELECT value FROM json_each(?))))"
+            " FROM extents e JOIN chunks k ON k.id = e.chunk WHERE e.version = ?",
+            json.dumps(lack.untrusted),
+            version,
+        )[0]
+    elif few:
+        least = fetch(
+            db,
             "SELECT min(c.stored) FROM extents e JOIN chunks c ON c.id = e.chunk"
-            " WHERE e.version = ?"
-        )
+            " WHERE e.version = ?",
+            version,
+        )[0]
     else:
-        sql = (
+        least = fetch(
+            db,
             "SELECT min(c.stored) FROM chunks c WHERE c.stored < c.wanted AND EXISTS"
-            " (SELECT 1 FROM extents e WHERE e.chunk = c.id AND e.version = ?)"
-        )
-    least: int | None = fetch(db, sql, version)[0]
+            " (SELECT 1 FROM extents e WHERE e.chunk = c.id AND e.version = ?)",
+            version,
+        )[0]
     return copies if least is None else min(least, copies)

@@ -27,8 +27,3 @@ class CatalogSettings:
     """Rows of the audit about changes; beyond it the oldest of whoever has most are dropped."""
     audit_refusals_max: int = 100_000
     """The same for rows about refusals, so that these never push out the others."""
-
-    @property
-    def quorum(self) -> int:
-        """Copies that must be flushed before a write is acknowledged."""
-        return self.copies // 2 + 1

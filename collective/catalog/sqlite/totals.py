@@ -83,7 +83,7 @@ def _count(
     bad = [number for number, name in found if name not in usable]
     if decider is None:
         known = engine.writer.totals
-        short, unavailable = count_short(db, bad)
+        short, unavailable = count_short(db, bad, int(engine.clock.wall_s() * 1000))
         return Totals(known.files, known.file_bytes, known.chunks, short, unavailable)
     roots = [
         entry[0]

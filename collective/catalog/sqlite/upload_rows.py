@@ -35,11 +35,17 @@ class UploadRow:
     """Bytes up to which it has allocated."""
     credit: int
     """Bytes of the file that it replaces."""
+    checked_epoch: int
+    """The trust epoch at which all its extents were checked."""
+    checking_epoch: int
+    """The one at which they are being checked again,"""
+    checked_to: int
+    """and the offset up to which that has come."""
 
 
 SELECT_UPLOAD = (
     "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
-    " datastore, reserved, credit"
+    " datastore, reserved, credit, checked_epoch, checking_epoch, checked_to"
     " FROM uploads WHERE id = ? AND principal = ?"
 )
 
@@ -58,8 +64,7 @@ def upload_row(row: Any) -> UploadRow:
         row[7],
         row[8],
         row[9] or 0,
-        row[10],
-        row[11],
+        *row[10:],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -35,6 +36,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import check_condition
 from collective.catalog.sqlite.quotas import keep_alive, require_place, reserve, weight
 from collective.catalog.sqlite.reads import extent_value
+from collective.catalog.sqlite.rechecking import Step, check_page, is_behind
 from collective.catalog.sqlite.recording import (
     ACTIVE,
     COMMITTED,
@@ -58,13 +60,21 @@ from collective.catalog.sqlite.upload_rows import (
 )
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import NotFoundError, UsageError
+from collective.core.errors import (
+    BusyError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    UsageError,
+)
 from collective.core.ids import NodeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
+from collective.placement.evidence import quorum_of
 
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
+CHECKS_MAX = 8
+"""Times that one commit checks everything again because yet another node went."""
 
 
 class UploadsPart(Part):
@@ -107,7 +117,8 @@ class UploadsPart(Part):
             expires_ms = tx.now_ms + int(settings.upload_life_s * 1000)
             tx.run(
                 "INSERT INTO uploads (id, principal, path, version, state, copies, if_version,"
-                " if_absent, expires_ms, datastore, touched_ms) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                " if_absent, expires_ms, datastore, touched_ms, checked_epoch)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 upload,
                 str(caller.principal),
                 str(path),
@@ -119,10 +130,11 @@ class UploadsPart(Part):
                 expires_ms,
                 datastore,
                 tx.now_ms,
+                tx.value("SELECT trust_epoch FROM state"),
             )
             row = upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
             allocations = _allocate(tx, decider, row, intents, place, absent)
-            return Upload(upload, path, copies, copies // 2 + 1, expires_ms, allocations)
+            return Upload(upload, path, copies, quorum_of(copies), expires_ms, allocations)
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
 
@@ -188,7 +200,7 @@ class UploadsPart(Part):
         """Flip the current version; repeating a commit that succeeded returns the same entry."""
         _check_batch(extents)
 
-        def work(tx: Transaction) -> Entry:
+        def work(tx: Transaction) -> Entry | None:
             found = load_upload(tx, caller, upload)
             decider = tx.decider(caller)
             decider.require(Right.WRITE, found.path)
@@ -208,6 +220,9 @@ class UploadsPart(Part):
                 absent=absent,
                 strict=True,
             )
+            if is_behind(tx.db, found):
+                keep_alive(tx, upload, self._engine.settings.upload_life_s)
+                return None
             chunk_count = check_complete(tx, found.version, size_bytes)
             check_quota(tx, found, existing, size_bytes)
             entry = flip(
@@ -223,7 +238,27 @@ class UploadsPart(Part):
             tx.audit(caller, "write", str(found.path), f"{size_bytes} bytes")
             return entry
 
-        return await self._engine.write(work, caller=caller, action="write", target=upload)
+        for _ in range(CHECKS_MAX):
+            entry = await self._engine.write(work, caller=caller, action="write", target=upload)
+            if entry is not None:
+                return entry
+            await self._check_again(caller, upload)
+        raise BusyError("The nodes are changing all the time; commit again.")
+
+    async def _check_again(self, caller: Caller, upload: UploadId) -> None:
+        """Go through all extents, page by page; NotEnoughCopiesError if some had to be dropped."""
+
+        def work(tx: Transaction) -> Step:
+            found, _ = active_upload(tx, caller, upload)
+            return check_page(tx, found)
+
+        lost: NotEnoughCopiesError | None = None
+        is_done = False
+        while not is_done:
+            step = await self._engine.write(work, caller=caller, action="write", target=upload)
+            is_done, lost = step.is_done, lost or step.lost
+        if lost is not None:
+            raise lost
 
     async def abort_upload(self, caller: Caller, upload: UploadId) -> None:
         """Forget an upload; its chunks become collectable.  Unknown and ended ones are ignored."""
@@ -241,8 +276,18 @@ class UploadsPart(Part):
     async def get_upload(
         self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
-        """Return an upload of this caller, a page of its extents, and whether more follow."""
+        """Return an upload of this caller, a page of its extents, and whether more follow.
+
+        Before the first page, extents are checked again where that is due.
+        """
         life_s = self._engine.settings.upload_life_s
+
+        def is_stale(db: apsw.Connection) -> bool:
+            return is_behind(db, self._readable(db, caller, upload))
+
+        if from_offset == 0 and await self._engine.read_for(caller, "write", upload, is_stale):
+            with suppress(NotEnoughCopiesError):  # what was dropped is not among what is returned
+                await self._check_again(caller, upload)
 
         def work(db: apsw.Connection) -> tuple[Upload, Sequence[Extent], bool]:
             found = self._readable(db, caller, upload)
@@ -254,7 +299,7 @@ class UploadsPart(Part):
                 (found.version, from_offset, size + 1),
             ).fetchall()
             value = Upload(
-                upload, found.path, found.copies, found.copies // 2 + 1, found.expires_ms, ()
+                upload, found.path, found.copies, quorum_of(found.copies), found.expires_ms, ()
             )
             return value, [extent_value(row) for row in page[:size]], len(page) > size
 

@@ -95,11 +95,6 @@ class ServeSettings:
     expired_renewal_s: float = 90 * 86400.0
     """How long after its end a certificate may renew itself at the bootstrap; 0: never."""
 
-    @property
-    def quorum(self) -> int:
-        """Copies on disk that an acknowledged write needs."""
-        return self.copies // 2 + 1
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:

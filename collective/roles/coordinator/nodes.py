@@ -6,7 +6,7 @@ loop owns it; the placement functions that it hands out are snapshots and may ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -106,10 +106,13 @@ class NodeTable:
             live = self._nodes.get(node)
             if live is None:
                 addresses = tuple(Address.parse(text) for text in record.addresses)
-                self._nodes[node] = LiveNode(record, addresses=addresses)
+                self._nodes[node] = LiveNode(record, addresses=addresses, refused=record.refused)
             else:
                 live.record = replace(
-                    live.record, draining=record.draining, store_uuid=record.store_uuid
+                    live.record,
+                    draining=record.draining,
+                    store_uuid=record.store_uuid,
+                    refused=record.refused,
                 )
 
     def add(self, record: NodeRecord) -> None:
@@ -247,6 +250,21 @@ class NodeTable:
         live = self._nodes.get(node)
         if live is not None:
             live.refused = reason
+
+    def refusals(self) -> Mapping[NodeId, str]:
+        """Return which nodes are refused, or not any more, other than the catalogue has it."""
+        return {
+            node: live.refused
+            for node, live in self._nodes.items()
+            if live.refused != live.record.refused
+        }
+
+    def note_refusals(self, kept: Mapping[NodeId, str]) -> None:
+        """Note that the catalogue has ``kept``."""
+        for node, why in kept.items():
+            live = self._nodes.get(node)
+            if live is not None:
+                live.record = replace(live.record, refused=why)
 
     def take_changed(self) -> list[NodeRecord]:
         """Return the records that the catalogue does not have yet, and forget that."""

@@ -11,7 +11,12 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import Position
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, PermissionDeniedError, UsageError
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import (
     Generation,
     NodeId,
@@ -122,7 +127,7 @@ class RegistryService(pb.NodeRegistryBase):
         if live.record.store_uuid != store:
             try:
                 await self._catalog.bind_store(node, store)
-            except CollectiveError as error:
+            except ConflictError as error:
                 self._table.refuse(node, error.message)
                 raise
             await self.reload()

@@ -21,6 +21,7 @@ from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id, shown_principal
 from collective.pki.revocation import KEY_PREFIX, SERIAL_PREFIX, key_entry, normalise
 from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.refusals import keep_refusals
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.wake import Wakes
 from collective.transfer.tasks import TaskScope
@@ -118,7 +119,7 @@ class ShuttingOut:
         node = parse_node_id(node_id)
         await self._catalog.require_admin(caller, "drain nodes")
         self._require(node)
-        await self._catalog.set_node_flags(caller, node, draining=not stop, removed=None)
+        await self._catalog.drain_node(caller, node, draining=not stop)
         await self._reload()
         return (await self._catalog.copies_left()).get(node, 0)
 
@@ -126,24 +127,21 @@ class ShuttingOut:
         """Shut a node out for good; return the revocation epoch.
 
         Raises:
-            ConflictError: copies there still count, and ``force`` is not set.
+            ConflictError: copies there are still in use, and ``force`` is not set.
         """
         node = parse_node_id(node_id)
         await self._catalog.require_admin(caller, "remove nodes")
         self._require(node)
-        left = (await self._catalog.copies_left()).get(node, 0)
-        if left and not force:
-            raise ConflictError(await self._still_needed(node, left))
-        return await self._to_its_end(self._remove(caller, node, left))
+        return await self._to_its_end(self._remove(caller, node, force=force))
 
-    async def _remove(self, caller: Caller, node: NodeId, left: int) -> int:
+    async def _remove(self, caller: Caller, node: NodeId, *, force: bool) -> int:
         identity = self._table.identity(node)
-        await self._catalog.revoke(caller, str(identity))
-        await self._catalog.set_node_flags(caller, node, draining=None, removed=True)
+        await keep_refusals(self._catalog, self._table)
+        await self._catalog.remove_node(caller, node, identity, force=force)
         await self._revocations.refresh()
         await self._reload()
         self._removed(identity)
-        self._log.warning("node_removed", node=node, by=str(caller.principal), copies_left=left)
+        self._log.warning("node_removed", node=node, by=str(caller.principal), by_force=force)
         return self._revocations.present.epoch
 
     async def _entry(self, who: str) -> str:
@@ -176,14 +174,6 @@ class ShuttingOut:
     def _require(self, node: NodeId) -> None:
         if self._table.get(node) is None:
             raise NotFoundError(f"There is no node {node}; run: collective node list")
-
-    async def _still_needed(self, node: NodeId, left: int) -> str:
-        lost = await self._catalog.copies_only_on(node)
-        dire = f", {lost} of them the only one there is" if lost else ""
-        return (
-            f"Node {node} still holds {left} copies that count{dire}; empty it first with: "
-            f"collective node drain {node} (or remove it nevertheless with --force)"
-        )
 
     async def _reload(self) -> None:
         self._table.load(await self._catalog.nodes())

@@ -15,6 +15,7 @@ from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.refusals import keep_refusals
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings
@@ -72,7 +73,8 @@ class Upkeep:
         )
 
     async def write_records(self) -> None:
-        """Write what heartbeats said since the last time."""
+        """Write what heartbeats said since the last time, and which were refused."""
+        await keep_refusals(self._catalog, self._table)
         changed = self._table.take_changed()
         if not changed:
             return

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from collective.access.model import Caller
-from collective.catalog.interface import Uploads
+from collective.catalog.interface import Catalog, Uploads
 from collective.catalog.model import (
     Allocation,
     Attributes,
@@ -24,9 +24,11 @@ from collective.catalog.model import (
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
+from collective.placement.evidence import quorum_of
 from collective.placement.states import NodeState
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.receipts import ReceiptDesk
+from collective.roles.coordinator.refusals import keep_refusals
 from collective.roles.coordinator.routes import RouteMaker
 from collective.rpc.gen.collective import v1 as pb
 
@@ -40,7 +42,7 @@ class Policy:
     @property
     def quorum(self) -> int:
         """More than half of the copies of the setting, whatever nodes there are."""
-        return self.copies // 2 + 1
+        return quorum_of(self.copies)
 
 
 def shortage_sentence(policy: Policy, enrolled: int, healthy: int) -> str | None:
@@ -65,14 +67,15 @@ class UploadDesk:
 
     def __init__(
         self,
-        uploads: Uploads,
+        catalog: Catalog,
         table: NodeTable,
         routes: RouteMaker,
         receipts: ReceiptDesk,
         policy: Policy,
     ) -> None:
         """Place by ``table`` and sign by ``routes``."""
-        self._uploads = uploads
+        self._catalog = catalog
+        self._uploads: Uploads = catalog
         self._table = table
         self._routes = routes
         self._receipts = receipts
@@ -87,6 +90,7 @@ class UploadDesk:
         intents: Sequence[ChunkIntent],
     ) -> Upload:
         """Begin an upload; see :meth:`Uploads.open_upload`."""
+        await keep_refusals(self._catalog, self._table)
         async with self._explaining(frozenset()):
             upload = await self._uploads.open_upload(
                 caller,
@@ -108,6 +112,7 @@ class UploadDesk:
         exclude: frozenset[NodeId] = frozenset(),
     ) -> Sequence[Allocation]:
         """Allocate a batch outside of the nodes in ``exclude``."""
+        await keep_refusals(self._catalog, self._table)
         async with self._explaining(exclude):
             allocations = await self._uploads.allocate(
                 caller,
@@ -153,6 +158,7 @@ class UploadDesk:
         """Check receipts and record extents; return bytes recorded."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
+        await keep_refusals(self._catalog, self._table)
         return await self._uploads.record_extents(
             caller, upload, extents, checked, absent=self._table.absent()
         )
@@ -168,6 +174,7 @@ class UploadDesk:
         """Check receipts and make the new version current."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
+        await keep_refusals(self._catalog, self._table)
         return await self._uploads.commit_upload(
             caller, upload, extents, checked, size_bytes, absent=self._table.absent()
         )

@@ -254,7 +254,7 @@ async def test_finding_1_a_receipt_of_another_length_takes_nothing_from_other_no
 ) -> None:
     """The liar is found out, its receipt counts for nothing, and the honest inventories agree."""
     await write(ready, "/d/f", "a")
-    await ready.set_node_flags(OPERATOR, NODES[2], draining=True, removed=None)
+    await ready.drain_node(OPERATOR, NODES[2], draining=True)
     upload, wanted = await begin(ready, "/d/g", "a", "b", nodes=(NODES[0], NODES[1], NODES[3]))
     told = [
         replace(one, stored_length=7) if one.node == NODES[3] else one for one in receipts(upload)
@@ -407,7 +407,7 @@ async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatal
 
 async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
-    await ready.set_node_flags(OPERATOR, NODES[0], draining=True, removed=None)
+    await ready.drain_node(OPERATOR, NODES[0], draining=True)
     tasks = await ready.claim_repairs(9, place_on(NODES[3]), USABLE, NONE)
     assert "n1" in [copy.node for copy in tasks[0].sources]
     await ready.finish_repair(tasks[0], answer(tasks[0]))
@@ -474,18 +474,3 @@ async def test_a_node_of_another_catalogue_marks_this_one_restored_once(
     await ready.confirm_restore(OPERATOR)
     assert not await ready.observe_position(foreign)
     assert not await ready.is_restored()
-
-
-async def test_copies_left_on_a_node_are_those_of_files_and_the_only_ones_are_counted(
-    ready: SqliteCatalog,
-) -> None:
-    await write(ready, "/d/f", "a")
-    await write(ready, "/d/g", "b")
-    left = await ready.copies_left()
-    assert sum(left.values()) == 6
-    holder = next(iter(left))
-    assert await ready.copies_only_on(holder) == 0
-    for node in left:
-        if node != holder:
-            await ready.set_node_flags(OPERATOR, node, draining=None, removed=True)
-    assert await ready.copies_only_on(holder) == left[holder]

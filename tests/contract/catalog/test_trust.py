@@ -143,11 +143,17 @@ async def test_every_change_and_every_refusal_leaves_an_audit_row(catalog: Sqlit
 
 async def test_what_is_done_to_nodes_is_in_the_audit_in_words(catalog: SqliteCatalog) -> None:
     await enrol(catalog, 1)
-    for draining, removed in ((True, None), (False, None), (None, True)):
-        await catalog.set_node_flags(OPERATOR, NODES[0], draining=draining, removed=removed)
+    for draining in (True, False):
+        await catalog.drain_node(OPERATOR, NODES[0], draining=draining)
     with pytest.raises(PermissionDeniedError) as refused:
-        await catalog.set_node_flags(BOB, NODES[0], draining=True, removed=None)
+        await catalog.drain_node(BOB, NODES[0], draining=True)
     assert refused.value.concerns == ("node-drain", NODES[0])
+    identity = SpiffeId.node(DOMAIN, NODES[0])
+    with pytest.raises(PermissionDeniedError) as refused:
+        await catalog.remove_node(BOB, NODES[0], identity, force=True)
+    assert refused.value.concerns == ("node-remove", NODES[0])
+    await catalog.remove_node(OPERATOR, NODES[0], identity, force=False)
+    assert (await catalog.revocations())[1] == [str(identity)]
     rows = [row for row in await catalog.audit(since_ms=0, limit=99) if "node-" in row.action]
     assert [(row.action, row.target, row.detail) for row in rows] == [
         ("node-drain", NODES[0], ""),

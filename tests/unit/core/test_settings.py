@@ -33,7 +33,7 @@ def test_defaults_follow_the_member() -> None:
     settings = load()
     assert settings.domain == "alice.collective.local"
     assert settings.name == "alice-homelab"
-    assert (settings.copies, settings.quorum) == (3, 2)
+    assert settings.copies == 3
 
 
 def test_flag_before_variable_before_file() -> None:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.placement.evidence import counted, probation_most, quorum_of
+from collective.placement.evidence import (
+    Standing,
+    count,
+    counted,
+    is_quorum,
+    probation_most,
+    quorum_of,
+    shortage,
+)
 
 SMALL = st.integers(0, 20)
 
@@ -20,3 +28,27 @@ def test_what_counts_on_probation_is_a_minority(approved: int, on_probation: int
 def test_probation_gets_a_minority_of_the_copies(copies: int, most: int) -> None:
     assert probation_most(copies) == most
     assert copies - most >= quorum_of(copies)
+
+
+@given(st.lists(st.sampled_from(Standing)), st.integers(1, 9))
+def test_doubted_copies_count_for_nothing(standings: list[Standing], copies: int) -> None:
+    believed = [one for one in standings if one is not Standing.DOUBTED]
+    assert count(standings) == count(believed)
+    assert is_quorum(standings, copies) is (count(believed) >= copies // 2 + 1)
+
+
+@given(st.lists(st.sampled_from(Standing)), st.sampled_from(Standing))
+def test_a_further_copy_never_takes_a_quorum_away(
+    standings: list[Standing], more: Standing
+) -> None:
+    assert count([*standings, more]) >= count(standings)
+
+
+def test_a_shortage_names_the_setting_and_the_nodes_to_approve() -> None:
+    assert shortage(3, [Standing.APPROVED]) == (
+        "1 of the 2 copies that a write needs count (COLLECTIVE_COPIES=3, or the datastore's own"
+        " copies)"
+    )
+    assert "(1 more on probation: collective node approve)" in shortage(
+        3, [Standing.APPROVED, Standing.PROBATION, Standing.DOUBTED]
+    )

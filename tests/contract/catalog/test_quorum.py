@@ -1,0 +1,417 @@
+"""A quorum counts copies on nodes that are trusted, for files and for uploads that are open."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from collective.catalog.model import ChunkIntent, NodeRecord, RepairTask, Upload, VerifiedReceipt
+from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
+from collective.core.clock import ManualClock
+from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
+from collective.core.ids import NodeId, SpiffeId
+from collective.placement.evidence import Standing
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.world import (
+    ANY,
+    DOMAIN,
+    OPERATOR,
+    begin,
+    chunk,
+    extent,
+    p,
+    place_on,
+    receipts,
+    write,
+)
+
+SIX = tuple(NodeId(f"n{number}") for number in range(1, 7))
+OLD, NEW = SIX[:3], SIX[3:]
+ALL = frozenset(SIX)
+NONE: frozenset[NodeId] = frozenset()
+
+
+def record(node: NodeId, standing: Standing = Standing.APPROVED) -> NodeRecord:
+    return NodeRecord(node, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0, standing=standing)
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    for node in SIX:
+        await catalog.add_node(record(node))
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    return catalog
+
+
+async def remove(catalog: SqliteCatalog, node: NodeId, *, force: bool = False) -> None:
+    await catalog.remove_node(OPERATOR, node, SpiffeId.node(DOMAIN, node), force=force)
+
+
+async def opened(
+    catalog: SqliteCatalog, *texts: str, nodes: Sequence[NodeId] = OLD
+) -> tuple[Upload, list[ChunkIntent]]:
+    """An upload whose extents are all recorded."""
+    upload, wanted = await begin(catalog, "/d/f", *texts, nodes=nodes)
+    recorded = await catalog.record_extents(
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload)
+    )
+    assert recorded == 10 * len(wanted)
+    return upload, wanted
+
+
+def answer(task: RepairTask) -> VerifiedReceipt:
+    return VerifiedReceipt(
+        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
+    )
+
+
+async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> int:
+    """Repair until nothing is left to do; return how many copies were made."""
+    made = 0
+    for _ in range(100):
+        tasks = await catalog.claim_repairs(9, place_on(*nodes), ALL, NONE)
+        if not tasks:
+            return made
+        for task in tasks:
+            await catalog.finish_repair(task, answer(task))
+            made += 1
+    raise AssertionError("repair never ends")
+
+
+async def copies(catalog: SqliteCatalog, text: str) -> set[NodeId]:
+    return {copy.node for copy in await catalog.copies_of(chunk(text))}
+
+
+# --- finding 2 -----------------------------------------------------------------------------------
+
+
+async def test_nodes_under_an_open_upload_are_removed_only_once_its_copies_have_moved(
+    ready: SqliteCatalog,
+) -> None:
+    upload, _ = await opened(ready, "a", "b")
+    for node in OLD:
+        await ready.drain_node(OPERATOR, node, draining=True)
+    assert await ready.copies_left() == dict.fromkeys(OLD, 2)
+    for node in OLD:
+        with pytest.raises(ConflictError, match="2 copies that are in use"):
+            await remove(ready, node)
+    assert await repair(ready, *NEW) == 6
+    assert await ready.copies_left() == dict.fromkeys(NEW, 2)
+    for node in OLD:
+        await remove(ready, node)
+    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+    assert entry.copies_least == 3
+    assert await copies(ready, "a") == set(NEW)
+
+
+async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_sends_them_again(
+    ready: SqliteCatalog,
+) -> None:
+    upload, wanted = await opened(ready, "a", "b")
+    for node in OLD:
+        await remove(ready, node, force=True)
+    with pytest.raises(NotEnoughCopiesError, match=r"at offset 0 .*COLLECTIVE_COPIES=3"):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+    assert not recorded
+    again = await ready.allocate(OPERATOR, upload.id, wanted, place_on(*NEW))
+    entry = await ready.commit_upload(
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload, again), 20
+    )
+    assert entry.copies_least == 3
+    assert await copies(ready, "b") == set(NEW)
+
+
+async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: SqliteCatalog) -> None:
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    more = await ready.allocate(
+        OPERATOR, upload.id, [ChunkIntent(chunk("b"), 26, 10, 10)], place_on(*NEW)
+    )
+    both = [extent(wanted[0]), extent(ChunkIntent(chunk("b"), 26, 10, 10))]
+    sent = receipts(upload) + receipts(upload, more)
+    assert await ready.record_extents(OPERATOR, upload.id, both, sent) == 20
+    for node in OLD[:2]:
+        await remove(ready, node, force=True)
+    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+    assert [one.offset for one in recorded] == [10]
+    with pytest.raises(ConflictError, match="10 of 20 bytes"):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+
+
+async def test_copies_that_are_received_but_in_no_extent_yet_are_in_use(
+    ready: SqliteCatalog,
+) -> None:
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    await ready.record_extents(OPERATOR, upload.id, [], receipts(upload))
+    for node in OLD:
+        await ready.drain_node(OPERATOR, node, draining=True)
+    assert await ready.copies_left() == dict.fromkeys(OLD, 1)
+    await repair(ready, *NEW)
+    for node in OLD:
+        await remove(ready, node)
+    entry = await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], [], 10)
+    assert entry.copies_least == 3
+
+
+async def test_what_an_upload_was_only_told_to_send_keeps_no_node(ready: SqliteCatalog) -> None:
+    await begin(ready, "/d/f", "a", nodes=OLD)
+    assert not await ready.copies_left()
+    await remove(ready, OLD[0])
+
+
+# --- checking again ------------------------------------------------------------------------------
+
+
+async def test_an_upload_that_has_its_quorum_still_commits_after_a_removal(
+    ready: SqliteCatalog,
+) -> None:
+    upload, _ = await opened(ready, "a", "b")
+    await remove(ready, OLD[0], force=True)
+    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+    assert entry.copies_least == 2
+
+
+async def test_an_upload_is_checked_again_page_by_page_with_others_between(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    texts = [f"{number}" for number in range(9)]
+    upload, _ = await opened(ready, *texts)
+    await remove(ready, OLD[0], force=True)
+    before = (await ready.position()).sequence
+    commit = asyncio.create_task(ready.commit_upload(OPERATOR, upload.id, [], [], 90))
+    await write(ready, "/d/other", "x", nodes=NEW)
+    assert not commit.done()
+    assert (await commit).size_bytes == 90
+    assert (await ready.position()).sequence - before >= 6
+
+
+async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(
+    ready: SqliteCatalog, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
+    await remove(ready, OLD[0], force=True)
+    pages: list[int] = []
+    check_page = rechecking.check_page
+
+    def cut_off(tx: object, row: object) -> rechecking.Step:
+        pages.append(row.checked_to)  # type: ignore[attr-defined]
+        if len(pages) == 3:
+            raise BusyError("the process was killed here")
+        return check_page(tx, row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", cut_off)
+    with pytest.raises(BusyError):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+    await engines.close()
+    again = await engines.open()
+    await again.commit_upload(OPERATOR, upload.id, [], [], 90)
+    assert pages == [0, 11, 31, 31, 51, 71]
+
+
+async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
+    await remove(ready, OLD[0], force=True)
+    commit = asyncio.create_task(ready.commit_upload(OPERATOR, upload.id, [], [], 90))
+    await remove(ready, OLD[1], force=True)
+    with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
+        await commit
+
+
+# --- whose copies count --------------------------------------------------------------------------
+
+
+async def test_a_fresh_receipt_of_a_node_that_fell_silent_counts(ready: SqliteCatalog) -> None:
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    await ready.commit_upload(
+        OPERATOR,
+        upload.id,
+        [extent(wanted[0])],
+        receipts(upload, count=2),
+        10,
+        absent=frozenset(OLD),
+    )
+
+
+@pytest.mark.parametrize("how", ["removed", "refused", "doubted"])
+async def test_no_receipt_of_a_node_that_is_not_trusted_counts(
+    ready: SqliteCatalog, how: str
+) -> None:
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    if how == "removed":
+        await remove(ready, OLD[0], force=True)
+    elif how == "refused":
+        await ready.set_refused({OLD[0]: "it came with another store"})
+    else:
+        await ready.add_node(record(OLD[0], Standing.DOUBTED))
+    args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10)
+    with pytest.raises(NotEnoughCopiesError, match="1 of the 2 copies"):
+        await ready.commit_upload(*args)
+    await ready.commit_upload(*args[:3], receipts(upload), 10)
+
+
+async def test_a_node_that_is_refused_takes_the_quorum_from_what_is_recorded(
+    ready: SqliteCatalog,
+) -> None:
+    upload, _ = await opened(ready, "a")
+    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
+    with pytest.raises(NotEnoughCopiesError):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+
+
+async def test_a_node_that_is_heard_again_counts_again(ready: SqliteCatalog) -> None:
+    upload, _ = await opened(ready, "a")
+    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
+    await ready.set_refused(dict.fromkeys(OLD[:2], ""))
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+
+
+async def test_copies_on_probation_make_no_quorum_by_themselves(ready: SqliteCatalog) -> None:
+    await ready.add_node(record(OLD[1], Standing.PROBATION))
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    with pytest.raises(NotEnoughCopiesError, match="1 more on probation: collective node approve"):
+        await ready.commit_upload(
+            OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
+        )
+    await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
+
+
+async def test_nodes_on_probation_alone_take_no_write(ready: SqliteCatalog) -> None:
+    for node in OLD:
+        await ready.add_node(record(node, Standing.PROBATION))
+    with pytest.raises(NotEnoughCopiesError, match="3 more on probation: collective node approve"):
+        await begin(ready, "/d/f", "a", nodes=OLD)
+
+
+async def test_deduplication_counts_no_copy_on_a_node_that_is_not_trusted(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
+    upload, _ = await begin(ready, "/d/g", "a", nodes=NEW)
+    (allocation,) = upload.allocations
+    assert not allocation.stored
+    assert {copy.node for copy in allocation.targets} <= set(NEW)
+
+
+async def test_stat_counts_the_copies_that_are_there(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    await remove(ready, OLD[0], force=True)
+    await ready.set_refused({OLD[1]: "why"})
+    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 1
+    await ready.set_refused({OLD[1]: ""})
+    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 2
+    page = await ready.list(OPERATOR, p("/d"), recursive=False, page_size=9, token="")
+    assert [entry.copies_least for entry in page.entries] == [2]
+
+
+async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "FORGET_ROWS", 2)
+    texts = [f"{number}" for number in range(5)]
+    await write(ready, "/d/f", *texts, nodes=OLD)
+    await remove(ready, OLD[0], force=True)
+    left = []
+    for _ in range(4):
+        left.append((await ready.copies_left()).get(OLD[0], 0))
+        await ready.claim_collection(9, 0)
+    assert left == [5, 3, 1, 0]
+    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 2
+
+
+# --- removing ------------------------------------------------------------------------------------
+
+
+async def test_a_removal_says_what_would_be_lost(ready: SqliteCatalog) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    with pytest.raises(ConflictError, match=r"1 copies that are in use \(a quorum of each"):
+        await remove(ready, OLD[0])
+    await remove(ready, OLD[0], force=True)
+    with pytest.raises(ConflictError, match="for 1 of them there is less than a quorum elsewhere"):
+        await remove(ready, OLD[1])
+
+
+async def test_a_removal_that_is_refused_leaves_no_trace(ready: SqliteCatalog) -> None:
+    upload, _ = await opened(ready, "a")
+    with pytest.raises(ConflictError):
+        await remove(ready, OLD[0])
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    assert (await ready.revocations())[1] == []
+    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
+
+
+async def test_nothing_comes_to_depend_on_a_node_while_it_is_looked_through(
+    ready: SqliteCatalog, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt that comes between the look and the removal counts for nothing."""
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    looks = 0
+
+    async def look(_: object, __: NodeId) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            with pytest.raises(NotEnoughCopiesError):
+                await ready.commit_upload(
+                    OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
+                )
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(removal.RemovalPart, "_refuse_while_held", look)
+    marking = removal.RemovalPart._mark
+
+    async def mark(self: removal.RemovalPart, *args: Any, removing: bool) -> None:
+        if removing:
+            await marking(self, *args, removing=True)
+
+    monkeypatch.setattr(removal.RemovalPart, "_mark", mark)
+    with pytest.raises(asyncio.CancelledError):
+        await remove(ready, OLD[0])
+    await engines.close()  # the process dies before it can lift its mark
+    again = await engines.open()
+    await again.commit_upload(
+        OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
+    )
+
+
+# --- repair --------------------------------------------------------------------------------------
+
+
+async def test_repair_leaves_an_open_upload_alone_until_it_was_quiet_for_five_minutes(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
+    sent = receipts(upload, count=2)
+    await ready.record_extents(OPERATOR, upload.id, [extent(wanted[0])], sent)
+    clock.advance(299)
+    assert await repair(ready, *NEW) == 0
+    assert await ready.repair_backlog(ALL, NONE) == 0
+    assert (await ready.totals(None, ALL)).under_replicated == 0
+    clock.advance(1)
+    assert await ready.repair_backlog(ALL, NONE) == 1
+    assert await repair(ready, *NEW) == 1
+
+
+async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await opened(ready, "a")
+    for node in OLD:
+        await remove(ready, node, force=True)
+    clock.advance(301)
+    assert (await ready.totals(None, ALL)).unavailable == 0
+
+
+async def test_an_upload_that_ended_keeps_no_node(ready: SqliteCatalog) -> None:
+    upload, _ = await opened(ready, "a")
+    await ready.abort_upload(OPERATOR, upload.id)
+    await remove(ready, OLD[0])
+    claimed = [*await ready.claim_collection(9, 0), *await ready.claim_collection(9, 0)]
+    assert {node for node, _ in claimed} == set(OLD[1:])
+    assert await ready.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 1
