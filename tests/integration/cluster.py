@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +27,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
+from tests.integration.ports import free_port
 
 T = TypeVar("T")
 
@@ -36,19 +35,6 @@ READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 CLI_TIMEOUT_S = 120.0
 LOG_TAIL_LINES = 60
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is free now, and that the kernel gives to nobody by itself.
-
-    Ports for outgoing connections begin at 32768: one of these could be taken before it is used.
-    """
-    while True:
-        port = secrets.choice(range(20_000, 32_768))
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass(slots=True)

@@ -22,7 +22,8 @@ from collective.core.disk import OsDisk
 from collective.core.ids import GlobalId, SpiffeId
 from collective.pki import certificates, files
 from collective.pki.ca import CertificateAuthority
-from tests.integration.cluster import Cluster, free_port, running_cluster
+from tests.integration.cluster import Cluster, running_cluster
+from tests.integration.ports import free_port
 from tests.integration.test_revocation import WITHIN_S, make_user
 
 pytestmark = pytest.mark.timeout(240)

@@ -9,7 +9,8 @@ from types import NoneType
 import pytest
 
 from tests.integration import processes
-from tests.integration.cluster import Cluster, free_port
+from tests.integration.cluster import Cluster
+from tests.integration.ports import free_port
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Cluster, free_port
+from tests.integration.cluster import Cluster
+from tests.integration.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

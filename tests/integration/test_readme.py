@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import free_port
+from tests.integration.ports import free_port
 
 pytestmark = pytest.mark.timeout(240)
 README = (Path(__file__).parents[2] / "README.md").read_text()

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from collective.pki import join_code
-from tests.integration.cluster import CLI_TIMEOUT_S, Cluster, free_port
+from tests.integration.cluster import CLI_TIMEOUT_S, Cluster
+from tests.integration.ports import free_port
 
 pytestmark = pytest.mark.timeout(180)
 CONTENT = b"what a passive listener must not read\n" * 500

@@ -25,7 +25,7 @@ from collective.rpc.gen.collective.v1 import Status
 from collective.rpc.server import Listener
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
 from tests.integration.certificates import issued_bootstrap
-from tests.integration.cluster import free_port
+from tests.integration.ports import free_port
 from tests.integration.rpc.conftest import COORDINATOR, Cluster, Pki
 
 PATH = "/collective.v1.Cluster/GetStatus"
