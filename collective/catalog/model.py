@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
+from collective.placement.choose import Held
 from collective.placement.evidence import Standing
 
 T = TypeVar("T")
@@ -130,6 +131,8 @@ class PlacementNeed:
     copies_missing: int
     held_by: frozenset[NodeId]
     """Nodes that have, or may have, a copy already: never choose these."""
+    held: Held
+    """The copies that there are or that are being made, by their nodes' standing."""
 
 
 PlaceFunction = Callable[[PlacementNeed], Sequence[NodeId]]
@@ -213,6 +216,19 @@ class NodeRecord:
     """Why it is not approved; empty where it is."""
     refused: str = ""
     """Why its heartbeats are refused; empty where they are not."""
+    is_new: bool = False
+    """No operator has acknowledged its enrolment yet."""
+    is_founder: bool = False
+    """It enrolled while the member was being founded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What approving a node changed."""
+
+    node: NodeId
+    was: Standing
+    was_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +304,8 @@ class CodeRecord:
     """When the first of the grants ends because its giver's does (set by the catalogue)."""
     void: bool = False
     """A right that it passes on has ended, or its maker or his key is revoked (told by the catalogue)."""
+    approves: bool = False
+    """A NODE code for one node, which is approved by it: an admin made it, and knows for which."""
     uses: Sequence[CodeUse] = ()
     """Who redeemed it; filled in by ``invites`` only."""
 

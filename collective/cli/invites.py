@@ -43,7 +43,11 @@ def generate(
         str, typer.Option("--for", metavar="user|node", help="Who joins.")
     ] = "user",
 ) -> None:
-    """Make an invitation; its code is the last line, and is never shown again."""
+    """Make an invitation; its code is the last line, and is never shown again.
+
+    --for node replaces the code in join/node.code, by which many nodes join; with --max-uses 1 it is a
+    code for one node, which is approved by it.
+    """
     from collective.core.units import parse_validity_s  # noqa: PLC0415 - keeps redeem fast
     from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,11 +12,16 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import node_json, node_row
 from collective.client.collective import Collective
-from collective.rpc.gen.collective.v1 import NodeStatus
+from collective.core.errors import UsageError
+from collective.rpc.gen.collective.v1 import NodeApproval, NodeStatus
 
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
 NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'node list' says.")]
+NodesArgument = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="The nodes, as 'node list' says.")
+]
+_BEFORE: Final = {"probation": "on probation", "doubted": "doubted"}
 HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "LEFT")
 
 
@@ -41,6 +47,52 @@ def list_nodes(invocation: Invocation) -> None:
             for node in nodes
         ]
         output.table(HEADINGS, rows)
+
+
+@app.command()
+@command
+def approve(
+    invocation: Invocation,
+    nodes: NodesArgument,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Also where a node is doubted, without asking.")
+    ] = False,
+) -> None:
+    """Say that nodes are yours: their copies count fully, and 'status' need not name them any more."""
+
+    async def work(collective: Collective) -> Sequence[NodeApproval]:
+        if not yes:
+            known = {node.id: node for node in await collective.nodes()}
+            _ask_about([known[one] for one in nodes if one in known])
+        return await collective.approve_nodes(nodes, even_doubted=True)
+
+    done = invocation.run(work)
+    if invocation.as_json:
+        output.as_json([{"node": o.node_id, "was": o.was, "was_new": o.was_new} for o in done])
+    else:
+        output.lines([_approved(one) for one in done])
+
+
+def _ask_about(nodes: Sequence[NodeStatus]) -> None:
+    """Ask before a doubted node is approved; UsageError without a terminal, and where it is declined."""
+    for node in nodes:
+        if node.standing != "doubted":
+            continue
+        told = f"Node {node.id} is doubted: {node.standing_reason}."
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(f"{told} If you trust it all the same, give --yes.")
+        if not typer.confirm(f"{told} Trust it all the same?", err=True):
+            raise UsageError("No node was approved.")
+
+
+def _approved(one: NodeApproval) -> str:
+    if one.was != "approved":
+        return (
+            f"Node {one.node_id} is approved (it was {_BEFORE[one.was]}); its copies count fully."
+        )
+    if one.was_new:
+        return f"Node {one.node_id} was approved by its code; it is noted that you have seen it."
+    return f"Node {one.node_id} was approved already."
 
 
 @app.command()

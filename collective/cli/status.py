@@ -58,6 +58,9 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "is_healthy": node.is_healthy,
         "state": node.state,
         "last_seen": output.when(node.last_seen_ms),
+        "standing": node.standing,
+        "standing_reason": node.standing_reason,
+        "is_new": node.is_new,
     }
 
 

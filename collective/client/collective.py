@@ -46,6 +46,7 @@ from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
+    ApproveNodesRequest,
     ClusterStub,
     ConfirmRestoreRequest,
     DrainNodeRequest,
@@ -54,6 +55,7 @@ from collective.rpc.gen.collective.v1 import (
     Grant,
     ListGrantsRequest,
     ListNodesRequest,
+    NodeApproval,
     NodeStatus,
     RemoveGrantRequest,
     RemoveNodeRequest,
@@ -345,6 +347,17 @@ class Collective:
         """
         control = self._session.control
         return (await control.call(control.cluster.confirm_restore, ConfirmRestoreRequest())).epoch
+
+    async def approve_nodes(
+        self, nodes: Sequence[str], *, even_doubted: bool = False
+    ) -> Sequence[NodeApproval]:
+        """Let nodes count fully, and note that they were seen; return what each was before.
+
+        All or none; ConflictError where one is doubted, unless ``even_doubted``.
+        """
+        control = self._session.control
+        request = ApproveNodesRequest(node_ids=list(nodes), even_doubted=even_doubted)
+        return (await control.call(control.cluster.approve_nodes, request)).approvals
 
     async def drain_node(self, node: str, *, stop: bool = False) -> int:
         """Have a node emptied, or (``stop``) used again; return how many copies it has."""

@@ -66,3 +66,26 @@ def shortage(copies: int, standings: Iterable[Standing]) -> str:
 def probation_most(copies: int) -> int:
     """Return how many of ``copies`` wanted may be placed on nodes on probation: a minority."""
     return max(0, (copies - 1) // 2)
+
+
+def probation_room(copies: int, *, approved: int, on_probation: int) -> int:
+    """Return how many copies more may go to nodes on probation, so that they stay a minority.
+
+    Args:
+        copies: wanted of the chunk in all.
+        approved: copies on approved nodes, those being placed included.
+        on_probation: copies on nodes on probation, those being placed included.
+    """
+    return max(0, min(probation_most(copies), approved - 1) - on_probation)
+
+
+def standing_at_enrolment(*, is_founding: bool, is_approving_code: bool) -> Standing:
+    """Return the standing of a node that enrols.
+
+    Args:
+        is_founding: the member has no file yet, and is not a day old.
+        is_approving_code: its code has one use, and was made by an admin who knew for which node.
+    """
+    if is_founding or is_approving_code:
+        return Standing.APPROVED
+    return Standing.PROBATION

@@ -2,8 +2,9 @@
 
 Ages are monotonic and count from the last heartbeat or the coordinator's start, whichever is
 later: a coordinator that was off for a day does not begin by declaring everyone lost.  If over a
-third of the nodes fell silent together, the fault is more likely ours (a switch, a power cut): then
-nothing is declared lost for repair until they return or the operator removes them.
+third of the approved nodes fell silent together, the fault is more likely ours (a switch, a power
+cut): then nothing is declared lost for repair until they return or the operator removes them.  Nodes
+on probation or doubted have no part in that: falling silent, they would hold repair back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.ids import NodeId
+from collective.placement.evidence import Standing
 
 TOGETHER_WINDOW_S: Final = 120.0
 """Nodes whose silence began within so many seconds of each other vanished together."""
@@ -51,6 +53,7 @@ class Observation:
     draining: bool = False
     refused: bool = False
     """Its certificate was revoked, or it came with another store."""
+    standing: Standing = Standing.APPROVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Outlook:
     sources: frozenset[NodeId]
     """Copies here can be read and copied from."""
     gone: frozenset[NodeId]
-    """Copies here do not count any more: lost, refused or (being emptied) draining."""
+    """Copies here do not count any more: lost, refused, doubted or (being emptied) draining."""
     vanished_together: frozenset[NodeId]
     """Not empty: repair of silent nodes waits, and the operator is told."""
 
@@ -87,12 +90,19 @@ def state_of(seen: Observation, *, now_s: float, started_s: float, timers: Timer
     return NodeState.DRAINING if seen.draining else NodeState.UP
 
 
+def shown(state: NodeState, standing: Standing) -> str:
+    """Return the word for a node in ``status``: one that is up, by its standing where not approved."""
+    if state is NodeState.UP and standing is not Standing.APPROVED:
+        return str(standing.value)
+    return str(state.value)
+
+
 def vanished_together(silences_s: Mapping[NodeId, float], total: int) -> frozenset[NodeId]:
     """Return the largest group that fell silent within the window, if over a third of ``total``.
 
     Args:
-        silences_s: nodes that are down or lost, with the second their silence began.
-        total: nodes that are enrolled and not removed.
+        silences_s: approved nodes that are down or lost, with the second their silence began.
+        total: nodes that are enrolled, approved and not removed.
     """
     ordered = sorted(silences_s.items(), key=lambda item: (item[1], item[0]))
     best: Sequence[tuple[NodeId, float]] = ()
@@ -115,12 +125,14 @@ def look(
         seen.node: state_of(seen, now_s=now_s, started_s=started_s, timers=timers)
         for seen in observations
     }
+    approved = [seen for seen in observations if seen.standing is Standing.APPROVED]
     silences_s = {
         seen.node: silent_since_s(seen, started_s)
-        for seen in observations
+        for seen in approved
         if states[seen.node] in {NodeState.DOWN, NodeState.LOST}
     }
-    together = vanished_together(silences_s, len(observations))
+    together = vanished_together(silences_s, len(approved))
+    doubted = frozenset(seen.node for seen in observations if seen.standing is Standing.DOUBTED)
     draining = frozenset(seen.node for seen in observations if seen.draining)
     lost = frozenset(node for node, state in states.items() if state is NodeState.LOST)
     refused = frozenset(node for node, state in states.items() if state is NodeState.REFUSED)
@@ -130,6 +142,6 @@ def look(
         sources=frozenset(
             node for node, state in states.items() if state in {NodeState.UP, NodeState.DRAINING}
         ),
-        gone=(lost - held_back) | refused | draining,
+        gone=(lost - held_back) | refused | doubted | draining,
         vanished_together=together,
     )

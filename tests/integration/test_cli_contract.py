@@ -27,6 +27,7 @@ STATUS_SHAPE = {
         {
             "id": str, "address": str, "total_capacity": int, "used_capacity": int,
             "chunk_count": int, "is_healthy": bool, "state": str, "last_seen": str,
+            "standing": str, "standing_reason": str, "is_new": bool,
         }
     ],
     "peers": [],
@@ -42,7 +43,7 @@ STATUS_SHAPE = {
          "error": str, "next_s": (float, NoneType)},
     ],
 }  # fmt: skip
-"""The spec's fields in its order, and three that it does not know."""
+"""The spec's fields in its order, and some that it does not know."""
 
 
 def matches(value: object, shape: object) -> bool:

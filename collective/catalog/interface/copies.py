@@ -8,6 +8,7 @@ from typing import Protocol
 
 from collective.access.model import Caller
 from collective.catalog.model import (
+    Approval,
     Copy,
     CopyKey,
     NodeRecord,
@@ -54,6 +55,26 @@ class Nodes(Protocol):
         ConflictError, unless ``force``, while the node has a stored copy of a chunk in use (by a
         file, an old version that is kept, or an open upload): none loses anything by it then.
         """
+        ...
+
+    async def approve_nodes(self, actor: Caller, nodes: Sequence[NodeId]) -> Sequence[Approval]:
+        """Approve nodes, whatever their standing, and note that they were seen; admins only.
+
+        All or none: NotFoundError for one that is not enrolled or was removed.  Repeating changes
+        nothing.
+        """
+        ...
+
+    async def doubt_node(self, node: NodeId, reason: str) -> bool:
+        """Put a node in doubt; return whether that is new.
+
+        Nothing is placed there any more and its copies count for nothing, but are read where no
+        other is left, and are not given up.
+        """
+        ...
+
+    async def clear_doubt(self, node: NodeId) -> bool:
+        """Give a doubted node the standing that it had before; return whether it was doubted."""
         ...
 
     async def compare_inventory(

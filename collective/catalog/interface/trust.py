@@ -43,7 +43,7 @@ class Trust(Protocol):
         ...
 
     async def newest_node_code(self) -> CodeRecord | None:
-        """Return the newest code for nodes that is not revoked, if there is one."""
+        """Return the newest code for several nodes that is not revoked, if there is one."""
         ...
 
     async def invites(

@@ -10,6 +10,7 @@ them already (same generation), and their receipts count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from collective.core.errors import NotEnoughCopiesError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
 from collective.core.paths import FilePath
 from collective.placement import evidence
+from collective.placement.choose import Held
 from collective.placement.evidence import Standing
 
 REFERENCES_LOOKED_AT = 16
@@ -216,7 +218,10 @@ def allocate_chunk(
     standings += [row.standing for row in targets]
     if len(chosen) < missing:
         taken = frozenset(row.name for row in found if row.state != MISSING)
-        need = PlacementNeed(intent.chunk, intent.stored_length, missing - len(chosen), taken)
+        there = held_of(copies, standings)
+        need = PlacementNeed(
+            intent.chunk, intent.stored_length, missing - len(chosen), taken, there
+        )
         for name in list(place(need))[: need.copies_missing]:
             if name not in taken and all(copy.node != name for copy in chosen):
                 chosen.append(new_copy(tx, chunk, name, upload))
@@ -236,6 +241,11 @@ def allocate_chunk(
 
 def _standing(tx: Transaction, node: NodeId) -> Standing:
     return Standing(tx.value("SELECT standing FROM nodes WHERE name = ?", node))
+
+
+def held_of(copies: int, standings: Sequence[Standing]) -> Held:
+    """Return what placement needs to know of the copies that there are, by their nodes' standing."""
+    return Held(copies, standings.count(Standing.APPROVED), standings.count(Standing.PROBATION))
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:

@@ -15,7 +15,7 @@ from collective.catalog.sqlite.identities import IdentitiesPart
 from collective.catalog.sqlite.inventories import InventoriesPart
 from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
-from collective.catalog.sqlite.nodes import NodesPart
+from collective.catalog.sqlite.nodes import NodesPart, begin_founding
 from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
 from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
 from collective.catalog.sqlite.reads import ReadsPart
@@ -97,6 +97,7 @@ class SqliteCatalog(
         catalog = cls(await asyncio.to_thread(work))
 
         def begin(tx: Transaction) -> None:
+            begin_founding(tx)
             follow_setting(tx, chosen.copies)
             lift_marks(tx)
 

@@ -33,7 +33,7 @@ GRANTS_MAX = 64
 
 SELECT = (
     "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
-    " revoked, created_s, bound, grants_expire_s, sources, created_key FROM codes"
+    " revoked, created_s, bound, grants_expire_s, sources, created_key, approves FROM codes"
 )
 
 
@@ -42,6 +42,7 @@ class CodesPart(Part):
 
     async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
         """Store a new join code; return it as stored."""
+        assert not code.approves or (code.kind is CodeKind.NODE and code.uses_total == 1)
         if len(code.grants) > GRANTS_MAX:
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 
@@ -56,7 +57,8 @@ class CodesPart(Part):
             tx.run(
                 "INSERT INTO codes (id, kind, verifier, uses_left, uses_total, expires_s,"
                 " created_by, description, grants, revoked, created_s, bound, grants_expire_s,"
-                " sources, created_key, weight) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                " sources, created_key, weight, approves)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 stored.id,
                 stored.kind.value,
                 stored.verifier,
@@ -73,6 +75,7 @@ class CodesPart(Part):
                 sources,
                 actor.key_digest or None,
                 weight,
+                int(stored.approves),
             )
             tx.audit(actor, "invite", stored.id, f"{stored.kind.value}, {stored.uses_left} uses")
             return stored
@@ -103,14 +106,15 @@ class CodesPart(Part):
         return await self._engine.read(work)
 
     async def newest_node_code(self) -> CodeRecord | None:
-        """Return the newest code for nodes that is not revoked, if there is one."""
+        """Return the newest code for several nodes that is not revoked, if there is one."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
 
         def work(db: apsw.Connection) -> CodeRecord | None:
             row = rows.fetch(
                 db,
-                f"{SELECT} WHERE kind = ? AND revoked = 0 ORDER BY created_s DESC, rowid DESC LIMIT 1",
+                f"{SELECT} WHERE kind = ? AND revoked = 0 AND approves = 0"
+                " ORDER BY created_s DESC, rowid DESC LIMIT 1",
                 CodeKind.NODE.value,
             )
             return None if row is None else code_value(row, book, now_s)
@@ -194,6 +198,7 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> CodeRecord:
         None if row[11] is None else SpiffeId.parse(row[11]),
         row[12],
         void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
+        approves=bool(row[15]),
     )
 
 

@@ -1,56 +1,76 @@
-"""Nodes: enrolment, heartbeats, flags."""
+"""Nodes: enrolment, standing, heartbeats, flags."""
+
+# ruff: noqa: S608 - statements are put together from constants of this file alone
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
-from collective.catalog.model import NodeRecord
+from collective.access.model import Caller
+from collective.catalog.model import Approval, CodeRecord, NodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
-from collective.placement.evidence import Standing
+from collective.placement.evidence import Standing, standing_at_enrolment
+
+FOUNDING_MS: Final = 24 * 3600 * 1000
+"""How long after its catalogue was made a member is being founded, while it has no file."""
+_COLUMNS: Final = (
+    "name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms, draining, removed,"
+    " serial, expires_ms, standing, standing_reason, refused, is_new, is_founder"
+)
 
 
-def record_enrolment(tx: Transaction, node: NodeId, serial: str, expires_ms: int) -> None:
-    """Write the record of a node that is given a certificate; one that is there keeps the rest.
+def begin_founding(tx: Transaction) -> None:
+    """Let founding begin in a catalogue that was just made."""
+    tx.run(
+        "UPDATE state SET founding_until_ms = ? WHERE founding_until_ms IS NULL",
+        tx.now_ms + FOUNDING_MS,
+    )
 
+
+def is_founding(tx: Transaction) -> bool:
+    """Tell whether the member is being founded: no file was committed, and it is not a day old."""
+    until_ms = tx.value("SELECT founding_until_ms FROM state")
+    return not tx.has_versions and until_ms is not None and tx.now_ms < until_ms
+
+
+def record_enrolment(
+    tx: Transaction, node: NodeId, serial: str, expires_ms: int, code: CodeRecord
+) -> None:
+    """Write the record of a node that is given a certificate by ``code``, with its standing.
+
+    One that is there keeps the rest; a code that approves ends its probation, and no code a doubt.
     The audit has it as the redemption of a code.
     """
+    founding = is_founding(tx)
+    standing = standing_at_enrolment(is_founding=founding, is_approving_code=code.approves)
+    reason = "" if standing is Standing.APPROVED else f"it enrolled by the code {code.id}"
     tx.run(
         "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-        " draining, removed, serial, expires_ms) VALUES (?,NULL,0,0,0,'[]',0,0,0,?,?)"
+        " draining, removed, serial, expires_ms, standing, standing_reason, is_new, is_founder)"
+        " VALUES (?,NULL,0,0,0,'[]',0,0,0,?,?,?,?,1,?)"
         " ON CONFLICT (name) DO UPDATE SET serial = excluded.serial,"
         " expires_ms = excluded.expires_ms",
         node,
         serial,
         expires_ms,
+        standing.value,
+        reason,
+        int(founding),
     )
-
-
-def doubt_node(tx: Transaction, node: NodeId, why: str) -> None:
-    """Put a node in doubt for what no honest node says; its copies count for nothing from now on.
-
-    Args:
-        tx: the transaction that learnt of it.
-        node: an enrolled node; one that is in doubt already keeps its first reason.
-        why: goes on "The node is in doubt because …".
-    """
-    tx.run(
-        "UPDATE nodes SET standing = ?, standing_reason = ? WHERE name = ? AND standing <> ?",
-        Standing.DOUBTED.value,
-        why,
-        node,
-        Standing.DOUBTED.value,
-    )
-    if tx.db.changes():
-        rows.raise_trust_epoch(tx)
-        tx.audit_of(f"node {node}", "doubt", node, why)
+    if standing is Standing.APPROVED:
+        tx.run(
+            "UPDATE nodes SET standing = 'approved', standing_reason = ''"
+            " WHERE name = ? AND standing = 'probation'",
+            node,
+        )
 
 
 class NodesPart(Part):
@@ -60,30 +80,8 @@ class NodesPart(Part):
         """Return every node ever enrolled, in order of id."""
 
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
-            found: Any = db.execute(
-                "SELECT name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-                " draining, removed, serial, expires_ms, standing, standing_reason, refused"
-                " FROM nodes ORDER BY name"
-            ).fetchall()
-            return [
-                NodeRecord(
-                    NodeId(row[0]),
-                    None if row[1] is None else StoreUuid(row[1]),
-                    row[2],
-                    row[3],
-                    row[4],
-                    tuple(json.loads(row[5])),
-                    row[6],
-                    bool(row[7]),
-                    bool(row[8]),
-                    row[9],
-                    row[10],
-                    Standing(row[11]),
-                    row[12],
-                    row[13],
-                )
-                for row in found
-            ]
+            found: Any = db.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY name").fetchall()
+            return [_node(row) for row in found]
 
         return await self._engine.read(work)
 
@@ -92,16 +90,16 @@ class NodesPart(Part):
 
         def work(tx: Transaction) -> None:
             tx.run(
-                "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
-                " last_seen_ms, draining, removed, serial, expires_ms, standing, standing_reason)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (name) DO UPDATE SET"
+                f"INSERT INTO nodes ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+                " ON CONFLICT (name) DO UPDATE SET"
                 " store_uuid = coalesce(store_uuid, excluded.store_uuid),"
                 " capacity = excluded.capacity, used = excluded.used,"
                 " chunk_count = excluded.chunk_count, addresses = excluded.addresses,"
                 " last_seen_ms = excluded.last_seen_ms, draining = excluded.draining,"
                 " removed = excluded.removed, serial = excluded.serial,"
                 " expires_ms = excluded.expires_ms, standing = excluded.standing,"
-                " standing_reason = excluded.standing_reason",
+                " standing_reason = excluded.standing_reason, refused = excluded.refused,"
+                " is_new = excluded.is_new, is_founder = excluded.is_founder",
                 record.node,
                 record.store_uuid,
                 record.capacity_bytes,
@@ -115,6 +113,9 @@ class NodesPart(Part):
                 record.certificate_expires_ms,
                 record.standing.value,
                 record.standing_reason,
+                record.refused,
+                int(record.is_new),
+                int(record.is_founder),
             )
             tx.audit_of(f"node {record.node}", "enrol", record.node, record.certificate_serial)
 
@@ -176,6 +177,107 @@ class NodesPart(Part):
 
         if refused:
             await self._engine.change(work)
+
+    async def approve_nodes(self, actor: Caller, nodes: Sequence[NodeId]) -> Sequence[Approval]:
+        """Approve nodes, whatever their standing, and note that they were seen; all or none."""
+
+        def work(tx: Transaction) -> Sequence[Approval]:
+            tx.decider(actor).require_admin("approve nodes")
+            return [_approve(tx, actor, node) for node in nodes]
+
+        return await self._engine.write(
+            work, caller=actor, action="node-approve", target=" ".join(nodes)
+        )
+
+    async def doubt_node(self, node: NodeId, reason: str) -> bool:
+        """Let nothing count that a node says or holds; return whether that is new."""
+        return await self._engine.change(lambda tx: doubt_node(tx, node, reason))
+
+    async def clear_doubt(self, node: NodeId) -> bool:
+        """Give a doubted node the standing that it had before; return whether it was doubted."""
+
+        def work(tx: Transaction) -> bool:
+            row = tx.one("SELECT standing, before_doubt FROM nodes WHERE name = ?", node)
+            if row is None or row[0] != Standing.DOUBTED.value:
+                return False
+            before = Standing(row[1] or Standing.APPROVED.value)
+            reason = (
+                "" if before is Standing.APPROVED else "it was on probation before it was doubted"
+            )
+            tx.run(
+                "UPDATE nodes SET standing = ?, standing_reason = ?, before_doubt = ''"
+                " WHERE name = ?",
+                before.value,
+                reason,
+                node,
+            )
+            tx.audit_of("coordinator", "node-clear", node, f"{before.value} again")
+            return True
+
+        return await self._engine.change(work)
+
+
+def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
+    """Put a node in doubt for what no honest node says; return whether that is new.
+
+    Its copies count for nothing from now on, and nothing is placed there.
+
+    Args:
+        tx: the transaction that learnt of it.
+        node: one that is doubted already keeps its first reason; one that was removed stays so.
+        reason: a clause that goes on "Node X is doubted: …".
+    """
+    standing = tx.value("SELECT standing FROM nodes WHERE name = ? AND removed = 0", node)
+    if standing is None or standing == Standing.DOUBTED.value:
+        return False
+    tx.run(
+        "UPDATE nodes SET before_doubt = standing, standing = ?, standing_reason = ?"
+        " WHERE name = ?",
+        Standing.DOUBTED.value,
+        reason,
+        node,
+    )
+    rows.raise_trust_epoch(tx)
+    tx.audit_of("coordinator", "node-doubt", node, reason)
+    return True
+
+
+def _approve(tx: Transaction, actor: Caller, node: NodeId) -> Approval:
+    row = tx.one("SELECT standing, is_new, removed FROM nodes WHERE name = ?", node)
+    if row is None or row[2]:
+        raise _unknown(node)
+    found = Approval(node, Standing(row[0]), bool(row[1]))
+    if found.was is not Standing.APPROVED or found.was_new:
+        tx.run(
+            "UPDATE nodes SET standing = ?, standing_reason = '', before_doubt = '', is_new = 0"
+            " WHERE name = ?",
+            Standing.APPROVED.value,
+            node,
+        )
+        tx.audit(actor, "node-approve", node, f"was {found.was.value}")
+    return found
+
+
+def _node(row: Any) -> NodeRecord:
+    """Return the node in a row of ``_COLUMNS``."""
+    return NodeRecord(
+        node=NodeId(row[0]),
+        store_uuid=None if row[1] is None else StoreUuid(row[1]),
+        capacity_bytes=row[2],
+        used_bytes=row[3],
+        chunk_count=row[4],
+        addresses=tuple(json.loads(row[5])),
+        last_seen_ms=row[6],
+        draining=bool(row[7]),
+        removed=bool(row[8]),
+        certificate_serial=row[9],
+        certificate_expires_ms=row[10],
+        standing=Standing(row[11]),
+        standing_reason=row[12],
+        refused=row[13],
+        is_new=bool(row[14]),
+        is_founder=bool(row[15]),
+    )
 
 
 def _unknown(node: NodeId) -> NotFoundError:

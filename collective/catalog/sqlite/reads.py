@@ -221,7 +221,8 @@ def readable_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
     is better than none.
     """
     found: Any = db.execute(
-        "SELECT n.name, c.generation, c.state <> ?2 FROM copies c JOIN nodes n ON n.id = c.node"
+        "SELECT n.name, c.generation, c.state <> ?2 OR n.standing = 'doubted' FROM copies c"
+        " JOIN nodes n ON n.id = c.node"
         " WHERE c.chunk = ?1 AND c.state IN (?2, ?3) AND n.removed = 0"
         " UNION ALL SELECT n.name, d.generation, 1 FROM chunks k JOIN doomed d ON d.hash = k.hash"
         " AND d.stored_length = k.stored_length AND d.guard > 0 AND d.guard = ?4"

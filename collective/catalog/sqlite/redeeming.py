@@ -74,7 +74,7 @@ class RedeemingPart(Part):
             store_issued(tx, made.identity, made.serial, made.expires_ms, key_digest)
             if made.identity.role == "node":
                 # In this transaction: a crash leaves no node with a certificate and no record.
-                record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms)
+                record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms, code)
             if code.kind is CodeKind.USER:
                 sources = json.loads(row[13])
                 require_places(tx, code.created_by, made.identity, len(code.grants))

@@ -19,7 +19,7 @@ from collective.catalog.model import (
     VerifiedReceipt,
 )
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.allocation import add_candidate, new_copy
+from collective.catalog.sqlite.allocation import add_candidate, held_of, new_copy
 from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import DUE, IN_USE, OF_FILES, TRUSTED
@@ -28,6 +28,8 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import RejectedError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.randomness import hex_id
+from collective.placement.choose import Held
+from collective.placement.evidence import Standing
 
 SHORT = (
     "WITH bad(node) AS (SELECT value FROM json_each(?)),"
@@ -58,9 +60,14 @@ class _Short:
     chunk_id: ChunkId
     stored_length: int
     wanted: int
-    held: list[tuple[int, NodeId, int, int]]
-    """Node number, name, generation, state."""
+    held: list[tuple[int, NodeId, int, int, Standing]]
+    """Node number, name, generation, state, the node's standing."""
     live: int
+
+    def as_held(self, bad: frozenset[int]) -> Held:
+        """Return what placement needs to know of the copies that count."""
+        there = [row[4] for row in self.held if row[3] in {INTENT, STORED} and row[0] not in bad]
+        return held_of(self.wanted, there)
 
 
 class RepairsPart(Part):
@@ -216,23 +223,27 @@ def _shorts(
         if chunk in found:
             continue
         held = tx.all(
-            "SELECT c.node, n.name, c.generation, c.state FROM copies c"
+            "SELECT c.node, n.name, c.generation, c.state, n.standing FROM copies c"
             " JOIN nodes n ON n.id = c.node WHERE c.chunk = ?",
             chunk,
         )
+        held = [(*row[:4], Standing(row[4])) for row in held]
         live = sum(1 for row in held if row[3] == STORED and row[0] not in bad)
         found[chunk] = _Short(chunk, ChunkId(chunk_id), length, wanted, held, live)
     return list(found.values())
 
 
 def _trim(tx: Transaction, short: _Short, bad: frozenset[int]) -> None:
-    """There are enough copies elsewhere: those on nodes that do not count are not needed."""
-    for node, _, _, state in short.held:
-        if node in bad and state == STORED:
+    """There are enough copies elsewhere: those on nodes that do not count are not needed.
+
+    Those on doubted nodes stay: they may turn out to be good, and are read where no other is left.
+    """
+    for node, _, _, state, standing in short.held:
+        if node in bad and state == STORED and standing is not Standing.DOUBTED:
             doom(tx, short.chunk, node)
 
 
-def _place_intended(short: _Short, place: PlaceFunction) -> Copy | None:
+def _place_intended(short: _Short, place: PlaceFunction, bad: frozenset[int]) -> Copy | None:
     """Return a copy that an open upload was told to make, and has not: make it in its stead.
 
     The upload's client may be gone for good, and uploads live for days.  It is the same copy, of
@@ -242,7 +253,8 @@ def _place_intended(short: _Short, place: PlaceFunction) -> Copy | None:
     stored = frozenset(row[1] for row in short.held if row[3] == STORED)
     if not intents:
         return None
-    chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, stored))
+    need = PlacementNeed(short.chunk_id, short.stored_length, 1, stored, short.as_held(bad))
+    chosen = place(need)
     return intents.get(chosen[0]) if chosen else None
 
 
@@ -256,22 +268,29 @@ def _claim(
 ) -> RepairTask | None:
     sources = [
         Copy(name, Generation(generation))
-        for _, name, generation, state in short.held
+        for _, name, generation, state, _ in short.held
         if state == STORED and name in usable
     ]
     if not sources:
         return None
-    taken = frozenset(name for _, name, _, state in short.held if state != MISSING)
-    chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, taken))
+    taken = frozenset(name for _, name, _, state, _ in short.held if state != MISSING)
+    chosen = place(PlacementNeed(short.chunk_id, short.stored_length, 1, taken, short.as_held(bad)))
     if chosen and chosen[0] not in taken:
         target = new_copy(tx, short.chunk, chosen[0], None)
     else:
-        intended = _place_intended(short, place)
+        intended = _place_intended(short, place, bad)
         if intended is None:
             return None
         target = intended
     node = tx.value("SELECT id FROM nodes WHERE name = ?", target.node)
-    replaces = next((row[0] for row in short.held if row[0] in bad and row[3] == STORED), None)
+    replaces = next(
+        (
+            row[0]
+            for row in short.held
+            if row[0] in bad and row[3] == STORED and row[4] is not Standing.DOUBTED
+        ),
+        None,
+    )
     tx.run(
         "INSERT INTO repairs (id, chunk, node, generation, replaces, expires_ms)"
         " VALUES (?,?,?,?,?,0)",

@@ -15,6 +15,7 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Engine, Part
 from collective.catalog.sqlite.repairs import count_short
 from collective.core.ids import NodeId
+from collective.placement.evidence import Standing
 
 COST_SHARE = 20
 """A count is made again only after this many times what making it took."""
@@ -22,16 +23,18 @@ CACHED_MAX = 256
 
 _SCOPE = (
     "WITH RECURSIVE bad(node) AS (SELECT value FROM json_each(?1)),"
+    " doubted(node) AS (SELECT value FROM json_each(?3)),"
     " tree(id, version) AS (SELECT id, version FROM entries"
     " WHERE id IN (SELECT value FROM json_each(?2))"
     " UNION SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id),"
     " used(chunk) AS (SELECT DISTINCT x.chunk FROM tree JOIN extents x ON x.version = tree.version),"
-    " counted(wanted, live) AS (SELECT k.wanted, (SELECT count(*) FROM copies c"
-    " WHERE c.chunk = k.id AND c.state = 1 AND c.node NOT IN (SELECT node FROM bad))"
-    " FROM used JOIN chunks k ON k.id = used.chunk)"
+    " counted(wanted, readable, live) AS (SELECT k.wanted, count(c.node),"
+    " count(c.node) FILTER (WHERE c.node NOT IN (SELECT node FROM doubted))"
+    " FROM used JOIN chunks k ON k.id = used.chunk LEFT JOIN copies c ON c.chunk = k.id"
+    " AND c.state = 1 AND c.node NOT IN (SELECT node FROM bad) GROUP BY k.id)"
     " SELECT (SELECT count(*) FROM tree WHERE version IS NOT NULL),"
     " (SELECT coalesce(sum(v.size), 0) FROM tree JOIN versions v ON v.id = tree.version),"
-    " count(*), coalesce(sum(live < wanted), 0), coalesce(sum(live = 0), 0) FROM counted"
+    " count(*), coalesce(sum(live < wanted), 0), coalesce(sum(readable = 0), 0) FROM counted"
 )
 
 
@@ -79,11 +82,16 @@ class TotalsPart(Part):
 def _count(
     db: apsw.Connection, engine: Engine, decider: Decider | None, usable: frozenset[NodeId]
 ) -> Totals:
-    found: Any = db.execute("SELECT id, name FROM nodes").fetchall()
-    bad = [number for number, name in found if name not in usable]
+    found: Any = db.execute("SELECT id, name, standing FROM nodes").fetchall()
+    bad = [number for number, name, _ in found if name not in usable]
+    # A copy on a doubted node can be read, and counts for nothing.
+    doubted = [number for number, _, standing in found if standing == Standing.DOUBTED.value]
     if decider is None:
         known = engine.writer.totals
-        short, unavailable = count_short(db, bad, int(engine.clock.wall_s() * 1000))
+        now_ms = int(engine.clock.wall_s() * 1000)
+        short, unavailable = count_short(db, bad, now_ms)
+        if doubted:
+            short = count_short(db, {*bad, *doubted}, now_ms)[0]
         return Totals(known.files, known.file_bytes, known.chunks, short, unavailable)
     roots = [
         entry[0]
@@ -91,5 +99,5 @@ def _count(
         if Right.READ in decider.rights(grant.path)
         and (entry := rows.find(db, grant.path)) is not None
     ]
-    row = rows.fetch(db, _SCOPE, json.dumps(bad), json.dumps(roots))
+    row = rows.fetch(db, _SCOPE, json.dumps(bad), json.dumps(roots), json.dumps(doubted))
     return Totals(*row)

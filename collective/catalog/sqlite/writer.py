@@ -102,6 +102,11 @@ class Transaction:
         self._counters.next_version += 1
         return self._counters.next_version - 1
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether a file was ever committed."""
+        return self._counters.next_version > 1
+
     def next_generation(self) -> int:
         """Return a copy generation never used before."""
         self._counters.next_generation += 1

@@ -14,20 +14,23 @@ from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.core.units import Address
 from collective.pki.certificates import Certified, certificate_der
-from collective.placement.states import NodeState, Outlook
+from collective.placement.evidence import Standing
+from collective.placement.states import NodeState, Outlook, shown
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.messages import grant_message, local_path, rights_from
 from collective.roles.coordinator.metrics import HEALTHY
-from collective.roles.coordinator.nodes import LiveNode, NodeTable
+from collective.roles.coordinator.nodes import LiveNode, NodeTable, space_of
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.shutting_out import ShuttingOut
+from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
 from collective.roles.runtime.workers import Report, report_warnings
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
+_TARGET_MAX = 256
 _CSR_MAX_BYTES = 16 * 1024
 _GRANTS_SHOWN_BYTES = 1024 * 1024
 
@@ -66,12 +69,15 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         total_capacity=record.capacity_bytes,
         used_capacity=record.used_bytes,
         chunk_count=record.chunk_count,
-        is_healthy=state in HEALTHY and live.ready,
-        state=state.value,
+        is_healthy=state in HEALTHY and live.ready and record.standing is not Standing.DOUBTED,
+        state=shown(state, record.standing),
         last_seen_ms=record.last_seen_ms,
         certificate_expires_ms=record.certificate_expires_ms,
         version=live.version,
         copies_left=live.copies_left,
+        standing=record.standing.value,
+        standing_reason=record.standing_reason,
+        is_new=record.is_new,
     )
 
 
@@ -99,6 +105,7 @@ class ClusterService(pb.ClusterBase):
         policy: Policy,
         certificates: Certificates,
         shutting_out: ShuttingOut,
+        standing: StandingDesk,
         rotation: RotationDesk,
         watch: ExpiryWatch,
         calls: Calls,
@@ -108,6 +115,7 @@ class ClusterService(pb.ClusterBase):
         """Serve for ``member``; uptime counts from now.  ``workers`` tells of background work."""
         self._workers = workers
         self._shutting_out = shutting_out
+        self._standing = standing
         self._rotation = rotation
         self._watch = watch
         self._member = member
@@ -231,6 +239,20 @@ class ClusterService(pb.ClusterBase):
             trusted_ca_ders=self._certificates.trusted(), ca_link_ders=self._certificates.links()
         )
 
+    async def approve_nodes(self, message: pb.ApproveNodesRequest) -> pb.ApproveNodesResponse:
+        """Let nodes count fully, and note that they were seen; admins only."""
+        target = " ".join(message.node_ids)[:_TARGET_MAX]
+        async with self._calls.client("approve_nodes", target) as caller:
+            done = await self._standing.approve(
+                caller, message.node_ids, even_doubted=message.even_doubted
+            )
+            return pb.ApproveNodesResponse(
+                approvals=[
+                    pb.NodeApproval(node_id=one.node, was=one.was.value, was_new=one.was_new)
+                    for one in done
+                ]
+            )
+
     async def drain_node(self, message: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
         """Have a node emptied, or take it back into use; admins only."""
         async with self._calls.client("drain_node", message.node_id) as caller:
@@ -328,8 +350,8 @@ def _nodes(nodes: Sequence[LiveNode], outlook: Outlook) -> list[pb.NodeStatus]:
 
 
 def _storage(nodes: Sequence[LiveNode]) -> pb.StorageTotals:
-    total = sum(live.record.capacity_bytes for live in nodes)
-    used = sum(live.record.used_bytes for live in nodes)
+    """Return the space of the approved nodes: anybody on probation may claim any figure."""
+    total, used = space_of(nodes)
     return pb.StorageTotals(
         total_bytes=total, used_bytes=used, available_bytes=max(0, total - used)
     )

@@ -80,8 +80,11 @@ class JoinCodes:
         description: str = "",
         grants: Sequence[tuple[FilePath, int]] = (),
         bound: SpiffeId | None = None,
+        approves: bool = False,
     ) -> tuple[CodeRecord, JoinCode]:
         """Make and store a code; UsageError for uses, validity or text out of range.
+
+        ``approves``: the one node that it lets in is approved by it.
 
         Raises PermissionDeniedError where ``actor`` may not make it, and SettingsError where there
         is no bootstrap that could redeem it.
@@ -112,6 +115,7 @@ class JoinCodes:
             grants=tuple(grants),
             created_s=now_s,
             bound=bound,
+            approves=approves,
         )
         return await self._catalog.add_code(actor, record), code
 

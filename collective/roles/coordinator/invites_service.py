@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.model import CodeKind, CodeRecord
 from collective.core.clock import Clock
@@ -58,12 +59,7 @@ class InvitesService(pb.InvitesBase):
                 if message.grants:
                     raise UsageError("A node gets no grants; leave --grant out.")
                 await self._catalog.require_admin(caller, "make an invite for a node")
-                record, code = await self._codes.rotate_node_code(
-                    caller,
-                    uses=message.max_uses or self._node_uses,
-                    validity_s=message.validity_s or self._node_validity_s,
-                    description=message.description,
-                )
+                record, code = await self._node_code(caller, message)
             elif message.kind == pb.InviteKind.USER:
                 record, code = await self._codes.create(
                     caller,
@@ -76,6 +72,26 @@ class InvitesService(pb.InvitesBase):
             else:
                 raise UsageError("An invite is for a user or for a node; choose one of them.")
             return generated(record, code, self._clock.wall_s())
+
+    async def _node_code(
+        self, caller: Caller, message: pb.GenerateInviteRequest
+    ) -> tuple[CodeRecord, JoinCode]:
+        """Return a code for one node, which it approves, or the one for all in its file, made anew."""
+        if message.max_uses == 1:
+            return await self._codes.create(
+                caller,
+                CodeKind.NODE,
+                uses=1,
+                validity_s=message.validity_s or VALIDITY_DEFAULT_S,
+                description=message.description,
+                approves=True,
+            )
+        return await self._codes.rotate_node_code(
+            caller,
+            uses=message.max_uses or self._node_uses,
+            validity_s=message.validity_s or self._node_validity_s,
+            description=message.description,
+        )
 
     async def list_invites(self, message: pb.ListInvitesRequest) -> pb.ListInvitesResponse:
         """Return a page of the caller's codes (an admin: all), newest first."""

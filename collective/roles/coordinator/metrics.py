@@ -11,24 +11,29 @@ from prometheus_client.core import Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from collective.catalog.model import Totals
+from collective.placement.evidence import Standing
 from collective.placement.states import NodeState
 
 _LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 HEALTHY: Final = frozenset({NodeState.UP, NodeState.DRAINING})
+STATES: Final = (
+    *(state.value for state in NodeState),
+    Standing.PROBATION.value,
+    Standing.DOUBTED.value,
+)
+"""What ``status`` may say of a node: its state, or its standing where it is up and not approved."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
     """Nodes by state and their space, at one moment."""
 
-    by_state: dict[NodeState, int]
+    by_state: dict[str, int]
+    """By the words of ``status``."""
+    healthy: int
+    """Nodes that serve, and are not doubted."""
     capacity_bytes: int
     used_bytes: int
-
-    @property
-    def healthy(self) -> int:
-        """Nodes that serve."""
-        return sum(count for state, count in self.by_state.items() if state in HEALTHY)
 
 
 def cluster_health(totals: Totals) -> float:
@@ -38,7 +43,7 @@ def cluster_health(totals: Totals) -> float:
     return 0.5 if totals.under_replicated else 1.0
 
 
-def _count_of(state: NodeState, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
+def _count_of(state: str, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
     return lambda: figures().by_state.get(state, 0)
 
 
@@ -78,8 +83,8 @@ class CoordinatorMetrics:
 
         registry.register(_HealthyNodes(member, figures))
         self._nodes = gauge("collective_nodes", "Nodes by state.", ("state",))
-        for state in NodeState:
-            self._nodes.labels(member, state.value).set_function(_count_of(state, figures))
+        for state in STATES:
+            self._nodes.labels(member, state).set_function(_count_of(state, figures))
         gauge("collective_storage_capacity_bytes", "Capacity of all nodes.").labels(
             member
         ).set_function(lambda: figures().capacity_bytes)

@@ -18,6 +18,7 @@ from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.placement.choose import Candidate, choose
+from collective.placement.evidence import Standing
 from collective.placement.states import NodeState, Observation, Outlook, Timers, look
 
 STORED_MEANWHILE_MAX: Final = 200_000
@@ -113,6 +114,9 @@ class NodeTable:
                     draining=record.draining,
                     store_uuid=record.store_uuid,
                     refused=record.refused,
+                    standing=record.standing,
+                    standing_reason=record.standing_reason,
+                    is_new=record.is_new,
                 )
 
     def add(self, record: NodeRecord) -> None:
@@ -289,6 +293,7 @@ class NodeTable:
                     live.last_heartbeat_s,
                     draining=live.record.draining,
                     refused=bool(live.refused),
+                    standing=live.record.standing,
                 )
                 for live in self.all()
             ],
@@ -319,6 +324,7 @@ class NodeTable:
                 and not live.stopping
                 and live.ready
                 and node not in exclude,
+                standing=live.record.standing,
             )
             for node, live in self._nodes.items()
         ]
@@ -334,6 +340,7 @@ class NodeTable:
                 length_bytes=need.stored_length,
                 count=need.copies_missing,
                 exclude=need.held_by,
+                held=need.held,
                 uniform=uniform,
             )
             for node in chosen:
@@ -349,3 +356,15 @@ class NodeTable:
         live = self._nodes.get(node)
         if live is not None:
             live.promised_bytes += size_bytes
+
+
+def space_of(nodes: Iterable[LiveNode]) -> tuple[int, int]:
+    """Return capacity and use of the approved nodes together, in bytes.
+
+    What others claim is shown with each, and adds up to nothing.
+    """
+    records = [one.record for one in nodes if one.record.standing is Standing.APPROVED]
+    return (
+        sum(record.capacity_bytes for record in records),
+        sum(record.used_bytes for record in records),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +15,8 @@ from collective.core.randomness import Randomness
 from collective.core.settings import ServeSettings
 from collective.pki.certificates import Certified
 from collective.pki.revocation import key_entry, serial_entry
-from collective.placement.states import NodeState, Timers
+from collective.placement.evidence import Standing
+from collective.placement.states import Timers, shown
 from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.cluster_service import ClusterService, Member
@@ -28,9 +30,9 @@ from collective.roles.coordinator.files_service import FilesService
 from collective.roles.coordinator.identities_service import IdentitiesService
 from collective.roles.coordinator.invites_service import InvitesService
 from collective.roles.coordinator.keys import KeyRing
-from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
+from collective.roles.coordinator.metrics import HEALTHY, CoordinatorMetrics, NodeFigures
 from collective.roles.coordinator.node_calls import NodeCaller
-from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.nodes import NodeTable, space_of
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
@@ -42,6 +44,7 @@ from collective.roles.coordinator.routes import RouteMaker
 from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
+from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
@@ -80,15 +83,15 @@ class Renewals:
 
 def node_figures(table: NodeTable) -> NodeFigures:
     """Return what metrics show of the nodes at this moment."""
-    by_state: dict[NodeState, int] = {}
-    for state in table.states().values():
-        by_state[state] = by_state.get(state, 0) + 1
+    states = table.states()
     nodes = table.all()
-    return NodeFigures(
-        by_state,
-        sum(live.record.capacity_bytes for live in nodes),
-        sum(live.record.used_bytes for live in nodes),
+    words = [shown(states[live.record.node], live.record.standing) for live in nodes]
+    healthy = sum(
+        1
+        for live in nodes
+        if states[live.record.node] in HEALTHY and live.record.standing is not Standing.DOUBTED
     )
+    return NodeFigures(Counter(words), healthy, *space_of(nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class Parts:
     denials: Denials
     revocations: Revocations
     shutting_out: ShuttingOut
+    standing: StandingDesk
     enrolment: Enrolment
     renewal: RenewalDesk
     relay: ChunkServer
@@ -216,12 +220,14 @@ def build(
     identity.on_former_ended = keys.end_former
     watch = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
     shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
+    standing = StandingDesk(catalog, table, wakes)
     return Parts(
         table=table,
         metrics=metrics,
         denials=denials,
         revocations=revocations,
         shutting_out=shutting_out,
+        standing=standing,
         enrolment=enrolment,
         renewal=renewal,
         relay=relay,
@@ -250,6 +256,7 @@ def build(
             policy=policy,
             certificates=Renewals(renewal, identity),
             shutting_out=shutting_out,
+            standing=standing,
             rotation=rotation,
             watch=watch,
             calls=calls,

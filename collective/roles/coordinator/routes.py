@@ -91,7 +91,7 @@ class RouteMaker:
         transfer_id: str,
         relay: bool,
     ) -> list[pb.Route]:
-        """Return one route for each copy that may be read, best first."""
+        """Return one route for each copy that may be read, best first, those in doubt last."""
         states = self._table.states()
         usable = [
             copy

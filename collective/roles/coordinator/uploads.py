@@ -6,9 +6,10 @@ coordinator itself is).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog, Uploads
@@ -24,13 +25,17 @@ from collective.catalog.model import (
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.placement.evidence import quorum_of
+from collective.placement.choose import waiting_for_approval
+from collective.placement.evidence import Standing, counted, quorum_of
 from collective.placement.states import NodeState
-from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.nodes import LiveNode, NodeTable
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.refusals import keep_refusals
 from collective.roles.coordinator.routes import RouteMaker
 from collective.rpc.gen.collective import v1 as pb
+
+NAMED_MAX: Final = 5
+"""Nodes that one sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,35 @@ class Policy:
         return quorum_of(self.copies)
 
 
-def shortage_sentence(policy: Policy, enrolled: int, healthy: int) -> str | None:
-    """Return why too few nodes are there for a write, or None if their number is not why."""
+def by_standing(
+    nodes: Sequence[LiveNode],
+    states: Mapping[NodeId, NodeState],
+    exclude: frozenset[NodeId] = frozenset(),
+) -> tuple[int, list[NodeId]]:
+    """Return how many approved nodes are up, and which on probation are."""
+    up = [
+        live.record
+        for live in nodes
+        if states.get(live.record.node) is NodeState.UP and live.record.node not in exclude
+    ]
+    approved = sum(1 for record in up if record.standing is Standing.APPROVED)
+    return approved, [one.node for one in up if one.standing is Standing.PROBATION]
+
+
+def shortage_sentence(
+    policy: Policy, enrolled: int, healthy: int, on_probation: Sequence[NodeId] = ()
+) -> str | None:
+    """Return why too few nodes are there for a write, or None if their number is not why.
+
+    Args:
+        policy: how many copies are wanted.
+        enrolled: nodes, whatever their state.
+        healthy: nodes that are up and approved.
+        on_probation: nodes that are up and on probation.
+    """
     needed = policy.quorum
+    if counted(healthy, len(on_probation)) < needed <= healthy + len(on_probation):
+        return approve_sentence(on_probation)
     if enrolled < needed:
         return (
             f"COLLECTIVE_COPIES={policy.copies} needs {needed} nodes for a write, and {enrolled} "
@@ -60,6 +91,21 @@ def shortage_sentence(policy: Policy, enrolled: int, healthy: int) -> str | None
             "start the others (collective node list shows them) and try again."
         )
     return None
+
+
+def approve_sentence(nodes: Sequence[NodeId]) -> str:
+    """Return what to do where a write fails since only nodes on probation could take it."""
+    named = " ".join(nodes[:NAMED_MAX])
+    return (
+        f"Too few approved nodes can take this; {listed(nodes)} could, on probation. If you know"
+        f" {'it' if len(nodes) == 1 else 'them'}: collective node approve {named}"
+    )
+
+
+def listed(nodes: Sequence[NodeId]) -> str:
+    """Return the names of the first few nodes, and how many more there are."""
+    more = len(nodes) - NAMED_MAX
+    return ", ".join(nodes[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 class UploadDesk:
@@ -91,7 +137,7 @@ class UploadDesk:
     ) -> Upload:
         """Begin an upload; see :meth:`Uploads.open_upload`."""
         await keep_refusals(self._catalog, self._table)
-        async with self._explaining(frozenset()):
+        async with self._explaining(frozenset(), intents):
             upload = await self._uploads.open_upload(
                 caller,
                 path,
@@ -113,7 +159,7 @@ class UploadDesk:
     ) -> Sequence[Allocation]:
         """Allocate a batch outside of the nodes in ``exclude``."""
         await keep_refusals(self._catalog, self._table)
-        async with self._explaining(exclude):
+        async with self._explaining(exclude, intents):
             allocations = await self._uploads.allocate(
                 caller,
                 upload,
@@ -196,10 +242,8 @@ class UploadDesk:
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""
         states = self._table.states()
-        healthy = sum(
-            1 for node, state in states.items() if state is NodeState.UP and node not in exclude
-        )
-        return shortage_sentence(self.policy, len(states), healthy)
+        approved, on_probation = by_standing(self._table.all(), states, exclude)
+        return shortage_sentence(self.policy, len(states), approved, on_probation)
 
     def _without(self, allocation: Allocation, exclude: frozenset[NodeId]) -> Allocation:
         """Leave out targets the holder cannot reach: the catalogue may name one again.
@@ -223,12 +267,19 @@ class UploadDesk:
                 self._table.promise(target.node, allocation.stored_length)
 
     @asynccontextmanager
-    async def _explaining(self, exclude: frozenset[NodeId]) -> AsyncIterator[None]:
+    async def _explaining(
+        self, exclude: frozenset[NodeId], intents: Sequence[ChunkIntent]
+    ) -> AsyncIterator[None]:
         """Say what is really the matter where the catalogue only knows that placement failed."""
         try:
             yield
         except NotEnoughCopiesError as error:
-            sentence = self.shortage(exclude)
+            waiting = waiting_for_approval(
+                self._table.candidates(exclude),
+                length_bytes=max((intent.stored_length for intent in intents), default=1),
+                exclude=exclude,
+            )
+            sentence = approve_sentence(waiting) if waiting else self.shortage(exclude)
             if sentence is None:
                 raise
             raise NotEnoughCopiesError(sentence) from error

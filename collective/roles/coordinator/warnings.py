@@ -8,9 +8,16 @@ from typing import Final
 
 from collective.catalog.model import Totals
 from collective.core.ids import NodeId
+from collective.placement.evidence import Standing
 from collective.placement.states import NodeState, Outlook
 from collective.roles.coordinator.nodes import LiveNode
-from collective.roles.coordinator.uploads import Policy, shortage_sentence
+from collective.roles.coordinator.uploads import (
+    NAMED_MAX,
+    Policy,
+    by_standing,
+    listed,
+    shortage_sentence,
+)
 
 _FULL_PART: Final = 0.95
 _EXPIRY_WARNING_MS: Final = 3 * 86400 * 1000
@@ -39,13 +46,14 @@ def warnings(situation: Situation) -> list[str]:
     return [
         *_catalog_warnings(situation),
         *_number_warnings(situation),
+        *_standing_warnings(situation),
         *_node_warnings(situation),
         *situation.told,
     ]
 
 
 def warnings_for_all(situation: Situation) -> list[str]:
-    """Return those that name and count nobody and nothing of others': for whoever is no admin."""
+    """Return those that say nothing of people, nor of single nodes: for whoever is no admin."""
     return [*_restored_warnings(situation), *_number_warnings(situation)]
 
 
@@ -77,15 +85,54 @@ def _restored_warnings(situation: Situation) -> list[str]:
 
 def _number_warnings(situation: Situation) -> list[str]:
     states = situation.outlook.states
-    healthy = sum(1 for state in states.values() if state is NodeState.UP)
+    approved, on_probation = by_standing(situation.nodes, states)
     copies = situation.policy.copies
-    sentence = shortage_sentence(situation.policy, len(states), healthy)
+    sentence = shortage_sentence(situation.policy, len(states), approved, on_probation)
     if sentence is None and len(states) < copies:
         sentence = (
             f"COLLECTIVE_COPIES={copies}, but only {len(states)} nodes are enrolled: files have "
             "fewer copies than that until more nodes join."
         )
     return [sentence] if sentence else []
+
+
+def _standing_warnings(situation: Situation) -> list[str]:
+    """Return what there is to say of nodes in doubt, on probation, or not seen yet."""
+    records = [live.record for live in situation.nodes]
+    found = [
+        f"Node {one.node} is doubted ({one.standing_reason}): its copies count for nothing, and are "
+        f"made again elsewhere. If you trust it: collective node approve {one.node}; else: "
+        f"collective node remove {one.node}"
+        for one in records
+        if one.standing is Standing.DOUBTED
+    ]
+    waiting = [one.node for one in records if one.standing is Standing.PROBATION]
+    if waiting:
+        found.append(
+            f"On probation, with a minority of the copies at most: {listed(waiting)}. If you know "
+            f"{_them(waiting)}: collective node approve {_named(waiting)}; else: collective node "
+            f"remove {waiting[0]} --force, and make another join code (collective invite generate "
+            "--for node)."
+        )
+    seen = [
+        one.node
+        for one in records
+        if one.standing is Standing.APPROVED and one.is_new and not one.is_founder
+    ]
+    if seen:
+        found.append(
+            f"Enrolled since you last looked, by a code for one node: {listed(seen)}. If you know "
+            f"{_them(seen)}: collective node approve {_named(seen)}"
+        )
+    return found
+
+
+def _named(nodes: Sequence[NodeId]) -> str:
+    return " ".join(nodes[:NAMED_MAX])
+
+
+def _them(nodes: Sequence[NodeId]) -> str:
+    return "it" if len(nodes) == 1 else "them"
 
 
 def _node_warnings(situation: Situation) -> list[str]:

@@ -118,6 +118,7 @@ REFUSED: dict[str, Any] = {
         path="/private", rights=[pb.Right.READ], principal="carol@home.alice"
     ),
     "RemoveGrant": pb.RemoveGrantRequest(id=NO_ID),
+    "ApproveNodes": pb.ApproveNodesRequest(node_ids=["alice-node-01"]),
     "DrainNode": pb.DrainNodeRequest(node_id="alice-node-01"),
     "RemoveNode": pb.RemoveNodeRequest(node_id="alice-node-01"),
     "RotateAuthority": pb.RotateAuthorityRequest(),

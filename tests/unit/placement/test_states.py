@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import NodeId
+from collective.placement.evidence import Standing
 from collective.placement.states import (
     TOGETHER_WINDOW_S,
     NodeState,
     Observation,
     Timers,
     look,
+    shown,
     state_of,
     vanished_together,
 )
@@ -18,8 +20,10 @@ from collective.placement.states import (
 TIMERS = Timers(5.0, 10.0, 600.0)
 
 
-def seen(name: str, at: float | None, **flags: bool) -> Observation:
-    return Observation(NodeId(name), at, **flags)
+def seen(
+    name: str, at: float | None, standing: Standing = Standing.APPROVED, **flags: bool
+) -> Observation:
+    return Observation(NodeId(name), at, standing=standing, **flags)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,38 @@ def test_two_of_three_vanishing_together_are_not_given_up() -> None:
     out = look(nodes, now_s=1000.0, started_s=0.0, timers=TIMERS)
     assert out.vanished_together == {"a", "b"}
     assert not out.gone
+
+
+@pytest.mark.parametrize("standing", [Standing.PROBATION, Standing.DOUBTED])
+def test_nodes_that_are_not_approved_hold_no_repair_back(standing: Standing) -> None:
+    rogues = [seen(f"r{number}", 0.0, standing) for number in range(9)]
+    nodes = [seen("a", 0.0), seen("b", 1000.0), seen("c", 1000.0), *rogues]
+    out = look(nodes, now_s=1000.0, started_s=0.0, timers=TIMERS)
+    assert not out.vanished_together
+    assert out.gone == {"a", *(rogue.node for rogue in rogues)}
+
+
+@pytest.mark.parametrize("standing", [Standing.PROBATION, Standing.DOUBTED])
+def test_nodes_that_are_not_approved_do_not_make_a_third_of_the_approved_fewer(
+    standing: Standing,
+) -> None:
+    others = [seen(f"r{number}", 1000.0, standing) for number in range(9)]
+    nodes = [seen("a", 0.0), seen("b", 0.0), seen("c", 1000.0), *others]
+    out = look(nodes, now_s=1000.0, started_s=0.0, timers=TIMERS)
+    assert out.vanished_together == {"a", "b"}
+    assert not out.gone & {"a", "b"}
+
+
+def test_a_doubted_node_is_a_source_and_does_not_count() -> None:
+    out = look([seen("a", 0.0, Standing.DOUBTED)], now_s=0.0, started_s=0.0, timers=TIMERS)
+    assert out.sources == out.gone == {"a"}
+
+
+def test_status_says_the_standing_of_a_node_that_is_up_and_not_approved() -> None:
+    assert shown(NodeState.UP, Standing.APPROVED) == "up"
+    assert shown(NodeState.UP, Standing.PROBATION) == "probation"
+    assert shown(NodeState.UP, Standing.DOUBTED) == "doubted"
+    assert shown(NodeState.DOWN, Standing.DOUBTED) == "down"
 
 
 def test_nodes_lost_one_after_the_other_are_given_up() -> None:

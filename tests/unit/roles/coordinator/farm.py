@@ -199,7 +199,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             pool=pool,
             doubts=doubts,
         )
-        metrics = CoordinatorMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0))
+        metrics = CoordinatorMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0, 0))
         yield Scene(world, catalog, farm, streams, uploads, metrics, wakes, doubts)
     finally:
         await catalog.close()

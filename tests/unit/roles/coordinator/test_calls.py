@@ -9,7 +9,6 @@ from collective.catalog.model import Totals
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
 from collective.pki.certificates import Certified
-from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures, cluster_health
@@ -78,7 +77,7 @@ async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
 
 def test_metrics_have_the_names_of_the_spec() -> None:
     registry = CollectorRegistry()
-    figures = NodeFigures({NodeState.UP: 2, NodeState.DOWN: 1}, 100, 10)
+    figures = NodeFigures({"up": 2, "down": 1}, 2, 100, 10)
     metrics = CoordinatorMetrics(registry, "alice", lambda: figures)
     metrics.totals(Totals(1, 2, 3, 1, 0))
     metrics.operation("read", "ok", 0.1)
@@ -97,7 +96,7 @@ def test_metrics_have_the_names_of_the_spec() -> None:
 
 def test_the_certificate_of_a_node_that_was_removed_is_shown_no_more() -> None:
     registry = CollectorRegistry()
-    metrics = CoordinatorMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0))
+    metrics = CoordinatorMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
     metrics.certificate("spiffe://home.alice/coordinator", 5.0)
     metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n1": 6.0, "ca, next": 7.0})
     metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n2": 8.0})

@@ -6,6 +6,7 @@ from collective.catalog.model import PlacementNeed
 from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import NodeId
 from collective.core.units import Address
+from collective.placement.choose import Held
 from collective.placement.states import NodeState
 from collective.roles.coordinator.nodes import RIVAL_REMEMBERED_S
 from tests.unit.roles.coordinator.parts import CHUNK, GIB, World, instance, record, report
@@ -14,7 +15,7 @@ A = NodeId("a")
 
 
 def need(count: int = 3, held: frozenset[NodeId] = frozenset()) -> PlacementNeed:
-    return PlacementNeed(CHUNK, 1000, count, held)
+    return PlacementNeed(CHUNK, 1000, count, held, Held(len(held) + count, len(held)))
 
 
 def test_placement_uses_each_node_once() -> None:

@@ -11,6 +11,8 @@ __all__ = (
     "Address",
     "AllocateChunksRequest",
     "AllocateChunksResponse",
+    "ApproveNodesRequest",
+    "ApproveNodesResponse",
     "AuditBase",
     "AuditRecord",
     "AuditStub",
@@ -100,6 +102,7 @@ __all__ = (
     "ListResponse",
     "MakeDirectoryRequest",
     "MoveRequest",
+    "NodeApproval",
     "NodeBase",
     "NodeRegistryBase",
     "NodeRegistryStub",
@@ -447,6 +450,35 @@ class AllocateChunksResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1", "AllocateChunksResponse", AllocateChunksResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class ApproveNodesRequest(betterproto2.Message):
+    node_ids: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+
+    even_doubted: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    else one that is doubted is a conflict, and nothing changes
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "ApproveNodesRequest", ApproveNodesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ApproveNodesResponse(betterproto2.Message):
+    approvals: "list[NodeApproval]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1", "ApproveNodesResponse", ApproveNodesResponse
 )
 
 
@@ -1814,6 +1846,21 @@ default_message_pool.register_message("collective.v1", "MoveRequest", MoveReques
 
 
 @dataclass(eq=False, repr=False)
+class NodeApproval(betterproto2.Message):
+    node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    was: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    its standing before
+    """
+
+    was_new: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("collective.v1", "NodeApproval", NodeApproval)
+
+
+@dataclass(eq=False, repr=False)
 class NodeStatus(betterproto2.Message):
     id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1835,7 +1882,7 @@ class NodeStatus(betterproto2.Message):
 
     state: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    up, suspect, down, lost, draining, refused
+    up, suspect, down, lost, draining, refused; up but not approved: its standing
     """
 
     last_seen_ms: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
@@ -1850,6 +1897,21 @@ class NodeStatus(betterproto2.Message):
     copies_left: "int" = betterproto2.field(11, betterproto2.TYPE_UINT64)
     """
     of chunks in use; a node that drains is empty at 0
+    """
+
+    standing: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    approved, probation, doubted
+    """
+
+    standing_reason: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    why it is not approved
+    """
+
+    is_new: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
+    """
+    nobody has acknowledged its enrolment yet: see ApproveNodes
     """
 
 
@@ -2964,6 +3026,27 @@ class ClusterStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def approve_nodes(
+        self,
+        message: "ApproveNodesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ApproveNodesResponse":
+        """
+        Says that nodes are the member's own: they count fully from now on.  Admins only.
+        """
+
+        return await self._unary_unary(
+            "/collective.v1.Cluster/ApproveNodes",
+            message,
+            ApproveNodesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def drain_node(
         self,
         message: "DrainNodeRequest",
@@ -3832,6 +3915,15 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def approve_nodes(
+        self, message: "ApproveNodesRequest"
+    ) -> "ApproveNodesResponse":
+        """
+        Says that nodes are the member's own: they count fully from now on.  Admins only.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def drain_node(self, message: "DrainNodeRequest") -> "DrainNodeResponse":
         """
         Moves a node's copies elsewhere; it can be removed when none are left.
@@ -3920,6 +4012,14 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
         response = await self.renew_certificate(request)
         await stream.send_message(response)
 
+    async def __rpc_approve_nodes(
+        self, stream: "grpclib.server.Stream[ApproveNodesRequest, ApproveNodesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.approve_nodes(request)
+        await stream.send_message(response)
+
     async def __rpc_drain_node(
         self, stream: "grpclib.server.Stream[DrainNodeRequest, DrainNodeResponse]"
     ) -> None:
@@ -3999,6 +4099,12 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RenewCertificateRequest,
                 RenewCertificateResponse,
+            ),
+            "/collective.v1.Cluster/ApproveNodes": grpclib.const.Handler(
+                self.__rpc_approve_nodes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ApproveNodesRequest,
+                ApproveNodesResponse,
             ),
             "/collective.v1.Cluster/DrainNode": grpclib.const.Handler(
                 self.__rpc_drain_node,

@@ -1,0 +1,291 @@
+"""No enrolment wins a majority by itself: who is approved, who is on probation, and what doubt does."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+
+import apsw
+import pytest
+
+from collective.catalog.interface import Catalog
+from collective.catalog.model import (
+    CodeKind,
+    CodeRecord,
+    IssuedCertificate,
+    NodeRecord,
+    PlacementNeed,
+    VerifiedReceipt,
+)
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import NotFoundError, PermissionDeniedError
+from collective.core.ids import NodeId, SpiffeId
+from collective.placement.evidence import Standing
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.world import (
+    ANY,
+    DOMAIN,
+    NODES,
+    OPERATOR,
+    chunk,
+    enrol,
+    grant,
+    p,
+    place_on,
+    user,
+    write,
+)
+
+DAY_S = 86400.0
+
+
+async def join(
+    catalog: Catalog, clock: ManualClock, name: str, *, approves: bool = False
+) -> NodeRecord:
+    """Redeem a fresh code as the node ``name``."""
+    now_s = clock.wall_s()
+    code = CodeRecord(
+        f"code-{name}-{now_s}",
+        CodeKind.NODE,
+        b"v" * 32,
+        1,
+        1,
+        now_s + 60,
+        OPERATOR.principal,
+        approves=approves,
+    )
+    stored = await catalog.add_code(OPERATOR, code)
+    identity = SpiffeId.node(DOMAIN, NodeId(name))
+    await catalog.redeem(
+        stored.id,
+        name.encode().ljust(32, b"."),
+        lambda _: IssuedCertificate(identity, f"serial-{name}", 10**15, b""),
+    )
+    return await node(catalog, name)
+
+
+async def node(catalog: Catalog, name: str) -> NodeRecord:
+    return next(record for record in await catalog.nodes() if record.node == name)
+
+
+async def test_nodes_that_enrol_before_the_first_file_are_approved_and_those_after_it_are_not(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    first = await join(catalog, clock, "first")
+    assert (first.standing, first.is_founder, first.is_new) == (Standing.APPROVED, True, True)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await enrol(catalog)
+    assert (await join(catalog, clock, "second")).standing is Standing.APPROVED, "no file is there"
+    await write(catalog, "/d/f", "a")
+    third = await join(catalog, clock, "third")
+    assert (third.standing, third.is_founder, third.is_new) == (Standing.PROBATION, False, True)
+    assert "code-third" in third.standing_reason
+    assert (await node(catalog, "first")).standing is Standing.APPROVED
+
+
+async def test_a_removed_first_file_does_not_begin_founding_again(
+    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await engines.close()
+    assert (await join(await engines.open(), clock, "late")).standing is Standing.PROBATION
+
+
+async def test_founding_ends_after_a_day_also_over_restarts(
+    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+) -> None:
+    clock.advance(DAY_S / 2)
+    assert (await join(catalog, clock, "early")).standing is Standing.APPROVED
+    await engines.close()
+    again = await engines.open()
+    clock.advance(DAY_S / 2)
+    assert (await join(again, clock, "late")).standing is Standing.PROBATION
+
+
+async def test_a_code_made_for_one_node_approves_it(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    clock.advance(2 * DAY_S)
+    single = await join(catalog, clock, "single", approves=True)
+    assert (single.standing, single.is_new, single.is_founder) == (Standing.APPROVED, True, False)
+    assert (await join(catalog, clock, "file")).standing is Standing.PROBATION
+
+
+async def test_a_node_on_probation_that_joins_again_by_such_a_code_is_approved_a_doubted_one_is_not(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    clock.advance(2 * DAY_S)
+    for name in ("honest", "liar"):
+        await join(catalog, clock, name)
+    await catalog.doubt_node(NodeId("liar"), "it lied")
+    clock.advance(1)
+    assert (await join(catalog, clock, "honest", approves=True)).standing is Standing.APPROVED
+    assert (await join(catalog, clock, "liar", approves=True)).standing is Standing.DOUBTED
+
+
+async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    clock.advance(2 * DAY_S)
+    await join(catalog, clock, "a", approves=True)
+    await join(catalog, clock, "b")
+    done = await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("b")])
+    assert [(one.was, one.was_new) for one in done] == [
+        (Standing.APPROVED, True),
+        (Standing.PROBATION, True),
+    ]
+    for name in ("a", "b"):
+        found = await node(catalog, name)
+        assert (found.standing, found.standing_reason, found.is_new) == (
+            Standing.APPROVED,
+            "",
+            False,
+        )
+    again = await catalog.approve_nodes(OPERATOR, [NodeId("b")])
+    assert [(one.was, one.was_new) for one in again] == [(Standing.APPROVED, False)]
+    audit = await catalog.audit(since_ms=0, limit=99)
+    assert [(row.target, row.detail) for row in audit if row.action == "node-approve"] == [
+        ("a", "was approved"),
+        ("b", "was probation"),
+    ]
+
+
+async def test_only_an_admin_approves_and_all_or_none(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    clock.advance(2 * DAY_S)
+    await join(catalog, clock, "a")
+    with pytest.raises(PermissionDeniedError) as refused:
+        await catalog.approve_nodes(user("bob"), [NodeId("a")])
+    assert refused.value.concerns == ("node-approve", "a")
+    with pytest.raises(NotFoundError):
+        await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("nobody")])
+    assert (await node(catalog, "a")).standing is Standing.PROBATION
+    await catalog.remove_node(OPERATOR, NodeId("a"), SpiffeId.node(DOMAIN, NodeId("a")), force=True)
+    with pytest.raises(NotFoundError):
+        await catalog.approve_nodes(OPERATOR, [NodeId("a")])
+
+
+async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
+    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+) -> None:
+    clock.advance(2 * DAY_S)
+    await join(catalog, clock, "new")
+    await enrol(catalog, 1)
+    for name in ("new", "n1"):
+        assert await catalog.doubt_node(NodeId(name), "its answer to a challenge was wrong")
+        assert not await catalog.doubt_node(NodeId(name), "another reason")
+    await engines.close()
+    again = await engines.open()
+    for name, before in (("new", Standing.PROBATION), ("n1", Standing.APPROVED)):
+        found = await node(again, name)
+        assert found.standing is Standing.DOUBTED
+        assert found.standing_reason == "its answer to a challenge was wrong"
+        assert await again.clear_doubt(NodeId(name))
+        assert not await again.clear_doubt(NodeId(name))
+        assert (await node(again, name)).standing is before
+    audit = await again.audit(since_ms=0, limit=99)
+    rows = [row.action for row in audit if row.target == "new" and row.action.startswith("node-")]
+    assert rows == ["node-doubt", "node-clear"]
+
+
+async def test_a_heartbeats_figures_change_no_standing(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    clock.advance(2 * DAY_S)
+    stale = await join(catalog, clock, "a")
+    await catalog.approve_nodes(OPERATOR, [NodeId("a")])
+    await catalog.update_nodes([stale])
+    assert (await node(catalog, "a")).standing is Standing.APPROVED
+
+
+async def test_copies_on_a_doubted_node_are_made_elsewhere_and_not_given_up(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    await catalog.doubt_node(NODES[0], "it lied")
+    usable, gone = frozenset(NODES), frozenset(NODES[:1])
+    (task,) = await catalog.claim_repairs(9, place_on(NODES[3]), usable, gone)
+    assert task.target.node == NODES[3]
+    receipt = VerifiedReceipt(
+        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
+    )
+    await catalog.finish_repair(task, receipt)
+    assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
+    assert await catalog.claim_repairs(9, place_on(NODES[3]), usable, gone) == []
+    assert await catalog.claim_collection(9, 0) == []
+    assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
+
+
+async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    await catalog.doubt_node(NODES[0], "it lied")
+    view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=9)
+    told = [(copy.node, copy.is_doubted) for copy in view.extents[0].copies]
+    assert told == [(NODES[1], False), (NODES[2], False), (NODES[0], True)]
+    for name in NODES[1:3]:
+        await catalog.doubt_node(name, "it lied")
+    reader = user("reader")
+    await grant(catalog, reader, "/d", 1)
+    for who in (None, reader):
+        totals = await catalog.totals(who, frozenset(NODES))
+        assert (totals.chunks, totals.under_replicated, totals.unavailable) == (1, 1, 0)
+        totals = await catalog.totals(who, frozenset())
+        assert (totals.under_replicated, totals.unavailable) == (1, 1)
+
+
+async def test_placement_is_told_the_copies_that_there_are_by_standing(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog, 3)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a", nodes=NODES[:2])
+    clock.advance(2 * DAY_S)
+    needs: list[PlacementNeed] = []
+
+    def place(need: PlacementNeed) -> list[NodeId]:
+        needs.append(need)
+        return []
+
+    await catalog.claim_repairs(9, place, frozenset(NODES), frozenset())
+    assert (needs[0].held.copies, needs[0].held.approved, needs[0].held.on_probation) == (3, 2, 0)
+
+
+async def test_a_database_of_schema_7_is_opened_and_its_nodes_are_approved(
+    engines: Engines, clock: ManualClock
+) -> None:
+    folder = resources.files("collective.catalog.sqlite") / "schema"
+    scripts = sorted((item for item in folder.iterdir()), key=lambda item: item.name)[:7]
+    db = apsw.Connection(os.path.join(engines.data_dir, "catalog.db"))
+    for script in scripts:
+        db.execute(script.read_text())
+    db.execute("PRAGMA user_version = 7")
+    db.execute(f"PRAGMA application_id = {0x436F6C6C}")
+    db.execute(
+        "INSERT INTO state (id, catalog_id, epoch, sequence, next_version, next_generation,"
+        " next_node, revocation_epoch, restored, files, file_bytes, chunks, lease_key)"
+        " VALUES (1, ?, 1, 9, 1, 5, 2, 0, 0, 0, 0, 0, ?)",
+        ("c" * 32, b"k" * 32),
+    )
+    db.execute(
+        "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
+        " draining, removed, serial, expires_ms)"
+        " VALUES ('old-1', NULL, 9, 0, 0, '[]', 0, 0, 0, 'ab', 9),"
+        " ('old-2', NULL, 9, 0, 0, '[]', 0, 1, 0, 'cd', 9)"
+    )
+    db.close()
+    catalog = await engines.open()
+    for name in ("old-1", "old-2"):
+        found = await node(catalog, name)
+        assert (found.standing, found.is_new) == (Standing.APPROVED, False)
+    assert (await join(catalog, clock, "late")).standing is Standing.PROBATION, "it was founded"
