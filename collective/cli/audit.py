@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -30,7 +29,8 @@ def audit(
     ] = "24h",
 ) -> None:
     """Show who did what and who was refused what, the oldest first; admins only."""
-    since_ms = max(0, round((time.time() - parse_duration_s(since)) * 1000))
+    now_s = invocation.world.clock.wall_s()
+    since_ms = max(0, round((now_s - parse_duration_s(since)) * 1000))
 
     async def work(collective: Collective) -> list[AuditRecord]:
         return [record async for record in collective.people.audit(since_ms=since_ms)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any
 
@@ -62,7 +61,7 @@ def add(
 ) -> None:
     """Give someone rights on a path and everything below it."""
     path, rights = parse_grant(grant)
-    expires_ms = expiry_ms(validity, expires, now_s=time.time())
+    expires_ms = expiry_ms(validity, expires, now_s=invocation.world.clock.wall_s())
 
     async def work(collective: Collective) -> Grant:
         return await collective.add_grant(path, rights, principal, expires_ms=expires_ms)

@@ -13,7 +13,7 @@ from collective.cli.options import LocalInvocation, local_command, open_store, w
 from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
 from collective.client.identity.model import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
 from collective.client.identity.store import IdentityStore
-from collective.core.disk import OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, NotJoinedError, UsageError
 from collective.core.ids import GlobalId
 from collective.pki import files
@@ -50,7 +50,7 @@ def init(
             f"A display name has at most {DISPLAY_NAME_MAX_CHARS} printable characters."
         )
     who = GlobalId.parse(global_id)
-    store = open_store()
+    store = open_store(invocation.world)
     aside = store.create_identity(
         who,
         display_name=display_name,
@@ -66,7 +66,7 @@ def init(
 @local_command
 def show(invocation: LocalInvocation) -> None:
     """Show the identity of this machine."""
-    store = open_store()
+    store = open_store(invocation.world)
     warn_exposed(store.place.key)
     _show(store, invocation)
 
@@ -75,9 +75,11 @@ def show(invocation: LocalInvocation) -> None:
 @local_command
 def list_collectives(invocation: LocalInvocation) -> None:
     """List what this machine has joined; the current one has a star."""
-    store = open_store()
+    store = open_store(invocation.world)
     current = store.current()
-    facts = [collective_json(store, one, current) for one in store.collectives()]
+    facts = [
+        collective_json(store, one, current, invocation.world.disk) for one in store.collectives()
+    ]
     if invocation.as_json:
         output.as_json(facts)
         return
@@ -103,10 +105,10 @@ def list_collectives(invocation: LocalInvocation) -> None:
 @local_command
 def switch(invocation: LocalInvocation, name: NameArgument) -> None:
     """Use another collective from now on."""
-    store = open_store()
+    store = open_store(invocation.world)
     chosen = store.switch(name)
     if invocation.as_json:
-        output.as_json(collective_json(store, chosen, chosen))
+        output.as_json(collective_json(store, chosen, chosen, invocation.world.disk))
         return
     output.line(f"Current collective: {chosen.name}")
     if os.environ.get("COLLECTIVE_CURRENT"):
@@ -122,7 +124,7 @@ def switch(invocation: LocalInvocation, name: NameArgument) -> None:
 @local_command
 def leave(invocation: LocalInvocation, name: NameArgument) -> None:
     """Forget a collective on this machine; your files there stay as they are."""
-    store = open_store()
+    store = open_store(invocation.world)
     gone, current = store.leave(name)
     if invocation.as_json:
         output.as_json({"left": gone.name, "current": current.name if current else None})
@@ -142,7 +144,7 @@ app.command()(revoke)
 
 
 def collective_json(
-    store: IdentityStore, one: JoinedCollective, current: JoinedCollective | None
+    store: IdentityStore, one: JoinedCollective, current: JoinedCollective | None, disk: Disk
 ) -> dict[str, Any]:
     """Return a joined collective as JSON has it."""
     return {
@@ -155,14 +157,14 @@ def collective_json(
         "bootstrap_addresses": [str(address) for address in one.bootstrap_addresses],
         "current": current is not None and current.name == one.name,
         "joined": output.when(one.joined_ms),
-        "certificate_expires": _certificate_expires(store, one),
+        "certificate_expires": _certificate_expires(store, one, disk),
     }
 
 
-def _certificate_expires(store: IdentityStore, one: JoinedCollective) -> str | None:
+def _certificate_expires(store: IdentityStore, one: JoinedCollective, disk: Disk) -> str | None:
     try:
         path = store.place.certificate(one.name)
-        certificate = files.load_certificate_file(path, disk=OsDisk())
+        certificate = files.load_certificate_file(path, disk=disk)
     except CollectiveError:
         return None
     return output.when(round(certificate.not_valid_after_utc.timestamp() * 1000))
@@ -175,7 +177,7 @@ def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
             "This machine has no identity yet; run: collective identity init --global-id"
             " name@domain (or redeem an invite)."
         )
-    facts = _identity_json(store, identity)
+    facts = _identity_json(store, identity, invocation.world.disk)
     if invocation.as_json:
         output.as_json(facts)
         return
@@ -189,8 +191,7 @@ def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
     output.line(f"Current       {facts['current'] or 'none'}")
 
 
-def _identity_json(store: IdentityStore, identity: Identity) -> dict[str, Any]:
-    disk = OsDisk()
+def _identity_json(store: IdentityStore, identity: Identity, disk: Disk) -> dict[str, Any]:
     has_passphrase = files.is_encrypted_key(store.place.key, disk=disk)
     digest = store.key_digest()
     current = store.current()

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import typer
@@ -17,6 +17,7 @@ import typer
 from collective.cli.passphrases import key_passphrase, passphrase_of
 from collective.core.errors import UsageError
 from collective.core.units import Address, parse_addresses
+from collective.core.world import World, real_world
 from collective.rpc.loops import loop_factory
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ T = TypeVar("T")
 _CREDENTIALS: Final = frozenset(("ca", "cert", "key"))
 _FLAGS: Final = "flags"
 """The field of an invocation that says which options were given as flags."""
+_WORLD: Final = "world"
+"""The field of an invocation that is no option."""
 _CONTEXT: Final = "called"
 """The parameter by which a command gets the option parser's context."""
 
@@ -84,6 +87,8 @@ class Invocation:
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False
     flags: frozenset[str] = frozenset()
     """Which of these were given on the command line, by name; the rest are variables, or unset."""
+    world: World = field(default_factory=real_world)
+    """Made here for the whole command."""
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Collective]:
@@ -93,7 +98,10 @@ class Invocation:
         self._set_up_logs()
         source = await self._resolve()
         async with Collective.connect(
-            source.credentials, source.addresses, state_dir=state_dir(os.environ)
+            source.credentials,
+            source.addresses,
+            world=self.world,
+            state_dir=state_dir(os.environ),
         ) as collective:
             yield collective
             if source.follow is not None and collective.newest_authority:
@@ -124,8 +132,14 @@ class Invocation:
             from collective.pki.credentials import load_credentials  # noqa: PLC0415 - heavy
 
             warn_exposed(self.key)
-            passphrase = key_passphrase(self.key)
-            credentials = load_credentials(self.cert, self.key, self.ca, passphrase=passphrase)
+            disk = self.world.disk
+            credentials = load_credentials(
+                self.cert,
+                self.key,
+                self.ca,
+                passphrase=key_passphrase(self.key, disk),
+                disk=disk,
+            )
             return Resolved(credentials, addresses)
         missing = [name for name, value in given.items() if not value]
         if len(missing) < len(given):
@@ -137,14 +151,13 @@ class Invocation:
 
     async def _resolve_joined(self, given: tuple[Address, ...]) -> Resolved:
         from collective.client.identity.renewal import Renewer  # noqa: PLC0415 - heavy
-        from collective.core.clock import SystemClock  # noqa: PLC0415
-        from collective.core.disk import OsDisk  # noqa: PLC0415
+        from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415
 
-        store = open_store()
+        store = open_store(self.world)
         chosen = store.selected(self.collective)
         warn_exposed(store.place.key)
         credentials = store.credentials(chosen, passphrase_of(store.place.key))
-        renewer = Renewer(store, SystemClock(), OsDisk())
+        renewer = Renewer(store, self.world, TlsLinks(self.world))
         credentials = await renewer.fresh(chosen, credentials, given, self.detail)
         chosen = store.find(chosen.name)
 
@@ -165,7 +178,7 @@ class Invocation:
         from collective.rpc.context import operation  # noqa: PLC0415 - heavy
 
         async def connected_work() -> T:
-            with operation() as request_id:
+            with operation(self.world.randomness) as request_id:
                 if self.verbose:
                     sys.stderr.write(f"request_id={request_id}\n")
                 async with self.connected() as collective:
@@ -205,6 +218,8 @@ class LocalInvocation:
         bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")
     ] = False
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours.")] = False
+    world: World = field(default_factory=real_world)
+    """Made here for the whole command."""
 
 
 def command(
@@ -225,20 +240,21 @@ def _with_options(function: Callable[..., T], given: type[Any]) -> Callable[...,
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     common = inspect.get_annotations(given, eval_str=True)
     common.pop(_FLAGS, None)
+    common.pop(_WORLD)
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     parameters.extend(
         inspect.Parameter(
-            field.name,
+            one.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=common[field.name],
+            default=one.default,
+            annotation=common[one.name],
         )
-        for field in fields(given)
-        if field.name in common
+        for one in fields(given)
+        if one.name in common
     )
     context = inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     parameters.append(context)
-    has_flags = any(field.name == _FLAGS for field in fields(given))
+    has_flags = any(one.name == _FLAGS for one in fields(given))
 
     @functools.wraps(function)
     def wrapper(**values: Any) -> T:
@@ -260,12 +276,12 @@ def _is_flag(called: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def open_store() -> IdentityStore:
+def open_store(world: World) -> IdentityStore:
     """Return the client's configuration, which need not exist yet."""
     from collective.client.identity.place import config_dir  # noqa: PLC0415 - keeps help fast
     from collective.client.identity.store import IdentityStore  # noqa: PLC0415 - heavy
 
-    return IdentityStore(config_dir(os.environ))
+    return IdentityStore(config_dir(os.environ), world)
 
 
 def warn_exposed(key_path: str) -> None:

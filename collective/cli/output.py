@@ -13,13 +13,13 @@ import re
 import shutil
 import sys
 import textwrap
-import time
 import traceback
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final, TextIO
 
 from collective.catalog.model import Entry, EntryKind
+from collective.core.clock import Clock
 from collective.core.terminal import safe
 from collective.core.units import format_size
 
@@ -149,21 +149,24 @@ def shown_name(entry: Entry, name: str) -> str:
 class Meter:
     """Progress of a transfer on a terminal: bytes, rate and time left; silent elsewhere."""
 
-    def __init__(self, total_bytes: int | None = None, *, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, clock: Clock, total_bytes: int | None = None, *, stream: TextIO | None = None
+    ) -> None:
         """Show progress towards ``total_bytes`` (None: unknown) on ``stream`` if it is a terminal."""
+        self._clock = clock
         self._total = total_bytes
         self._stream = stream or sys.stderr
         self._is_shown = self._stream.isatty()
         self._done = 0
-        self._started_s = time.monotonic()
+        self._started_s = self._clock.monotonic_s()
         self._next_s = self._started_s + REFRESH_S
 
     def __call__(self, count: int) -> None:
         """Add ``count`` bytes."""
         self._done += count
-        if self._is_shown and time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + REFRESH_S
-            self._stream.write(f"\r\x1b[K{self.text(time.monotonic() - self._started_s)}")
+        if self._is_shown and self._clock.monotonic_s() >= self._next_s:
+            self._next_s = self._clock.monotonic_s() + REFRESH_S
+            self._stream.write(f"\r\x1b[K{self.text(self._clock.monotonic_s() - self._started_s)}")
             self._stream.flush()
 
     def text(self, elapsed_s: float) -> str:

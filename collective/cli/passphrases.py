@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collective.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collective.core.disk import Disk
 
 PASSPHRASE_VARIABLE: Final = "COLLECTIVE_PASSPHRASE"  # noqa: S105 - a name, not a secret
 
@@ -28,12 +31,11 @@ def passphrase_of(key_path: str) -> Callable[[], bytes]:
     return ask
 
 
-def key_passphrase(key_path: str) -> bytes | None:
+def key_passphrase(key_path: str, disk: Disk) -> bytes | None:
     """Return the passphrase of a key file, None if it needs none."""
-    from collective.core.disk import OsDisk  # noqa: PLC0415 - keeps help fast
     from collective.pki.files import is_encrypted_key  # noqa: PLC0415 - heavy
 
-    return passphrase_of(key_path)() if is_encrypted_key(key_path, disk=OsDisk()) else None
+    return passphrase_of(key_path)() if is_encrypted_key(key_path, disk=disk) else None
 
 
 def new_passphrase(*, is_wanted: bool) -> bytes | None:

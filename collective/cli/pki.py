@@ -12,12 +12,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from collective.cli.rotate import rotate_ca
-from collective.core.clock import SystemClock
-from collective.core.disk import OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, SpiffeId, parse_node_id
 from collective.core.small_files import read_small
 from collective.core.units import parse_duration_s
+from collective.core.world import World, real_world
 from collective.pki import certificates, files
 from collective.pki.ca import LEAF_LIFE_MAX_S, CertificateAuthority, authority_owner
 from collective.pki.credentials import Credentials, save_credentials
@@ -40,10 +40,11 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Explain what a certificate says and whether it is valid now."""
+    world = real_world()
     try:
-        _require_file(str(file))
-        certificate = files.load_certificate_file(str(file), disk=OsDisk())
-        facts = explain(certificate, SystemClock().wall_s())
+        _require_file(str(file), world.disk)
+        certificate = files.load_certificate_file(str(file), disk=world.disk)
+        facts = explain(certificate, world.clock.wall_s())
     except CollectiveError as error:
         _fail(error)
     if as_json:
@@ -76,6 +77,7 @@ def issue(
             lifetime_s=parse_duration_s(validity),
             out=str(out),
             force=force,
+            world=real_world(),
         )
     except CollectiveError as error:
         _fail(error)
@@ -94,17 +96,18 @@ def issue_files(
     lifetime_s: float,
     out: str,
     force: bool,
+    world: World,
 ) -> Credentials:
     """Issue offline and write key, CA and certificate below ``out``; see :func:`issue`."""
     if (user is None) == (bootstrap is None):
         raise UsageError("Say for whom: either --user NAME@DOMAIN or --bootstrap ID.")
     if not 0 < lifetime_s <= LEAF_LIFE_MAX_S:
         raise UsageError("A certificate may be valid for at most 400 days.")
-    disk = OsDisk()
+    disk = world.disk
     for path in (ca_key, ca):
-        _require_file(path)
+        _require_file(path, disk)
     authority = CertificateAuthority.load(
-        read_small(ca, disk=disk), read_small(ca_key, disk=disk), SystemClock()
+        read_small(ca, disk=disk), read_small(ca_key, disk=disk), world.clock
     )
     place = CertDir(out, authority.member)
     if user is not None:
@@ -181,9 +184,9 @@ def _time(wall_s: float) -> str:
     return dt.datetime.fromtimestamp(wall_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _require_file(path: str) -> None:
+def _require_file(path: str, disk: Disk) -> None:
     """Raise NotFoundError where there is no such file: nobody has to join to look at one."""
-    if not OsDisk().exists(path):
+    if not disk.exists(path):
         raise NotFoundError(f"{path} does not exist; name another file.")
 
 

@@ -43,18 +43,20 @@ def redeem(
         parse_invite,
         redeem_invite,
     )
-    from collective.core.clock import SystemClock  # noqa: PLC0415
+    from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415
 
     if code == FROM_STDIN:
         code = code_from_stdin()
     parse_invite(code)  # before anything else, and without asking anyone
     quiet_logs()
-    store = open_store()
+    world = invocation.world
+    store = open_store(world)
     done = asyncio.run(
         redeem_invite(
             store,
             code,
-            clock=SystemClock(),
+            world=world,
+            links=TlsLinks(world),
             passphrase=passphrase_of(store.place.key),
             new_passphrase=new_passphrase(is_wanted=False),
         )

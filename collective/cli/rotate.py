@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -52,9 +51,10 @@ def rotate_ca(
         return await collective.rotate_authority(status=True)
 
     told = invocation.run(work)
-    deadline_s = time.monotonic() + FINISH_WAIT_S
-    while finish and told.phase != "none" and time.monotonic() < deadline_s:
-        time.sleep(1.0)
+    world = invocation.world
+    deadline_s = world.clock.monotonic_s() + FINISH_WAIT_S
+    while finish and told.phase != "none" and world.clock.monotonic_s() < deadline_s:
+        world.threads.pause(1.0)
         told = invocation.run(look)  # with the coordinator's certificate of now
     if invocation.as_json:
         output.as_json(

@@ -8,11 +8,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from collective.core.disk import Disk
 from collective.core.settings import PREFIX, SERVE_ROLES, SETTINGS, Setting, load_settings
+from collective.core.world import real_world
 
 if TYPE_CHECKING:
     from collective.roles.runtime.lifecycle import Role, Runtime
@@ -22,9 +25,10 @@ app = typer.Typer()
 START_ORDER: Final = ("coordinator", "bootstrap", "node")
 
 
-def _read_file(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _read_file(disk: Disk, path: str) -> bytes:
+    with disk.open(path, "read") as file:
+        content = memoryview(bytearray(file.size_bytes()))
+        return bytes(content[: file.read_into(content, 0)])
 
 
 def _build(runtime: Runtime) -> Sequence[Role]:
@@ -57,8 +61,9 @@ def serve(**flags: Any) -> None:
     environment = dict(os.environ)
     if config:
         environment[f"{PREFIX}CONFIG"] = config
-    settings = load_settings(roles, flags, environment, _read_file)
-    raise typer.Exit(lifecycle.run(settings, _build))
+    world = real_world()
+    settings = load_settings(roles, flags, environment, partial(_read_file, world.disk))
+    raise typer.Exit(lifecycle.run(settings, _build, world))
 
 
 def _parameters() -> list[inspect.Parameter]:

@@ -28,7 +28,7 @@ PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="Like /shared/
 def write(invocation: Invocation, path: PathArgument) -> None:
     """Store what comes on stdin; done when enough copies are on disk."""
     FilePath.parse(path)
-    meter = output.Meter()
+    meter = output.Meter(invocation.world.clock)
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - not ours to close
 
     async def work(collective: Collective) -> Entry:
@@ -56,7 +56,7 @@ def read(
     if invocation.as_json:
         raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
     FilePath.parse(path)
-    meter = output.Meter() if not sys.stdout.isatty() else None
+    meter = output.Meter(invocation.world.clock) if not sys.stdout.isatty() else None
 
     async def work(collective: Collective) -> None:
         reader = collective.open_read(path, offset=offset, length=length, progress=meter)
@@ -84,7 +84,7 @@ def put(
     name = os.path.basename(os.path.abspath(local))
     if not is_tree and not os.path.exists(local):
         raise NotFoundError(f"Local file {local!r} does not exist.")
-    meter = output.Meter(None if is_tree else os.path.getsize(local))
+    meter = output.Meter(invocation.world.clock, None if is_tree else os.path.getsize(local))
 
     async def work(collective: Collective) -> Entry | TreeResult:
         if is_tree:
@@ -126,9 +126,9 @@ def get(
     async def work(collective: Collective) -> Entry | TreeResult:
         entry = await collective.stat(path)
         if entry.kind is not EntryKind.FILE:
-            meters.append(output.Meter())
+            meters.append(output.Meter(invocation.world.clock))
             return await collective.get_tree(path, local, progress=meters[0])
-        meters.append(output.Meter(entry.size_bytes))
+        meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
         return await collective.get(path, target, progress=meters[0])
 
     try:

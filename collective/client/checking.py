@@ -36,7 +36,7 @@ async def matching_bytes(session: Session, entry: Entry, fd: int, available: int
     available = min(available, entry.size_bytes)
     if not available:
         return 0
-    with context.operation():
+    with context.operation(session.randomness):
         control, mode = session.control, session.choice.mode
         opened = await control.persist(
             control.files.open_read,

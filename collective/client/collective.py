@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, Self, TypeVar
 
@@ -35,15 +34,14 @@ from collective.client.session import Session
 from collective.client.source import open_source
 from collective.client.trees import Skip, TreeResult, Trees
 from collective.client.upload import Upload, UploadRequest
-from collective.core.clock import Clock, SystemClock
 from collective.core.errors import ConflictError, NotJoinedError, UsageError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.core.world import World, real_world
 from collective.pki.credentials import Credentials
 from collective.pki.renewal import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
     ApproveNodesRequest,
@@ -65,10 +63,10 @@ from collective.rpc.gen.collective.v1 import (
     Status,
 )
 from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.rpc.links import Channel, Links
+from collective.rpc.tls_links import TlsLinks
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
-from collective.transfer.dial import TlsDialer
 
 T = TypeVar("T")
 
@@ -95,7 +93,7 @@ class Collective:
         state_dir: str | None = None,
         *,
         people: People | None = None,
-        channel: RpcChannel | None = None,
+        channel: Channel | None = None,
     ) -> None:
         """Use ``session``; programs call :meth:`connect` instead."""
         self._session = session
@@ -104,7 +102,7 @@ class Collective:
         self.domain: Final = domain
         self._names = Names(session.control)
         self._local = LocalFiles(session, self._names, domain, state_dir)
-        self._trees = Trees(self._names, self._local)
+        self._trees = Trees(self._names, self._local, session.randomness)
 
     @classmethod
     @asynccontextmanager
@@ -114,7 +112,8 @@ class Collective:
         addresses: Sequence[Address] = (),
         *,
         options: TransferOptions | None = None,
-        clock: Clock | None = None,
+        world: World | None = None,
+        links: Links | None = None,
         state_dir: str | None = None,
     ) -> AsyncIterator[Self]:
         """Talk to the coordinator of the member whose CA is in ``credentials``.
@@ -124,7 +123,8 @@ class Collective:
             addresses: where the coordinator may be, tried in turn; with none given, those that
                 the certificate itself carries.
             options: bounds of transfers.
-            clock: where time comes from.
+            world: where time, chance, files and threads come from; by default this machine's.
+            links: how others are reached; by default over TLS.
             state_dir: where notes on interrupted uploads are kept; None keeps none.
 
         Raises:
@@ -133,7 +133,9 @@ class Collective:
             UnreachableError, RejectedError: at the first call, which makes the connection.
         """
         options = options or TransferOptions()
-        clock = clock or SystemClock()
+        world = world or real_world()
+        links = links or TlsLinks(world)
+        clock = world.clock
         if has_expired(credentials.certified, clock.wall_s()):  # servers end the handshake wordless
             end = dt.datetime.fromtimestamp(credentials.certified.expires_s, dt.UTC)
             raise ConflictError(
@@ -144,27 +146,27 @@ class Collective:
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), clock)
-        channel = open_channel(
+        channel = links.channel(
             addresses,
             credentials=credentials,
             gate=gate,
             expect=SpiffeId.coordinator(credentials.domain),
             connect_timeout_s=CONNECT_TIMEOUT_S,
         )
-        chunk_tls = client_context(credentials, gate.trust, (ALPN_CHUNK,))
-        pool = BufferPool(options.buffers_bytes)
-        executor = ThreadPoolExecutor(THREADS, thread_name_prefix="collective-client")
-        dialer = TlsDialer(lambda: chunk_tls, gate, timeout_s=CONNECT_TIMEOUT_S)
-        transport = ChunkClient(dialer, pool, executor=executor)
+        persona = links.client_persona(credentials, gate.trust)
+        buffers = BufferPool(options.buffers_bytes)
+        pool = world.threads.pool(THREADS, "collective-client")
+        dialer = links.dialer(lambda: persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+        transport = ChunkClient(dialer, buffers, pool)
         control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
         health = NodeHealth(clock)
         leases = LeaseReturns(control)
         session = Session(
             control=control,
             transport=transport,
-            buffers=pool,
-            executor=executor,
-            clock=clock,
+            buffers=buffers,
+            pool=pool,
+            world=world,
             options=options,
             health=health,
             choice=RouteChoice(health),
@@ -177,7 +179,7 @@ class Collective:
         finally:
             await leases.close()
             await asyncio.gather(transport.close(), channel.aclose())
-            executor.shutdown(wait=False, cancel_futures=True)
+            pool.abandon()
 
     @property
     def newest_authority(self) -> bytes:
@@ -235,9 +237,7 @@ class Collective:
             condition=condition or Precondition(),
             progress=progress,
         )
-        return await Upload(
-            self._session, request, open_source(source, self._session.executor)
-        ).run()
+        return await Upload(self._session, request, open_source(source, self._session.pool)).run()
 
     def open_read(
         self,

@@ -82,7 +82,7 @@ class FileReader:
 
     async def __aenter__(self) -> Self:
         """Lease the version and begin to fetch."""
-        with context.operation():  # tasks started inside keep the id
+        with context.operation(self._session.randomness):  # tasks started inside keep the id
             return await self._open()
 
     async def _open(self) -> Self:

@@ -36,9 +36,8 @@ from collective.pki.join_code import JoinCode
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
-from collective.rpc.channel import RpcChannel, open_channel
-from collective.rpc.connect import CONNECT_TIMEOUT_S
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.links import CONNECT_TIMEOUT_S, Channel, Links
 from collective.rpc.pinned import PinnedGate
 
 CALL_TIMEOUT_S: Final = 15.0
@@ -76,6 +75,7 @@ async def redeem(
     code: JoinCode,
     key: ec.EllipticCurvePrivateKey,
     *,
+    links: Links,
     clock: Clock,
     wish: str = "",
     display_name: str = "",
@@ -86,6 +86,7 @@ async def redeem(
     Args:
         code: from ``join_code.parse``; its addresses are tried in turn.
         key: our P-256 key, kept already: the same key gets the same answer again.
+        links: over which the bootstrap is reached.
         clock: for the validity of what is shown and given.
         wish: node: the id it would like; user: its global id; empty: the coordinator decides.
         display_name: for people.
@@ -100,7 +101,7 @@ async def redeem(
     """
     gate = PinnedGate(code.authority_digest, clock)
     csr_der = certificates.make_request(key)
-    channel = _bootstrap_channel(code.addresses, gate)
+    channel = _bootstrap_channel(links, code.addresses, gate)
     async with channel:
         await channel.connect()
         leaf_digest = gate.leaf_digest
@@ -130,6 +131,7 @@ async def renew_expired(
     credentials: Credentials,
     addresses: Sequence[Address],
     *,
+    links: Links,
     clock: Clock,
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> Joined:
@@ -144,7 +146,7 @@ async def renew_expired(
     key = credentials.private_key
     old_der = certificates.certificate_der(credentials.certificate)
     csr_der = certificates.make_request(key)
-    channel = _bootstrap_channel(addresses, gate)
+    channel = _bootstrap_channel(links, addresses, gate)
     async with channel:
         stub = channel.stub(pb.BootstrapStub)
         begun = await stub.begin_renewal(
@@ -169,6 +171,7 @@ async def why_refused(
     credentials: Credentials,
     addresses: Sequence[Address],
     *,
+    links: Links,
     clock: Clock,
     timeout_s: float = CALL_TIMEOUT_S,
 ) -> str:
@@ -182,7 +185,7 @@ async def why_refused(
     message = pb.BeginRenewalRequest(
         certificate_der=certificates.certificate_der(credentials.certificate)
     )
-    async with _bootstrap_channel(addresses, PinnedGate(digests, clock)) as channel:
+    async with _bootstrap_channel(links, addresses, PinnedGate(digests, clock)) as channel:
         try:
             await channel.connect()
         except CollectiveError:
@@ -200,6 +203,7 @@ async def answers(
     addresses: Sequence[Address],
     digests: Sequence[bytes],
     *,
+    links: Links,
     clock: Clock,
     connect_timeout_s: float = PROBE_TIMEOUT_S,
 ) -> bool:
@@ -209,7 +213,7 @@ async def answers(
     """
     for address in addresses[:_ADDRESSES_MAX]:
         gate = PinnedGate(digests, clock)
-        async with _bootstrap_channel((address,), gate, connect_timeout_s) as channel:
+        async with _bootstrap_channel(links, (address,), gate, connect_timeout_s) as channel:
             with suppress(CollectiveError):
                 await channel.connect()
                 return True
@@ -217,7 +221,7 @@ async def answers(
 
 
 async def renew_live(
-    channel: RpcChannel,
+    channel: Channel,
     credentials: Credentials,
     *,
     clock: Clock,
@@ -229,7 +233,7 @@ async def renew_live(
 
 
 async def renew_trusting(
-    channel: RpcChannel,
+    channel: Channel,
     credentials: Credentials,
     *,
     clock: Clock,
@@ -252,7 +256,7 @@ async def renew_trusting(
 
 
 async def current_trust(
-    channel: RpcChannel,
+    channel: Channel,
     credentials: Credentials,
     *,
     clock: Clock,
@@ -267,7 +271,7 @@ async def current_trust(
     return follow(credentials.trusted, told, credentials.domain, clock.wall_s())
 
 
-def teller_of(channel: RpcChannel) -> bytes:
+def teller_of(channel: Channel) -> bytes:
     """Return the digest of the CA that signed the certificate at the other end; empty if unknown."""
     return channel.peer.authority_digest if channel.peer else b""
 
@@ -353,11 +357,12 @@ def _require_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey)
 
 
 def _bootstrap_channel(
+    links: Links,
     addresses: Sequence[Address],
     gate: PinnedGate,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
-) -> RpcChannel:
-    return open_channel(
+) -> Channel:
+    return links.channel(
         addresses,
         credentials=None,
         gate=gate,

@@ -9,7 +9,6 @@ others are refused by name.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import unicodedata
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Final
 
 from collective.client.parts import NEVER_REMOTE
 from collective.core.errors import ConflictError, UsageError
+from collective.core.randomness import Randomness
 
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 
@@ -24,11 +24,12 @@ _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 class Landing:
     """The local directory ``root``, which is made if absent; blocking."""
 
-    def __init__(self, root: str, *, folds: bool | None = None) -> None:
+    def __init__(self, root: str, randomness: Randomness, *, folds: bool | None = None) -> None:
         """Make ``root``.
 
         Args:
             root: the directory that was named; it may be a link itself.
+            randomness: names what is made there to find out how the file system takes names.
             folds: whether different names may be one there; None finds out.
         """
         try:
@@ -37,7 +38,7 @@ class Landing:
             raise _unmakeable(root, error) from error
         self._root: Final = root
         self._folders: set[tuple[str, ...]] = {()}
-        self._folds = folds_names(root) if folds is None else folds
+        self._folds = folds_names(root, randomness) if folds is None else folds
         self._known: dict[tuple[str, ...], str] = {}
 
     def folder(self, names: tuple[str, ...]) -> str:
@@ -71,9 +72,9 @@ class Landing:
             )
 
 
-def folds_names(folder: str) -> bool:
+def folds_names(folder: str, randomness: Randomness) -> bool:
     """Tell whether ``folder`` holds names for one that differ in case or in their Unicode form."""
-    unique = f".{secrets.token_hex(8)}{NEVER_REMOTE}"
+    unique = f".{randomness.token(8).hex()}{NEVER_REMOTE}"
     path = os.path.join(folder, f"{unique}a{_COMPOSED}")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

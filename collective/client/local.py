@@ -101,7 +101,9 @@ class LocalFiles:
         )
         journal = None
         if self._state_dir is not None and state.size_bytes >= JOURNAL_FROM_BYTES:
-            journal = UploadJournal(self._state_dir, self._domain, path, local)
+            journal = UploadJournal(
+                self._state_dir, self._domain, path, local, self._session.world, self._session.pool
+            )
         resume_id = await journal.load(state) if journal is not None else ""
 
         def request(upload_id: str) -> UploadRequest:
@@ -114,7 +116,7 @@ class LocalFiles:
                 before_commit=check_unchanged,
             )
 
-        source = open_source(file, self._session.executor)  # type: ignore[arg-type]
+        source = open_source(file, self._session.pool)  # type: ignore[arg-type]
         try:
             entry = await Upload(self._session, request(resume_id), source).run()
         except (NotFoundError, ConflictError):
@@ -135,7 +137,10 @@ class LocalFiles:
         if entry.kind is not EntryKind.FILE:
             raise UsageError(f"{path} is a directory; give a local directory to get it into.")
         try:
-            part = await self._session.in_thread(partial(Part.open, local, self._domain, entry))
+            randomness = self._session.randomness
+            part = await self._session.in_thread(
+                partial(Part.open, local, self._domain, entry, randomness)
+            )
         except OSError as error:
             raise _local_error(error, local) from error
         try:

@@ -15,12 +15,12 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import stat
 from contextlib import suppress
 from typing import Final
 
 from collective.catalog.model import Entry
+from collective.core.randomness import Randomness
 
 NEVER_REMOTE: Final = "\x7f"
 """In every part's name: a character that ``core.paths`` refuses and every file system takes."""
@@ -54,7 +54,7 @@ class Part:
         self._is_published = False
 
     @classmethod
-    def open(cls, local: str, domain: str, entry: Entry) -> Part:
+    def open(cls, local: str, domain: str, entry: Entry, randomness: Randomness) -> Part:
         """Open the part of ``entry`` on its way to ``local``, with what it held before, if usable.
 
         Raises OSError where ``local`` cannot become a file, or nothing can be written beside it.
@@ -68,7 +68,7 @@ class Part:
             if _names(path, fd):
                 return cls(fd, path, local, is_kept=True)
             os.close(fd)  # it was published, or taken away, before we had the lock
-        path = _named(local, secrets.token_hex())
+        path = _named(local, randomness.token(32).hex())
         return cls(os.open(path, _FLAGS | os.O_EXCL, 0o600), path, local, is_kept=False)
 
     @property

@@ -13,7 +13,6 @@ from collective.client.control import Control
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.pki import join_code
-from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import (
     AddDeviceRequest,
     AuditRecord,
@@ -38,6 +37,7 @@ from collective.rpc.gen.collective.v1 import (
     RevokeInviteRequest,
     SetDatastoreRequest,
 )
+from collective.rpc.links import Channel
 
 AUDIT_PAGE: Final = 5000
 
@@ -45,7 +45,7 @@ AUDIT_PAGE: Final = 5000
 class People:
     """Who may do what at one member; made by ``Collective.connect``."""
 
-    def __init__(self, channel: RpcChannel, control: Control) -> None:
+    def __init__(self, channel: Channel, control: Control) -> None:
         """Call over ``channel`` with the deadlines of ``control``."""
         self._channel = channel
         self._control = control

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -13,6 +12,8 @@ from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.core.clock import Clock
+from collective.core.randomness import Randomness
+from collective.core.world import Pool, World
 from collective.rpc.gen.collective.v1 import PutResult, Route
 
 Result = TypeVar("Result")
@@ -78,8 +79,9 @@ class Session:
     control: Control
     transport: ChunkTransport
     buffers: Buffers
-    executor: Executor
-    clock: Clock
+    pool: Pool
+    """For hashing and local files."""
+    world: World
     options: TransferOptions
     health: NodeHealth
     choice: RouteChoice
@@ -88,15 +90,20 @@ class Session:
     """Chunks in memory, over all transfers; each transfer takes its slots in order of offset,
     which is why two transfers can never wait for each other."""
 
+    @property
+    def clock(self) -> Clock:
+        """The world's clock."""
+        return self.world.clock
+
+    @property
+    def randomness(self) -> Randomness:
+        """The world's randomness."""
+        return self.world.randomness
+
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Run blocking ``work`` on the session's executor; a cancelled one still finishes."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+        """Run blocking ``work`` on the session's threads; cancellation as :meth:`Pool.run`."""
+        return await self.pool.run(work)
 
     async def to_the_end(self, work: Callable[[], Result]) -> Result:
         """Run blocking ``work`` that uses a buffer: when cancelled, wait for it before leaving."""
-        running = asyncio.get_running_loop().run_in_executor(self.executor, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+        return await self.pool.run_to_end(work)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Protocol
 
 from collective.client.model import Readable, Source
+from collective.core.world import Pool
 
 
 class BlockSource(Protocol):
@@ -65,14 +65,35 @@ class _IteratorSource(_InLoop):
 class _FileSource:
     """A file object, read in a thread; a read that waits (a pipe) outlives its cancellation."""
 
-    def __init__(self, file: Readable, executor: Executor) -> None:
+    def __init__(self, file: Readable, pool: Pool) -> None:
         self._file = file
-        self._executor = executor
-        self._reading: Future[int] | None = None
+        self._pool = pool
+        self._is_reading = False
+        self._then: list[Callable[[], None]] = []
 
     async def fill(self, buffer: memoryview) -> int:
-        self._reading = self._executor.submit(self._fill, buffer)
-        return await asyncio.wrap_future(self._reading)
+        loop = asyncio.get_running_loop()
+        filled: asyncio.Future[int] = loop.create_future()
+        self._is_reading = True
+        self._pool.start(self._read, buffer, loop, filled)
+        return await filled
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        if self._is_reading:
+            self._then.append(then)
+        else:
+            then()
+
+    def _read(
+        self, buffer: memoryview, loop: asyncio.AbstractEventLoop, filled: asyncio.Future[int]
+    ) -> None:
+        outcome: int | Exception
+        try:
+            outcome = self._fill(buffer)
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
+            outcome = error
+        with suppress(RuntimeError):  # the loop has ended, and the buffers with it
+            loop.call_soon_threadsafe(self._ended, filled, outcome)
 
     def _fill(self, buffer: memoryview) -> int:
         filled = 0
@@ -83,23 +104,22 @@ class _FileSource:
             filled += count
         return filled
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def idle(_: Future[int]) -> None:
-            with suppress(RuntimeError):  # the loop has ended, and the buffers with it
-                loop.call_soon_threadsafe(then)
-
-        if self._reading is None or self._reading.done():
+    def _ended(self, filled: asyncio.Future[int], outcome: int | Exception) -> None:
+        self._is_reading = False
+        if not filled.done():
+            if isinstance(outcome, Exception):
+                filled.set_exception(outcome)
+            else:
+                filled.set_result(outcome)
+        waiting, self._then = self._then, []
+        for then in waiting:
             then()
-        else:
-            self._reading.add_done_callback(idle)
 
 
-def open_source(source: Source, executor: Executor) -> BlockSource:
-    """Return a block source over ``source``; file objects are read on ``executor``."""
+def open_source(source: Source, pool: Pool) -> BlockSource:
+    """Return a block source over ``source``; file objects are read on ``pool``."""
     if isinstance(source, bytes | bytearray | memoryview):
         return _BytesSource(bytes(source))
     if isinstance(source, AsyncIterator):
         return _IteratorSource(source)
-    return _FileSource(source, executor)
+    return _FileSource(source, pool)

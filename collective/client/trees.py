@@ -21,6 +21,7 @@ from collective.client.local import LocalFiles, is_like
 from collective.client.model import Progress
 from collective.core.errors import CollectiveError, NotFoundError, UsageError, first_error
 from collective.core.paths import FilePath, check_name
+from collective.core.randomness import Randomness
 
 FILES_AT_ONCE: Final = 8
 
@@ -77,8 +78,9 @@ def walk(root: str, skip: Skip) -> Iterator[_LocalItem]:
 class Trees:
     """Moves directories between this machine and a member."""
 
-    def __init__(self, names: Names, files: LocalFiles) -> None:
+    def __init__(self, names: Names, files: LocalFiles, randomness: Randomness) -> None:
         """Use ``names`` and ``files`` of the same member."""
+        self._randomness = randomness
         self._names = names
         self._files = files
 
@@ -130,7 +132,7 @@ class Trees:
     ) -> TreeResult:
         """Download everything below ``path`` to below ``local``, which is made if absent."""
         result = TreeResult()
-        landing = Landing(local)
+        landing = Landing(local, self._randomness)
         result.directories += 1
         async with _Pool() as pool:
             listed: AsyncIterator[Entry] = self._names.list(path, recursive=True)

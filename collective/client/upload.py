@@ -110,7 +110,7 @@ class Upload:
 
         Raises whatever typed error stopped it; the upload is then aborted unless it is resumable.
         """
-        with context.operation():
+        with context.operation(self._session.randomness):
             return await self._run()
 
     async def _run(self) -> Entry:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 import secrets
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Randomness(Protocol):
     """Where unpredictable bytes and choices come from."""
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether a seed decides all of it, so that private keys are derived from it as well."""
+        ...
 
     def token(self, size_bytes: int) -> bytes:
         """Return ``size_bytes`` random bytes."""
@@ -22,6 +27,8 @@ class Randomness(Protocol):
 class SystemRandomness:
     """The operating system's generator."""
 
+    is_seeded: Final = False
+
     def token(self, size_bytes: int) -> bytes:
         """Return bytes fit for keys."""
         return secrets.token_bytes(size_bytes)
@@ -32,7 +39,9 @@ class SystemRandomness:
 
 
 class SeededRandomness:
-    """Repeatable, for tests and the simulator; never for keys."""
+    """Repeatable, for tests and the simulator; its keys are worth nothing."""
+
+    is_seeded: Final = True
 
     def __init__(self, seed: int) -> None:
         """Derive everything from ``seed``."""

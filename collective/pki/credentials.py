@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.core.disk import Disk, OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki import certificates
@@ -94,14 +94,13 @@ def load_credentials(
     ca_path: str,
     *,
     passphrase: bytes | None = None,
-    disk: Disk | None = None,
+    disk: Disk,
 ) -> Credentials:
     """Return the credentials in three PEM files.
 
     Raises NotJoinedError when a file is absent, SettingsError when one cannot be used or the key
     does not belong to the certificate.
     """
-    disk = disk or OsDisk()
     for _ in range(_PAIR_READS):
         certificate = load_certificate_file(certificate_path, disk=disk)
         key = load_key_file(key_path, passphrase=passphrase, disk=disk)
@@ -125,13 +124,12 @@ def save_credentials(
     private_key: ec.EllipticCurvePrivateKey,
     authority: x509.Certificate,
     authorities: Sequence[x509.Certificate] = (),
-    disk: Disk | None = None,
+    disk: Disk,
 ) -> Credentials:
     """Write the three files durably, key first and certificate last, and return them loaded.
 
     The CA's file gets ``authorities`` where a CA is being replaced, else ``authority`` alone.
     """
-    disk = disk or OsDisk()
     trusted = tuple(authorities) or (authority,)
     write_key(key_path, private_key, disk=disk)
     write_authorities(ca_path, trusted, disk=disk)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 
 from collective.core.clock import Clock
-from collective.core.disk import Disk, OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.small_files import read_small
@@ -36,7 +36,7 @@ def prepare_coordinator(
     clock: Clock,
     *,
     lifetime_s: float = LEAF_LIFE_S,
-    disk: Disk | None = None,
+    disk: Disk,
 ) -> tuple[CertificateAuthority, Credentials]:
     """Return CA and coordinator credentials, making or renewing whatever is missing or due.
 
@@ -46,7 +46,6 @@ def prepare_coordinator(
     not belong to the key, there is a new key.  So a CA's replacement ends the key that a thief may
     have, and a crash at any point of it is mended by the next start.
     """
-    disk = disk or OsDisk()
     authority = load_or_create_authority(place, domain, clock, disk=disk)
     identity = SpiffeId.coordinator(domain)
     found = _present_pair(place, authority, disk)

@@ -24,10 +24,10 @@ from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
 from collective.core.errors import CollectiveError, NotJoinedError, UnreachableError
+from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.pki.certificates import Certified
-from collective.pki.credentials import Credentials
-from collective.rpc.connect import CONNECT_TIMEOUT_S, open_first
+from collective.rpc.connect import open_first
 from collective.rpc.context import (
     NEWEST_AUTHORITY_KEY,
     REQUEST_ID_KEY,
@@ -41,7 +41,7 @@ from collective.rpc.farewell import heard
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.identity import Expectation, Gate
 from collective.rpc.leaving import OpenTransports
-from collective.rpc.tls import ALPN_GRPC, client_context
+from collective.rpc.tls import ALPN_GRPC
 
 S = TypeVar("S")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -100,7 +100,7 @@ class RpcStream(Stream[Any, Any]):
 
 
 class RpcChannel(Channel):
-    """A gRPC channel to one identity.  Close it, or use it as an async context manager."""
+    """A :class:`~collective.rpc.links.Channel` over TLS and HTTP/2."""
 
     def __init__(
         self,
@@ -109,9 +109,10 @@ class RpcChannel(Channel):
         tls: ssl.SSLContext,
         gate: Gate,
         expect: Expectation,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        connect_timeout_s: float,
+        randomness: Randomness,
     ) -> None:
-        """See :func:`open_channel`; ``tls`` is a client context that offers ``h2``."""
+        """See :meth:`collective.rpc.links.Links.channel`; ``tls`` is a client context for ``h2``."""
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         first = addresses[0]
@@ -122,6 +123,7 @@ class RpcChannel(Channel):
         self._gate = gate
         self._expect = expect
         self._connect_timeout_s = connect_timeout_s
+        self._randomness = randomness
         self._peer: Certified | None = None
         self._farewell: CollectiveError | None = None
         self._is_closed = False
@@ -191,7 +193,7 @@ class RpcChannel(Channel):
             deadline = own if deadline is None else min(own, deadline)
         merged: MultiDict[str | bytes] = MultiDict(metadata or ())
         if REQUEST_ID_KEY not in merged:
-            merged.add(REQUEST_ID_KEY, current_request_id() or new_request_id())
+            merged.add(REQUEST_ID_KEY, current_request_id() or new_request_id(self._randomness))
         return RpcStream(
             self,
             name,
@@ -246,33 +248,3 @@ class RpcChannel(Channel):
         self.close()
         await asyncio.sleep(0)
         await self._open_transports.leave()
-
-
-def open_channel(
-    addresses: Sequence[Address],
-    *,
-    credentials: Credentials | None,
-    gate: Gate,
-    expect: Expectation,
-    connect_timeout_s: float = CONNECT_TIMEOUT_S,
-) -> RpcChannel:
-    """Return a channel to whoever ``expect`` means; it connects at the first call.
-
-    Args:
-        addresses: Where it may be found, tried in turn.
-        credentials: Our certificate; None shows none (bootstrap only).
-        gate: What counts as a valid certificate; live.
-        expect: The SPIFFE id wanted, or a predicate over the verified certificate.
-        connect_timeout_s: For each address.
-
-    Raises:
-        NotJoinedError: No address was given.
-        SettingsError: Certificate or key cannot be loaded.
-    """
-    return RpcChannel(
-        addresses,
-        tls=client_context(credentials, gate.trust, (ALPN_GRPC,)),
-        gate=gate,
-        expect=expect,
-        connect_timeout_s=connect_timeout_s,
-    )

@@ -18,13 +18,13 @@ from collective.core.ids import SpiffeRole
 from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.trust import UntrustedError
-from collective.rpc.handshake import Handshaken
+from collective.rpc.handshake import Handshaken, leaf_of
 from collective.rpc.identity import Expectation, Gate, check_expected, expected_roles
+from collective.rpc.links import CONNECT_TIMEOUT_S
 from collective.rpc.tls import ALPN_CHUNK
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-CONNECT_TIMEOUT_S: Final = 5.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 _AGAIN_AFTER_S: Final = 0.2
 """A server cuts off the oldest handshakes while too many come at once: the next may do better."""
@@ -72,7 +72,7 @@ async def open_stream(
         ssl_object: ssl.SSLObject, chosen: str | None, _: asyncio.Transport
     ) -> asyncio.BaseProtocol:
         try:
-            peer = gate.verify(ssl_object, roles, "server")
+            peer = gate.verify(leaf_of(ssl_object), roles, "server")
         except UntrustedError as error:
             raise _said_plainly(error, address, roles) from error
         check_expected(peer, expect)

@@ -7,23 +7,29 @@ from there inherit it.  Outgoing calls take the request id from here.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
-
-from grpclib.metadata import Deadline
+from typing import Final, Protocol
 
 from collective.core.errors import InternalError, PermissionDeniedError
 from collective.core.ids import SpiffeRole
+from collective.core.randomness import Randomness
 from collective.pki.certificates import Certified
 
 REQUEST_ID_KEY: Final = "x-request-id"
 NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
 """Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+class Deadline(Protocol):
+    """Until when the caller of a call waits; grpclib's is one."""
+
+    def time_remaining(self) -> float:
+        """Return the seconds left, at least 0."""
+        ...
 
 
 @dataclass(slots=True)
@@ -98,10 +104,10 @@ def current_request_id() -> str | None:
 
 
 @contextmanager
-def operation() -> Iterator[str]:
+def operation(randomness: Randomness) -> Iterator[str]:
     """Give all calls made inside one request id: the one that is set, else a fresh one; yield it."""
     before = _request_id.get()
-    name = before or new_request_id()
+    name = before or new_request_id(randomness)
     _request_id.set(name)
     try:
         yield name
@@ -109,13 +115,13 @@ def operation() -> Iterator[str]:
         _request_id.set(before)
 
 
-def new_request_id() -> str:
+def new_request_id(randomness: Randomness) -> str:
     """Return a fresh id of 16 hex digits; it names, it protects nothing."""
-    return secrets.token_hex(8)
+    return randomness.token(8).hex()
 
 
-def request_id_from(text: object) -> str:
+def request_id_from(text: object, randomness: Randomness) -> str:
     """Return the peer's request id if it is well formed, else a fresh one."""
     if isinstance(text, str) and _REQUEST_ID.match(text):
         return text
-    return new_request_id()
+    return new_request_id(randomness)

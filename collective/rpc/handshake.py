@@ -21,6 +21,11 @@ Farewell = Callable[[CollectiveError, str | None, asyncio.Transport], bool]
 """(why, ALPN chosen, transport): whether it saw to the end of the connection itself."""
 
 
+def leaf_of(handshake: ssl.SSLObject) -> bytes:
+    """Return the certificate (DER) that the other end showed; empty if it showed none."""
+    return handshake.getpeercert(binary_form=True) or b""
+
+
 def host_of(transport: asyncio.BaseTransport) -> str:
     """Return the host at the other end; empty if that is not known (any more)."""
     address = transport.get_extra_info("peername")

@@ -6,7 +6,6 @@ at any time.  Each refusal leaves a log line with the step that failed.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
 
@@ -36,10 +35,11 @@ class Gate(Protocol):
         """Authorities for the handshake; None where :meth:`verify` pins the peer by itself."""
         ...
 
-    def verify(
-        self, ssl_object: ssl.SSLObject, roles: frozenset[SpiffeRole], usage: Usage
-    ) -> Certified:
-        """Return who the peer is; raise :class:`RejectedError` if its certificate does not count."""
+    def verify(self, leaf_der: bytes, roles: frozenset[SpiffeRole], usage: Usage) -> Certified:
+        """Return who the peer is; raise :class:`RejectedError` if its certificate does not count.
+
+        ``leaf_der`` is the certificate that it showed, whose key it proved to have; empty for none.
+        """
         ...
 
     def objection(self, peer: Certified) -> str | None:
@@ -74,13 +74,11 @@ class PeerGate:
         self._trust = self._trust if trust is None else trust
         self._revocations = self._revocations if revocations is None else revocations
 
-    def verify(
-        self, ssl_object: ssl.SSLObject, roles: frozenset[SpiffeRole], usage: Usage
-    ) -> Certified:
+    def verify(self, leaf_der: bytes, roles: frozenset[SpiffeRole], usage: Usage) -> Certified:
         """Return who the peer is, or log and raise :class:`RejectedError`."""
         try:
             return verify_leaf(
-                ssl_object.getpeercert(binary_form=True) or b"",
+                leaf_der,
                 self._trust,
                 roles=roles,
                 usage=usage,

@@ -7,7 +7,6 @@ sent, that the leaf is signed by the CA that the join code pins.
 from __future__ import annotations
 
 import hashlib
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
@@ -49,17 +48,16 @@ class PinnedGate:
 
     def verify(
         self,
-        ssl_object: ssl.SSLObject,
+        leaf_der: bytes,
         roles: frozenset[SpiffeRole],
         usage: Literal["client", "server"],
     ) -> Certified:
         """Return who the server is, or log and raise RejectedError."""
         assert usage == "server"
-        der = ssl_object.getpeercert(binary_form=True)
         try:
-            if der is None:
+            if not leaf_der:
                 raise RejectedError("The server showed no certificate.")  # noqa: TRY301
-            certified = self._checked(der, roles & _ROLES)
+            certified = self._checked(leaf_der, roles & _ROLES)
         except RejectedError as error:
             self._log.warning("certificate refused", usage=usage, reason=error.message)
             why = error.why if isinstance(error, UntrustedError) else error.message
@@ -67,7 +65,7 @@ class PinnedGate:
                 f"The server is not the one that the join code names ({why}), and nothing was sent"
                 " to it; ask for a new code."
             ) from error
-        self._leaf_digest = hashlib.sha256(der).digest()
+        self._leaf_digest = hashlib.sha256(leaf_der).digest()
         return certified
 
     def _checked(self, der: bytes, roles: frozenset[SpiffeRole]) -> Certified:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from grpclib.events import RecvRequest, SendInitialMetadata, listen
 from grpclib.protocol import H2Protocol
-from grpclib.server import Handler, Server
+from grpclib.server import Handler, Server, Stream
+from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import farewell
@@ -28,9 +30,11 @@ from collective.rpc.context import NEWEST_AUTHORITY_KEY
 from collective.rpc.crowd import CERTIFIED, UNCERTIFIED, Bounds, Crowd, OpenConnection, source_of
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
+from collective.rpc.errors import to_detail, to_metadata, to_status
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
-from collective.rpc.handshake import Handshaken, host_of
+from collective.rpc.handshake import Handshaken, host_of, leaf_of
 from collective.rpc.identity import ALL_ROLES, REVOKED, Gate
+from collective.rpc.links import SHUT_GRACE_S, ChunkFactory
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 
@@ -42,17 +46,36 @@ SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
 OVERDUE_INTERVAL_S: Final = 1.0
 
-ChunkFactory = Callable[[Certified], asyncio.BaseProtocol]
+
+class _H2End:
+    """The way back to the caller of one call over HTTP/2."""
+
+    def __init__(self, stream: Stream[Any, Any]) -> None:
+        self._stream = stream
+
+    async def fail(self, error: CollectiveError, request_id: str) -> None:
+        """Send the error as status and trailing metadata."""
+        with suppress(H2ProtocolError):  # the caller has closed the stream
+            await self._stream.send_trailing_metadata(
+                status=to_status(error),
+                status_message=to_detail(error, request_id).message,
+                metadata=to_metadata(error, request_id),
+            )
+
+    def has_left(self) -> bool:
+        """Tell whether the connection is closing."""
+        return self._stream._stream.connection.is_closing()  # noqa: SLF001 - told nowhere else
 
 
-class Listener(Server):
-    """One listening address with its services."""
+class TlsListener(Server):
+    """A :class:`~collective.rpc.links.Listener` over sockets, TLS and HTTP/2."""
 
     def __init__(
         self,
         services: Collection[IServable],
         gate: Gate | None,
         tls: ssl.SSLContext,
+        world: World,
         *,
         chunk_factory: ChunkFactory | None = None,
         accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
@@ -63,22 +86,10 @@ class Listener(Server):
         bounds: Bounds | None = None,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
-        """Prepare; nothing listens before :meth:`listen`.
+        """Prepare; see :meth:`collective.rpc.links.Links.listener`.
 
-        Args:
-            services: gRPC services, health and reflection included if wanted.
-            gate: Checks clients; None only where clients have no certificate (bootstrap).
-            tls: A context of :func:`collective.rpc.tls.server_context`.
-            chunk_factory: Makes the protocol of a chunk stream connection; None serves none.
-            accept_roles: Roles that may connect at all.
-            service_roles: Full service name (``collective.v1.Node``) to the roles that may call it.
-            served: Told of each call that ended, for metrics.
-            refusals: Told of each call that ended with an error, and of connections not let in.
-            newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
-                none; said with each answer (``x-collective-newest-ca``).
-            bounds: How many may be connected and for how long; by default the narrow ones of
-                :mod:`collective.rpc.crowd` where there is no gate, and the wide ones where there is.
-            handshake_timeout_s: For the TLS handshake.
+        ``tls`` is a context of :func:`collective.rpc.tls.server_context`; the handshake may take
+        ``handshake_timeout_s``.
         """
         super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
         self._status_details_codec = None
@@ -88,13 +99,16 @@ class Listener(Server):
         self._chunk_factory = chunk_factory
         self._accept_roles = accept_roles
         self._handshake_timeout_s = handshake_timeout_s
-        self._crowd = Crowd(bounds or (CERTIFIED if gate else UNCERTIFIED), time.monotonic)
+        self._clock = world.clock
+        self._crowd = Crowd(bounds or (CERTIFIED if gate else UNCERTIFIED), self._clock.monotonic_s)
         self._farewells = farewell.Farewells()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._swept_s = time.monotonic()
+        self._swept_s = self._clock.monotonic_s()
         self._log = structlog.get_logger("collective.rpc.server")
-        self._edge = ServiceEdge(self._who, self._objection, service_roles or {}, served, refusals)
-        listen(self, RecvRequest, self._edge.on_request)
+        self._edge = ServiceEdge(
+            self._objection, service_roles or {}, world.randomness, served, refusals
+        )
+        listen(self, RecvRequest, self._on_request)
         self._newest_authority = newest_authority
         if newest_authority is not None:
             listen(self, SendInitialMetadata, self._say_newest_authority)
@@ -120,7 +134,7 @@ class Listener(Server):
         self._sweeper = loop.call_later(OVERDUE_INTERVAL_S, self._tick)
         return taken
 
-    async def shut(self, grace_s: float = 5.0) -> None:
+    async def shut(self, grace_s: float = SHUT_GRACE_S) -> None:
         """Stop accepting, let running calls end for ``grace_s``, then close every connection.
 
         Cancellation skips the rest of the grace.
@@ -188,7 +202,7 @@ class Listener(Server):
         return ended
 
     def _tick(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic_s()
         if now_s - self._swept_s >= SWEEP_INTERVAL_S:
             self._swept_s = now_s
             self.sweep()
@@ -212,7 +226,7 @@ class Listener(Server):
     ) -> asyncio.BaseProtocol:
         peer, source = None, source_of(host_of(transport))
         if self._gate is not None:
-            peer = self._gate.verify(ssl_object, self._accept_roles, "client")
+            peer = self._gate.verify(leaf_of(ssl_object), self._accept_roles, "client")
         is_stream = alpn == ALPN_CHUNK and self._chunk_factory is not None and peer is not None
         if alpn is None or not (is_stream or alpn == ALPN_GRPC):
             raise RejectedError(f"No service for ALPN {alpn!r} here.")
@@ -262,6 +276,18 @@ class Listener(Server):
         if newest:
             event.metadata[NEWEST_AUTHORITY_KEY] = newest.hex()
 
+    async def _on_request(self, event: RecvRequest) -> None:
+        """Have the edge serve one call."""
+        method, peer = event.method_func, event.peer
+        name, deadline = event.method_name, event.deadline
+        metadata = {str(key): value for key, value in event.metadata.items()}
+
+        async def served(stream: Stream[Any, Any]) -> None:
+            call = self._edge.call(self._who(peer), name, metadata, deadline, _host(peer.addr()))
+            await self._edge.serve(call, lambda: method(stream), _H2End(stream))
+
+        event.method_func = served
+
     def _who(self, peer: Any) -> Certified | None:
         connection = self._crowd.get(peer._transport)  # noqa: SLF001 - grpclib gives no other way
         if connection is None:
@@ -270,3 +296,8 @@ class Listener(Server):
 
     def _objection(self, peer: Certified) -> str | None:
         return self._gate.objection(peer) if self._gate is not None else None
+
+
+def _host(address: Any) -> str:
+    """Return the host of a socket's peer address; empty for one that has gone."""
+    return str(address[0]) if isinstance(address, tuple) and address else ""

@@ -1,20 +1,18 @@
 """The edge of every service method: context in, errors out, calls counted.
 
 One wrapper round all methods of a listener, so that a service is plain code: it reads
-:func:`collective.rpc.context.current` and raises :class:`CollectiveError`.
+:func:`collective.rpc.context.current` and raises :class:`CollectiveError`.  It knows no HTTP/2: that
+is :mod:`collective.rpc.server`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
-from grpclib.events import RecvRequest
 from grpclib.exceptions import GRPCError
-from grpclib.server import Stream
 from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core.errors import (
@@ -24,9 +22,10 @@ from collective.core.errors import (
     ShutOutError,
 )
 from collective.core.ids import SpiffeRole
+from collective.core.randomness import Randomness
 from collective.pki.certificates import Certified
 from collective.rpc import context
-from collective.rpc.errors import to_detail, to_metadata, to_status
+from collective.rpc.context import Deadline
 from collective.rpc.identity import REVOKED
 
 _HANDLED: Final = "served"
@@ -55,30 +54,45 @@ class Refusals(Protocol):
         ...
 
 
+class CallEnd(Protocol):
+    """What the edge needs of the way back to a caller, beside the messages."""
+
+    async def fail(self, error: CollectiveError, request_id: str) -> None:
+        """End the call by ``error``, as :func:`collective.rpc.errors.to_detail` says it to peers.
+
+        Does nothing where the caller has left or the call has ended.
+        """
+        ...
+
+    def has_left(self) -> bool:
+        """Whether the caller's connection is gone, so that errors of the method mean nothing."""
+        ...
+
+
 class ServiceEdge:
-    """Wraps each call that one listener serves."""
+    """Wraps each call that one listener serves, however it arrived."""
 
     def __init__(
         self,
-        who: Callable[[Any], Certified | None],
         objection: Callable[[Certified], str | None],
         service_roles: Mapping[str, frozenset[SpiffeRole]],
+        randomness: Randomness,
         served: ServedCall | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         """Take the decisions from the listener.
 
         Args:
-            who: The verified peer of a grpclib ``Peer``; None for a listener without certificates.
-            objection: Why that peer counts no longer, or None.
+            objection: Why a verified peer counts no longer, or None.
             service_roles: Full service name to the roles that may call it; what is not named is then
                 for nobody, health and reflection apart.  Empty: everything is for everybody.
+            randomness: For the request ids of calls that bring none.
             served: Told of each call that ended.
             refusals: Told of each call that ended with an error, whoever decided it.
         """
-        self._who = who
         self._objection = objection
         self._service_roles = service_roles
+        self._randomness = randomness
         self._served = served
         self._refusals = refusals
         self._active = 0
@@ -95,32 +109,52 @@ class ServiceEdge:
         """Return when no call is running; cancellation is harmless."""
         await self._idle.wait()
 
-    async def on_request(self, event: RecvRequest) -> None:
-        """Wrap the method of one call (a listener for grpclib's ``RecvRequest``)."""
-        method, peer = event.method_func, event.peer
-        name, deadline = event.method_name, event.deadline
-        metadata = {str(key): value for key, value in event.metadata.items()}
+    def call(
+        self,
+        certified: Certified | None,
+        method: str,
+        metadata: dict[str, str | bytes],
+        deadline: Deadline | None,
+        source: str,
+    ) -> context.CallContext:
+        """Return the context of a call that arrived.
 
-        async def wrapped(stream: Stream[Any, Any]) -> None:
-            call = context.CallContext(
-                certified=self._who(peer),
-                request_id=context.request_id_from(metadata.get(context.REQUEST_ID_KEY)),
-                method=name,
-                metadata=metadata,
-                deadline=deadline,
-                source=_host(peer.addr()),
-            )
-            context.enter(call)
-            with structlog.contextvars.bound_contextvars(request_id=call.request_id):
-                await self._serve(call, method, stream)
+        Args:
+            certified: The verified peer; None for a listener without certificates.
+            method: ``/package.Service/Method``.
+            metadata: Of the request; its request id is taken if it is well formed.
+            deadline: Until when the caller waits.
+            source: The host that the connection comes from; empty if it has gone.
+        """
+        return context.CallContext(
+            certified=certified,
+            request_id=context.request_id_from(
+                metadata.get(context.REQUEST_ID_KEY), self._randomness
+            ),
+            method=method,
+            metadata=metadata,
+            deadline=deadline,
+            source=source,
+        )
 
-        event.method_func = wrapped
+    async def serve(
+        self, call: context.CallContext, method: Callable[[], Awaitable[None]], end: CallEnd
+    ) -> None:
+        """Run ``method`` in the context of ``call``, in a task of its own; what it raises ends the call.
+
+        A service's method is ``service.__mapping__()[call.method].func`` of the stream of messages:
+        something with ``recv_message``, ``send_message`` and asynchronous iteration.  The deadline
+        is enforced by whoever calls this, by cancelling.
+
+        Raises:
+            GRPCError: The method chose a status itself.
+        """
+        context.enter(call)
+        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+            await self._serve(call, method, end)
 
     async def _serve(
-        self,
-        call: context.CallContext,
-        method: Callable[[Stream[Any, Any]], Awaitable[None]],
-        stream: Stream[Any, Any],
+        self, call: context.CallContext, method: Callable[[], Awaitable[None]], end: CallEnd
     ) -> None:
         self._active += 1
         self._idle.clear()
@@ -128,7 +162,7 @@ class ServiceEdge:
         code = "cancelled"
         try:
             self._admit(call)
-            await method(stream)
+            await method()
             code = "ok"
         except CollectiveError as error:
             code = error.code
@@ -136,17 +170,17 @@ class ServiceEdge:
                 self._log.exception("internal error", method=call.method)
             if self._refusals is not None:
                 self._refusals.call(call, error)
-            await self._answer(stream, error, call.request_id)
+            await end.fail(error, call.request_id)
         except (GRPCError, H2ProtocolError):
             code = "protocol"
             raise
         except Exception:  # noqa: BLE001 - the edge of a task
             code = InternalError.code
-            if stream._stream.connection.is_closing():  # noqa: SLF001 - grpclib tells it nowhere else
+            if end.has_left():
                 self._log.debug("caller left", method=call.method, exc_info=True)
                 return
             self._log.exception("unexpected error", method=call.method)
-            await self._answer(stream, InternalError("Unexpected."), call.request_id)
+            await end.fail(InternalError("Unexpected."), call.request_id)
         finally:
             self._active -= 1
             if self._active == 0:
@@ -176,17 +210,3 @@ class ServiceEdge:
         service = call.method.split("/")[1]
         if self._service_roles and service not in FOR_EVERYBODY:
             call.require_role(*self._service_roles.get(service, ()))
-
-    @staticmethod
-    async def _answer(stream: Stream[Any, Any], error: CollectiveError, request_id: str) -> None:
-        with suppress(H2ProtocolError):  # the caller has closed the stream
-            await stream.send_trailing_metadata(
-                status=to_status(error),
-                status_message=to_detail(error, request_id).message,
-                metadata=to_metadata(error, request_id),
-            )
-
-
-def _host(address: Any) -> str:
-    """Return the host of a socket's peer address; empty for one that has gone."""
-    return str(address[0]) if isinstance(address, tuple) and address else ""

@@ -16,11 +16,27 @@ from collective.core.errors import SettingsError
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
 
-TlsContext = ssl.SSLContext
-"""What the functions below make, for packages that do not import ssl."""
-
 ALPN_GRPC: Final = "h2"
 ALPN_CHUNK: Final = "collective-chunk/1"
+
+
+class TlsPersona:
+    """A :class:`~collective.rpc.links.Persona`: one TLS context, which handshakes use as it is now."""
+
+    def __init__(self, context: ssl.SSLContext, credentials: Credentials | None) -> None:
+        """Hold ``context``, in which ``credentials`` are loaded."""
+        self.context: Final = context
+        self._credentials = credentials
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The certificate and key that the next handshake shows."""
+        return self._credentials
+
+    def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
+        """Load a renewed certificate and further authorities; see :func:`refresh`."""
+        refresh(self.context, credentials, trust)
+        self._credentials = credentials or self._credentials
 
 
 def server_context(

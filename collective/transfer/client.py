@@ -7,9 +7,7 @@ the others of its connection.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,11 +17,12 @@ from collective.core.errors import CorruptionError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.units import Address
+from collective.core.world import Runs
 from collective.rpc.context import current_request_id
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1 import GetHeader, PutHeader, Route
+from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.dial import Dialer
 from collective.transfer.links import Links
 from collective.transfer.outbound import (
     GetTransfer,
@@ -60,21 +59,21 @@ class ChunkClient:
         self,
         dialer: Dialer,
         pool: BufferPool,
+        threads: Runs,
         *,
         limits: ClientLimits | None = None,
-        executor: Executor | None = None,
     ) -> None:
         """Transfer within bounds.
 
         Args:
             dialer: for new connections.
             pool: memory for what is received.
+            threads: verify what was received.
             limits: bounds.
-            executor: threads that verify what was received; the loop's own by default.
         """
         self._pool = pool
         self._limits = limits or ClientLimits()
-        self._executor = executor
+        self._threads = threads
         self._links = Links(
             dialer,
             per_peer=self._limits.connections_per_peer,
@@ -214,12 +213,7 @@ class ChunkClient:
         if len(view) <= HASH_INLINE_MAX_BYTES:
             found = blake3(view).digest()
         else:
-            job = asyncio.get_running_loop().run_in_executor(
-                self._executor, lambda: blake3(view).digest()
-            )
-            buffer.retain()  # the thread reads on even if the caller is cancelled
-            job.add_done_callback(lambda _: buffer.release())
-            found = await asyncio.shield(job)
+            found = await self._threads.run_to_end(lambda: blake3(view).digest())
         if found != chunk_id:
             raise CorruptionError("A node sent a damaged chunk; another copy must be read.")
 

@@ -18,8 +18,8 @@ from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.rpc.leaving import OpenTransports
+from collective.rpc.links import Dialer
 from collective.transfer.connection import ChunkConnection
-from collective.transfer.dial import Dialer
 from collective.transfer.frames import Blocked, Frame, FrameType, FramingError, Landing
 from collective.transfer.tasks import TaskScope
 

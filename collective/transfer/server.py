@@ -17,6 +17,7 @@ import structlog
 from collective.core.errors import BusyError, CollectiveError, InternalError, RejectedError
 from collective.core.ids import ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.core.world import Runs
 from collective.rpc.gen.collective.v1 import (
     ChunkOperation,
     GetHeader,
@@ -24,10 +25,10 @@ from collective.rpc.gen.collective.v1 import (
     SignedTicket,
     Ticket,
 )
+from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient, ClientLimits
 from collective.transfer.connection import ChunkConnection
-from collective.transfer.dial import Dialer
 from collective.transfer.frames import BLOCKED, Blocked, Frame, FrameType, FramingError, Landing
 from collective.transfer.get_job import GetJob
 from collective.transfer.links import parse_head
@@ -65,20 +66,21 @@ class ChunkServer:
         keys: KeySource,
         dialer: Dialer,
         pool: BufferPool,
+        threads: Runs,
         limits: TransferLimits | None = None,
         refusals: TicketRefusals | None = None,
     ) -> None:
         """Serve as ``identity``; without ``store`` it only forwards.
 
-        ``dialer`` opens the connections to next hops, ``pool`` holds all payload; ``refusals`` is
-        told of tickets refused here.
+        ``dialer`` opens the connections to next hops, ``pool`` holds all payload, ``threads`` do
+        what blocks; ``refusals`` is told of tickets refused here.
         """
         self._tasks = TaskScope()
         self._serving = Serving(
             identity=identity,
             store=store,
             keys=keys,
-            client=ChunkClient(dialer, pool, limits=_FORWARDING),
+            client=ChunkClient(dialer, pool, threads, limits=_FORWARDING),
             pool=pool,
             limits=limits or TransferLimits(),
             storing=TaskScope(),

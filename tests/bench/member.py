@@ -23,6 +23,7 @@ from collective.pki.credentials import load_credentials
 from tests.bench.ceiling import payload
 from tests.bench.pacing import at_once
 from tests.integration.cluster import Cluster
+from tests.worlds import REAL
 
 BLOCK_BYTES = 8 << 20
 SMALL_BYTES = 4096
@@ -296,7 +297,7 @@ def measure_member(
     certs = cluster.cert_dir("coordinator")
     base = certs / "coordinators" / f"{cluster.member}-coordinator"
     credentials = load_credentials(
-        f"{base}.crt", f"{base}.key", str(certs / "ca" / f"{cluster.member}-ca.crt")
+        f"{base}.crt", f"{base}.key", str(certs / "ca" / f"{cluster.member}-ca.crt"), disk=REAL.disk
     )
     address = Address("127.0.0.1", cluster.coordinator_port)
 

@@ -33,17 +33,18 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc import tls
+from collective.rpc.dial import TlsDialer
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1 import ChunkOperation, Route, Ticket
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
-from collective.transfer.dial import TlsDialer
 from collective.transfer.server import ChunkServer
 from collective.transfer.tickets import TicketKey, sign_ticket
 from tests.bench.ceiling import payload
 from tests.bench.pacing import at_once
+from tests.worlds import REAL
 
 DOMAIN = Domain("home.bench")
 NODE = SpiffeId.node(DOMAIN, NodeId("bench-node-01"))
@@ -85,6 +86,7 @@ def _credentials(directory: Path) -> dict[SpiffeId, Credentials]:
             certificate=authority.issue(identity, key.public_key()),
             private_key=key,
             authority=authority.certificate,
+            disk=REAL.disk,
         )
     return found
 
@@ -95,26 +97,28 @@ def _gate(credentials: Credentials) -> PeerGate:
 
 def _dialer(credentials: Credentials) -> TlsDialer:
     context = tls.client_context(credentials, credentials.trust(), (tls.ALPN_CHUNK,))
-    return TlsDialer(lambda: context, _gate(credentials))
+    return TlsDialer(lambda: context, _gate(credentials), timeout_s=3.0)
 
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:
-    credentials = load_credentials(f"{base}.crt", f"{base}.key", f"{base}-ca.crt")
+    credentials = load_credentials(f"{base}.crt", f"{base}.key", f"{base}-ca.crt", disk=REAL.disk)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
     async def run() -> None:
-        store = await ChunkStore.open(directory, capacity_bytes=1 << 40)
+        store = await ChunkStore.open(directory, REAL, capacity_bytes=1 << 40)
         server = ChunkServer(
             identity=NODE,
             store=store,
             keys=FixedKeys(),
             dialer=_dialer(credentials),
             pool=BufferPool(POOL_BYTES),
+            threads=REAL.threads,
         )
-        listener = Listener(
+        listener = TlsListener(
             [],
             _gate(credentials),
             tls.server_context(credentials, credentials.trust()),
+            REAL,
             chunk_factory=lambda peer: server.protocol(peer.identity),
         )
         address = await listener.listen(Address("127.0.0.1", 0))
@@ -183,7 +187,7 @@ async def _measure(
     def cpu() -> tuple[float, float]:
         return sum(ourselves.cpu_times()[:2]), sum(node.cpu_times()[:2])
 
-    async with ChunkClient(_dialer(credentials), BufferPool(POOL_BYTES)) as client:
+    async with ChunkClient(_dialer(credentials), BufferPool(POOL_BYTES), REAL.threads) as client:
 
         async def put(chunk: _Stored) -> None:
             route = chunk.route(ChunkOperation.PUT, next(generations), port)

@@ -33,6 +33,7 @@ from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from tests.faults.crash_journal import Manifest, Value
 from tests.integration.cluster import Cluster, Service
+from tests.worlds import REAL
 
 SETTINGS: Final = {
     "COLLECTIVE_LOG_LEVEL": "info",
@@ -238,7 +239,7 @@ class CrashRun:
         folder = self.cluster.data_dir(node.name) / "node"
         if not (folder / "store.json").exists():
             return found
-        async with await ChunkStore.open(str(folder), capacity_bytes=STORE_CAPACITY) as store:
+        async with await ChunkStore.open(str(folder), REAL, capacity_bytes=STORE_CAPACITY) as store:
             async for page in store.inventory():
                 for copy in page:
                     await store.verify(copy.chunk, copy.generation)
@@ -253,7 +254,7 @@ class CrashRun:
     async def check_files(self) -> None:
         """Compare what is listed and read with what the journals allow."""
         ca, certificate, key = (self.cluster.operator[index] for index in (3, 5, 7))
-        credentials = load_credentials(certificate, key, ca)
+        credentials = load_credentials(certificate, key, ca, disk=REAL.disk)
         address = Address("127.0.0.1", self.cluster.coordinator_port)
         async with Collective.connect(credentials, [address]) as home:
             sizes = {

@@ -27,6 +27,7 @@ from collective.core.errors import CollectiveError, NotFoundError, RejectedError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from collective.rpc.loops import loop_factory
+from tests.worlds import REAL
 
 CHUNK: Final = 4 * 1024 * 1024
 KIB: Final = 1024
@@ -140,7 +141,7 @@ class Writer:
 async def work(options: argparse.Namespace) -> None:
     """Connect and run all tasks."""
     journal = Journal(Path(options.journal))
-    credentials = load_credentials(options.cert, options.key, options.ca)
+    credentials = load_credentials(options.cert, options.key, options.ca, disk=REAL.disk)
     address = Address.parse(options.coordinator)
     shared = f"{options.seed}/shared"
     async with (

@@ -9,12 +9,13 @@ from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId
 from collective.pki.layout import CertDir
 from collective.pki.preparing import prepare_coordinator
+from tests.worlds import REAL
 
 
 def issued_bootstrap(folder: Path) -> str:
     """Return the directory of what a bootstrap ``b1`` of a new member ``home.alice`` needs."""
     place = CertDir(str(folder / "alice"), MemberId("alice"))
-    prepare_coordinator(place, Domain("home.alice"), (), SystemClock())
+    prepare_coordinator(place, Domain("home.alice"), (), SystemClock(), disk=REAL.disk)
     out = str(folder / "edge")
     issue_files(
         ca_key=place.ca_key,
@@ -24,5 +25,6 @@ def issued_bootstrap(folder: Path) -> str:
         lifetime_s=3600,
         out=out,
         force=False,
+        world=REAL,
     )
     return out

@@ -28,6 +28,7 @@ from collective.core.errors import CollectiveError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from tests.integration.ports import free_port
+from tests.worlds import REAL
 
 T = TypeVar("T")
 
@@ -340,7 +341,7 @@ class Cluster:
     def use(self, work: Callable[[Collective], Awaitable[T]]) -> T:
         """Return what ``work`` gets from a connection of the operator's."""
         ca, certificate, key = (self.operator[index] for index in (3, 5, 7))
-        credentials = load_credentials(certificate, key, ca)
+        credentials = load_credentials(certificate, key, ca, disk=REAL.disk)
         address = Address("127.0.0.1", self.coordinator_port)
 
         async def run() -> T:

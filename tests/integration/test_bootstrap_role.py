@@ -16,6 +16,7 @@ from collective.roles.bootstrap.app import BootstrapRole
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
 from tests.integration.certificates import issued_bootstrap
+from tests.worlds import LINKS, world_of
 
 ADDRESS = Address("127.0.0.1", 0)
 
@@ -27,7 +28,7 @@ def runtime(cert_dir: str) -> Runtime:
         coordinator_address=Address("127.0.0.1", 1),
         cert_dir=cert_dir,
     )
-    return Runtime(settings, Metrics(), SystemClock(), SystemRandomness(), {})
+    return Runtime(settings, Metrics(), world_of(SystemClock(), SystemRandomness()), LINKS, {})
 
 
 async def test_role_without_a_certificate_says_which_command_makes_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from collective.client.collective import Collective
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from tests.integration.cluster import Cluster, Service, running_cluster
+from tests.worlds import REAL
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -85,7 +86,7 @@ async def read_with(cluster: Cluster, path: str, wanted: bytes, victim: Service 
 async def connected(cluster: Cluster, victim: Service | None) -> AsyncIterator[Collective]:
     """Yield a connection as the operator; at the end ``victim`` goes on, so that all can close."""
     ca, certificate, key = (cluster.operator[index] for index in (3, 5, 7))
-    credentials = load_credentials(certificate, key, ca)
+    credentials = load_credentials(certificate, key, ca, disk=REAL.disk)
     address = Address("127.0.0.1", cluster.coordinator_port)
     async with Collective.connect(credentials, [address]) as home:
         try:

@@ -11,7 +11,6 @@ from collective.access.model import Caller
 from collective.catalog.model import CodeKind
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.randomness import SystemRandomness
@@ -23,6 +22,7 @@ from collective.pki.layout import CertDir
 from collective.pki.rotation import Authorities
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
+from tests.worlds import world_of
 
 ALICE = Domain("home.alice")
 LEAF = b"l" * 32
@@ -44,15 +44,13 @@ def attempt(enrolment: Enrolment, code: JoinCode, csr: bytes) -> JoinAttempt:
 
 async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_path: Path) -> None:
     data_dir = str(tmp_path / "data")
-    catalog = await SqliteCatalog.open(data_dir, CLOCK, SystemRandomness())
+    catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
     codes = JoinCodes(
         catalog,
-        CLOCK,
-        SystemRandomness(),
+        world_of(CLOCK, SystemRandomness()),
         authority_digest=CA.digest,
         addresses=lambda: [Address("127.0.0.1", 9001)],
         place=CertDir(str(tmp_path), MemberId("alice")),
-        disk=OsDisk(),
     )
     record, code = await codes.create(OPERATOR, CodeKind.NODE, uses=5, validity_s=60)
     enrolment = enrolment_over(catalog)
@@ -78,7 +76,7 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
     assert {found.node for found in await catalog.nodes()} == names
     await catalog.close()
 
-    catalog = await SqliteCatalog.open(data_dir, CLOCK, SystemRandomness())
+    catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
     try:
         enrolment = enrolment_over(catalog)
         for csr, before in given.items():
@@ -96,15 +94,15 @@ async def test_node_code_of_a_restored_catalogue_is_replaced(tmp_path: Path) -> 
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
     seen = []
     for generation in ("one", "two"):
-        catalog = await SqliteCatalog.open(str(tmp_path / generation), CLOCK, SystemRandomness())
+        catalog = await SqliteCatalog.open(
+            str(tmp_path / generation), world_of(CLOCK, SystemRandomness())
+        )
         codes = JoinCodes(
             catalog,
-            CLOCK,
-            SystemRandomness(),
+            world_of(CLOCK, SystemRandomness()),
             authority_digest=CA.digest,
             addresses=lambda: [Address("127.0.0.1", 9001)],
             place=place,
-            disk=OsDisk(),
         )
         record = await codes.ensure_node_code(OPERATOR, uses=3, validity_s=86400)
         again = await codes.ensure_node_code(OPERATOR, uses=3, validity_s=86400)

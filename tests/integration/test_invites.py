@@ -23,6 +23,7 @@ from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, ConflictError, NoSpaceError
 from collective.pki import certificates, join_code
 from tests.integration.cluster import Cluster, Result, running_cluster
+from tests.worlds import LINKS
 
 pytestmark = [pytest.mark.timeout(240)]
 TLS_GOODBYE_S = 0.1
@@ -52,7 +53,11 @@ class Person:
     async def redeem(self, code: str) -> join.Joined:
         try:
             return await join.redeem(
-                join_code.parse(code), self.key, clock=SystemClock(), wish=self.global_id
+                join_code.parse(code),
+                self.key,
+                clock=SystemClock(),
+                wish=self.global_id,
+                links=LINKS,
             )
         finally:
             await asyncio.sleep(TLS_GOODBYE_S)

@@ -15,7 +15,6 @@ from collective.access.model import Caller
 from collective.catalog.model import CodeKind
 from collective.client import join
 from collective.core.clock import ManualClock, SystemClock
-from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SystemRandomness
@@ -32,12 +31,12 @@ from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Enrolment
 from collective.roles.coordinator.renewal import RenewalDesk
-from collective.rpc.channel import open_channel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.unit.roles.coordinator.fake_trust import FakeTrust
+from tests.worlds import LINKS, REAL, world_of
 
 ALICE = Domain("home.alice")
 CLOCK = SystemClock()
@@ -59,13 +58,14 @@ def credentials(
         certificate=ca.issue(identity, key.public_key()),
         private_key=key,
         authority=ca.certificate,
+        disk=REAL.disk,
     )
 
 
 @asynccontextmanager
 async def bootstrap(service: pb.BootstrapBase, shown: Credentials) -> AsyncIterator[Address]:
     tls = server_context(shown, shown.trust(), client_certificates=False, alpn=("h2",))
-    listener = Listener([service], None, tls)
+    listener = TlsListener([service], None, tls, REAL)
     try:
         yield await listener.listen(ANY_PORT)
     finally:
@@ -96,12 +96,10 @@ class Member:
         self.addresses = [Address("127.0.0.1", 1)]
         self.codes = JoinCodes(
             catalog,
-            CLOCK,
-            SystemRandomness(),
+            world_of(CLOCK, SystemRandomness()),
             authority_digest=self.ca.digest,
             addresses=lambda: self.addresses,
             place=CertDir(str(folder), MemberId("alice")),
-            disk=OsDisk(),
         )
 
     def service(self, *, forwarded: bool = False) -> BootstrapService:
@@ -156,8 +154,8 @@ async def test_join_at_the_coordinators_bootstrap(alice: Member) -> None:
     async with bootstrap(alice.service(), alice.shown) as where:
         code = await alice.code(Address("127.0.0.1", 1), where)
         mine = key()
-        joined = await join.redeem(code, mine, clock=CLOCK)
-        again = await join.redeem(code, mine, clock=CLOCK)
+        joined = await join.redeem(code, mine, clock=CLOCK, links=LINKS)
+        again = await join.redeem(code, mine, clock=CLOCK, links=LINKS)
     assert joined.identity == SpiffeId.node(ALICE, NodeId("alice-node-01"))
     assert (joined.member, joined.domain, joined.collective_name) == (
         "alice",
@@ -172,15 +170,16 @@ async def test_join_at_the_coordinators_bootstrap(alice: Member) -> None:
 async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
     trust = alice.shown.trust()
     own = credentials(alice.ca, SpiffeId.bootstrap(ALICE, "b1"), alice.folder)
-    main = Listener(
+    main = TlsListener(
         [alice.service(forwarded=True)],
         PeerGate(trust, RevocationSet(), CLOCK),
         server_context(alice.shown, trust),
+        REAL,
     )
     async with AsyncExitStack() as stack:
         coordinator = await main.listen(ANY_PORT)
         stack.push_async_callback(main.shut, 1.0)
-        channel = open_channel(
+        channel = LINKS.channel(
             [coordinator],
             credentials=own,
             gate=PeerGate(trust, RevocationSet(), CLOCK),
@@ -189,11 +188,13 @@ async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
         stack.push_async_callback(channel.aclose)
         service = ForwardingService(lambda: channel, lambda: digest(own))
         where = await stack.enter_async_context(bootstrap(service, own))
-        joined = await join.redeem(await alice.code(where), key(), clock=CLOCK, wish="attic")
+        joined = await join.redeem(
+            await alice.code(where), key(), clock=CLOCK, wish="attic", links=LINKS
+        )
         assert joined.identity == SpiffeId.node(ALICE, NodeId("attic"))
 
         node = credentials(alice.ca, joined.identity, alice.folder)
-        direct = open_channel(
+        direct = LINKS.channel(
             [coordinator],
             credentials=node,
             gate=PeerGate(trust, RevocationSet(), CLOCK),
@@ -214,7 +215,7 @@ async def test_attacker_with_his_own_ca_of_the_same_name_hears_nothing(
     async with bootstrap(spy, credentials(authority(), SpiffeId.coordinator(ALICE), fake)) as where:
         code = await alice.code(where)
         with pytest.raises(RejectedError, match="nothing was sent"):
-            await join.redeem(code, key(), clock=CLOCK)
+            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
     assert spy.heard == []
     assert await alice.uses_left(code) == 5
 
@@ -233,7 +234,7 @@ async def test_insider_whose_leaf_is_of_the_right_ca_but_another_role_hears_noth
     async with bootstrap(spy, credentials(alice.ca, identity, alice.folder)) as where:
         code = await alice.code(where)
         with pytest.raises(RejectedError, match="nothing was sent"):
-            await join.redeem(code, key(), clock=CLOCK)
+            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
     assert spy.heard == []
 
 
@@ -243,7 +244,7 @@ async def test_stolen_old_bootstrap_cannot_relay_a_proof_to_the_real_one(alice: 
     async with AsyncExitStack() as stack:
         real = await stack.enter_async_context(bootstrap(alice.service(), alice.shown))
         gate = PeerGate(alice.shown.trust(), RevocationSet(), CLOCK)
-        onward = open_channel(
+        onward = LINKS.channel(
             [real], credentials=None, gate=gate, expect=SpiffeId.coordinator(ALICE)
         )
         stack.push_async_callback(onward.aclose)
@@ -251,7 +252,7 @@ async def test_stolen_old_bootstrap_cannot_relay_a_proof_to_the_real_one(alice: 
         where = await stack.enter_async_context(bootstrap(spy, stolen))
         code = await alice.code(where)
         with pytest.raises(PermissionDeniedError):
-            await join.redeem(code, key(), clock=CLOCK)
+            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
         heard = [message for message in spy.heard if isinstance(message, pb.JoinRequest)]
         assert len(heard) == 1
         assert code.secret not in bytes(heard[0])
@@ -312,7 +313,7 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
     alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, CLOCK)
     alice.shown = credentials(alice.ca, SpiffeId.coordinator(ALICE), tmp_path / "new")
     async with bootstrap(alice.service(), alice.shown) as where:
-        renewed = await join.renew_expired(old, [where], clock=CLOCK)
+        renewed = await join.renew_expired(old, [where], links=LINKS, clock=CLOCK)
     assert renewed.identity == node
     assert renewed.certified.expires_s > CLOCK.wall_s()
     assert old.certified.expires_s < CLOCK.wall_s()
@@ -321,4 +322,4 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
 async def test_nobody_home_is_said_so(alice: Member) -> None:
     code = await alice.code(Address("127.0.0.1", 1))
     with pytest.raises(CollectiveError, match="No connection"):
-        await join.redeem(code, key(), clock=CLOCK)
+        await join.redeem(code, key(), clock=CLOCK, links=LINKS)

@@ -8,7 +8,6 @@ import pytest
 
 from collective.client.join import current_trust, renew_trusting, teller_of
 from collective.core.clock import SystemClock
-from collective.core.disk import OsDisk
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
@@ -18,12 +17,13 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.renewal import Identity, Renewal
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.integration.test_join_mitm import credentials
+from tests.worlds import LINKS, REAL
 
 ALICE = Domain("home.alice")
 CLOCK = SystemClock()
@@ -53,7 +53,7 @@ class Thief(pb.ClusterBase):
 
 
 def channel_to(address: Address, victim: Credentials) -> RpcChannel:
-    return open_channel(
+    return LINKS.channel(
         [address],
         credentials=victim,
         gate=PeerGate(victim.trust(), RevocationSet(), CLOCK),
@@ -72,7 +72,7 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
     node = credentials(ca, SpiffeId.node(ALICE, NodeId("n1")), tmp_path)
     thief = Thief()
     tls = server_context(stolen, stolen.trust(), alpn=("h2",))
-    listener = Listener([thief], PeerGate(stolen.trust(), RevocationSet(), CLOCK), tls)
+    listener = TlsListener([thief], PeerGate(stolen.trust(), RevocationSet(), CLOCK), tls, REAL)
     try:
         address = await listener.listen(Address("127.0.0.1", 0))
         thief.authorities = [certificate_der(one.certificate) for one in (ca, planted)]
@@ -85,8 +85,8 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
                 with pytest.raises(RejectedError, match="no CA which is trusted"):
                     await renew_trusting(channel, anna, clock=CLOCK)
                 told = Told(thief.authorities, links, teller_of(channel))
-            identity = Identity(node)
-            renewal = Renewal(identity, _no_channel, _nothing, print, (), CLOCK, OsDisk())
+            identity = Identity(node, LINKS)
+            renewal = Renewal(identity, _no_channel, _nothing, print, (), REAL, LINKS)
             renewal.hear(told)
             await renewal.look()
             assert identity.credentials is node, "nothing was learnt"

@@ -16,10 +16,11 @@ from collective.core.errors import UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import parse_addresses
 from collective.pki.credentials import load_credentials
-from collective.transfer.dial import TlsDialer
+from collective.rpc.dial import TlsDialer
 from tests.integration import processes
 from tests.integration.cluster import Cluster
 from tests.integration.material import Material
+from tests.worlds import REAL
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -35,7 +36,9 @@ def prepared(cluster: Cluster) -> Cluster:
 @asynccontextmanager
 async def connected(cluster: Cluster) -> AsyncIterator[Collective]:
     options = dict(zip(cluster.operator[::2], cluster.operator[1::2], strict=True))
-    credentials = load_credentials(options["--cert"], options["--key"], options["--ca"])
+    credentials = load_credentials(
+        options["--cert"], options["--key"], options["--ca"], disk=REAL.disk
+    )
     async with Collective.connect(
         credentials, parse_addresses(options["--coordinator"])
     ) as collective:

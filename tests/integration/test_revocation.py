@@ -21,12 +21,13 @@ from collective.core.units import Address
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import MEMORY_NAME
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.cluster import Cluster, Result, running_cluster
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -63,7 +64,7 @@ def make_user(cluster: Cluster, name: str, rights: str = "/shared:read+write") -
         "--coordinator", f"127.0.0.1:{cluster.coordinator_port}",
         "--ca", str(ca), "--cert", str(cert), "--key", str(key),
     ]  # fmt: skip
-    return User(who, options, load_credentials(str(cert), str(key), str(ca)))
+    return User(who, options, load_credentials(str(cert), str(key), str(ca), disk=REAL.disk))
 
 
 def gate_of(user: User) -> PeerGate:
@@ -71,7 +72,7 @@ def gate_of(user: User) -> PeerGate:
 
 
 def coordinator_channel(cluster: Cluster, user: User) -> RpcChannel:
-    return open_channel(
+    return LINKS.channel(
         [Address("127.0.0.1", cluster.coordinator_port)],
         credentials=user.credentials,
         gate=gate_of(user),

@@ -23,16 +23,17 @@ from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.own_identity import root_of
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
 from collective.transfer.frames import FrameType
 from collective.transfer.tickets import sign_ticket
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Wire, stored
 from tests.integration.test_revocation import WITHIN_S, make_user
+from tests.worlds import LINKS, REAL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,7 @@ def member(tmp_path: Path) -> Iterator[Cluster]:
 
 def operators(cluster: Cluster) -> Credentials:
     ca, certificate, key = (cluster.operator[index] for index in (3, 5, 7))
-    return load_credentials(certificate, key, ca)
+    return load_credentials(certificate, key, ca, disk=REAL.disk)
 
 
 def steal(cluster: Cluster, folder: Path) -> Credentials:
@@ -62,7 +63,7 @@ def steal(cluster: Cluster, folder: Path) -> Credentials:
         copy = folder / Path(path).name
         copy.write_bytes(Path(path).read_bytes())
         paths.append(str(copy))
-    return load_credentials(*paths)
+    return load_credentials(*paths, disk=REAL.disk)
 
 
 def rotate(cluster: Cluster) -> None:
@@ -87,7 +88,7 @@ def knowing(thief: Credentials, cluster: Cluster) -> Credentials:
 
 def channel_as(who: Credentials, cluster: Cluster) -> RpcChannel:
     """Return a channel on which ``who`` takes the coordinator for what his CAs say."""
-    return open_channel(
+    return LINKS.channel(
         [Address("127.0.0.1", cluster.coordinator_port)],
         credentials=who,
         gate=PeerGate(who.trust(), RevocationSet(), SystemClock()),
@@ -105,7 +106,7 @@ async def posing(thief: Credentials, port: int = 0) -> AsyncIterator[Address]:
     """Serve as the coordinator with the stolen key, believing everybody."""
     tls = server_context(thief, thief.trust(), alpn=("h2",))
     gate = PeerGate(thief.trust(), RevocationSet(), SystemClock())
-    listener = Listener([], gate, tls)
+    listener = TlsListener([], gate, tls, REAL)
     try:
         yield await listener.listen(Address("127.0.0.1", port))
     finally:
@@ -213,7 +214,7 @@ def is_shut_out(who: Credentials, port: int) -> bool:
     """Whether a node ends our connection before it answers a call of its coordinator."""
 
     async def ask() -> bool:
-        channel = open_channel(
+        channel = LINKS.channel(
             [Address("127.0.0.1", port)],
             credentials=who,
             gate=PeerGate(who.trust(), RevocationSet(), SystemClock()),
@@ -237,8 +238,8 @@ async def nobody_believes(thief: Credentials, cluster: Cluster) -> None:
     certificate, key = (str(folder / "nodes" / f"{node}{end}") for end in (".crt", ".key"))
     ca = str(folder / "ca" / f"{cluster.member}-ca.crt")
     async with posing(thief) as address:
-        for victim in (operators(cluster), load_credentials(certificate, key, ca)):
-            channel = open_channel(
+        for victim in (operators(cluster), load_credentials(certificate, key, ca, disk=REAL.disk)):
+            channel = LINKS.channel(
                 [address],
                 credentials=victim,
                 gate=PeerGate(victim.trust(), RevocationSet(), SystemClock()),

@@ -13,10 +13,11 @@ from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from tests.integration.cluster import Cluster
+from tests.worlds import LINKS
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -28,7 +29,7 @@ def channel_of(cluster: Cluster) -> RpcChannel:
     credentials = load_credentials(
         options["--cert"], options["--key"], options["--ca"], disk=OsDisk()
     )
-    return open_channel(
+    return LINKS.channel(
         [Address.parse(options["--coordinator"])],
         credentials=credentials,
         gate=PeerGate(credentials.trust(), RevocationSet(), SystemClock()),

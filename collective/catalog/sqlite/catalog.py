@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from collective.catalog.sqlite.codes import CodesPart
@@ -28,9 +27,7 @@ from collective.catalog.sqlite.totals import TotalsPart
 from collective.catalog.sqlite.upkeep import UpkeepPart
 from collective.catalog.sqlite.uploads import UploadsPart
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.clock import Clock
-from collective.core.disk import Disk, OsDisk
-from collective.core.randomness import Randomness
+from collective.core.world import World
 
 
 class SqliteCatalog(
@@ -60,41 +57,36 @@ class SqliteCatalog(
     async def open(
         cls,
         data_dir: str,
-        clock: Clock,
-        randomness: Randomness,
+        world: World,
         settings: CatalogSettings | None = None,
         *,
-        vfs: str | None = None,
-        disk: Disk | None = None,
         synchronous: str = "FULL",
     ) -> SqliteCatalog:
         """Open or make the catalogue in ``data_dir``.
 
-        ``vfs`` names a registered SQLite VFS and ``synchronous`` weakens flushing, both for fault
-        tests.  Raises DataDirError (held by another process, newer schema, not usable),
+        ``synchronous`` weakens flushing, for fault tests.  Raises DataDirError (held by another process, newer schema, not usable),
         CorruptionError (damaged) and NoSpaceError.
         """
         chosen = settings or CatalogSettings()
 
         def work() -> Engine:
-            lock = lock_data_dir(data_dir, disk or OsDisk())
+            lock = lock_data_dir(data_dir, world.disk)
             try:
-                writer = open_database(data_dir, randomness, vfs, synchronous)
+                writer = open_database(data_dir, world, synchronous)
                 path = os.path.join(data_dir, DATABASE)
                 return Engine(
                     data_dir,
                     writer,
-                    lambda: connect(path, vfs, writing=False, synchronous=synchronous),
+                    lambda: connect(path, world.sqlite, writing=False, synchronous=synchronous),
                     lock,
-                    clock,
-                    randomness,
+                    world,
                     chosen,
                 )
             except BaseException:
                 lock.release()
                 raise
 
-        catalog = cls(await asyncio.to_thread(work))
+        catalog = cls(await world.threads.run(work))
 
         def begin(tx: Transaction) -> None:
             begin_founding(tx)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
@@ -20,10 +19,9 @@ from collective.catalog.sqlite.refusals import Counted, RefusalBook
 from collective.catalog.sqlite.retention import Retention
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.writer import Transaction, Writer, translate
-from collective.core.clock import Clock
 from collective.core.disk import DiskLock
 from collective.core.errors import PermissionDeniedError
-from collective.core.randomness import Randomness
+from collective.core.world import World
 
 T = TypeVar("T")
 
@@ -40,32 +38,38 @@ class Engine:
         writer_db: apsw.Connection,
         connect: Callable[[], apsw.Connection],
         lock: DiskLock,
-        clock: Clock,
-        randomness: Randomness,
+        world: World,
         settings: CatalogSettings,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
         self.data_dir = data_dir
-        self.clock = clock
-        self.randomness = randomness
+        self.world = world
+        self.clock = world.clock
+        self.randomness = world.randomness
         self.settings = settings
-        self.connect = connect
+        self._connect = connect
         self._lock = lock
+        writing = world.threads.pool(1, "catalog-writer")
         self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
-        self._all_readers = [connect() for _ in range(settings.readers)]
-        for reader in self._all_readers:
-            self._readers.put(reader)
-        self.executor = ThreadPoolExecutor(settings.readers, thread_name_prefix="catalog-reader")
+        self._all_readers: list[apsw.Connection] = []
+        if world.sqlite.is_exclusive:  # reads take turns with the writing, on its connection
+            self._reading = writing
+            self._readers.put(writer_db)
+        else:
+            self._reading = world.threads.pool(settings.readers, "catalog-reader")
+            self._all_readers.extend(connect() for _ in range(settings.readers))
+            for reader in self._all_readers:
+                self._readers.put(reader)
         row = writer_db.execute("SELECT catalog_id, epoch, restored, lease_key FROM state")
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
         self.claims_are_own = False
         """Whether the claims of repairs that an earlier process left were given up."""
-        self.leases = Leases(clock, randomness, lease_key, settings.lease_life_s)
+        self.leases = Leases(self.clock, self.randomness, lease_key, settings.lease_life_s)
         self._refusals = RefusalBook()
         self._flushing = asyncio.Lock()
         self._retention = Retention(settings.audit_changes_max, settings.audit_refusals_max)
-        self.writer = Writer(writer_db, clock, settings.queue_max)
+        self.writer = Writer(writer_db, self.clock, writing, settings.queue_max)
 
     async def write(
         self,
@@ -88,8 +92,29 @@ class Engine:
 
     async def read(self, function: Callable[[apsw.Connection], T]) -> T:
         """Run ``function`` on a reading connection, in one read transaction, off the loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, self._read, function)
+        return await self._reading.run(self._read, function)
+
+    async def copy_out(self, function: Callable[[apsw.Connection], T]) -> T:
+        """Run ``function``, which copies the whole database, off the loop and off the readers' connections.
+
+        It gets a connection in no transaction.  In an exclusive world that is the writing one.
+        """
+
+        def work() -> T:
+            if self.world.sqlite.is_exclusive:
+                db = self._readers.get()
+                try:
+                    return function(db)
+                finally:
+                    self._readers.put(db)
+            db = self._connect()
+            try:
+                db.execute("PRAGMA query_only = OFF")
+                return function(db)
+            finally:
+                db.close()
+
+        return await self._reading.run(work)
 
     async def read_for(
         self,
@@ -147,9 +172,8 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self.executor, self.writer.close)
-        self.executor.shutdown(wait=True)
+        await self.writer.close()
+        await self._reading.close()
         for reader in self._all_readers:
             reader.close()
         self._lock.release()

@@ -6,6 +6,7 @@ catalogue or is damaged, and a schema newer than this program.
 
 from __future__ import annotations
 
+import errno
 import os
 from importlib import resources
 from typing import Any
@@ -16,6 +17,7 @@ from collective.catalog.sqlite.writer import translate
 from collective.core.disk import Disk, DiskLock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import Randomness, hex_id
+from collective.core.world import Sqlite, World
 
 DATABASE = "catalog.db"
 LOCK = "catalog.lock"
@@ -40,13 +42,15 @@ def lock_data_dir(data_dir: str, disk: Disk) -> DiskLock:
     return lock
 
 
-def connect(path: str, vfs: str | None, *, writing: bool, synchronous: str) -> apsw.Connection:
+def connect(path: str, sqlite: Sqlite, *, writing: bool, synchronous: str) -> apsw.Connection:
     """Open one connection with the settings that every connection has."""
     flags = apsw.SQLITE_OPEN_READWRITE
     if writing:
         flags |= apsw.SQLITE_OPEN_CREATE
-    db = apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=400)
+    db = apsw.Connection(path, flags=flags, vfs=sqlite.vfs, statementcachesize=400)
     db.set_busy_timeout(10_000)
+    if sqlite.is_exclusive:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA temp_store = MEMORY")
@@ -56,23 +60,23 @@ def connect(path: str, vfs: str | None, *, writing: bool, synchronous: str) -> a
     return db
 
 
-def open_database(
-    data_dir: str, randomness: Randomness, vfs: str | None, synchronous: str
-) -> apsw.Connection:
+def open_database(data_dir: str, world: World, synchronous: str) -> apsw.Connection:
     """Return the writing connection of a checked and migrated catalogue.
 
     Raises CorruptionError for a damaged file, DataDirError for a newer or foreign one and
     NoSpaceError when the first rows do not fit.
     """
     path = os.path.join(data_dir, DATABASE)
-    is_new = not os.path.exists(path)
+    is_new = not world.disk.exists(path)
     try:
-        db = connect(path, vfs, writing=True, synchronous=synchronous)
+        if is_new:
+            _make(path, world.disk)
+        db = connect(path, world.sqlite, writing=True, synchronous=synchronous)
         try:
             if not is_new:
-                _check(db, path)
+                _check(db, path, world.disk)
             db.execute("PRAGMA journal_mode = WAL").fetchall()
-            _migrate(db, randomness)
+            _migrate(db, world.randomness)
         except BaseException:
             db.close()
             raise
@@ -83,9 +87,16 @@ def open_database(
         if isinstance(told, NoSpaceError):
             raise told from error
         raise DataDirError(f"The catalogue {path} cannot be opened: {error}.") from error
-    if is_new:
-        os.chmod(path, 0o600)
     return db
+
+
+def _make(path: str, disk: Disk) -> None:
+    """Make the file, so that only we may read it: SQLite takes the empty file for a new database."""
+    try:
+        disk.open(path, "create", permissions=0o600).close()
+    except OSError as error:
+        told = NoSpaceError if error.errno == errno.ENOSPC else DataDirError
+        raise told(f"The catalogue {path} cannot be made: {error.strerror}.") from error
 
 
 def _damaged(path: str) -> CorruptionError:
@@ -95,7 +106,7 @@ def _damaged(path: str) -> CorruptionError:
     )
 
 
-def _check(db: apsw.Connection, path: str) -> None:
+def _check(db: apsw.Connection, path: str, disk: Disk) -> None:
     version = _pragma(db, "user_version")
     if version and _pragma(db, "application_id") != APPLICATION_ID:
         raise DataDirError(f"{path} is not a catalogue of this program; choose another data dir.")
@@ -104,7 +115,9 @@ def _check(db: apsw.Connection, path: str) -> None:
             f"The catalogue {path} was written by a newer version (schema {version}); upgrade this"
             " program."
         )
-    if os.path.getsize(path) == 0 and not os.path.exists(f"{path}-wal"):
+    with disk.open(path, "read") as file:
+        is_empty = not file.size_bytes()
+    if is_empty and not disk.exists(f"{path}-wal"):
         return  # a first start that was cut off before it wrote anything
     found: Any = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != ("ok",):

@@ -7,22 +7,25 @@ removed: whatever moment a backup is taken at, one complete pair is there.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Callable
 
 import apsw
 from blake3 import blake3
 
 from collective.catalog.model import Position
 from collective.catalog.sqlite.writer import translate
+from collective.core.disk import Disk
 from collective.core.errors import NoSpaceError
 
 FOLDER = "snapshots"
 
 
-def write_snapshot(
-    connect: Callable[[], apsw.Connection], data_dir: str, position: Position
-) -> str:
+_READ_BYTES = 1024 * 1024
+
+
+def write_snapshot(db: apsw.Connection, data_dir: str, position: Position, disk: Disk) -> str:
     """Write one snapshot at least as new as ``position`` (blocking); return its path.
 
     Raises NoSpaceError when it does not fit; older snapshots stay.
@@ -32,44 +35,45 @@ def write_snapshot(
     path = os.path.join(folder, name)
     draft = os.path.join(folder, "draft.tmp")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        disk.make_dir(folder)
         for leftover in (draft, f"{draft}-journal"):
-            if os.path.exists(leftover):
-                os.unlink(leftover)
-        _copy(connect, draft)
-        _flush(draft)
-        checksum = blake3().update_mmap(draft).hexdigest()
-        os.rename(draft, path)
-        with open(draft, "w", encoding="ascii") as file:
-            file.write(f"{checksum}  {name}\n")
-        _flush(draft)
-        os.rename(draft, f"{path}.b3")
-        _flush(folder)
-        _flush(data_dir)
-        for old in os.listdir(folder):
-            if old not in {name, f"{name}.b3"}:
-                os.unlink(os.path.join(folder, old))
+            with contextlib.suppress(FileNotFoundError):
+                disk.unlink(leftover)
+        _copy(db, draft)
+        checksum = _flushed_digest(draft, disk)
+        disk.rename(draft, path)
+        with disk.open(draft, "create") as file:
+            file.write(f"{checksum}  {name}\n".encode("ascii"), 0)
+            file.datasync()
+        disk.rename(draft, f"{path}.b3")
+        disk.sync_dir(folder)
+        disk.sync_dir(data_dir)
+        for old in disk.list_dir(folder):
+            if old.name not in {name, f"{name}.b3"}:
+                disk.unlink(os.path.join(folder, old.name))
     except OSError as error:
+        reason = error.strerror or os.strerror(error.errno or errno.EIO)
         raise NoSpaceError(
-            f"The snapshot could not be written ({error.strerror}); free some space in {folder}."
+            f"The snapshot could not be written ({reason}); free some space in {folder}."
         ) from error
     return path
 
 
-def _copy(connect: Callable[[], apsw.Connection], draft: str) -> None:
-    db = connect()
+def _copy(db: apsw.Connection, draft: str) -> None:
     try:
-        db.execute("PRAGMA query_only = OFF")
         db.execute("VACUUM INTO ?", (draft,))
     except apsw.Error as error:
         raise translate(error) from error
-    finally:
-        db.close()
 
 
-def _flush(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _flushed_digest(path: str, disk: Disk) -> str:
+    """Flush the file; return its BLAKE3 in hex."""
+    digest = blake3()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    with disk.open(path, "update") as file:
+        file.datasync()
+        offset = 0
+        while count := file.read_into(buffer, offset):
+            digest.update(buffer[:count])
+            offset += count
+    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from collective.access.model import Caller
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
@@ -117,10 +115,8 @@ class UpkeepPart(Part):
         """Write a consistent, checksummed snapshot into the data dir; return its path."""
         engine = self._engine
         position = await self.position()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            engine.executor, write_snapshot, engine.connect, engine.data_dir, position
-        )
+        disk = engine.world.disk
+        return await engine.copy_out(lambda db: write_snapshot(db, engine.data_dir, position, disk))
 
     async def close(self) -> None:
         """Finish what was accepted and release the files."""

@@ -1,6 +1,7 @@
 """The one writer: many queued changes, each in a savepoint, share one COMMIT.
 
-Owns the writing connection and its thread.  Invariants: a caller is answered only after the COMMIT
+Owns the writing connection and the pool of one worker that alone touches it.  What is queued while a
+batch is under way forms the next one.  Invariants: a caller is answered only after the COMMIT
 that holds his change; a change that raises leaves nothing; the commit sequence rises by one with
 every COMMIT that changed anything.
 """
@@ -8,11 +9,11 @@ every COMMIT that changed anything.
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -29,6 +30,7 @@ from collective.core.errors import (
     NoSpaceError,
     OperatorError,
 )
+from collective.core.world import Pool
 
 T = TypeVar("T")
 
@@ -155,13 +157,18 @@ class _Job:
 
 
 class Writer:
-    """Thread, queue and group commit."""
+    """Queue and group commit."""
 
-    def __init__(self, db: apsw.Connection, clock: Clock, queue_max: int) -> None:
-        """Own ``db``, a migrated writing connection; start the thread."""
+    def __init__(self, db: apsw.Connection, clock: Clock, pool: Pool, queue_max: int) -> None:
+        """Own ``db``, a migrated writing connection, and ``pool``, which has one worker."""
         self._db = db
         self._clock = clock
-        self._queue: queue.Queue[_Job | None] = queue.Queue(queue_max)
+        self.pool: Final = pool
+        """Where the writing connection is used; others may use it there in turn."""
+        self._queue: deque[_Job] = deque()
+        self._queue_max = queue_max
+        self._queue_lock = threading.Lock()
+        self._is_draining = False
         self.book = load_grants(db)
         self._counters = self._load_counters()
         self.sequence = self._counters.sequence
@@ -170,8 +177,6 @@ class Writer:
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="catalog-writer", daemon=True)
-        self._thread.start()
 
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; return its result once it is durable.
@@ -183,20 +188,23 @@ class Writer:
             raise InternalError("The catalogue is closed; the process is stopping.")
         loop = asyncio.get_running_loop()
         job = _Job(operation, loop, loop.create_future())
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            raise BusyError("The catalogue has too many changes waiting; try again.") from None
+        with self._queue_lock:
+            if len(self._queue) >= self._queue_max:
+                raise BusyError("The catalogue has too many changes waiting; try again.")
+            self._queue.append(job)
+            begins = not self._is_draining
+            self._is_draining = True
+        if begins:
+            self.pool.start(self._drain)
         result: T = await job.future
         return result
 
-    def close(self) -> None:
-        """Finish what was accepted, end the thread, close the connection (blocking)."""
+    async def close(self) -> None:
+        """Finish what was accepted, close the connection, give the thread up; idempotent."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
-            self._db.close()
+            await self.pool.run_to_end(self._db.close)
+            await self.pool.close()
 
     def _load_counters(self) -> Counters:
         row: Any = self._db.execute(
@@ -210,26 +218,23 @@ class Writer:
         self.book = book
         self.sequence = counters.sequence
 
-    def _serve(self) -> None:
-        running = True
-        while running:
-            job = self._queue.get()
-            batch: list[_Job] = []
-            while job is not None:
-                batch.append(job)
-                if len(batch) >= BATCH_MAX_OPERATIONS:
-                    break
-                try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            running = job is not None
-            if batch:
-                self._commit(batch)
-                for done in batch:
-                    if done.transaction is not None:
-                        done.transaction.end(durable=done.error is None)
-                _answer(batch)
+    def _drain(self) -> None:
+        """Commit batch after batch until nothing waits; on the pool."""
+        while batch := self._take():
+            self._commit(batch)
+            for done in batch:
+                if done.transaction is not None:
+                    done.transaction.end(durable=done.error is None)
+            _answer(batch)
+
+    def _take(self) -> list[_Job]:
+        """Return what waits, as much of it as one COMMIT takes; with nothing, the draining ends."""
+        with self._queue_lock:
+            if not self._queue:
+                self._is_draining = False
+            return [
+                self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX_OPERATIONS))
+            ]
 
     def _commit(self, batch: Sequence[_Job]) -> None:
         try:

@@ -1,6 +1,6 @@
 """The asynchronous face of the chunk store.
 
-Each operation is one job on an executor that the store owns: hash, write, flush and publish happen
+Each operation is one job on a pool that the store owns: hash, write, flush and publish happen
 in the same thread, so an operation costs one hop there and one back.  Cancelling a coroutine does
 not stop its job: a put may still be published (which is idempotent); a buffer passed to ``put`` or
 ``get_into`` stays in use until the job ends, so cancellation is held back until then.
@@ -8,21 +8,16 @@ not stop its job: a put may still be published (which is idempotent); a buffer p
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, Self, TypeVar
 
 from collective.chunking.store.capacity import Reservation
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.model import Parts, StoredCopy, StoreOptions
 from collective.core import limits
-from collective.core.disk import Disk, OsDisk
 from collective.core.ids import ChunkId, Generation, StoreUuid
-from collective.core.randomness import Randomness, SystemRandomness
+from collective.core.world import Pool, Threads, World
 
 DEFAULT_THREADS: Final = 16
 """Enough that concurrent flushes overlap; idle threads cost nothing."""
@@ -34,20 +29,20 @@ T = TypeVar("T")
 class ChunkStore:
     """A node's chunks on its disk; every method may be called concurrently."""
 
-    def __init__(self, core: StoreCore, executor: ThreadPoolExecutor) -> None:
-        """Own ``core`` and ``executor``; use :meth:`open`."""
+    def __init__(self, core: StoreCore, pool: Pool, threads: Threads) -> None:
+        """Own ``core`` and ``pool``; use :meth:`open`."""
         self._core = core
-        self._executor = executor
+        self._pool = pool
+        self._threads = threads
 
     @classmethod
     async def open(
         cls,
         data_dir: str,
+        world: World,
         *,
         capacity_bytes: int,
-        disk: Disk | None = None,
         expected_uuid: StoreUuid | None = None,
-        randomness: Randomness | None = None,
         options: StoreOptions | None = None,
         threads: int = DEFAULT_THREADS,
     ) -> ChunkStore:
@@ -59,24 +54,24 @@ class ChunkStore:
             DataDirError: locked by another process, of a newer version, missing or of another uuid
                 than ``expected_uuid``.
         """
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="chunk-store")
+        pool = world.threads.pool(threads, "chunk-store")
 
         def job() -> StoreCore:
             return StoreCore.open(
                 os.path.abspath(data_dir),
-                disk or OsDisk(),
+                world.disk,
                 capacity_bytes=capacity_bytes,
                 expected_uuid=expected_uuid,
-                randomness=randomness or SystemRandomness(),
+                randomness=world.randomness,
                 options=options or StoreOptions(),
             )
 
         try:
-            core = await asyncio.get_running_loop().run_in_executor(executor, job)
+            core = await pool.run(job)
         except BaseException:
-            executor.shutdown(wait=False)
+            pool.abandon()
             raise
-        return cls(core, executor)
+        return cls(core, pool, world.threads)
 
     @property
     def uuid(self) -> StoreUuid:
@@ -189,9 +184,8 @@ class ChunkStore:
 
     async def close(self) -> None:
         """Finish what runs, close files and give the lock up; idempotent."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._executor.shutdown, True)
-        await loop.run_in_executor(None, self._core.close)
+        await self._pool.close()
+        await self._threads.run(self._core.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,14 +194,4 @@ class ChunkStore:
         await self.close()
 
     async def _run(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, functools.partial(act, *args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()
-            raise
+        return await self._pool.run_to_end(act, *args, **kwargs)

@@ -7,7 +7,6 @@ the same command again.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -20,8 +19,10 @@ from collective.client.identity.store import IdentityStore, Passphrase
 from collective.client.join import Joined
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError, UsageError
+from collective.core.world import World
 from collective.pki import join_code
 from collective.pki.join_code import JoinCode
+from collective.rpc.links import Links
 
 ANY_WISH: Final = "@"
 """What a machine without an identity asks for: a person, whom the coordinator names."""
@@ -35,6 +36,7 @@ class Redeem(Protocol):
         code: JoinCode,
         key: ec.EllipticCurvePrivateKey,
         *,
+        links: Links,
         clock: Clock,
         wish: str = "",
         display_name: str = "",
@@ -71,7 +73,8 @@ async def redeem_invite(
     store: IdentityStore,
     text: str,
     *,
-    clock: Clock,
+    world: World,
+    links: Links,
     passphrase: Passphrase,
     new_passphrase: bytes | None = None,
     redeem: Redeem = join.redeem,
@@ -82,7 +85,8 @@ async def redeem_invite(
     Args:
         store: gets the collective, and the identity where there is none yet.
         text: as it was copied.
-        clock: for the validity of what is shown and given.
+        world: for the validity of what is shown and given, and for blocking work.
+        links: over which the bootstrap is reached.
         passphrase: gives that of a key that exists.
         new_passphrase: for a key that has to be made; None leaves it plain.
         redeem: how; tests put their own.
@@ -95,12 +99,14 @@ async def redeem_invite(
     Cancellation and crashes may leave a use counted; redeeming again costs none.
     """
     code = parse_invite(text)
-    key = await asyncio.to_thread(store.key_for_joining, passphrase, new_passphrase)
-    identity = await asyncio.to_thread(store.identity)
+    run = world.threads.run
+    key = await run(store.key_for_joining, passphrase, new_passphrase)
+    identity = await run(store.identity)
     joined = await redeem(
         code,
         key,
-        clock=clock,
+        links=links,
+        clock=world.clock,
         wish=str(identity.global_id) if identity else ANY_WISH,
         display_name=identity.display_name if identity else "",
     )
@@ -110,16 +116,16 @@ async def redeem_invite(
             " person; ask for an invite for a user."
         )
     known = {
-        one: await (standing or _asking(store, clock))(one, joined)
-        for one in await asyncio.to_thread(store.rivals, joined)
+        one: await (standing or _asking(store, world, links))(one, joined)
+        for one in await run(store.rivals, joined)
     }
     replaces = [one for one, found in known.items() if found is Standing.REPLACED]
-    recorded = await asyncio.to_thread(store.record, joined, code.addresses, replaces=replaces)
+    recorded = await run(store.record, joined, code.addresses, replaces=replaces)
     others = [(one.name, found) for one, found in known.items() if one not in replaces]
     return Redeemed(
         collective=recorded.collective,
         joined=joined,
-        identity=await asyncio.to_thread(store.identity),
+        identity=await run(store.identity),
         is_new=recorded.is_new,
         is_current=recorded.is_current,
         aside=recorded.aside,
@@ -127,10 +133,10 @@ async def redeem_invite(
     )
 
 
-def _asking(store: IdentityStore, clock: Clock) -> Ask:
+def _asking(store: IdentityStore, world: World, links: Links) -> Ask:
     async def ask(known: JoinedCollective, joined: Joined) -> Standing:
-        authorities = await asyncio.to_thread(store.authorities, known)
-        return await standing_of(known, joined, authorities, clock)
+        authorities = await world.threads.run(store.authorities, known)
+        return await standing_of(known, joined, authorities, links, world.clock)
 
     return ask
 

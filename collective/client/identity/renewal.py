@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Final
 from collective.client.identity.kept import digest_of
 from collective.client.identity.model import JoinedCollective
 from collective.client.identity.store import IdentityStore
-from collective.core.clock import Clock
-from collective.core.disk import Disk, DiskLock
+from collective.core.disk import DiskLock
 from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.renewal import has_expired, is_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from collective.rpc.channel import RpcChannel
+    from collective.rpc.links import Channel, Links
 
 TOLD_EVERY_S: Final = 86400.0
 TOLD_ROTATING_S: Final = 60.0
@@ -60,8 +60,8 @@ class Renewer:
     def __init__(
         self,
         store: IdentityStore,
-        clock: Clock,
-        disk: Disk,
+        world: World,
+        links: Links,
         *,
         live: Renew | None = None,
         expired: Renew | None = None,
@@ -70,8 +70,10 @@ class Renewer:
     ) -> None:
         """Renew what ``store`` has; ``live``, ``expired`` and ``ask`` are for tests."""
         self._store = store
-        self._clock = clock
-        self._disk = disk
+        self._clock = world.clock
+        self._disk = world.disk
+        self._threads = world.threads
+        self._links = links
         self._live = live or self._renew_live
         self._expired = expired or self._renew_expired
         self._ask = ask or self._ask_live
@@ -134,7 +136,7 @@ class Renewer:
             return credentials
         async with self._turn(collective, credentials) as is_ours:
             credentials = await self._again(collective, credentials)
-            collective = await asyncio.to_thread(self._store.find, collective.name)
+            collective = await self._threads.run(self._store.find, collective.name)
             wanted = decide(collective, credentials)
             must = wanted == self._expired
             if wanted is None or not (is_ours or must):
@@ -143,7 +145,7 @@ class Renewer:
                 renewed, told = await wanted(credentials, collective, addresses)
                 if not is_of_newest(renewed) and not must:
                     renewed, told = await self._live(renewed, collective, addresses)
-                await asyncio.to_thread(self._store.take_renewed, collective, renewed, told)
+                await self._threads.run(self._store.take_renewed, collective, renewed, told)
             except (CollectiveError, OSError) as error:
                 if must:
                     raise
@@ -168,12 +170,12 @@ class Renewer:
         """Ask no more today where the coordinator answered, and could not say."""
         if isinstance(error, CollectiveError) and not isinstance(error, UnreachableError):
             with contextlib.suppress(CollectiveError, OSError):
-                await asyncio.to_thread(self._store.was_told_nothing, collective)
+                await self._threads.run(self._store.was_told_nothing, collective)
 
     async def _again(self, collective: JoinedCollective, known: Credentials) -> Credentials:
         """Return the credentials as they are now: another process may have renewed them."""
         passphrase = known.passphrase or b""
-        return await asyncio.to_thread(self._store.credentials, collective, lambda: passphrase)
+        return await self._threads.run(self._store.credentials, collective, lambda: passphrase)
 
     @asynccontextmanager
     async def _turn(
@@ -229,13 +231,12 @@ class Renewer:
         credentials: Credentials,
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
-    ) -> RpcChannel:
+    ) -> Channel:
         from collective.pki.revocation import RevocationSet  # noqa: PLC0415 - heavy
-        from collective.rpc.channel import open_channel  # noqa: PLC0415
         from collective.rpc.identity import PeerGate  # noqa: PLC0415
 
         gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), self._clock)
-        return open_channel(
+        return self._links.channel(
             addresses or collective.coordinator_addresses,
             credentials=credentials,
             gate=gate,
@@ -252,5 +253,7 @@ class Renewer:
         from collective.client.join import renew_expired  # noqa: PLC0415 - heavy, rarely needed
 
         del addresses
-        joined = await renew_expired(credentials, collective.bootstrap_addresses, clock=self._clock)
+        joined = await renew_expired(
+            credentials, collective.bootstrap_addresses, links=self._links, clock=self._clock
+        )
         return credentials.renewed(joined.certificate), joined.coordinator_addresses

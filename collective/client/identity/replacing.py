@@ -20,6 +20,7 @@ from collective.core.clock import Clock
 
 if TYPE_CHECKING:
     from collective.client.join import Joined
+    from collective.rpc.links import Links
 
 
 class Standing(Enum):
@@ -65,6 +66,7 @@ async def standing_of(
     known: JoinedCollective,
     joined: Joined,
     authorities: Sequence[x509.Certificate],
+    links: Links,
     clock: Clock,
 ) -> Standing:
     """Ask where ``known`` was who is there now, by the CA of whoever answers; sends nothing.
@@ -73,6 +75,7 @@ async def standing_of(
         known: joined before.
         joined: claims to be the same.
         authorities: the CAs known of ``known``.
+        links: over which they are asked.
         clock: for the validity of what is shown.
     """
     from collective.client.join import answers  # noqa: PLC0415 - heavy, rarely needed
@@ -80,7 +83,7 @@ async def standing_of(
     addresses = (*known.bootstrap_addresses, *known.coordinator_addresses)
 
     async def stands(digests: Collection[bytes]) -> bool:
-        return await answers(addresses, tuple(digests), clock=clock)
+        return await answers(addresses, tuple(digests), links=links, clock=clock)
 
     if await stands({known.authority_digest, *map(digest_of, authorities)}):
         return Standing.LIVE

@@ -10,7 +10,6 @@ across processes.  Blocking: small files only.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,12 +23,11 @@ from collective.client.identity.aside import set_aside
 from collective.client.identity.kept import KeptCertificates, digest_of
 from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
 from collective.client.identity.place import ConfigDir
-from collective.core.clock import Clock, SystemClock
-from collective.core.disk import Disk, OsDisk
 from collective.core.errors import BusyError, ConflictError, SettingsError
 from collective.core.ids import GlobalId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki import certificates, files
 from collective.pki.credentials import Credentials, load_credentials
 
@@ -59,19 +57,11 @@ class Recorded:
 class IdentityStore:
     """One client's configuration below ``place``."""
 
-    def __init__(
-        self,
-        place: ConfigDir,
-        *,
-        disk: Disk | None = None,
-        clock: Clock | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, place: ConfigDir, world: World) -> None:
         """Use the folder ``place``, which need not exist."""
         self.place: Final = place
-        self._disk = disk or OsDisk()
-        self._clock = clock or SystemClock()
-        self._sleep = sleep
+        self._world = world
+        self._disk = world.disk
         self._kept = KeptCertificates(place, self._disk)
 
     # --- identity --------------------------------------------------------------------------------
@@ -320,7 +310,7 @@ class IdentityStore:
             lock = self._disk.lock(self.place.lock)
             if lock is not None:
                 break
-            self._sleep(LOCK_PAUSE_S)
+            self._world.threads.pause(LOCK_PAUSE_S)
         else:
             raise BusyError(
                 f"Another command is changing {self.place.path}; try again when it is done."
@@ -331,7 +321,7 @@ class IdentityStore:
             lock.release()
 
     def _now_ms(self) -> int:
-        return round(self._clock.wall_s() * 1000)
+        return round(self._world.clock.wall_s() * 1000)
 
     def _collective(self, name: str) -> JoinedCollective:
         path = self.place.facts(name)

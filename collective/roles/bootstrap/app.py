@@ -16,7 +16,7 @@ import structlog
 
 from collective.client.join import current_trust, renew_trusting
 from collective.core.backoff import Backoff
-from collective.core.disk import Disk, OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
 from collective.pki import certificates, renewal
@@ -27,10 +27,8 @@ from collective.pki.revocation import RevocationSet
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import IDLE, Outcome, Worker, Workers
-from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
-from collective.rpc.tls import ALPN_GRPC, TlsContext, refresh, server_context
+from collective.rpc.links import Channel, Listener, Persona
 
 _SUFFIX = ".crt"
 RETRY_MOST_S: Final = 30.0
@@ -67,15 +65,17 @@ class Freshness(Worker):
 class BootstrapRole:
     """The role ``bootstrap`` in a process that holds no coordinator."""
 
-    def __init__(self, runtime: Runtime, *, disk: Disk | None = None) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         """Load the credentials; SettingsError says which setting or file is missing."""
         settings = runtime.settings
         if settings.bootstrap_address is None:
             raise SettingsError("Set COLLECTIVE_BOOTSTRAP_ADDRESS to where bootstrap listens.")
         if settings.coordinator_address is None:
             raise SettingsError("Set COLLECTIVE_COORDINATOR_ADDRESS to where the coordinator is.")
-        self._disk = disk or OsDisk()
-        self._clock = runtime.clock
+        self._disk = runtime.world.disk
+        self._clock = runtime.world.clock
+        self._threads = runtime.world.threads
+        self._links = runtime.links
         self._address = settings.bootstrap_address
         self._coordinator = settings.coordinator_address
         self._grace_s = settings.drain_timeout_s
@@ -83,9 +83,11 @@ class BootstrapRole:
         self._trust_check_s = settings.heartbeat_interval_s
         self._gate = PeerGate(self._credentials.trust(), RevocationSet(), self._clock)
         self._listener: Listener | None = None
-        self._channel: RpcChannel | None = None
-        self._retired: list[RpcChannel] = []
-        self._workers = Workers("bootstrap", runtime.metrics, runtime.clock, runtime.randomness)
+        self._channel: Channel | None = None
+        self._retired: list[Channel] = []
+        self._workers = Workers(
+            "bootstrap", runtime.metrics, runtime.world.clock, runtime.world.randomness
+        )
         self._log = structlog.get_logger("bootstrap")
 
     @property
@@ -98,9 +100,11 @@ class BootstrapRole:
         trust = self._credentials.trust()
         self._gate.replace(trust=trust)
         self._channel = self._open_channel()
-        tls = server_context(self._credentials, trust, client_certificates=False, alpn=(ALPN_GRPC,))
+        persona = self._links.server_persona(
+            self._credentials, trust, client_certificates=False, chunk_stream=False
+        )
         service = ForwardingService(lambda: self._present_channel, self._leaf_digest)
-        self._listener = Listener([service], None, tls)
+        self._listener = self._links.listener([service], None, persona)
         where = await self._listener.listen(self._address)
         self._log.info("bootstrap listens", address=str(where))
 
@@ -109,7 +113,8 @@ class BootstrapRole:
             return min(renewal.next_look_s(certified, self._clock.wall_s()), self._trust_check_s)
 
         self._workers.start(
-            supervisor.spawn, [Freshness(lambda: self._follow(tls), look_s, self._trust_check_s)]
+            supervisor.spawn,
+            [Freshness(lambda: self._follow(persona), look_s, self._trust_check_s)],
         )
 
     def ready(self) -> bool:
@@ -134,29 +139,29 @@ class BootstrapRole:
         return hashlib.sha256(certificates.certificate_der(self._credentials.certificate)).digest()
 
     @property
-    def _present_channel(self) -> RpcChannel:
+    def _present_channel(self) -> Channel:
         assert self._channel is not None
         return self._channel
 
-    def _open_channel(self) -> RpcChannel:
-        return open_channel(
+    def _open_channel(self) -> Channel:
+        return self._links.channel(
             (self._coordinator,),
             credentials=self._credentials,
             gate=self._gate,
             expect=SpiffeId.coordinator(self._credentials.domain),
         )
 
-    async def _follow(self, tls: TlsContext) -> None:
+    async def _follow(self, persona: Persona) -> None:
         """Ask which CAs count; renew when that is due or another CA signs."""
         present = self._credentials
         told = await current_trust(self._present_channel, present, clock=self._clock)
         is_of_signing = is_signed_by(present.certificate, told[0])
         if is_of_signing and not renewal.is_due(present.certified, self._clock.wall_s()):
             if set(told) != set(present.trusted):
-                await self._take(present.renewed(present.certificate, told), tls)
+                await self._take(present.renewed(present.certificate, told), persona)
             return
         await self._take(
-            await renew_trusting(self._present_channel, present, clock=self._clock), tls
+            await renew_trusting(self._present_channel, present, clock=self._clock), persona
         )
         # Calls that were forwarded over the old connection go on; it is closed one turn later.
         while self._retired:
@@ -165,7 +170,7 @@ class BootstrapRole:
         self._channel = self._open_channel()
         self._log.info("certificate renewed")
 
-    async def _take(self, fresh: Credentials, tls: TlsContext) -> None:
+    async def _take(self, fresh: Credentials, persona: Persona) -> None:
         before = self._credentials
 
         def keep() -> None:
@@ -174,10 +179,10 @@ class BootstrapRole:
             if fresh.certificate != before.certificate:
                 write_certificate(fresh.certificate_path, fresh.certificate, disk=self._disk)
 
-        await asyncio.to_thread(keep)
+        await self._threads.run(keep)
         self._credentials = fresh
         self._gate.replace(trust=fresh.trust())
-        refresh(tls, fresh, None)
+        persona.refresh(fresh, None)
 
 
 def find_credentials(cert_dir: str, disk: Disk) -> Credentials:

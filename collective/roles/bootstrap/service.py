@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final
 
 from collective.rpc import context
-from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.links import Channel
 
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 SOURCE_KEY: Final = "x-collective-source"
@@ -20,7 +20,7 @@ FORWARD_TIMEOUT_S: Final = 10.0
 class ForwardingService(pb.BootstrapBase):
     """The Bootstrap service of a process without a CA key."""
 
-    def __init__(self, channel: Callable[[], RpcChannel], leaf_digest: Callable[[], bytes]) -> None:
+    def __init__(self, channel: Callable[[], Channel], leaf_digest: Callable[[], bytes]) -> None:
         """Forward over ``channel`` (mutual TLS to the coordinator's main listener).
 
         Args:

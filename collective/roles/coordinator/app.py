@@ -15,7 +15,6 @@ import structlog
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import DATABASE, CatalogSettings, SqliteCatalog
-from collective.core.disk import Disk, OsDisk
 from collective.core.errors import RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.settings import ServeSettings
@@ -29,7 +28,7 @@ from collective.roles.coordinator.parts import Parts, build
 from collective.roles.coordinator.record import keep_catalog, require_catalog
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Periodic, Worker, Workers
-from collective.rpc.server import Listener
+from collective.rpc.links import Listener
 from collective.rpc.standard import with_standard_services
 
 CATALOG_DIR: Final = "catalog"
@@ -65,16 +64,19 @@ class CoordinatorRole:
 
     name = "coordinator"
 
-    def __init__(self, runtime: Runtime, disk: Disk | None = None) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         """Prepare from settings; nothing is opened before :meth:`start`."""
         self._runtime = runtime
         self._settings: ServeSettings = runtime.settings
-        self._disk = disk or OsDisk()
+        self._world = runtime.world
+        self._links = runtime.links
         self._catalog: Catalog | None = None
         self._parts: Parts | None = None
         self._listeners: list[Listener] = []
         self._is_ready = False
-        self._workers = Workers(self.name, runtime.metrics, runtime.clock, runtime.randomness)
+        self._workers = Workers(
+            self.name, runtime.metrics, runtime.world.clock, runtime.world.randomness
+        )
         self._code_wake = asyncio.Event()
         self._log = structlog.get_logger("coordinator")
 
@@ -90,33 +92,31 @@ class CoordinatorRole:
             raise SettingsError("A coordinator needs COLLECTIVE_MEMBER_ID.")
         if settings.coordinator_address is None:
             raise SettingsError("A coordinator needs COLLECTIVE_COORDINATOR_ADDRESS.")
-        clock, randomness = self._runtime.clock, self._runtime.randomness
+        world, run = self._world, self._world.threads.run
         place = CertDir(settings.cert_dir, settings.member_id)
         identity = await OwnIdentity.prepare(
             place,
             settings.domain,
             advertised(settings.advertise_addresses, settings.coordinator_address),
-            clock,
-            self._disk,
+            world,
+            self._links,
             lifetime_s=settings.certificate_lifetime_s,
         )
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
         database = os.path.join(data_dir, DATABASE)
-        await asyncio.to_thread(require_catalog, place, self._disk, database)
-        await asyncio.to_thread(self._disk.make_dir, data_dir)
+        await run(require_catalog, place, world.disk, database)
+        await run(world.disk.make_dir, data_dir)
         catalog = self._catalog = await SqliteCatalog.open(
-            data_dir, clock, randomness, CatalogSettings(copies=settings.copies)
+            data_dir, world, CatalogSettings(copies=settings.copies)
         )
         position = await catalog.position()
-        await asyncio.to_thread(keep_catalog, place, self._disk, position.catalog_id)
+        await run(keep_catalog, place, world.disk, position.catalog_id)
         codes = JoinCodes(
             catalog,
-            clock,
-            randomness,
+            world,
             authority_digest=identity.authority.digest,
             addresses=self._bootstrap_addresses,
             place=place,
-            disk=self._disk,
         )
         parts = self._parts = build(
             settings=settings,
@@ -124,8 +124,8 @@ class CoordinatorRole:
             catalog=catalog,
             registry=self._runtime.metrics.registry,
             codes=codes,
-            clock=clock,
-            randomness=randomness,
+            world=world,
+            links=self._links,
             workers=self._workers,
         )
         await parts.revocations.refresh()
@@ -194,7 +194,7 @@ class CoordinatorRole:
             leaf_digests=tuple,
             forwarded=True,
         )
-        listener = Listener(
+        listener = self._links.listener(
             with_standard_services(
                 [
                     parts.files,
@@ -209,7 +209,7 @@ class CoordinatorRole:
                 self.ready,
             ),
             identity.gate,
-            identity.server_tls,
+            identity.server,
             chunk_factory=chunk_stream,
             service_roles=_SERVICE_ROLES,
             served=self._runtime.metrics.served,
@@ -245,10 +245,10 @@ class CoordinatorRole:
             addresses=lambda: identity.addresses,
             leaf_digests=identity.leaf_digests,
         )
-        listener = Listener(
+        listener = self._links.listener(
             with_standard_services([service], self.ready),
             None,
-            identity.bootstrap_tls,
+            identity.bootstrap,
             served=self._runtime.metrics.served,
             refusals=parts.denials,
         )

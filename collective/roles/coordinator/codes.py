@@ -16,8 +16,6 @@ import structlog
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.model import CodeKind, CodeRecord
-from collective.core.clock import Clock
-from collective.core.disk import Disk
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -27,9 +25,9 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
-from collective.core.randomness import Randomness
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki import join_code
 from collective.pki.join_code import JoinCode
 from collective.pki.layout import CertDir
@@ -47,22 +45,21 @@ class JoinCodes:
     def __init__(
         self,
         catalog: Catalog,
-        clock: Clock,
-        randomness: Randomness,
+        world: World,
         *,
         authority_digest: bytes,
         addresses: Callable[[], Sequence[Address]],
         place: CertDir,
-        disk: Disk,
     ) -> None:
         """Serve ``catalog``; ``addresses`` are those of the bootstrap, as others reach it."""
         self._catalog = catalog
-        self._clock = clock
-        self._randomness = randomness
+        self._clock = world.clock
+        self._randomness = world.randomness
+        self._threads = world.threads
         self._authority_digest = authority_digest
         self._addresses = addresses
         self._path = place.join_code("node")
-        self._disk = disk
+        self._disk = world.disk
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.codes")
 
@@ -139,7 +136,7 @@ class JoinCodes:
     async def _rotate(
         self, actor: Caller, *, uses: int, validity_s: float, description: str = ""
     ) -> tuple[CodeRecord, JoinCode]:
-        old = await asyncio.to_thread(self._read)
+        old = await self._threads.run(self._read)
         record, code = await self.create(
             actor,
             CodeKind.NODE,
@@ -147,7 +144,7 @@ class JoinCodes:
             validity_s=validity_s,
             description=description or "unattended nodes",
         )
-        await asyncio.to_thread(self._write, code)
+        await self._threads.run(self._write, code)
         if old is not None:
             try:
                 await self._catalog.revoke_code(actor, old.code_id)
@@ -157,7 +154,7 @@ class JoinCodes:
         return record, code
 
     async def _usable(self) -> CodeRecord | None:
-        code = await asyncio.to_thread(self._read)
+        code = await self._threads.run(self._read)
         if code is None:
             return None
         try:

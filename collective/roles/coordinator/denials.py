@@ -24,6 +24,7 @@ from collective.core.errors import (
     RejectedError,
 )
 from collective.core.ids import SpiffeId
+from collective.core.randomness import Randomness
 from collective.pki.trust import RevokedCertificateError, UntrustedError
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.rpc.context import CallContext, request_id_from
@@ -42,10 +43,11 @@ _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 class Denials:
     """Counts, logs and notes refusals of one member's coordinator."""
 
-    def __init__(self, trust: Trust, metrics: CoordinatorMetrics) -> None:
+    def __init__(self, trust: Trust, metrics: CoordinatorMetrics, randomness: Randomness) -> None:
         """Note for the audit of ``trust``."""
         self._trust = trust
         self._metrics = metrics
+        self._randomness = randomness
         self._log = structlog.get_logger("coordinator.denials")
 
     def call(self, call: CallContext, error: CollectiveError) -> None:
@@ -77,7 +79,7 @@ class Denials:
 
     def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
         """Take a ticket that was refused where chunks are passed on."""
-        actor, traced = str(peer), request_id_from(request_id)
+        actor, traced = str(peer), request_id_from(request_id, self._randomness)
         self._take(RELAY, Refusal(actor, RELAY, "", error.message, source, traced))
 
     def _take(self, operation: str, refusal: Refusal) -> None:

@@ -9,12 +9,12 @@ from collective.core.errors import UnreachableError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.roles.coordinator.nodes import NodeTable
-from collective.rpc.channel import RpcChannel
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.links import Channel
 
 T = TypeVar("T")
-ChannelOpener = Callable[[Sequence[Address], SpiffeId], RpcChannel]
+ChannelOpener = Callable[[Sequence[Address], SpiffeId], Channel]
 
 CALL_S: Final = 15.0
 COPY_S: Final = 60.0
@@ -28,9 +28,9 @@ class NodeCaller:
         """Open channels by ``opener``, which verifies the node's identity."""
         self._table = table
         self._opener = opener
-        self._channels: dict[NodeId, tuple[tuple[Address, ...], RpcChannel]] = {}
-        self._calls: dict[RpcChannel, int] = {}
-        self._retired: set[RpcChannel] = set()
+        self._channels: dict[NodeId, tuple[tuple[Address, ...], Channel]] = {}
+        self._calls: dict[Channel, int] = {}
+        self._retired: set[Channel] = set()
 
     async def delete_copies(
         self, node: NodeId, request: pb.DeleteCopiesRequest
@@ -91,7 +91,7 @@ class NodeCaller:
                     self._retired.discard(channel)
                     channel.close()
 
-    def _channel(self, node: NodeId) -> RpcChannel:
+    def _channel(self, node: NodeId) -> Channel:
         live = self._table.get(node)
         if live is None or not live.addresses:
             raise UnreachableError(f"Node {node} has not said yet where it can be reached.")

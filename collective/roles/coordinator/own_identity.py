@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ssl
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -17,10 +16,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from collective.core.backoff import Backoff
-from collective.core.clock import Clock
-from collective.core.disk import Disk
 from collective.core.ids import Domain
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki import rotation
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified, certificate_der
@@ -33,7 +31,7 @@ from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore
 from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, client_context, refresh, server_context
+from collective.rpc.links import Links, Persona
 
 Step = Callable[..., Authorities]
 """One of ``pki.rotation``'s begin, switch and close."""
@@ -66,15 +64,15 @@ class Freshness(Worker):
 
 
 class OwnIdentity:
-    """CAs, certificate, trust and TLS contexts of this coordinator."""
+    """CAs, certificate, trust and personas of this coordinator."""
 
     def __init__(
         self,
         place: CertDir,
         domain: Domain,
         addresses: tuple[Address, ...],
-        clock: Clock,
-        disk: Disk,
+        world: World,
+        links: Links,
         authorities: Authorities,
         credentials: Credentials,
         *,
@@ -82,20 +80,21 @@ class OwnIdentity:
     ) -> None:
         """Use what :meth:`prepare` made."""
         self.place = place
-        self.disk = disk
+        self.disk = world.disk
         self._domain = domain
-        self._clock = clock
+        self._clock = world.clock
+        self._threads = world.threads
         self._lifetime_s = lifetime_s
         self.addresses = addresses
         self.authorities = authorities
         self.credentials = credentials
         self.trust = TrustStore({domain: authorities.trusted})
-        self.gate = PeerGate(self.trust, RevocationSet(), clock)
-        self.server_tls = server_context(credentials, self.trust, alpn=(ALPN_GRPC, ALPN_CHUNK))
-        self.bootstrap_tls = server_context(
-            credentials, self.trust, client_certificates=False, alpn=(ALPN_GRPC,)
+        self.gate = PeerGate(self.trust, RevocationSet(), world.clock)
+        self.server = links.server_persona(credentials, self.trust)
+        self.bootstrap = links.server_persona(
+            credentials, self.trust, client_certificates=False, chunk_stream=False
         )
-        self._chunk_tls = client_context(credentials, self.trust, (ALPN_CHUNK,))
+        self._chunk_client = links.client_persona(credentials, self.trust)
         self._leaves: list[bytes] = [_digest(credentials)]
         self._changing = asyncio.Lock()
         self.on_trust: Callable[[], object] | None = None
@@ -114,27 +113,27 @@ class OwnIdentity:
         place: CertDir,
         domain: Domain,
         addresses: tuple[Address, ...],
-        clock: Clock,
-        disk: Disk,
+        world: World,
+        links: Links,
         *,
         lifetime_s: float = LEAF_LIFE_S,
     ) -> OwnIdentity:
         """Make or load CAs and certificate; SettingsError when they are another member's."""
 
         def work() -> tuple[Authorities, Credentials]:
-            authorities = rotation.load(place, domain, clock, disk=disk)
+            authorities = rotation.load(place, domain, world.clock, disk=world.disk)
             _, credentials = prepare_coordinator(
-                place, domain, addresses, clock, lifetime_s=lifetime_s, disk=disk
+                place, domain, addresses, world.clock, lifetime_s=lifetime_s, disk=world.disk
             )
             return authorities, credentials
 
-        authorities, credentials = await asyncio.to_thread(work)
+        authorities, credentials = await world.threads.run(work)
         return cls(
             place,
             domain,
             addresses,
-            clock,
-            disk,
+            world,
+            links,
             authorities,
             credentials,
             lifetime_s=lifetime_s,
@@ -155,9 +154,9 @@ class OwnIdentity:
         """What ticket keys are derived from; the same after a restart, another with another key."""
         return root_of(self.credentials)
 
-    def chunk_tls(self) -> ssl.SSLContext:
-        """Return the context for chunk-stream connections that the coordinator opens."""
-        return self._chunk_tls
+    def chunk_client(self) -> Persona:
+        """Return the persona of chunk-stream connections that the coordinator opens."""
+        return self._chunk_client
 
     def leaf_digests(self) -> Sequence[bytes]:
         """Return SHA-256 of the leaf shown now and of the one before it."""
@@ -193,13 +192,13 @@ class OwnIdentity:
         step on disk only; the next start takes it into use.
         """
         async with self._changing:
-            authorities = await asyncio.to_thread(
+            authorities = await self._threads.run(
                 lambda: step(self.place, self._domain, self._clock, disk=self.disk)
             )
             self.trust = TrustStore({self._domain: authorities.trusted})
             self.gate.replace(trust=self.trust)
-            for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
-                refresh(context, None, self.trust)
+            for persona in (self.server, self.bootstrap, self._chunk_client):
+                persona.refresh(None, self.trust)
             await self._renew()
             # Told to others only now: whoever connects anew because of it meets the new certificate,
             # without which he drops no old CA.
@@ -217,7 +216,7 @@ class OwnIdentity:
             return authorities
 
     async def _renew(self) -> None:
-        _, credentials = await asyncio.to_thread(
+        _, credentials = await self._threads.run(
             prepare_coordinator,
             self.place,
             self._domain,
@@ -229,8 +228,8 @@ class OwnIdentity:
         before, self.credentials = self.credentials, credentials
         if credentials.certified.serial == before.certified.serial:
             return
-        for context in (self.server_tls, self.bootstrap_tls, self._chunk_tls):
-            refresh(context, credentials, self.trust)
+        for persona in (self.server, self.bootstrap, self._chunk_client):
+            persona.refresh(credentials, self.trust)
         self._leaves = [_digest(credentials), *self._leaves[:1]]
         self._log.info("own_certificate_renewed", serial=credentials.certified.serial)
         if root_of(credentials) != root_of(before) and self.on_ticket_root is not None:

@@ -9,10 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from collective.catalog.interface import Catalog
 from collective.core import limits
-from collective.core.clock import Clock
 from collective.core.ids import SpiffeId
-from collective.core.randomness import Randomness
 from collective.core.settings import ServeSettings
+from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.revocation import key_entry, serial_entry
 from collective.placement.evidence import Standing
@@ -50,10 +49,9 @@ from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
 from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.workers import Workers
-from collective.rpc.channel import open_channel
+from collective.rpc.links import Links
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
-from collective.transfer.dial import TlsDialer
 from collective.transfer.server import ChunkServer
 
 RELAY_POOL_BYTES = 40 * limits.MIB
@@ -130,11 +128,12 @@ def build(
     catalog: Catalog,
     registry: CollectorRegistry,
     codes: JoinCodes,
-    clock: Clock,
-    randomness: Randomness,
+    world: World,
+    links: Links,
     workers: Workers,
 ) -> Parts:
     """Make every part of the coordinator over an open catalogue."""
+    clock, randomness = world.clock, world.randomness
     authority = identity.authority
     own = SpiffeId.coordinator(authority.domain)
     policy = Policy(settings.copies)
@@ -179,16 +178,16 @@ def build(
         renewed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
     )
     rotation = RotationDesk(
-        identity, catalog, table, revocations, clock, interval_s=settings.heartbeat_interval_s
+        identity, catalog, table, revocations, world, interval_s=settings.heartbeat_interval_s
     )
-    dialer = TlsDialer(identity.chunk_tls, identity.gate)
+    dialer = links.dialer(identity.chunk_client, identity.gate)
     stream_pool = BufferPool(STREAM_POOL_BYTES)
-    chunks = ChunkClient(dialer, stream_pool)
+    chunks = ChunkClient(dialer, stream_pool, world.threads)
     routes = RouteMaker(own, identity.addresses, table, keys, clock, randomness)
     receipts = ReceiptDesk(keys)
     nodes = NodeCaller(
         table,
-        lambda addresses, node: open_channel(
+        lambda addresses, node: links.channel(
             addresses, credentials=identity.credentials, gate=identity.gate, expect=node
         ),
     )
@@ -196,13 +195,14 @@ def build(
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     sightings = Sightings(authority.domain, catalog)
     calls = Calls(authority.domain, metrics, clock, seen=rotation.seen, sightings=sightings)
-    denials = Denials(catalog, metrics)
+    denials = Denials(catalog, metrics, randomness)
     relay = ChunkServer(
         identity=own,
         store=None,
         keys=keys,
         dialer=dialer,
         pool=BufferPool(RELAY_POOL_BYTES),
+        threads=world.threads,
         refusals=denials,
     )
 

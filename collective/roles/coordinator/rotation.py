@@ -20,10 +20,10 @@ from cryptography import x509
 
 from collective.access.model import Caller
 from collective.catalog.interface import Trust
-from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import SpiffeId, shown_principal
 from collective.core.small_files import read_small, write_atomically
+from collective.core.world import World
 from collective.pki import certificates, rotation
 from collective.pki.rotation import Phase
 from collective.roles.coordinator.nodes import NodeTable
@@ -58,7 +58,7 @@ class RotationDesk:
         trust: Trust,
         table: NodeTable,
         revocations: Revocations,
-        clock: Clock,
+        world: World,
         *,
         interval_s: float,
     ) -> None:
@@ -67,12 +67,13 @@ class RotationDesk:
         self._trust = trust
         self._table = table
         self._revocations = revocations
-        self._clock = clock
+        self._clock = world.clock
+        self._threads = world.threads
         self._interval_s = interval_s
         self._begun_ms = 0
         self._followed: set[str] = set()
         self._seen_old: set[str] = set()
-        self._closing_since_s = clock.monotonic_s()
+        self._closing_since_s = world.clock.monotonic_s()
         self._forced = False
         self._turn = asyncio.Lock()
         self._notes = asyncio.Lock()
@@ -81,7 +82,7 @@ class RotationDesk:
     async def load(self) -> None:
         """Take up what a former process noted."""
         if self._identity.authorities.phase is not Phase.NONE:
-            await asyncio.to_thread(self._read)
+            await self._threads.run(self._read)
 
     def worker(self) -> Worker:
         """Return the worker that ends the closing phase once everybody has followed."""
@@ -259,7 +260,7 @@ class RotationDesk:
                 indent=1,
             ).encode()
             path, disk = self._identity.place.ca_rotation, self._identity.disk
-            await asyncio.to_thread(write_atomically, path, raw, permissions=0o600, disk=disk)
+            await self._threads.run(write_atomically, path, raw, permissions=0o600, disk=disk)
 
 
 def _forced_text(waiting: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ Starting waits for enrolment; ready means that the coordinator answered and know
 
 from __future__ import annotations
 
-import asyncio
 import os.path
 import platform
 from contextlib import AsyncExitStack
@@ -17,7 +16,7 @@ import structlog
 from collective import __version__
 from collective.chunking.store import ChunkStore
 from collective.client.join import why_refused
-from collective.core.disk import Disk, OsDisk
+from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
 from collective.core.limits import MIB
@@ -39,13 +38,11 @@ from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Periodic, Workers
-from collective.rpc.channel import RpcChannel, open_channel
 from collective.rpc.health import HealthService
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.links import Channel, Listener
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
-from collective.transfer.dial import TlsDialer
 from collective.transfer.server import ChunkServer
 
 POOL_BYTES: Final = 64 * MIB
@@ -57,7 +54,7 @@ NODE_SERVICE: Final = "collective.v1.Node"
 class NodeRole:
     """The node of one process; see :class:`collective.roles.runtime.lifecycle.Role`."""
 
-    def __init__(self, runtime: Runtime, disk: Disk | None = None) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         """Take what the process has; nothing is opened before :meth:`start`."""
         settings = runtime.settings
         if settings.node_address is None:
@@ -70,9 +67,13 @@ class NodeRole:
         )
         self._address: Address = settings.node_address
         self._runtime = runtime
-        self._disk = disk or OsDisk()
+        self._world = runtime.world
+        self._links = runtime.links
+        self._disk = runtime.world.disk
         self._closing = AsyncExitStack()
-        self._workers = Workers("node", runtime.metrics, runtime.clock, runtime.randomness)
+        self._workers = Workers(
+            "node", runtime.metrics, runtime.world.clock, runtime.world.randomness
+        )
         self._heartbeat: Heartbeat | None = None
         self._chunks: ChunkServer | None = None
         self._listener: Listener | None = None
@@ -93,14 +94,11 @@ class NodeRole:
 
     async def start(self, supervisor: Supervisor) -> None:
         """Enrol if need be, open the store, listen, and begin to beat."""
-        runtime = self._runtime
-        enrolled = await Enrolment(
-            self._settings, runtime.clock, self._disk, uniform=runtime.randomness.uniform
-        ).enrol()
+        enrolled = await Enrolment(self._settings, self._world, self._links).enrol()
         store = await self._open_store(enrolled)
         self._closing.push_async_callback(store.close)
-        memory = NodeMemory(os.path.join(self._folder, MEMORY_NAME), self._disk)
-        self._closing.callback(memory.close)
+        memory = NodeMemory(os.path.join(self._folder, MEMORY_NAME), self._world)
+        self._closing.push_async_callback(memory.close)
         await memory.load()
         await self._wire(supervisor, enrolled, store, memory)
 
@@ -108,29 +106,34 @@ class NodeRole:
         self, supervisor: Supervisor, enrolled: Enrolled, store: ChunkStore, memory: NodeMemory
     ) -> None:
         runtime = self._runtime
-        clock = runtime.clock
-        identity = Identity(enrolled.credentials)
+        world, links, clock = self._world, self._links, self._world.clock
+        identity = Identity(enrolled.credentials, links)
         own = enrolled.credentials.identity
         coordinator = SpiffeId.coordinator(own.trust_domain)
         gate = PeerGate(enrolled.credentials.trust(), memory.kept.revocations, clock)
         metrics = NodeMetrics(runtime.metrics)
         problems = Problems()
-        storage = NodeStorage(store, problems, metrics)
+        storage = NodeStorage(store, problems, metrics, clock)
         keys = CoordinatorKeys(clock, memory)
         pool = BufferPool(POOL_BYTES)
-        dialer = TlsDialer(identity.chunk_tls, gate)
-        client = ChunkClient(dialer, pool)
+        dialer = links.dialer(identity.chunk_client, gate)
+        client = ChunkClient(dialer, pool, world.threads)
         self._closing.push_async_callback(client.close)
         self._chunks = chunks = ChunkServer(
-            identity=own, store=storage, keys=keys, dialer=dialer, pool=pool
+            identity=own,
+            store=storage,
+            keys=keys,
+            dialer=dialer,
+            pool=pool,
+            threads=world.threads,
         )
-        listener = Listener(
+        listener = links.listener(
             [
                 NodeService(coordinator, store, storage, memory, client, pool),
                 HealthService(frozenset((NODE_SERVICE,)), self.ready),
             ],
             gate,
-            identity.server_tls,
+            identity.server,
             chunk_factory=lambda peer: chunks.protocol(peer.identity),
             accept_roles=frozenset(("coordinator", "node", "user")),
             service_roles={NODE_SERVICE: frozenset(("coordinator",))},
@@ -140,8 +143,8 @@ class NodeRole:
         bound = await listener.listen(self._address)
         addresses = coordinator_addresses(self._settings, enrolled.notes)
 
-        def open_to_coordinator() -> RpcChannel:
-            return open_channel(
+        def open_to_coordinator() -> Channel:
+            return links.channel(
                 addresses, credentials=identity.credentials, gate=gate, expect=coordinator
             )
 
@@ -152,12 +155,14 @@ class NodeRole:
 
         async def ask_why() -> str:
             where = enrolled.notes.bootstrap_addresses
-            return await why_refused(identity.credentials, where, clock=clock) if where else ""
+            if not where:
+                return ""
+            return await why_refused(identity.credentials, where, links=links, clock=clock)
 
         self._heartbeat = heartbeat = Heartbeat(
             open_to_coordinator,
             OwnFacts(
-                hex_id(runtime.randomness),
+                hex_id(world.randomness),
                 advertised(self._settings, bound, platform.node()),
                 __version__,
             ),
@@ -197,16 +202,15 @@ class NodeRole:
             renewed,
             trusted,
             enrolled.notes.bootstrap_addresses,
-            clock,
-            self._disk,
+            world,
+            links,
         )
         scrubber = Scrubber(
             store,
             storage,
             metrics,
-            clock,
+            world,
             path=os.path.join(self._folder, "scrub.json"),
-            disk=self._disk,
             cycle_s=self._settings.scrub_cycle_s,
         )
 
@@ -251,18 +255,17 @@ class NodeRole:
         notes = enrolled.notes
         capacity = self._settings.storage_capacity_bytes
         if capacity is None:
-            capacity = await asyncio.to_thread(self._default_capacity)
+            capacity = await self._world.threads.run(self._default_capacity)
         store = await ChunkStore.open(
             self._folder,
+            self._world,
             capacity_bytes=capacity,
-            disk=self._disk,
             expected_uuid=notes.store_uuid,
-            randomness=self._runtime.randomness,
         )
         if notes.store_uuid is None:
             path = record_path(self._settings.cert_dir, enrolled.node)
             kept = replace(notes, store_uuid=store.uuid)
-            await asyncio.to_thread(save_notes, path, kept, self._disk)
+            await self._world.threads.run(save_notes, path, kept, self._disk)
         return store
 
     def _default_capacity(self) -> int:

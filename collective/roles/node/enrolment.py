@@ -17,8 +17,6 @@ import structlog
 
 from collective.client.join import Joined, redeem, renew_expired
 from collective.core.backoff import Backoff
-from collective.core.clock import Clock
-from collective.core.disk import Disk
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -34,6 +32,7 @@ from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings
 from collective.core.small_files import read_small
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.files import load_or_create_key, write_certificate
 from collective.pki.join_code import JoinCode, parse
@@ -41,6 +40,7 @@ from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, 
 from collective.pki.renewal import has_expired
 from collective.roles.node.record import NodeNotes, load_notes, record_path, save_notes
 from collective.roles.runtime.workers import retry
+from collective.rpc.links import Links
 
 RETRIES: Final = Backoff(0.5, 10.0)
 _PASSING: Final = (UnreachableError, BusyError)
@@ -64,18 +64,19 @@ class Enrolment:
     def __init__(
         self,
         settings: ServeSettings,
-        clock: Clock,
-        disk: Disk,
+        world: World,
+        links: Links,
         *,
-        uniform: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         redeem_code: Callable[..., Awaitable[Joined]] = redeem,
     ) -> None:
-        """Use the cert dir and the join code of ``settings``; ``uniform`` spreads the retries."""
-        self._uniform = uniform
+        """Use the cert dir and the join code of ``settings``."""
+        self._uniform = world.randomness.uniform
         self._settings = settings
-        self._clock = clock
-        self._disk = disk
+        self._clock = world.clock
+        self._disk = world.disk
+        self._threads = world.threads
+        self._links = links
         self._sleep = sleep
         self._redeem = redeem_code
         self._log = structlog.get_logger("collective.node.enrolment")
@@ -89,7 +90,7 @@ class Enrolment:
             SettingsError: the cert dir is ambiguous, or there is neither certificate nor code.
             ConflictError, RejectedError: the code is used up or revoked, or not from this member.
         """
-        found = await asyncio.to_thread(self.find)
+        found = await self._threads.run(self.find)
         if found is None:
             return await self._join()
         if has_expired(found.credentials.certified, self._clock.wall_s()):
@@ -164,11 +165,11 @@ class Enrolment:
         )
 
     async def _join_once(self) -> Enrolled:
-        code = await asyncio.to_thread(self._code)
-        key_path = await asyncio.to_thread(self._joining_key)
-        key = await asyncio.to_thread(load_or_create_key, key_path, disk=self._disk)
+        code = await self._threads.run(self._code)
+        key_path = await self._threads.run(self._joining_key)
+        key = await self._threads.run(load_or_create_key, key_path, disk=self._disk)
         wish = self._settings.node_id or ""
-        joined = await self._redeem(code, key, clock=self._clock, wish=wish)
+        joined = await self._redeem(code, key, links=self._links, clock=self._clock, wish=wish)
         if joined.identity.role != "node":
             raise SettingsError("The join code is not one for nodes; make one with --for node.")
         node = joined.identity.node_id
@@ -195,7 +196,7 @@ class Enrolment:
                 self._disk.unlink(key_path)
             return saved
 
-        credentials = await asyncio.to_thread(keep)
+        credentials = await self._threads.run(keep)
         self._log.info("enrolled", node=node, member=joined.member)
         return Enrolled(node, credentials, place, notes)
 
@@ -231,7 +232,9 @@ class Enrolment:
             )
         try:
             joined = await self._retry(
-                lambda: renew_expired(found.credentials, addresses, clock=self._clock),
+                lambda: renew_expired(
+                    found.credentials, addresses, links=self._links, clock=self._clock
+                ),
                 _PASSING,
                 "waiting to renew",
             )
@@ -241,18 +244,22 @@ class Enrolment:
             # The member wants a word of approval: a code, redeemed with the same key.
             self._log.warning("joining again with the same key", reason=error.message)
             return await self._retry(lambda: self._rejoin(found), _PASSING, "waiting to join")
-        return await asyncio.to_thread(self._keep_renewed, found, joined)
+        return await self._threads.run(self._keep_renewed, found, joined)
 
     async def _rejoin(self, found: Enrolled) -> Enrolled:
-        code = await asyncio.to_thread(self._code)
+        code = await self._threads.run(self._code)
         joined = await self._redeem(
-            code, found.credentials.private_key, clock=self._clock, wish=found.node
+            code,
+            found.credentials.private_key,
+            links=self._links,
+            clock=self._clock,
+            wish=found.node,
         )
         if joined.identity != found.credentials.identity:
             raise ConflictError(
                 f"The coordinator gave the identity {joined.identity}, not that of {found.node}."
             )
-        return await asyncio.to_thread(self._keep_renewed, found, joined)
+        return await self._threads.run(self._keep_renewed, found, joined)
 
     def _keep_renewed(self, found: Enrolled, joined: Joined) -> Enrolled:
         old = found.credentials

@@ -33,9 +33,9 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems, trouble
 from collective.roles.runtime.workers import IDLE, Outcome, Worker
-from collective.rpc.channel import RpcChannel
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.links import Channel
 
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 INVENTORY_TIMEOUT_S: Final = 600.0
@@ -63,7 +63,7 @@ class Heartbeat(Worker):
 
     def __init__(
         self,
-        open_channel: Callable[[], RpcChannel],
+        open_channel: Callable[[], Channel],
         own: OwnFacts,
         store: ChunkStore,
         keys: CoordinatorKeys,
@@ -93,7 +93,7 @@ class Heartbeat(Worker):
         self._clock = clock
         self._interval_s = interval_s
         self._revoked = revoked
-        self._channel: RpcChannel | None = None
+        self._channel: Channel | None = None
         self._draining = False
         self._inventory_reported = False
         self._refused = ""
@@ -106,7 +106,7 @@ class Heartbeat(Worker):
         self._log = structlog.get_logger("collective.node.heartbeat")
 
     @property
-    def channel(self) -> RpcChannel:
+    def channel(self) -> Channel:
         """The channel to the coordinator, opened if there is none."""
         if self._channel is None:
             self._channel = self._open_channel()

@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
-from collective.core.disk import Disk
 from collective.core.errors import ConflictError, DataDirError, UsageError
 from collective.core.small_files import write_atomically
+from collective.core.world import World
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import CatalogPosition
 
@@ -147,13 +146,13 @@ def _refuse_newer() -> NoReturn:
 class NodeMemory:
     """The file that keeps it; each change is flushed before it counts."""
 
-    def __init__(self, path: str, disk: Disk) -> None:
+    def __init__(self, path: str, world: World) -> None:
         """Keep it in the file ``path`` (absolute, its directory exists); call :meth:`load`."""
         self._path = path
-        self._disk = disk
+        self._disk = world.disk
         self._kept = Remembered()
         self._lock = asyncio.Lock()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="node-memory")
+        self._pool = world.threads.pool(1, "node-memory")
 
     @property
     def kept(self) -> Remembered:
@@ -162,8 +161,7 @@ class NodeMemory:
 
     async def load(self) -> None:
         """Read the file if there is one; raises :class:`DataDirError` if it is damaged."""
-        loop = asyncio.get_running_loop()
-        self._kept = await loop.run_in_executor(self._executor, self._read)
+        self._kept = await self._pool.run(self._read)
 
     async def heard(
         self,
@@ -200,15 +198,14 @@ class NodeMemory:
                 )
             await self._keep(with_position(self._kept, position))
 
-    def close(self) -> None:
-        """Give the thread up."""
-        self._executor.shutdown(wait=True)
+    async def close(self) -> None:
+        """Give the thread up, when it has ended."""
+        await self._pool.close()
 
     async def _keep(self, kept: Remembered) -> None:
         if kept == self._kept:
             return
-        loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(self._executor, self._write, encode(kept)))
+        await self._pool.run_to_end(self._write, encode(kept))
         self._kept = kept
 
     def _read(self) -> Remembered:

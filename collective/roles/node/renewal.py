@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -12,29 +11,28 @@ from cryptography import x509
 
 from collective.client.join import renew_expired, renew_trusting
 from collective.core.backoff import Backoff
-from collective.core.clock import Clock
-from collective.core.disk import Disk
 from collective.core.errors import RejectedError
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.files import write_authorities, write_certificate
 from collective.pki.renewal import has_expired, is_due, next_look_s, retries
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
 from collective.roles.runtime.workers import IDLE, Outcome, Worker, pause
-from collective.rpc.channel import RpcChannel
-from collective.rpc.tls import ALPN_CHUNK, client_context, refresh, server_context
+from collective.rpc.links import Channel, Links, Persona
 
 RENEWAL_FIRST_S: Final = 1.0
 
 
 class Identity:
-    """The credentials in use and the TLS contexts made from them."""
+    """The credentials in use and the personas made from them."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, links: Links) -> None:
         """Use ``credentials`` until others are taken."""
         self._credentials = credentials
-        self._server = server_context(credentials, credentials.trust())
+        self._links = links
+        self._server = links.server_persona(credentials, credentials.trust())
         self._chunk_client = self._make_client()
 
     @property
@@ -43,22 +41,22 @@ class Identity:
         return self._credentials
 
     @property
-    def server_tls(self) -> ssl.SSLContext:
-        """The listener's context; the same object for good."""
+    def server(self) -> Persona:
+        """The listener's persona; the same object for good."""
         return self._server
 
-    def chunk_tls(self) -> ssl.SSLContext:
-        """Return the context for chunk streams to other hops."""
+    def chunk_client(self) -> Persona:
+        """Return the persona of chunk streams to other hops."""
         return self._chunk_client
 
     def take(self, credentials: Credentials) -> None:
         """Use renewed credentials for every handshake from now on."""
-        refresh(self._server, credentials, credentials.trust())
+        self._server.refresh(credentials, credentials.trust())
         self._credentials = credentials
         self._chunk_client = self._make_client()
 
-    def _make_client(self) -> ssl.SSLContext:
-        return client_context(self._credentials, self._credentials.trust(), (ALPN_CHUNK,))
+    def _make_client(self) -> Persona:
+        return self._links.client_persona(self._credentials, self._credentials.trust())
 
 
 class Renewal(Worker):
@@ -73,12 +71,12 @@ class Renewal(Worker):
     def __init__(
         self,
         identity: Identity,
-        channel: Callable[[], RpcChannel],
+        channel: Callable[[], Channel],
         renewed: Callable[[], Awaitable[None]],
         trusted: Callable[[TrustStore], None],
         bootstrap_addresses: tuple[Address, ...],
-        clock: Clock,
-        disk: Disk,
+        world: World,
+        links: Links,
     ) -> None:
         """Renew ``identity`` over ``channel``, or at the bootstrap once it ran out.
 
@@ -89,8 +87,10 @@ class Renewal(Worker):
         self._renewed = renewed
         self._trusted = trusted
         self._bootstrap_addresses = bootstrap_addresses
-        self._clock = clock
-        self._disk = disk
+        self._clock = world.clock
+        self._disk = world.disk
+        self._threads = world.threads
+        self._links = links
         self._wake = asyncio.Event()
         self._has_begun = False
         self._told: tuple[x509.Certificate, ...] = ()
@@ -160,7 +160,9 @@ class Renewal(Worker):
     async def _renew(self) -> None:
         credentials = self._identity.credentials
         if has_expired(credentials.certified, self._clock.wall_s()) and self._bootstrap_addresses:
-            joined = await renew_expired(credentials, self._bootstrap_addresses, clock=self._clock)
+            joined = await renew_expired(
+                credentials, self._bootstrap_addresses, links=self._links, clock=self._clock
+            )
             fresh = credentials.renewed(joined.certificate)
         else:
             fresh = await renew_trusting(self._channel(), credentials, clock=self._clock)
@@ -177,7 +179,7 @@ class Renewal(Worker):
             if fresh.certificate != before.certificate:
                 write_certificate(fresh.certificate_path, fresh.certificate, disk=self._disk)
 
-        await asyncio.to_thread(keep)
+        await self._threads.run(keep)
         self._identity.take(fresh)
         if fresh.trusted != before.trusted:
             self._trusted(fresh.trust())

@@ -17,10 +17,9 @@ import structlog
 
 from collective.chunking.store import ChunkStore, StoredCopy
 from collective.core.backoff import Backoff
-from collective.core.clock import Clock
-from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.small_files import read_small, write_atomically
+from collective.core.world import World
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
@@ -62,26 +61,26 @@ class Scrubber(Worker):
         store: ChunkStore,
         storage: NodeStorage,
         metrics: NodeMetrics,
-        clock: Clock,
+        world: World,
         *,
         path: str,
-        disk: Disk,
         cycle_s: float = SCRUB_CYCLE_S,
     ) -> None:
         """Scrub ``store`` once every ``cycle_s`` seconds, with progress kept in ``path``."""
         self._store = store
         self._storage = storage
         self._metrics = metrics
-        self._clock = clock
+        self._clock = world.clock
+        self._threads = world.threads
         self._path = path
-        self._disk = disk
+        self._disk = world.disk
         self._cycle_s = cycle_s
         self._progress: Progress | None = None
         self._pages: AsyncIterator[Sequence[StoredCopy]] | None = None
         self._page: list[StoredCopy] = []
         """What is left of the page, the next copy last."""
         self._done = 0
-        self._saved_s = clock.monotonic_s()
+        self._saved_s = world.clock.monotonic_s()
         self._log = structlog.get_logger("collective.node.scrub")
 
     @property
@@ -92,7 +91,7 @@ class Scrubber(Worker):
     async def work(self) -> Outcome:
         """Check one copy, then rest as long as the pace says; at the first step begin where we were."""
         if self._progress is None:
-            self._progress = await asyncio.to_thread(self._load)
+            self._progress = await self._threads.run(self._load)
             return Outcome.rest(FIRST_AFTER_S)
         now_s = self._clock.wall_s()
         if self._left_s(self._progress, now_s) > 0:
@@ -169,7 +168,7 @@ class Scrubber(Worker):
             }
         ).encode()
         try:
-            await asyncio.to_thread(
+            await self._threads.run(
                 write_atomically, self._path, raw, permissions=0o600, disk=self._disk
             )
         except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import structlog
 
 from collective.chunking.store import ChunkStore, Reservation
 from collective.chunking.store.model import Parts
+from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.ids import ChunkId, Generation
 from collective.roles.node.metrics import NodeMetrics
@@ -19,11 +19,14 @@ from collective.roles.node.problems import Problems
 class NodeStorage:
     """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store."""
 
-    def __init__(self, store: ChunkStore, problems: Problems, metrics: NodeMetrics) -> None:
+    def __init__(
+        self, store: ChunkStore, problems: Problems, metrics: NodeMetrics, clock: Clock
+    ) -> None:
         """Put into and read from ``store``; note damaged copies in ``problems``."""
         self._store = store
         self._problems = problems
         self._metrics = metrics
+        self._clock = clock
         self._log = structlog.get_logger("collective.node.storage")
 
     def reserve(self, length: int) -> Reservation:
@@ -85,10 +88,10 @@ class NodeStorage:
 
     @contextmanager
     def _measured(self, operation: str) -> Iterator[None]:
-        started_s = time.perf_counter()
+        started_s = self._clock.monotonic_s()
         try:
             yield
         except CollectiveError as error:
             self._metrics.store_errors.labels(operation, error.code).inc()
             raise
-        self._metrics.store_seconds.labels(operation).observe(time.perf_counter() - started_s)
+        self._metrics.store_seconds.labels(operation).observe(self._clock.monotonic_s() - started_s)

@@ -18,17 +18,18 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import structlog
 
-from collective.core.clock import Clock, SystemClock
 from collective.core.errors import CollectiveError, ExitCode
-from collective.core.randomness import Randomness, SystemRandomness
 from collective.core.settings import ServeSettings, unknown_variables
+from collective.core.world import World
 from collective.roles.runtime import descriptors, logs
 from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
 from collective.roles.runtime.watchdog import Watchdog
 from collective.roles.runtime.workers import Workers
+from collective.rpc.links import Links
 from collective.rpc.loops import loop_factory
+from collective.rpc.tls_links import TlsLinks
 
 READY_POLL_S: Final = 0.1
 STOP_TIMEOUT_S: Final = 10.0
@@ -43,8 +44,8 @@ class Runtime:
 
     settings: ServeSettings
     metrics: Metrics
-    clock: Clock
-    randomness: Randomness
+    world: World
+    links: Links
     environment: Mapping[str, str]
 
 
@@ -106,6 +107,7 @@ class ExplainsItself(Protocol):
 def run(
     settings: ServeSettings,
     build: Callable[[Runtime], Sequence[Role]],
+    world: World,
     environment: Mapping[str, str] | None = None,
 ) -> int:
     """Serve until told to stop; return the process's exit code.
@@ -113,11 +115,12 @@ def run(
     Args:
         settings: Checked settings.
         build: Makes the roles, in the order to start them; raises CollectiveError.
+        world: Of the process.
         environment: Variables of the process; the real ones by default.
     """
     environment = os.environ if environment is None else environment
     logs.configure(settings.log_level, sys.stderr)
-    runtime = Runtime(settings, Metrics(), SystemClock(), SystemRandomness(), environment)
+    runtime = Runtime(settings, Metrics(), world, TlsLinks(world), environment)
     log = structlog.get_logger("collective.runtime")
     allowed, wanted = descriptors.raise_limit(), descriptors.wanted(settings)
     if allowed < wanted:
@@ -196,7 +199,7 @@ async def _live(
     log = structlog.get_logger("collective.runtime")
     settings = runtime.settings
     listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
-    workers = Workers("runtime", runtime.metrics, runtime.clock, runtime.randomness)
+    workers = Workers("runtime", runtime.metrics, runtime.world.clock, runtime.world.randomness)
     started: list[Role] = []
     try:
         if settings.metrics_address is not None:

@@ -9,6 +9,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
+from tests.worlds import world_of
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ class Engines:
 
     async def open(self, *, quiet: bool = True) -> SqliteCatalog:
         catalog = await SqliteCatalog.open(
-            self.data_dir, self.clock, self.randomness, self.settings
+            self.data_dir, world_of(self.clock, self.randomness), self.settings
         )
         self.opened.append(catalog)
         if quiet:

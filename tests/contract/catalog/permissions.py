@@ -37,6 +37,7 @@ from tests.contract.catalog.permission_model import (
 )
 from tests.contract.catalog.world import ANY, enrol, names, p, user, write
 from tests.contract.catalog.world import OPERATOR as COORDINATOR
+from tests.worlds import world_of
 
 USERS = ("ann", "bob", "cat", "dan")
 REVOKED_MAX = 2
@@ -82,7 +83,9 @@ class Permissions(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.catalog = self.runner.run(
             SqliteCatalog.open(
-                self.folder.name, self.clock, SeededRandomness(1), CatalogSettings(copies=1)
+                self.folder.name,
+                world_of(self.clock, SeededRandomness(1)),
+                CatalogSettings(copies=1),
             )
         )
         self.model = Model(self.clock.wall_s())

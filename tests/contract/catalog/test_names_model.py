@@ -15,6 +15,7 @@ from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, write
+from tests.worlds import world_of
 
 PATHS = st.lists(st.sampled_from(["a", "b", "e\u0301"]), min_size=1, max_size=3).map(
     lambda parts: FilePath(tuple(parts))
@@ -27,7 +28,7 @@ class Tree(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.catalog = self.runner.run(
-            SqliteCatalog.open(self.folder.name, ManualClock(), SeededRandomness(1))
+            SqliteCatalog.open(self.folder.name, world_of(ManualClock(), SeededRandomness(1)))
         )
         self.runner.run(enrol(self.catalog))
         self.model: dict[FilePath, str] = {FilePath(): "dir"}

@@ -13,6 +13,7 @@ from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import OPERATOR, enrol, names, p, write
+from tests.worlds import world_of
 
 
 async def fill(engines: Engines) -> str:
@@ -97,6 +98,6 @@ async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
     other = tmp_path / "other"
     other.mkdir()
     (other / "catalog.db").write_bytes(raw)
-    copy = await SqliteCatalog.open(str(other), ManualClock(), SeededRandomness(3))
+    copy = await SqliteCatalog.open(str(other), world_of(ManualClock(), SeededRandomness(3)))
     assert await names(copy, "/") == ["/d", "/e"]
     await copy.close()

@@ -17,6 +17,7 @@ from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
 from tests.faults.sqlite_vfs import RecordingVfs
+from tests.worlds import world_of
 
 SETTINGS = CatalogSettings(copies=3, readers=1)
 
@@ -24,7 +25,7 @@ SETTINGS = CatalogSettings(copies=3, readers=1)
 async def workload(vfs: RecordingVfs, folder: str) -> list[tuple[int, set[str], int]]:
     """Run it; return (journal position, names that exist, sequence) after each acknowledgement."""
     catalog = await SqliteCatalog.open(
-        folder, ManualClock(), SeededRandomness(1), SETTINGS, vfs=vfs.vfs_name
+        folder, world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name), SETTINGS
     )
     acknowledged = []
     exists: set[str] = set()
@@ -60,7 +61,9 @@ async def crash(
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     vfs.lost_power(at, folder, seed, keep)
-    catalog = await SqliteCatalog.open(folder, ManualClock(), SeededRandomness(2), SETTINGS)
+    catalog = await SqliteCatalog.open(
+        folder, world_of(ManualClock(), SeededRandomness(2)), SETTINGS
+    )
     try:
         database = catalog._engine.writer._db
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -111,7 +114,7 @@ async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
     vfs = RecordingVfs("redeeming")
     live, after = str(tmp_path / "live"), str(tmp_path / "after")
     catalog = await SqliteCatalog.open(
-        live, ManualClock(), SeededRandomness(1), SETTINGS, vfs=vfs.vfs_name
+        live, world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name), SETTINGS
     )
     end_s = ManualClock().wall_s() + 600
     code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 9, 9, end_s, OPERATOR.principal)
@@ -126,7 +129,9 @@ async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
         shutil.rmtree(after, ignore_errors=True)
         os.makedirs(after)
         vfs.lost_power(at, after, at, 0.5)
-        catalog = await SqliteCatalog.open(after, ManualClock(), SeededRandomness(2), SETTINGS)
+        catalog = await SqliteCatalog.open(
+            after, world_of(ManualClock(), SeededRandomness(2)), SETTINGS
+        )
         done = 9 - (await catalog.code("c1")).uses_left
         assert done >= sum(position <= at for position in answered)
         assert len(await catalog.nodes()) == done
@@ -154,7 +159,9 @@ def issue_to(number: int, repeat: int = 0) -> Callable[[CodeRecord], IssuedCerti
 
 @pytest.mark.parametrize("limit_pages", [0, 1])
 async def test_a_full_disk_in_a_redemption_burns_no_use(tmp_path: Path, limit_pages: int) -> None:
-    catalog = await SqliteCatalog.open(str(tmp_path), ManualClock(), SeededRandomness(1), SETTINGS)
+    catalog = await SqliteCatalog.open(
+        str(tmp_path), world_of(ManualClock(), SeededRandomness(1)), SETTINGS
+    )
     try:
         end_s = ManualClock().wall_s() + 600
         code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 999, 999, end_s, OPERATOR.principal)

@@ -12,6 +12,7 @@ from collective.chunking.store import ChunkStore, StoreOptions
 from collective.core.disk import Disk, OsDisk
 from collective.core.ids import StoreUuid
 from tests.faults.disk import FaultDisk
+from tests.worlds import world_of
 
 CAPACITY = 1 << 20
 OPTIONS = StoreOptions(
@@ -43,7 +44,7 @@ async def reopen(disk: Disk, data_dir: str) -> AsyncIterator[Opener]:
             await opened.pop().close()
         store = await ChunkStore.open(
             data_dir,
-            disk=disk,
+            world_of(disk=disk),
             capacity_bytes=capacity,
             expected_uuid=uuid,
             options=OPTIONS,

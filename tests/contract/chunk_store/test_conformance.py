@@ -21,6 +21,7 @@ from collective.core.ids import ChunkId, Generation, StoreUuid
 from collective.core.randomness import SeededRandomness
 from tests.contract.chunk_store.conftest import CAPACITY, Opener
 from tests.faults.disk import FaultDisk
+from tests.worlds import world_of
 
 G1, G2 = Generation(1), Generation(2)
 SIZES = [0, 1, 100, 1999, 2000, 2001, 70000]
@@ -290,13 +291,16 @@ async def test_two_processes_on_one_data_dir_are_refused(
     store: ChunkStore, disk: Disk, data_dir: str
 ) -> None:
     with pytest.raises(DataDirError, match="Another process"):
-        await ChunkStore.open(data_dir, disk=disk, capacity_bytes=CAPACITY)
+        await ChunkStore.open(data_dir, world_of(disk=disk), capacity_bytes=CAPACITY)
 
 
 async def test_an_unmounted_disk_is_refused(disk: Disk, data_dir: str) -> None:
     with pytest.raises(DataDirError, match="mounted"):
         await ChunkStore.open(
-            data_dir, disk=disk, capacity_bytes=CAPACITY, expected_uuid=StoreUuid("0" * 32)
+            data_dir,
+            world_of(disk=disk),
+            capacity_bytes=CAPACITY,
+            expected_uuid=StoreUuid("0" * 32),
         )
     assert not disk.exists(data_dir)
 
@@ -323,7 +327,7 @@ async def test_a_store_of_a_newer_version_or_damaged_is_refused(
     with disk.open(f"{data_dir}/store.json", "create") as file:
         file.write(text, 0)
     with pytest.raises(DataDirError, match=words):
-        await ChunkStore.open(data_dir, disk=disk, capacity_bytes=CAPACITY)
+        await ChunkStore.open(data_dir, world_of(disk=disk), capacity_bytes=CAPACITY)
 
 
 async def test_chunks_without_store_json_are_not_taken_over(
@@ -334,7 +338,7 @@ async def test_chunks_without_store_json_are_not_taken_over(
     await store.close()
     disk.unlink(f"{data_dir}/store.json")
     with pytest.raises(DataDirError, match=r"no store\.json"):
-        await ChunkStore.open(data_dir, disk=disk, capacity_bytes=CAPACITY)
+        await ChunkStore.open(data_dir, world_of(disk=disk), capacity_bytes=CAPACITY)
 
 
 async def test_temporaries_are_swept(

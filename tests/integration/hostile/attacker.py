@@ -25,13 +25,14 @@ from collective.pki.certificates import Certified, new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.decoding import parse_message
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from collective.transfer.frames import FRAME_HEADER_BYTES, FrameType, decode_frame, encode_head
 from tests.integration.cluster import Cluster
+from tests.worlds import LINKS, REAL
 
 M = TypeVar("M", bound=Message)
 TIMEOUT_S = 15.0
@@ -175,6 +176,7 @@ class Target:
             certificate=certificate,
             private_key=key,
             authority=signer.certificate,
+            disk=REAL.disk,
         )
 
     def expired(self, identity: SpiffeId) -> Credentials:
@@ -193,6 +195,7 @@ class Target:
             str(certs / "nodes" / f"{name}.crt"),
             str(certs / "nodes" / f"{name}.key"),
             str(certs / "ca" / "alice-ca.crt"),
+            disk=REAL.disk,
         )
 
     def node_id(self, number: int = 1) -> SpiffeId:
@@ -211,7 +214,7 @@ class Target:
         def anybody(_: Certified) -> bool:
             return True
 
-        channel = open_channel(
+        channel = LINKS.channel(
             [address],
             credentials=credentials,
             gate=self.gate,

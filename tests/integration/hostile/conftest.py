@@ -11,6 +11,7 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import load_credentials
 from tests.integration.cluster import running_cluster
 from tests.integration.hostile.attacker import Target
+from tests.worlds import REAL
 
 SECRET = b"what mallory must never read\n" * 2000
 RESIDENT_MAX_BYTES = 192 * 1024 * 1024
@@ -30,7 +31,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
         )
         own = certs / "coordinators" / "alice-coordinator"
-        operator = load_credentials(f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"))
+        operator = load_credentials(
+            f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
+        )
         (folder / "stolen").mkdir()
         made = Target(cluster, folder / "stolen", authority, operator)
         for path in ("/private", "/mallory", "/by"):

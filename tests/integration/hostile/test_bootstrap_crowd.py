@@ -23,6 +23,7 @@ from collective.rpc.door import HANDSHAKES_MAX
 from collective.rpc.tls import ALPN_GRPC, client_context
 from tests.integration.hostile.attacker import Target
 from tests.integration.hostile.test_connections import PREFACE, SETTINGS
+from tests.worlds import LINKS
 
 pytestmark = pytest.mark.timeout(180)
 CONNECTIONS = 1100
@@ -54,6 +55,7 @@ async def join(target: Target, name: str) -> None:
         new_private_key(),
         clock=SystemClock(),
         wish=f"{name}@home.alice",
+        links=LINKS,
     )
     assert time.monotonic() - began_s < JOIN_S
 

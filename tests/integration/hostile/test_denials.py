@@ -24,6 +24,7 @@ from collective.roles.coordinator.denials import JOINER, operation_of
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
+from tests.worlds import LINKS
 
 pytestmark = pytest.mark.timeout(180)
 SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -205,11 +206,13 @@ async def test_each_refused_code_is_counted_and_audited(target: Target, reason: 
         if reason == "revoked":
             target.cluster.cli("invite", "revoke", code.code_id)
         else:
-            await redeem(code, new_private_key(), clock=SystemClock(), wish="first@home.alice")
+            await redeem(
+                code, new_private_key(), clock=SystemClock(), wish="first@home.alice", links=LINKS
+            )
     joiner = JOINER
     before, known = counted(target), await rows(target, joiner)
     with pytest.raises(ConflictError):
-        await redeem(code, new_private_key(), clock=SystemClock(), wish=wish)
+        await redeem(code, new_private_key(), clock=SystemClock(), wish=wish, links=LINKS)
     assert counted(target) == before + 1
     new = [row for row in await rows(target, joiner) if row not in known]
     assert [(row.action, row.target) for row in new] == [("join", code.code_id)]

@@ -18,6 +18,7 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from tests.integration.hostile.attacker import Target
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(180)
 REFUSALS = {"permission_denied", "busy", "usage", "rejected"}
@@ -38,6 +39,8 @@ def bootstrap(target: Target) -> RpcChannel:
         tls=client_context(None, target.trust, (ALPN_GRPC,)),
         gate=target.gate,
         expect=target.coordinator,
+        connect_timeout_s=5.0,
+        randomness=REAL.randomness,
     )
 
 
@@ -75,7 +78,7 @@ async def test_thousands_of_guesses_of_a_real_code(target: Target, guesses: int)
             while answers["busy"] < guesses // 10:
                 await asyncio.sleep(0.01)
             started_s = time.monotonic()
-            await redeem(code, new_private_key(), clock=SystemClock(), wish="")
+            await redeem(code, new_private_key(), clock=SystemClock(), wish="", links=LINKS)
             return time.monotonic() - started_s
 
         async with asyncio.TaskGroup() as group:
@@ -211,5 +214,5 @@ async def test_a_code_that_pins_another_ca(target: Target) -> None:
 
     code = replace(node_code(target), authority_digest=b"\1" * 32)
     with pytest.raises(CollectiveError) as caught:
-        await redeem(code, new_private_key(), clock=SystemClock(), wish="")
+        await redeem(code, new_private_key(), clock=SystemClock(), wish="", links=LINKS)
     assert not isinstance(caught.value, UnreachableError) or "certif" in caught.value.message

@@ -19,6 +19,7 @@ from collective.pki.credentials import Credentials, load_credentials, save_crede
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.cluster import running_cluster
 from tests.integration.hostile.attacker import Target
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(180)
 ROGUES = 4
@@ -33,14 +34,16 @@ def member(tmp_path: Path) -> Iterator[Target]:
         authority = CertificateAuthority.load(
             (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
         )
-        operator = load_credentials(f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"))
+        operator = load_credentials(
+            f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
+        )
         (tmp_path / "stolen").mkdir()
         yield Target(cluster, tmp_path / "stolen", authority, operator)
 
 
 async def enrol(target: Target, code: str) -> Credentials:
     key = new_private_key()
-    joined = await join.redeem(join_code.parse(code), key, clock=SystemClock())
+    joined = await join.redeem(join_code.parse(code), key, clock=SystemClock(), links=LINKS)
     base = str(target.folder / os.urandom(6).hex())
     return save_credentials(
         f"{base}.crt",
@@ -49,6 +52,7 @@ async def enrol(target: Target, code: str) -> Credentials:
         certificate=joined.certificate,
         private_key=key,
         authority=joined.authority,
+        disk=REAL.disk,
     )
 
 
@@ -93,5 +97,9 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     async with member.channel(member.bystander) as channel:
         await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
     await join.redeem(
-        join_code.parse(invite), new_private_key(), clock=SystemClock(), wish="new@home.alice"
+        join_code.parse(invite),
+        new_private_key(),
+        clock=SystemClock(),
+        wish="new@home.alice",
+        links=LINKS,
     )

@@ -23,9 +23,10 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.gen.collective.v1 import ClusterBase, GetStatusRequest, Status
 from collective.rpc.identity import PeerGate
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.rpc.standard import with_standard_services
 from collective.rpc.tls import server_context
+from tests.worlds import REAL
 
 ALICE = Domain("home.alice")
 COORDINATOR = SpiffeId.coordinator(ALICE)
@@ -54,7 +55,11 @@ class Pki:
         base = str(self.folder / f"{name}-{os.urandom(4).hex()}")
         paths = (base + ".crt", base + ".key", base + "-ca.crt")
         return save_credentials(
-            *paths, certificate=certificate, private_key=key, authority=self.ca.certificate
+            *paths,
+            certificate=certificate,
+            private_key=key,
+            authority=self.ca.certificate,
+            disk=REAL.disk,
         )
 
     def gate(self, revocations: RevocationSet | None = None) -> PeerGate:
@@ -87,7 +92,7 @@ class Cluster(ClusterBase):
 
 @dataclass
 class Served:
-    listener: Listener
+    listener: TlsListener
     address: Address
     cluster: Cluster
     gate: PeerGate
@@ -107,7 +112,7 @@ def serve(pki: Pki) -> Serve:
         credentials = options.pop("credentials", None) or pki.credentials(COORDINATOR)
         services = with_standard_services([cluster], lambda: True)
         context = server_context(credentials, pki.trust)
-        listener = Listener(services, gate, context, **options)
+        listener = TlsListener(services, gate, context, REAL, **options)
         address = await listener.listen(Address("127.0.0.1", 0))
         try:
             yield Served(listener, address, cluster, gate)

@@ -28,7 +28,7 @@ from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc import context
-from collective.rpc.channel import RpcChannel, open_channel
+from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.crowd import Bounds
 from collective.rpc.farewell import LINGER_S, REVOKED
@@ -36,12 +36,13 @@ from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRe
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.rpc.conftest import COORDINATOR, NODE, USER, Pki, Serve
+from tests.worlds import LINKS
 
 
 def channel_to(
     address: Address, pki: Pki, me: SpiffeId = USER, expect: SpiffeId = COORDINATOR
 ) -> RpcChannel:
-    return open_channel([address], credentials=pki.credentials(me), gate=pki.gate(), expect=expect)
+    return LINKS.channel([address], credentials=pki.credentials(me), gate=pki.gate(), expect=expect)
 
 
 def bare_connection(address: Address, tls: ssl.SSLContext) -> tuple[bytes, str | None]:
@@ -419,7 +420,7 @@ async def test_channel_tries_the_next_address_and_connects_again(pki: Pki, serve
         nobody = Address("127.0.0.1", closed.getsockname()[1])
     async with (
         serve() as served,
-        open_channel(
+        LINKS.channel(
             [nobody, served.address],
             credentials=pki.credentials(USER),
             gate=pki.gate(),

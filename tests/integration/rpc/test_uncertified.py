@@ -22,11 +22,12 @@ from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.crowd import UNCERTIFIED, Bounds
 from collective.rpc.gen.collective.v1 import Status
-from collective.rpc.server import Listener
+from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
 from tests.integration.certificates import issued_bootstrap
 from tests.integration.ports import free_port
 from tests.integration.rpc.conftest import COORDINATOR, Cluster, Pki
+from tests.worlds import LINKS, REAL, world_of
 
 PATH = "/collective.v1.Cluster/GetStatus"
 
@@ -80,12 +81,12 @@ class Lively(asyncio.Protocol):
 @asynccontextmanager
 async def listening(
     pki: Pki, bounds: Bounds | None = None
-) -> AsyncIterator[tuple[Listener, Cluster, Address]]:
+) -> AsyncIterator[tuple[TlsListener, Cluster, Address]]:
     cluster = Cluster()
     tls = server_context(
         pki.credentials(COORDINATOR), pki.trust, client_certificates=False, alpn=(ALPN_GRPC,)
     )
-    listener = Listener([cluster], None, tls, bounds=bounds)
+    listener = TlsListener([cluster], None, tls, REAL, bounds=bounds)
     address = await listener.listen(Address("127.0.0.1", 0))
     try:
         yield listener, cluster, address
@@ -162,7 +163,9 @@ async def test_a_standalone_bootstrap_takes_few_connections_and_the_newest_alway
         coordinator_address=Address("127.0.0.1", 1),
         cert_dir=out,
     )
-    role = BootstrapRole(Runtime(settings, Metrics(), SystemClock(), SystemRandomness(), {}))
+    role = BootstrapRole(
+        Runtime(settings, Metrics(), world_of(SystemClock(), SystemRandomness()), LINKS, {})
+    )
     async with asyncio.TaskGroup() as group:
         supervisor = Supervisor(group)
         await role.start(supervisor)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from collective.cli import app
-from collective.client import join
 from collective.client.collective import Collective
 from collective.client.identity import redemption
 from collective.client.identity.place import ConfigDir
@@ -21,7 +20,9 @@ from collective.core.errors import ExitCode
 from collective.core.ids import GlobalId
 from collective.pki import certificates
 from collective.pki.credentials import Credentials, save_credentials
+from collective.rpc.tls_links import TlsLinks
 from tests.unit.client.identity.bootstrap import Member
+from tests.worlds import REAL, world_of
 
 ME = "yourname@homelab.collective.local"
 NOW = ManualClock(SystemClock().wall_s())
@@ -65,7 +66,7 @@ def members(config: Path) -> dict[str, Member]:
         "alice": Member("alice", "home.alice", NOW),
         "bob": Member("bob", "garage.bob", NOW),
     }
-    store = IdentityStore(ConfigDir(str(config)), clock=NOW)
+    store = IdentityStore(ConfigDir(str(config)), world_of(clock=NOW))
     store.create_identity(GlobalId.parse(ME))
     key = store.key_for_joining(lambda: b"")
     for member in found.values():
@@ -91,6 +92,7 @@ def carol(tmp_path: Path) -> list[str]:
         certificate=member.joined(key, ME).certificate,
         private_key=key,
         authority=member.authority.certificate,
+        disk=REAL.disk,
     )
     return ["--cert", paths[0], "--key", paths[1], "--ca", paths[2]]
 
@@ -211,7 +213,7 @@ class TestIdentity:
     ) -> None:
         monkeypatch.setenv("COLLECTIVE_PASSPHRASE", "x")
         made = facts(capsys, "identity", "init", "--global-id", ME, "--passphrase")
-        store = IdentityStore(ConfigDir(str(config)))
+        store = IdentityStore(ConfigDir(str(config)), REAL)
         key = store.key_for_joining(lambda: b"x")
         digest = certificates.key_digest(key.public_key()).hex()
         monkeypatch.delenv("COLLECTIVE_PASSPHRASE")
@@ -269,7 +271,7 @@ class TestRedeem:
         def nobody(*_: Any, **__: Any) -> Any:
             raise AssertionError("a mistyped code was sent")
 
-        monkeypatch.setattr(join, "open_channel", nobody)
+        monkeypatch.setattr(TlsLinks, "channel", nobody)
         code = Member("alice", "home.alice", NOW).code()
         assert app.run(["invite", "redeem", code[:-1]]) == ExitCode.USAGE
         assert "Invalid invite code" in capsys.readouterr().err

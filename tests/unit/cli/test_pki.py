@@ -17,6 +17,7 @@ from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from collective.pki.layout import CertDir
 from collective.pki.preparing import prepare_coordinator
+from tests.worlds import REAL
 
 RUN = CliRunner()
 
@@ -24,7 +25,9 @@ RUN = CliRunner()
 @pytest.fixture
 def place(tmp_path: Path) -> CertDir:
     where = CertDir(str(tmp_path / "certs"), MemberId("alice"))
-    prepare_coordinator(where, Domain("home.alice"), (Address("127.0.0.1", 8001),), SystemClock())
+    prepare_coordinator(
+        where, Domain("home.alice"), (Address("127.0.0.1", 8001),), SystemClock(), disk=REAL.disk
+    )
     return where
 
 
@@ -34,7 +37,7 @@ def test_issued_user_certificate_can_be_loaded_and_shown(place: CertDir, tmp_pat
     done = RUN.invoke(app, [*command, "--validity", "7d"])
     assert done.exit_code == 0, done.output
     crt, key = f"{out}/users/ann@home.alice.crt", f"{out}/users/ann@home.alice.key"
-    found = load_credentials(crt, key, f"{out}/ca/alice-ca.crt")
+    found = load_credentials(crt, key, f"{out}/ca/alice-ca.crt", disk=REAL.disk)
     assert str(found.identity) == "spiffe://home.alice/user/home.alice/ann"
     assert os.stat(key).st_mode & 0o777 == 0o600
     facts = json.loads(RUN.invoke(app, ["show", crt, "--json"]).output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,7 +14,6 @@ from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
-from collective.core.clock import SystemClock
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -64,6 +62,7 @@ from collective.rpc.gen.collective.v1 import (
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.tickets import TicketRefusedError
+from tests.worlds import REAL
 
 COPIES = 3
 QUORUM = 2
@@ -365,7 +364,7 @@ class World:
     def __init__(self, *, nodes: int = 3, state_dir: str | None = None, **options: Any) -> None:
         self.nodes = FakeNodes()
         self.coordinator = FakeCoordinator(self.nodes, nodes)
-        clock = SystemClock()
+        clock = REAL.clock
         settings = {"stall_s": 0.08, "give_up_s": 0.4, "retry_s": 2.0, **options}
         self.options = TransferOptions(**settings)
         files = cast("Any", self.coordinator)
@@ -376,8 +375,8 @@ class World:
             control=control,
             transport=self.nodes,
             buffers=self.nodes.pool,
-            executor=ThreadPoolExecutor(2),
-            clock=clock,
+            pool=REAL.threads.pool(2, "client"),
+            world=REAL,
             options=self.options,
             health=health,
             choice=RouteChoice(health),
@@ -399,5 +398,5 @@ class World:
         assert self.nodes.pool.outstanding == 0, "a buffer was leaked"
         slots = self.session.slots
         assert slots._value == self.options.window_chunks, "a slot was leaked"
-        self.session.executor.shutdown()
+        self.session.pool.abandon()
         self.nodes.pool.trim()

@@ -18,8 +18,11 @@ from collective.client.parts import Part, part_path
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
+from collective.core.randomness import SeededRandomness
+from collective.core.world.threads import InlinePool
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind
+from tests.worlds import REAL
 
 from .fakes import World
 
@@ -143,7 +146,7 @@ async def test_a_part_is_private_and_what_is_published_keeps_to_the_umask(
     local = str(tmp_path / "A")
     Path(part_path(local, DOMAIN, entry)).write_bytes(b"y")
     os.chmod(part_path(local, DOMAIN, entry), 0o666)
-    part = Part.open(local, DOMAIN, entry)
+    part = Part.open(local, DOMAIN, entry, SeededRandomness(1))
     assert stat.S_IMODE(os.fstat(part.fd).st_mode) == 0o600
     part.close()
     mask = os.umask(0o027)
@@ -156,7 +159,7 @@ async def test_a_part_is_private_and_what_is_published_keeps_to_the_umask(
 
 async def test_a_part_that_was_exchanged_is_not_published(world: World, tmp_path: Path) -> None:
     entry = await world.collective.write("/s/A", b"x")
-    part = Part.open(str(tmp_path / "A"), DOMAIN, entry)
+    part = Part.open(str(tmp_path / "A"), DOMAIN, entry, SeededRandomness(1))
     os.unlink(part.path)
     Path(part.path).write_bytes(b"EVIL")
     with pytest.raises(OSError, match="someone else"):
@@ -252,7 +255,7 @@ async def test_names_that_the_file_system_holds_for_one_do_not_replace_each_othe
     first: str,
     second: str,
 ) -> None:
-    monkeypatch.setattr(landing, "folds_names", lambda _folder: True)
+    monkeypatch.setattr(landing, "folds_names", lambda _folder, _randomness: True)
     await world.collective.mkdir("/m")
     for name, data in ((first, b"1"), (second, b"2")):
         await world.collective.write(f"/m/{name}", data)
@@ -267,7 +270,7 @@ async def test_names_that_the_file_system_holds_for_one_do_not_replace_each_othe
 
 
 async def test_where_all_names_differ_all_are_kept(world: World, tmp_path: Path) -> None:
-    if landing.folds_names(str(tmp_path)):
+    if landing.folds_names(str(tmp_path), REAL.randomness):
         pytest.skip("this file system folds names")
     await world.collective.mkdir("/m")
     for name in ("README", "readme", "caf\u00e9", "cafe\u0301"):
@@ -319,7 +322,7 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
 @pytest.mark.parametrize("mode", [0o777, 0o720])
 async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
     state = LocalState(1, 2, 3)
-    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A")
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL, InlinePool())
     await journal.save(state, "mine")
     assert await journal.load(state) == "mine"
     assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o700
@@ -335,6 +338,6 @@ async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mod
 async def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "uploads").symlink_to(tmp_path / "elsewhere")
-    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A")
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL, InlinePool())
     await journal.save(LocalState(1, 2, 3), "x")
     assert not list((tmp_path / "elsewhere").iterdir())

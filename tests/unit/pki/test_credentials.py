@@ -16,6 +16,7 @@ from collective.pki import certificates
 from collective.pki.credentials import load_credentials, save_credentials
 from collective.pki.files import load_or_create_key
 from tests.unit.pki.forge import ALICE, authority
+from tests.worlds import REAL
 
 
 def mode(path: str) -> int:
@@ -26,16 +27,18 @@ def test_credentials_round_trip_and_foreign_key_is_refused(tmp_path: Path) -> No
     ca, key = authority(ManualClock()), certificates.new_private_key()
     leaf = ca.issue(SpiffeId.node(ALICE, NodeId("n1")), key.public_key())
     paths = [str(tmp_path / name) for name in ("n.crt", "n.key", "ca.crt")]
-    saved = save_credentials(*paths, certificate=leaf, private_key=key, authority=ca.certificate)
-    loaded = load_credentials(*paths)
+    saved = save_credentials(
+        *paths, certificate=leaf, private_key=key, authority=ca.certificate, disk=REAL.disk
+    )
+    loaded = load_credentials(*paths, disk=REAL.disk)
     assert loaded.certificate == saved.certificate
     assert mode(paths[1]) == 0o600
     os.unlink(paths[1])
     with pytest.raises(NotJoinedError, match="does not exist"):
-        load_credentials(*paths)
+        load_credentials(*paths, disk=REAL.disk)
     load_or_create_key(paths[1], disk=OsDisk())
     with pytest.raises(SettingsError, match="does not belong"):
-        load_credentials(*paths)
+        load_credentials(*paths, disk=REAL.disk)
     Path(paths[0]).write_text("no pem")
     with pytest.raises(SettingsError, match="cannot be read"):
-        load_credentials(*paths)
+        load_credentials(*paths, disk=REAL.disk)

@@ -17,6 +17,7 @@ from collective.pki.layout import CertDir, members_in
 from collective.pki.preparing import prepare_coordinator
 from tests.faults.crashing_disk import CrashingDisk, StoppedError
 from tests.unit.pki.forge import ALICE
+from tests.worlds import REAL
 
 ADDRESSES = (Address("127.0.0.1", 8001),)
 
@@ -31,7 +32,7 @@ def mode(path: str) -> int:
 
 def test_first_start_makes_ca_and_certificate_with_tight_modes(tmp_path: Path) -> None:
     where = place(tmp_path)
-    ca, credentials = prepare_coordinator(where, ALICE, ADDRESSES, ManualClock())
+    ca, credentials = prepare_coordinator(where, ALICE, ADDRESSES, ManualClock(), disk=REAL.disk)
     assert credentials.identity == SpiffeId.coordinator(ALICE)
     assert credentials.certified.addresses == ADDRESSES
     assert credentials.domain == ca.domain == ALICE
@@ -42,16 +43,18 @@ def test_first_start_makes_ca_and_certificate_with_tight_modes(tmp_path: Path) -
 
 def test_second_start_keeps_both_and_reissues_only_when_due_or_moved(tmp_path: Path) -> None:
     where, clock = place(tmp_path), ManualClock()
-    ca, first = prepare_coordinator(where, ALICE, ADDRESSES, clock)
+    ca, first = prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
     clock.advance(19 * 86400)
-    again, second = prepare_coordinator(where, ALICE, ADDRESSES, clock)
+    again, second = prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
     assert (again.digest, second.certificate) == (ca.digest, first.certificate)
-    moved = prepare_coordinator(where, ALICE, (Address("10.0.0.1", 8001),), clock)[1]
+    moved = prepare_coordinator(where, ALICE, (Address("10.0.0.1", 8001),), clock, disk=REAL.disk)[
+        1
+    ]
     assert moved.certificate != first.certificate
     clock.advance(21 * 86400)
-    assert prepare_coordinator(where, ALICE, ADDRESSES, clock)[1].certified.expires_s > (
-        moved.certified.expires_s
-    )
+    assert prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)[
+        1
+    ].certified.expires_s > (moved.certified.expires_s)
 
 
 def test_first_start_killed_at_any_moment_starts_again(tmp_path: Path) -> None:
@@ -63,25 +66,30 @@ def test_first_start_killed_at_any_moment_starts_again(tmp_path: Path) -> None:
             finished = True
         except StoppedError:
             pass
-        prepare_coordinator(where, ALICE, ADDRESSES, clock)
-        load_credentials(where.coordinator_certificate, where.coordinator_key, where.ca_certificate)
+        prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
+        load_credentials(
+            where.coordinator_certificate,
+            where.coordinator_key,
+            where.ca_certificate,
+            disk=REAL.disk,
+        )
     assert finished
 
 
 def test_lost_ca_certificate_is_made_again_under_the_same_pin(tmp_path: Path) -> None:
     where, clock = place(tmp_path), ManualClock()
-    ca, old = prepare_coordinator(where, ALICE, ADDRESSES, clock)
+    ca, old = prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
     os.unlink(where.ca_certificate)
-    again, same = prepare_coordinator(where, ALICE, ADDRESSES, clock)
+    again, same = prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
     assert again.digest == ca.digest
     assert same.certificate == old.certificate
 
 
 def test_lost_ca_key_other_member_or_domain_refuse_to_start(tmp_path: Path) -> None:
     where, clock = place(tmp_path), ManualClock()
-    prepare_coordinator(where, ALICE, ADDRESSES, clock)
+    prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)
     with pytest.raises(SettingsError, match="COLLECTIVE_DOMAIN"):
-        prepare_coordinator(where, Domain("other.alice"), ADDRESSES, clock)
+        prepare_coordinator(where, Domain("other.alice"), ADDRESSES, clock, disk=REAL.disk)
     os.unlink(where.ca_key)
     with pytest.raises(SettingsError, match="missing; restore"):
-        prepare_coordinator(where, ALICE, ADDRESSES, clock)
+        prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=REAL.disk)

@@ -22,6 +22,7 @@ from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore, check_link, verify_leaf
 from tests.faults.crashing_disk import CrashingDisk, StoppedError
 from tests.unit.pki.test_preparing import ADDRESSES
+from tests.worlds import REAL
 
 ALICE = Domain("home.alice")
 MEMBER = MemberId("alice")
@@ -142,7 +143,7 @@ STEPS = (rotation.begin, rotation.switch, rotation.close)
 
 
 def coordinator(place: CertDir, clock: ManualClock) -> Credentials:
-    return prepare_coordinator(place, ALICE, ADDRESSES, clock)[1]
+    return prepare_coordinator(place, ALICE, ADDRESSES, clock, disk=REAL.disk)[1]
 
 
 def key_of(credentials: Credentials) -> bytes:
@@ -188,7 +189,12 @@ def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
             pass
         found = rotation.load(where, ALICE, clock, disk=DISK)  # the next start
         own = coordinator(where, clock)
-        load_credentials(where.coordinator_certificate, where.coordinator_key, where.ca_certificate)
+        load_credentials(
+            where.coordinator_certificate,
+            where.coordinator_key,
+            where.ca_certificate,
+            disk=REAL.disk,
+        )
         assert is_signed_by(own.certificate, found.signing.certificate)
         is_old = is_signed_by(first.certificate, found.signing.certificate)
         assert is_old == (key_of(own) == key_of(first)), "a key lives as long as its CA"
@@ -221,7 +227,10 @@ def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone:
     assert key_of(fresh) not in {key_of(old), certificates.public_key_der(kept)}
     assert (
         load_credentials(
-            place.coordinator_certificate, place.coordinator_key, place.ca_certificate
+            place.coordinator_certificate,
+            place.coordinator_key,
+            place.ca_certificate,
+            disk=REAL.disk,
         ).certificate
         == fresh.certificate
     )

@@ -12,6 +12,7 @@ from collective.core.settings import ServeSettings
 from collective.roles.runtime.lifecycle import Role, Runtime, Supervisor, serve
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
+from tests.worlds import LINKS, world_of
 
 
 class Recorder:
@@ -59,7 +60,7 @@ class Told(Notifier):
 
 async def run(roles: Sequence[Role]) -> int:
     settings = ServeSettings(roles=frozenset({"node"}))
-    runtime = Runtime(settings, Metrics(), ManualClock(), SeededRandomness(1), {})
+    runtime = Runtime(settings, Metrics(), world_of(ManualClock(), SeededRandomness(1)), LINKS, {})
     stop = asyncio.Event()
     return await serve(runtime, lambda _: roles, stop, Told(stop))
 

@@ -17,10 +17,11 @@ from collective.core.limits import MIB
 from collective.core.units import Address
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1 import ChunkOperation, Route, SignedTicket, Ticket
+from collective.rpc.links import ProtocolFactory
 from collective.transfer.buffers import BufferPool
-from collective.transfer.dial import ProtocolFactory
 from collective.transfer.server import ChunkServer, TransferLimits
 from collective.transfer.tickets import TicketKey, sign_ticket
+from tests.worlds import REAL
 
 DOMAIN = Domain("home.alice")
 USER = SpiffeId.user(DOMAIN, GlobalId("bob", DOMAIN))
@@ -253,6 +254,7 @@ class Hop:
             dialer=self.dialer,
             pool=self.pool,
             limits=limits,
+            threads=REAL.threads,
         )
 
 

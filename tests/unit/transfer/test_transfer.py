@@ -24,6 +24,7 @@ from collective.transfer.frames import FrameType
 from collective.transfer.outbound import Patience
 from collective.transfer.receipts import open_receipt
 from collective.transfer.tickets import TicketExpiredError, TicketRefusedError, UnknownKeyError
+from tests.worlds import REAL
 
 from .memory import COORDINATOR, USER, Hop, MemoryDialer, Net, chunk_of, node, route
 
@@ -52,7 +53,7 @@ async def world() -> AsyncIterator[World]:
     net, pool = Net(), BufferPool(64 * MIB)
     dialer = MemoryDialer(net, USER)
     limits = ClientLimits(patience=Patience(stall_s=1.0, answer_s=2.0))
-    async with ChunkClient(dialer, pool, limits=limits) as client:
+    async with ChunkClient(dialer, pool, REAL.threads, limits=limits) as client:
         yield World(net, client, pool, dialer)
     await net.close()
     assert pool.outstanding == 0
@@ -379,7 +380,7 @@ async def test_unreachable_first_hop(world: World) -> None:
 async def test_stolen_ticket_is_refused(world: World) -> None:
     hops = world.chain("a")
     thief = MemoryDialer(world.net, node("thief"))
-    async with ChunkClient(thief, world.pool) as client:
+    async with ChunkClient(thief, world.pool, REAL.threads) as client:
         with pytest.raises(TicketRefusedError, match="another holder"):
             async for _ in client.put(route(hops, CHUNK, len(DATA)), [DATA]):
                 pass

@@ -39,9 +39,16 @@ class Member:
         return JoinCode.fresh(BOOTSTRAP, self.authority.digest, SystemRandomness()).encode()
 
     async def redeem(
-        self, code: JoinCode, key: Any, *, clock: Any, wish: str = "", display_name: str = ""
+        self,
+        code: JoinCode,
+        key: Any,
+        *,
+        links: Any,
+        clock: Any,
+        wish: str = "",
+        display_name: str = "",
     ) -> Joined:
-        del clock, display_name
+        del links, clock, display_name
         self.before()
         self.wishes.append(wish)
         slot = (code.code_id, certificates.public_key_der(key.public_key()))

@@ -10,6 +10,7 @@ from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock
 from collective.core.disk import Disk
 from tests.unit.client.identity.bootstrap import Member
+from tests.worlds import world_of
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def store(tmp_path: Path, clock: ManualClock) -> IdentityStore:
-    return IdentityStore(ConfigDir(str(tmp_path / "config")), clock=clock, sleep=lambda _: None)
+    return IdentityStore(ConfigDir(str(tmp_path / "config")), world_of(clock=clock))
 
 
 @pytest.fixture
@@ -35,6 +36,6 @@ def bob(clock: ManualClock) -> Member:
 @pytest.fixture
 def make_store(clock: ManualClock) -> Callable[..., IdentityStore]:
     def make(folder: Path, disk: Disk | None = None) -> IdentityStore:
-        return IdentityStore(ConfigDir(str(folder / "c")), disk=disk, clock=clock)
+        return IdentityStore(ConfigDir(str(folder / "c")), world_of(disk=disk, clock=clock))
 
     return make

@@ -12,13 +12,19 @@ from collective.core.disk import DiskFile, OpenMode, OsDisk
 from collective.core.errors import RejectedError, UnreachableError, UsageError
 from collective.core.ids import Domain, GlobalId
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, Member
+from tests.worlds import LINKS, world_of
 
 ME = GlobalId("yourname", Domain("homelab.collective.local"))
 
 
 async def redeem(store: IdentityStore, member: Member, code: str) -> Redeemed:
     return await redeem_invite(
-        store, code, clock=member.clock, passphrase=lambda: b"", redeem=member.redeem
+        store,
+        code,
+        world=world_of(member.clock),
+        links=LINKS,
+        passphrase=lambda: b"",
+        redeem=member.redeem,
     )
 
 

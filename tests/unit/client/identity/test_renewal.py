@@ -15,6 +15,7 @@ from collective.core.units import Address
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
+from tests.worlds import LINKS, world_of
 
 DAY_S = 86400.0
 LIFE_S = 30 * DAY_S
@@ -88,8 +89,8 @@ class Client:
     def renewer(self) -> Renewer:
         return Renewer(
             self.store,
-            self.clock,
-            OsDisk(),
+            world_of(self.clock),
+            LINKS,
             live=self.coordinator.how("live"),
             expired=self.coordinator.how("expired"),
             ask=self.coordinator.how("ask"),

@@ -14,6 +14,7 @@ from collective.client.identity.store import IdentityStore
 from collective.client.join import Joined
 from collective.core.clock import ManualClock
 from tests.unit.client.identity.bootstrap import Member
+from tests.worlds import LINKS, world_of
 
 
 class Network:
@@ -33,7 +34,8 @@ async def redeem(store: IdentityStore, member: Member, network: Network) -> Rede
     return await redeem_invite(
         store,
         member.code(),
-        clock=member.clock,
+        world=world_of(member.clock),
+        links=LINKS,
         passphrase=lambda: b"",
         redeem=member.redeem,
         standing=network,
@@ -125,7 +127,8 @@ async def test_a_crash_while_it_takes_its_place_is_mended_by_the_same_command(
             return await redeem_invite(
                 store,
                 code,
-                clock=member.clock,
+                world=world_of(member.clock),
+                links=LINKS,
                 passphrase=lambda: b"",
                 redeem=member.redeem,
                 standing=network,

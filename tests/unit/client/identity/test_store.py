@@ -25,6 +25,7 @@ from collective.core.errors import (
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.core.units import Address
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
+from tests.worlds import world_of
 
 ME = GlobalId("yourname", Domain("homelab.collective.local"))
 
@@ -307,7 +308,7 @@ class TestCollectives:
         self, store: IdentityStore, alice: Member, tmp_path: Path, clock: ManualClock
     ) -> None:
         join(store, alice)
-        other = IdentityStore(ConfigDir(str(tmp_path / "other")), clock=clock)
+        other = IdentityStore(ConfigDir(str(tmp_path / "other")), world_of(clock=clock))
         join(other, alice)
         Path(store.place.certificate("alice-homelab")).write_bytes(
             Path(other.place.certificate("alice-homelab")).read_bytes()

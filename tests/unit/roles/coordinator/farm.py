@@ -27,6 +27,7 @@ from collective.transfer.client import ChunkClient
 from collective.transfer.receipts import sign_receipt
 from collective.transfer.tickets import read_ticket
 from tests.unit.roles.coordinator.parts import OWN, World, record
+from tests.worlds import world_of
 
 OPERATOR = Caller(OWN, is_operator=True)
 Key = tuple[ChunkId, int]
@@ -180,7 +181,7 @@ class Scene:
 async def scene(folder: Path) -> AsyncIterator[Scene]:
     world = World()
     catalog = await SqliteCatalog.open(
-        str(folder / "catalog"), world.clock, world.randomness, CatalogSettings(copies=3)
+        str(folder / "catalog"), world_of(world.clock, world.randomness), CatalogSettings(copies=3)
     )
     try:
         for name in ("a", "b", "c"):

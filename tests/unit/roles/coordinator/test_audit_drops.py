@@ -13,6 +13,7 @@ from collective.catalog.sqlite.dropping import STEP_ROWS_MAX, shares
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
+from tests.worlds import world_of
 
 ACTORS = 10
 ROWS = 12_000
@@ -27,7 +28,9 @@ async def test_a_million_rows_too_many_never_hold_the_writer_for_long(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     settings = CatalogSettings(audit_changes_max=ROWS_MAX, audit_refusals_max=ROWS_MAX)
-    catalog = await SqliteCatalog.open(str(tmp_path), ManualClock(), SeededRandomness(1), settings)
+    catalog = await SqliteCatalog.open(
+        str(tmp_path), world_of(ManualClock(), SeededRandomness(1)), settings
+    )
     engine = catalog._engine
     change = engine.change
     dropped: list[int] = []

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from collective.catalog.model import Totals
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
+from collective.core.randomness import SeededRandomness
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.denials import Denials
@@ -51,7 +52,9 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         with pytest.raises(PermissionDeniedError) as refused:
             async with calls.client("stat", "/x"):
                 raise AssertionError("not reached")
-        Denials(here.catalog, here.metrics).call(context.current(), refused.value)
+        Denials(here.catalog, here.metrics, SeededRandomness(1)).call(
+            context.current(), refused.value
+        )
         rows = await here.catalog.audit(since_ms=0, limit=100)
         assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
 

@@ -33,6 +33,7 @@ from collective.roles.coordinator.denials import Denials, operation_of
 from collective.rpc.context import CallContext
 from tests.unit.roles.coordinator.farm import OPERATOR, scene
 from tests.unit.roles.coordinator.parts import USER
+from tests.worlds import world_of
 
 ANN = str(USER)
 
@@ -62,7 +63,7 @@ async def test_what_counts_as_a_refusal(
         caller = None if "Bootstrap" in method else Certified(USER, "01", 0.0, 4e9, ())
         call = CallContext(caller, "r1", method, {}, source="10.0.0.9")
         call.about("word", "/x")
-        Denials(here.catalog, here.metrics).call(call, error)
+        Denials(here.catalog, here.metrics, SeededRandomness(1)).call(call, error)
         rows = [
             row for row in await here.catalog.audit(since_ms=0, limit=9) if row.action == "word"
         ]
@@ -77,7 +78,7 @@ async def test_what_counts_as_a_refusal(
 
 async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        denials = Denials(here.catalog, here.metrics)
+        denials = Denials(here.catalog, here.metrics, SeededRandomness(1))
         for number in range(1000):
             denials.ticket(USER, "10.0.0.9", RejectedError("Forged."), f"r{number}")
         (row,) = await denied(here.catalog)
@@ -88,7 +89,7 @@ async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path
 
 async def test_a_connection_of_the_revoked_is_audited_by_name_in_words(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        denials = Denials(here.catalog, here.metrics)
+        denials = Denials(here.catalog, here.metrics, SeededRandomness(1))
         denials.connection("10.0.0.9", RevokedCertificateError(USER))
         denials.connection("10.0.0.9", UntrustedError(4, "it is not signed by our CA"))
         revoked, forged = await denied(here.catalog)
@@ -153,7 +154,9 @@ async def test_a_flood_of_refusals_pushes_out_neither_changes_nor_others_refusal
 ) -> None:
     clock = ManualClock()
     settings = CatalogSettings(audit_changes_max=50, audit_refusals_max=200)
-    catalog = await SqliteCatalog.open(str(tmp_path), clock, SeededRandomness(1), settings)
+    catalog = await SqliteCatalog.open(
+        str(tmp_path), world_of(clock, SeededRandomness(1)), settings
+    )
     try:
         await catalog.make_directory(OPERATOR, FilePath.parse("/kept"), parents=False)
         catalog.note_denial(Refusal("bob", "stat", "/x"))

@@ -15,7 +15,6 @@ from collective.access.model import Caller, Right
 from collective.catalog.model import CodeKind
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -45,6 +44,7 @@ from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.identity import PeerGate
+from tests.worlds import world_of
 
 ALICE = Domain("home.alice")
 OWN = SpiffeId.coordinator(ALICE)
@@ -109,12 +109,10 @@ class Member:
         self.sightings = Sightings(ALICE, self.catalog)
         self.codes = JoinCodes(
             self.catalog,
-            self.clock,
-            randomness,
+            world_of(self.clock, randomness),
             authority_digest=self.ca.digest,
             addresses=lambda: [Address("127.0.0.1", 9001)],
             place=CertDir(self.path, MemberId("alice")),
-            disk=OsDisk(),
         )
 
     async def code(
@@ -148,7 +146,7 @@ class Member:
 @pytest.fixture
 async def member(tmp_path: Path) -> AsyncIterator[Member]:
     clock = ManualClock()
-    catalog = await SqliteCatalog.open(str(tmp_path / "data"), clock, SeededRandomness(4))
+    catalog = await SqliteCatalog.open(str(tmp_path / "data"), world_of(clock, SeededRandomness(4)))
     yield Member(catalog, clock, str(tmp_path))
     await catalog.close()
 

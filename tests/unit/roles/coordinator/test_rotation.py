@@ -14,7 +14,6 @@ import pytest
 from collective.access.model import Caller
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.randomness import SeededRandomness
@@ -26,6 +25,7 @@ from collective.placement.states import Timers
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.rotation import CLOSING_INTERVALS, RotationDesk
+from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
 OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
@@ -51,16 +51,13 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     clock = ManualClock()
-    catalog = await SqliteCatalog.open(
-        str(tmp_path / "data"), clock, SeededRandomness(7), CatalogSettings()
-    )
+    world = world_of(clock, SeededRandomness(7))
+    catalog = await SqliteCatalog.open(str(tmp_path / "data"), world, CatalogSettings())
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
-    identity = await OwnIdentity.prepare(
-        place, DOMAIN, (Address("127.0.0.1", 8001),), clock, OsDisk()
-    )
+    identity = await OwnIdentity.prepare(place, DOMAIN, (Address("127.0.0.1", 8001),), world, LINKS)
     table = NodeTable(DOMAIN, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
-    rotation = RotationDesk(identity, catalog, table, nobody, clock, interval_s=1.0)
+    rotation = RotationDesk(identity, catalog, table, nobody, world, interval_s=1.0)
     await rotation.load()
     yield Desk(clock, catalog, identity, rotation)
     await catalog.close()

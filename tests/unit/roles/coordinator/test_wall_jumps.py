@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from collective.catalog.model import Allocation
 from collective.core.clock import ManualClock, SteadyClock
-from collective.core.disk import OsDisk
 from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
 from collective.roles.node.keys import CoordinatorKeys
@@ -17,6 +16,7 @@ from collective.roles.node.memory import NodeMemory
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.tickets import TicketExpiredError, check_ticket
 from tests.unit.roles.coordinator.parts import CHUNK, USER, World, copies
+from tests.worlds import REAL
 
 HOUR_S = 3600.0
 JUMPS = [HOUR_S, -HOUR_S, 20 * 365 * 24 * HOUR_S]
@@ -29,7 +29,7 @@ class Hop:
         self.world = world
         self.identity = world.table.identity(NodeId("a"))
         self.clock = ManualClock(world.clock.wall_s() + wrong_by_s)
-        self.memory = NodeMemory(str(folder / "memory.json"), OsDisk())
+        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.hear()
 
@@ -64,10 +64,10 @@ def ticket(world: World) -> pb.SignedTicket:
 
 
 @pytest.fixture(params=[0.0, *JUMPS])
-def hop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hop]:
+async def hop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hop]:
     made = Hop(World(), tmp_path, request.param)
     yield made
-    made.memory.close()
+    await made.memory.close()
 
 
 def test_a_nodes_wrong_clock_does_not_matter(hop: Hop) -> None:

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from collective.access.model import Caller
 from collective.catalog.model import CodeKind
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
@@ -28,6 +27,7 @@ from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAtt
 from collective.roles.coordinator.guesses import GuessLimiter
 from collective.roles.coordinator.renewal import RenewalDesk
 from tests.unit.roles.coordinator.fake_trust import FakeTrust
+from tests.worlds import world_of
 
 ALICE = Domain("home.alice")
 LEAF = b"l" * 32
@@ -75,12 +75,10 @@ class World:
         self.addresses = [Address("127.0.0.1", 9001)]
         self.codes = JoinCodes(
             catalog,
-            self.clock,
-            randomness,
+            world_of(self.clock, randomness),
             authority_digest=self.ca.digest,
             addresses=lambda: self.addresses,
             place=CertDir(self.path, MemberId("alice")),
-            disk=OsDisk(),
         )
 
     async def code(self, uses: int = 5, kind: CodeKind = CodeKind.NODE) -> JoinCode:

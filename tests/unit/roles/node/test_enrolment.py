@@ -8,7 +8,6 @@ import pytest
 
 from collective.client.join import Joined
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import (
     ConflictError,
     SettingsError,
@@ -23,6 +22,7 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.join_code import JoinCode
 from collective.roles.node.enrolment import Enrolment, coordinator_addresses
 from collective.roles.node.record import NodeNotes
+from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
 BOOTSTRAP = (Address("127.0.0.1", 9001),)
@@ -41,7 +41,9 @@ class Bootstrap:
         self.role = "node"
         self.code = JoinCode(BOOTSTRAP, bytes(32), "0" * 16, bytes(16)).encode()
 
-    async def redeem(self, code: JoinCode, key: Any, *, clock: Any, wish: str = "") -> Joined:
+    async def redeem(
+        self, code: JoinCode, key: Any, *, links: Any, clock: Any, wish: str = ""
+    ) -> Joined:
         self.keys.append(certificates.public_key_der(key.public_key()))
         if self.failures:
             self.failures -= 1
@@ -98,9 +100,8 @@ def enrolment(
     made = ServeSettings(roles=frozenset({"node"}), cert_dir=str(tmp_path / "certs"), **settings)
     return Enrolment(
         made,
-        bootstrap.clock,
-        OsDisk(),
-        uniform=SeededRandomness(1).uniform,
+        world_of(bootstrap.clock, SeededRandomness(1)),
+        LINKS,
         sleep=waits or Waits(),
         redeem_code=bootstrap.redeem,
     )

@@ -9,7 +9,6 @@ from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, ConflictError, UnreachableError
 from collective.core.ids import ChunkId, Generation
 from collective.core.limits import MIB
@@ -24,6 +23,7 @@ from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.workers import IDLE
 from collective.rpc.gen.collective import v1 as pb
+from tests.worlds import REAL, world_of
 
 
 class Coordinator:
@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, folder: Path, store: ChunkStore) -> None:
         self.store = store
         self.coordinator = Coordinator()
-        self.memory = NodeMemory(str(folder / "memory.json"), OsDisk())
+        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
         self.clock = ManualClock()
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.problems = Problems()
@@ -112,12 +112,15 @@ def accepted(bench: Bench) -> bool:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     store = await ChunkStore.open(
-        str(tmp_path / "store"), capacity_bytes=64 * MIB, randomness=SeededRandomness(1), threads=2
+        str(tmp_path / "store"),
+        world_of(randomness=SeededRandomness(1)),
+        capacity_bytes=64 * MIB,
+        threads=2,
     )
     async with store:
         made = Bench(tmp_path, store)
         yield made
-        made.memory.close()
+        await made.memory.close()
 
 
 async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench) -> None:

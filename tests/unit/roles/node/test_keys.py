@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.roles.node.keys import KEYS_KEPT, CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
+from tests.worlds import REAL
 
 
 @pytest.fixture
@@ -17,10 +17,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def keys(clock: ManualClock, tmp_path: Path) -> Iterator[CoordinatorKeys]:
-    memory = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+async def keys(clock: ManualClock, tmp_path: Path) -> AsyncIterator[CoordinatorKeys]:
+    memory = NodeMemory(str(tmp_path / "memory.json"), REAL)
     yield CoordinatorKeys(clock, memory)
-    memory.close()
+    await memory.close()
 
 
 def test_keys_of_a_wrong_size_are_not_taken(keys: CoordinatorKeys) -> None:

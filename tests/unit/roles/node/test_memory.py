@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.core.disk import OsDisk
 from collective.core.errors import ConflictError, DataDirError, UsageError
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import (
@@ -20,6 +19,7 @@ from collective.roles.node.memory import (
     with_revocations,
 )
 from collective.rpc.gen.collective.v1 import CatalogPosition
+from tests.worlds import REAL
 
 
 def at(epoch: int, sequence: int, catalog: str = "c1") -> CatalogPosition:
@@ -28,10 +28,10 @@ def at(epoch: int, sequence: int, catalog: str = "c1") -> CatalogPosition:
 
 @pytest.fixture
 async def memory(tmp_path: Path) -> AsyncIterator[NodeMemory]:
-    made = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    made = NodeMemory(str(tmp_path / "memory.json"), REAL)
     await made.load()
     yield made
-    made.close()
+    await made.close()
 
 
 counts = st.integers(0, 2**63 - 1)
@@ -127,13 +127,13 @@ async def test_an_admitted_delete_is_remembered_across_a_restart(
     memory: NodeMemory, tmp_path: Path
 ) -> None:
     await memory.admit(at(4, 17))
-    again = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    again = NodeMemory(str(tmp_path / "memory.json"), REAL)
     await again.load()
     assert again.kept.position == at(4, 17)
     with pytest.raises(ConflictError):
         await again.admit(at(4, 16))
     await again.admit(at(4, 17))
-    again.close()
+    await again.close()
 
 
 async def test_revocations_survive_a_restart_and_an_older_epoch_only_adds(
@@ -142,10 +142,10 @@ async def test_revocations_survive_a_restart_and_an_older_epoch_only_adds(
     assert await memory.heard(at(1, 1), 5, ["serial:aa"])
     assert not await memory.heard(at(1, 2), 5, ["serial:aa"])
     assert await memory.heard(at(1, 3), 2, ["serial:bb"])
-    again = NodeMemory(str(tmp_path / "memory.json"), OsDisk())
+    again = NodeMemory(str(tmp_path / "memory.json"), REAL)
     await again.load()
     assert again.kept.revocations == RevocationSet.of(5, ["serial:aa", "serial:bb"])
-    again.close()
+    await again.close()
 
 
 def test_a_newer_epoch_replaces_revocations() -> None:

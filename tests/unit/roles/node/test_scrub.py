@@ -9,7 +9,6 @@ from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.ids import ChunkId, Generation
 from collective.core.limits import KIB, MIB
 from collective.core.randomness import SeededRandomness
@@ -19,6 +18,7 @@ from collective.roles.node.scrub import Progress, Scrubber, pace_s
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.workers import IDLE
+from tests.worlds import REAL, world_of
 
 FIRST = Generation(1)
 
@@ -32,15 +32,14 @@ class Bench:
         self.clock = ManualClock()
         self.problems = Problems()
         metrics = NodeMetrics(Metrics())
-        self.storage = NodeStorage(store, self.problems, metrics)
+        self.storage = NodeStorage(store, self.problems, metrics, REAL.clock)
         self.slept_s = 0.0
         self.scrubber = Scrubber(
             store,
             self.storage,
             metrics,
-            self.clock,
+            world_of(self.clock),
             path=str(folder / "scrub.json"),
-            disk=OsDisk(),
             cycle_s=30 * 86400.0,
         )
 
@@ -71,7 +70,10 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     store = await ChunkStore.open(
-        str(tmp_path / "store"), capacity_bytes=64 * MIB, randomness=SeededRandomness(1), threads=2
+        str(tmp_path / "store"),
+        world_of(randomness=SeededRandomness(1)),
+        capacity_bytes=64 * MIB,
+        threads=2,
     )
     async with store:
         yield Bench(tmp_path, store)

@@ -8,7 +8,6 @@ import pytest
 from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
-from collective.core.disk import OsDisk
 from collective.core.errors import (
     ConflictError,
     CorruptionError,
@@ -39,6 +38,7 @@ from collective.rpc.gen.collective.v1 import (
     VerifyCopiesRequest,
 )
 from collective.transfer.buffers import BufferPool
+from tests.worlds import REAL, world_of
 
 DOMAIN = Domain("home.alice")
 COORDINATOR = SpiffeId.coordinator(DOMAIN)
@@ -80,10 +80,10 @@ class Bench:
         self.folder = folder
         self.store = store
         self.problems = Problems()
-        self.memory = NodeMemory(str(folder / "memory.json"), OsDisk())
+        self.memory = NodeMemory(str(folder / "memory.json"), REAL)
         self.sender = Sender()
         self.pool = BufferPool(32 * MIB)
-        storage = NodeStorage(store, self.problems, NodeMetrics(Metrics()))
+        storage = NodeStorage(store, self.problems, NodeMetrics(Metrics()), REAL.clock)
         sender: Any = self.sender
         self.service = NodeService(COORDINATOR, store, storage, self.memory, sender, self.pool)
 
@@ -107,12 +107,15 @@ def called_by(identity: SpiffeId) -> None:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     store = await ChunkStore.open(
-        str(tmp_path / "store"), capacity_bytes=64 * MIB, randomness=SeededRandomness(1), threads=2
+        str(tmp_path / "store"),
+        world_of(randomness=SeededRandomness(1)),
+        capacity_bytes=64 * MIB,
+        threads=2,
     )
     async with store:
         made = Bench(tmp_path, store)
         yield made
-        made.memory.close()
+        await made.memory.close()
 
 
 async def test_only_the_generation_that_was_named_is_deleted(bench: Bench) -> None:

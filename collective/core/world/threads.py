@@ -1,0 +1,208 @@
+"""Blocking work off the event loop, as something passed in.
+
+Blocking work is a plain function that touches the disk, a database or many bytes.  It runs in a pool
+that one resource owns, or, where it comes once in a while, by :meth:`Threads.run`.  What it may not
+do: start other work and wait for it (with a single thread that never ends), and wait for another
+thread by a condition that only the event loop can bring about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Runs(Protocol):
+    """Somewhere that blocking work can run."""
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what ``work(*args, **kwargs)`` returns, or raise what it raises.
+
+        Cancellation ends the wait at once and leaves the work: if it has begun it runs to its end,
+        and what it returns is dropped; if not, it may never begin.
+        """
+        ...
+
+    async def run_to_end(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As :meth:`run`, for work that uses what its caller will reuse (a buffer, a descriptor).
+
+        Cancellation is held back until the work has ended, which it always does.
+        """
+        ...
+
+
+class Pool(Runs, Protocol):
+    """Threads of one owner.  Work begins in the order in which it was given, at most one a thread.
+
+    With one worker, pieces of work therefore never overlap, and each sees what those before it did.
+    Used from the event loop.
+    """
+
+    def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Begin ``work`` when its turn comes and wait for nothing; it may not raise."""
+        ...
+
+    async def close(self) -> None:
+        """Take no more work and return when what was given has ended; idempotent."""
+        ...
+
+    def abandon(self) -> None:
+        """Take no more work, drop what has not begun, and wait for nothing; idempotent."""
+        ...
+
+
+class Threads(Runs, Protocol):
+    """Makes pools, and runs by itself what comes once in a while."""
+
+    def pool(self, workers: int, name: str) -> Pool:
+        """Return a pool of at most ``workers`` (> 0) threads, shown as ``name`` in dumps."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Block the calling thread, which is not the event loop's, for ``seconds``."""
+        ...
+
+
+class OsPool:
+    """Threads of the operating system."""
+
+    def __init__(self, workers: int, name: str) -> None:
+        """Make threads as they are needed."""
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix=name)
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in a thread; see :meth:`Pool.run`."""
+        return await self._begin(_bound(work, *args, **kwargs))
+
+    async def run_to_end(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in a thread and do not leave before it has ended."""
+        return await _held(self._begin(_bound(work, *args, **kwargs)))
+
+    def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run in a thread, and let go."""
+        self._executor.submit(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Wait for the threads to end."""
+        await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown, True)
+
+    def abandon(self) -> None:
+        """Let the threads end by themselves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class OsThreads:
+    """Threads of the operating system."""
+
+    def pool(self, workers: int, name: str) -> Pool:
+        """Return a pool whose threads start when they are needed."""
+        return OsPool(workers, name)
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in a thread of the event loop's own pool."""
+        return await asyncio.to_thread(work, *args, **kwargs)
+
+    async def run_to_end(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in a thread of the event loop's own pool, and do not leave before it has ended."""
+        loop = asyncio.get_running_loop()
+        return await _held(loop.run_in_executor(None, _bound(work, *args, **kwargs)))
+
+    def pause(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+
+class InlinePool:
+    """No threads: each piece of work is one step of the event loop, in the order of the calls."""
+
+    def __init__(self) -> None:
+        """Be open."""
+        self._is_abandoned = False
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run as a step of the loop; cancelled before that, it never begins."""
+        return await self._begin(_bound(work, *args, **kwargs))
+
+    async def run_to_end(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run as a step of the loop, and do not leave before."""
+        return await _held(self._begin(_bound(work, *args, **kwargs)))
+
+    def start(self, work: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run as a step of the loop."""
+        asyncio.get_running_loop().call_soon(_bound(work, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Return after the steps that were asked for."""
+        await self._begin(lambda: None)
+
+    def abandon(self) -> None:
+        """Cancel whoever waits for a step."""
+        self._is_abandoned = True
+
+    def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        loop.call_soon(self._step, work, result)
+        return result
+
+    def _step(self, work: Callable[[], T], result: asyncio.Future[T]) -> None:
+        if result.cancelled():
+            return
+        if self._is_abandoned:
+            result.cancel()
+            return
+        try:
+            value = work()
+        except Exception as error:  # noqa: BLE001 - the edge of a thread: it goes to the caller
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+
+
+class InlineThreads:
+    """One thread for everything, so that a run can be repeated: for tests."""
+
+    def pool(self, workers: int, name: str) -> Pool:
+        """Return a pool without threads."""
+        del workers, name
+        return InlinePool()
+
+    async def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run as a step of the loop."""
+        return await InlinePool().run(work, *args, **kwargs)
+
+    async def run_to_end(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run as a step of the loop, and do not leave before."""
+        return await InlinePool().run_to_end(work, *args, **kwargs)
+
+    def pause(self, seconds: float) -> None:
+        """Refuse: nobody else could bring about what is waited for."""
+        raise AssertionError(f"A pause of {seconds} s in the only thread.")
+
+
+def _bound(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Callable[[], T]:
+    return functools.partial(work, *args, **kwargs) if args or kwargs else work
+
+
+async def _held(running: asyncio.Future[T]) -> T:
+    """Await ``running``; cancelled, leave only when it has ended."""
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
+        raise

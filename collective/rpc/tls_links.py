@@ -1,0 +1,112 @@
+"""The real links: sockets, TLS 1.3, HTTP/2 and the chunk stream."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from collective.core.ids import SpiffeRole
+from collective.core.units import Address
+from collective.core.world import World
+from collective.pki.credentials import Credentials
+from collective.pki.trust import TrustStore
+from collective.rpc.channel import RpcChannel
+from collective.rpc.crowd import Bounds
+from collective.rpc.dial import TlsDialer
+from collective.rpc.identity import ALL_ROLES, Expectation, Gate
+from collective.rpc.links import CONNECT_TIMEOUT_S, DIAL_TIMEOUT_S, ChunkFactory, Persona
+from collective.rpc.server import HANDSHAKE_TIMEOUT_S, TlsListener
+from collective.rpc.service_edge import Refusals, ServedCall
+from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context, server_context
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+
+class TlsLinks:
+    """:class:`~collective.rpc.links.Links` of a process on a network."""
+
+    def __init__(self, world: World) -> None:
+        """Take clock and randomness from ``world``."""
+        self._world = world
+
+    def server_persona(
+        self,
+        credentials: Credentials,
+        trust: TrustStore,
+        *,
+        client_certificates: bool = True,
+        chunk_stream: bool = True,
+    ) -> TlsPersona:
+        """Return a listener's TLS context."""
+        alpn = (ALPN_GRPC, ALPN_CHUNK) if chunk_stream else (ALPN_GRPC,)
+        context = server_context(
+            credentials, trust, client_certificates=client_certificates, alpn=alpn
+        )
+        return TlsPersona(context, credentials)
+
+    def client_persona(self, credentials: Credentials, trust: TrustStore) -> TlsPersona:
+        """Return a TLS context for the chunk stream."""
+        return TlsPersona(client_context(credentials, trust, (ALPN_CHUNK,)), credentials)
+
+    def channel(
+        self,
+        addresses: Sequence[Address],
+        *,
+        credentials: Credentials | None,
+        gate: Gate,
+        expect: Expectation,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    ) -> RpcChannel:
+        """Return a channel over HTTP/2."""
+        return RpcChannel(
+            addresses,
+            tls=client_context(credentials, gate.trust, (ALPN_GRPC,)),
+            gate=gate,
+            expect=expect,
+            connect_timeout_s=connect_timeout_s,
+            randomness=self._world.randomness,
+        )
+
+    def listener(
+        self,
+        services: Collection[IServable],
+        gate: Gate | None,
+        persona: Persona,
+        *,
+        chunk_factory: ChunkFactory | None = None,
+        accept_roles: frozenset[SpiffeRole] = ALL_ROLES,
+        service_roles: Mapping[str, frozenset[SpiffeRole]] | None = None,
+        served: ServedCall | None = None,
+        refusals: Refusals | None = None,
+        newest_authority: Callable[[], bytes] | None = None,
+        bounds: Bounds | None = None,
+        handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    ) -> TlsListener:
+        """Return a listener on a socket; the handshake may take ``handshake_timeout_s``."""
+        return TlsListener(
+            services,
+            gate,
+            _context(persona),
+            self._world,
+            chunk_factory=chunk_factory,
+            accept_roles=accept_roles,
+            service_roles=service_roles,
+            served=served,
+            refusals=refusals,
+            newest_authority=newest_authority,
+            bounds=bounds,
+            handshake_timeout_s=handshake_timeout_s,
+        )
+
+    def dialer(
+        self, persona: Callable[[], Persona], gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+    ) -> TlsDialer:
+        """Return a dialer over TLS."""
+        return TlsDialer(lambda: _context(persona()), gate, timeout_s=timeout_s)
+
+
+def _context(persona: Persona) -> ssl.SSLContext:
+    assert isinstance(persona, TlsPersona)
+    return persona.context
