@@ -240,6 +240,13 @@ class CopyKey:
     stored_length: int
 
 
+class Claimed(list[tuple[NodeId, CopyKey]]):
+    """Copies to delete, by node."""
+
+    is_more: bool = False
+    """Collection has more to do than it did for this."""
+
+
 @dataclass(frozen=True, slots=True)
 class RepairTask:
     """A claimed chunk that is short of copies; the new copy's intent row is committed."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from collective.access.model import Caller
 from collective.catalog.model import (
     Approval,
+    Claimed,
     Copy,
     CopyKey,
     NodeRecord,
@@ -142,12 +143,15 @@ class Nodes(Protocol):
         ...
 
     async def claim_collection(
-        self, limit: int, grace_s: float
-    ) -> Sequence[tuple[NodeId, CopyKey]]:
-        """Mark unreferenced, unpinned, unleased chunks deleting; return copies to delete, by node.
+        self, limit: int, grace_s: float, nodes: frozenset[NodeId] | None = None
+    ) -> Claimed:
+        """Go one bounded step on with collection; return up to ``limit`` copies to delete, by node.
 
-        Returns nothing while the catalogue is ``restored`` and not confirmed.  Also returns orphans
-        that :meth:`compare_inventory` found, and copies taken out of use.
+        Chunks that no file, lease, pin or repair needs are marked deleting.  Nothing is, and nothing
+        is returned, while the catalogue is ``restored`` and not confirmed.  Also returns orphans that
+        :meth:`compare_inventory` found, and copies taken out of use.  Each of ``nodes`` (None: all)
+        has its share of the copies, so that one which is away keeps none from the others; a copy is
+        returned again only some time later.
         """
         ...
 

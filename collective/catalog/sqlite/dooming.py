@@ -41,14 +41,25 @@ def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
     tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
 
 
-def lift_all(tx: Transaction, chunk: int) -> None:
-    """Let every guarded copy of a chunk go that nothing refers to any more."""
+def doom_chunk(tx: Transaction, chunk: int) -> None:
+    """Forget a chunk that nothing refers to, and let every copy of it go, guarded ones too."""
     tx.run(
         "UPDATE doomed SET guard = 0, retry_ms = 0 WHERE guard > 0"
         " AND hash = (SELECT hash FROM chunks WHERE id = ?1)"
         " AND stored_length = (SELECT stored_length FROM chunks WHERE id = ?1)",
         chunk,
     )
+    tx.run(
+        "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
+        " guard) SELECT c.node, k.hash, c.generation, k.stored_length, ?, 0, ? FROM copies c"
+        " JOIN chunks k ON k.id = c.chunk WHERE c.chunk = ?",
+        tx.now_ms,
+        FREE,
+        chunk,
+    )
+    tx.run("DELETE FROM copies WHERE chunk = ?", chunk)
+    tx.run("DELETE FROM chunks WHERE id = ?", chunk)
+    tx.deltas.chunks -= 1
 
 
 def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:

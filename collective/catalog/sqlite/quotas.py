@@ -12,6 +12,9 @@ readers only as much as the quota says (:func:`beyond_quota`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+
+import apsw
 
 from collective.catalog.model import ChunkIntent
 from collective.catalog.sqlite import rows
@@ -164,25 +167,25 @@ def require_place(tx: Transaction, principal: str) -> None:
         end_upload(tx, upload)
 
 
-def beyond_quota(tx: Transaction) -> frozenset[int]:
+def beyond_quota(db: apsw.Connection) -> frozenset[int]:
     """Return the versions that are not kept even for readers.
 
     In a datastore with a quota, the last that were replaced or removed are kept while readers lease
     them, in all as many bytes as the quota has.
     """
-    full = tx.all(
+    full: Any = db.execute(
         "SELECT d.entry, d.quota FROM datastores d JOIN versions v ON v.datastore = d.entry"
         " AND v.state = ? WHERE d.quota > 0 GROUP BY d.entry HAVING sum(v.size) > d.quota",
-        RETIRED,
-    )
+        (RETIRED,),
+    ).fetchall()
     beyond: set[int] = set()
     for datastore, left in full:
-        for version, size in tx.all(
+        kept: Any = db.execute(
             "SELECT id, size FROM versions WHERE datastore = ? AND state = ?"
             " ORDER BY retired_ms DESC, id DESC",
-            datastore,
-            RETIRED,
-        ):
+            (datastore, RETIRED),
+        )
+        for version, size in kept:
             left -= size  # noqa: PLW2901 - what the quota still leaves
             if left < 0:
                 beyond.add(version)

@@ -27,8 +27,6 @@ from collective.core.ids import NodeId
 from collective.placement import evidence
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
-CLEAR_BATCH = 2000
-"""Rows of each table that one transaction clears."""
 
 
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
@@ -229,7 +227,7 @@ def end_upload(tx: Transaction, upload: str) -> None:
     )
 
 
-def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool:
+def clear_upload(tx: Transaction, upload: str, limit: int) -> bool:
     """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left."""
     sent = tx.all(
         "SELECT s.chunk, s.node, c.state FROM sent s LEFT JOIN copies c ON c.chunk = s.chunk"
@@ -243,7 +241,8 @@ def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool
             continue
         if tx.value("SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node) is None:
             doom(tx, chunk, node)
-    if len(sent) >= limit:  # pins go last: collection looks at their chunks once, from then on
+    limit -= len(sent)
+    if limit <= 0:  # pins go last: collection looks at their chunks once, from then on
         return False
     pins = tx.all("SELECT chunk FROM pins WHERE upload = ? LIMIT ?", upload, limit)
     for (chunk,) in pins:
@@ -253,25 +252,27 @@ def clear_upload(tx: Transaction, upload: str, limit: int = CLEAR_BATCH) -> bool
     return len(pins) < limit
 
 
-def clear_extents(tx: Transaction, version: int, limit: int = CLEAR_BATCH) -> bool:
-    """Drop up to ``limit`` extents of a version that is no more; True when none is left."""
-    found = tx.all("SELECT offset, chunk FROM extents WHERE version = ? LIMIT ?", version, limit)
-    for offset, chunk in found:
-        tx.run("DELETE FROM extents WHERE version = ? AND offset = ?", version, offset)
-        add_candidate(tx, chunk)
-    return len(found) < limit
-
-
-def clear_ended(tx: Transaction, uploads: int = 64) -> None:
-    """Clear up a bounded part of what ended uploads left."""
-    ended = tx.all("SELECT id, state FROM uploads WHERE state >= 2 LIMIT ?", uploads)
-    left = CLEAR_BATCH
-    for upload, state in ended:
-        before = tx.db.total_changes()
-        if left <= 0 or not clear_upload(tx, upload, left):
-            return
-        if state == COMMITTED_UNCLEARED:  # kept for a repeated commit until it expires
-            tx.run("UPDATE uploads SET state = ? WHERE id = ?", COMMITTED, upload)
-        else:
-            tx.run("DELETE FROM uploads WHERE id = ?", upload)
-        left -= (tx.db.total_changes() - before) // 2
+def clear_extents(tx: Transaction, version: int, limit: int) -> bool:
+    """Drop up to ``limit`` extents of a version that is no more, and it with the last; True then."""
+    last, count = tx.one(
+        "SELECT max(offset), count(*) FROM"
+        " (SELECT offset FROM extents WHERE version = ? ORDER BY offset LIMIT ?)",
+        version,
+        limit,
+    )
+    if count:
+        tx.run(
+            "INSERT OR IGNORE INTO candidates (chunk, since_ms)"
+            " SELECT chunk, ? FROM extents WHERE version = ? AND offset <= ?",
+            tx.now_ms,
+            version,
+            last,
+        )
+        tx.run("DELETE FROM extents WHERE version = ? AND offset <= ?", version, last)
+    if count >= limit:
+        tx.run(
+            "UPDATE versions SET chunk_count = max(chunk_count - ?, 0) WHERE id = ?", count, version
+        )
+        return False
+    tx.run("DELETE FROM versions WHERE id = ?", version)
+    return True

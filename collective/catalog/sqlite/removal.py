@@ -166,13 +166,14 @@ def lift_marks(tx: Transaction) -> None:
     tx.run("UPDATE nodes SET removing = 0 WHERE removing = 1")
 
 
-def forget_copies(tx: Transaction) -> None:
-    """Forget a bounded number of copies on removed nodes: they are gone for good."""
+def forget_copies(tx: Transaction) -> bool:
+    """Forget a bounded number of copies on removed nodes, gone for good; True if more are there."""
     tx.run(
         "DELETE FROM copies WHERE (chunk, node) IN (SELECT c.chunk, c.node FROM nodes n"
         " JOIN copies c ON c.node = n.id WHERE n.removed = 1 LIMIT ?)",
         FORGET_ROWS,
     )
+    return tx.db.changes() >= FORGET_ROWS
 
 
 def _elsewhere(db: apsw.Connection, chunk: int, node: int) -> list[Standing]:

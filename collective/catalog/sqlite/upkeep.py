@@ -6,7 +6,7 @@ from collective.access.model import Caller
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
-from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, clear_ended, end_upload
+from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.snapshot import write_snapshot
 from collective.catalog.sqlite.sweeping import sweep
@@ -106,7 +106,6 @@ class UpkeepPart(Part):
             ):
                 end_repair(tx, repair, stored=False)
             expire_in_time(tx, self._engine.settings.upload_life_s, EXPIRE_BATCH)
-            clear_ended(tx)
             sweep(tx)
 
         await self._engine.change(work)

@@ -60,20 +60,17 @@ class Collector(Worker):
         """Wait until more may have come of age."""
         await asyncio.sleep(min(IDLE_S, max(1.0, self._grace_s)))
 
-    async def round(self) -> int:
-        """Collect one batch; return how many copies are gone."""
-        claimed = await self._catalog.claim_collection(BATCH, self._grace_s)
+    async def round(self) -> bool:
+        """Collect one batch; return whether more is to be done at once."""
+        sources = self._table.outlook().sources
+        claimed = await self._catalog.claim_collection(BATCH, self._grace_s, sources)
         by_node: defaultdict[NodeId, list[CopyKey]] = defaultdict(list)
         for node, copy in claimed:
             by_node[node].append(copy)
-        if not by_node:
-            return 0
-        sources = self._table.outlook().sources
         deleted = 0
         for node, copies in sorted(by_node.items()):
-            if node in sources:
-                deleted += await self._delete(node, copies)
-        return deleted
+            deleted += await self._delete(node, copies)
+        return claimed.is_more or deleted > 0
 
     async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
         position = await self._catalog.position()

@@ -13,7 +13,7 @@ from collective.catalog.model import (
     RepairTask,
     VerifiedReceipt,
 )
-from collective.catalog.sqlite import SqliteCatalog, leases, recording
+from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
@@ -80,7 +80,7 @@ async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
 async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "CLEAR_BATCH", 4)
+    monkeypatch.setattr(collection, "CLEARED_ROWS", 4)
     upload, _ = await begin(ready, "/d/f", "a", "b", "c")
     await ready.abort_upload(OPERATOR, upload.id)
     for _ in range(9):

@@ -8,6 +8,9 @@ import pytest
 
 from collective.catalog.model import ChunkIntent, NodeRecord, RepairTask, Upload, VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
+from collective.catalog.sqlite.rows import raise_trust_epoch
+from collective.catalog.sqlite.upload_rows import UploadRow
+from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
 from collective.core.ids import NodeId, SpiffeId
@@ -196,11 +199,11 @@ async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(
     pages: list[int] = []
     check_page = rechecking.check_page
 
-    def cut_off(tx: object, row: object) -> rechecking.Step:
-        pages.append(row.checked_to)  # type: ignore[attr-defined]
+    def cut_off(tx: Transaction, row: UploadRow) -> rechecking.Step:
+        pages.append(row.checked_to)
         if len(pages) == 3:
             raise BusyError("the process was killed here")
-        return check_page(tx, row)  # type: ignore[arg-type]
+        return check_page(tx, row)
 
     monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", cut_off)
     with pytest.raises(BusyError):
@@ -217,10 +220,21 @@ async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
     monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
     upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
     await remove(ready, OLD[0], force=True)
-    commit = asyncio.create_task(ready.commit_upload(OPERATOR, upload.id, [], [], 90))
-    await remove(ready, OLD[1], force=True)
+    pages: list[int] = []
+    check_page = rechecking.check_page
+
+    def another_goes(tx: Transaction, row: UploadRow) -> rechecking.Step:
+        pages.append(row.checked_to)
+        if len(pages) == 3:
+            tx.run("UPDATE nodes SET removed = 1 WHERE name = ?", OLD[1])
+            raise_trust_epoch(tx)
+        return check_page(tx, row)
+
+    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", another_goes)
     with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
-        await commit
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+    assert not recorded
 
 
 # --- whose copies count --------------------------------------------------------------------------
@@ -337,6 +351,19 @@ async def test_a_removal_says_what_would_be_lost(ready: SqliteCatalog) -> None:
         await remove(ready, OLD[1])
 
 
+async def test_a_removal_is_refused_without_counting_everything(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "LOOK_ROWS", 2)
+    monkeypatch.setattr(removal, "COUNTED_PAGES", 2)
+    await write(ready, "/d/f", *(f"{number}" for number in range(3)), nodes=OLD)
+    with pytest.raises(ConflictError, match=r"holds at least 3 copies"):
+        await remove(ready, OLD[0])
+    monkeypatch.setattr(removal, "COUNTED_PAGES", 3)
+    with pytest.raises(ConflictError, match=r"holds 3 copies"):
+        await remove(ready, OLD[0])
+
+
 async def test_a_removal_that_is_refused_leaves_no_trace(ready: SqliteCatalog) -> None:
     upload, _ = await opened(ready, "a")
     with pytest.raises(ConflictError):
@@ -405,7 +432,8 @@ async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
     for node in OLD:
         await remove(ready, node, force=True)
     clock.advance(301)
-    assert (await ready.totals(None, ALL)).unavailable == 0
+    totals = await ready.totals(None, frozenset(NEW))
+    assert (totals.under_replicated, totals.unavailable) == (1, 0)
 
 
 async def test_an_upload_that_ended_keeps_no_node(ready: SqliteCatalog) -> None:

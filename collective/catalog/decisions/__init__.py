@@ -1,0 +1,1 @@
+"""The catalogue's decisions on values: no database, no clock."""

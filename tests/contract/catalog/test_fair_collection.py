@@ -1,0 +1,221 @@
+"""Nothing that is huge, held, away or refused keeps the rest from being collected."""
+
+from typing import Any
+
+import pytest
+
+from collective.catalog.model import ChunkIntent, Upload
+from collective.catalog.sqlite import SqliteCatalog, collection
+from collective.catalog.sqlite.writer import Transaction, Writer
+from collective.core import limits
+from collective.core.clock import ManualClock
+from collective.core.ids import ChunkId, NodeId
+from tests.contract.catalog.world import (
+    ANY,
+    NODES,
+    OPERATOR,
+    begin,
+    chunk,
+    enrol,
+    extent,
+    intent,
+    p,
+    place_on,
+    receipts,
+    write,
+)
+
+SMALL = 100
+ROUNDS = 25
+"""Far fewer than the huge one takes."""
+ROWS_MAX = 3000
+STATEMENTS_MAX = 2000
+"""Of one transaction: measured, 1,411 statements and 2,600 rows take the writer 35 ms."""
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    return catalog
+
+
+async def fill(catalog: SqliteCatalog, path: str, count: int) -> Upload:
+    """An upload of ``count`` chunks of 10 bytes that are all recorded."""
+    upload, _ = await begin(catalog, path)
+    for start in range(0, count, limits.BATCH_MAX_CHUNKS):
+        batch: list[ChunkIntent] = [
+            intent(f"{path}.{number}", 10 * number)
+            for number in range(start, min(start + limits.BATCH_MAX_CHUNKS, count))
+        ]
+        allocated = await catalog.allocate(OPERATOR, upload.id, batch, place_on(*NODES[:3]))
+        await catalog.record_extents(
+            OPERATOR, upload.id, [extent(one) for one in batch], receipts(upload, allocated)
+        )
+    return upload
+
+
+async def rounds_until_gone(
+    catalog: SqliteCatalog, clock: ManualClock, chunks: set[ChunkId], most: int
+) -> int:
+    """Collect until every one of ``chunks`` was handed out for deletion."""
+    left = set(chunks)
+    for number in range(most):
+        claimed = await catalog.claim_collection(1000, 0)
+        for node, key in claimed:
+            await catalog.finish_collection(node, [key])
+            left.discard(key.chunk)
+        if not left:
+            return number + 1
+        clock.advance(0.01)
+    raise AssertionError(f"{len(left)} of {len(chunks)} were not collected in {most} rounds")
+
+
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let steps be small, so that something is huge before it takes long to make."""
+    monkeypatch.setattr(collection, "CLEARED_ROWS", 40)
+    monkeypatch.setattr(collection, "CHUNKS_LOOKED_AT", 90)
+
+
+# --- finding 8 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1500, 4500])
+async def test_one_huge_version_holds_up_no_small_one(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    slow(monkeypatch)
+    upload = await fill(ready, "/d/huge", size)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 10 * size)
+    for number in range(SMALL):
+        await write(ready, f"/d/{number}", f"{number}")
+    for name in ("huge", *range(SMALL)):  # the huge one goes first
+        await ready.remove(OPERATOR, p(f"/d/{name}"), recursive=False, condition=ANY)
+        clock.advance(1)
+    small = {chunk(f"{number}") for number in range(SMALL)}
+    await rounds_until_gone(ready, clock, small, ROUNDS)
+    assert (await ready.totals(None, frozenset(NODES))).chunks > size / 2
+
+
+@pytest.mark.parametrize("size", [1500, 4500])
+async def test_one_huge_upload_that_ended_holds_up_no_other(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    slow(monkeypatch)
+    huge = await fill(ready, "/d/huge", size)
+    await ready.abort_upload(OPERATOR, huge.id)
+    for number in range(SMALL):
+        upload, _ = await begin(ready, f"/d/{number}", f"{number}")
+        await ready.record_extents(OPERATOR, upload.id, [], receipts(upload))
+        await ready.abort_upload(OPERATOR, upload.id)
+    small = {chunk(f"{number}") for number in range(SMALL)}
+    await rounds_until_gone(ready, clock, small, ROUNDS)
+    assert (await ready.totals(None, frozenset(NODES))).chunks > size / 2
+
+
+async def test_a_stream_of_small_versions_does_not_hold_up_a_huge_one(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(monkeypatch)
+    upload = await fill(ready, "/d/huge", 200)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 2000)
+    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    left = {chunk(f"/d/huge.{number}") for number in range(200)}
+    for number in range(30):
+        for one in range(12):  # as many as half of a step clears
+            await write(ready, "/d/f", f"{number}.{one}")
+        clock.advance(1)
+        for node, key in await ready.claim_collection(1000, 0):
+            await ready.finish_collection(node, [key])
+            left.discard(key.chunk)
+    assert not left
+
+
+async def test_a_node_that_is_away_keeps_no_delete_from_the_others(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await write(ready, "/d/away", *(f"a{number}" for number in range(50)))
+    await ready.remove(OPERATOR, p("/d/away"), recursive=False, condition=ANY)
+    clock.advance(1)
+    here = frozenset(NODES[1:2])
+    claimed = [await ready.claim_collection(10, 0, here) for _ in range(8)]
+    assert {node for batch in claimed for node, _ in batch} == here
+    assert sum(len(batch) for batch in claimed) == 50
+
+
+async def test_a_node_that_refuses_fills_no_batch(ready: SqliteCatalog, clock: ManualClock) -> None:
+    """What it was asked for waits; each node has its share of what is asked for meanwhile."""
+    await write(ready, "/d/f", *(f"a{number}" for number in range(50)))
+    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    clock.advance(1)
+    deleted: dict[NodeId, int] = {}
+    for _ in range(40):
+        batch = await ready.claim_collection(6, 0)
+        for node, key in batch:
+            if node != NODES[0]:
+                await ready.finish_collection(node, [key])
+                deleted[node] = deleted.get(node, 0) + 1
+        clock.advance(61)  # all that was refused may be asked for again
+    assert deleted == {NODES[1]: 50, NODES[2]: 50}
+
+
+async def test_collection_says_whether_it_has_more_to_do(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow(monkeypatch)
+    assert not (await ready.claim_collection(1000, 0)).is_more
+    upload = await fill(ready, "/d/huge", 200)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 2000)
+    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    clock.advance(1)
+    steps = 0
+    while (await ready.claim_collection(1000, 0)).is_more:
+        clock.advance(0.01)
+        steps += 1
+    assert 5 <= steps <= 20
+    clock.advance(1)
+    await ready.claim_collection(1000, 0)
+    assert (await ready.totals(None, frozenset(NODES))).chunks == 0
+
+
+async def test_no_step_of_collection_holds_the_writer(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in rows and statements, with every kind of work at hand at once."""
+    upload = await fill(ready, "/d/huge", 2000)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 20_000)
+    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    ended = await fill(ready, "/d/ended", 2000)
+    await ready.abort_upload(OPERATOR, ended.id)
+    clock.advance(1)
+    costs: list[tuple[int, int]] = []
+    statements = 0
+    attempt, execute = Writer._attempt, Transaction.run
+
+    def counted(writer: Any, job: Any, book: Any) -> Any:
+        nonlocal statements
+        statements, before = 0, writer._db.total_changes()
+        answer = attempt(writer, job, book)
+        costs.append((writer._db.total_changes() - before, statements))
+        return answer
+
+    def run(tx: Transaction, sql: str, *params: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return execute(tx, sql, *params)
+
+    monkeypatch.setattr(Writer, "_attempt", counted)
+    monkeypatch.setattr(Transaction, "run", run)
+    for name, cursor in (("one", "fetchone"), ("all", "fetchall")):
+
+        def fetch(tx: Transaction, sql: str, *params: Any, cursor: str = cursor) -> Any:
+            return getattr(run(tx, sql, *params), cursor)()
+
+        monkeypatch.setattr(Transaction, name, fetch)
+    for _ in range(150):
+        await ready.claim_collection(1000, 0)
+        clock.advance(1)
+    assert (await ready.totals(None, frozenset(NODES))).chunks == 0
+    assert max(rows for rows, _ in costs) <= ROWS_MAX
+    assert max(count for _, count in costs) <= STATEMENTS_MAX
+    assert max(count for _, count in costs) > 100  # something was counted
