@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 4096
 """Of memory, offsets and lengths of direct writes; enough for every common disk."""
+
+_GET_INODE_GENERATION = 0x80087601
+"""Linux's FS_IOC_GETVERSION: ext4, XFS, Btrfs and F2FS answer it."""
 
 OpenMode = Literal["read", "create", "update"]
 """``create``: new file, fails if it exists; ``update``: existing file, read and write."""
@@ -44,6 +48,20 @@ class DiskSpace:
 
     total_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Which file stands at a path and when it changed: a file and its copy differ.
+
+    A copy may have the number, the size and the time of modification of its original, but not the
+    time of change, which nobody can set; ``chown`` and ``chmod`` change that one as well.
+    """
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
 
 
 class DiskFile(Protocol):
@@ -126,6 +144,17 @@ class Disk(Protocol):
 
     def exists(self, path: str) -> bool:
         """Tell whether ``path`` names anything."""
+        ...
+
+    def identity(self, path: str) -> FileIdentity | None:
+        """Return the identity of the file at ``path``; None where there is none."""
+        ...
+
+    def generation(self, path: str) -> int:
+        """Return which use of its inode number the file at ``path`` is; 0 where nothing tells.
+
+        It opens and closes the file, which ends every POSIX lock that this process has on it.
+        """
         ...
 
     def space(self, path: str) -> DiskSpace:
@@ -295,6 +324,25 @@ class OsDisk:
     def exists(self, path: str) -> bool:
         """Tell whether ``path`` names anything."""
         return os.path.lexists(path)
+
+    def identity(self, path: str) -> FileIdentity | None:
+        """Return the identity of the file at ``path``."""
+        try:
+            stat = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return FileIdentity(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def generation(self, path: str) -> int:
+        """Return the inode's generation."""
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            told = fcntl.ioctl(fd, _GET_INODE_GENERATION, bytes(8))
+        except OSError:
+            return 0
+        finally:
+            os.close(fd)
+        return int.from_bytes(told[:4], sys.byteorder)
 
     def space(self, path: str) -> DiskSpace:
         """Return the file system's space as an unprivileged process sees it."""

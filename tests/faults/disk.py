@@ -21,7 +21,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, OpenMode
+from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, FileIdentity, OpenMode
 
 SECTOR_BYTES = 512
 
@@ -286,6 +286,15 @@ class FaultDisk:
     def exists(self, path: str) -> bool:
         self._check_power()
         return self._node(path) is not None
+
+    def identity(self, path: str) -> FileIdentity | None:
+        self._check_power()
+        node = self._node(path)
+        return FileIdentity(id(node), len(node.cached), 0, 0) if isinstance(node, _File) else None
+
+    def generation(self, path: str) -> int:
+        self._file(path)
+        return 0
 
     def space(self, path: str) -> DiskSpace:
         return DiskSpace(1 << 41, self.free_bytes)

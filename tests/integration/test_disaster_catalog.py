@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -68,28 +69,49 @@ def put_in_place(cluster: Cluster, snapshot: bytes) -> None:
     (catalog_dir(cluster) / "catalog.db").write_bytes(snapshot)
 
 
-def test_a_truncated_catalogue_says_so_and_its_snapshot_brings_it_back(cluster: Cluster) -> None:
+def test_a_truncated_catalogue_goes_on_from_its_newest_snapshot_and_says_so(
+    cluster: Cluster,
+) -> None:
     files = {f"/truncated/{number}": content(300_000, number) for number in range(2)}
     cluster.cli("mkdir", "/truncated")
     for path, data in files.items():
         cluster.write(path, data)
-    snapshot = wait_for_snapshot(cluster)
+    wait_for_snapshot(cluster)
     coordinator = cluster.coordinator
     coordinator.terminate()
     database = catalog_dir(cluster) / "catalog.db"
     with database.open("r+b") as file:
         file.truncate(database.stat().st_size // 2)
-    coordinator.start()
-    assert ended(coordinator) != 0
-    said = coordinator.log_tail(3)
-    assert "is damaged" in said
-    assert "snapshots/" in said
-    assert "Traceback" not in coordinator.log_text()
-    kept = next(path for path in snapshot.parent.glob("*.db"))
-    put_in_place(cluster, kept.read_bytes())
     cluster.start()
     for path, data in files.items():
         assert cluster.read(path) == data
+    assert "is damaged: it was restored from the snapshot" in cluster.cli("status").text
+    assert "restored" in cluster.cli("audit", "--since", "1h").text
+    assert list((catalog_dir(cluster) / "aside").glob("catalog.db.*"))
+    assert "Traceback" not in coordinator.log_text()
+    cluster.cli("confirm-restore")
+
+
+def test_a_backup_unpacked_over_a_running_coordinator_is_restored_by_a_restart(
+    cluster: Cluster,
+) -> None:
+    cluster.cli("mkdir", "/unpacked")
+    cluster.write("/unpacked/before", b"in the backup")
+    wait_for_snapshot(cluster)
+    data, backup = cluster.data_dir("coordinator"), cluster.folder / "backup.tar.gz"
+    made = subprocess.run(["tar", "-czf", backup, "data"], cwd=data.parent, check=False)
+    assert made.returncode <= 1, "1: files changed while they were read"
+    cluster.write("/unpacked/after", b"not in it")
+    subprocess.run(["tar", "-xzf", backup], cwd=data.parent, check=True)
+    refused = cluster.cli("mkdir", "/unpacked/later", check=False)
+    assert refused.code != 0
+    assert "restart" in refused.err
+    assert cluster.coordinator.terminate() == 0
+    cluster.start()
+    assert "restored from the snapshot" in cluster.cli("status").text
+    assert cluster.read("/unpacked/before") == b"in the backup"
+    assert cluster.cli("stat", "/unpacked/after", check=False).code == 3
+    cluster.cli("confirm-restore")
 
 
 def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
@@ -193,7 +215,7 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
     coordinator = cluster.coordinator
     coordinator.kill()
     with tarfile.open(backup) as tar:
-        name = next(name for name in tar.getnames() if name.endswith(".db"))
+        name = max(name for name in tar.getnames() if name.endswith(".db"))
         found = tar.extractfile(name)
         assert found is not None
         put_in_place(cluster, found.read())

@@ -74,6 +74,10 @@ class Upkeep(Protocol):
         """End uploads, leases and pins whose time has passed."""
         ...
 
+    async def notices(self) -> tuple[str, ...]:
+        """Return what the operator must know: how it started, and whether its files are still there."""
+        ...
+
     async def snapshot(self) -> str:
         """Write a consistent, checksummed snapshot into the data dir; return its path."""
         ...

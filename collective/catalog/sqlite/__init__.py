@@ -4,7 +4,7 @@
 """
 
 from collective.catalog.sqlite.catalog import SqliteCatalog
-from collective.catalog.sqlite.opening import DATABASE
+from collective.catalog.sqlite.opening import holds_catalog
 from collective.catalog.sqlite.settings import CatalogSettings
 
-__all__ = ["DATABASE", "CatalogSettings", "SqliteCatalog"]
+__all__ = ["CatalogSettings", "SqliteCatalog", "holds_catalog"]

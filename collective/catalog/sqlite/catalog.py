@@ -7,6 +7,7 @@ import os
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
 from collective.catalog.sqlite.copies import CopiesPart
+from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.datastores import DatastoresPart
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.grants import GrantsPart
@@ -15,7 +16,7 @@ from collective.catalog.sqlite.inventories import InventoriesPart
 from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart, begin_founding
-from collective.catalog.sqlite.opening import DATABASE, connect, lock_data_dir, open_database
+from collective.catalog.sqlite.opening import connect, lock_data_dir, open_database
 from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
 from collective.catalog.sqlite.reads import ReadsPart
 from collective.catalog.sqlite.redeeming import RedeemingPart
@@ -72,11 +73,11 @@ class SqliteCatalog(
         def work() -> Engine:
             lock = lock_data_dir(data_dir, world.disk)
             try:
-                writer = open_database(data_dir, world, synchronous)
+                opened = open_database(data_dir, world, synchronous)
                 path = os.path.join(data_dir, DATABASE)
                 return Engine(
                     data_dir,
-                    writer,
+                    opened,
                     lambda: connect(path, world.sqlite, writing=False, synchronous=synchronous),
                     lock,
                     world,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -15,9 +16,11 @@ from collective.access.model import Caller
 from collective.catalog.model import Refusal
 from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.leases import Leases
+from collective.catalog.sqlite.opening import Opened
 from collective.catalog.sqlite.refusals import Counted, RefusalBook
 from collective.catalog.sqlite.retention import Retention
 from collective.catalog.sqlite.settings import CatalogSettings
+from collective.catalog.sqlite.snapshot import Snapshots
 from collective.catalog.sqlite.writer import Transaction, Writer, translate
 from collective.core.disk import DiskLock
 from collective.core.errors import PermissionDeniedError
@@ -35,13 +38,17 @@ class Engine:
     def __init__(
         self,
         data_dir: str,
-        writer_db: apsw.Connection,
+        opened: Opened,
         connect: Callable[[], apsw.Connection],
         lock: DiskLock,
         world: World,
         settings: CatalogSettings,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
+        self._db = writer_db = opened.db
+        self.custody = opened.custody
+        self.notices = opened.notices
+        self.snapshots = Snapshots(data_dir, world.disk, world.clock, opened.custody)
         self.data_dir = data_dir
         self.world = world
         self.clock = world.clock
@@ -53,10 +60,11 @@ class Engine:
         self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
         self._all_readers: list[apsw.Connection] = []
         if world.sqlite.is_exclusive:  # reads take turns with the writing, on its connection
-            self._reading = writing
+            self._reading = self._copying = writing
             self._readers.put(writer_db)
         else:
             self._reading = world.threads.pool(settings.readers, "catalog-reader")
+            self._copying = world.threads.pool(1, "catalog-copy")
             self._all_readers.extend(connect() for _ in range(settings.readers))
             for reader in self._all_readers:
                 self._readers.put(reader)
@@ -69,7 +77,7 @@ class Engine:
         self._refusals = RefusalBook()
         self._flushing = asyncio.Lock()
         self._retention = Retention(settings.audit_changes_max, settings.audit_refusals_max)
-        self.writer = Writer(writer_db, self.clock, writing, settings.queue_max)
+        self.writer = Writer(writer_db, self.clock, writing, settings.queue_max, self.custody)
 
     async def write(
         self,
@@ -95,9 +103,10 @@ class Engine:
         return await self._reading.run(self._read, function)
 
     async def copy_out(self, function: Callable[[apsw.Connection], T]) -> T:
-        """Run ``function``, which copies the whole database, off the loop and off the readers' connections.
+        """Run ``function``, which copies the whole database, apart from all that calls wait for.
 
-        It gets a connection in no transaction.  In an exclusive world that is the writing one.
+        It gets a connection in no transaction, one such function at a time.  In an exclusive world the
+        connection is the writing one.
         """
 
         def work() -> T:
@@ -107,14 +116,18 @@ class Engine:
                     return function(db)
                 finally:
                     self._readers.put(db)
-            db = self._connect()
+            self.custody.require()
+            try:
+                db = self._connect()
+            except apsw.Error as error:
+                raise translate(error) from error
             try:
                 db.execute("PRAGMA query_only = OFF")
                 return function(db)
             finally:
                 db.close()
 
-        return await self._reading.run(work)
+        return await self._copying.run(work)
 
     async def read_for(
         self,
@@ -172,11 +185,32 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""
-        await self.writer.close()
-        await self._reading.close()
-        for reader in self._all_readers:
-            reader.close()
+        if not self.world.sqlite.is_exclusive:
+            await self._copying.close()
+            await self._reading.close()
+            for reader in self._all_readers:
+                reader.close()
+        await self.writer.close(self._finish)
         self._lock.release()
+
+    def _finish(self) -> None:
+        """Close the database; leave it whole in one file, and say so, if it is still ours."""
+        try:
+            is_whole = self.custody.is_ours() and _empty_log(self._db)
+        finally:
+            self._db.close()
+        if is_whole:
+            with contextlib.suppress(OSError):  # the next start looks for itself
+                self.custody.closed(self.epoch, self.writer.sequence)
+
+
+def _empty_log(db: apsw.Connection) -> bool:
+    """Move everything from the log into the database; False where that cannot be."""
+    try:
+        row: Any = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except apsw.Error:
+        return False
+    return bool(row[0] == 0)
 
 
 def _write_refusal(tx: Transaction, counted: Counted, count: int, detail: str) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import apsw
+
 from collective.access.model import Caller
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.fallback import GENERATIONS_SKIPPED, VERSIONS_SKIPPED
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
 from collective.catalog.sqlite.repairs import end_repair
-from collective.catalog.sqlite.snapshot import write_snapshot
 from collective.catalog.sqlite.sweeping import sweep
-from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError
+from collective.catalog.sqlite.writer import Transaction, translate
+from collective.core.errors import ConflictError, DataDirError
+from collective.core.randomness import hex_id
 
 EXPIRE_BATCH = 200
-GENERATIONS_SKIPPED = 1 << 32
-"""More than any lost future of a backup can have used."""
-VERSIONS_SKIPPED = 1 << 20
 
 
 class UpkeepPart(Part):
@@ -114,13 +114,37 @@ class UpkeepPart(Part):
         """Write a consistent, checksummed snapshot into the data dir; return its path."""
         engine = self._engine
         position = await self.position()
-        disk = engine.world.disk
-        return await engine.copy_out(lambda db: write_snapshot(db, engine.data_dir, position, disk))
+
+        def work(db: apsw.Connection) -> str:
+            def copy(path: str) -> None:
+                try:
+                    db.execute("VACUUM INTO ?", (path,))
+                except apsw.Error as error:
+                    raise translate(error) from error
+
+            path = engine.snapshots.write(copy, position)
+            mark = hex_id(engine.randomness)[:8]
+            engine.custody.note(position.epoch, position.sequence, mark=mark)
+            return path
+
+        return await engine.copy_out(work)
+
+    async def notices(self) -> tuple[str, ...]:
+        """Return what the operator must know of this start, and of the files under it."""
+        told = self._engine.notices
+        try:
+            self._engine.custody.require()
+        except DataDirError as error:
+            return (error.message, *told)
+        return told
 
     async def close(self) -> None:
         """Finish what was accepted and release the files."""
-        await self._engine.flush_denials()
-        await self._engine.close()
+        try:
+            if self._engine.custody.is_ours():
+                await self._engine.flush_denials()
+        finally:
+            await self._engine.close()
 
     def _adopt(self, epoch: int, *, restored: bool, durable: bool) -> None:
         if durable:

@@ -20,12 +20,14 @@ import apsw
 from collective.access.book import GrantBook
 from collective.access.decision import Decider
 from collective.access.model import Caller
+from collective.catalog.sqlite.custody import Custody
 from collective.catalog.sqlite.rows import load_grants
 from collective.core.clock import Clock
 from collective.core.errors import (
     BusyError,
     CollectiveError,
     CorruptionError,
+    DataDirError,
     InternalError,
     NoSpaceError,
     OperatorError,
@@ -159,9 +161,12 @@ class _Job:
 class Writer:
     """Queue and group commit."""
 
-    def __init__(self, db: apsw.Connection, clock: Clock, pool: Pool, queue_max: int) -> None:
+    def __init__(
+        self, db: apsw.Connection, clock: Clock, pool: Pool, queue_max: int, custody: Custody
+    ) -> None:
         """Own ``db``, a migrated writing connection, and ``pool``, which has one worker."""
         self._db = db
+        self._custody = custody
         self._clock = clock
         self.pool: Final = pool
         """Where the writing connection is used; others may use it there in turn."""
@@ -199,11 +204,11 @@ class Writer:
         result: T = await job.future
         return result
 
-    async def close(self) -> None:
-        """Finish what was accepted, close the connection, give the thread up; idempotent."""
+    async def close(self, finish: Callable[[], None]) -> None:
+        """Finish what was accepted, let ``finish`` close the connection, give the thread up; idempotent."""
         if not self._closed:
             self._closed = True
-            await self.pool.run_to_end(self._db.close)
+            await self.pool.run_to_end(finish)
             await self.pool.close()
 
     def _load_counters(self) -> Counters:
@@ -237,6 +242,12 @@ class Writer:
             ]
 
     def _commit(self, batch: Sequence[_Job]) -> None:
+        try:
+            self._custody.require()
+        except DataDirError as error:
+            for job in batch:
+                job.error = error
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
             changes = self._db.total_changes()

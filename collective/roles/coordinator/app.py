@@ -14,7 +14,7 @@ import structlog
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import DATABASE, CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.settings import ServeSettings
@@ -103,12 +103,13 @@ class CoordinatorRole:
             lifetime_s=settings.certificate_lifetime_s,
         )
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
-        database = os.path.join(data_dir, DATABASE)
-        await run(require_catalog, place, world.disk, database)
+        await run(require_catalog, place, world.disk, data_dir)
         await run(world.disk.make_dir, data_dir)
         catalog = self._catalog = await SqliteCatalog.open(
             data_dir, world, CatalogSettings(copies=settings.copies)
         )
+        for notice in await catalog.notices():
+            self._log.warning("catalogue_not_as_it_was", text=notice)
         position = await catalog.position()
         await run(keep_catalog, place, world.disk, position.catalog_id)
         codes = JoinCodes(

@@ -144,7 +144,11 @@ class ClusterService(pb.ClusterBase):
                 is_restored=await self._catalog.is_restored(),
                 now_ms=int(now_s * 1000),
                 expiry_warning_ms=self._watch.leaf_warning_ms,
-                told=[*await self._watch.warnings(now_s), *report_warnings(self._workers())],
+                told=[
+                    *await self._catalog.notices(),
+                    *await self._watch.warnings(now_s),
+                    *report_warnings(self._workers()),
+                ],
                 rivals=self._table.rivals(),
             )
             you = await self._caller_status(caller)

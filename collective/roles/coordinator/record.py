@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from collective.catalog.sqlite import holds_catalog
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, DataDirError, NotJoinedError, SettingsError
 from collective.core.small_files import read_small, write_atomically
@@ -40,16 +41,16 @@ def recorded_catalog(place: CertDir, disk: Disk) -> str | None:
     return found
 
 
-def require_catalog(place: CertDir, disk: Disk, database: str) -> None:
-    """Refuse to begin anew where a catalogue should be; ``database`` is its file.
+def require_catalog(place: CertDir, disk: Disk, data_dir: str) -> None:
+    """Refuse to begin anew where a catalogue, or a snapshot of one, should be.
 
     Raises:
         DataDirError: there is a record and no catalogue.
     """
-    if recorded_catalog(place, disk) is not None and not disk.exists(database):
+    if recorded_catalog(place, disk) is not None and not holds_catalog(data_dir, disk):
         raise DataDirError(
-            f"No catalogue is at {database}; is the disk mounted? If it is lost, copy the newest file"
-            f" of a backup's snapshots/ there; to begin without files, remove {record_path(place)}."
+            f"No catalogue is in {data_dir}; is the disk mounted? If it is lost, unpack a backup of the"
+            f" data dir; to begin without files, remove {record_path(place)}."
         )
 
 

@@ -137,6 +137,7 @@ class Upkeep:
                     now_ms=int(now_s * 1000),
                     expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,
                     told=[
+                        *await self._catalog.notices(),
                         *(await self._watch.warnings(now_s) if self._watch else ()),
                         *report_warnings(self._reports()),
                     ],

@@ -436,19 +436,20 @@ async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(
     ready: SqliteCatalog, engines: Engines, tmp_path: Path
 ) -> None:
     await write(ready, "/d/f", "a")
-    snapshot = await ready.snapshot()
-    kept = str(tmp_path / "kept.db")
-    shutil.copy(snapshot, kept)
-    await write(ready, "/d/g", "later")
-    newest = [
-        CopyKey(chunk("later"), c.generation, 26) for c in await ready.copies_of(chunk("later"))
-    ]
-    seen = await ready.position()
     await engines.close()
-    for name in ("catalog.db-wal", "catalog.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    shutil.copy(kept, tmp_path / "catalog.db")
+    backup = tmp_path.with_name(f"{tmp_path.name}-backup")
+    shutil.copytree(tmp_path, backup)
+    later = await engines.open()
+    await write(later, "/d/g", "later")
+    newest = [
+        CopyKey(chunk("later"), c.generation, 26) for c in await later.copies_of(chunk("later"))
+    ]
+    seen = await later.position()
+    await engines.close()
+    shutil.rmtree(tmp_path)
+    shutil.copytree(backup, tmp_path)
     old = await engines.open()
+    assert not await old.is_restored()
     assert (await old.position()).sequence < seen.sequence
     assert await old.observe_position(seen)
     assert await old.is_restored()

@@ -10,6 +10,7 @@ import pytest
 
 from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import opening
+from collective.catalog.sqlite.custody import DATABASE
 from collective.core.errors import CorruptionError
 from collective.core.ids import Generation
 from tests.contract.catalog.conftest import Engines
@@ -22,7 +23,7 @@ BEFORE_LENGTHS = 9
 @contextmanager
 def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
     """Give a database as the scripts up to ``version`` leave it."""
-    db = apsw.Connection(os.path.join(folder, opening.DATABASE))
+    db = apsw.Connection(os.path.join(folder, DATABASE))
     db.execute("PRAGMA journal_mode = WAL").fetchall()
     for script in opening._scripts()[:version]:
         db.execute(script)
@@ -113,6 +114,6 @@ async def test_rows_that_refer_to_nothing_stop_the_upgrade_and_change_nothing(
         db.execute("INSERT INTO candidates VALUES (77, 0)")
     with pytest.raises(CorruptionError, match="cannot be upgraded"):
         await engines.open()
-    db = apsw.Connection(os.path.join(tmp_path, opening.DATABASE))
+    db = apsw.Connection(os.path.join(tmp_path, DATABASE))
     assert db.execute("PRAGMA user_version").fetchall() == [(BEFORE_LENGTHS,)]
     db.close()
