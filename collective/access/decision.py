@@ -6,6 +6,8 @@ Pure: grants and the time come in, decisions or typed errors go out.  Invariants
 * what was passed on (granted by anyone but a coordinator) holds only while every grant that it came
   from holds (where none is recorded: while its giver holds ``share`` and every right in it there);
 * a revoked identity has no grants, and what it passed on has ended;
+* a caller whose identity or key is revoked is refused as shut out, whatever it asks for: the book
+  knows of a revocation before connections are closed, and such a caller lacks no grant;
 * refusal follows from path and grants alone, never from what exists.
 """
 
@@ -16,7 +18,7 @@ from enum import IntEnum
 
 from collective.access.book import GrantBook
 from collective.access.model import Caller, Grant, Right
-from collective.core.errors import PermissionDeniedError
+from collective.core.errors import PermissionDeniedError, ShutOutError
 from collective.core.paths import FilePath
 
 ALL_RIGHTS = Right.READ | Right.WRITE | Right.SHARE
@@ -46,7 +48,15 @@ class Decider:
     """Answers for one caller at one moment."""
 
     def __init__(self, caller: Caller, book: GrantBook, now_s: float) -> None:
-        """Fix ``caller``, all grants and the time (Unix seconds)."""
+        """Fix ``caller``, all grants and the time (Unix seconds).
+
+        Raises:
+            ShutOutError: the caller's identity or key is revoked.
+        """
+        if not caller.is_operator and (
+            book.is_revoked(caller.principal) or book.is_revoked_key(caller.key_digest)
+        ):
+            raise ShutOutError
         self.caller = caller
         self._book = book
         self._now_s = now_s

@@ -74,6 +74,12 @@ class ShutOutError(PermissionDeniedError):
     code = "certificate_revoked"
     exit_code = ExitCode.CONFLICT
 
+    def __init__(
+        self, message: str = "Your certificate was revoked; ask the operator for a new invitation."
+    ) -> None:
+        """Keep ``message``, by default what every server says."""
+        super().__init__(message)
+
 
 class ConflictError(CallerError):
     """The state of things forbids it: exists, not empty, revoked, used up, version mismatch."""

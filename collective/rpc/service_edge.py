@@ -200,9 +200,7 @@ class ServiceEdge:
         if call.certified is not None:
             reason = self._objection(call.certified)
             if reason == REVOKED:
-                raise ShutOutError(
-                    "Your certificate was revoked; ask the operator for a new invitation."
-                )
+                raise ShutOutError
             if reason is not None:
                 raise PermissionDeniedError(
                     f"The certificate of this connection is not accepted any more: {reason}."

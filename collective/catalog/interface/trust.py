@@ -133,8 +133,9 @@ class Trust(Protocol):
     ) -> None:
         """Take note of a certificate in use, of which the trust rule was checked; repeats are free.
 
-        One that ``issuer`` signed offline binds its key to a user's identity.  ConflictError where
-        the key is revoked, or an invite bound another one that is not: then it does not count.
+        One that ``issuer`` signed offline binds its key to a user's identity.  ShutOutError where
+        the key is revoked, ConflictError where an invite bound another one that is not: then it
+        does not count.
         """
         ...
 

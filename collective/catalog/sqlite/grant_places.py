@@ -18,7 +18,9 @@ from collective.core.ids import SpiffeId
 
 
 def is_admin(tx: Transaction, who: SpiffeId) -> bool:
-    """Tell whether ``who`` is the operator or an admin now."""
+    """Tell whether ``who`` is the operator or an admin now; nobody revoked is."""
+    if tx.book.is_revoked(who):
+        return False
     return Decider(Caller(who, is_operator=who.role == "coordinator"), tx.book, tx.now_s).is_admin
 
 

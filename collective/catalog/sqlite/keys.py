@@ -20,7 +20,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import is_admin
 from collective.catalog.sqlite.grants import drop_grant
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NameTakenError
+from collective.core.errors import ConflictError, NameTakenError, ShutOutError
 from collective.core.ids import SpiffeId
 
 _NO_CODE: Final = ""
@@ -55,7 +55,8 @@ class KeysPart(Part):
             return
 
         def work(tx: Transaction) -> None:
-            require_key(tx, key_digest)
+            if tx.book.is_revoked_key(key_digest):
+                raise ShutOutError
             if identity.role == "user":
                 _bind_seen(tx, issuer, identity, key_digest)
             store_issued(tx, identity, serial, expires_ms, key_digest)

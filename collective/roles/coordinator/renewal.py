@@ -138,9 +138,7 @@ class RenewalDesk:
                 revoked=self._revocations(),
             )
         except RevokedCertificateError as error:
-            raise ShutOutError(
-                "Your certificate was revoked; ask the operator for a new invitation."
-            ) from error
+            raise ShutOutError from error
 
     async def _reissue(
         self, old: Certified, csr_der: bytes, authority: CertificateAuthority

@@ -23,6 +23,7 @@ from collective.core.errors import (
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
+    ShutOutError,
 )
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
@@ -110,6 +111,9 @@ class Permissions(RuleBasedStateMachine):
     def same(self, happened: str, expected: str, *told: object) -> None:
         type(self).checks[f"{told[0]} {expected}"] += 1
         assert happened == expected, (happened, expected, told)
+
+    def _unless_revoked(self, who: str) -> str:
+        return "denied" if who in self.model.revoked else "ok"
 
     # --- the beginning ---------------------------------------------------------------------------
 
@@ -553,7 +557,10 @@ class Permissions(RuleBasedStateMachine):
     def list_datastores(self, who: str) -> None:
         """What he may read is listed, each with the policy that was decided."""
         model = self.model
-        found = self.runner.run(self.catalog.datastores(self.caller(who)))
+        happened, found = self.do(self.catalog.datastores(self.caller(who)))
+        self.same(happened, self._unless_revoked(who), "list_datastores")
+        if happened != "ok":
+            return
         seen = {
             one.path.names: (
                 None if one.owner is None else str(one.owner), one.quota_bytes, one.copies
@@ -566,7 +573,6 @@ class Permissions(RuleBasedStateMachine):
                 policy = model.policies.get(path, Policy())
                 owner = policy.owner and str(user(policy.owner.whose).principal)
                 expected[path] = (owner, policy.quota, policy.copies)
-        self.same("ok", "ok", "list_datastores")
         assert seen == expected, who
 
     def _readers(self, path: Path) -> set[str]:
@@ -635,8 +641,10 @@ class Permissions(RuleBasedStateMachine):
 
     @rule(who=callers)
     def list_grants(self, who: str) -> None:
-        found = self.runner.run(self.catalog.grants(self.caller(who)))
-        self.same("ok", "ok", "list_grants")
+        happened, found = self.do(self.catalog.grants(self.caller(who)))
+        self.same(happened, self._unless_revoked(who), "list_grants")
+        if happened != "ok":
+            return
         assert {one.id for one in found} == self.model.listed(who), who
 
     # --- the decision alone, after every step ----------------------------------------------------
@@ -649,7 +657,12 @@ class Permissions(RuleBasedStateMachine):
         kept = [self.given[one.id] for one in model.grants if not one.ended]
         book = GrantBook(kept, gone)
         for who in (OPERATOR, *USERS):
-            decider = Decider(self.caller(who), book, model.now_s)
+            try:
+                decider = Decider(self.caller(who), book, model.now_s)
+            except ShutOutError:
+                assert who in model.revoked
+                continue
+            assert who not in model.revoked
             assert decider.is_admin == model.is_admin(who), who
             for path in PATHS:
                 assert letters(decider.rights(p(text(path)))) == model.rights(who, path)

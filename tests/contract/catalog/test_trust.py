@@ -1,22 +1,42 @@
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
 
-from collective.access.model import Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Refusal
+from collective.access.model import Caller, Right
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, ReadView, Refusal
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
+    CollectiveError,
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
+    ShutOutError,
     UsageError,
 )
 from collective.core.ids import SpiffeId
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.world import DOMAIN, NODES, OPERATOR, enrol, grant, p, user
+from tests.contract.catalog.world import (
+    ANY,
+    DOMAIN,
+    NODES,
+    OPERATOR,
+    begin,
+    enrol,
+    extent,
+    grant,
+    intent,
+    p,
+    place_on,
+    receipts,
+    user,
+    write,
+)
 
 BOB = user("bob")
+KEY = b"k" * 32
+"""The key that bob calls with, where it matters."""
 
 
 def code(clock: ManualClock, kind: CodeKind = CodeKind.USER, uses: int = 1) -> CodeRecord:
@@ -116,6 +136,65 @@ async def test_the_epoch_never_falls_behind_what_a_node_has_seen(catalog: Sqlite
     await catalog.learn_revocations(["serial:cd"], epoch=first + 2)
     assert (await catalog.revocations())[0] == first + 8
     assert await catalog.revoke(OPERATOR, "serial:ef") == first + 9
+
+
+async def open_read(catalog: SqliteCatalog, who: Caller) -> ReadView:
+    return await catalog.open_read(who, p("/a/file"), offset=0, length=9, if_version=0, batch=9)
+
+
+@pytest.mark.parametrize("what", [str(BOB.principal), f"key:{KEY.hex()}"])
+async def test_a_revoked_caller_is_shut_out_of_every_call_at_once(
+    catalog: SqliteCatalog, clock: ManualClock, what: str
+) -> None:
+    """Before his connections are closed, too: he is not told to ask for a grant."""
+    await enrol(catalog)
+    bob = replace(BOB, key_digest=KEY)
+    mine = await grant(catalog, bob, "/", 7)
+    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await write(catalog, "/a/file", "x")
+    upload, wanted = await begin(catalog, "/a/new", "y", who=bob)
+    lease = (await open_read(catalog, bob)).lease
+    await catalog.revoke(OPERATOR, what)
+    calls: dict[str, Awaitable[object]] = {
+        "mkdir": catalog.make_directory(bob, p("/d"), parents=False),
+        "stat": catalog.stat(bob, p("/a/file")),
+        "list": catalog.list(bob, p("/"), recursive=False, page_size=3, token=""),
+        "remove": catalog.remove(bob, p("/a/file"), recursive=False, condition=ANY),
+        "move": catalog.move(bob, p("/a/file"), p("/a/else"), condition=ANY),
+        "open_upload": begin(catalog, "/a/newer", "z", who=bob),
+        "allocate": catalog.allocate(bob, upload.id, [intent("z", 10)], place_on(*NODES)),
+        "record": catalog.record_extents(bob, upload.id, [extent(wanted[0])], receipts(upload)),
+        "commit": catalog.commit_upload(bob, upload.id, [extent(wanted[0])], receipts(upload), 10),
+        "get_upload": catalog.get_upload(bob, upload.id, from_offset=0, limit=9),
+        "check_upload": catalog.check_upload(bob, upload.id),
+        "open_read": open_read(catalog, bob),
+        "plan_read": catalog.plan_read(bob, lease, offset=0, length=9, batch=9),
+        "datastores": catalog.datastores(bob),
+        "create_datastore": catalog.create_datastore(
+            bob, p("/store"), copies=1, quota_bytes=0, owner=None
+        ),
+        "add_code": catalog.add_code(bob, code(clock)),
+        "invites": catalog.invites(bob, only_open=False),
+        "identities": catalog.identities(bob),
+        "is_admin": catalog.is_admin(bob),
+        "require_admin": catalog.require_admin(bob, "x"),
+        "require_revoker": catalog.require_revoker(bob, "serial:ab"),
+        "revoke": catalog.revoke(bob, "serial:ab"),
+        "add_grant": catalog.add_grant(bob, p("/"), Right.READ, user("eve").principal, None),
+        "grants": catalog.grants(bob),
+        "remove_grant": catalog.remove_grant(bob, mine),
+        "totals": catalog.totals(bob, frozenset()),
+        "drain": catalog.drain_node(bob, NODES[0], draining=True),
+    }
+    if what.startswith("key:"):  # the call that is about the key alone
+        calls["see"] = catalog.see_certificate(OPERATOR.principal, bob.principal, "cd", 10**15, KEY)
+    told = dict.fromkeys(calls, "")
+    for name, call in calls.items():
+        try:
+            await call
+        except CollectiveError as error:
+            told[name] = error.code
+    assert told == dict.fromkeys(calls, ShutOutError.code)
 
 
 async def test_node_numbers_never_repeat(catalog: SqliteCatalog, engines: Engines) -> None:

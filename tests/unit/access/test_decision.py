@@ -5,7 +5,7 @@ import pytest
 from collective.access.book import GrantBook
 from collective.access.decision import Decider, Sight, describe
 from collective.access.model import Caller, Grant, Right
-from collective.core.errors import PermissionDeniedError
+from collective.core.errors import PermissionDeniedError, ShutOutError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 
@@ -80,6 +80,19 @@ def test_a_revoked_identity_has_nothing_and_neither_have_those_below_it() -> Non
     assert book.live(10) == []
     book = GrantBook([first, second, third], frozenset((who("eve"),)))
     assert book.live(10) == [first]
+
+
+@pytest.mark.parametrize("revoked", ["identity", "key"])
+def test_a_revoked_caller_is_shut_out_and_not_told_that_a_grant_is_missing(revoked: str) -> None:
+    given = grant("/a", READ, who("bob"))
+    identities = frozenset((who("bob"),) if revoked == "identity" else ())
+    book = GrantBook([given], identities, frozenset((b"lost",) if revoked == "key" else ()))
+    with pytest.raises(ShutOutError, match="was revoked"):
+        Decider(Caller(who("bob"), is_operator=False, key_digest=b"lost"), book, 10)
+    other = Caller(who("bob" if revoked == "key" else "eve"), is_operator=False, key_digest=b"kept")
+    assert Decider(other, book, 10).may(READ, p("/a")) == (revoked == "key")
+    # The operator's certificate is not revoked: the CA is replaced instead.
+    assert Decider(Caller(ROOT, is_operator=True, key_digest=b"lost"), book, 10).is_admin
 
 
 def test_a_recorded_circle_supports_nobody() -> None:
