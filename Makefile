@@ -8,6 +8,9 @@ PREFIX ?= $(HOME)/.local/share/collective
 BINDIR ?= $(HOME)/.local/bin
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 FUZZ_SECONDS ?= 120
+SEEDS ?= 400
+MINUTES ?= 10
+FIRST ?= 1
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -18,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-mutants check \
 	format bench fuzz proto lock clean
 
 help: ## Show the targets
@@ -76,6 +79,12 @@ test-hostile: $(DEV) ## Hostile input and the permission matrix, at length
 
 test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
 	$(PYTEST) --timeout=3600 -m slow -k size_of_2_gib -s $(PYTEST_ARGS)
+
+simulate: $(DEV) ## Simulate whole members with faults: SEEDS of MINUTES each from FIRST on, two at a time
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) --first $(FIRST)
+
+simulate-mutants: $(DEV) ## Put known bugs in, one after the other, and show that the simulation finds each
+	$(BIN)/python -m tests.simulation.mutants
 
 SCANNERS := $(VENV)-scanners
 test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and node

@@ -1,0 +1,429 @@
+"""People who use the member: each on a machine of its own, with grants of its own, by the real client.
+
+Every operation is entered into the model before it begins and judged when it ends.  Changes of one path
+take turns; reads go beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from collective.client.collective import Collective
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    ConflictError,
+    CorruptionError,
+    InternalError,
+    NoSpaceError,
+    NotEnoughCopiesError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnreachableError,
+)
+from collective.pki.credentials import Credentials
+from tests.simulation.member import COORDINATOR_ADDRESS, Member
+from tests.simulation.model import Change, Files, Value, content, value_of
+from tests.simulation.process import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
+
+WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceError, BusyError)
+"""Errors after which nothing of a write may be visible."""
+PATIENCE_S: Final = 240.0
+"""No operation takes longer: the client has deadlines for everything."""
+NAMES: Final = 14
+
+
+class BrokenPromiseError(AssertionError):
+    """The member did what it must not do; the message says which invariant and what was seen."""
+
+
+@dataclass(slots=True)
+class Rights:
+    """What one person may do, by top-level path."""
+
+    read: frozenset[str]
+    write: frozenset[str]
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all clients of a run share."""
+
+    member: Member
+    files: Files
+    chance: random.Random
+    contents: int = 0
+    busy: dict[str, None] = field(default_factory=dict)
+    """Paths that somebody is changing."""
+    restores: int = 0
+    """How often the catalogue was put back: what was under way then is judged no more."""
+    calm: bool = False
+    """No fault is under way, nor was lately: what the rules allow must work."""
+
+    def fresh(self) -> int:
+        """Return a value that no path has held, of a size that chance decides."""
+        self.contents += 1
+        kind = self.chance.random()
+        if kind < 0.62:
+            size = self.chance.randrange(1, 3000)
+        elif kind < 0.9:
+            size = self.chance.randrange(3000, 9000)
+        else:
+            size = self.chance.randrange(9000, 60_000)
+        return value_of(self.contents, size)
+
+
+class Person:
+    """One person at one machine."""
+
+    def __init__(
+        self, name: str, desk: Desk, credentials: Credentials | None, rights: Rights
+    ) -> None:
+        """Use the member with ``credentials``."""
+        self.name = name
+        self.desk = desk
+        self.credentials = credentials
+        self.rights = rights
+        self.chance = random.Random(f"{desk.member.seed} person {name}")
+        self.pause_s = 5.0
+        self.stopped = False
+
+    @property
+    def machine(self) -> Machine:
+        """Where this person works."""
+        return self.desk.member.machine(self.name)
+
+    def start(self) -> None:
+        """Begin to use the member, in a new process."""
+        process, world, links = self.machine.begin()
+        self.machine.run(process, self._use(process, world, links))
+
+    async def _use(self, process: Process, world: Any, links: Any) -> None:
+        assert self.credentials is not None
+        async with Collective.connect(
+            self.credentials, (COORDINATOR_ADDRESS,), world=world, links=links
+        ) as home:
+            while not self.stopped:
+                await asyncio.sleep(self.chance.uniform(0.2, 2 * self.pause_s))
+                if not self.stopped:
+                    await self.act(home)
+        process.trace.note(f"{process.name} is done")
+
+    async def act(self, home: Collective) -> None:
+        """Do one thing."""
+        acts: tuple[tuple[float, Callable[[Collective], Awaitable[None]]], ...] = (
+            (0.34, self._write),
+            (0.08, self._write_slowly),
+            (0.24, self._read),
+            (0.08, self._read_range),
+            (0.06, self._list),
+            (0.05, self._stat),
+            (0.08, self._remove),
+            (0.04, self._move),
+            (0.03, self._trespass),
+        )
+        act = self.chance.choices([one for _, one in acts], [weight for weight, _ in acts])[0]
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await act(home)
+        except TimeoutError as error:
+            raise BrokenPromiseError(
+                f"an operation of {self.name} has no end: {act.__name__} took {PATIENCE_S:g} s"
+            ) from error
+
+    # --- choosing --------------------------------------------------------------------------------
+
+    def _path(self, tops: frozenset[str]) -> str:
+        top = self.chance.choice(sorted(tops))
+        return f"{top}/{self.chance.randrange(NAMES):02d}"
+
+    def _existing(self, tops: frozenset[str]) -> str | None:
+        files = self.desk.files
+        found = [
+            path
+            for path in files.paths()
+            if f"/{path.split('/')[1]}" in tops and files.certain(path) is not None
+        ]
+        return self.chance.choice(found) if found else None
+
+    # --- changes ---------------------------------------------------------------------------------
+
+    async def _change(  # noqa: C901 - each way that a change can end
+        self, changes: dict[str, Value], work: Awaitable[Any], what: str
+    ) -> CollectiveError | None:
+        """Do ``work``, which makes ``changes``; return why not."""
+        desk, files = self.desk, self.desk.files
+        before = {path: files.may_be(path) for path in changes}
+        begun: list[Change] = []
+        restores = desk.restores
+        process = self.machine.process
+        for path, value in changes.items():
+            desk.busy[path] = None
+            begun.append(files.begin(path, value))
+
+        def end(act: Callable[[Change], None]) -> None:
+            for path in changes:
+                desk.busy.pop(path, None)
+            if restores == desk.restores:
+                for change in begun:
+                    act(change)
+
+        def died() -> None:
+            end(files.cut_off)
+
+        assert process is not None
+        process.on_death.append(died)
+        try:
+            await work
+        except CollectiveError as error:
+            self._note(f"{what} {list(changes)}: {error.code} {error.message}")
+            if isinstance(error, InternalError):
+                raise BrokenPromiseError(f"{what} met a defect: {error.message}") from error
+            self._check_refusal(error, changes, before, what)
+            end(files.refused if isinstance(error, WITHOUT_EFFECT) else files.cut_off)
+            return error
+        except asyncio.CancelledError:
+            end(files.cut_off)
+            raise
+        finally:
+            if died in process.on_death:
+                process.on_death.remove(died)
+        self._note(f"{what} {changes}: done")
+        self.desk.member.trace.count("acknowledged")
+        end(files.done)
+        return None
+
+    def _check_refusal(
+        self,
+        error: CollectiveError,
+        changes: dict[str, Value],
+        before: dict[str, frozenset[Value]],
+        what: str,
+    ) -> None:
+        if isinstance(error, PermissionDeniedError):
+            raise BrokenPromiseError(
+                f"a write is refused that the rules allow: {what} {list(changes)}: {error.message}"
+            )
+        if isinstance(error, NotFoundError) and what != "write":
+            for path, value in changes.items():
+                if value is None and None not in before[path]:
+                    raise BrokenPromiseError(f"{path} was acknowledged and is not found")
+        if self.desk.calm and isinstance(error, NotEnoughCopiesError | UnreachableError):
+            raise BrokenPromiseError(
+                f"a write is refused that the rules allow, in quiet: {what}: {error.message}"
+            )
+
+    def _note(self, text: str) -> None:
+        self.desk.member.trace.note(f"{self.name} {text}")
+
+    async def _write(self, home: Collective) -> None:
+        if not self.rights.write:
+            return await self._read(home)
+        path = self._path(self.rights.write)
+        if path in self.desk.busy:
+            return None
+        if self.chance.random() < 0.1 and (other := self._existing(self.rights.write)):
+            value = self.desk.files.certain(other)  # the same chunks again
+            assert value is not None
+        else:
+            value = self.desk.fresh()
+        await self._change({path: value}, home.write(path, content(value)), "write")
+        return None
+
+    async def _write_slowly(self, home: Collective) -> None:
+        """Write as a program does that makes its bytes while it goes."""
+        if not self.rights.write:
+            return await self._read_range(home)
+        path = self._path(self.rights.write)
+        if path in self.desk.busy:
+            return None
+        value = self.desk.fresh()
+        longest_s = self.chance.choice((2.0, 10.0, 40.0))
+
+        async def pieces() -> AsyncIterator[bytes]:
+            data = content(value)
+            step = max(1, len(data) // 5)
+            for at in range(0, len(data), step):
+                await asyncio.sleep(self.chance.random() * longest_s)
+                yield data[at : at + step]
+
+        await self._change({path: value}, home.write(path, pieces()), "write")
+        return None
+
+    async def _remove(self, home: Collective) -> None:
+        path = self._existing(self.rights.write) if self.rights.write else None
+        if path is None or path in self.desk.busy or not self.desk.files.is_quiet(path):
+            return
+        await self._change({path: None}, home.remove(path), "remove")
+
+    async def _move(self, home: Collective) -> None:
+        source = self._existing(self.rights.write) if self.rights.write else None
+        files, busy = self.desk.files, self.desk.busy
+        if source is None or source in busy or not files.is_quiet(source):
+            return
+        target = f"/{source.split('/')[1]}/{self.chance.randrange(NAMES):02d}"
+        if target == source or target in busy:
+            return
+        changes = {source: None, target: files.certain(source)}
+        lost = files.may_be_lost(source)
+        if await self._change(changes, home.move(source, target), "move") is None and lost:
+            files.give_up([target])
+
+    # --- reads -----------------------------------------------------------------------------------
+
+    async def _read(self, home: Collective) -> None:
+        path = self._existing(self.rights.read) or self._path(self.rights.read)
+        await self.read(home, path)
+
+    async def _read_range(self, home: Collective) -> None:
+        path = self._existing(self.rights.read)
+        if path is None:
+            return
+        value = self.desk.files.certain(path)
+        size = (value or 1) & 0xFFFFFF
+        offset = self.chance.randrange(size)
+        length = self.chance.randrange(1, size - offset + 1)
+        await self.read(home, path, offset, length)
+
+    async def read(  # noqa: C901 - each way that a read can end
+        self,
+        home: Collective,
+        path: str,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        must: bool = False,
+    ) -> bool:
+        """Read and judge what comes; return whether it came.  ``must``: it has to."""
+        desk, files = self.desk, self.desk.files
+        watch = files.watch(path)
+        restores = desk.restores
+        try:
+            data = await home.read(path, offset=offset, length=length)
+        except NotFoundError as error:
+            if restores == desk.restores and not files.seen(watch, None):
+                raise BrokenPromiseError(
+                    f"{path} was acknowledged and is not found ({sorted(map(str, watch.values))})"
+                ) from error
+            return True
+        except CollectiveError as error:
+            files.unseen(watch)
+            self._note(f"read {path}: {error.code} {error.message}")
+            if isinstance(error, InternalError | PermissionDeniedError):
+                raise BrokenPromiseError(f"read of {path} was refused: {error.message}") from error
+            if isinstance(error, ConflictError):
+                return False
+            if (must or desk.calm) and not files.may_be_lost(path):
+                raise BrokenPromiseError(
+                    f"{path} was acknowledged and cannot be read: {error.message}"
+                ) from error
+            if isinstance(error, CorruptionError) and not files.may_be_lost(path):
+                self._note(f"every copy of {path} that can be reached is damaged")
+            return False
+        if restores != desk.restores:
+            files.unseen(watch)
+            return True
+        end = None if length is None else offset + length
+        fits = [
+            value
+            for value in watch.values
+            if value is not None and content(value)[offset:end] == data
+        ]
+        if not fits:
+            raise BrokenPromiseError(
+                f"{path} was read wrong: {len(data)} bytes at {offset} that were never written there"
+            )
+        if len(fits) == 1 and length is None:
+            files.seen(watch, fits[0])
+        else:
+            files.unseen(watch)
+        desk.member.trace.count("acknowledged")
+        self._note(f"read {path} {offset}+{len(data)}")
+        return True
+
+    async def _stat(self, home: Collective) -> None:
+        path = self._existing(self.rights.read) or self._path(self.rights.read)
+        files = self.desk.files
+        watch = files.watch(path)
+        restores = self.desk.restores
+        try:
+            size: int | None = (await home.stat(path)).size_bytes
+        except NotFoundError:
+            size = None
+        except CollectiveError as error:
+            files.unseen(watch)
+            self._note(f"stat {path}: {error.code}")
+            return
+        files.unseen(watch)
+        sizes = {None if one is None else one & 0xFFFFFF for one in watch.values}
+        if size not in sizes and restores == self.desk.restores:
+            raise BrokenPromiseError(f"{path} has {size} bytes and may have {sizes}")
+        self.desk.member.trace.count("acknowledged")
+
+    async def _list(self, home: Collective) -> None:
+        top = self.chance.choice(sorted(self.rights.read))
+        await self.list(home, top)
+
+    async def list(self, home: Collective, top: str) -> bool:
+        """List and judge what comes; return whether it came."""
+        files = self.desk.files
+        below = [path for path in files.paths() if path.startswith(f"{top}/")]
+        watches = [files.watch(path) for path in below]
+        restores = self.desk.restores
+        try:
+            found = {str(entry.path): entry.size_bytes async for entry in home.list(top)}
+        except CollectiveError as error:
+            self._note(f"list {top}: {error.code}")
+            if isinstance(error, PermissionDeniedError | NotFoundError):
+                raise BrokenPromiseError(f"{top} cannot be listed: {error.message}") from error
+            return False
+        finally:
+            for watch in watches:
+                files.unseen(watch)
+        if restores != self.desk.restores:
+            return True
+        for watch in watches:
+            size = found.pop(watch.path, None)
+            sizes = {None if one is None else one & 0xFFFFFF for one in watch.values}
+            if size not in sizes:
+                raise BrokenPromiseError(
+                    f"the list shows {watch.path} with {size} bytes; it may have {sizes}"
+                )
+        strange = [path for path in found if path not in files.paths()]
+        if strange:
+            raise BrokenPromiseError(f"the list shows files that nobody wrote: {strange}")
+        self.desk.member.trace.count("acknowledged")
+        return True
+
+    # --- what nobody may ---------------------------------------------------------------------------
+
+    async def _trespass(self, home: Collective) -> None:
+        """Try what no grant allows; everything but a refusal is wrong."""
+        tops = frozenset(f"/{path.split('/')[1]}" for path in self.desk.files.paths())
+        unread = sorted(tops - self.rights.read)
+        unwritten = sorted(tops - self.rights.write)
+        if unread and self.chance.random() < 0.6:
+            path = self._existing(frozenset(unread))
+            if path is None:
+                return
+            try:
+                await home.read(path)
+            except CollectiveError:
+                self.desk.member.trace.count("refused as it must be")
+                return
+            raise BrokenPromiseError(f"{self.name} read {path}, which no grant shows")
+        if unwritten:
+            path = self._path(frozenset(unwritten))
+            try:
+                await home.write(path, b"trespass")
+            except CollectiveError:
+                self.desk.member.trace.count("refused as it must be")
+                return
+            raise BrokenPromiseError(f"{self.name} wrote {path}, which no grant allows")

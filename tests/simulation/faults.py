@@ -1,0 +1,627 @@
+"""What goes wrong in a run: which faults, when, and what they may damage together.
+
+A seed chooses which kinds its run has (so that rare pairs meet often), then one after the other begins at
+moments of chance.  Data is damaged on one node at a time: another's turn comes only when everything that
+is needed has all its copies again, for a quorum of copies may be lost to faults, and fewer may not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from collective.client.collective import Collective
+from collective.core.errors import CollectiveError
+from tests.simulation.clients import BrokenPromiseError
+from tests.simulation.disk import Folder, Inode
+from tests.simulation.liar import KINDS as LIES
+from tests.simulation.liar import Lies
+from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
+from tests.simulation.network import Link
+from tests.simulation.truth import Truth
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
+    from tests.simulation.scenario import Scenario
+
+PAUSE_S: Final = 12.0
+"""Between two faults, on average."""
+NODES_MAX: Final = 6
+_BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
+"""Counted by the network, for each message that they befall."""
+RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
+KINDS: Final[dict[str, str]] = {
+    "message lost": "_lossy",
+    "connection silent": "_silent",
+    "slow link": "_slow_link",
+    "reordering": "_reordering",
+    "request repeated": "_repeating",
+    "one-way partition": "_one_way",
+    "two-way partition": "_two_way",
+    "kill coordinator": "_kill_coordinator",
+    "kill node": "_kill_node",
+    "kill client": "_kill_client",
+    "power loss at coordinator": "_power_coordinator",
+    "power loss at node": "_power_node",
+    "restart": "_restart",
+    "node's disk full": "_full_node",
+    "coordinator's disk full": "_full_coordinator",
+    "node's disk read-only": "_read_only_node",
+    "coordinator's disk read-only": "_read_only_coordinator",
+    "flush fails": "_failing_flush",
+    "slow disk": "_slow_disk",
+    "clock jump": "_clock",
+    "bit flip": "_bit_flip",
+    "truncation": "_truncation",
+    "read fails": "_failing_read",
+    "disk lost": "_lost_disk",
+    "old backup of a node": "_restore_node",
+    "liar": "_liar",
+    "operator adds": "_add",
+    "operator drains": "_drain",
+    "operator removes": "_remove",
+    "coordinator restored": "_restore_copy",
+    "coordinator restored from a tar": "_restore_tar",
+}
+"""Kinds of faults, and the methods that make them."""
+
+
+def all_kinds() -> list[str]:
+    """Return every kind of fault that a run counts."""
+    return [kind for kind in KINDS if kind != "liar"] + [f"liar: {kind}" for kind in LIES]
+
+
+class Faults:
+    """The faults of one run."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Choose the kinds."""
+        self._scenario = scenario
+        self.member = scenario.member
+        self.trace = scenario.trace
+        self.chance = random.Random(f"{scenario.seed} faults")
+        self.truth = Truth(scenario.member)
+        self.dirty: str | None = None
+        """The node whose copies may be damaged."""
+        self._backups: list[tuple[float, float, Folder]] = []
+        self._node_backups: dict[str, Folder] = {}
+        self._running: dict[asyncio.Task[None], None] = {}
+        self.stopping = False
+        kinds = {kind: getattr(self, name) for kind, name in KINDS.items()}
+        share = self.chance.uniform(0.35, 0.9)
+        self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
+            kind: act for kind, act in kinds.items() if self.chance.random() < share
+        }
+        self._next_node = 0
+
+    async def run(self, until_s: float) -> None:
+        """Let things go wrong until ``until_s``."""
+        loop = self._scenario.loop
+        await asyncio.sleep(10.0)
+        self._back_up_nodes()
+        while loop.now_s < until_s:
+            before = self._count()
+            kind = self.chance.choice(list(self._kinds))
+            self._begin(self._kinds[kind]())
+            await asyncio.sleep(1.0)
+            if self._count() > before or kind in _BY_MESSAGE:
+                await asyncio.sleep(self.chance.expovariate(1 / PAUSE_S))
+
+    def _count(self) -> int:
+        return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task: asyncio.Task[None] = self._scenario.loop.create_task(run())
+        self._running[task] = None
+        task.add_done_callback(self._running.pop)
+
+    async def stop(self) -> None:
+        """End every fault: links are whole, disks have room, everything runs and is honest."""
+        self.stopping = True
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running))
+        self._mend_network()
+        for name, machine in self.member.machines.items():
+            self._mend(machine)
+            if machine.process is not None and machine.process.lies is not None:
+                await self._restart_now(name)
+        for name in (COORDINATOR, *self._scenario.nodes_in_use()):
+            if not self.member.machines[name].alive:
+                self.member.start(name)
+        self.trace.note("faults have stopped")
+
+    def _mend_network(self) -> None:
+        member = self.member
+        for (source, target), link in member.network.links.items():
+            was_cut = link.cut
+            fresh = Link()
+            for name in Link.__slots__:
+                setattr(link, name, getattr(fresh, name))
+            if was_cut:
+                member.network.heal(source, target)
+
+    def _mend(self, machine: Machine) -> None:
+        disk = machine.disk
+        disk.read_only = False
+        disk.failing_reads = disk.failing_flushes = 0
+        disk.total_bytes = 1 << 40
+        disk.free_bytes = disk.total_bytes - sum(len(n.data) for _, n in disk.walk("/"))
+        machine.stall_s = 0.0
+        machine.clock.offset_s = 0.0
+        if machine.process is not None:
+            machine.process.kill_at = 0
+
+    # --- choosing --------------------------------------------------------------------------------
+
+    def _node(self) -> str | None:
+        nodes = [one for one in self._scenario.nodes_in_use() if self.member.machines[one].alive]
+        return self.chance.choice(nodes) if nodes else None
+
+    def _victim(self) -> str | None:
+        """Return a node whose copies may be damaged now."""
+        nodes = [one for one in self._scenario.nodes_in_use() if self.member.machines[one].alive]
+        if self.dirty is not None:
+            if self.dirty in nodes and self.chance.random() < 0.5:
+                return self.dirty
+            if self._scenario.has_open_work() or not self.truth.is_whole():
+                return self.dirty if self.dirty in nodes else None
+            self.dirty = None
+        if not nodes:
+            return None
+        self.dirty = self.chance.choice(nodes)
+        return self.dirty
+
+    def _duration(self, most_s: float = 40.0) -> float:
+        return self.chance.uniform(1.0, most_s)
+
+    def _ends(self) -> tuple[str, str]:
+        """Return two machines that talk to each other."""
+        names = [COORDINATOR, *self._scenario.nodes_in_use()]
+        people = [person.name for person in self._scenario.people]
+        first = self.chance.choice(names)
+        second = self.chance.choice([one for one in names + people if one != first])
+        return (first, second) if self.chance.random() < 0.5 else (second, first)
+
+    # --- the network -----------------------------------------------------------------------------
+
+    async def _with_link(self, kind: str, most_s: float = 40.0, **changes: Any) -> None:
+        """Change one link for a while."""
+        source, target = self._ends()
+        link = self.member.network.link(source, target)
+        before = {name: getattr(link, name) for name in changes}
+        for name, value in changes.items():
+            setattr(link, name, value)
+        if kind not in _BY_MESSAGE:
+            self.trace.fault(kind, f"{source}>{target} {changes}")
+        await asyncio.sleep(self._duration(most_s))
+        for name, value in before.items():
+            setattr(link, name, value)
+
+    async def _lossy(self) -> None:
+        await self._with_link("message lost", loss=self.chance.uniform(0.02, 0.3))
+
+    async def _silent(self) -> None:
+        await self._with_link("connection silent", silence=self.chance.uniform(0.02, 0.2))
+
+    async def _slow_link(self) -> None:
+        least_s = self.chance.choice((0.05, 0.5, 2.0))
+        await self._with_link("slow link", least_s=least_s, most_s=least_s * 2)
+
+    async def _reordering(self) -> None:
+        source, target = self._ends()
+        link = self.member.network.link(source, target)
+        before_s, link.most_s = link.most_s, self.chance.choice((0.1, 1.0, 4.0))
+        self.trace.fault("reordering", f"{source}>{target} {link.most_s} s")
+        await asyncio.sleep(self._duration())
+        link.most_s = before_s
+
+    async def _repeating(self) -> None:
+        await self._with_link("request repeated", 60.0, repeat=self.chance.uniform(0.2, 0.8))
+
+    async def _one_way(self) -> None:
+        await self._cut("one-way partition", both=False)
+
+    async def _two_way(self) -> None:
+        await self._cut("two-way partition", both=True)
+
+    async def _cut(self, kind: str, *, both: bool) -> None:
+        network = self.member.network
+        names = list(self.member.machines)
+        first, second = self._ends()
+        pairs = [(first, second)]
+        if self.chance.random() < 0.4:  # one machine from all others
+            pairs = [(first, name) for name in names if name != first]
+        if both:
+            pairs += [(target, source) for source, target in pairs]
+        self.trace.fault(kind, str(pairs))
+        for source, target in pairs:
+            network.link(source, target).cut = True
+        await asyncio.sleep(self._duration(60.0))
+        for source, target in pairs:
+            network.heal(source, target)
+
+    # --- processes -------------------------------------------------------------------------------
+
+    async def _soon(self, machine: Machine) -> None:
+        """Kill what runs there between any two of its next effects."""
+        process = machine.process
+        if process is None or not process.alive:
+            return
+        process.kill_at = process.effects + self.chance.randrange(1, 60)
+        for _ in range(40):
+            if machine.is_down():
+                break
+            await asyncio.sleep(0.25)
+        process.kill_at = 0
+        process.die()
+        self.member.network.gone(process, silently=False)
+
+    async def _down_for(self, name: str) -> None:
+        away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
+        await asyncio.sleep(away_s)
+        self._start(name)
+
+    def _start(self, name: str) -> None:
+        if not self.member.machines[name].alive and name not in self._scenario.removed:
+            self.member.start(name)
+
+    async def _kill_coordinator(self) -> None:
+        await self._kill("kill coordinator", COORDINATOR)
+
+    async def _kill_node(self) -> None:
+        name = self._node()
+        if name is not None:
+            await self._kill("kill node", name)
+
+    async def _kill(self, kind: str, name: str) -> None:
+        machine = self.member.machines[name]
+        if machine.alive:
+            self.trace.fault(kind, name)
+            await self._soon(machine)
+            await self._down_for(name)
+
+    async def _kill_client(self) -> None:
+        person = self.chance.choice(self._scenario.people)
+        if person.machine.alive:
+            self.trace.fault("kill client", person.name)
+            await self._soon(person.machine)
+            await asyncio.sleep(self._duration(10.0))
+            if person.machine.is_down():
+                person.start()
+
+    async def _power_coordinator(self) -> None:
+        await self._power("power loss at coordinator", COORDINATOR)
+
+    async def _power_node(self) -> None:
+        name = self._node()
+        if name is not None:
+            await self._power("power loss at node", name)
+
+    async def _power(self, kind: str, name: str) -> None:
+        machine = self.member.machines[name]
+        if not machine.alive:
+            return
+        self.trace.fault(kind, name)
+        if self.chance.random() < 0.7:
+            await self._soon(machine)
+        keep = random.Random(self.chance.random()) if self.chance.random() < 0.6 else None
+        machine.cut_power(keep)
+        await self._down_for(name)
+
+    async def _restart(self) -> None:
+        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        if self.member.machines[name].alive:
+            self.trace.fault("restart", name)
+            await self._restart_now(name)
+
+    async def _restart_now(self, name: str) -> None:
+        if self.member.machines[name].alive:
+            await self.member.stop(name)
+        self._start(name)
+
+    # --- disks -----------------------------------------------------------------------------------
+
+    async def _full_node(self) -> None:
+        name = self._node()
+        if name is not None:
+            await self._full("node's disk full", name)
+
+    async def _full_coordinator(self) -> None:
+        await self._full("coordinator's disk full", COORDINATOR)
+
+    async def _full(self, kind: str, name: str) -> None:
+        disk = self.member.machines[name].disk
+        taken = max(0, disk.free_bytes - self.chance.choice((0, 100, 5000, 100_000)))
+        disk.free_bytes -= taken
+        self.trace.fault(kind, f"{name} {disk.free_bytes} bytes left")
+        await asyncio.sleep(self._duration())
+        disk.free_bytes += taken
+
+    async def _read_only_node(self) -> None:
+        name = self._node()
+        if name is not None:
+            await self._read_only("node's disk read-only", name)
+
+    async def _read_only_coordinator(self) -> None:
+        await self._read_only("coordinator's disk read-only", COORDINATOR)
+
+    async def _read_only(self, kind: str, name: str) -> None:
+        disk = self.member.machines[name].disk
+        self.trace.fault(kind, name)
+        disk.read_only = True
+        await asyncio.sleep(self._duration(25.0))
+        disk.read_only = False
+
+    async def _failing_flush(self) -> None:
+        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        self.trace.fault("flush fails", name)
+        disk = self.member.machines[name].disk
+        disk.failing_flushes = self.chance.randrange(1, 5)
+        await asyncio.sleep(self._duration(30.0))
+        disk.failing_flushes = 0
+
+    async def _slow_disk(self) -> None:
+        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        machine = self.member.machines[name]
+        self.trace.fault("slow disk", name)
+        machine.stall_s = self.chance.choice((0.05, 0.5, 3.0))
+        await asyncio.sleep(self._duration(30.0))
+        machine.stall_s = 0.0
+
+    async def _clock(self) -> None:
+        name = self.chance.choice(list(self.member.machines))
+        jump_s = self.chance.choice((-3600.0, -60.0, -2.0, 2.0, 60.0, 300.0))
+        self.trace.fault("clock jump", f"{name} {jump_s:+g} s")
+        clock = self.member.machines[name].clock
+        clock.offset_s += jump_s
+        await asyncio.sleep(self._duration(60.0))
+        clock.offset_s -= jump_s
+
+    # --- data ------------------------------------------------------------------------------------
+
+    def _stored_files(self, name: str) -> list[tuple[str, Inode]]:
+        folder = f"/{name}/data/node"
+        return [
+            (path, node)
+            for path, node in self.member.machines[name].disk.walk(folder)
+            if ("/chunks/" in path or "/packs/" in path) and len(node.data) > 200
+        ]
+
+    async def _bit_flip(self) -> None:
+        name = self._victim()
+        files = self._stored_files(name) if name is not None else []
+        if not files:
+            return
+        path, node = self.chance.choice(files)
+        at = self.chance.randrange(120, len(node.data))
+        node.data[at] ^= 1 << self.chance.randrange(8)
+        self.trace.fault("bit flip", f"{path} at {at}")
+
+    async def _truncation(self) -> None:
+        name = self._victim()
+        files = self._stored_files(name) if name is not None else []
+        if not files:
+            return
+        path, node = self.chance.choice(files)
+        size = self.chance.randrange(len(node.data))
+        self.trace.fault("truncation", f"{path} to {size} of {len(node.data)}")
+        self.member.machines[name or ""].disk.free_bytes += len(node.data) - size
+        del node.data[size:]
+        node.flush()
+
+    async def _failing_read(self) -> None:
+        name = self._victim()
+        if name is None:
+            return
+        self.trace.fault("read fails", name)
+        disk = self.member.machines[name].disk
+        disk.failing_reads = self.chance.randrange(1, 6)
+        await asyncio.sleep(self._duration(30.0))
+        disk.failing_reads = 0
+
+    async def _lost_disk(self) -> None:
+        name = self._victim()
+        if name is None:
+            return
+        self.trace.fault("disk lost", name)
+        machine = self.member.machines[name]
+        machine.kill()
+        for path, node in list(machine.disk.walk(f"/{name}/data/node")):
+            if "/chunks/" in path or "/packs/" in path:
+                folder, short = machine.disk.parent(path)
+                folder.change(short, None)
+                folder.flush()
+                machine.disk.free_bytes += len(node.data)
+        await self._down_for(name)
+
+    def _back_up_nodes(self) -> None:
+        for name in self._scenario.nodes_in_use():
+            found = self.member.machines[name].disk.node(f"/{name}/data")
+            if isinstance(found, Folder):
+                self._node_backups[name] = found.copy()
+
+    async def _restore_node(self) -> None:
+        name = self._victim()
+        if name is None or name not in self._node_backups:
+            self._back_up_nodes()
+            return
+        self.trace.fault("old backup of a node", name)
+        machine = self.member.machines[name]
+        machine.kill()
+        machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
+        await self._down_for(name)
+        self._back_up_nodes()
+
+    # --- lies ------------------------------------------------------------------------------------
+
+    async def _liar(self) -> None:
+        name = self._victim()
+        if name is None:
+            return
+        kind = self.chance.choice(LIES)
+        self.trace.fault(f"liar: {kind}", name)
+        await self._restart_now(name)
+        process = self.member.machines[name].process
+        if process is None:
+            return
+        process.lies = Lies(kind, random.Random(self.chance.random()), [])
+        await asyncio.sleep(self._duration(120.0))
+        if process.alive:
+            await self._restart_now(name)
+
+    # --- the operator ----------------------------------------------------------------------------
+
+    async def _operate(self, what: str, act: Callable[[Collective], Awaitable[Any]]) -> bool:
+        """Do something as the operator; return whether it was done."""
+        machine = self.member.machines["operator"]
+        if machine.alive or not self.member.machines[COORDINATOR].alive:
+            return False
+        process, world, links = machine.begin()
+        done = False
+
+        async def work() -> None:
+            nonlocal done
+            try:
+                async with Collective.connect(
+                    self._scenario.operator_credentials(),
+                    (COORDINATOR_ADDRESS,),
+                    world=world,
+                    links=links,
+                ) as home:
+                    await act(home)
+                    done = True
+            except CollectiveError as error:
+                self.trace.note(f"operator {what}: {error.code} {error.message}")
+
+        try:
+            await machine.run(process, work())
+        finally:
+            machine.kill()
+        return done
+
+    async def put_in_order(self) -> None:
+        """Do what an operator does once everything runs again: nodes count fully, and are used."""
+        scenario = self._scenario
+
+        async def work(home: Collective) -> None:
+            known = await home.nodes()
+            names = [node.id for node in known if node.id in scenario.nodes_in_use()]
+            await home.approve_nodes(names, even_doubted=True)
+            for name in sorted(scenario.draining):
+                await home.drain_node(name, stop=True)
+            if scenario.was_restored:
+                await home.confirm_restore()
+
+        for _ in range(20):
+            if await self._operate("put in order", work):
+                scenario.draining.clear()
+                return
+            await asyncio.sleep(5.0)
+        raise BrokenPromiseError("the operator cannot put the member in order")
+
+    async def _add(self) -> None:
+        if len(self._scenario.nodes_in_use()) >= NODES_MAX:
+            return
+        name = self._scenario.new_node_name()
+        self.trace.fault("operator adds", name)
+        self.member.start_node(name, code=self.member.node_code())
+        self._scenario.nodes.append(name)
+
+    async def _drain(self) -> None:
+        nodes = self._scenario.nodes_in_use()
+        if len(nodes) - len(self._scenario.draining) <= 3:
+            if self._scenario.draining:
+                name = self.chance.choice(sorted(self._scenario.draining))
+                self.trace.fault("operator drains", f"{name} no more")
+                if await self._operate("undrain", lambda home: home.drain_node(name, stop=True)):
+                    self._scenario.draining.discard(name)
+            return
+        name = self.chance.choice(nodes)
+        self.trace.fault("operator drains", name)
+        self._scenario.draining.add(name)
+        await self._operate("drain", lambda home: home.drain_node(name))
+
+    async def _remove(self) -> None:
+        """Remove a node without force: what counts must not be there any more."""
+        for name in sorted(self._scenario.draining):
+            self.trace.fault("operator removes", name)
+            if await self._operate("remove", functools.partial(_remove_node, name)):
+                self._scenario.forget_node(name)
+                await asyncio.sleep(self._duration(10.0))
+                self.member.machines[name].kill()
+                return
+
+    # --- backups ---------------------------------------------------------------------------------
+
+    async def _restore_copy(self) -> None:
+        """Keep a copy of the coordinator's data; later, put it back."""
+        await self._restore("coordinator restored", tar=False)
+
+    async def _restore_tar(self) -> None:
+        await self._restore("coordinator restored from a tar", tar=True)
+
+    async def _restore(self, kind: str, *, tar: bool) -> None:
+        scenario, machine = self._scenario, self.member.machines[COORDINATOR]
+        if scenario.restoring:
+            return
+        scenario.restoring = True
+        folder = f"/{COORDINATOR}/data"
+        began_s, nodes = scenario.loop.now_s, list(scenario.nodes)
+        if tar:
+            copy = await self._tar(machine, folder)
+        else:
+            found = machine.disk.node(folder)
+            assert isinstance(found, Folder)
+            copy = found.copy()
+        ended_s = scenario.loop.now_s
+        await asyncio.sleep(self._duration(90.0))
+        scenario.restoring = False
+        if self.dirty is not None or scenario.nodes != nodes or scenario.draining:
+            scenario.restoring = False
+            return
+        self.trace.fault(kind, f"of {began_s:.1f} to {ended_s:.1f}")
+        machine.kill()
+        machine.disk.replace(folder, copy)
+        for person in scenario.people:
+            person.machine.kill()
+        scenario.desk.restores += 1
+        slack_s = 150.0 if tar else 0.0
+        scenario.files.restored(began_s - slack_s, ended_s)
+        scenario.was_restored = True
+        await self._down_for(COORDINATOR)
+        for person in scenario.people:
+            person.start()
+
+    async def _tar(self, machine: Machine, folder: str) -> Folder:
+        """Copy file by file, as tar does, while the coordinator goes on."""
+        made = Folder()
+        paths = [path for path, _ in machine.disk.walk(folder)]
+        for path in paths:
+            await asyncio.sleep(self.chance.random() * 0.5)
+            node = machine.disk.node(path)
+            if not isinstance(node, Inode):
+                continue
+            inside = made
+            *above, name = path[len(folder) :].strip("/").split("/")
+            for part in above:
+                below = inside.entries.get(part)
+                if not isinstance(below, Folder):
+                    below = Folder()
+                    inside.change(part, below)
+                inside.flush()
+                inside = below
+            inside.change(name, node.copy())
+            inside.flush()
+        return made
+
+
+async def _remove_node(name: str, home: Collective) -> None:
+    await home.remove_node(name)

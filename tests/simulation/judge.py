@@ -1,0 +1,167 @@
+"""The end of a run: faults have stopped, and within a bounded time everything must be as promised."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from collective.client.collective import Collective
+from tests.simulation.clients import BrokenPromiseError, Person
+from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
+from tests.simulation.model import content
+from tests.simulation.truth import Truth
+
+if TYPE_CHECKING:
+    from tests.simulation.scenario import Scenario
+
+GUARDS_GO: Final = False
+"""Whether copies that are given up under a guard go by themselves, which is being built."""
+SETTLE_S: Final = 1500.0
+"""How long a member that is left in peace may take until nothing is left to do."""
+LOOK_S: Final = 10.0
+_LEFTOVERS: Final = (
+    (
+        "copies being deleted",
+        "SELECT count(*) FROM doomed d JOIN nodes n ON n.id = d.node WHERE n.removed = 0"
+        + ("" if GUARDS_GO else " AND d.guard = 0"),
+    ),
+    ("chunks that lost a reference", "SELECT count(*) FROM candidates"),
+    ("open uploads", "SELECT count(*) FROM uploads WHERE state = 0 OR state >= 2"),
+    ("pins", "SELECT count(*) FROM pins"),
+    ("copies under way", "SELECT count(*) FROM sent"),
+    ("repairs", "SELECT count(*) FROM repairs"),
+    ("versions that nothing shows", "SELECT count(*) FROM versions WHERE state <> 1"),
+    (
+        "chunks without a reference",
+        "SELECT count(*) FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.id)",
+    ),
+)
+
+
+class Judge:
+    """Judges one run."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Judge ``scenario``."""
+        self._scenario = scenario
+        self._member = scenario.member
+        self._truth = Truth(scenario.member)
+
+    async def settle(self) -> None:
+        """Wait until nothing is left to do; BrokenPromiseError if that never is."""
+        loop = self._scenario.loop
+        until_s = loop.now_s + SETTLE_S
+        while True:
+            why = self.unsettled()
+            if not why:
+                return
+            if loop.now_s >= until_s:
+                raise BrokenPromiseError(
+                    f"{SETTLE_S:g} s after the last fault: {'; '.join(why[:6])}"
+                )
+            await asyncio.sleep(LOOK_S)
+
+    def unsettled(self) -> list[str]:
+        """Return what is not yet as it must be."""
+        truth, member = self._truth, self._member
+        nodes = self._scenario.nodes_in_use()
+        down = [name for name in (COORDINATOR, *nodes) if not member.is_ready(name)]
+        if down:
+            return [f"{name} is not ready" for name in down]
+        found = [
+            f"{count} {what}"
+            for what, sql in _LEFTOVERS
+            for ((count,),) in (truth.rows(sql),)
+            if count
+        ]
+        found.extend(self._lacking())
+        for name in nodes:
+            known = {
+                (chunk, number)
+                for chunk, number in truth.rows(
+                    "SELECT c.hash, p.generation FROM copies p JOIN chunks c ON c.id = p.chunk"
+                    " JOIN nodes n ON n.id = p.node WHERE n.name = ? AND p.state = 1",
+                    name,
+                )
+            }
+            held = truth.held(name)
+            if not GUARDS_GO:
+                held -= {
+                    (chunk, number)
+                    for chunk, number in truth.rows(
+                        "SELECT d.hash, d.generation FROM doomed d JOIN nodes n ON n.id = d.node"
+                        " WHERE n.name = ? AND d.guard > 0",
+                        name,
+                    )
+                }
+            if held - known:
+                found.append(f"{name} keeps {len(held - known)} copies that nothing needs")
+            if known - held:
+                found.append(f"{name} lacks {len(known - held)} copies that count")
+        return found
+
+    def _lacking(self) -> list[str]:
+        """Return what chunks lack that are needed."""
+        truth, found = self._truth, []
+        short = bad = 0
+        for one in truth.wanted():
+            if self._scenario.may_be_lost(one.chunk):
+                continue
+            if len(one.copies) < one.wanted:
+                short += 1
+            bad += sum(not truth.is_good(node, one.chunk, number) for node, number in one.copies)
+        if short:
+            found.append(f"{short} chunks with too few copies")
+        if bad:
+            found.append(f"{bad} copies that count and are not good")
+        return found
+
+    def check_defects(self) -> None:
+        """Raise BrokenPromiseError where a program met an error that it did not expect."""
+        for machine in self._member.machines.values():
+            for process in machine.processes:
+                if process.errors:
+                    error = process.errors[0]
+                    raise BrokenPromiseError(
+                        f"{process.name} met a defect: {type(error).__name__}: {error}"
+                    ) from error
+
+    async def read_everything(self) -> None:
+        """Read each file, list each datastore, and write once more."""
+        desk = self._scenario.desk
+        for person in self._scenario.people:
+            machine = person.machine
+            if machine.alive:
+                machine.kill()
+            process, world, links = machine.begin()
+            assert person.credentials is not None
+            await machine.run(process, self._visit(person, world, links))
+            assert not process.errors, process.errors
+        for path in desk.files.paths():
+            value = desk.files.certain(path)
+            if value is not None:
+                content(value)
+
+    async def _visit(self, person: Person, world: object, links: object) -> None:
+        desk = self._scenario.desk
+        assert person.credentials is not None
+        async with Collective.connect(
+            person.credentials,
+            (COORDINATOR_ADDRESS,),
+            world=world,  # type: ignore[arg-type]
+            links=links,  # type: ignore[arg-type]
+        ) as home:
+            for top in sorted(person.rights.read):
+                if not await person.list(home, top):
+                    raise BrokenPromiseError(f"{top} cannot be listed, in quiet")
+            for path in desk.files.paths():
+                if f"/{path.split('/')[1]}" in person.rights.read and person.chance.random() < 0.6:
+                    await person.read(home, path, must=True)
+            if person.rights.write:
+                await self._write(person, home)
+
+    async def _write(self, person: Person, home: Collective) -> None:
+        """Write once: in quiet nothing may be refused that the rules allow."""
+        self._scenario.desk.calm = True
+        await person._write(home)
+        self._scenario.desk.calm = False

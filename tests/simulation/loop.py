@@ -1,0 +1,193 @@
+"""An event loop on virtual time, in which every task and callback belongs to a simulated process.
+
+Nothing here waits: when nothing is ready, time jumps to the next timer.  Sockets, pipes and threads are
+refused.  What belongs to a process that was killed is dropped when its turn comes, so nothing of it runs
+on; its tasks are kept until the end of the run, so that no ``finally`` block runs by the garbage
+collector either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.base_events
+import gc
+import heapq
+import sys
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any, Final, NoReturn
+
+from tests.simulation.process import PROCESS, Killed
+
+STEPS_MAX: Final = 2_000_000
+"""Steps without time passing after which a run counts as hung."""
+_PURGE_LEAST: Final = 256
+
+
+class HungError(AssertionError):
+    """The simulated member runs without getting anywhere, or waits for nothing."""
+
+
+@contextmanager
+def ending_quietly() -> Iterator[None]:
+    """Let what killed processes left be collected inside, without a word about it.
+
+    Their coroutines end by ``GeneratorExit``, and whatever they try then raises.
+    """
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+
+
+class SimulatedTask(asyncio.Task[Any]):
+    """A task with a number as its hash: sets of tasks are then walked in the same order every time."""
+
+    def __init__(self, coro: Any, *, loop: VirtualLoop, name: str | None, context: Any) -> None:
+        """Belong to the process that creates it."""
+        loop.tasks_made += 1
+        self._number = loop.tasks_made  # first: a task is put into sets while it is made
+        super().__init__(coro, loop=loop, name=name, context=context)
+        self._log_destroy_pending = False
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        if process is not None:
+            process.tasks[self] = None
+            self.add_done_callback(process.tasks.pop)
+
+    def __hash__(self) -> int:
+        return hash(self._number)
+
+
+class VirtualLoop(asyncio.base_events.BaseEventLoop):
+    """Runs callbacks in an order that the seed decides, and nothing else does."""
+
+    def __init__(self) -> None:
+        """Begin at time zero."""
+        super().__init__()
+        self.now_s = 0.0
+        self.tasks_made = 0
+        self.steps = 0
+        self._failures: list[BaseException] = []
+        self.set_task_factory(_make_task)
+        self.set_exception_handler(self._on_error)
+
+    def time(self) -> float:
+        """Return virtual seconds."""
+        return self.now_s
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As ``call_soon``: there is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run ``func`` as a later step of this loop, in the caller's context."""
+        del executor
+        future = self.create_future()
+
+        def step() -> None:
+            if future.cancelled():
+                return
+            try:
+                value = func(*args)
+            except Exception as error:  # noqa: BLE001 - the edge of what a thread would be
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        self.call_soon(step)
+        return future
+
+    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
+        """Run ``main`` to its end and return what it returns."""
+        task = self.create_task(main)
+        task.add_done_callback(lambda _: self.stop())
+        self.run_forever()
+        if self._failures:
+            raise self._failures[0]
+        return task.result()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _run_once(self) -> None:  # noqa: C901, PLR0912 - the innermost loop of everything
+        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
+        cancelled = self._timer_cancelled_count  # type: ignore[has-type]
+        if cancelled > _PURGE_LEAST and cancelled * 2 > len(scheduled):
+            for handle in scheduled:
+                if handle._cancelled:
+                    handle._scheduled = False
+            scheduled[:] = [handle for handle in scheduled if not handle._cancelled]
+            heapq.heapify(scheduled)
+            self._timer_cancelled_count = 0
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            while scheduled and scheduled[0]._cancelled:
+                self._timer_cancelled_count -= 1
+                heapq.heappop(scheduled)._scheduled = False
+            if not scheduled:
+                raise HungError("Nothing is left to happen, and the run has not ended.")
+            if scheduled[0]._when > self.now_s:
+                self.now_s = scheduled[0]._when
+                self.steps = 0
+        while scheduled and scheduled[0]._when <= self.now_s:
+            handle = heapq.heappop(scheduled)
+            handle._scheduled = False
+            if handle._cancelled:
+                self._timer_cancelled_count -= 1
+            else:
+                ready.append(handle)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(PROCESS)
+            if process is None or process.alive:
+                handle._run()
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise HungError(f"{STEPS_MAX} steps at second {self.now_s:.3f} got nowhere.")
+        if self._failures:
+            self.stop()
+
+    def _process_events(self, event_list: Any) -> None:
+        del event_list
+
+    def _write_to_self(self) -> None:
+        """There is nobody to wake."""
+
+    def _on_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None or isinstance(error, Killed):
+            return
+        process = PROCESS.get()
+        if process is not None and not process.alive:
+            return
+        if isinstance(error, AssertionError):
+            self._failures.append(error)
+            return
+        if process is not None:
+            process.trace.note(f"{process.name} unhandled {type(error).__name__}: {error}")
+            process.unhandled(context.get("message", ""), error)
+
+    def _make_socket_transport(self, *_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("No real socket in a simulation.")
+
+    _make_ssl_transport = _make_datagram_transport = _make_socket_transport
+    _make_read_pipe_transport = _make_write_pipe_transport = _make_socket_transport
+
+    def _add_reader(self, *_: Any) -> NoReturn:
+        raise AssertionError("No real socket in a simulation.")
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop,
+    coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+    context: Context | None = None,
+) -> SimulatedTask:
+    assert isinstance(loop, VirtualLoop)
+    return SimulatedTask(coro, loop=loop, name=None, context=context)

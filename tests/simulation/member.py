@@ -1,0 +1,219 @@
+"""A simulated member: a coordinator, its nodes, and whoever uses it, each on a machine of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from collective.client.join import redeem
+from collective.core.ids import Domain, MemberId, NodeId
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.core.world import World
+from collective.pki import join_code
+from collective.pki.credentials import Credentials, load_credentials, save_credentials
+from collective.pki.files import load_or_create_key
+from collective.pki.layout import CertDir
+from collective.roles.coordinator.app import CoordinatorRole
+from collective.roles.node.app import NodeRole
+from collective.roles.runtime import lifecycle
+from collective.roles.runtime.lifecycle import Runtime
+from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.notify import Notifier
+from tests.simulation.database import SimulatedVfs
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.machine import Machine
+from tests.simulation.network import Network, SimulatedLinks
+from tests.simulation.process import Process
+from tests.simulation.trace import Trace
+
+MEMBER: Final = MemberId("alice")
+DOMAIN: Final = Domain("home.alice")
+COORDINATOR: Final = "coordinator"
+COORDINATOR_ADDRESS: Final = Address(COORDINATOR, 7000)
+BOOTSTRAP_ADDRESS: Final = Address(COORDINATOR, 7001)
+NODE_PORT: Final = 7100
+BASE: Final = ServeSettings(
+    roles=frozenset(),
+    copies=3,
+    heartbeat_interval_s=5.0,
+    node_suspect_after_s=12.0,
+    node_down_after_s=20.0,
+    node_lost_after_s=60.0,
+    collection_grace_s=30.0,
+    snapshot_interval_s=60.0,
+    scrub_cycle_s=300.0,
+    drain_timeout_s=5.0,
+)
+
+
+class Member:
+    """Everything that one run simulates."""
+
+    def __init__(self, seed: int, loop: VirtualLoop, trace: Trace) -> None:
+        """Make the machines' surroundings; nothing runs yet."""
+        self.seed = seed
+        self.loop = loop
+        self.trace = trace
+        self.network = Network(loop, trace, random.Random(f"{seed} network").getrandbits(64))
+        self.vfs = SimulatedVfs(random.Random(f"{seed} vfs").getrandbits(64))
+        self.machines: dict[str, Machine] = {}
+        self.roles: dict[str, Any] = {}
+        """The role object that runs on a machine now, for the judge to look into."""
+        self.stops: dict[str, asyncio.Event] = {}
+        self.exits: dict[str, int | None] = {}
+        self.node_settings: dict[str, ServeSettings] = {}
+        self.coordinator_settings = replace(
+            BASE,
+            roles=frozenset(("coordinator",)),
+            member_id=MEMBER,
+            domain=DOMAIN,
+            name="alice-homelab",
+            coordinator_address=COORDINATOR_ADDRESS,
+            advertise_addresses=(COORDINATOR_ADDRESS,),
+            bootstrap_address=BOOTSTRAP_ADDRESS,
+            bootstrap_advertise_addresses=(BOOTSTRAP_ADDRESS,),
+            data_dir=f"/{COORDINATOR}/data",
+            cert_dir=f"/{COORDINATOR}/certs",
+        )
+
+    def machine(self, name: str) -> Machine:
+        """Return the machine called ``name``, made if it is new."""
+        found = self.machines.get(name)
+        if found is None:
+            found = self.machines[name] = Machine(
+                name, self.loop, self.network, self.vfs, self.trace, self.seed
+            )
+        return found
+
+    # --- programs --------------------------------------------------------------------------------
+
+    def start_coordinator(self) -> None:
+        """Start the coordinator."""
+        self._start(COORDINATOR, self.coordinator_settings, CoordinatorRole)
+
+    def start_node(self, name: str, *, code: str | None = None, capacity: int = 1 << 28) -> None:
+        """Start a node, the first time with a join code."""
+        settings = self.node_settings.get(name)
+        if settings is None or code is not None:
+            settings = self.node_settings[name] = replace(
+                BASE,
+                roles=frozenset(("node",)),
+                node_address=Address(name, NODE_PORT),
+                advertise_addresses=(Address(name, NODE_PORT),),
+                coordinator_address=COORDINATOR_ADDRESS,
+                node_id=NodeId(name),
+                storage_capacity_bytes=capacity,
+                join_code=code,
+                data_dir=f"/{name}/data",
+                cert_dir=f"/{name}/certs",
+            )
+        self._start(name, settings, NodeRole)
+
+    def start(self, name: str) -> None:
+        """Start again what runs on a machine."""
+        if name == COORDINATOR:
+            self.start_coordinator()
+        else:
+            self.start_node(name)
+
+    def _start(self, name: str, settings: ServeSettings, role: Any) -> None:
+        machine = self.machine(name)
+        process, world, links = machine.begin()
+        stop = self.stops[name] = asyncio.Event()
+        self.exits[name] = None
+        self.trace.note(f"{process.name} starts")
+        machine.run(process, self._serve(name, process, world, links, settings, role, stop))
+
+    async def _serve(
+        self,
+        name: str,
+        process: Process,
+        world: World,
+        links: SimulatedLinks,
+        settings: ServeSettings,
+        role: Any,
+        stop: asyncio.Event,
+    ) -> None:
+        def build(runtime: Runtime) -> Sequence[Any]:
+            made = self.roles[name] = role(runtime)
+            process.keep.append(made)
+            return [made]
+
+        runtime = Runtime(settings, Metrics(), world, links, {})
+        code = await lifecycle.serve(runtime, build, stop, Notifier({}))
+        if process.alive:
+            self.trace.note(f"{process.name} exits with {code}")
+            self.exits[name] = code
+            process.die()
+            self.network.gone(process, silently=False)
+
+    async def stop(self, name: str) -> None:
+        """Stop a program as SIGTERM does, and return when it has ended."""
+        machine = self.machines[name]
+        self.trace.note(f"{name} is told to stop")
+        self.stops[name].set()
+        while machine.alive:
+            await asyncio.sleep(0.1)
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the program on a machine runs and says that it is ready."""
+        role = self.roles.get(name)
+        return role is not None and self.machines[name].alive and bool(role.ready())
+
+    async def until_ready(self, *names: str, timeout_s: float = 60.0) -> None:
+        """Return when all of ``names`` are ready; AssertionError after ``timeout_s``."""
+        until_s = self.loop.now_s + timeout_s
+        while not all(self.is_ready(name) for name in names):
+            assert self.loop.now_s < until_s, f"not ready: {names}"
+            await asyncio.sleep(0.2)
+
+    # --- identities ------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> CertDir:
+        """Where the coordinator's certificates are."""
+        return CertDir(self.coordinator_settings.cert_dir, MEMBER)
+
+    def node_code(self) -> str:
+        """Return the join code for nodes that the coordinator wrote to its disk."""
+        disk = self.machines[COORDINATOR].disk
+        return bytes(disk.file(self.place.join_code("node")).data).decode().strip()
+
+    def operator_credentials(self, world: World) -> Credentials:
+        """Return the coordinator's own credentials, as an operator on its machine uses them."""
+        disk, here = self.machines[COORDINATOR].disk, world.disk
+        paths = (
+            self.place.coordinator_certificate,
+            self.place.coordinator_key,
+            self.place.ca_certificate,
+        )
+        for path in paths:
+            folder = path.rpartition("/")[0]
+            here.make_dir(f"/operator{folder}")
+            with here.open(f"/operator{path}", "create") as file:
+                file.write(bytes(disk.file(path).data), 0)
+        certificate, key, ca = (f"/operator{path}" for path in paths)
+        return load_credentials(certificate, key, ca, disk=here)
+
+    async def join_user(self, machine: str, world: World, links: Any, text: str) -> Credentials:
+        """Redeem an invite on a machine and return the credentials that it gives."""
+        code = join_code.parse(text)
+        folder = f"/{machine}/user"
+        world.disk.make_dir(folder)
+        key = load_or_create_key(f"{folder}/user.key", disk=world.disk)
+        joined = await redeem(code, key, clock=world.clock, links=links, wish="@")
+        return save_credentials(
+            f"{folder}/user.crt",
+            f"{folder}/user.key",
+            f"{folder}/ca.crt",
+            certificate=joined.certificate,
+            private_key=key,
+            authority=joined.authority,
+            disk=world.disk,
+        )

@@ -1,0 +1,87 @@
+"""A simulated process: alive until it is killed, and without any effect afterwards.
+
+Whatever a process does to the world outside of it (writing, flushing, sending) goes through
+:meth:`Process.effect` of the incarnation that it was given to.  A killed incarnation raises
+:class:`Killed` there, also for code that runs because an exception unwinds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+from tests.simulation.trace import Trace
+
+
+class Killed(BaseException):
+    """The process is dead; no ``Exception``, so that nothing of it goes on."""
+
+
+class Process:
+    """One life of one program on one machine."""
+
+    def __init__(self, name: str, trace: Trace, seed: int = 0) -> None:
+        """Be alive."""
+        self.name = name
+        self.chance = random.Random(f"{seed} {name}")
+        """For what has no other source of chance: keys and serial numbers."""
+        self.trace = trace
+        self.alive = True
+        self.effects = 0
+        self.kill_at = 0
+        """The number of the effect before which the process dies; 0: none."""
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.on_death: list[Callable[[], None]] = []
+        self.errors: list[BaseException] = []
+        """Exceptions that nobody in the process handled."""
+        self.lies: Any = None
+        """How this process lies, for :mod:`tests.simulation.liar`; None: not at all."""
+        self.keep: list[Any] = []
+        """What must not be collected before the run ends."""
+
+    def effect(self) -> None:
+        """Count an effect that is about to happen; raise :class:`Killed` instead where it may not."""
+        if not self.alive:
+            raise Killed
+        self.effects += 1
+        if self.effects == self.kill_at:
+            self.die()
+            raise Killed
+
+    def check(self) -> None:
+        """Raise :class:`Killed` if the process is dead."""
+        if not self.alive:
+            raise Killed
+
+    def die(self) -> None:
+        """End at once."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.trace.note(f"{self.name} dies after {self.effects} effects")
+        self.keep.extend(self.tasks)
+        for act in self.on_death:
+            act()
+
+    def forget(self) -> None:
+        """Let go of what a dead process left; the run is over."""
+        self.keep.clear()
+        self.tasks.clear()
+        self.on_death.clear()
+
+    def unhandled(self, message: str, error: BaseException) -> None:
+        """Hear of an exception that nobody handled."""
+        del message
+        self.errors.append(error)
+
+    def context(self) -> Context:
+        """Return a context whose tasks and callbacks belong to this process."""
+        context = copy_context()
+        context.run(PROCESS.set, self)
+        return context
+
+
+PROCESS: ContextVar[Process | None] = ContextVar("simulated_process", default=None)

@@ -1,0 +1,159 @@
+"""Many seeds in several processes, their counts, and what a run must reach."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import gc
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from tests.simulation.scenario import Result, run_seed
+
+SEEDS: Final = 400
+MINUTES: Final = 10.0
+WORKERS: Final = 2
+ACKNOWLEDGED_LEAST: Final = 200
+"""Operations that each seed must have acknowledged."""
+FAULTS_LEAST: Final = 10
+"""Faults that each seed must have had."""
+KIND_LEAST: Final = 50
+"""How often each kind of fault must have happened in a run of at least ``SEEDS`` seeds."""
+TAIL_LINES: Final = 120
+
+
+def prepare() -> None:
+    """Make a worker ready: what is imported is never looked at by the garbage collector again."""
+    run_seed(0, 0.2)
+    gc.collect()
+    gc.freeze()
+
+
+def work(seed: int, minutes: float) -> tuple[Result, float]:
+    """Run one seed; return what it came to and the CPU seconds it took."""
+    began_s = time.process_time()
+    result = run_seed(seed, minutes)
+    return result, time.process_time() - began_s
+
+
+def results(seeds: Iterable[int], minutes: float, workers: int) -> Iterator[tuple[Result, float]]:
+    """Yield the results of ``seeds`` as they come."""
+    os.environ["PYTHONHASHSEED"] = "0"
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=context, initializer=prepare
+    ) as pool:
+        pending = {pool.submit(work, seed, minutes) for seed in seeds}
+        for done in concurrent.futures.as_completed(pending):
+            yield done.result()
+
+
+class Report:
+    """What all seeds of a run came to."""
+
+    def __init__(self) -> None:
+        """Have seen nothing."""
+        self.seeds = 0
+        self.simulated_s = 0.0
+        self.cpu_s = 0.0
+        self.counts: Counter[str] = Counter()
+        self.failures: list[Result] = []
+        self.short: list[str] = []
+
+    def add(self, result: Result, cpu_s: float, minutes: float) -> None:
+        """Count a seed."""
+        self.seeds += 1
+        self.simulated_s += result.simulated_s
+        self.cpu_s += cpu_s
+        self.counts.update(result.counts)
+        if result.failure:
+            self.failures.append(result)
+            return
+        faults = sum(n for kind, n in result.counts.items() if kind.startswith("fault: "))
+        scale = minutes / MINUTES
+        if result.simulated_s < minutes * 60:
+            self.short.append(f"seed {result.seed}: {result.simulated_s / 60:.1f} minutes")
+        if result.counts["acknowledged"] < ACKNOWLEDGED_LEAST * min(1.0, scale):
+            self.short.append(f"seed {result.seed}: {result.counts['acknowledged']} acknowledged")
+        if faults < FAULTS_LEAST * min(1.0, scale):
+            self.short.append(f"seed {result.seed}: {faults} faults")
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report."""
+        faults = {kind: n for kind, n in self.counts.items() if kind.startswith("fault: ")}
+        yield (
+            f"{self.seeds} seeds, {self.simulated_s / 60:.0f} simulated minutes,"
+            f" {self.counts['acknowledged']} acknowledged operations,"
+            f" {sum(faults.values())} faults, {self.cpu_s / max(1, self.seeds):.2f} CPU s a seed"
+        )
+        for kind, n in sorted(faults.items()):
+            yield f"  {n:7}  {kind.removeprefix('fault: ')}"
+        yield f"  {self.counts['refused as it must be']:7}  (trespasses refused)"
+
+    def missing(self, kinds: Iterable[str]) -> list[str]:
+        """Return what the run falls short of."""
+        found = list(self.short)
+        if self.seeds >= SEEDS:
+            found += [
+                f"{kind}: {self.counts[f'fault: {kind}']} times"
+                for kind in kinds
+                if self.counts[f"fault: {kind}"] < KIND_LEAST
+            ]
+        return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run seeds, print the report; return 0 if all is well."""
+    from tests.simulation.faults import all_kinds  # noqa: PLC0415 - after the choice of hash seed
+
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--seed", type=int, help="run this one alone and print its trace's tail")
+    parser.add_argument("--stop", action="store_true", help="stop at the first failure")
+    options = parser.parse_args(arguments)
+    if options.seed is not None:
+        result = run_seed(options.seed, options.minutes)
+        show(result, len(result.tail))
+        return 1 if result.failure else 0
+    report = Report()
+    began_s = time.monotonic()
+    seeds = range(options.first, options.first + options.seeds)
+    for result, cpu_s in results(seeds, options.minutes, options.workers):
+        report.add(result, cpu_s, options.minutes)
+        if result.failure:
+            show(result, TAIL_LINES)
+            if options.stop:
+                break
+    for line in report.lines():
+        say(line)
+    say(f"{time.monotonic() - began_s:.0f} s in {options.workers} processes")
+    for result in report.failures:
+        say(f"FAILED: seed {result.seed}: {result.failure}")
+        say(
+            f"  again: python -m tests.simulation --seed {result.seed} --minutes {options.minutes:g}"
+        )
+    missing = report.missing(all_kinds())
+    for text in missing:
+        say(f"FELL SHORT: {text}")
+    return 1 if report.failures or missing else 0
+
+
+def show(result: Result, lines: int) -> None:
+    """Print the end of a run's trace."""
+    for line in result.tail[-lines:]:
+        say(f"    {line}")
+    say(f"seed {result.seed}: {result.failure or 'well'}; trace {result.digest}")
+
+
+def say(text: str) -> None:
+    """Print."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,204 @@
+"""A handful of seeds, a replay, and the parts of the simulator that everything else rests on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from tests.simulation.disk import ProcessDisk, SimulatedDisk
+from tests.simulation.loop import HungError, VirtualLoop, ending_quietly
+from tests.simulation.model import HORIZON_S, Files, value_of
+from tests.simulation.process import Killed, Process
+from tests.simulation.scenario import run_seed
+from tests.simulation.trace import Trace
+
+SEEDS = (1, 3, 5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_seed_keeps_every_promise(seed: int) -> None:
+    result = run_seed(seed, 5.0)
+    assert not result.failure, "\n".join((*result.tail[-40:], result.failure))
+    assert result.counts["acknowledged"] > 40
+
+
+def test_a_replay_has_the_same_trace_and_another_seed_another() -> None:
+    first, again, other = run_seed(11, 2.0), run_seed(11, 2.0), run_seed(12, 2.0)
+    assert first.digest == again.digest
+    assert first.counts == again.counts
+    assert first.digest != other.digest
+
+
+# --- the loop --------------------------------------------------------------------------------------
+
+
+def test_time_jumps_to_the_next_timer_and_nothing_waits() -> None:
+    loop = VirtualLoop()
+
+    async def work() -> list[float]:
+        seen = []
+        for pause_s in (0.5, 86400.0, 0.0):
+            await asyncio.sleep(pause_s)
+            seen.append(loop.now_s)
+        return seen
+
+    assert loop.run(work()) == [0.5, 86400.5, 86400.5]
+    loop.close()
+
+
+def test_a_run_that_waits_for_nothing_is_told() -> None:
+    loop = VirtualLoop()
+    with pytest.raises(HungError, match="Nothing is left"):
+        loop.run(asyncio.Event().wait())
+    loop.close()
+
+
+def test_nothing_of_a_killed_process_goes_on() -> None:
+    loop = VirtualLoop()
+    trace = Trace(loop.time)
+    disk = SimulatedDisk()
+    process = Process("p", trace)
+    mine = ProcessDisk(disk, process)
+    after: list[str] = []
+
+    async def work() -> None:
+        try:
+            mine.make_dir("/p")
+            await asyncio.sleep(1.0)
+        finally:
+            after.append("finally")
+            mine.make_dir("/p/left")
+
+    async def main() -> None:
+        task = process.context().run(loop.create_task, work())
+        await asyncio.sleep(0.5)
+        process.die()
+        task.cancel()
+        await asyncio.sleep(10.0)
+
+    loop.run(main())
+    assert not after
+    assert disk.node("/p") is not None
+    assert disk.node("/p/left") is None
+    with pytest.raises(Killed):
+        mine.make_dir("/p/later")
+    loop.close()
+    with ending_quietly():
+        process.forget()
+    assert disk.node("/p/left") is None
+
+
+def test_a_process_dies_between_two_effects() -> None:
+    disk = SimulatedDisk()
+    process = Process("p", Trace(lambda: 0.0))
+    mine = ProcessDisk(disk, process)
+    process.kill_at = 3
+    for name in ("a", "b"):
+        mine.make_dir(f"/{name}")
+    with pytest.raises(Killed):
+        mine.make_dir("/c")
+    assert disk.node("/c") is None
+    assert not process.alive
+
+
+# --- the disk --------------------------------------------------------------------------------------
+
+
+def written(*, flushed: bool, name_flushed: bool) -> SimulatedDisk:
+    disk = SimulatedDisk()
+    mine = ProcessDisk(disk, Process("p", Trace(lambda: 0.0)))
+    with mine.open("/file", "create") as file:
+        file.write(b"old" * 1000, 0)
+        if flushed:
+            file.datasync()
+        if name_flushed:
+            mine.sync_dir("/")
+        file.write(b"new" * 1000, 0)
+        file.write(b"more", 5000)
+    return disk
+
+
+def test_a_name_that_was_not_flushed_is_lost_or_not() -> None:
+    disk = written(flushed=True, name_flushed=False)
+    disk.lose_power(None)
+    assert disk.node("/file") is None
+    kept = set()
+    for seed in range(20):
+        disk = written(flushed=True, name_flushed=False)
+        disk.lose_power(random.Random(seed))
+        kept.add(disk.node("/file") is not None)
+    assert kept == {True, False}
+
+
+def test_without_power_a_file_is_what_was_flushed() -> None:
+    disk = written(flushed=True, name_flushed=True)
+    disk.lose_power(None)
+    assert bytes(disk.file("/file").data) == b"old" * 1000
+
+
+def test_what_was_not_flushed_may_be_there_in_part() -> None:
+    seen = set()
+    for seed in range(20):
+        disk = written(flushed=True, name_flushed=True)
+        disk.lose_power(random.Random(seed))
+        data = bytes(disk.file("/file").data)
+        assert len(data) in {3000, 5004}
+        for start in range(0, 2560, 512):
+            assert data[start : start + 3] in {
+                (b"old" * 1000)[start:][:3],
+                (b"new" * 1000)[start:][:3],
+            }
+        seen.add(data)
+    assert len(seen) > 3
+
+
+# --- the model -------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A time that tests set."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_change_that_was_cut_off_may_be_either_way_until_it_is_seen() -> None:
+    clock = Clock()
+    files = Files(clock)
+    one, two = value_of(1, 10), value_of(2, 10)
+    files.done(files.begin("/a", one))
+    files.cut_off(files.begin("/a", two))
+    assert files.may_be("/a") == {one, two}
+    watch = files.watch("/a")
+    assert files.seen(watch, one)
+    assert files.may_be("/a") == {one, two}, "it may take effect still"
+    clock.now_s = HORIZON_S + 1
+    assert files.seen(files.watch("/a"), one)
+    assert files.may_be("/a") == {one}
+
+
+def test_a_value_that_was_never_written_is_told() -> None:
+    files = Files(Clock())
+    files.done(files.begin("/a", value_of(1, 10)))
+    assert not files.seen(files.watch("/a"), value_of(2, 10))
+    assert not files.seen(files.watch("/a"), None)
+
+
+def test_a_restored_catalogue_is_as_it_was() -> None:
+    clock = Clock()
+    files = Files(clock)
+    values: list[Any] = [value_of(number, 10) for number in range(4)]
+    for at_s, value in enumerate(values):
+        clock.now_s = float(at_s)
+        files.done(files.begin("/a", value))
+    files.done(files.begin("/b", values[0]))
+    clock.now_s = 10.0
+    files.restored(1.5, 2.5)
+    assert files.may_be("/a") == {values[1], values[2]}
+    assert files.may_be("/b") == {None}
+    assert files.may_be_lost("/a")

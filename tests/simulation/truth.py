@@ -1,0 +1,97 @@
+"""What is really there: the catalogue's rows and the nodes' disks, looked at from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from collective.chunking.ids import chunk_id
+from tests.simulation.member import COORDINATOR, Member
+
+
+class Wanted(NamedTuple):
+    """A chunk that something needs, and the copies of it that the catalogue counts."""
+
+    chunk: bytes
+    wanted: int
+    copies: tuple[tuple[str, int], ...]
+    """Node and generation of each copy in state *stored*."""
+
+
+class Truth:
+    """Looks at one member."""
+
+    def __init__(self, member: Member) -> None:
+        """Look at ``member``."""
+        self._member = member
+
+    def database(self) -> Any:
+        """Return the coordinator's connection; None while it does not run."""
+        role = self._member.roles.get(COORDINATOR)
+        machine = self._member.machines.get(COORDINATOR)
+        if role is None or machine is None or not machine.alive or role._catalog is None:
+            return None
+        return role._catalog._engine.writer._db
+
+    def rows(self, sql: str, *params: Any) -> list[Any]:
+        """Return rows of the catalogue."""
+        database = self.database()
+        assert database is not None, "the coordinator does not run"
+        return list(database.execute(sql, params).fetchall())
+
+    def store(self, node: str) -> Any:
+        """Return the open chunk store of a node; None while it does not run."""
+        role = self._member.roles.get(node)
+        machine = self._member.machines.get(node)
+        if role is None or machine is None or not machine.alive or role._heartbeat is None:
+            return None
+        return role._heartbeat._store._core
+
+    def is_good(self, node: str, chunk: bytes, generation: int) -> bool:
+        """Tell whether a node's disk has that copy, byte for byte."""
+        core = self.store(node)
+        if core is None:
+            return False
+        place = core._index.find(chunk, generation)
+        if place is None:
+            return False
+        buffer = memoryview(bytearray(place.length))
+        try:
+            count = core._read_place(chunk, place, buffer)
+        except OSError:
+            return False
+        return count == place.length and chunk_id(buffer) == chunk
+
+    def held(self, node: str) -> set[tuple[bytes, int]]:
+        """Return every copy that a node's store shows."""
+        core = self.store(node)
+        if core is None:
+            return set()
+        return {(copy.chunk, copy.generation) for page in core.inventory(1000) for copy in page}
+
+    def wanted(self, *, uploads: bool = False) -> Iterator[Wanted]:
+        """Yield every chunk that a current version needs, and with ``uploads`` an open one."""
+        states = "(0, 1)" if uploads else "(1)"
+        found: dict[bytes, tuple[int, list[tuple[str, int]]]] = {}
+        for chunk, want, node, generation in self.rows(
+            "SELECT c.hash, c.wanted, n.name, p.generation FROM chunks c"
+            " LEFT JOIN copies p ON p.chunk = c.id AND p.state = 1"
+            " LEFT JOIN nodes n ON n.id = p.node"
+            " WHERE EXISTS (SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
+            f" WHERE x.chunk = c.id AND v.state IN {states}) ORDER BY c.hash"
+        ):
+            _, copies = found.setdefault(chunk, (want, []))
+            if node is not None:
+                copies.append((node, generation))
+        for chunk, (want, copies) in found.items():
+            yield Wanted(chunk, want, tuple(sorted(copies)))
+
+    def is_whole(self) -> bool:
+        """Tell whether every chunk that is needed has all its copies, good, on nodes that run."""
+        if self.database() is None:
+            return False
+        for one in self.wanted(uploads=True):
+            good = sum(self.is_good(node, one.chunk, number) for node, number in one.copies)
+            if good < one.wanted:
+                return False
+        return True

@@ -1,0 +1,148 @@
+"""What the simulator sets smaller or shorter than the product does, so that a run is short, and nothing else.
+
+Sizes and times only, and results of pure functions that are kept: no decision is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NoReturn
+from unittest import mock
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from collective.catalog.sqlite.settings import CatalogSettings
+from collective.chunking.store import facade
+from collective.chunking.store.model import StoreOptions
+from collective.core import limits
+from collective.core.errors import CollectiveError
+from collective.core.limits import KIB
+from collective.pki import certificates, trust
+from collective.roles.coordinator import app as coordinator_app
+from collective.roles.runtime import lifecycle
+from tests.simulation.process import PROCESS
+
+CHUNK_BYTES: Final = 4 * KIB
+STORE: Final = StoreOptions(
+    small_max_bytes=2 * KIB,
+    pack_max_bytes=64 * KIB,
+    batch_max_bytes=64 * KIB,
+    free_margin_bytes=64 * KIB,
+)
+CATALOG: Final[dict[str, Any]] = {
+    "upload_life_s": 120.0,
+    "lease_life_s": 60.0,
+    "repair_claim_s": 60.0,
+    "delete_retry_s": 20.0,
+}
+
+
+def _catalog_settings(**given: Any) -> CatalogSettings:
+    known = {field.name for field in dataclasses.fields(CatalogSettings)}
+    given.update((key, CATALOG[key]) for key in CATALOG if key in known)
+    return CatalogSettings(**given)
+
+
+def _store_options() -> StoreOptions:
+    return STORE
+
+
+def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Return a check of a signature that is made once for each certificate and key."""
+    known: dict[Any, bool] = {}
+
+    def signed(certificate: Any, key: Any) -> bool:
+        what = (certificate, key.public_numbers())
+        found = known.get(what)
+        if found is None:
+            found = known[what] = check(certificate, key)
+        return found
+
+    return signed
+
+
+def _into_trace(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn:
+    """Put what a program logs into the tail of the run's trace."""
+    process = PROCESS.get()
+    if process is not None and process.alive:
+        error = event.pop("exc_info", None)
+        shown = " ".join(f"{key}={value}" for key, value in event.items() if key != "event")
+        process.trace.remark(f"{process.name} {level}: {event['event']} {shown} {error or ''}")
+        if error and level == "error" and not isinstance(error, bool | CollectiveError | OSError):
+            process.errors.append(error)
+    raise structlog.DropEvent
+
+
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of P-256: private keys are below it."""
+
+
+def _chance() -> random.Random:
+    process = PROCESS.get()
+    assert process is not None, "keys are made by processes"
+    return process.chance
+
+
+def _seeded_key() -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(_chance().randrange(1, _ORDER), ec.SECP256R1())
+
+
+def _seeded_serial() -> int:
+    return _chance().getrandbits(159)
+
+
+def _signing_alike(sign: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``sign`` of a builder with signatures that are the same each time."""
+
+    def signed(builder: Any, key: Any, algorithm: Any, **given: Any) -> Any:
+        return sign(builder, key, algorithm, ecdsa_deterministic=True, **given)
+
+    return signed
+
+
+@contextmanager
+def tuned() -> Iterator[None]:
+    """Have everything that is made inside small, quick and quiet."""
+    with ExitStack() as stack:
+
+        def put(target: Any, name: str, value: Any) -> None:
+            stack.enter_context(mock.patch.object(target, name, value))
+
+        put(limits, "CHUNK_SIZE_BYTES", CHUNK_BYTES)
+        put(coordinator_app, "CatalogSettings", _catalog_settings)
+        put(facade, "StoreOptions", _store_options)
+        put(lifecycle, "settle_garbage_collector", lambda: None)
+        put(trust, "_signed_by", _remembered(trust._signed_by))
+        put(
+            certificates,
+            "load_certificate",
+            functools.lru_cache(1024)(certificates.load_certificate),
+        )
+        put(certificates, "new_private_key", _seeded_key)
+        put(x509, "random_serial_number", _seeded_serial)
+        for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
+            put(builder, "sign", _signing_alike(builder.sign))
+        put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))
+        if not os.environ.get("SIMULATION_LOG"):
+            structlog.configure(
+                wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+                processors=[_into_trace],
+                cache_logger_on_first_use=False,
+            )
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
