@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import posixpath
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
@@ -164,6 +165,14 @@ class Disk(Protocol):
     def lock(self, path: str) -> DiskLock | None:
         """Create and lock ``path`` exclusively; None if another process holds it."""
         ...
+
+
+def sync_ancestors(path: str, disk: Disk) -> None:
+    """Flush the names that lead to ``path``, as far as this process may."""
+    while (parent := posixpath.dirname(path)) != path:
+        path = parent
+        with contextlib.suppress(PermissionError):
+            disk.sync_dir(path)
 
 
 class OsDiskFile:

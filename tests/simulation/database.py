@@ -66,7 +66,7 @@ class SimulatedVfs(apsw.VFS):
                 disk.may_write(path)
                 folder, short = disk.parent(path)
             process.trace.detail(f"{process.name} create {path}")
-            node = Inode()
+            node = disk.make_inode()
             folder.change(short, node)
         if not isinstance(node, Inode):
             raise apsw.CantOpenError(path)

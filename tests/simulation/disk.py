@@ -11,10 +11,10 @@ import errno
 import os
 import posixpath
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Self
 
-from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, OpenMode
+from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, FileIdentity, OpenMode
 from tests.simulation.process import Process
 
 SECTOR_BYTES: Final = 512
@@ -25,9 +25,11 @@ DISK_BYTES: Final = 1 << 40
 class Inode:
     """A file's bytes: as programs see them, and how to get back to what the platters hold."""
 
-    __slots__ = ("before", "data", "flushed_size")
+    __slots__ = ("before", "changed_s", "data", "flushed_size", "modified_s", "number")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0, now_s: float = 0.0) -> None:
+        self.number = number
+        self.modified_s = self.changed_s = now_s
         self.data = bytearray()
         self.flushed_size = 0
         self.before: dict[int, bytes] = {}
@@ -75,8 +77,9 @@ class Inode:
         self.flush()
 
     def copy(self) -> Inode:
-        """Return the file as a backup has it."""
+        """Return the file as a backup has it: with its time of modification, and without a number."""
         made = Inode()
+        made.modified_s = self.modified_s
         made.data = bytearray(self.data)
         made.flush()
         return made
@@ -134,9 +137,11 @@ Node = Inode | Folder
 class SimulatedDisk:
     """One machine's disk.  Programs use it through the :class:`ProcessDisk` of their life."""
 
-    def __init__(self) -> None:
-        """Be empty."""
+    def __init__(self, now_s: Callable[[], float] = lambda: 0.0) -> None:
+        """Be empty; files are stamped with ``now_s``."""
+        self.now_s = now_s
         self.root = Folder()
+        self._inodes = 0
         self.total_bytes = DISK_BYTES
         self.free_bytes = DISK_BYTES
         """What growing files take from, and are given back; the fault ``ENOSPC`` lowers it."""
@@ -148,6 +153,11 @@ class SimulatedDisk:
         self.ignores_flushes = False
         """A bug that can be put in: flushes do nothing (see :mod:`tests.simulation.mutants`)."""
         self.locks: dict[str, Process] = {}
+
+    def make_inode(self) -> Inode:
+        """Return a new empty file, which has no name yet."""
+        self._inodes += 1
+        return Inode(self._inodes, self.now_s())
 
     def node(self, path: str) -> Node | None:
         """Return what ``path`` names, if anything."""
@@ -195,6 +205,7 @@ class SimulatedDisk:
         if end > size:
             self.take(end - size, path)
         node.touch(offset, end)
+        node.modified_s = node.changed_s = self.now_s()
         if offset > size:
             node.data.extend(bytes(offset - size))
         node.data[offset:end] = data
@@ -204,6 +215,7 @@ class SimulatedDisk:
         self.may_write(path)
         size = len(node.data)
         self.take(size_bytes - size, path)
+        node.modified_s = node.changed_s = self.now_s()
         if size_bytes < size:
             node.touch(size_bytes, size)
             del node.data[size_bytes:]
@@ -257,8 +269,18 @@ class SimulatedDisk:
             assert isinstance(found, Folder)
             folder.flush()
             folder = found
+        self._number(node)
         folder.change(name, node)
         folder.flush()
+
+    def _number(self, node: Node) -> None:
+        """Give what a backup brought numbers of this disk."""
+        if isinstance(node, Folder):
+            for name in sorted(node.entries):
+                self._number(node.entries[name])
+        else:
+            fresh = self.make_inode()
+            node.number, node.changed_s = fresh.number, fresh.changed_s
 
 
 class ProcessDisk:
@@ -289,7 +311,7 @@ class ProcessDisk:
         if name in folder.entries:
             raise _error(errno.EEXIST, path)
         self._act(f"create {path}")
-        made = Inode()
+        made = disk.make_inode()
         folder.change(name, made)
         return _File(disk, self._process, made, path)
 
@@ -303,6 +325,7 @@ class ProcessDisk:
         old = above.entries.get(name)
         if isinstance(old, Inode) and old is not node:
             disk.take(-len(old.data), target)
+        node.changed_s = disk.now_s()
         above.change(name, node)
         below, name = disk.parent(source)
         below.change(name, None)
@@ -357,6 +380,22 @@ class ProcessDisk:
         self._process.check()
         return self._disk.node(path) is not None
 
+    def identity(self, path: str) -> FileIdentity | None:
+        """Return the identity of the file at ``path``."""
+        self._process.check()
+        node = self._disk.node(path)
+        if not isinstance(node, Inode):
+            return None
+        return FileIdentity(
+            node.number, len(node.data), int(node.modified_s * 1e9), int(node.changed_s * 1e9)
+        )
+
+    def generation(self, path: str) -> int:
+        """Return 1: numbers are never used again."""
+        self._process.check()
+        self._disk.file(path)
+        return 1
+
     def space(self, path: str) -> DiskSpace:
         """Return the disk's space."""
         del path
@@ -369,7 +408,7 @@ class ProcessDisk:
             disk.may_write(path)
             folder, name = disk.parent(path)
             self._act(f"create {path}")
-            folder.change(name, Inode())
+            folder.change(name, disk.make_inode())
         self._process.effect()
         if path in disk.locks:
             return None

@@ -146,7 +146,7 @@ class Machine:
         self.loop = loop
         self.network = network
         self.trace = trace
-        self.disk = SimulatedDisk()
+        self.disk = SimulatedDisk(loop.time)
         self.clock = SimulatedClock(loop)
         self.chance = random.Random(f"{seed} {name} machine")
         self._seed = seed

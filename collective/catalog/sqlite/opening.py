@@ -27,7 +27,7 @@ from collective.catalog.sqlite.fallback import (
 )
 from collective.catalog.sqlite.snapshot import Pair, find_pairs
 from collective.catalog.sqlite.writer import translate
-from collective.core.disk import Disk, DiskLock
+from collective.core.disk import Disk, DiskLock, sync_ancestors
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import Randomness, hex_id
 from collective.core.world import Sqlite, World
@@ -51,9 +51,14 @@ REBUILDS = "DROP TABLE"
 
 
 def lock_data_dir(data_dir: str, disk: Disk) -> DiskLock:
-    """Make ``data_dir`` if it is new and lock it; DataDirError if another process holds it."""
+    """Make ``data_dir`` if it is new and lock it; DataDirError if another process holds it.
+
+    The names that lead to a new one are flushed: without them all that is in it would be lost.
+    """
     try:
         disk.make_dir(data_dir)
+        if not disk.exists(os.path.join(data_dir, DATABASE)):
+            sync_ancestors(os.path.abspath(data_dir), disk)
         lock = disk.lock(os.path.join(data_dir, LOCK))
     except OSError as error:
         raise DataDirError(

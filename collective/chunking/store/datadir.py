@@ -13,13 +13,11 @@ path                  holds
 
 from __future__ import annotations
 
-import contextlib
 import json
-import posixpath
 from dataclasses import dataclass
 from typing import Final
 
-from collective.core.disk import Disk, DiskLock
+from collective.core.disk import Disk, DiskLock, sync_ancestors
 from collective.core.errors import DataDirError, UsageError
 from collective.core.ids import ChunkId, Generation, StoreUuid, parse_hex_id
 from collective.core.randomness import Randomness, hex_id
@@ -143,14 +141,6 @@ def _check_uuid(layout: Layout, identity: StoreIdentity, expected_uuid: StoreUui
         )
 
 
-def _sync_ancestors(disk: Disk, path: str) -> None:
-    """Flush the names that lead to ``path``, as far as this process may."""
-    while (parent := posixpath.dirname(path)) != path:
-        path = parent
-        with contextlib.suppress(PermissionError):
-            disk.sync_dir(path)
-
-
 def _read_identity(disk: Disk, layout: Layout) -> StoreIdentity:
     buffer = bytearray(_STORE_JSON_MAX_BYTES)
     with disk.open(layout.store_json, "read") as file:
@@ -182,7 +172,7 @@ def _make_store(disk: Disk, layout: Layout, randomness: Randomness) -> StoreIden
             raise DataDirError(
                 f"{layout.root} holds chunks but no store.json; restore it or use an empty data dir."
             )
-    _sync_ancestors(disk, layout.root)
+    sync_ancestors(layout.root, disk)
     identity = StoreIdentity(StoreUuid(hex_id(randomness)), randomness.token(_KEY_BYTES))
     content = {
         "format": FORMAT_VERSION,

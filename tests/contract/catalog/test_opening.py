@@ -8,11 +8,13 @@ from blake3 import blake3
 
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.opening import lock_data_dir
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import OPERATOR, enrol, names, p, write
+from tests.faults.disk import FaultDisk, Loss
 from tests.worlds import world_of
 
 
@@ -24,6 +26,14 @@ async def fill(engines: Engines) -> str:
         await write(catalog, f"/d/{number}", f"c{number}")
     await engines.close()
     return os.path.join(engines.data_dir, "catalog.db")
+
+
+def test_a_new_data_dir_is_there_after_power_loss() -> None:
+    disk = FaultDisk()
+    disk.make_dir("/srv")
+    lock_data_dir("/srv/collective/data/catalog", disk)
+    disk.restart(Loss.DROP)
+    assert disk.exists("/srv/collective/data/catalog")
 
 
 async def test_two_coordinators_on_one_data_dir_are_refused(engines: Engines) -> None:
