@@ -220,6 +220,8 @@ class NodeRecord:
     """No operator has acknowledged its enrolment yet."""
     is_founder: bool = False
     """It enrolled while the member was being founded."""
+    quarantined_bytes: int = 0
+    """Bytes of copies there that this catalogue never gave out; kept by the catalogue alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,53 @@ class Approval:
     node: NodeId
     was: Standing
     was_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClaim:
+    """A node that the catalogue does not know, as it came with a certificate that counts."""
+
+    identity: SpiffeId
+    key_digest: bytes
+    """SHA-256 of the SubjectPublicKeyInfo."""
+    serial: str
+    expires_ms: int
+    store_uuid: StoreUuid
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    addresses: Sequence[str]
+    obeys: str = ""
+    """Id of the catalogue that it obeyed last."""
+
+    @property
+    def node(self) -> NodeId:
+        """The id in its certificate."""
+        return self.identity.node_id
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting did."""
+
+    enrolled: Sequence[NodeId]
+    """Nodes that the catalogue did not know before."""
+    replaced: int
+    """Other catalogues whose place it took."""
+    confirmed: bool
+    """It was restored from a backup, and counts as the newest from now on."""
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """What discarding quarantined copies did on one node."""
+
+    node: NodeId
+    copies: int
+    size_bytes: int
+    may_ms: int
+    """When the first may be discarded, where none may be yet; 0: none is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve",
     "status": "status",
     "audit": "audit",
-    "confirm-restore": "restore",
     "mkdir": "files",
     "ls": "files",
     "rm": "files",

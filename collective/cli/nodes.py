@@ -10,10 +10,16 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.cli.status import node_json, node_row
+from collective.cli.status import node_json, node_row, with_quarantine
 from collective.client.collective import Collective
 from collective.core.errors import UsageError
-from collective.rpc.gen.collective.v1 import NodeApproval, NodeStatus
+from collective.core.units import format_size
+from collective.rpc.gen.collective.v1 import (
+    AdoptNodesResponse,
+    DiscardedCopies,
+    NodeApproval,
+    NodeStatus,
+)
 
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
@@ -46,7 +52,7 @@ def list_nodes(invocation: Invocation) -> None:
             (*node_row(node), str(node.copies_left) if node.state == "draining" else "")
             for node in nodes
         ]
-        output.table(HEADINGS, rows)
+        output.table(*with_quarantine(HEADINGS, rows, nodes))
 
 
 @app.command()
@@ -93,6 +99,110 @@ def _approved(one: NodeApproval) -> str:
     if one.was_new:
         return f"Node {one.node_id} was approved by its code; it is noted that you have seen it."
     return f"Node {one.node_id} was approved already."
+
+
+@app.command()
+@command
+def adopt(
+    invocation: Invocation,
+    nodes: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="The nodes, as 'node list' says.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every node.")] = False,
+    discard: Annotated[
+        bool,
+        typer.Option("--discard", help="Delete what is in quarantine, after seven days."),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Without asking; asked on a terminal only.")
+    ] = False,
+) -> None:
+    """Have nodes obey this catalogue after the former one was lost, or an old backup was restored.
+
+    It deletes nothing: copies that this catalogue never gave out are kept in quarantine. Seven days later,
+    --discard deletes them.
+    """
+    named = list(nodes or ())
+    if discard:
+        _discard(invocation, named, yes=yes)
+        return
+    if bool(named) == everything:
+        raise UsageError("Name the nodes that shall adopt this catalogue, or give --all.")
+    if not yes:
+        _ask(
+            "These nodes will obey this catalogue, and no older one any more. Is it the newest there is?",
+            "Nothing was adopted.",
+        )
+
+    async def work(collective: Collective) -> AdoptNodesResponse:
+        return await collective.adopt_nodes(named, everything=everything)
+
+    done = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(
+            {
+                "enrolled": list(done.enrolled),
+                "replaced": done.replaced,
+                "confirmed": done.confirmed,
+                "epoch": done.epoch,
+            }
+        )
+    else:
+        output.lines(_adopted(done))
+
+
+def _adopted(done: AdoptNodesResponse) -> list[str]:
+    lines = []
+    if done.confirmed:
+        lines.append(f"This catalogue is the newest from now on, in epoch {done.epoch}.")
+    if done.replaced:
+        lines.append("It takes the place of the one before, also at nodes that come back later.")
+    if done.enrolled:
+        lines.append(f"Nodes enrolled: {', '.join(done.enrolled)}")
+    lines.append("Nothing is deleted: what it never gave out is kept, see QUARANTINE in node list.")
+    return lines
+
+
+def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
+    if not yes:
+        where = ", ".join(nodes) or "every node"
+        _ask(
+            f"Copies in quarantine on {where} are of files that this catalogue does not know."
+            " Delete them for good?",
+            "Nothing was discarded.",
+        )
+
+    async def work(collective: Collective) -> Sequence[DiscardedCopies]:
+        return await collective.discard_copies(nodes)
+
+    found = invocation.run(work)
+    if invocation.as_json:
+        output.as_json(
+            [
+                {
+                    "node": one.node_id,
+                    "copies": one.copies,
+                    "bytes": one.bytes,
+                    "may_be_discarded": output.when(one.may_ms),
+                }
+                for one in found
+            ]
+        )
+        return
+    for one in found:
+        if one.copies:
+            size = format_size(one.bytes)
+            output.line(f"Node {one.node_id} deletes {one.copies} copies ({size}).")
+        elif one.may_ms:
+            output.line(f"Node {one.node_id} keeps its copies until {output.moment(one.may_ms)}.")
+
+
+def _ask(question: str, declined: str) -> None:
+    """Ask a person on a terminal; scripts are not asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    if not typer.confirm(question, err=True):
+        raise UsageError(declined)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -61,6 +62,7 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "standing": node.standing,
         "standing_reason": node.standing_reason,
         "is_new": node.is_new,
+        "quarantined_bytes": node.quarantined_bytes,
     }
 
 
@@ -75,6 +77,16 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
         str(node.chunk_count),
         output.moment(node.last_seen_ms, "never"),
     )
+
+
+def with_quarantine(
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nodes: Sequence[NodeStatus]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Add what is in quarantine to a table of nodes, where there is anything."""
+    if not any(node.quarantined_bytes for node in nodes):
+        return headings, list(rows)
+    sizes = [format_size(node.quarantined_bytes) for node in nodes]
+    return (*headings, "QUARANTINE"), [(*row, size) for row, size in zip(rows, sizes, strict=True)]
 
 
 def _peer_json(peer: PeerStatus) -> dict[str, Any]:
@@ -211,7 +223,8 @@ def show(
     output.lines(status_lines(status))
     output.line()
     headings = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
-    output.table(headings, [node_row(node) for node in status.local_nodes])
+    rows = [node_row(node) for node in status.local_nodes]
+    output.table(*with_quarantine(headings, rows, status.local_nodes))
     if with_workers and status.workers:
         output.line()
         columns = ("WORKER", "STATE", "QUEUE", "LAST SUCCESS", "ERROR")

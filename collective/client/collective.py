@@ -44,9 +44,12 @@ from collective.pki.renewal import has_expired
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import (
     AddGrantRequest,
+    AdoptNodesRequest,
+    AdoptNodesResponse,
     ApproveNodesRequest,
     ClusterStub,
-    ConfirmRestoreRequest,
+    DiscardCopiesRequest,
+    DiscardedCopies,
     DrainNodeRequest,
     FilesStub,
     GetStatusRequest,
@@ -340,13 +343,26 @@ class Collective:
         control = self._session.control
         await control.call(control.cluster.remove_grant, RemoveGrantRequest(id=grant_id))
 
-    async def confirm_restore(self) -> int:
-        """Say that a restored catalogue is the newest there is; return its epoch.
+    async def adopt_nodes(
+        self, nodes: Sequence[str] = (), *, everything: bool = False
+    ) -> AdoptNodesResponse:
+        """Have nodes obey this catalogue, new or restored, in the place of what they obeyed.
 
-        Deletion of what it does not know goes on afterwards.  The operator only.
+        ``everything``: all nodes; a restored catalogue deletes again afterwards.  The operator only;
+        ConflictError where there is nothing to adopt.
         """
         control = self._session.control
-        return (await control.call(control.cluster.confirm_restore, ConfirmRestoreRequest())).epoch
+        request = AdoptNodesRequest(node_ids=list(nodes), all=everything)
+        return await control.call(control.cluster.adopt_nodes, request)
+
+    async def discard_copies(self, nodes: Sequence[str] = ()) -> Sequence[DiscardedCopies]:
+        """Let copies go that the catalogue never gave out, on the nodes named or on all.
+
+        ConflictError where none was kept for seven days yet.
+        """
+        control = self._session.control
+        request = DiscardCopiesRequest(node_ids=list(nodes))
+        return (await control.call(control.cluster.discard_copies, request)).discarded
 
     async def approve_nodes(
         self, nodes: Sequence[str], *, even_doubted: bool = False

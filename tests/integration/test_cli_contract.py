@@ -28,6 +28,7 @@ STATUS_SHAPE = {
             "id": str, "address": str, "total_capacity": int, "used_capacity": int,
             "chunk_count": int, "is_healthy": bool, "state": str, "last_seen": str,
             "standing": str, "standing_reason": str, "is_new": bool,
+            "quarantined_bytes": int,
         }
     ],
     "peers": [],
@@ -173,10 +174,15 @@ def test_a_drain_with_nowhere_to_go_says_so_at_once(prepared: Cluster) -> None:
         prepared.cli("node", "drain", "alice-node-01", "--stop")
 
 
-def test_confirming_what_was_not_restored_is_a_conflict(prepared: Cluster) -> None:
-    done = prepared.cli("confirm-restore", check=False)
-    assert done.code == 8
-    assert "nothing to confirm" in done.err
+def test_adopting_what_is_obeyed_and_discarding_what_is_not_there_are_conflicts(
+    prepared: Cluster,
+) -> None:
+    done = prepared.cli("node", "adopt", "--all", check=False)
+    assert (done.code, "nothing to adopt" in done.err) == (8, True)
+    done = prepared.cli("node", "adopt", "--discard", check=False)
+    assert (done.code, "No copies are quarantined" in done.err) == (8, True)
+    assert prepared.cli("node", "adopt", check=False).code == 2
+    assert prepared.cli("node", "adopt", "nobody", check=False).code == 3
 
 
 def test_the_audit_is_told_in_names_a_line_each(prepared: Cluster) -> None:

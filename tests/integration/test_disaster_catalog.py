@@ -222,20 +222,23 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
     coordinator.environment["COLLECTIVE_COLLECTION_GRACE"] = "0.5"
     cluster.start()
 
-    assert "confirm-restore" in cluster.cli("status").text
+    assert "node adopt --all" in cluster.cli("status").text
     assert cluster.read("/old/kept") == kept
     assert cluster.read("/old/removed") == removed
     assert cluster.cli("stat", "/old/new", check=False).code == 3
     time.sleep(ENOUGH_FOR_COLLECTION_S)
     assert copies(cluster) == before + 9, "nothing is deleted, although one file is unknown now"
     cluster.write("/old/later", b"writes go on")
-    cluster.cli("confirm-restore")
-    assert "confirm-restore" not in cluster.cli("status").text
+    cluster.cli("node", "adopt", "--all")
+    assert "node adopt" not in cluster.cli("status").text
 
-    def is_collected(status: Any) -> bool:
-        return bool(sum(node["chunk_count"] for node in status["local_nodes"]) <= before + 9)
+    def is_quarantined(status: Any) -> bool:
+        return all(node["quarantined_bytes"] > MIB for node in status["local_nodes"])
 
-    cluster.wait_status(is_collected, "collection of what no file needs")
+    cluster.wait_status(is_quarantined, "quarantine of the file that is not known")
+    assert copies(cluster) == before + 12, "what the catalogue does not know is kept"
+    refused = cluster.cli("node", "adopt", "--discard", check=False)
+    assert (refused.code, "seven days" in refused.err) == (8, True)
     assert cluster.read("/old/kept") == kept
     assert cluster.read("/old/later") == b"writes go on"
 

@@ -518,7 +518,7 @@ class Faults:
             for name in sorted(scenario.draining):
                 await home.drain_node(name, stop=True)
             if scenario.was_restored:
-                await home.confirm_restore()
+                await home.adopt_nodes(everything=True)
 
         for _ in range(20):
             if await self._operate("put in order", work):

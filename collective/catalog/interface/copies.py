@@ -12,6 +12,7 @@ from collective.catalog.model import (
     Claimed,
     Copy,
     CopyKey,
+    Discarded,
     NodeRecord,
     PlaceFunction,
     RepairTask,
@@ -72,6 +73,19 @@ class Nodes(Protocol):
         Nothing is placed there any more and its copies count for nothing, but are read where no
         other is left, and are not given up.
         """
+        ...
+
+    async def discard_quarantined(
+        self, actor: Caller, nodes: Sequence[NodeId] | None
+    ) -> Sequence[Discarded]:
+        """Let copies go that this catalogue never gave out, and that were kept for seven days.
+
+        None: on every node that has any.  Admins only; ConflictError where none may go yet.
+        """
+        ...
+
+    async def discard_step(self) -> bool:
+        """Hand a bounded number of discarded copies to collection; True if more is to be done now."""
         ...
 
     async def clear_doubt(self, node: NodeId) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
 from collective.access.model import Caller
-from collective.catalog.model import DatastoreRecord, Position
-from collective.core.ids import SpiffeId
+from collective.catalog.model import Adoption, DatastoreRecord, NodeClaim, Position
+from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 
 
@@ -59,15 +60,34 @@ class Upkeep(Protocol):
         ...
 
     async def observe_position(self, seen: Position) -> bool:
-        """Learn what a node has seen; True if this catalogue is behind and is now *restored*."""
+        """Learn what a node has seen; True if this catalogue is behind and is now *restored*.
+
+        Open codes end with it, since they may have been used up.  The position of another catalogue
+        is noted once: that this one was made anew does not make it restored.
+        """
         ...
 
     async def is_restored(self) -> bool:
         """Tell whether collection waits for the operator."""
         ...
 
-    async def confirm_restore(self, actor: Caller) -> int:
-        """Let collection go on; return the epoch; ConflictError where nothing was restored."""
+    async def is_replaced(self, catalog_id: str) -> bool:
+        """Tell whether this catalogue was adopted in the place of that one."""
+        ...
+
+    async def adopt(
+        self,
+        actor: Caller,
+        nodes: AbstractSet[NodeId] | None,
+        *,
+        obeyed: AbstractSet[str],
+        claims: Sequence[NodeClaim],
+    ) -> Adoption:
+        """Have nodes obey this catalogue in the place of those in ``obeyed``; admins only.
+
+        ``nodes`` None: all, and a restored catalogue goes on collecting.  The nodes of ``claims`` are
+        enrolled, approved.  Nothing is deleted.  ConflictError where there is nothing to adopt.
+        """
         ...
 
     async def expire(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
 from collective.catalog.sqlite.copies import CopiesPart
@@ -15,9 +16,10 @@ from collective.catalog.sqlite.identities import IdentitiesPart
 from collective.catalog.sqlite.inventories import InventoriesPart
 from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
-from collective.catalog.sqlite.nodes import NodesPart, begin_founding
+from collective.catalog.sqlite.nodes import NodesPart, begin_catalogue
 from collective.catalog.sqlite.opening import connect, lock_data_dir, open_database
 from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
+from collective.catalog.sqlite.quarantine import QuarantinePart
 from collective.catalog.sqlite.reads import ReadsPart
 from collective.catalog.sqlite.redeeming import RedeemingPart
 from collective.catalog.sqlite.removal import RemovalPart, lift_marks
@@ -50,6 +52,8 @@ class SqliteCatalog(
     RevocationsPart,
     GrantsPart,
     DatastoresPart,
+    AdoptionPart,
+    QuarantinePart,
     UpkeepPart,
 ):
     """A :class:`~collective.catalog.interface.Catalog` in one SQLite file."""
@@ -90,7 +94,7 @@ class SqliteCatalog(
         catalog = cls(await world.threads.run(work))
 
         def begin(tx: Transaction) -> None:
-            begin_founding(tx)
+            begin_catalogue(tx, world.randomness)
             follow_setting(tx, chosen.copies)
             lift_marks(tx)
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import apsw
 
+from collective.catalog.decisions.generations import SKIPPED
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.snapshot import FOLDER, Pair, find_pairs, is_verified, read_kept
 from collective.core.disk import Disk
@@ -26,8 +27,6 @@ from collective.core.disk import Disk
 ASIDE: Final = "aside"
 ASIDE_TIMES: Final = 3
 """So many times of setting aside are kept, the latest."""
-GENERATIONS_SKIPPED: Final = 1 << 32
-"""More than any lost future of a backup can have used."""
 VERSIONS_SKIPPED: Final = 1 << 20
 _DRAFT: Final = "catalog.restoring"
 _COPY_BYTES: Final = 1 << 20
@@ -126,10 +125,10 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
     """Make the database of ``db`` *restored*: a later life of it may have existed.
 
     Nothing is deleted until the operator says so; open codes end, since they may be used up; numbers
-    are skipped that the later life may have given out.
+    are skipped that the later life may have given out, and remembered as not this catalogue's.
 
     Args:
-        db: in no transaction.
+        db: of the present schema, in no transaction.
         epoch: the new one, higher than any that was used.
         now_s: Unix time.
         detail: for the audit.
@@ -137,9 +136,13 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
     db.execute("BEGIN IMMEDIATE")
     try:
         db.execute(
+            "INSERT INTO foreign_generations SELECT next_generation, next_generation + ? FROM state",
+            (SKIPPED,),
+        )
+        db.execute(
             "UPDATE state SET epoch = ?, restored = 1, next_generation = next_generation + ?,"
             " next_version = next_version + ?, sequence = sequence + 1",
-            (epoch, GENERATIONS_SKIPPED, VERSIONS_SKIPPED),
+            (epoch, SKIPPED, VERSIONS_SKIPPED),
         )
         db.execute("UPDATE codes SET revoked = 1 WHERE uses_left > 0")
         db.execute(

@@ -21,10 +21,12 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.generations import belongs_elsewhere
 from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.quarantine import kept_between, quarantine, release, spans_of
 from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
@@ -83,7 +85,21 @@ class InventoriesPart(Part):
                     strangers += await engine.change(
                         partial(_note_strangers, node=number, copies=some)
                     )
+            await self._release_absent(number, told, begin, end)
         return strangers
+
+    async def _release_absent(
+        self, node: int, told: Sequence[CopyKey], after: bytes, end: bytes | None
+    ) -> None:
+        """Forget quarantined copies of a window that are not on the node any more."""
+        there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
+        kept: Sequence[tuple[bytes, int]] = [(after, 0)]
+        while kept:
+            kept = await self._engine.read(
+                partial(kept_between, node=node, after=kept[-1][0], end=end, limit=WINDOW_COPIES)
+            )
+            for some in _steps([one for one in kept if one not in there]):
+                await self._engine.change(partial(release, node=node, copies=some))
 
 
 def _windows(
@@ -167,6 +183,12 @@ def _set_states(
 
 
 def _note_strangers(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
+    """Note our own orphans for deletion, and keep what is from another life; return the former."""
+    spans = spans_of(tx)
+    foreign = [copy for copy in copies if belongs_elsewhere(spans, copy.generation)]
+    if foreign:
+        quarantine(tx, node, foreign)
+        copies = [copy for copy in copies if not belongs_elsewhere(spans, copy.generation)]
     return [copy for copy in copies if note_stranger(tx, node, copy)]
 
 

@@ -11,12 +11,14 @@ from typing import Any, Final
 import apsw
 
 from collective.access.model import Caller
+from collective.catalog.decisions.generations import first_of_new
 from collective.catalog.model import Approval, CodeRecord, NodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
+from collective.core.randomness import Randomness
 from collective.placement.evidence import Standing, standing_at_enrolment
 
 FOUNDING_MS: Final = 24 * 3600 * 1000
@@ -27,11 +29,16 @@ _COLUMNS: Final = (
 )
 
 
-def begin_founding(tx: Transaction) -> None:
-    """Let founding begin in a catalogue that was just made."""
+def begin_catalogue(tx: Transaction, randomness: Randomness) -> None:
+    """Let founding begin in a catalogue that was just made, and its generations at a random number."""
+    if tx.value("SELECT founding_until_ms FROM state") is not None:
+        return
+    first = first_of_new(randomness.token(8))
+    tx.skip_numbers(first - tx.given_generations, 0)
     tx.run(
-        "UPDATE state SET founding_until_ms = ? WHERE founding_until_ms IS NULL",
+        "UPDATE state SET founding_until_ms = ?, first_generation = ?",
         tx.now_ms + FOUNDING_MS,
+        first,
     )
 
 
@@ -80,7 +87,9 @@ class NodesPart(Part):
         """Return every node ever enrolled, in order of id."""
 
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
-            found: Any = db.execute(f"SELECT {_COLUMNS} FROM nodes ORDER BY name").fetchall()
+            found: Any = db.execute(
+                f"SELECT {_COLUMNS}, quarantined_bytes FROM nodes ORDER BY name"
+            ).fetchall()
             return [_node(row) for row in found]
 
         return await self._engine.read(work)
@@ -259,7 +268,7 @@ def _approve(tx: Transaction, actor: Caller, node: NodeId) -> Approval:
 
 
 def _node(row: Any) -> NodeRecord:
-    """Return the node in a row of ``_COLUMNS``."""
+    """Return the node in a row of ``_COLUMNS`` and what it has in quarantine."""
     return NodeRecord(
         node=NodeId(row[0]),
         store_uuid=None if row[1] is None else StoreUuid(row[1]),
@@ -277,6 +286,7 @@ def _node(row: Any) -> NodeRecord:
         refused=row[13],
         is_new=bool(row[14]),
         is_founder=bool(row[15]),
+        quarantined_bytes=row[16],
     )
 
 

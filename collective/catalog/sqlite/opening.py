@@ -320,6 +320,7 @@ def _last_resort(place: _Place, record: Record | None, pairs: list[Pair], why: s
 def _restore(
     place: _Place, db: apsw.Connection, record: Record | None, pairs: list[Pair], detail: str
 ) -> None:
+    _migrate(db, place.world.randomness)
     epochs = [_position(db).epoch, *(pair.epoch for pair in pairs)]
     if record is not None:
         epochs.append(record.epoch)

@@ -151,10 +151,13 @@ class RevocationsPart(Part):
         await self._engine.change(work)
 
     async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
-        """Tell whether ``identity`` was given by a code to the key of that SHA-256."""
+        """Tell whether ``identity`` was given by a code, or certified, to the key of that SHA-256."""
 
         def work(db: apsw.Connection) -> bool:
-            sql = "SELECT 1 FROM redemptions WHERE identity = ? AND key_digest = ?"
+            sql = (
+                "SELECT 1 FROM redemptions WHERE identity = ?1 AND key_digest = ?2"
+                " UNION ALL SELECT 1 FROM issued WHERE identity = ?1 AND key_digest = ?2"
+            )
             return rows.fetch(db, sql, str(identity), key_digest) is not None
 
         return await self._engine.read(work)

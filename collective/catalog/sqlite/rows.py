@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -46,6 +47,11 @@ each maximum is the end of an index."""
 def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
     """Return the first row, or None."""
     return db.execute(sql, params).fetchone()
+
+
+def moment(at_ms: int) -> str:
+    """Return a time (Unix milliseconds) as errors tell it to people."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def raise_trust_epoch(tx: Transaction) -> None:

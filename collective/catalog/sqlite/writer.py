@@ -111,6 +111,11 @@ class Transaction:
         """Whether a file was ever committed."""
         return self._counters.next_version > 1
 
+    @property
+    def given_generations(self) -> int:
+        """The generation that is given out next: all below it were given out, or left out."""
+        return self._counters.next_generation
+
     def next_generation(self) -> int:
         """Return a copy generation never used before."""
         self._counters.next_generation += 1

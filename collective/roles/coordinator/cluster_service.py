@@ -1,4 +1,4 @@
-"""The Cluster service: status, nodes, grants, renewal, and the operator's word after a restore."""
+"""The Cluster service: status, nodes, grants, renewal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 import collective
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
+from collective.catalog.model import NodeClaim
 from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
@@ -16,10 +17,11 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified, certificate_der
 from collective.placement.evidence import Standing
 from collective.placement.states import NodeState, Outlook, shown
+from collective.roles.coordinator.adoption import AdoptionDesk
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.messages import grant_message, local_path, rights_from
-from collective.roles.coordinator.metrics import HEALTHY
+from collective.roles.coordinator.metrics import HEALTHY, WAITING
 from collective.roles.coordinator.nodes import LiveNode, NodeTable, space_of
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.shutting_out import ShuttingOut
@@ -78,6 +80,23 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         standing=record.standing.value,
         standing_reason=record.standing_reason,
         is_new=record.is_new,
+        quarantined_bytes=record.quarantined_bytes,
+    )
+
+
+def waiting_status(claim: NodeClaim) -> pb.NodeStatus:
+    """Return one node that waits for its adoption, for the wire."""
+    return pb.NodeStatus(
+        id=claim.node,
+        address=claim.addresses[0] if claim.addresses else "",
+        total_capacity=claim.capacity_bytes,
+        used_capacity=claim.used_bytes,
+        chunk_count=claim.chunk_count,
+        state=WAITING,
+        certificate_expires_ms=claim.expires_ms,
+        standing=Standing.PROBATION.value,
+        standing_reason="this catalogue does not know it; see: collective node adopt",
+        is_new=True,
     )
 
 
@@ -106,6 +125,7 @@ class ClusterService(pb.ClusterBase):
         certificates: Certificates,
         shutting_out: ShuttingOut,
         standing: StandingDesk,
+        adoption: AdoptionDesk,
         rotation: RotationDesk,
         watch: ExpiryWatch,
         calls: Calls,
@@ -116,6 +136,7 @@ class ClusterService(pb.ClusterBase):
         self._workers = workers
         self._shutting_out = shutting_out
         self._standing = standing
+        self._adoption = adoption
         self._rotation = rotation
         self._watch = watch
         self._member = member
@@ -150,6 +171,8 @@ class ClusterService(pb.ClusterBase):
                     *report_warnings(self._workers()),
                 ],
                 rivals=self._table.rivals(),
+                waiting=[claim.node for claim in self._adoption.waiting()],
+                catalog_id=(await self._catalog.position()).catalog_id,
             )
             you = await self._caller_status(caller)
             told = warnings(situation) if is_admin else warnings_for_all(situation)
@@ -165,7 +188,7 @@ class ClusterService(pb.ClusterBase):
                     version=collective.__version__,
                     uptime_s=self._clock.monotonic_s() - self._started_s,
                 ),
-                local_nodes=_nodes(nodes, outlook),
+                local_nodes=self._nodes(outlook),
                 peers=[],
                 remote_nodes=[],
                 files=pb.FileTotals(total=totals.files, bytes=totals.file_bytes),
@@ -187,7 +210,7 @@ class ClusterService(pb.ClusterBase):
             left = await self._catalog.copies_left()
             for live in self._table.all():
                 live.copies_left = left.get(live.record.node, 0)
-            return pb.ListNodesResponse(nodes=_nodes(self._table.all(), self._table.outlook()))
+            return pb.ListNodesResponse(nodes=self._nodes(self._table.outlook()))
 
     async def add_grant(self, message: pb.AddGrantRequest) -> pb.Grant:
         """Give rights on a path to a user."""
@@ -295,17 +318,44 @@ class ClusterService(pb.ClusterBase):
                 begun_ms=progress.begun_ms,
             )
 
-    async def confirm_restore(
-        self,
-        message: pb.ConfirmRestoreRequest,  # noqa: ARG002
-    ) -> pb.ConfirmRestoreResponse:
-        """Let collection go on after a restore; the operator only."""
-        async with self._calls.client("confirm_restore", "") as caller:
-            if not caller.is_operator:
-                raise PermissionDeniedError(
-                    "Only the operator may confirm a restore; use the coordinator's certificate."
-                )
-            return pb.ConfirmRestoreResponse(epoch=await self._catalog.confirm_restore(caller))
+    async def adopt_nodes(self, message: pb.AdoptNodesRequest) -> pb.AdoptNodesResponse:
+        """Have nodes obey this catalogue in the place of what they obeyed; the operator only."""
+        target = " ".join(message.node_ids)[:_TARGET_MAX] or "all"
+        async with self._calls.client("adopt_nodes", target) as caller:
+            done = await self._adoption.adopt(caller, message.node_ids, everything=message.all)
+            return pb.AdoptNodesResponse(
+                enrolled=list(done.enrolled),
+                replaced=done.replaced,
+                confirmed=done.confirmed,
+                epoch=done.epoch,
+            )
+
+    async def discard_copies(self, message: pb.DiscardCopiesRequest) -> pb.DiscardCopiesResponse:
+        """Let quarantined copies go; admins only."""
+        target = " ".join(message.node_ids)[:_TARGET_MAX] or "all"
+        async with self._calls.client("discard_copies", target) as caller:
+            found = await self._adoption.discard(caller, message.node_ids)
+            return pb.DiscardCopiesResponse(
+                discarded=[
+                    pb.DiscardedCopies(
+                        node_id=one.node,
+                        copies=one.copies,
+                        bytes=one.size_bytes,
+                        may_ms=one.may_ms,
+                    )
+                    for one in found
+                ]
+            )
+
+    def _nodes(self, outlook: Outlook) -> list[pb.NodeStatus]:
+        """Return the nodes, then those that wait for their adoption."""
+        return [
+            *(
+                node_status(live, outlook.states.get(live.record.node, NodeState.SUSPECT))
+                for live in self._table.all()
+            ),
+            *(waiting_status(claim) for claim in self._adoption.waiting()),
+        ]
 
     async def _caller_status(self, caller: Caller) -> pb.CallerStatus:
         """Return who the caller is and what he may, as far as there is room in a status."""
@@ -345,12 +395,6 @@ class ClusterService(pb.ClusterBase):
         if principal.role != "user":
             raise UsageError("Grants are given to users, by name@domain.")
         return principal
-
-
-def _nodes(nodes: Sequence[LiveNode], outlook: Outlook) -> list[pb.NodeStatus]:
-    return [
-        node_status(live, outlook.states.get(live.record.node, NodeState.SUSPECT)) for live in nodes
-    ]
 
 
 def _storage(nodes: Sequence[LiveNode]) -> pb.StorageTotals:

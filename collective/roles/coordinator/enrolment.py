@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,6 +91,7 @@ class Enrolment:
         *,
         lifetime_s: float = LEAF_LIFE_S,
         enrolled: Callable[[NodeRecord], None] | None = None,
+        waiting: Callable[[], AbstractSet[NodeId]] = frozenset,
         followed: Callable[[SpiffeId], Awaitable[None]] | None = None,
         guesses: GuessLimiter | None = None,
     ) -> None:
@@ -102,6 +104,7 @@ class Enrolment:
             randomness: for nonces.
             lifetime_s: of the certificates issued.
             enrolled: told of each node that was admitted, once its record is durable.
+            waiting: nodes that are not known and wait for their adoption: nobody else gets their ids.
             followed: told of each person who joined with a certificate of the newest CA.
             guesses: slows failed proofs; None makes one.
         """
@@ -110,6 +113,7 @@ class Enrolment:
         self._clock = clock
         self._lifetime_s = lifetime_s
         self._enrolled = enrolled
+        self._waiting = waiting
         self._followed = followed
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(join_code.SECRET_BYTES))
@@ -317,7 +321,7 @@ class Enrolment:
         while True:
             number = await self._catalog.next_node_number()
             node = parse_node_id(f"{self.authority.member[:54]}-node-{number:02d}")
-            if node not in taken:
+            if node not in taken and node not in self._waiting():
                 return node
 
     async def _record_node(self, redemption: Redemption) -> None:

@@ -26,6 +26,7 @@ _RIGHTS = {
     pb.Right.WRITE: Right.WRITE,
     pb.Right.SHARE: Right.SHARE,
 }
+_GENERATION_MAX = (1 << 63) - 1
 _PORT_MAX = 65535
 _ADDRESSES_MAX = 16
 _MODE_MAX = 0o7777
@@ -233,6 +234,8 @@ def copy_message(copy: model.CopyKey) -> pb.CopyRecord:
 
 def copy_from(message: pb.CopyRecord) -> model.CopyKey:
     """Return a checked copy's key."""
+    if message.generation > _GENERATION_MAX:
+        raise UsageError(f"No copy has generation {message.generation}.")
     return model.CopyKey(
         parse_chunk_id(message.chunk_id), Generation(message.generation), message.length
     )

@@ -16,10 +16,13 @@ from collective.placement.states import NodeState
 
 _LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 HEALTHY: Final = frozenset({NodeState.UP, NodeState.DRAINING})
+WAITING: Final = "waiting"
+"""The state of a node that the catalogue does not know and that waits for its adoption."""
 STATES: Final = (
     *(state.value for state in NodeState),
     Standing.PROBATION.value,
     Standing.DOUBTED.value,
+    WAITING,
 )
 """What ``status`` may say of a node: its state, or its standing where it is up and not approved."""
 
@@ -107,6 +110,12 @@ class CoordinatorMetrics:
         self.repair_held = gauge(
             "collective_repair_held", "1 while repair waits since many nodes vanished together."
         ).labels(member)
+        self._quarantined = gauge(
+            "collective_node_quarantined_bytes",
+            "Copies on a node that this catalogue never gave out.",
+            ("node",),
+        )
+        self._with_quarantine: frozenset[str] = frozenset()
         self._certified: frozenset[str] = frozenset()
         self._certificate_expiry = gauge(
             "collective_certificate_expiry_timestamp_seconds",
@@ -149,6 +158,14 @@ class CoordinatorMetrics:
         """Count one call."""
         self._operations.labels(self._member, operation, result).inc()
         self._latency.labels(operation).observe(duration_s)
+
+    def quarantined(self, sizes_bytes: Mapping[str, int]) -> None:
+        """Show what each node has in quarantine, and of no other node any more."""
+        for gone in self._with_quarantine - set(sizes_bytes):
+            self._quarantined.remove(self._member, gone)
+        self._with_quarantine = frozenset(sizes_bytes)
+        for node, size_bytes in sizes_bytes.items():
+            self._quarantined.labels(self._member, node).set(size_bytes)
 
     def certificate(self, identity: str, expires_s: float) -> None:
         """Show when the certificate of ``identity`` runs out."""

@@ -58,6 +58,8 @@ class LiveNode:
     """Copies here of chunks in use, as last counted."""
     stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
     """Copies it gave receipts for while its inventory was under way; pages may lack them."""
+    obeys: str = ""
+    """Id of the catalogue that it obeyed last, as it says."""
     changed: bool = False
     """The record differs from what the catalogue has."""
 
@@ -117,6 +119,7 @@ class NodeTable:
                     standing=record.standing,
                     standing_reason=record.standing_reason,
                     is_new=record.is_new,
+                    quarantined_bytes=record.quarantined_bytes,
                 )
 
     def add(self, record: NodeRecord) -> None:

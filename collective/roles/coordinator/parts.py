@@ -16,6 +16,7 @@ from collective.pki.certificates import Certified
 from collective.pki.revocation import key_entry, serial_entry
 from collective.placement.evidence import Standing
 from collective.placement.states import Timers, shown
+from collective.roles.coordinator.adoption import AdoptionDesk
 from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.cluster_service import ClusterService, Member
@@ -29,7 +30,7 @@ from collective.roles.coordinator.files_service import FilesService
 from collective.roles.coordinator.identities_service import IdentitiesService
 from collective.roles.coordinator.invites_service import InvitesService
 from collective.roles.coordinator.keys import KeyRing
-from collective.roles.coordinator.metrics import HEALTHY, CoordinatorMetrics, NodeFigures
+from collective.roles.coordinator.metrics import HEALTHY, WAITING, CoordinatorMetrics, NodeFigures
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable, space_of
 from collective.roles.coordinator.own_identity import OwnIdentity
@@ -47,6 +48,7 @@ from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Links
@@ -79,7 +81,7 @@ class Renewals:
         return (await self._desk.renew_live(peer, csr_der)).certificate_der
 
 
-def node_figures(table: NodeTable) -> NodeFigures:
+def node_figures(table: NodeTable, waiting: int = 0) -> NodeFigures:
     """Return what metrics show of the nodes at this moment."""
     states = table.states()
     nodes = table.all()
@@ -89,7 +91,10 @@ def node_figures(table: NodeTable) -> NodeFigures:
         for live in nodes
         if states[live.record.node] in HEALTHY and live.record.standing is not Standing.DOUBTED
     )
-    return NodeFigures(Counter(words), healthy, *space_of(nodes))
+    by_state = Counter(words)
+    if waiting:
+        by_state[WAITING] = waiting
+    return NodeFigures(by_state, healthy, *space_of(nodes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +146,11 @@ def build(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
     table = NodeTable(authority.domain, clock, randomness, timers)
-    metrics = CoordinatorMetrics(registry, authority.member, lambda: node_figures(table))
+    metrics = CoordinatorMetrics(
+        registry, authority.member, lambda: node_figures(table, len(waiting.all()))
+    )
     wakes = Wakes()
+    waiting = WaitingNodes(clock)
     keys = KeyRing(own, clock, randomness, identity.ticket_root)
     seals = Seals(keys)
     revocations = Revocations(
@@ -165,6 +173,7 @@ def build(
         randomness,
         lifetime_s=settings.certificate_lifetime_s,
         enrolled=table.add,
+        waiting=lambda: {claim.node for claim in waiting.all()},
         followed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
     )
     renewal = RenewalDesk(
@@ -221,6 +230,7 @@ def build(
     watch = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
     shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
     standing = StandingDesk(catalog, table, wakes)
+    adoption = AdoptionDesk(catalog, table, waiting, wakes, lambda: revocations.present)
     return Parts(
         table=table,
         metrics=metrics,
@@ -257,6 +267,7 @@ def build(
             certificates=Renewals(renewal, identity),
             shutting_out=shutting_out,
             standing=standing,
+            adoption=adoption,
             rotation=rotation,
             watch=watch,
             calls=calls,
@@ -285,6 +296,7 @@ def build(
             calls=calls,
             metrics=metrics,
             wakes=wakes,
+            waiting=waiting,
             clock=clock,
             interval_s=settings.heartbeat_interval_s,
             trusted=identity.trusted_ders,
@@ -321,5 +333,6 @@ def build(
             snapshot_interval_s=settings.snapshot_interval_s,
             workers=workers.reports,
             watch=watch,
+            waiting=adoption.waiting,
         ),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import Position
+from collective.catalog.model import NodeClaim, Position
 from collective.core import limits
 from collective.core.clock import Clock
 from collective.core.errors import (
@@ -40,9 +40,11 @@ from collective.roles.coordinator.nodes import NodeTable, Report
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.sightings import Sightings
+from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
+from collective.transfer.adoptions import sign_adoption
 
 PAGE_MAX_COPIES: Final = 50_000
 _VERDICT_MAX: Final = 10_000
@@ -67,6 +69,7 @@ class RegistryService(pb.NodeRegistryBase):
         calls: Calls,
         metrics: CoordinatorMetrics,
         wakes: Wakes,
+        waiting: WaitingNodes,
         clock: Clock,
         interval_s: float = limits.HEARTBEAT_INTERVAL_S,
         trusted: Callable[[], list[bytes]] = list,
@@ -91,6 +94,7 @@ class RegistryService(pb.NodeRegistryBase):
         self._calls = calls
         self._metrics = metrics
         self._wakes = wakes
+        self._waiting = waiting
         self._clock = clock
         self._interval_s = interval_s
         self._sightings = sightings
@@ -111,7 +115,8 @@ class RegistryService(pb.NodeRegistryBase):
     async def _take_heartbeat(
         self, node: NodeId, peer: Certified, message: pb.HeartbeatRequest
     ) -> pb.HeartbeatResponse:
-        await self._require_enrolled(node)
+        if not await self._is_enrolled(node):
+            await self._wait(node, peer, message)
         if self._sightings is not None:
             await self._sightings.note(peer)
         live = self._table.get(node)
@@ -156,18 +161,16 @@ class RegistryService(pb.NodeRegistryBase):
             state = self._table.states()[node]
             self._log.info("node_state", node=node, state=state.value)
             self._wakes.repair.set()
+        live.obeys = message.highest_position.catalog_id if message.highest_position else ""
         position = await self._catalog.position()
         epoch, revoked, revocation_seal = self._revocations.statement()
         seal_is_newest = message.revocation_seal == revocation_seal
+        keys = self._keys.hand_out(self._table.identity(node), frozenset(message.key_ids))
         return pb.HeartbeatResponse(
             coordinator_time_ms=self._keys.coordinator_now_ms(),
-            keys=[
-                pb.TicketKey(key_id=key.key_id, key=key.secret)
-                for key in self._keys.hand_out(
-                    self._table.identity(node), frozenset(message.key_ids)
-                )
-            ],
+            keys=[pb.TicketKey(key_id=key.key_id, key=key.secret) for key in keys],
             position=position_message(position, self._seals),
+            adoption=await self._adoption(node, message.highest_position, position),
             revocation_epoch=epoch,
             revoked=[] if message.revoked_left_out and seal_is_newest else list(revoked),
             revocation_seal=revocation_seal,
@@ -235,13 +238,65 @@ class RegistryService(pb.NodeRegistryBase):
         """Take over the catalogue's list of nodes."""
         self._table.load(await self._catalog.nodes())
 
-    async def _require_enrolled(self, node: NodeId) -> None:
+    async def _adoption(
+        self, node: NodeId, told: pb.CatalogPosition | None, position: Position
+    ) -> pb.SignedAdoption | None:
+        """Return the word that our catalogue replaces the one the node obeys, where that was ordered."""
+        if told is None or not told.catalog_id or told.catalog_id == position.catalog_id:
+            return None
+        if not await self._catalog.is_replaced(told.catalog_id):
+            return None
+        identity = self._table.identity(node)
+        key = self._keys.signing_key(identity)
+        assert key is not None, "keys were just handed out"
+        return sign_adoption(
+            key,
+            pb.Adoption(
+                node=str(identity),
+                replaced=told,
+                successor=position_message(position, self._seals),
+            ),
+        )
+
+    async def _is_enrolled(self, node: NodeId) -> bool:
         if self._table.get(node) is None:
             await self.reload()
-        if self._table.get(node) is None:
+        return self._table.get(node) is not None
+
+    async def _require_enrolled(self, node: NodeId) -> None:
+        if not await self._is_enrolled(node):
             raise PermissionDeniedError(
                 f"Node {node} is not enrolled here (any more); enrol it again with a join code."
             )
+
+    async def _wait(self, node: NodeId, peer: Certified, message: pb.HeartbeatRequest) -> NoReturn:
+        """Refuse a node that the catalogue does not know, and have it wait for its adoption."""
+        known = {record.node for record in await self._catalog.nodes()}
+        if node in known:
+            await self._require_enrolled(node)
+        if not message.revoked_left_out:
+            await self._revocations.learn(
+                node, message.revoked, message.revocation_epoch, message.revocation_seal
+            )
+        told = message.highest_position
+        claim = NodeClaim(
+            identity=peer.identity,
+            key_digest=peer.key_digest,
+            serial=peer.serial,
+            expires_ms=int(peer.expires_s * 1000),
+            store_uuid=StoreUuid(parse_hex_id(message.store_uuid)),
+            capacity_bytes=message.total_capacity,
+            used_bytes=message.used_capacity,
+            chunk_count=message.chunk_count,
+            addresses=tuple(str(one) for one in addresses_from(message.addresses)),
+            obeys=told.catalog_id if told else "",
+        )
+        if self._waiting.note(claim):
+            self._log.warning("node_waits_for_adoption", node=node, obeys=claim.obeys)
+        raise PermissionDeniedError(
+            f"Node {node} is not known to this catalogue. If it is a new one over old nodes, the operator"
+            f" takes it over with: collective node adopt {node}; else enrol it again with a join code."
+        )
 
     async def _observe_position(self, node: NodeId, told: pb.CatalogPosition | None) -> None:
         """Become *restored* where ``told`` is a position that this coordinator gave out itself."""
@@ -262,8 +317,8 @@ class RegistryService(pb.NodeRegistryBase):
         if await self._catalog.observe_position(seen):
             self._log.error(
                 "catalog_restored",
-                advice="nodes have seen a newer catalogue than this one; nothing is deleted until "
-                "the operator confirms that this is the newest there is",
+                advice="nodes have seen a newer catalogue than this one; nothing is deleted until the "
+                "operator adopts it: collective node adopt --all",
             )
             self._metrics.restored.set(1)
 

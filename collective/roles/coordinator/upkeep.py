@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import Position
+from collective.catalog.model import NodeClaim, Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
 from collective.roles.coordinator.expiry import ExpiryWatch
@@ -43,10 +43,12 @@ class Upkeep:
         snapshot_interval_s: float,
         watch: ExpiryWatch | None = None,
         workers: Callable[[], Sequence[Report]] = tuple,
+        waiting: Callable[[], Sequence[NodeClaim]] = tuple,
     ) -> None:
         """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue.
 
-        ``workers`` tells of all background work, for the warnings.
+        ``workers`` tells of all background work, and ``waiting`` of nodes to be adopted, for the
+        warnings.
         """
         self._catalog = catalog
         self._table = table
@@ -58,6 +60,7 @@ class Upkeep:
         self._snapshot_interval_s = snapshot_interval_s
         self._watch = watch
         self._reports = workers
+        self._waiting = waiting
         self._snapshot_of: Position | None = None
         self._warned: frozenset[str] = frozenset()
         self._log = structlog.get_logger("coordinator.upkeep")
@@ -69,6 +72,7 @@ class Upkeep:
             Periodic("expiry", EXPIRE_S, self._expire),
             Periodic("figures", FIGURES_S, self.figures),
             Periodic("settling", SETTLE_S, self.settle),
+            Periodic("discarding", SETTLE_S, self.discard),
             Periodic("snapshot", self._snapshot_interval_s, self.snapshot),
         )
 
@@ -104,6 +108,10 @@ class Upkeep:
         """
         return await self._catalog.settle_copies()
 
+    async def discard(self) -> bool:
+        """Hand some discarded copies to collection; return True when more are left."""
+        return await self._catalog.discard_step()
+
     async def figures(self) -> None:
         """Refresh what metrics and log say of the whole."""
         outlook = self._table.outlook()
@@ -123,6 +131,9 @@ class Upkeep:
         if self._watch is not None:
             ends_s.update(self._watch.figures())
         self._metrics.certificates(ends_s)
+        self._metrics.quarantined(
+            {live.record.node: live.record.quarantined_bytes for live in self._table.all()}
+        )
         for kind, count in (await self._catalog.open_codes()).items():
             self._metrics.invite(kind.value, count)
         now_s = self._clock.wall_s()
@@ -142,6 +153,8 @@ class Upkeep:
                         *report_warnings(self._reports()),
                     ],
                     rivals=self._table.rivals(),
+                    waiting=[claim.node for claim in self._waiting()],
+                    catalog_id=(await self._catalog.position()).catalog_id,
                 )
             )
         )

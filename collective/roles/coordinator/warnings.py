@@ -39,6 +39,10 @@ class Situation:
     """Further sentences: of the coordinator's own certificates."""
     rivals: Mapping[NodeId, str] = field(default_factory=dict)
     """Nodes that a second process was seen running as, and where that is."""
+    waiting: Sequence[NodeId] = ()
+    """Nodes with a certificate that counts, which the catalogue does not know."""
+    catalog_id: str = ""
+    """This catalogue; empty where it does not matter."""
 
 
 def warnings(situation: Situation) -> list[str]:
@@ -46,6 +50,7 @@ def warnings(situation: Situation) -> list[str]:
     return [
         *_catalog_warnings(situation),
         *_number_warnings(situation),
+        *_adoption_warnings(situation),
         *_standing_warnings(situation),
         *_node_warnings(situation),
         *situation.told,
@@ -77,8 +82,8 @@ def _restored_warnings(situation: Situation) -> list[str]:
         return []
     sentence = (
         "This catalogue is older than what its nodes have seen (a restored backup?): nothing "
-        "is deleted and open invites are void until the operator confirms that it is the newest "
-        "there is, with 'collective confirm-restore'."
+        "is deleted, and invites from before are void, until the operator has the nodes adopt it: "
+        "collective node adopt --all"
     )
     return [sentence]
 
@@ -94,6 +99,28 @@ def _number_warnings(situation: Situation) -> list[str]:
             "fewer copies than that until more nodes join."
         )
     return [sentence] if sentence else []
+
+
+def _adoption_warnings(situation: Situation) -> list[str]:
+    """Return what there is to say of nodes that obey another catalogue than this."""
+    found = []
+    if situation.waiting:
+        found.append(
+            f"This catalogue does not know {listed(situation.waiting)}, with certificates of this member. "
+            f"If the former catalogue was lost: collective node adopt {_named(situation.waiting)} (or "
+            "--all)"
+        )
+    others = [
+        live.record.node
+        for live in situation.nodes
+        if situation.catalog_id and live.obeys not in {"", situation.catalog_id}
+    ]
+    if others:
+        found.append(
+            f"Another catalogue was obeyed last by {listed(others)}, so nothing is deleted there. If this "
+            f"one takes its place: collective node adopt {_named(others)} (or --all)"
+        )
+    return found
 
 
 def _standing_warnings(situation: Situation) -> list[str]:

@@ -162,6 +162,7 @@ class NodeRole:
         self._heartbeat = heartbeat = Heartbeat(
             open_to_coordinator,
             OwnFacts(
+                own,
                 hex_id(world.randomness),
                 advertised(self._settings, bound, platform.node()),
                 __version__,

@@ -25,6 +25,7 @@ from collective.core.errors import (
     RejectedError,
     UnreachableError,
 )
+from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
@@ -36,6 +37,7 @@ from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.links import Channel
+from collective.transfer.adoptions import open_adoption
 
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 INVENTORY_TIMEOUT_S: Final = 600.0
@@ -51,6 +53,7 @@ INVENTORY_PAGE: Final = 2000
 class OwnFacts:
     """What a node says of itself in every heartbeat."""
 
+    identity: SpiffeId
     instance_id: str
     addresses: tuple[Address, ...]
     version: str
@@ -171,11 +174,14 @@ class Heartbeat(Worker):
             received_s = self._clock.monotonic_s()
             self._metrics.heartbeat_seconds.observe(received_s - sent_s)
             left_out = message.revoked_left_out and answer.seal_is_newest
+            if self._keys.learn((key.key_id, key.key) for key in answer.keys):
+                self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
             changed = await self._memory.heard(
                 answer.position,
                 answer.revocation_epoch,
                 None if left_out else answer.revoked,
                 answer.revocation_seal,
+                self._adoption(answer.adoption),
             )
             self._seal_is_newest = answer.seal_is_newest
             if changed:
@@ -184,8 +190,6 @@ class Heartbeat(Worker):
                 teller = teller_of(self.channel)
                 self._trusted(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
             self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
-            if self._keys.learn((key.key_id, key.key) for key in answer.keys):
-                self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
             self._answered_s = received_s
             if answer.send_inventory:
                 await self._report_inventory(stub)
@@ -210,6 +214,21 @@ class Heartbeat(Worker):
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.aclose()
+
+    def _adoption(self, signed: pb.SignedAdoption | None) -> pb.Adoption | None:
+        """Return a checked adoption; one that is not for us is logged and left."""
+        if signed is None:
+            return None
+        try:
+            adoption = open_adoption(self._keys, signed, node=self._own.identity)
+        except RejectedError as error:
+            self._log.error("adoption refused", reason=error.message)
+            return None
+        self._log.warning(
+            "the coordinator's catalogue takes the place of the one obeyed before",
+            replaced=adoption.replaced.catalog_id if adoption.replaced else "",
+        )
+        return adoption
 
     def _message(self) -> pb.HeartbeatRequest:
         kept = self._memory.kept

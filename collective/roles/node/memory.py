@@ -2,8 +2,9 @@
 
 An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
 catalogue position that it saw and refuses deletes from a lower one.  Both are kept with the
-coordinator's seal, and shown to it with every heartbeat.  Invariant: a position counts only after it
-was flushed.
+coordinator's seal, and shown to it with every heartbeat.  Another catalogue's position is taken only by
+an adoption, which the operator ordered, for exactly what is kept.  Invariant: a position counts only
+after it was flushed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collective.core.errors import ConflictError, DataDirError, UsageError
 from collective.core.small_files import write_atomically
 from collective.core.world import World
 from collective.pki.revocation import RevocationSet
-from collective.rpc.gen.collective.v1 import CatalogPosition
+from collective.rpc.gen.collective.v1 import Adoption, CatalogPosition
 
 MEMORY_NAME: Final = "memory.json"
 MEMORY_FORMAT: Final = 1
@@ -74,6 +75,23 @@ def with_position(kept: Remembered, position: CatalogPosition) -> Remembered:
         epoch=position.epoch,
         sequence=position.sequence,
         seal=position.seal,
+    )
+
+
+def with_adoption(kept: Remembered, adoption: Adoption) -> Remembered:
+    """Return ``kept`` with the successor, if exactly what is kept is what it replaces."""
+    replaced, successor = adoption.replaced, adoption.successor
+    if replaced is None or successor is None or not successor.catalog_id:
+        return kept
+    told = (replaced.catalog_id, replaced.epoch, replaced.sequence)
+    if told != (kept.catalog_id, kept.epoch, kept.sequence):
+        return kept
+    return replace(
+        kept,
+        catalog_id=successor.catalog_id,
+        epoch=successor.epoch,
+        sequence=successor.sequence,
+        seal=successor.seal,
     )
 
 
@@ -169,16 +187,19 @@ class NodeMemory:
         epoch: int,
         revoked: Sequence[str] | None,
         seal: bytes = b"",
+        adoption: Adoption | None = None,
     ) -> bool:
         """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed.
 
-        ``revoked`` None: what is kept under ``seal`` is the newest.
+        ``revoked`` None: what is kept under ``seal`` is the newest.  ``adoption``: checked already.
         """
         async with self._lock:
             before = self._kept
             after = before
             if revoked is not None:
                 after = with_revocations(before, epoch, revoked, seal)
+            if adoption is not None:
+                after = with_adoption(after, adoption)
             if position is not None:
                 after = with_position(after, position)
             await self._keep(after)
@@ -194,7 +215,7 @@ class NodeMemory:
             if position is None or not position.catalog_id or is_behind(self._kept, position):
                 raise ConflictError(
                     "The coordinator's catalogue is older than one that this node has obeyed, so "
-                    "nothing is deleted; if it was restored from a backup, confirm that."
+                    "nothing is deleted; if it was lost or restored, see: collective node adopt"
                 )
             await self._keep(with_position(self._kept, position))
 

@@ -9,7 +9,6 @@ from collective.catalog.model import (
     Attributes,
     CopyKey,
     PlacementNeed,
-    Position,
     RepairTask,
     VerifiedReceipt,
 )
@@ -17,7 +16,7 @@ from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
-from collective.core.ids import Generation, LeaseId, NodeId, StoreUuid
+from collective.core.ids import LeaseId, NodeId, StoreUuid
 from collective.placement.evidence import Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
@@ -196,7 +195,7 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
         for copy in await ready.copies_of(chunk(text)):
             if copy.node == "n1":
                 stored[text] = CopyKey(chunk(text), copy.generation, 26)
-    stranger = CopyKey(chunk("zzz"), Generation(1), 5)
+    stranger = CopyKey(chunk("zzz"), stored["a"].generation, 5)
     page = sorted([stored["a"], stranger], key=lambda key: key.chunk)
     assert await ready.compare_inventory(NODES[0], page, after=b"", last=True) == [stranger]
     assert len(await ready.copies_of(chunk("b"))) == 2
@@ -432,7 +431,7 @@ async def test_a_node_keeps_its_store(ready: SqliteCatalog) -> None:
         await ready.bind_store(NODES[0], StoreUuid("b" * 32))
 
 
-async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(
+async def test_an_old_backup_destroys_nothing_when_it_is_adopted_either(
     ready: SqliteCatalog, engines: Engines, tmp_path: Path
 ) -> None:
     await write(ready, "/d/f", "a")
@@ -455,7 +454,8 @@ async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(
     assert await old.is_restored()
     assert (await old.position()).epoch == seen.epoch + 1
     assert not await old.observe_position(seen)
-    assert await old.compare_inventory(NODES[0], newest[:1], after=b"", last=True) == newest[:1]
+    assert await old.compare_inventory(NODES[0], newest[:1], after=b"", last=True) == []
+    assert [record.quarantined_bytes for record in await old.nodes()] == [26, 0, 0, 0]
     await drop(old, "/d/f")
     assert await old.claim_collection(100, 0) == []
     upload, _ = await begin(old, "/d/h", "later")
@@ -463,15 +463,7 @@ async def test_an_old_backup_destroys_nothing_until_the_operator_confirms(
     await engines.close()
     old = await engines.open()
     assert await old.is_restored()
-    await old.confirm_restore(OPERATOR)
-    assert len(await old.claim_collection(100, 0)) == 4
-
-
-async def test_a_node_of_another_catalogue_marks_this_one_restored_once(
-    ready: SqliteCatalog,
-) -> None:
-    foreign = Position("f" * 32, 9, 9)
-    assert await ready.observe_position(foreign)
-    await ready.confirm_restore(OPERATOR)
-    assert not await ready.observe_position(foreign)
-    assert not await ready.is_restored()
+    done = await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert (done.confirmed, done.enrolled, done.replaced) == (True, (), 0)
+    gone = await old.claim_collection(100, 0)
+    assert {key.chunk for _, key in gone} == {chunk("a")}, "adoption deletes nothing"

@@ -251,11 +251,9 @@ async def test_an_enrolment_is_in_the_audit_once(
     assert [row.action for row in rows] == ["invite", "redeem"]
 
 
-async def test_a_catalogue_that_was_not_restored_has_nothing_to_confirm(
-    catalog: SqliteCatalog,
-) -> None:
-    with pytest.raises(ConflictError, match="nothing to confirm"):
-        await catalog.confirm_restore(OPERATOR)
+async def test_a_catalogue_that_is_obeyed_has_nothing_to_adopt(catalog: SqliteCatalog) -> None:
+    with pytest.raises(ConflictError, match="nothing to adopt"):
+        await catalog.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     assert await catalog.audit(since_ms=0, limit=9) == []
 
 

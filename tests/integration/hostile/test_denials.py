@@ -123,7 +123,8 @@ REFUSED: dict[str, Any] = {
     "DrainNode": pb.DrainNodeRequest(node_id="alice-node-01"),
     "RemoveNode": pb.RemoveNodeRequest(node_id="alice-node-01"),
     "RotateAuthority": pb.RotateAuthorityRequest(),
-    "ConfirmRestore": pb.ConfirmRestoreRequest(),
+    "AdoptNodes": pb.AdoptNodesRequest(all=True),
+    "DiscardCopies": pb.DiscardCopiesRequest(),
     "GenerateInvite": pb.GenerateInviteRequest(
         kind=pb.InviteKind.USER,
         grants=[pb.InviteGrant(path="/private", rights=[pb.Right.READ])],

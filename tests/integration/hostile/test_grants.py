@@ -111,7 +111,7 @@ async def test_grants_that_mallory_gives_itself(target: Target) -> None:
                     )
                 )
         with pytest.raises(PermissionDeniedError):
-            await stub.confirm_restore(pb.ConfirmRestoreRequest())
+            await stub.adopt_nodes(pb.AdoptNodesRequest(all=True))
     async with target.channel(target.operator) as channel:
         grants = (await channel.stub(pb.ClusterStub).list_grants(pb.ListGrantsRequest())).grants
     theirs = next(g for g in grants if g.path == "/by")

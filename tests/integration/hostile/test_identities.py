@@ -36,7 +36,7 @@ async def test_a_nodes_certificate_as_a_client(target: Target) -> None:
         with pytest.raises(PermissionDeniedError):
             await cluster.list_nodes(pb.ListNodesRequest())
         with pytest.raises(PermissionDeniedError):
-            await cluster.confirm_restore(pb.ConfirmRestoreRequest())
+            await cluster.adopt_nodes(pb.AdoptNodesRequest(all=True))
         with pytest.raises(PermissionDeniedError):
             await cluster.add_grant(
                 pb.AddGrantRequest(

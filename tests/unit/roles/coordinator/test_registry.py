@@ -18,6 +18,7 @@ from collective.roles.coordinator.messages import position_message
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
+from collective.roles.coordinator.waiting import WaitingNodes
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
@@ -38,7 +39,9 @@ class Gate:
         self.revocations = revocations
 
 
-def service(here: Scene, gate: Gate | None = None) -> RegistryService:
+def service(
+    here: Scene, gate: Gate | None = None, waiting: WaitingNodes | None = None
+) -> RegistryService:
     seals = Seals(here.world.keys)
     return RegistryService(
         own=OWN,
@@ -56,6 +59,7 @@ def service(here: Scene, gate: Gate | None = None) -> RegistryService:
         calls=Calls(DOMAIN, here.metrics, here.world.clock),
         metrics=here.metrics,
         wakes=here.wakes,
+        waiting=waiting or WaitingNodes(here.world.clock),
         clock=here.world.clock,
     )
 
@@ -226,13 +230,20 @@ async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_
 
 async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
     async def pages() -> AsyncIterator[pb.InventoryPage]:
-        copies = [pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=1, length=9) for n in (1, 2)]
+        ((_, given),) = here.farm.stored[NodeId("a")]
+        copies = [
+            pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=generation, length=9)
+            for n, generation in ((1, given), (2, given), (3, 1))
+        ]
         yield pb.InventoryPage(instance_id=instance(5), copies=copies, last=True)
 
     async with scene(tmp_path) as here:
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         speak_as(A)
         registry = service(here)
         assert (await registry.heartbeat(beat(5))).send_inventory
         verdict = await registry.report_inventory(pages())
-        assert len(verdict.unknown) == 2
+        assert [copy.chunk_id[0] for copy in verdict.unknown] == [1, 2], "3 is from another life"
         assert not (await registry.heartbeat(beat(5))).send_inventory

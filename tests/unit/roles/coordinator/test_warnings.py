@@ -30,4 +30,4 @@ def test_whoever_is_no_admin_reads_no_names_and_numbers_of_others() -> None:
     (shortage,) = warnings_for_all(situation)  # his writes fail because of it
     assert "A write needs" in shortage
     restored, _ = warnings_for_all(replace(situation, is_restored=True))
-    assert "confirm-restore" in restored
+    assert "collective node adopt --all" in restored

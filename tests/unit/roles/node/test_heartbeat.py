@@ -10,7 +10,7 @@ from blake3 import blake3
 from collective.chunking.store import ChunkStore
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError, ConflictError, UnreachableError
-from collective.core.ids import ChunkId, Generation
+from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.core.limits import MIB
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
@@ -23,6 +23,8 @@ from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.workers import IDLE
 from collective.rpc.gen.collective import v1 as pb
+from collective.transfer.adoptions import sign_adoption
+from collective.transfer.tickets import TicketKey
 from tests.worlds import REAL, world_of
 
 
@@ -67,6 +69,9 @@ class Coordinator:
         return pb.ReportProblemsResponse()
 
 
+OWN = SpiffeId.parse("spiffe://home.alice/node/n1")
+
+
 class Bench:
     def __init__(self, folder: Path, store: ChunkStore) -> None:
         self.store = store
@@ -80,7 +85,7 @@ class Bench:
         self.why = ""
         self.heartbeat = Heartbeat(
             self.coordinator.open,
-            OwnFacts("i1", (Address("127.0.0.1", 8101),), "0.1"),
+            OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1"),
             store,
             self.keys,
             self.memory,
@@ -261,3 +266,52 @@ async def test_a_senseless_interval_does_not_silence_the_node(bench: Bench, aske
     bench.coordinator.answer = pb.HeartbeatResponse(interval_s=asked)
     assert await bench.beat() is None
     assert 0 < bench.heartbeat.backoff.least_s <= bench.heartbeat.backoff.most_s <= INTERVAL_MOST_S
+
+
+async def obey(bench: Bench, catalog_id: str, epoch: int, sequence: int) -> None:
+    position = pb.CatalogPosition(
+        catalog_id=catalog_id, epoch=epoch, sequence=sequence, seal=b"s" * 32
+    )
+    bench.coordinator.answer = pb.HeartbeatResponse(interval_s=2.0, position=position)
+    assert await bench.beat() is None
+
+
+@pytest.mark.parametrize(
+    ("replaced", "node", "is_taken"),
+    [
+        (("a" * 32, 3, 9), OWN, True),
+        (("a" * 32, 3, 8), OWN, False),
+        (("c" * 32, 3, 9), OWN, False),
+        (("a" * 32, 3, 9), SpiffeId.parse("spiffe://home.alice/node/n2"), False),
+    ],
+)
+async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_is_kept(
+    bench: Bench, replaced: tuple[str, int, int], node: SpiffeId, is_taken: bool
+) -> None:
+    await obey(bench, "a" * 32, 3, 9)
+    await obey(bench, "b" * 32, 1, 2)
+    assert bench.memory.kept.catalog_id == "a" * 32, "without an adoption it is not taken"
+    new = pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, seal=b"t" * 32)
+    with pytest.raises(ConflictError):
+        await bench.memory.admit(new)
+    key = TicketKey(5, b"k" * 32)
+    catalog_id, epoch, sequence = replaced
+    adoption = pb.Adoption(
+        node=str(node),
+        replaced=pb.CatalogPosition(catalog_id=catalog_id, epoch=epoch, sequence=sequence),
+        successor=new,
+    )
+    bench.coordinator.answer = pb.HeartbeatResponse(
+        interval_s=2.0,
+        position=new,
+        keys=[pb.TicketKey(key_id=5, key=key.secret)],
+        adoption=sign_adoption(key, adoption),
+    )
+    assert await bench.beat() is None
+    assert (bench.memory.kept.catalog_id == "b" * 32) is is_taken
+    if is_taken:
+        await bench.memory.admit(new)
+        assert bench.memory.kept.seal == b"t" * 32
+    else:
+        with pytest.raises(ConflictError):
+            await bench.memory.admit(new)

@@ -9,6 +9,9 @@ __all__ = (
     "AddDeviceRequest",
     "AddGrantRequest",
     "Address",
+    "AdoptNodesRequest",
+    "AdoptNodesResponse",
+    "Adoption",
     "AllocateChunksRequest",
     "AllocateChunksResponse",
     "ApproveNodesRequest",
@@ -34,8 +37,6 @@ __all__ = (
     "ClusterBase",
     "ClusterStub",
     "CommitUploadRequest",
-    "ConfirmRestoreRequest",
-    "ConfirmRestoreResponse",
     "CoordinatorStatus",
     "CopyChunkRequest",
     "CopyChunkResponse",
@@ -49,6 +50,9 @@ __all__ = (
     "DeleteCopiesRequest",
     "DeleteCopiesResponse",
     "DeviceStatus",
+    "DiscardCopiesRequest",
+    "DiscardCopiesResponse",
+    "DiscardedCopies",
     "DrainNodeRequest",
     "DrainNodeResponse",
     "Entry",
@@ -145,6 +149,7 @@ __all__ = (
     "Route",
     "RouteMode",
     "SetDatastoreRequest",
+    "SignedAdoption",
     "SignedReceipt",
     "SignedTicket",
     "StatRequest",
@@ -414,6 +419,76 @@ class Address(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "Address", Address)
+
+
+@dataclass(eq=False, repr=False)
+class Adoption(betterproto2.Message):
+    """
+    An operator had this catalogue take the place of the one that the node has obeyed.
+    """
+
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    SPIFFE id
+    """
+
+    replaced: "CatalogPosition | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    exactly what the node keeps; else it takes no notice
+    """
+
+    successor: "CatalogPosition | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+
+default_message_pool.register_message("collective.v1", "Adoption", Adoption)
+
+
+@dataclass(eq=False, repr=False)
+class AdoptNodesRequest(betterproto2.Message):
+    node_ids: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+
+    all: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    in the place of names; a restored catalogue is confirmed by it
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "AdoptNodesRequest", AdoptNodesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class AdoptNodesResponse(betterproto2.Message):
+    enrolled: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    nodes that the catalogue did not know
+    """
+
+    replaced: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    other catalogues whose place it takes
+    """
+
+    confirmed: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    it was restored, and collects again
+    """
+
+    epoch: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message(
+    "collective.v1", "AdoptNodesResponse", AdoptNodesResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -728,26 +803,6 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ConfirmRestoreRequest(betterproto2.Message):
-    pass
-
-
-default_message_pool.register_message(
-    "collective.v1", "ConfirmRestoreRequest", ConfirmRestoreRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class ConfirmRestoreResponse(betterproto2.Message):
-    epoch: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
-
-
-default_message_pool.register_message(
-    "collective.v1", "ConfirmRestoreResponse", ConfirmRestoreResponse
-)
-
-
-@dataclass(eq=False, repr=False)
 class CoordinatorStatus(betterproto2.Message):
     address: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -928,6 +983,49 @@ class DeviceStatus(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "DeviceStatus", DeviceStatus)
+
+
+@dataclass(eq=False, repr=False)
+class DiscardCopiesRequest(betterproto2.Message):
+    node_ids: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1", "DiscardCopiesRequest", DiscardCopiesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class DiscardCopiesResponse(betterproto2.Message):
+    discarded: "list[DiscardedCopies]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1", "DiscardCopiesResponse", DiscardCopiesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class DiscardedCopies(betterproto2.Message):
+    node_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    copies: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+    may_ms: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    """
+    when the first may go, where none may yet; 0: there is none
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "DiscardedCopies", DiscardedCopies
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -1399,6 +1497,13 @@ class HeartbeatResponse(betterproto2.Message):
     revocation_seal: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
     """
     the coordinator's own mark on revocation_epoch and revoked
+    """
+
+    adoption: "SignedAdoption | None" = betterproto2.field(
+        13, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    position takes the place of what the node keeps, although it is no successor
     """
 
     seal_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
@@ -1882,11 +1987,13 @@ class NodeStatus(betterproto2.Message):
 
     state: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    up, suspect, down, lost, draining, refused; up but not approved: its standing
+    up, suspect, down, lost, draining, refused; up but not approved: its standing;
     """
 
     last_seen_ms: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
     """
+    waiting: this catalogue does not know it, see AdoptNodes
+
     Unix milliseconds; 0: never
     """
 
@@ -1912,6 +2019,11 @@ class NodeStatus(betterproto2.Message):
     is_new: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
     """
     nobody has acknowledged its enrolment yet: see ApproveNodes
+    """
+
+    quarantined_bytes: "int" = betterproto2.field(15, betterproto2.TYPE_UINT64)
+    """
+    of copies that this catalogue never gave out: see DiscardCopies
     """
 
 
@@ -2531,6 +2643,24 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class SignedAdoption(betterproto2.Message):
+    body: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    an Adoption
+    """
+
+    key_id: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    of a key that the node shares with its coordinator
+    """
+
+    mac: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+
+
+default_message_pool.register_message("collective.v1", "SignedAdoption", SignedAdoption)
+
+
+@dataclass(eq=False, repr=False)
 class SignedReceipt(betterproto2.Message):
     body: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -3134,25 +3264,43 @@ class ClusterStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
-    async def confirm_restore(
+    async def adopt_nodes(
         self,
-        message: "ConfirmRestoreRequest | None" = None,
+        message: "AdoptNodesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ConfirmRestoreResponse":
+    ) -> "AdoptNodesResponse":
         """
-        A restored catalogue collects nothing until the operator says that it is the newest there is.
+        Has nodes obey this catalogue, new or restored, in the place of what they obeyed.  The operator only.
         """
-
-        if message is None:
-            message = ConfirmRestoreRequest()
 
         return await self._unary_unary(
-            "/collective.v1.Cluster/ConfirmRestore",
+            "/collective.v1.Cluster/AdoptNodes",
             message,
-            ConfirmRestoreResponse,
+            AdoptNodesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def discard_copies(
+        self,
+        message: "DiscardCopiesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "DiscardCopiesResponse":
+        """
+        Lets copies go that this catalogue never gave out, after seven days.  Admins only.
+        """
+
+        return await self._unary_unary(
+            "/collective.v1.Cluster/DiscardCopies",
+            message,
+            DiscardCopiesResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -3954,11 +4102,18 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def confirm_restore(
-        self, message: "ConfirmRestoreRequest"
-    ) -> "ConfirmRestoreResponse":
+    async def adopt_nodes(self, message: "AdoptNodesRequest") -> "AdoptNodesResponse":
         """
-        A restored catalogue collects nothing until the operator says that it is the newest there is.
+        Has nodes obey this catalogue, new or restored, in the place of what they obeyed.  The operator only.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def discard_copies(
+        self, message: "DiscardCopiesRequest"
+    ) -> "DiscardCopiesResponse":
+        """
+        Lets copies go that this catalogue never gave out, after seven days.  Admins only.
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -4053,13 +4208,21 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
         response = await self.rotate_authority(request)
         await stream.send_message(response)
 
-    async def __rpc_confirm_restore(
-        self,
-        stream: "grpclib.server.Stream[ConfirmRestoreRequest, ConfirmRestoreResponse]",
+    async def __rpc_adopt_nodes(
+        self, stream: "grpclib.server.Stream[AdoptNodesRequest, AdoptNodesResponse]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
-        response = await self.confirm_restore(request)
+        response = await self.adopt_nodes(request)
+        await stream.send_message(response)
+
+    async def __rpc_discard_copies(
+        self,
+        stream: "grpclib.server.Stream[DiscardCopiesRequest, DiscardCopiesResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.discard_copies(request)
         await stream.send_message(response)
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
@@ -4130,11 +4293,17 @@ class ClusterBase(betterproto2_grpclib.ServiceBase):
                 RotateAuthorityRequest,
                 RotateAuthorityResponse,
             ),
-            "/collective.v1.Cluster/ConfirmRestore": grpclib.const.Handler(
-                self.__rpc_confirm_restore,
+            "/collective.v1.Cluster/AdoptNodes": grpclib.const.Handler(
+                self.__rpc_adopt_nodes,
                 grpclib.const.Cardinality.UNARY_UNARY,
-                ConfirmRestoreRequest,
-                ConfirmRestoreResponse,
+                AdoptNodesRequest,
+                AdoptNodesResponse,
+            ),
+            "/collective.v1.Cluster/DiscardCopies": grpclib.const.Handler(
+                self.__rpc_discard_copies,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DiscardCopiesRequest,
+                DiscardCopiesResponse,
             ),
         }
 

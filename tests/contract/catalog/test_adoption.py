@@ -1,0 +1,267 @@
+"""A catalogue that takes another one's place, or comes back from a backup: nothing is deleted by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import CodeKind, CodeRecord, CopyKey, NodeClaim, Position
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
+from collective.core.randomness import SeededRandomness
+from collective.placement.evidence import Standing
+from tests.contract.catalog.world import (
+    DOMAIN,
+    NODES,
+    OPERATOR,
+    chunk,
+    enrol,
+    p,
+    user,
+    write,
+)
+from tests.worlds import world_of
+
+OLD = Position("f" * 32, 9, 9)
+WEEK_S = 7 * 86400.0
+NONE: frozenset[str] = frozenset()
+
+
+def claim(name: str, obeys: str = OLD.catalog_id) -> NodeClaim:
+    return NodeClaim(
+        identity=SpiffeId.node(DOMAIN, NodeId(name)),
+        key_digest=name.encode().ljust(32, b"."),
+        serial=f"serial-{name}",
+        expires_ms=10**15,
+        store_uuid=StoreUuid("ab" * 16),
+        capacity_bytes=100,
+        used_bytes=7,
+        chunk_count=3,
+        addresses=("127.0.0.1:1",),
+        obeys=obeys,
+    )
+
+
+def foreign(*texts: str, generation: int = 7) -> list[CopyKey]:
+    """Copies as another catalogue, which counted from 1, gave them out."""
+    found = [CopyKey(chunk(text), Generation(generation), 26) for text in texts]
+    return sorted(found, key=lambda copy: copy.chunk)
+
+
+async def told(catalog: SqliteCatalog, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
+    return await catalog.compare_inventory(NODES[0], copies, after=b"", last=True)
+
+
+async def held(catalog: SqliteCatalog) -> int:
+    record = next(one for one in await catalog.nodes() if one.node == NODES[0])
+    return record.quarantined_bytes
+
+
+async def test_a_new_catalogue_begins_at_another_generation_than_any_other(
+    catalog: SqliteCatalog, tmp_path: Path, clock: ManualClock
+) -> None:
+    other_dir = tmp_path / "other"
+    other_dir.mkdir()
+    other = await SqliteCatalog.open(
+        str(other_dir), world_of(clock, SeededRandomness(8)), CatalogSettings(copies=3)
+    )
+    found = []
+    for one in (catalog, other):
+        await enrol(one)
+        await one.make_directory(OPERATOR, p("/d"), parents=False)
+        await write(one, "/d/f", "a")
+        found.append({copy.generation for copy in await one.copies_of(chunk("a"))})
+    await other.close()
+    assert not found[0] & found[1]
+    assert min(min(some) for some in found) > 1 << 32
+
+
+async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_code(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    """Finding 6: the first old node that returned voided the fresh join code for all others."""
+    now_s = clock.wall_s()
+    code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 9, 9, now_s + 60, OPERATOR.principal)
+    await catalog.add_code(OPERATOR, code)
+    assert not await catalog.observe_position(OLD)
+    assert not await catalog.is_restored()
+    assert (await catalog.code("c1")).state(now_s) == "open"
+    assert not await catalog.is_replaced(OLD.catalog_id)
+
+
+async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_that_wait(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog, 1)
+    await catalog.observe_position(OLD)
+    done = await catalog.adopt(
+        OPERATOR, frozenset({NodeId("attic")}), obeyed={OLD.catalog_id}, claims=[claim("attic")]
+    )
+    assert (done.enrolled, done.replaced, done.confirmed) == ((NodeId("attic"),), 1, False)
+    assert await catalog.is_replaced(OLD.catalog_id)
+    record = next(one for one in await catalog.nodes() if one.node == "attic")
+    assert (record.standing, record.is_new) == (Standing.APPROVED, False)
+    assert (record.store_uuid, record.certificate_serial) == ("ab" * 16, "serial-attic")
+    assert await catalog.key_of("serial-attic") == claim("attic").key_digest
+    assert await catalog.has_redeemed(claim("attic").identity, claim("attic").key_digest)
+    with pytest.raises(ConflictError):
+        await catalog.bind_store(NodeId("attic"), StoreUuid("cd" * 16))
+    with pytest.raises(ConflictError, match="nothing to adopt"):
+        await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    rows = [row for row in await catalog.audit(since_ms=0, limit=99) if "adopt" in row.action]
+    assert {(row.action, row.target) for row in rows} == {
+        ("adopt", OLD.catalog_id),
+        ("node-adopt", "attic"),
+    }
+    assert all(row.actor == str(OPERATOR.principal) for row in rows)
+
+
+async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
+    catalog: SqliteCatalog,
+) -> None:
+    await catalog.observe_position(OLD)
+    done = await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    assert done.replaced == 1
+    assert await catalog.is_replaced(OLD.catalog_id)
+
+
+async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
+    catalog: SqliteCatalog,
+) -> None:
+    with pytest.raises(PermissionDeniedError):
+        await catalog.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
+    await enrol(catalog, 1)
+    await catalog.remove_node(OPERATOR, NODES[0], SpiffeId.node(DOMAIN, NODES[0]), force=True)
+    with pytest.raises(ConflictError):
+        await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
+    assert next(iter(await catalog.nodes())).removed
+
+
+async def test_copies_of_another_life_are_kept_and_our_own_orphans_are_deleted(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "ours")
+    (ours,) = [copy for copy in await catalog.copies_of(chunk("ours")) if copy.node == NODES[0]]
+    known = CopyKey(chunk("ours"), ours.generation, 26)
+    orphan = CopyKey(chunk("orphan"), ours.generation, 26)
+    page = sorted([known, orphan, *foreign("x", "y")], key=lambda copy: copy.chunk)
+    assert await told(catalog, page) == [orphan]
+    assert await held(catalog) == 2 * 26
+    assert await told(catalog, page) == []
+    assert await held(catalog) == 2 * 26, "an inventory told again counts nothing twice"
+    assert [key for _, key in await catalog.claim_collection(99, 0)] == [orphan]
+
+
+async def test_a_quarantined_copy_that_is_gone_from_its_node_is_forgotten(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog)
+    await told(catalog, foreign("x", "y", "z"))
+    await told(catalog, foreign("y"))
+    assert await held(catalog) == 26
+    await told(catalog, [])
+    assert await held(catalog) == 0
+
+
+async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    await catalog.observe_position(OLD)
+    await told(catalog, foreign("x", "y"))
+    clock.advance(WEEK_S)
+    await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    with pytest.raises(ConflictError, match="seven days"):
+        await catalog.discard_quarantined(OPERATOR, None)
+    clock.advance(WEEK_S - 1)
+    with pytest.raises(ConflictError, match="seven days"):
+        await catalog.discard_quarantined(OPERATOR, [NODES[0]])
+    assert await catalog.claim_collection(99, 0) == [], "time alone deletes nothing"
+    clock.advance(1)
+    await told(catalog, foreign("x", "y", "young"))
+    with pytest.raises(NotFoundError):
+        await catalog.discard_quarantined(OPERATOR, [NodeId("nobody")])
+    with pytest.raises(PermissionDeniedError):
+        await catalog.discard_quarantined(user("bob"), None)
+    done = await catalog.discard_quarantined(OPERATOR, None)
+    assert [(one.node, one.copies, one.size_bytes) for one in done if one.copies] == [
+        (NODES[0], 2, 52)
+    ]
+    while await catalog.discard_step():
+        pass
+    assert await held(catalog) == 26, "what was found later stays"
+    gone = {key.chunk for _, key in await catalog.claim_collection(99, 0)}
+    assert gone == {chunk("x"), chunk("y")}
+    await told(catalog, foreign("x", "y", "young"))
+    assert await held(catalog) == 26, "what is being deleted is not kept anew"
+    rows = [
+        row for row in await catalog.audit(since_ms=0, limit=99) if row.action == "node-discard"
+    ]
+    assert [(row.target, row.detail) for row in rows] == [(NODES[0], "2 copies, 52 bytes")]
+
+
+async def test_discarding_hands_over_in_bounded_steps(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    await told(catalog, foreign(*(f"c{number}" for number in range(600))))
+    clock.advance(WEEK_S)
+    await catalog.discard_quarantined(OPERATOR, None)
+    steps = 0
+    while await catalog.discard_step():
+        steps += 1
+    assert steps == 4, "256, 256, 88, and the end noted"
+    assert await held(catalog) == 0
+
+
+async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    await told(catalog, foreign("x"))
+    ours = await catalog.position()
+    assert await catalog.observe_position(replace(ours, sequence=ours.sequence + 1000))
+    clock.advance(WEEK_S)
+    with pytest.raises(ConflictError, match="restored"):
+        await catalog.discard_quarantined(OPERATOR, None)
+    with pytest.raises(ConflictError, match="node adopt --all"):
+        await catalog.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
+
+
+async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_is_ours(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "before")
+    newest = max(copy.generation for copy in await catalog.copies_of(chunk("before")))
+    ours = await catalog.position()
+    await catalog.observe_position(replace(ours, sequence=ours.sequence + 1000))
+    await write(catalog, "/d/g", "after")
+    since = min(copy.generation for copy in await catalog.copies_of(chunk("after")))
+    lost = [CopyKey(chunk("lost"), Generation(newest + 5), 26)]
+    orphan = [CopyKey(chunk("orphan"), Generation(since), 26)]
+    page = sorted([*lost, *orphan], key=lambda copy: copy.chunk)
+    assert await told(catalog, page) == orphan
+    assert await held(catalog) == 26
+
+
+async def test_an_old_backup_beside_another_catalogue_gives_out_none_of_its_lost_generations(
+    catalog: SqliteCatalog,
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "before")
+    newest = max(copy.generation for copy in await catalog.copies_of(chunk("before")))
+    await catalog.observe_position(OLD)
+    await write(catalog, "/d/g", "after")
+    since = min(copy.generation for copy in await catalog.copies_of(chunk("after")))
+    assert since > newest + (1 << 31)
+    assert await told(catalog, [CopyKey(ChunkId(b"\xff" * 32), Generation(newest + 1), 26)]) == []

@@ -1,0 +1,31 @@
+"""What a catalogue gave out itself, and what is from another life."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.catalog.decisions.generations import (
+    SKIPPED,
+    Spans,
+    belongs_elsewhere,
+    first_of_new,
+)
+
+
+def test_own_generations_are_between_the_first_and_the_next_but_for_lost_futures() -> None:
+    spans = Spans(10, 100, [(20, 30), (50, 60)])
+    foreign = {generation for generation in range(120) if belongs_elsewhere(spans, generation)}
+    assert foreign == {*range(10), *range(20, 30), *range(50, 60), *range(100, 120)}
+
+
+def test_an_existing_catalogue_counts_from_one() -> None:
+    assert belongs_elsewhere(Spans(1, 5), 0)
+    assert not belongs_elsewhere(Spans(1, 5), 1)
+
+
+@given(st.binary(min_size=5, max_size=8), st.binary(min_size=5, max_size=8))
+def test_new_catalogues_begin_far_above_old_ones_and_far_apart(one: bytes, other: bytes) -> None:
+    first, second = first_of_new(one), first_of_new(other)
+    assert SKIPPED < first < 1 << 60
+    assert first == second or abs(first - second) >= 1 << 20
