@@ -459,9 +459,14 @@ class DatastoreRecord:
     copies: int
     """0: the coordinator's setting."""
     quota_bytes: int
-    """Bytes of current files; 0: none."""
+    """Of what files, their rows in the catalogue and open uploads count for; 0: none."""
     used_bytes: int
+    """Of current files."""
     files: int
+    catalog_bytes: int = 0
+    """What names, extents and attributes count for."""
+    reserved_bytes: int = 0
+    """What open uploads have reserved."""
 
 
 @dataclass(frozen=True, slots=True)

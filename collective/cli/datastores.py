@@ -17,7 +17,7 @@ from collective.rpc.gen.collective.v1 import Datastore
 
 app = typer.Typer(no_args_is_help=True, help="Top-level paths: owner, copies, quota.")
 
-HEADINGS = ("DATASTORE", "OWNER", "COPIES", "USED", "QUOTA", "FILES")
+HEADINGS = ("DATASTORE", "OWNER", "COPIES", "USED", "COUNTED", "QUOTA", "FILES")
 
 PathArgument = Annotated[str, typer.Argument(metavar="PATH", help="A top-level path.")]
 Copies = Annotated[
@@ -89,6 +89,7 @@ def datastore_json(datastore: Datastore) -> dict[str, Any]:
     """Return a datastore as JSON has it; every field always present.
 
     ``copies`` is null where the coordinator's setting counts, ``quota_bytes`` where there is none.
+    ``used_bytes`` are those of the files; the quota counts ``catalog_bytes`` and ``reserved_bytes`` too.
     """
     return {
         "path": datastore.path,
@@ -96,6 +97,8 @@ def datastore_json(datastore: Datastore) -> dict[str, Any]:
         "copies": datastore.copies or None,
         "quota_bytes": datastore.quota_bytes or None,
         "used_bytes": datastore.used_bytes,
+        "catalog_bytes": datastore.catalog_bytes,
+        "reserved_bytes": datastore.reserved_bytes,
         "files": datastore.files,
     }
 
@@ -118,6 +121,7 @@ def _row(datastore: Datastore) -> tuple[str, ...]:
         _owner(datastore.owner),
         str(datastore.copies) if datastore.copies else "default",
         format_size(datastore.used_bytes),
+        format_size(datastore.used_bytes + datastore.catalog_bytes + datastore.reserved_bytes),
         format_size(datastore.quota_bytes) if datastore.quota_bytes else "none",
         str(datastore.files),
     )

@@ -20,6 +20,9 @@ ENVELOPE_OVERHEAD_MAX_BYTES: Final = 64
 ROUTE_MAX_HOPS: Final = 4
 COPIES_MAX: Final = 16
 FILE_MAX_BYTES: Final = 1 << 60
+EXTENTS_FREE: Final = 1024
+EXTENT_MEAN_LEAST_BYTES: Final = 64 * KIB
+"""A file has at most EXTENTS_FREE extents, and one more for each of so many bytes."""
 BATCH_MAX_CHUNKS: Final = 64
 """Chunks in one call that allocates, records or plans."""
 LIST_PAGE_MAX_ENTRIES: Final = 2000

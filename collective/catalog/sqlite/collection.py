@@ -69,6 +69,7 @@ class CollectionPart(Part):
         def step(tx: Transaction) -> bool:
             before_ms = tx.now_ms - int(grace_s * 1000)
             is_more = self._clear_ended(tx)
+            is_more |= _forget_answers(tx)
             is_more |= forget_copies(tx)
             is_more |= forget_removed(tx, CLEARED_ROWS) >= CLEARED_ROWS
             if tx.value("SELECT restored FROM state"):
@@ -144,6 +145,18 @@ class CollectionPart(Part):
             else:
                 tx.run("DELETE FROM uploads WHERE id = ?", upload)
         return is_more
+
+
+def _forget_answers(tx: Transaction) -> bool:
+    """Forget what commits answered long enough ago; True if more are there."""
+    tx.run(
+        "DELETE FROM uploads WHERE id IN"
+        " (SELECT id FROM uploads WHERE expires_ms <= ? AND state = ? LIMIT ?)",
+        tx.now_ms,
+        COMMITTED,
+        CLEARED_ROWS,
+    )
+    return tx.db.changes() >= CLEARED_ROWS
 
 
 def _clear_versions(tx: Transaction) -> bool:

@@ -12,7 +12,7 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for, count_files, datastore_of
 from collective.catalog.sqlite.names import load_entry, parent_missing, retire
 from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import require_room
+from collective.catalog.sqlite.quotas import overhead_of, require_room
 from collective.catalog.sqlite.rows import CURRENT, FILE, ROOT
 from collective.catalog.sqlite.upload_rows import UploadRow
 from collective.catalog.sqlite.writer import Transaction
@@ -37,17 +37,13 @@ def target_of(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | N
     return parent[0], (there[0], there[2] or 0)
 
 
-def check_quota(
-    tx: Transaction, found: UploadRow, existing: tuple[int, int] | None, size_bytes: int
-) -> None:
-    """Check the exact size: what was reserved fits, what is more than that must leave room."""
-    credit = 0
-    if existing is not None:
-        credit = tx.value("SELECT size FROM versions WHERE id = ?", existing[1]) or 0
+def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | None) -> None:
+    """Check exactly: what was reserved fits, what is more than that must leave room."""
+    credit = sum(overhead_of(tx, existing[1])) if existing is not None else 0
+    more = sum(overhead_of(tx, found.version)) - credit
     datastore = datastore_of(tx.db, found.path)
-    is_more = size_bytes - credit > max(0, found.reserved - found.credit)
-    is_more = is_more or datastore != found.datastore
-    require_room(tx, datastore, size_bytes - credit, upload=found.id, also_open=is_more)
+    is_more = more > max(0, found.reserved - found.credit) or datastore != found.datastore
+    require_room(tx, datastore, more, upload=found.id, also_open=is_more)
 
 
 def flip(
@@ -96,7 +92,7 @@ def flip(
         entry = existing[0]
         tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
         retire(tx, existing[1], datastore, found.path)
-    count_files(tx, datastore, 1, size_bytes)
+    count_files(tx, datastore, 1, *overhead_of(tx, found.version))
     tx.deltas.files += 1
     tx.deltas.file_bytes += size_bytes
     if copies != found.copies:  # its datastore was set, or another one is there, since it began

@@ -1,6 +1,7 @@
 """Datastores: owner, copies, quota, and the running count of what lies in each.
 
-``used`` and ``files`` change in the same transaction as the files do; ``quotas`` checks them.
+``used``, ``files`` and ``overhead`` (what names, extents and attributes count for) change in the same
+transaction as the files do; ``quotas`` checks them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import apsw
 from collective.access.decision import ALL_RIGHTS, Sight
 from collective.access.disposal import Holding, require_disposal
 from collective.access.model import Caller, Grant
+from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
 from collective.catalog.model import DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
@@ -29,8 +31,13 @@ from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
 
 _SELECT = (
-    "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files FROM datastores d"
-    " JOIN entries e ON e.id = d.entry"
+    "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files, d.overhead,"
+    " (SELECT coalesce(sum(max(u.reserved - u.credit, 0)), 0) FROM uploads u"
+    " WHERE u.datastore = d.entry AND u.state = 0)"
+    " FROM datastores d JOIN entries e ON e.id = d.entry"
+)
+_INSERT = (
+    "INSERT INTO datastores (entry, copies, quota, used, files, overhead) VALUES (?,?,?,?,?,?)"
 )
 
 
@@ -127,7 +134,7 @@ def add_datastore(tx: Transaction, name: str, *, copies: int = 0, quota_bytes: i
         tx.now_ms,
     )
     entry = tx.db.last_insert_rowid()
-    tx.run("INSERT INTO datastores VALUES (?,NULL,NULL,?,?,0,0)", entry, copies, quota_bytes)
+    tx.run(_INSERT, entry, copies, quota_bytes, 0, 0, 0)
     return entry
 
 
@@ -151,12 +158,16 @@ def copies_for(db: apsw.Connection, path: FilePath, default: int) -> int:
     return row[0] if row and row[0] else default
 
 
-def count_files(tx: Transaction, datastore: int, files: int, size_bytes: int) -> None:
-    """Add to (or, negative, take from) what lies in a datastore."""
+def count_files(
+    tx: Transaction, datastore: int, files: int, size_bytes: int, overhead: int
+) -> None:
+    """Add to (or, negative, take from) what lies in a datastore, and what that counts for."""
     tx.run(
-        "UPDATE datastores SET files = files + ?, used = used + ? WHERE entry = ?",
+        "UPDATE datastores SET files = files + ?, used = used + ?, overhead = overhead + ?"
+        " WHERE entry = ?",
         files,
         size_bytes,
+        overhead,
         datastore,
     )
 
@@ -174,17 +185,19 @@ def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bo
     if source == target:
         return
     if from_top:
-        files, used = tx.one("SELECT files, used FROM datastores WHERE entry = ?", entry)
+        files, used, overhead = tx.one(
+            "SELECT files, used, overhead + ? FROM datastores WHERE entry = ?", NAME_BYTES, entry
+        )
         disown(tx, entry)
         tx.run("DELETE FROM datastores WHERE entry = ?", entry)
     else:
-        files, used = _weigh(tx, entry)
-        count_files(tx, source, -files, -used)
+        files, used, overhead = _weigh(tx, entry)
+        count_files(tx, source, -files, -used, -overhead)
     if target == entry:
-        tx.run("INSERT INTO datastores VALUES (?,NULL,NULL,0,0,?,?)", entry, used, files)
+        tx.run(_INSERT, entry, 0, 0, used, files, overhead - NAME_BYTES)
         return
-    require_room(tx, target, used)
-    count_files(tx, target, files, used)
+    require_room(tx, target, used + overhead)
+    count_files(tx, target, files, used, overhead)
 
 
 def check_disposal(tx: Transaction, caller: Caller, path: FilePath, entry: int) -> None:
@@ -225,15 +238,17 @@ def settle_owner(
     tx.run("UPDATE datastores SET owner_grant = ? WHERE entry = ?", renamed.id, entry)
 
 
-def _weigh(tx: Transaction, entry: int) -> tuple[int, int]:
-    row = tx.one(
+def _weigh(tx: Transaction, entry: int) -> tuple[int, int, int]:
+    """Return files and bytes of a tree, and what it counts for beyond these, its top included."""
+    names, files, used, extents, attributes = tx.one(
         "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries WHERE id = ?"
         " UNION ALL SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
-        " SELECT count(v.id), coalesce(sum(v.size), 0) FROM tree"
-        " JOIN versions v ON v.id = tree.version",
+        " SELECT count(*), count(v.id), coalesce(sum(v.size), 0), coalesce(sum(v.chunk_count), 0),"
+        " coalesce(sum(length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))), 0)"
+        " FROM tree LEFT JOIN versions v ON v.id = tree.version",
         entry,
     )
-    return row[0], row[1]
+    return files, used, NAME_BYTES * names + EXTENT_BYTES * extents + attributes
 
 
 # --- inside ----------------------------------------------------------------------------------------
@@ -299,7 +314,7 @@ def _load(db: apsw.Connection, path: FilePath) -> DatastoreRecord:
 
 
 def _value(row: Any) -> DatastoreRecord:
-    name, owner, copies, quota, used, files = row
+    name, owner, copies, quota, used, files, overhead, reserved = row
     return DatastoreRecord(
         FilePath((name,)),
         None if owner is None else SpiffeId.parse(owner),
@@ -307,4 +322,6 @@ def _value(row: Any) -> DatastoreRecord:
         quota,
         used,
         files,
+        overhead,
+        reserved,
     )

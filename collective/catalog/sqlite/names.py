@@ -10,6 +10,7 @@ import apsw
 
 from collective.access.decision import Sight
 from collective.access.model import Caller, Right
+from collective.catalog.decisions.charges import NAME_BYTES
 from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
@@ -25,6 +26,7 @@ from collective.catalog.sqlite.datastores import (
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.policies import unsettle
+from collective.catalog.sqlite.quotas import overhead_of, require_room
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
@@ -79,7 +81,7 @@ def retire(tx: Transaction, version: int, datastore: int, path: FilePath) -> Non
 
     Who leases it reads on while he may read ``path``.
     """
-    size: int = tx.value("SELECT size FROM versions WHERE id = ?", version)
+    size, overhead = overhead_of(tx, version)
     tx.run(
         "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
         RETIRED,
@@ -90,7 +92,7 @@ def retire(tx: Transaction, version: int, datastore: int, path: FilePath) -> Non
     )
     tx.deltas.files -= 1
     tx.deltas.file_bytes -= size
-    count_files(tx, datastore, -1, -size)
+    count_files(tx, datastore, -1, -size, -overhead)
 
 
 def load_entry(db: apsw.Connection, entry: int, path: FilePath, copies: int) -> Entry:
@@ -309,6 +311,9 @@ def _check_fits(tx: Transaction, entry: int, source: FilePath, target: FilePath)
 def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
     if parent == ROOT:
         return add_datastore(tx, path.name)
+    datastore = datastore_of(tx.db, path)
+    require_room(tx, datastore, NAME_BYTES)
+    count_files(tx, datastore, 0, 0, NAME_BYTES)
     tx.run(
         rows.INSERT_FOLDER,
         parent,
@@ -360,6 +365,8 @@ def _delete(tx: Transaction, doomed: Sequence[_Leaf], datastore: int) -> None:
         tx.run("DELETE FROM entries WHERE id = ?", gone.entry)
         if gone.version is not None:
             retire(tx, gone.version, datastore, gone.path)
+        elif gone.entry != datastore:
+            count_files(tx, datastore, 0, 0, -NAME_BYTES)
 
 
 def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:

@@ -1,7 +1,7 @@
 """Quotas: what counts towards one, and what gives way when there is no room.
 
-A quota bounds the bytes of the files that lie in a datastore now, and of the uploads that are open
-there.  Each upload *reserves* what it is going to add, batch by batch, before a byte is accepted; its
+A quota bounds what the files that lie in a datastore now, and the uploads that are open there, count
+for: their bytes, and their rows in the catalogue (``decisions/charges.py``).  Each upload *reserves* what it is going to add, batch by batch, before a byte is accepted; its
 reservation lives as long as it does.  An upload that has stood still for IDLE_MS is ended where its
 room is needed; one that goes on never is.  The commit checks the exact size, and its word is final.
 
@@ -9,20 +9,22 @@ What was replaced or removed counts no more; collection keeps it for its grace, 
 readers only as much as the quota says (:func:`beyond_quota`).
 """
 
+# ruff: noqa: S608 - statements are put together from constants of this file alone
+
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import apsw
 
+from collective.catalog.decisions.charges import catalog_bytes, extents_most
 from collective.catalog.model import ChunkIntent
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
 from collective.catalog.sqlite.rows import RETIRED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import BusyError, NoSpaceError
+from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.paths import FilePath
 from collective.core.units import format_size
 
@@ -32,17 +34,20 @@ IDLE_MS = 600_000
 So does one whose last use lies further than that ahead: the clock was set back since.
 """
 UPLOADS_PER_CALLER_MAX = 1000
+_WEIGHT = "v.chunk_count, length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))"
+"""A version's extents and the bytes of its attributes."""
 
 
 def require_room(
     tx: Transaction, datastore: int, more_bytes: int, *, upload: str = "", also_open: bool = True
 ) -> None:
-    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) would pass the quota.
+    """Raise NoSpaceError if ``more_bytes`` (of ``upload``) that count would pass the quota.
 
     ``also_open``: count what other open uploads have reserved; idle ones are ended if that helps.
     """
     row = tx.one(
-        "SELECT d.quota, d.used, e.name FROM datastores d JOIN entries e ON e.id = d.entry"
+        "SELECT d.quota, d.used + d.overhead, e.name FROM datastores d"
+        " JOIN entries e ON e.id = d.entry"
         " WHERE d.entry = ? AND d.quota > 0",
         datastore,
     )
@@ -73,34 +78,62 @@ def reserve(
     upload: str,
     path: FilePath,
     datastore: int,
-    intents: Iterable[ChunkIntent],
-    pinned_bytes: int,
+    *,
+    end: int = 0,
+    new_bytes: int = 0,
+    new_pins: int = 0,
 ) -> None:
-    """Count a batch towards the quota before it is accepted; a repeated one counts once.
+    """Count what an upload is going to add before it is accepted; what is repeated counts once.
 
-    What the file at ``path`` has now is credited, since it goes when this one comes.
+    What the file at ``path`` counts for now is credited, since it goes when this one comes.
 
     Args:
-        tx: of the batch.
+        tx: of the batch, of which extents are recorded already.
         upload: that asks.
         path: where it goes.
         datastore: in which it goes there.
-        intents: the batch; the highest end that it names counts, and
-        pinned_bytes: those of its chunks that are new to the upload, whatever offsets it names.
+        end: the highest end that the batch names, and
+        new_bytes: those of its chunks that are new to the upload, whatever offsets it names.
+        new_pins: how many these are.
+
+    Raises:
+        NoSpaceError: the quota has no room.
+        UsageError: the file would have more extents than one of its size may have.
     """
-    end = max((intent.offset + intent.length for intent in intents), default=0)
-    reserved, pinned = tx.one("SELECT reserved, pinned FROM uploads WHERE id = ?", upload)
-    pinned += pinned_bytes
-    reserved = max(reserved, end, pinned)
-    credit = size_at(tx, path)
+    reach, pinned, pins, before, recorded, extents, attributes = tx.one(
+        f"SELECT u.reach, u.pinned, u.pin_count, u.reserved, v.recorded, {_WEIGHT}"
+        " FROM uploads u JOIN versions v ON v.id = u.version WHERE u.id = ?",
+        upload,
+    )
+    pinned, pins = pinned + new_bytes, pins + new_pins
+    reach = max(reach, end, pinned)
+    require_few(extents, recorded)
+    require_few(pins, pinned)
+    counted = reach + catalog_bytes(extents=max(pins, extents), attribute_bytes=attributes)
+    if counted <= before and not new_pins:
+        return
+    reserved = max(before, counted)
+    credit = charge_at(tx, path)
     require_room(tx, datastore, reserved - credit, upload=upload)
     tx.run(
-        "UPDATE uploads SET reserved = ?, pinned = ?, credit = ? WHERE id = ?",
+        "UPDATE uploads SET reserved = ?, reach = ?, pinned = ?, pin_count = ?, credit = ?"
+        " WHERE id = ?",
         reserved,
+        reach,
         pinned,
+        pins,
         credit,
         upload,
     )
+
+
+def require_few(extents: int, size_bytes: int) -> None:
+    """Raise UsageError if a file of ``size_bytes`` may not have so many extents."""
+    if extents > extents_most(size_bytes):
+        raise UsageError(
+            f"A file may have {limits.EXTENTS_FREE} extents, and one more for each"
+            f" {format_size(limits.EXTENT_MEAN_LEAST_BYTES)}; cut it into larger chunks."
+        )
 
 
 def weight(intent: ChunkIntent) -> int:
@@ -108,12 +141,18 @@ def weight(intent: ChunkIntent) -> int:
     return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
 
 
-def size_at(tx: Transaction, path: FilePath) -> int:
-    """Return the bytes of the file at ``path``; 0 if there is none."""
+def overhead_of(tx: Transaction, version: int) -> tuple[int, int]:
+    """Return the size of a version, and what it counts for beyond that."""
+    size, extents, attributes = tx.one(
+        f"SELECT v.size, {_WEIGHT} FROM versions v WHERE v.id = ?", version
+    )
+    return size, catalog_bytes(extents=extents, attribute_bytes=attributes)
+
+
+def charge_at(tx: Transaction, path: FilePath) -> int:
+    """Return what the file at ``path`` counts for; 0 if there is none."""
     there = rows.find(tx.db, path)
-    if there is None or not there[2]:
-        return 0
-    return int(tx.value("SELECT size FROM versions WHERE id = ?", there[2]) or 0)
+    return sum(overhead_of(tx, there[2])) if there is not None and there[2] else 0
 
 
 def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:

@@ -7,7 +7,7 @@ import apsw
 from collective.catalog.model import Position
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
-from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
+from collective.catalog.sqlite.recording import ACTIVE, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.sweeping import sweep
 from collective.catalog.sqlite.writer import Transaction, translate
@@ -34,17 +34,13 @@ class UpkeepPart(Part):
         await self._engine.flush_denials()
 
         def work(tx: Transaction) -> None:
-            for upload, state in tx.all(
-                "SELECT id, state FROM uploads WHERE expires_ms <= ? AND state IN (?, ?) LIMIT ?",
+            for (upload,) in tx.all(
+                "SELECT id FROM uploads WHERE expires_ms <= ? AND state = ? LIMIT ?",
                 tx.now_ms,
                 ACTIVE,
-                COMMITTED,
                 EXPIRE_BATCH,
             ):
-                if state == ACTIVE:
-                    end_upload(tx, upload)
-                else:
-                    tx.run("DELETE FROM uploads WHERE id = ?", upload)
+                end_upload(tx, upload)
             for (repair,) in tx.all(
                 "SELECT id FROM repairs WHERE expires_ms <= ? LIMIT ?", tx.now_ms, EXPIRE_BATCH
             ):

@@ -32,9 +32,9 @@ class UploadRow:
     datastore: int
     """Id of the entry where it began."""
     reserved: int
-    """Bytes up to which it has allocated."""
+    """What its file counts for in the quota, as far as it is allocated."""
     credit: int
-    """Bytes of the file that it replaces."""
+    """What the file that it replaces counts for."""
     checked_epoch: int
     """The trust epoch at which all its extents were checked."""
     checking_epoch: int

@@ -34,7 +34,13 @@ from collective.catalog.sqlite.committing import (
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import check_condition
-from collective.catalog.sqlite.quotas import keep_alive, require_place, reserve, weight
+from collective.catalog.sqlite.quotas import (
+    keep_alive,
+    require_few,
+    require_place,
+    reserve,
+    weight,
+)
 from collective.catalog.sqlite.reads import extent_value
 from collective.catalog.sqlite.rechecking import Step, check_page, is_behind
 from collective.catalog.sqlite.recording import (
@@ -73,6 +79,8 @@ from collective.placement.evidence import quorum_of
 
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
+ANSWER_KEPT_MS = 3_600_000
+"""So long a commit that is repeated has its answer."""
 CHECKS_MAX = 8
 """Times that one commit checks everything again because yet another node went."""
 
@@ -183,6 +191,7 @@ class UploadsPart(Part):
                 absent=absent,
                 strict=False,
             )
+            reserve(tx, upload, found.path, found.datastore)
             return int(tx.value("SELECT recorded FROM versions WHERE id = ?", found.version))
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
@@ -224,15 +233,18 @@ class UploadsPart(Part):
                 keep_alive(tx, upload, self._engine.settings.upload_life_s)
                 return None
             chunk_count = check_complete(tx, found.version, size_bytes)
-            check_quota(tx, found, existing, size_bytes)
+            tx.run("UPDATE versions SET size = ? WHERE id = ?", size_bytes, found.version)
+            require_few(chunk_count, size_bytes)
+            check_quota(tx, found, existing)
             entry = flip(
                 tx, found, parent, existing, size_bytes, chunk_count, self._engine.settings.copies
             )
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
-                "UPDATE uploads SET state = ?, result = ? WHERE id = ?",
+                "UPDATE uploads SET state = ?, result = ?, expires_ms = ? WHERE id = ?",
                 COMMITTED if cleared else COMMITTED_UNCLEARED,
                 entry_text(entry),
+                tx.now_ms + ANSWER_KEPT_MS,
                 upload,
             )
             tx.audit(caller, "write", str(found.path), f"{size_bytes} bytes")
@@ -338,7 +350,15 @@ def _allocate(
         for key, intent in wanted.items()
     }
     new_bytes = sum(weight(wanted[key]) for key, (_, _, is_new) in pins.items() if is_new)
-    reserve(tx, upload.id, upload.path, upload.datastore, intents, new_bytes)
+    reserve(
+        tx,
+        upload.id,
+        upload.path,
+        upload.datastore,
+        end=max((intent.offset + intent.length for intent in intents), default=0),
+        new_bytes=new_bytes,
+        new_pins=sum(is_new for _, _, is_new in pins.values()),
+    )
     done = {
         key: allocate_chunk(
             tx,

@@ -89,4 +89,6 @@ class DatastoresService(pb.DatastoresBase):
             quota_bytes=record.quota_bytes,
             used_bytes=record.used_bytes,
             files=record.files,
+            catalog_bytes=record.catalog_bytes,
+            reserved_bytes=record.reserved_bytes,
         )

@@ -11,8 +11,10 @@ from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
     ANY,
+    LARGE,
     NODES,
     OPERATOR,
+    SPARE,
     begin,
     chunk,
     enrol,
@@ -237,17 +239,17 @@ async def test_an_upload_that_is_looked_at_for_resumption_keeps_its_reservation(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
     bob, eve = user("bob"), user("eve")
-    await ready.set_datastore(OPERATOR, p("/two"), quota_bytes=30)
+    await ready.set_datastore(OPERATOR, p("/two"), quota_bytes=3 * LARGE + SPARE)
     for who in (bob, eve):
         await grant(ready, who, "/two", 3)
-    upload, wanted = await begin(ready, "/two/f", "a", "b", who=bob)
+    upload, wanted = await begin(ready, "/two/f", "a", "b", who=bob, unit=LARGE)
     for _ in range(3):
         clock.advance(400.0)
         await ready.get_upload(bob, upload.id, from_offset=0, limit=10)
     with pytest.raises(NoSpaceError, match="quota"):
-        await begin(ready, "/two/g", "c", "d", who=eve)
+        await begin(ready, "/two/g", "c", "d", who=eve, unit=LARGE)
     await ready.commit_upload(
-        bob, upload.id, [extent(want) for want in wanted], receipts(upload), 20
+        bob, upload.id, [extent(want) for want in wanted], receipts(upload), 2 * LARGE
     )
 
 

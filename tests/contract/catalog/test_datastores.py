@@ -19,8 +19,10 @@ from collective.core.errors import (
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
+    LARGE,
     NODES,
     OPERATOR,
+    SPARE,
     begin,
     enrol,
     extent,
@@ -116,31 +118,33 @@ async def test_a_quota_is_enforced_at_opening_allocating_and_committing(
     catalog: SqliteCatalog,
 ) -> None:
     await enrol(catalog)
-    await make(catalog, "/d", quota=30)
+    await make(catalog, "/d", quota=3 * LARGE + SPARE)
     with pytest.raises(NoSpaceError, match="quota"):
-        await begin(catalog, "/d/big", "a", "b", "c", "d")
-    upload, wanted = await begin(catalog, "/d/f", "a", "b")
+        await begin(catalog, "/d/big", "a", "b", "c", "d", unit=LARGE)
+    upload, wanted = await begin(catalog, "/d/f", "a", "b", unit=LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
-        await catalog.allocate(OPERATOR, upload.id, [intent("c", 20, 11)], place_on(*NODES[:3]))
-    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=19)
+        await catalog.allocate(
+            OPERATOR, upload.id, [intent("c", 2 * LARGE, LARGE + SPARE)], place_on(*NODES[:3])
+        )
+    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=2 * LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
         await catalog.commit_upload(
-            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 20
+            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
         )
     assert await usage(catalog) == {"/d": (0, 0)}
-    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=20)
+    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=2 * LARGE + SPARE)
     await catalog.commit_upload(
-        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 20
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
     )
-    assert await usage(catalog) == {"/d": (20, 1)}
+    assert await usage(catalog) == {"/d": (2 * LARGE, 1)}
 
 
 async def test_a_lie_about_the_offset_passes_no_quota(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
-    await make(catalog, "/d", quota=15)
+    await make(catalog, "/d", quota=1 * LARGE + LARGE // 2)
     with pytest.raises(NoSpaceError, match="quota"):
         await catalog.open_upload(
-            OPERATOR, p("/d/f"), Attributes(), ANY, [intent("a", 0), intent("b", 0)],
+            OPERATOR, p("/d/f"), Attributes(), ANY, [intent("a", 0, LARGE), intent("b", 0, LARGE)],
             place_on(*NODES[:3]),
         )  # fmt: skip
 
@@ -149,38 +153,38 @@ async def test_writers_at_the_same_time_cannot_pass_a_quota_together(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
-    await make(catalog, "/d", quota=50)
-    first, _ = await begin(catalog, "/d/1", "a", "b", "c")
+    await make(catalog, "/d", quota=5 * LARGE + SPARE)
+    first, _ = await begin(catalog, "/d/1", "a", "b", "c", unit=LARGE)
     with pytest.raises(NoSpaceError):
-        await begin(catalog, "/d/2", "d", "e", "f")
-    second, wanted = await begin(catalog, "/d/2", "d", "e")
+        await begin(catalog, "/d/2", "d", "e", "f", unit=LARGE)
+    second, wanted = await begin(catalog, "/d/2", "d", "e", unit=LARGE)
     await catalog.abort_upload(OPERATOR, first.id)
-    third, more = await begin(catalog, "/d/3", "g", "h", "i")
+    third, more = await begin(catalog, "/d/3", "g", "h", "i", unit=LARGE)
     for upload, sent in ((second, wanted), (third, more)):
         await catalog.commit_upload(
-            OPERATOR, upload.id, [extent(one) for one in sent], receipts(upload), 10 * len(sent)
+            OPERATOR, upload.id, [extent(one) for one in sent], receipts(upload), LARGE * len(sent)
         )
-    assert await usage(catalog) == {"/d": (50, 2)}
+    assert await usage(catalog) == {"/d": (5 * LARGE, 2)}
 
 
 async def test_an_upload_that_was_left_holds_its_place_for_ten_minutes_only(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
-    await make(catalog, "/d", quota=30)
-    await begin(catalog, "/d/left", "a", "b", "c")
+    await make(catalog, "/d", quota=3 * LARGE + SPARE)
+    await begin(catalog, "/d/left", "a", "b", "c", unit=LARGE)
     with pytest.raises(NoSpaceError):
-        await begin(catalog, "/d/next", "x")
+        await begin(catalog, "/d/next", "x", unit=LARGE)
     clock.advance(601)
-    await begin(catalog, "/d/next", "x")
+    await begin(catalog, "/d/next", "x", unit=LARGE)
 
 
 async def test_replacing_a_file_counts_the_difference(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
-    await make(catalog, "/d", quota=30)
-    await write(catalog, "/d/f", "a", "b", "c")
-    await write(catalog, "/d/f", "d", "e", "f")
-    assert await usage(catalog) == {"/d": (30, 1)}
+    await make(catalog, "/d", quota=3 * LARGE + SPARE)
+    await write(catalog, "/d/f", "a", "b", "c", unit=LARGE)
+    await write(catalog, "/d/f", "d", "e", "f", unit=LARGE)
+    assert await usage(catalog) == {"/d": (3 * LARGE, 1)}
     await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     assert await usage(catalog) == {"/d": (0, 0)}
 
@@ -188,19 +192,19 @@ async def test_replacing_a_file_counts_the_difference(catalog: SqliteCatalog) ->
 async def test_moves_carry_their_bytes_and_pass_no_quota(catalog: SqliteCatalog) -> None:
     await enrol(catalog)
     await make(catalog, "/a")
-    await make(catalog, "/b", quota=25)
+    await make(catalog, "/b", quota=2 * LARGE + LARGE // 2)
     await catalog.make_directory(OPERATOR, p("/a/t"), parents=False)
-    await write(catalog, "/a/t/1", "x")
-    await write(catalog, "/a/t/2", "y", "z")
+    await write(catalog, "/a/t/1", "x", unit=LARGE)
+    await write(catalog, "/a/t/2", "y", "z", unit=LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
         await catalog.move(OPERATOR, p("/a/t"), p("/b/t"), condition=ANY)
-    assert await usage(catalog) == {"/a": (30, 2), "/b": (0, 0)}
+    assert await usage(catalog) == {"/a": (3 * LARGE, 2), "/b": (0, 0)}
     await catalog.move(OPERATOR, p("/a/t/2"), p("/b/2"), condition=ANY)
-    assert await usage(catalog) == {"/a": (10, 1), "/b": (20, 1)}
+    assert await usage(catalog) == {"/a": (1 * LARGE, 1), "/b": (2 * LARGE, 1)}
     await catalog.move(OPERATOR, p("/a/t"), p("/t"), condition=ANY)
-    assert await usage(catalog) == {"/a": (0, 0), "/b": (20, 1), "/t": (10, 1)}
+    assert await usage(catalog) == {"/a": (0, 0), "/b": (2 * LARGE, 1), "/t": (1 * LARGE, 1)}
     await catalog.move(OPERATOR, p("/t"), p("/a/u"), condition=ANY)
-    assert await usage(catalog) == {"/a": (10, 1), "/b": (20, 1)}
+    assert await usage(catalog) == {"/a": (1 * LARGE, 1), "/b": (2 * LARGE, 1)}
 
 
 STEPS = st.lists(

@@ -40,7 +40,7 @@ async def refused(catalog: SqliteCatalog, who: Caller) -> None:
 
 @pytest.mark.parametrize(
     ("copies", "quota", "owner"),
-    [(0, 30, None), (2, 0, None), (0, 0, EVE.principal), (1, 30, EVE.principal)],
+    [(0, 1 << 20, None), (2, 0, None), (0, 0, EVE.principal), (1, 1 << 20, EVE.principal)],
 )
 async def test_a_writer_cannot_shed_quota_copies_or_owner_by_making_the_datastore_anew(
     catalog: SqliteCatalog, copies: int, quota: int, owner: SpiffeId | None
@@ -52,7 +52,7 @@ async def test_a_writer_cannot_shed_quota_copies_or_owner_by_making_the_datastor
     await refused(catalog, BOB)
 
 
-@pytest.mark.parametrize(("copies", "quota"), [(0, 30), (2, 0)])
+@pytest.mark.parametrize(("copies", "quota"), [(0, 1 << 20), (2, 0)])
 async def test_an_owner_cannot_shed_what_an_operator_set(
     catalog: SqliteCatalog, copies: int, quota: int
 ) -> None:
@@ -122,7 +122,7 @@ async def test_nobody_who_was_revoked_is_made_an_owner(catalog: SqliteCatalog) -
 async def test_the_refusal_says_nothing_to_whom_the_datastore_is_hidden(
     catalog: SqliteCatalog,
 ) -> None:
-    await make(catalog, quota=30)
+    await make(catalog, quota=1 << 20)
     told = []
     for path in ("/x", "/none"):
         with pytest.raises(PermissionDeniedError) as caught:

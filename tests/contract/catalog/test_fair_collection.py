@@ -26,6 +26,7 @@ from tests.contract.catalog.world import (
 )
 
 SMALL = 100
+EXTENT = limits.EXTENT_MEAN_LEAST_BYTES
 ROUNDS = 25
 """Far fewer than the huge one takes."""
 ROWS_MAX = 3000
@@ -41,11 +42,11 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
 
 
 async def fill(catalog: SqliteCatalog, path: str, count: int) -> Upload:
-    """An upload of ``count`` chunks of 10 bytes that are all recorded."""
+    """An upload of ``count`` chunks that are all recorded."""
     upload, _ = await begin(catalog, path)
     for start in range(0, count, limits.BATCH_MAX_CHUNKS):
         batch: list[ChunkIntent] = [
-            intent(f"{path}.{number}", 10 * number)
+            intent(f"{path}.{number}", EXTENT * number, EXTENT)
             for number in range(start, min(start + limits.BATCH_MAX_CHUNKS, count))
         ]
         allocated = await catalog.allocate(OPERATOR, upload.id, batch, place_on(*NODES[:3]))
@@ -86,7 +87,7 @@ async def test_one_huge_version_holds_up_no_small_one(
 ) -> None:
     slow(monkeypatch)
     upload = await fill(ready, "/d/huge", size)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 10 * size)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * size)
     for number in range(SMALL):
         await write(ready, f"/d/{number}", f"{number}")
     for name in ("huge", *range(SMALL)):  # the huge one goes first
@@ -118,7 +119,7 @@ async def test_a_stream_of_small_versions_does_not_hold_up_a_huge_one(
 ) -> None:
     slow(monkeypatch)
     upload = await fill(ready, "/d/huge", 200)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 2000)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 200)
     await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     left = {chunk(f"/d/huge.{number}") for number in range(200)}
     for number in range(30):
@@ -165,7 +166,7 @@ async def test_collection_says_whether_it_has_more_to_do(
     slow(monkeypatch)
     assert not (await ready.claim_collection(1000, 0)).is_more
     upload = await fill(ready, "/d/huge", 200)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 2000)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 200)
     await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     clock.advance(1)
     steps = 0
@@ -183,7 +184,7 @@ async def test_no_step_of_collection_holds_the_writer(
 ) -> None:
     """Counted in rows and statements, with every kind of work at hand at once."""
     upload = await fill(ready, "/d/huge", 2000)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 20_000)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 2000)
     await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     ended = await fill(ready, "/d/ended", 2000)
     await ready.abort_upload(OPERATOR, ended.id)

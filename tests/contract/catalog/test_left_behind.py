@@ -9,7 +9,18 @@ from collective.catalog.sqlite import SqliteCatalog, collection, leases, policie
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError
 from collective.core.ids import LeaseId
-from tests.contract.catalog.world import ANY, OPERATOR, begin, enrol, grant, p, user, write
+from tests.contract.catalog.world import (
+    ANY,
+    LARGE,
+    OPERATOR,
+    SPARE,
+    begin,
+    enrol,
+    grant,
+    p,
+    user,
+    write,
+)
 
 BOB = user("bob")
 CAROL = user("carol")
@@ -28,7 +39,7 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     return catalog
 
 
-async def make_anew(catalog: SqliteCatalog, how: str, quota_bytes: int) -> None:
+async def make_anew(catalog: SqliteCatalog, how: str, chunks: int) -> None:
     """Remove /a and make /b, of which the row may get the same id."""
     await catalog.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
     if how == "moved to the top":
@@ -36,7 +47,7 @@ async def make_anew(catalog: SqliteCatalog, how: str, quota_bytes: int) -> None:
         await catalog.move(OPERATOR, p("/kept/b"), p("/b"), condition=ANY)
     else:
         await catalog.make_directory(OPERATOR, p("/b"), parents=False)
-    await catalog.set_datastore(OPERATOR, p("/b"), quota_bytes=quota_bytes)
+    await catalog.set_datastore(OPERATOR, p("/b"), quota_bytes=chunks * LARGE + SPARE)
 
 
 # --- removed datastores --------------------------------------------------------------------------
@@ -51,9 +62,9 @@ async def test_an_upload_into_a_removed_datastore_takes_no_room_in_a_new_one(
     await ready.make_directory(OPERATOR, p("/kept"), parents=False)
     await ready.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
     await ready.make_directory(OPERATOR, p("/a"), parents=False)
-    await begin(ready, "/a/x", *"abcdefghi", who=BOB)
-    await make_anew(ready, how, 100)
-    await write(ready, "/b/y", "1", "2", who=CAROL)
+    await begin(ready, "/a/x", *"abcdefghi", who=BOB, unit=LARGE)
+    await make_anew(ready, how, 10)
+    await write(ready, "/b/y", "1", "2", who=CAROL, unit=LARGE)
 
 
 @HOW
@@ -63,16 +74,16 @@ async def test_readers_of_a_removed_datastore_are_not_ended_by_the_quota_of_a_ne
     await ready.make_directory(OPERATOR, p("/kept"), parents=False)
     await ready.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
     await ready.make_directory(OPERATOR, p("/a"), parents=False)
-    await write(ready, "/a/film", *"abcdefghi")
+    await write(ready, "/a/film", *"abcdefghi", unit=LARGE)
     view = await ready.open_read(OPERATOR, p("/a/film"), offset=0, length=0, if_version=0, batch=2)
-    await make_anew(ready, how, 50)
+    await make_anew(ready, how, 5)
     for _ in range(4):
         clock.advance(400)
         await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=2)
     for _ in range(3):
         await ready.claim_collection(1000, 1000.0)
         clock.advance(1)
-    await ready.plan_read(OPERATOR, view.lease, offset=40, length=0, batch=2)
+    await ready.plan_read(OPERATOR, view.lease, offset=4 * LARGE, length=0, batch=2)
 
 
 # --- leases --------------------------------------------------------------------------------------
@@ -129,17 +140,17 @@ async def test_a_clock_set_back_by_seconds_ends_nothing_that_goes_on(
 async def test_what_was_reserved_while_the_clock_was_ahead_gives_way(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
-    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=100)
+    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=10 * LARGE + SPARE)
     clock.jump_wall(30 * DAY_S)
-    await begin(ready, "/a/x", *"abcdefghi", who=BOB)
+    await begin(ready, "/a/x", *"abcdefghi", who=BOB, unit=LARGE)
     clock.jump_wall(-30 * DAY_S)
-    await begin(ready, "/a/y", "1", "2", who=BOB)
+    await begin(ready, "/a/y", "1", "2", who=BOB, unit=LARGE)
 
 
 async def test_an_upload_begun_while_the_clock_was_ahead_lives_no_longer(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
-    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=10)
+    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=SPARE)
     clock.jump_wall(30 * DAY_S)
     upload, _ = await begin(ready, "/a/x", "1", who=BOB)
     clock.jump_wall(-30 * DAY_S)

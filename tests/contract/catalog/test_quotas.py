@@ -1,6 +1,9 @@
 """Ways round a quota that are none, and the life of what an upload has reserved."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,17 +11,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collective.access.model import Right
+from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
 from collective.catalog.model import Attributes, ChunkIntent, ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
-from collective.core.errors import BusyError, NoSpaceError, NotFoundError
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    NoSpaceError,
+    NotFoundError,
+    UsageError,
+)
+from collective.core.limits import EXTENTS_FREE
 from collective.core.paths import FilePath
+from tests.contract.catalog import world
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
+    LARGE,
     NODES,
     OPERATOR,
-    begin,
+    SPARE,
     chunk,
     enrol,
     extent,
@@ -28,21 +41,26 @@ from tests.contract.catalog.world import (
     place_on,
     receipts,
     user,
-    write,
 )
 
 BOB = user("bob")
 MINUTE_S = 60
+FILE = NAME_BYTES + len("{}")
+"""What a file without attributes counts for beside its size and extents."""
+begin = partial(world.begin, unit=LARGE)
+write = partial(world.write, unit=LARGE)
 
 
 @pytest.fixture
 async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     await enrol(catalog)
-    await quota(catalog, "/d", 30)
+    await quota(catalog, "/d", 3)
     return catalog
 
 
-async def quota(catalog: SqliteCatalog, path: str, size_bytes: int) -> None:
+async def quota(catalog: SqliteCatalog, path: str, chunks: int) -> None:
+    """Make a datastore that has room for so many chunks, in whatever files."""
+    size_bytes = chunks * LARGE + SPARE
     await catalog.create_datastore(OPERATOR, p(path), copies=0, quota_bytes=size_bytes, owner=None)
 
 
@@ -64,7 +82,7 @@ async def test_an_upload_that_takes_an_hour_keeps_its_place(
         with pytest.raises(NoSpaceError):
             await write(ready, "/d/quick", "x")
     await ready.commit_upload(
-        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 30
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 3 * LARGE
     )
 
 
@@ -81,7 +99,7 @@ async def test_an_upload_that_stands_still_gives_way_only_where_its_room_is_need
     await ready.check_upload(OPERATOR, left.id)
     await write(ready, "/d/last", "z")
     with pytest.raises(NotFoundError):
-        await ready.commit_upload(OPERATOR, left.id, [], [], 10)
+        await ready.commit_upload(OPERATOR, left.id, [], [], LARGE)
     doomed = await ready.claim_collection(100, 0)
     assert {key.chunk for _, key in doomed} == {chunk("a")}
 
@@ -95,7 +113,7 @@ async def test_an_upload_lives_from_its_last_use(
         await ready.expire()
         await ready.allocate(OPERATOR, upload.id, wanted, place_on(*NODES[:3]))
     await ready.commit_upload(
-        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 20
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
     )
 
 
@@ -106,7 +124,7 @@ async def test_replacing_the_same_file_twice_at_once_is_credited_twice(
     uploads = [await begin(ready, "/d/f", *texts) for texts in (("d", "e", "f"), ("g", "h", "i"))]
     for upload, wanted in uploads:
         await ready.commit_upload(
-            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 30
+            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 3 * LARGE
         )
 
 
@@ -119,10 +137,10 @@ async def test_whoever_loses_what_he_replaces_gives_way_not_another(
     other, more = await begin(ready, "/d/other", "h", "i")
     with pytest.raises(NoSpaceError):
         await ready.commit_upload(
-            OPERATOR, larger.id, [extent(one) for one in wanted], receipts(larger), 30
+            OPERATOR, larger.id, [extent(one) for one in wanted], receipts(larger), 3 * LARGE
         )
     await ready.commit_upload(
-        OPERATOR, other.id, [extent(one) for one in more], receipts(other), 20
+        OPERATOR, other.id, [extent(one) for one in more], receipts(other), 2 * LARGE
     )
 
 
@@ -142,7 +160,7 @@ STEPS = st.lists(
 
 
 class Play:
-    """One run of steps in a datastore with a quota of 50 bytes."""
+    """One run of steps in a datastore with a quota of five chunks."""
 
     def __init__(self, catalog: SqliteCatalog, clock: ManualClock) -> None:
         self.catalog = catalog
@@ -169,7 +187,7 @@ class Play:
         extents = [extent(one) for one in wanted]
         try:
             await self.catalog.commit_upload(
-                OPERATOR, upload.id, extents, receipts(upload), 10 * len(wanted)
+                OPERATOR, upload.id, extents, receipts(upload), 1 * LARGE * len(wanted)
             )
         except NoSpaceError:
             assert has < had
@@ -206,7 +224,7 @@ async def test_a_quota_is_never_passed_and_no_reservation_breaks(
     await enrol(catalog)
     for one in await catalog.datastores(OPERATOR):
         await catalog.remove(OPERATOR, one.path, recursive=True, condition=ANY)
-    await quota(catalog, "/d", 50)
+    await quota(catalog, "/d", 5)
     await catalog.make_directory(OPERATOR, p("/e"), parents=False)
     play = Play(catalog, clock)
     for act, what, count in steps:
@@ -214,7 +232,7 @@ async def test_a_quota_is_never_passed_and_no_reservation_breaks(
         with suppress(NoSpaceError, NotFoundError):
             await getattr(play, act)(what, count)
         (found,) = (one for one in await catalog.datastores(OPERATOR) if one.path == p("/d"))
-        assert found.used_bytes <= 50
+        assert found.used_bytes <= 5 * LARGE
     for upload, _, _ in play.uploads:
         await catalog.abort_upload(OPERATOR, upload.id)
 
@@ -224,7 +242,7 @@ async def test_a_quota_is_never_passed_and_no_reservation_breaks(
 
 async def test_a_full_quota_is_told_in_figures(ready: SqliteCatalog) -> None:
     await write(ready, "/d/a", "a", "b")
-    with pytest.raises(NoSpaceError, match="quota of /d is 30 B, and this needs 10 B more"):
+    with pytest.raises(NoSpaceError, match=r"quota of /d is \S+ \S+, and this needs \S+ \S+ more"):
         await begin(ready, "/d/b", "c", "d")
 
 
@@ -232,11 +250,13 @@ async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: Sqli
     """They are never part of a file, but they would lie on the nodes for a week."""
     upload, _ = await begin(ready, "/d/f", "0")
     for number in range(1, 3):
-        await ready.allocate(OPERATOR, upload.id, [intent(f"{number}")], place_on(*NODES[:3]))
+        await ready.allocate(
+            OPERATOR, upload.id, [intent(f"{number}", 0, LARGE)], place_on(*NODES[:3])
+        )
     for _ in range(2):
-        await ready.allocate(OPERATOR, upload.id, [intent("2")], place_on(*NODES[:3]))
+        await ready.allocate(OPERATOR, upload.id, [intent("2", 0, LARGE)], place_on(*NODES[:3]))
         with pytest.raises(NoSpaceError):
-            await ready.allocate(OPERATOR, upload.id, [intent("3")], place_on(*NODES[:3]))
+            await ready.allocate(OPERATOR, upload.id, [intent("3", 0, LARGE)], place_on(*NODES[:3]))
         with pytest.raises(NoSpaceError):
             await begin(ready, "/d/g", "4")
 
@@ -244,10 +264,13 @@ async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: Sqli
 async def test_one_chunk_at_many_offsets_passes_no_quota(ready: SqliteCatalog) -> None:
     upload, _ = await begin(ready, "/d/f", "0")
     await ready.record_extents(
-        OPERATOR, upload.id, [extent(intent("0", 10 * one)) for one in range(4)], receipts(upload)
+        OPERATOR,
+        upload.id,
+        [extent(intent("0", LARGE * one, LARGE)) for one in range(4)],
+        receipts(upload),
     )
     with pytest.raises(NoSpaceError):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 40)
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 4 * LARGE)
 
 
 async def test_a_commit_of_more_than_was_reserved_takes_nothing_from_another_upload(
@@ -255,11 +278,11 @@ async def test_a_commit_of_more_than_was_reserved_takes_nothing_from_another_upl
 ) -> None:
     honest, wanted = await begin(ready, "/d/honest", "a", "b")
     greedy, _ = await begin(ready, "/d/greedy", "0")
-    twice = [extent(intent("0", 10 * one)) for one in range(2)]
+    twice = [extent(intent("0", LARGE * one, LARGE)) for one in range(2)]
     with pytest.raises(NoSpaceError):
-        await ready.commit_upload(OPERATOR, greedy.id, twice, receipts(greedy), 20)
+        await ready.commit_upload(OPERATOR, greedy.id, twice, receipts(greedy), 2 * LARGE)
     await ready.commit_upload(
-        OPERATOR, honest.id, [extent(one) for one in wanted], receipts(honest), 20
+        OPERATOR, honest.id, [extent(one) for one in wanted], receipts(honest), 2 * LARGE
     )
 
 
@@ -274,7 +297,7 @@ async def test_a_tree_moved_in_takes_nothing_from_an_upload_under_way(
         await ready.move(OPERATOR, p("/e/t"), p("/d/t"), condition=ANY)
     await ready.move(OPERATOR, p("/e/t/1"), p("/d/1"), condition=ANY)
     await ready.commit_upload(
-        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 20
+        OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
     )
 
 
@@ -286,6 +309,133 @@ async def test_moving_out_and_back_in_passes_no_quota(ready: SqliteCatalog) -> N
     with pytest.raises(NoSpaceError):
         await ready.move(OPERATOR, p("/e/f"), p("/d/f"), condition=ANY)
     await ready.move(OPERATOR, p("/e/f"), p("/d/g"), condition=ANY)  # replaces what is as large
+
+
+async def times(act: Callable[[int], Awaitable[object]]) -> int:
+    """Return how often ``act`` can be done, of 100,000 times, before the quota has no room."""
+    for number in range(100_000):
+        try:
+            await act(number)
+        except NoSpaceError:
+            return number
+    raise AssertionError("the quota holds nobody")
+
+
+async def bytes_recorded(
+    catalog: SqliteCatalog, upload: Upload, refusal: type[CollectiveError]
+) -> int:
+    """Record one chunk of a byte at 100,000 offsets; return how many it were before the refusal."""
+    recorded = 0
+    for start in range(0, 100_000, 64):
+        extents = [extent(intent("0", start + one, 1)) for one in range(64)]
+        try:
+            recorded = await catalog.record_extents(OPERATOR, upload.id, extents, receipts(upload))
+        except refusal:
+            return recorded
+    raise AssertionError("nothing was refused")
+
+
+async def test_one_chunk_at_a_hundred_thousand_offsets_is_not_the_coordinators_to_pay(
+    ready: SqliteCatalog,
+) -> None:
+    """Finding 7: extents of a byte each, all of one chunk, in a datastore of 100 KB."""
+    await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
+    upload, _ = await world.begin(ready, "/e/f", "0", unit=1)
+    recorded = await bytes_recorded(ready, upload, NoSpaceError)
+    assert 64 <= recorded <= 100_000 // EXTENT_BYTES
+    (found,) = (one for one in await ready.datastores(OPERATOR) if one.path == p("/e"))
+    assert found.reserved_bytes <= 100_000
+    await ready.commit_upload(OPERATOR, upload.id, [], [], recorded)
+    (found,) = (one for one in await ready.datastores(OPERATOR) if one.path == p("/e"))
+    assert (found.used_bytes, found.reserved_bytes) == (recorded, 0)
+    assert found.catalog_bytes == FILE + recorded * EXTENT_BYTES
+
+
+async def test_a_hundred_thousand_files_of_a_byte_are_not_the_coordinators_to_pay(
+    ready: SqliteCatalog,
+) -> None:
+    await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
+    count = await times(lambda number: world.write(ready, f"/e/{number}", "0", unit=1))
+    assert count == 100_000 // (1 + FILE + EXTENT_BYTES)
+
+
+async def test_folders_and_attributes_count_too(ready: SqliteCatalog) -> None:
+    await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=20_000, owner=None)
+    count = await times(
+        lambda number: ready.make_directory(OPERATOR, p(f"/e/{number}"), parents=False)
+    )
+    assert count == 20_000 // NAME_BYTES
+    await ready.remove(OPERATOR, p("/e/0"), recursive=False, condition=ANY)
+    with pytest.raises(NoSpaceError, match="quota of /e"):
+        await ready.open_upload(
+            OPERATOR,
+            p("/e/f"),
+            Attributes(metadata={"key": "v" * 10_000}),
+            ANY,
+            [],
+            place_on(*NODES[:3]),
+        )
+    with pytest.raises(NoSpaceError, match="quota of /e"):
+        await ready.make_directory(OPERATOR, p("/e/1/2/3"), parents=True)
+
+
+async def test_chunks_that_are_allocated_and_never_recorded_count_with_their_rows(
+    ready: SqliteCatalog,
+) -> None:
+    await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
+    upload, _ = await world.begin(ready, "/e/f")
+    count = await times(
+        lambda number: ready.allocate(
+            OPERATOR, upload.id, [intent(f"{number}", 0, 1)], place_on(*NODES[:3])
+        )
+    )
+    assert 100 < count <= 100_000 // EXTENT_BYTES
+
+
+async def test_a_file_has_no_more_extents_than_its_size_allows(ready: SqliteCatalog) -> None:
+    """Where there is no quota, a file of 100 GB of extents of a byte each cannot be, either."""
+    await ready.make_directory(OPERATOR, p("/free"), parents=False)
+    upload, _ = await world.begin(ready, "/free/f", "0", unit=1)
+    recorded = await bytes_recorded(ready, upload, UsageError)
+    assert recorded == EXTENTS_FREE
+    larger = extent(replace(intent("0", recorded, 64 * 1024), stored_length=17))
+    await ready.record_extents(OPERATOR, upload.id, [larger], [])
+
+
+async def test_what_counts_follows_moves_and_removals_exactly(ready: SqliteCatalog) -> None:
+    async def counted() -> dict[str, tuple[int, int]]:
+        found = await ready.datastores(OPERATOR)
+        return {str(one.path): (one.used_bytes, one.catalog_bytes) for one in found}
+
+    file = FILE + 2 * EXTENT_BYTES
+    await ready.make_directory(OPERATOR, p("/e/t/u"), parents=True)
+    await world.write(ready, "/e/t/u/f", "a", "b")
+    assert await counted() == {"/d": (0, 0), "/e": (20, 2 * NAME_BYTES + file)}
+    await ready.move(OPERATOR, p("/e/t"), p("/d/t"), condition=ANY)
+    assert await counted() == {"/d": (20, 2 * NAME_BYTES + file), "/e": (0, 0)}
+    await ready.move(OPERATOR, p("/d/t"), p("/t"), condition=ANY)
+    assert await counted() == {"/d": (0, 0), "/e": (0, 0), "/t": (20, NAME_BYTES + file)}
+    await ready.move(OPERATOR, p("/t"), p("/e/t"), condition=ANY)
+    await world.write(ready, "/e/t/u/f", "c")
+    assert (await counted())["/e"] == (10, 2 * NAME_BYTES + FILE + EXTENT_BYTES)
+    await ready.remove(OPERATOR, p("/e/t"), recursive=True, condition=ANY)
+    assert await counted() == {"/d": (0, 0), "/e": (0, 0)}
+
+
+async def test_the_answer_to_a_commit_is_kept_for_an_hour_and_no_week(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    """Else one small file that is written again and again fills the catalogue for seven days."""
+    upload, wanted = await world.begin(ready, "/d/f", "a")
+    args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
+    entry = await ready.commit_upload(*args)
+    clock.advance(3599)
+    await ready.claim_collection(100, 0)
+    assert await ready.commit_upload(*args) == entry
+    clock.advance(2)
+    await ready.claim_collection(100, 0)
+    with pytest.raises(NotFoundError):
+        await ready.commit_upload(*args)
 
 
 async def test_content_that_is_stored_already_counts_as_any_other(ready: SqliteCatalog) -> None:
@@ -300,10 +450,10 @@ async def test_an_upload_opened_before_its_datastore_was_made_anew_passes_no_quo
     await ready.make_directory(OPERATOR, p("/e"), parents=False)
     upload, wanted = await begin(ready, "/e/f", "a", "b", "c", "d")
     await ready.remove(OPERATOR, p("/e"), recursive=True, condition=ANY)
-    await quota(ready, "/e", 30)
+    await quota(ready, "/e", 3)
     with pytest.raises(NoSpaceError):
         await ready.commit_upload(
-            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 40
+            OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 4 * LARGE
         )
 
 
@@ -366,7 +516,7 @@ async def test_nobody_opens_uploads_without_end(
         await begin(ready, "/free/3", "3", who=BOB)
     await begin(ready, "/free/3", "3")  # others are not concerned
     clock.advance(601)  # a crash left them: the oldest makes place
-    await ready.allocate(BOB, first.id, [intent("0")], place_on(*NODES[:3]))
+    await ready.allocate(BOB, first.id, [intent("0", 0, LARGE)], place_on(*NODES[:3]))
     second, _ = await begin(ready, "/free/3", "3", who=BOB)
     for kept in (first, second):
         await ready.get_upload(BOB, kept.id, from_offset=0, limit=0)

@@ -26,6 +26,10 @@ DOMAIN = Domain("home.alice")
 OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 5))
 ANY = Precondition()
+SMALL, LARGE = 10, 10_000_000
+"""Bytes of a test's chunks; beside large ones it does not matter what rows count for in a quota."""
+SPARE = 1_000_000
+"""More than all rows of a small test count for, less than a large chunk."""
 
 
 def user(name: str) -> Caller:
@@ -57,7 +61,7 @@ def chunk(text: str) -> ChunkId:
     return ChunkId(blake3(text.encode()).digest())
 
 
-def intent(text: str, offset: int = 0, length: int = 10) -> ChunkIntent:
+def intent(text: str, offset: int = 0, length: int = SMALL) -> ChunkIntent:
     return ChunkIntent(chunk(text), length + 16, offset, length)
 
 
@@ -82,8 +86,9 @@ async def begin(
     who: Caller = OPERATOR,
     nodes: Sequence[NodeId] = NODES[:3],
     condition: Precondition = ANY,
+    unit: int = SMALL,
 ) -> tuple[Upload, list[ChunkIntent]]:
-    wanted = [intent(text, number * 10) for number, text in enumerate(texts)]
+    wanted = [intent(text, number * unit, unit) for number, text in enumerate(texts)]
     upload = await catalog.open_upload(
         who, p(path), Attributes(), condition, wanted, place_on(*nodes)
     )
@@ -98,14 +103,17 @@ async def write(
     nodes: Sequence[NodeId] = NODES[:3],
     copies: int = 99,
     condition: Precondition = ANY,
+    unit: int = SMALL,
 ) -> Entry:
-    upload, wanted = await begin(catalog, path, *texts, who=who, nodes=nodes, condition=condition)
+    upload, wanted = await begin(
+        catalog, path, *texts, who=who, nodes=nodes, condition=condition, unit=unit
+    )
     return await catalog.commit_upload(
         who,
         upload.id,
         [extent(want) for want in wanted],
         receipts(upload, count=copies),
-        10 * len(wanted),
+        unit * len(wanted),
     )
 
 

@@ -916,8 +916,21 @@ class Datastore(betterproto2.Message):
     """
 
     used_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    of the files that are there
+    """
 
     files: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+
+    catalog_bytes: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
+    """
+    what names, extents and attributes count for in the quota
+    """
+
+    reserved_bytes: "int" = betterproto2.field(8, betterproto2.TYPE_UINT64)
+    """
+    what open uploads have reserved in it
+    """
 
 
 default_message_pool.register_message("collective.v1", "Datastore", Datastore)
