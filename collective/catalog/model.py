@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
+from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
 from collective.placement.choose import Held
@@ -193,6 +194,16 @@ class Position:
     catalog_id: str
     epoch: int
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether changes get through, at one moment."""
+
+    waiting_s: float = 0.0
+    """For how long the oldest change waits that is not durable yet; 0: none waits."""
+    trouble: CollectiveError | None = None
+    """Why the last change was not made durable; None since one was."""
 
 
 @dataclass(frozen=True, slots=True)

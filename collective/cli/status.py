@@ -63,6 +63,7 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "standing_reason": node.standing_reason,
         "is_new": node.is_new,
         "quarantined_bytes": node.quarantined_bytes,
+        "disk": node.disk,
     }
 
 
@@ -70,7 +71,7 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
     """Return a node as a row for people."""
     return (
         node.id,
-        node.state,
+        node.state if node.disk in {"", "ok"} else f"{node.state}, disk {node.disk}",
         node.address,
         format_size(node.used_capacity),
         format_size(node.total_capacity),

@@ -49,6 +49,8 @@ class DiskSpace:
 
     total_bytes: int
     free_bytes: int
+    read_only: bool = False
+    """It is mounted so, or the kernel made it so after errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,11 +358,20 @@ class OsDisk:
     def space(self, path: str) -> DiskSpace:
         """Return the file system's space as an unprivileged process sees it."""
         stat = os.statvfs(path)
-        return DiskSpace(stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize)
+        return DiskSpace(
+            stat.f_blocks * stat.f_frsize,
+            stat.f_bavail * stat.f_frsize,
+            read_only=bool(stat.f_flag & os.ST_RDONLY),
+        )
 
     def lock(self, path: str) -> DiskLock | None:
         """Create and lock ``path``; None if another process holds it."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # it is there from an earlier start
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collective.core.disk import Disk
+from collective.core.disk_errors import disk_errors
 from collective.core.errors import NotJoinedError, SettingsError
 
 FILE_MAX_BYTES: Final = 64 * 1024
@@ -30,7 +31,10 @@ class NewContent:
 
 
 def write_atomically(path: str, content: bytes, *, permissions: int, disk: Disk) -> None:
-    """Replace the file at ``path`` durably; its folder is made 0700 if it is absent."""
+    """Replace the file at ``path`` durably; its folder is made 0700 if it is absent.
+
+    Raises as :func:`replace_together`.
+    """
     replace_together((NewContent(path, content, permissions),), disk=disk)
 
 
@@ -39,12 +43,18 @@ def replace_together(contents: Sequence[NewContent], *, disk: Disk) -> None:
 
     All are durable beside the old ones before the first is renamed, so that readers meet a mixture
     for a moment only; a crash between two renames leaves one.
+
+    Raises:
+        DiskFullError, DiskReadOnlyError, DiskFailedError: some of it was not written; the old content
+            is still there, or the new one is.
     """
-    folder = _ready_folder(contents[0].path, disk)
-    fresh = [_write_fresh(each, disk) for each in contents]
-    for new_path, each in zip(fresh, contents, strict=True):
-        disk.rename(new_path, each.path)
-    disk.sync_dir(folder)
+    folder = posixpath.dirname(contents[0].path) or os.curdir
+    with disk_errors(f"{contents[0].path} cannot be written: its"):
+        _ready_folder(folder, disk)
+        fresh = [_write_fresh(each, disk) for each in contents]
+        for new_path, each in zip(fresh, contents, strict=True):
+            disk.rename(new_path, each.path)
+        disk.sync_dir(folder)
 
 
 def read_small(path: str, *, disk: Disk) -> bytes:
@@ -62,14 +72,12 @@ def read_small(path: str, *, disk: Disk) -> bytes:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _ready_folder(path: str, disk: Disk) -> str:
-    """Return the folder of ``path``, made durably if it was absent."""
-    folder = posixpath.dirname(path) or os.curdir
+def _ready_folder(folder: str, disk: Disk) -> None:
+    """Make ``folder`` durably if it is absent."""
     made = _absent_folders(folder, disk)
     disk.make_dir(folder)
     for new in made:
         disk.sync_dir(posixpath.dirname(new) or os.curdir)
-    return folder
 
 
 def _write_fresh(wanted: NewContent, disk: Disk) -> str:

@@ -49,6 +49,8 @@ class Faults:
     write_errno: int = 0
     """Raised by the next writes, creates and renames."""
     flush_errno: int = 0
+    read_only: bool = False
+    """Nothing can be changed any more, and the file system says so."""
     read_errno: int = 0
     flip_reads: bool = False
     short_reads: bool = False
@@ -171,6 +173,8 @@ class FaultDisk:
         if self.operations == self.faults.crash_at:
             self._off = True
             return True
+        if self.faults.read_only:
+            error = errno.EROFS
         if error:
             raise OSError(error, os.strerror(error))
         return False
@@ -236,6 +240,8 @@ class FaultDisk:
         permissions: int = 0o600,
         direct: bool = False,  # no cache to go past
     ) -> DiskFile:
+        if mode == "update" and self.faults.read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
         if mode != "create":
             self.read()
             return FaultFile(self, self._file(path), path)
@@ -297,7 +303,7 @@ class FaultDisk:
         return 0
 
     def space(self, path: str) -> DiskSpace:
-        return DiskSpace(1 << 41, self.free_bytes)
+        return DiskSpace(1 << 41, self.free_bytes, read_only=self.faults.read_only)
 
     def lock(self, path: str) -> DiskLock | None:
         if path in self._held:

@@ -12,7 +12,7 @@ from collective.core.errors import CorruptionError, NoSpaceError, OperatorError
 from collective.core.ids import Generation
 from collective.core.randomness import SeededRandomness
 from tests.faults.chunk_workload import BIG, OPTIONS, SMALL
-from tests.faults.disk import FaultDisk, Faults, Loss
+from tests.faults.disk import FaultDisk, Faults, Loss, PowerLostError
 
 G1 = Generation(1)
 SIZES = [SMALL, BIG]
@@ -140,3 +140,52 @@ def test_a_disk_that_fails_at_open_is_reported_and_unlocked() -> None:
         open_store(disk)
     disk.faults.flush_errno = 0
     open_store(disk).close()
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+def test_a_store_opens_on_a_read_only_disk_serves_and_writes_again_later(loss: Loss) -> None:
+    disk = FaultDisk()
+    store = open_store(disk)
+    small, big, never = sample(SMALL, 1), sample(BIG, 2), sample(SMALL, 3)
+    for content in (small, big):
+        store.put(chunk_id(content), G1, content)
+    disk.faults.crash_at = disk.operations + 1  # in the middle of the write
+    with pytest.raises(PowerLostError):
+        store.put(chunk_id(never), G1, never)
+    disk.restart(loss, faults=Faults(read_only=True))
+    before = {path: bytes(disk.content(path)) for path in disk.paths()}
+    store = open_store(disk)
+    for content in (small, big):
+        assert store.read(chunk_id(content)) == content
+    with pytest.raises(OperatorError, match="cannot be written"):
+        store.put(chunk_id(never), G1, never)
+    with pytest.raises(OperatorError, match="cannot be written"):
+        store.delete(chunk_id(small), G1)
+    assert {path: bytes(disk.content(path)) for path in disk.paths()} == before
+    disk.faults.read_only = False
+    for size in (SMALL, BIG):
+        content = sample(size, 4)
+        store.put(chunk_id(content), G1, content)
+    store.close()
+    disk.restart(Loss.DROP)
+    store = open_store(disk)
+    for content in (small, big, sample(SMALL, 4), sample(BIG, 4)):
+        assert store.read(chunk_id(content)) == content
+
+
+def test_a_disk_that_stays_full_leaves_no_heap_of_empty_packs() -> None:
+    disk = FaultDisk()
+    store = open_store(disk)
+    content = sample(SMALL)
+    store.put(chunk_id(content), G1, content)
+    disk.faults.flush_errno = errno.ENOSPC
+    for _ in range(20):
+        with pytest.raises(NoSpaceError):
+            store.delete(chunk_id(content), G1)
+    disk.faults.flush_errno = 0
+    assert sum(path.endswith(".pack") for path in disk.paths()) <= 2
+    assert store.delete(chunk_id(content), G1)
+    store.compact()
+    store.close()
+    disk.restart(Loss.DROP)
+    assert not open_store(disk).holds(chunk_id(content))

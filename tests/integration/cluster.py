@@ -102,8 +102,11 @@ class Service:
         except OSError as error:
             return 0, str(error)
 
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Return when ``/readyz`` says 200; fail with the log's end."""
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S, *, for_writes: bool = False) -> None:
+        """Return when it serves, as ``/readyz`` says; fail with the log's end.
+
+        A coordinator without nodes serves, and a node with a full disk: they take no writes.
+        """
         deadline = time.monotonic() + timeout_s
         last: tuple[int, str] = (0, "")
         while time.monotonic() < deadline:
@@ -112,8 +115,16 @@ class Service:
             last = self.page("/readyz")
             if last[0] == 200:
                 return
+            reasons = last[1].splitlines()
+            serves = last[0] == 503 and all("takes no writes" in reason for reason in reasons)
+            if serves and not for_writes:
+                return
             time.sleep(0.05)
         raise AssertionError(f"{self.name} is not ready: {last}\n{self.log_tail()}")
+
+    def wait_writable(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return when ``/readyz`` says 200."""
+        self.wait_ready(timeout_s, for_writes=True)
 
     def kill(self) -> None:
         """kill -9 and reap."""

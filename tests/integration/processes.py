@@ -91,6 +91,18 @@ def node_operations(cluster: Cluster, operation: str) -> float:
     )
 
 
+def fill(path: Path) -> None:
+    """Take all the space that is left."""
+    with path.open("wb", buffering=0) as file:
+        for size in (64 * 1024, 4096, 512, 1):
+            try:
+                while True:
+                    if file.write(b"\0" * size) < size:
+                        break
+            except OSError:
+                continue
+
+
 def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:
     """Return what ``look`` returns once that is not None (or false); fail after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s

@@ -28,7 +28,7 @@ STATUS_SHAPE = {
             "id": str, "address": str, "total_capacity": int, "used_capacity": int,
             "chunk_count": int, "is_healthy": bool, "state": str, "last_seen": str,
             "standing": str, "standing_reason": str, "is_new": bool,
-            "quarantined_bytes": int,
+            "quarantined_bytes": int, "disk": str,
         }
     ],
     "peers": [],

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.integration.cluster import Cluster, Service, running_cluster
+from tests.integration.processes import fill
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -186,18 +187,6 @@ def check_full_disk(cluster: Cluster) -> None:
     cluster.coordinator.restart()
     cluster.wait_healthy(3)
     assert cluster.read("/d/file") == wanted
-
-
-def fill(path: Path) -> None:
-    """Take all the space that is left."""
-    with path.open("wb", buffering=0) as file:
-        for size in (64 * 1024, 4096, 512, 1):
-            try:
-                while True:
-                    if file.write(b"\0" * size) < size:
-                        break
-            except OSError:
-                continue
 
 
 def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Cluster) -> None:

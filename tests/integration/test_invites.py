@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, ConflictError, NoSpaceError
 from collective.pki import certificates, join_code
 from tests.integration.cluster import Cluster, Result, running_cluster
+from tests.integration.processes import fill
 from tests.worlds import LINKS
 
 pytestmark = [pytest.mark.timeout(240)]
@@ -112,13 +112,6 @@ def redeem_by_cli(cluster: Cluster, who: str, code: str) -> Result:
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr.decode())
-
-
-def fill(path: Path) -> None:
-    """Write until the disk is full."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"f" * 4096)
 
 
 def listed(cluster: Cluster, made: dict[str, Any]) -> dict[str, Any]:

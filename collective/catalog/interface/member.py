@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
 from collective.access.model import Caller
-from collective.catalog.model import Adoption, DatastoreRecord, NodeClaim, Position
+from collective.catalog.model import Adoption, DatastoreRecord, Health, NodeClaim, Position
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 
@@ -88,6 +88,14 @@ class Upkeep(Protocol):
         ``nodes`` None: all, and a restored catalogue goes on collecting.  The nodes of ``claims`` are
         enrolled, approved.  Nothing is deleted.  ConflictError where there is nothing to adopt.
         """
+        ...
+
+    def health(self) -> Health:
+        """Tell whether changes get through; never blocks."""
+        ...
+
+    async def prove(self) -> None:
+        """Make a change that says nothing durable; raises as any change where that fails."""
         ...
 
     async def expire(self) -> None:

@@ -24,6 +24,7 @@ from collective.catalog.sqlite.reads import ReadsPart
 from collective.catalog.sqlite.redeeming import RedeemingPart
 from collective.catalog.sqlite.removal import RemovalPart, lift_marks
 from collective.catalog.sqlite.repairs import RepairsPart
+from collective.catalog.sqlite.reserve import Reserve
 from collective.catalog.sqlite.revocations import RevocationsPart
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.totals import TotalsPart
@@ -74,9 +75,12 @@ class SqliteCatalog(
         """
         chosen = settings or CatalogSettings()
 
+        reserve = Reserve(data_dir, world.disk, world.randomness)
+
         def work() -> Engine:
             lock = lock_data_dir(data_dir, world.disk)
-            try:
+
+            def opening() -> Engine:
                 opened = open_database(data_dir, world, synchronous)
                 path = os.path.join(data_dir, DATABASE)
                 return Engine(
@@ -86,7 +90,11 @@ class SqliteCatalog(
                     lock,
                     world,
                     chosen,
+                    reserve,
                 )
+
+            try:
+                return reserve.opened(opening)
             except BaseException:
                 lock.release()
                 raise

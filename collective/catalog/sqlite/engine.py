@@ -18,6 +18,7 @@ from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.leases import Leases
 from collective.catalog.sqlite.opening import Opened
 from collective.catalog.sqlite.refusals import Counted, RefusalBook
+from collective.catalog.sqlite.reserve import Reserve
 from collective.catalog.sqlite.retention import Retention
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.snapshot import Snapshots
@@ -43,6 +44,7 @@ class Engine:
         lock: DiskLock,
         world: World,
         settings: CatalogSettings,
+        reserve: Reserve,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
         self._db = writer_db = opened.db
@@ -54,6 +56,7 @@ class Engine:
         self.clock = world.clock
         self.randomness = world.randomness
         self.settings = settings
+        self.reserve = reserve
         self._connect = connect
         self._lock = lock
         writing = world.threads.pool(1, "catalog-writer")

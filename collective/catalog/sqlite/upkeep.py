@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from collective.catalog.model import Position
+from collective.catalog.model import Health, Position
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
@@ -24,6 +24,16 @@ class UpkeepPart(Part):
         """Return catalogue id, epoch and the last durable commit sequence."""
         engine = self._engine
         return Position(engine.catalog_id, engine.epoch, engine.writer.sequence)
+
+    def health(self) -> Health:
+        """Tell whether changes get through; never blocks."""
+        writer = self._engine.writer
+        return Health(writer.waiting_s(), writer.trouble)
+
+    async def prove(self) -> None:
+        """Make a change that says nothing durable; raises as any change where that fails."""
+        await self._engine.change(lambda tx: tx.run("UPDATE state SET sequence = sequence"))
+        await self._engine.world.threads.run(self._engine.reserve.keep)
 
     async def expire(self) -> None:
         """End uploads, leases and repair claims whose time has passed; write refusals noted.

@@ -23,13 +23,13 @@ from collective.access.model import Caller
 from collective.catalog.sqlite.custody import Custody
 from collective.catalog.sqlite.rows import load_grants
 from collective.core.clock import Clock
+from collective.core.disk_errors import DiskFailedError, DiskFullError, DiskReadOnlyError
 from collective.core.errors import (
     BusyError,
     CollectiveError,
     CorruptionError,
     DataDirError,
     InternalError,
-    NoSpaceError,
     OperatorError,
 )
 from collective.core.world import Pool
@@ -158,6 +158,7 @@ class _Job:
     operation: Callable[[Transaction], Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
+    queued_s: float
     result: Any = None
     error: BaseException | None = None
     transaction: Transaction | None = None
@@ -186,18 +187,21 @@ class Writer:
         self.totals = Deltas()
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
+        self.trouble: CollectiveError | None = None
+        """Why the last COMMIT that would have changed something did not; None since one did."""
+        self._working_since_s: float | None = None
         self._closed = False
 
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; return its result once it is durable.
 
         Cancelling the wait does not undo the change.  Raises what the operation raises, BusyError
-        when too many wait, NoSpaceError when the disk is full.
+        when too many wait, DiskFullError when the disk is full.
         """
         if self._closed:
             raise InternalError("The catalogue is closed; the process is stopping.")
         loop = asyncio.get_running_loop()
-        job = _Job(operation, loop, loop.create_future())
+        job = _Job(operation, loop, loop.create_future(), self._clock.monotonic_s())
         with self._queue_lock:
             if len(self._queue) >= self._queue_max:
                 raise BusyError("The catalogue has too many changes waiting; try again.")
@@ -208,6 +212,14 @@ class Writer:
             self.pool.start(self._drain)
         result: T = await job.future
         return result
+
+    def waiting_s(self) -> float:
+        """Return for how long the oldest change waits that is not committed yet; 0 for none."""
+        with self._queue_lock:
+            since_s = self._working_since_s
+            if since_s is None and self._queue:
+                since_s = self._queue[0].queued_s
+        return 0.0 if since_s is None else max(0.0, self._clock.monotonic_s() - since_s)
 
     async def close(self, finish: Callable[[], None]) -> None:
         """Finish what was accepted, let ``finish`` close the connection, give the thread up; idempotent."""
@@ -231,7 +243,9 @@ class Writer:
     def _drain(self) -> None:
         """Commit batch after batch until nothing waits; on the pool."""
         while batch := self._take():
+            self._working_since_s = batch[0].queued_s
             self._commit(batch)
+            self._working_since_s = None
             for done in batch:
                 if done.transaction is not None:
                     done.transaction.end(durable=done.error is None)
@@ -266,6 +280,7 @@ class Writer:
             self._store_counters()
             self._db.execute("COMMIT")
             self._publish(book)
+            self.trouble = None
         except apsw.Error as error:
             self._fail(batch, error)
 
@@ -310,6 +325,8 @@ class Writer:
     def _fail(self, batch: Sequence[_Job], error: apsw.Error) -> None:
         """Undo the whole transaction and tell everyone in it."""
         told = translate(error)
+        if isinstance(told, OperatorError | CorruptionError):
+            self.trouble = told
         for job in batch:
             if job.error is None:
                 job.error, job.result = told, None
@@ -326,13 +343,17 @@ def translate(error: apsw.Error) -> CollectiveError:
     """Return what an error of the engine means to people."""
     told: CollectiveError
     if isinstance(error, apsw.FullError):
-        told = NoSpaceError("The catalogue's disk is full, nothing was changed; free some space.")
+        told = DiskFullError("The catalogue's disk is full, nothing was changed; free some space.")
     elif isinstance(error, apsw.CorruptError | apsw.NotADBError):
         told = CorruptionError(
             "The catalogue is damaged; stop the coordinator and put its latest snapshot in place."
         )
-    elif isinstance(error, apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError):
-        told = OperatorError("The catalogue's disk failed, nothing was changed; check the disk.")
+    elif isinstance(error, apsw.ReadOnlyError):
+        told = DiskReadOnlyError(
+            "The catalogue's disk is read-only, nothing was changed; check its mount."
+        )
+    elif isinstance(error, apsw.IOError | apsw.CantOpenError):
+        told = DiskFailedError("The catalogue's disk failed, nothing was changed; check the disk.")
     else:
         told = InternalError("The catalogue could not make this change; see the log.")
     told.__cause__ = error

@@ -7,6 +7,13 @@
 from collective.chunking.store.capacity import Reservation
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.facade import ChunkStore
-from collective.chunking.store.model import StoredCopy, StoreOptions
+from collective.chunking.store.model import FREE_MARGIN_BYTES, StoredCopy, StoreOptions
 
-__all__ = ["ChunkStore", "Reservation", "StoreCore", "StoreOptions", "StoredCopy"]
+__all__ = [
+    "FREE_MARGIN_BYTES",
+    "ChunkStore",
+    "Reservation",
+    "StoreCore",
+    "StoreOptions",
+    "StoredCopy",
+]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
+from collective.core.disk_errors import DiskFullError
 from collective.core.errors import NoSpaceError
 
 
@@ -43,7 +44,7 @@ class Capacity:
                     " remove files."
                 )
             if self._reserved + length > free:
-                raise NoSpaceError("The node's disk is almost full; free some space on it.")
+                raise DiskFullError("The node's disk is almost full; free some space on it.")
             self._reserved += length
         return Reservation(self, length)
 

@@ -32,13 +32,10 @@ from collective.chunking.store.record import (
 from collective.chunking.store.recovery import recover_packs
 from collective.core import limits
 from collective.core.disk import Disk, DiskLock
+from collective.core.disk_errors import disk_error, disk_errors
 from collective.core.errors import (
-    CollectiveError,
     CorruptionError,
-    DataDirError,
-    NoSpaceError,
     NotFoundError,
-    OperatorError,
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation, StoreUuid, parse_chunk_id
@@ -51,33 +48,6 @@ _NOT_OF_THE_COPY: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EACCES, errno.EPERM}
 )
 """Why a read may fail although the bytes are well: damaged copies are deleted, these must not be."""
-
-
-class DiskFailedError(OperatorError):
-    """The disk under the chunk store reported an error."""
-
-    code = "disk_failed"
-
-
-def disk_error(error: OSError) -> CollectiveError:
-    """Return what a failed call of the disk means to the operator."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return NoSpaceError("The node's disk is full; free some space on it.")
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-        return DataDirError(
-            f"The node's data dir cannot be written ({error.strerror}); check its owner and mount."
-        )
-    return DiskFailedError(
-        f"The node's disk failed ({error.strerror or error}); check the disk and the kernel's log."
-    )
-
-
-@contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error) from error
 
 
 def _as_parts(parts: Parts) -> tuple[Sequence[Part], int]:
@@ -144,7 +114,7 @@ class StoreCore:
     ) -> StoreCore:
         """See :meth:`ChunkStore.open`."""
         layout = Layout(data_dir)
-        with _disk_errors():
+        with disk_errors():
             lock, identity = claim_data_dir(disk, layout, expected_uuid, randomness)
             try:
                 store = cls(disk, layout, identity, lock, capacity_bytes, options)
@@ -155,12 +125,13 @@ class StoreCore:
         return store
 
     def _recover(self) -> None:
+        writable = not self._disk.space(self._layout.root).read_only
         used = 0
-        for copy in self._files.recover():
+        for copy in self._files.recover(writable=writable):
             length = min(copy.length, _LENGTH_MAX)
             used += length
             self._index.add(copy.chunk, Location(copy.generation, OWN_FILE, 0, length))
-        used += recover_packs(self._log, self._index, self._stale)
+        used += recover_packs(self._log, self._index, self._stale, writable=writable)
         self._capacity.change_used(used)
 
     # --- cheap questions ---------------------------------------------------------------------
@@ -179,7 +150,7 @@ class StoreCore:
         """See the facade."""
         if length < 0:
             raise UsageError("A reservation cannot be negative.")
-        with _disk_errors():
+        with disk_errors():
             return self._capacity.reserve(length)
 
     def holds(self, chunk: ChunkId, generation: Generation | None = None) -> bool:
@@ -234,7 +205,7 @@ class StoreCore:
                 f"The bytes sent for chunk {chunk.hex()[:16]} do not match its id; send them again."
             )
         copy = StoredCopy(chunk, generation, length)
-        with self.claim(chunk, generation), _disk_errors():
+        with self.claim(chunk, generation), disk_errors():
             with self._lock:
                 known = self._index.find(chunk, generation) is not None
                 if known and (chunk, generation) not in self._damaged:
@@ -253,7 +224,7 @@ class StoreCore:
 
     def delete(self, chunk: ChunkId, generation: Generation) -> bool:
         """See the facade."""
-        with self.claim(chunk, generation), _disk_errors():
+        with self.claim(chunk, generation), disk_errors():
             with self._lock:
                 place = self._index.find(chunk, generation)
                 if place is None:
@@ -415,7 +386,7 @@ class StoreCore:
 
     def compact(self) -> int:
         """See the facade."""
-        with _disk_errors():
+        with disk_errors():
             freed = self._compactor.run(self._options.dead_ratio)
             self._capacity.change_used(-freed)
             return freed

@@ -126,7 +126,8 @@ def claim_data_dir(
         _check_uuid(layout, identity, expected_uuid)
         for path in (layout.temporaries, layout.chunks, layout.packs):
             disk.make_dir(path)
-        disk.sync_dir(layout.root)
+        if not disk.space(layout.root).read_only:
+            disk.sync_dir(layout.root)
     except BaseException:
         lock.release()
         raise

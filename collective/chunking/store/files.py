@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from collective.chunking.store.datadir import Layout, parse_chunk_name
 from collective.chunking.store.dirsync import DirSyncer
@@ -25,18 +25,25 @@ class ChunkFiles:
         self._dirs: set[str] = set()
         self._dirs_lock = threading.Lock()
 
-    def recover(self) -> Iterator[StoredCopy]:
-        """Sweep temporaries, flush what the directories show, and yield it (names and sizes only)."""
+    def recover(self, *, writable: bool = True) -> Iterator[StoredCopy]:
+        """Sweep temporaries, flush what the directories show, and yield it (names and sizes only).
+
+        On a disk that is not ``writable`` there is nothing to flush, and the temporaries stay.
+        """
         layout, disk = self._layout, self._disk
-        for entry in disk.list_dir(layout.temporaries):
-            if not entry.is_dir:
+        leftovers = [entry for entry in disk.list_dir(layout.temporaries) if not entry.is_dir]
+        if writable:
+            for entry in leftovers:
                 disk.unlink(f"{layout.temporaries}/{entry.name}")
-        disk.sync_dir(layout.chunks)
+            disk.sync_dir(layout.chunks)
+        else:
+            self._numbers = itertools.count(_after(entry.name for entry in leftovers))
         for directory in sorted(disk.list_dir(layout.chunks), key=lambda entry: entry.name):
             if not directory.is_dir:
                 continue
             path = f"{layout.chunks}/{directory.name}"
-            disk.sync_dir(path)
+            if writable:
+                disk.sync_dir(path)
             self._dirs.add(path)
             for entry in disk.list_dir(path):
                 named = parse_chunk_name(entry.name)
@@ -83,3 +90,9 @@ class ChunkFiles:
                     self._disk.sync_dir(self._layout.chunks)
                     self._dirs.add(path)
         return path
+
+
+def _after(names: Iterable[str]) -> int:
+    """Return a number above all those that temporaries of these names have."""
+    numbers = [name.partition(".")[0] for name in names]
+    return max((int(number) for number in numbers if number.isdecimal()), default=-1) + 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from collective.core.ids import ChunkId, Generation
 from collective.core.limits import KIB, MIB
 
+FREE_MARGIN_BYTES: Final = 64 * MIB
 Part: TypeAlias = bytes | memoryview
 Parts: TypeAlias = Sequence[Part] | Part
 
@@ -31,7 +32,7 @@ class StoreOptions:
     """A pack that has reached this is closed and a new one begun."""
     batch_max_bytes: int = 4 * MIB
     """The most that one flush of a pack covers."""
-    free_margin_bytes: int = 64 * MIB
+    free_margin_bytes: int = FREE_MARGIN_BYTES
     """Free space of the file system that the store never uses."""
     dead_ratio: float = 0.5
     """A pack with more than this share of dead bytes is worth compacting."""

@@ -74,6 +74,9 @@ class PackState:
         return self.size_bytes - PACK_HEADER_BYTES - self.dead_bytes - self.tombstone_bytes
 
 
+_SOME: Final = PackState(1)
+
+
 @dataclass(slots=True)
 class _Active:
     number: int
@@ -170,6 +173,8 @@ class PackLog:
             self.lock.acquire()
             self._leading = False
             self._changed.notify_all()
+        if error is not None and not self.packs.get(batch[0].pack, _SOME).size_bytes:
+            del self.packs[batch[0].pack]
         for entry in batch:
             entry.error = error
             if error is None:
@@ -223,11 +228,18 @@ class PackLog:
         return active
 
     def _abandon(self, active: _Active, end: int) -> None:
-        """Leave ``active`` behind; what lies after ``end`` was acknowledged to nobody."""
+        """Leave ``active`` behind; what lies after ``end`` was acknowledged to nobody.
+
+        A pack of which nothing was acknowledged goes at once: a disk that stays full leaves no heap
+        of empty ones.
+        """
         self._active = None
         with contextlib.suppress(OSError):
             active.file.truncate(end)
         active.file.close()
+        if end == 0:
+            with contextlib.suppress(OSError):
+                self.disk.unlink(self.layout.pack_file(active.number))
 
     def close(self) -> None:
         """Close the active pack."""

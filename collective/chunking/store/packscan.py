@@ -84,8 +84,10 @@ def read_records(file: DiskFile, key: bytes, pack: int) -> list[Placed]:
     return records
 
 
-def recover_pack(file: DiskFile, key: bytes, pack: int) -> PackScan:
+def recover_pack(file: DiskFile, key: bytes, pack: int, *, writable: bool = True) -> PackScan:
     """Read ``pack``, repair its tail, flush it, and return what it holds.
+
+    Where it is not ``writable``, the tail is left out of what is returned only.
 
     Raises:
         DataDirError: the pack is of a newer version.
@@ -100,12 +102,14 @@ def recover_pack(file: DiskFile, key: bytes, pack: int) -> PackScan:
             body = _read(file, at + RECORD_HEADER_BYTES, record.length)
             if chunk_id(body) != record.chunk:
                 void = record._replace(kind=Kind.VOID)
-                file.write(encode_record(void, key, pack, at), at)
+                if writable:
+                    file.write(encode_record(void, key, pack, at), at)
                 records[position] = Placed(at, void)
     while records and records[-1].record.kind is Kind.VOID:
         records.pop()
     end = records[-1].offset + records[-1].record.span if records else PACK_HEADER_BYTES
-    if end < size:
-        file.truncate(end)
-    file.datasync()
+    if writable:
+        if end < size:
+            file.truncate(end)
+        file.datasync()
     return PackScan(records, min(end, size))

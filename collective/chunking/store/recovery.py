@@ -10,11 +10,17 @@ from collective.chunking.store.record import PACK_HEADER_BYTES, Kind, record_spa
 from collective.core.ids import ChunkId, Generation
 
 
-def recover_packs(log: PackLog, index: Index, stale: dict[tuple[ChunkId, Generation], int]) -> int:
+def recover_packs(
+    log: PackLog,
+    index: Index,
+    stale: dict[tuple[ChunkId, Generation], int],
+    *,
+    writable: bool = True,
+) -> int:
     """Scan and flush every pack, fill ``index`` and ``log``, and return the bytes of all packs.
 
     ``stale`` learns of copies with older records in earlier packs.  A pack without any record is
-    removed.
+    removed.  A disk that is not ``writable`` is left as it is.
 
     Raises:
         DataDirError: a pack is of a newer version.
@@ -25,17 +31,19 @@ def recover_packs(log: PackLog, index: Index, stale: dict[tuple[ChunkId, Generat
     numbers = sorted(number for number in named if number is not None)
     for number in numbers:
         path = layout.pack_file(number)
-        with disk.open(path, "update") as file:
-            scan = recover_pack(file, log.key, number)
+        with disk.open(path, "update" if writable else "read") as file:
+            scan = recover_pack(file, log.key, number, writable=writable)
         log.next_pack = max(log.next_pack, number + 1)
         if not scan.records:
-            disk.unlink(path)
+            if writable:
+                disk.unlink(path)
             continue
         log.packs[number] = PackState(scan.size_bytes)
         _replay(log, index, stale, number, scan)
-    disk.sync_dir(layout.packs)
+    if writable:
+        disk.sync_dir(layout.packs)
     last = max(log.packs, default=0)
-    if last and log.packs[last].size_bytes < log.pack_max_bytes:
+    if writable and last and log.packs[last].size_bytes < log.pack_max_bytes:
         log.resume(last)
     return sum(state.size_bytes for state in log.packs.values())
 

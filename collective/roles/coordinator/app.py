@@ -26,6 +26,7 @@ from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.own_identity import Freshness, OwnIdentity
 from collective.roles.coordinator.parts import Parts, build
 from collective.roles.coordinator.record import keep_catalog, require_catalog
+from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Periodic, Worker, Workers
 from collective.rpc.links import Listener
@@ -34,6 +35,8 @@ from collective.rpc.standard import with_standard_services
 CATALOG_DIR: Final = "catalog"
 _CODE_CHECK_S: Final = 600.0
 _GRACE_S: Final = 5.0
+_DISK_FLOOR_BYTES: Final = 1 << 20
+"""With less free space the catalogue's log cannot be counted on to grow."""
 _ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not bound
 _CLIENTS: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
@@ -119,6 +122,16 @@ class CoordinatorRole:
             addresses=self._bootstrap_addresses,
             place=place,
         )
+        watch = DiskWatch(
+            self.name,
+            self._world,
+            data_dir,
+            self._runtime.metrics,
+            whose="The catalogue's",
+            floor_bytes=_DISK_FLOOR_BYTES,
+            told=lambda: catalog.health().trouble,
+            proven=catalog.prove,
+        )
         parts = self._parts = build(
             settings=settings,
             identity=identity,
@@ -128,12 +141,14 @@ class CoordinatorRole:
             world=world,
             links=self._links,
             workers=self._workers,
+            watch=watch,
         )
         await parts.revocations.refresh()
         parts.table.load(await catalog.nodes())
         await parts.rotation.load()
         await self._listen(identity, parts, settings.coordinator_address)
         await self._serve_bootstrap(identity, parts)
+        self._workers.start(supervisor.spawn, [watch])
         self._spawn(supervisor, identity, parts)
         bootstraps = self._bootstrap_addresses()
         if bootstraps:
@@ -154,6 +169,10 @@ class CoordinatorRole:
     def ready(self) -> bool:
         """Whether the catalogue is open and the listener stands."""
         return self._is_ready
+
+    def why_unready(self) -> str:
+        """Why it takes no writes, in words; empty where it does."""
+        return self._parts.readiness.why_unready() if self._parts is not None else ""
 
     async def drain(self) -> None:
         """Take no new calls and let running ones end."""

@@ -81,6 +81,7 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         standing_reason=record.standing_reason,
         is_new=record.is_new,
         quarantined_bytes=record.quarantined_bytes,
+        disk=live.disk.value,
     )
 
 
@@ -131,9 +132,14 @@ class ClusterService(pb.ClusterBase):
         calls: Calls,
         clock: Clock,
         workers: Callable[[], Sequence[Report]] = tuple,
+        unwell: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """Serve for ``member``; uptime counts from now.  ``workers`` tells of background work."""
+        """Serve for ``member``; uptime counts from now.
+
+        ``workers`` tells of background work, ``unwell`` what is wrong with the coordinator itself.
+        """
         self._workers = workers
+        self._unwell = unwell
         self._shutting_out = shutting_out
         self._standing = standing
         self._adoption = adoption
@@ -175,7 +181,10 @@ class ClusterService(pb.ClusterBase):
                 catalog_id=(await self._catalog.position()).catalog_id,
             )
             you = await self._caller_status(caller)
-            told = warnings(situation) if is_admin else warnings_for_all(situation)
+            told = [
+                *self._unwell(),
+                *(warnings(situation) if is_admin else warnings_for_all(situation)),
+            ]
             if you.grants_left:
                 told.append(
                     f"{you.grants_left} of your grants are not shown here; see: collective grant list"

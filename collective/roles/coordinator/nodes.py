@@ -13,6 +13,7 @@ from typing import Final
 
 from collective.catalog.model import NodeRecord, PlaceFunction, PlacementNeed, VerifiedReceipt
 from collective.core.clock import Clock
+from collective.core.disk_errors import DiskState
 from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.randomness import Randomness
@@ -40,6 +41,8 @@ class LiveNode:
     addresses: tuple[Address, ...] = ()
     version: str = ""
     stopping: bool = False
+    disk: DiskState = DiskState.OK
+    """What its disk can do; all but OK get nothing new."""
     inventoried: str = ""
     """The instance whose whole inventory was compared."""
     promised_bytes: int = 0
@@ -84,6 +87,7 @@ class Report:
     certificate_expires_ms: int
     authority_digest: bytes = b""
     key_digest: bytes = b""
+    disk: DiskState = DiskState.OK
 
 
 class NodeTable:
@@ -205,6 +209,7 @@ class NodeTable:
         live.addresses = report.addresses
         live.version = report.version
         live.stopping = report.stopping
+        live.disk = report.disk
         live.promised_bytes = 0
         live.authority_digest = report.authority_digest
         live.key_digest = report.key_digest
@@ -323,14 +328,16 @@ class NodeTable:
                 - live.record.used_bytes
                 - live.promised_bytes,
                 capacity_bytes=live.record.capacity_bytes,
-                accepts=states[node] is NodeState.UP
-                and not live.stopping
-                and live.ready
-                and node not in exclude,
+                accepts=_accepts(live, states[node]) and node not in exclude,
                 standing=live.record.standing,
             )
             for node, live in self._nodes.items()
         ]
+
+    def accepting(self) -> Sequence[LiveNode]:
+        """Return the nodes that may be given new copies, whatever their standing."""
+        states = self.states()
+        return [live for live in self.all() if _accepts(live, states[live.record.node])]
 
     def placer(self, exclude: frozenset[NodeId] = frozenset()) -> PlaceFunction:
         """Return a placement function over a snapshot of now; it may run on another thread."""
@@ -371,3 +378,8 @@ def space_of(nodes: Iterable[LiveNode]) -> tuple[int, int]:
         sum(record.capacity_bytes for record in records),
         sum(record.used_bytes for record in records),
     )
+
+
+def _accepts(live: LiveNode, state: NodeState) -> bool:
+    """Tell whether the node may be given new copies, as far as it and its disk go."""
+    return state is NodeState.UP and not live.stopping and live.ready and live.disk is DiskState.OK

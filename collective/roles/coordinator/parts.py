@@ -34,6 +34,7 @@ from collective.roles.coordinator.metrics import HEALTHY, WAITING, CoordinatorMe
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable, space_of
 from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.renewal import RenewalDesk
@@ -50,6 +51,7 @@ from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
 from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
+from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Links
 from collective.transfer.buffers import BufferPool
@@ -124,6 +126,7 @@ class Parts:
     verifier: Verifier
     collector: Collector
     upkeep: Upkeep
+    readiness: Readiness
 
 
 def build(
@@ -136,6 +139,7 @@ def build(
     world: World,
     links: Links,
     workers: Workers,
+    watch: DiskWatch,
 ) -> Parts:
     """Make every part of the coordinator over an open catalogue."""
     clock, randomness = world.clock, world.randomness
@@ -146,6 +150,7 @@ def build(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
     table = NodeTable(authority.domain, clock, randomness, timers)
+    readiness = Readiness(catalog, watch, table, policy)
     metrics = CoordinatorMetrics(
         registry, authority.member, lambda: node_figures(table, len(waiting.all()))
     )
@@ -227,12 +232,13 @@ def build(
     identity.on_renewed = renewed
     identity.on_ticket_root = keys.take_root
     identity.on_former_ended = keys.end_former
-    watch = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
+    expiry = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
     shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
     standing = StandingDesk(catalog, table, wakes)
     adoption = AdoptionDesk(catalog, table, waiting, wakes, lambda: revocations.present)
     return Parts(
         table=table,
+        readiness=readiness,
         metrics=metrics,
         denials=denials,
         revocations=revocations,
@@ -269,10 +275,11 @@ def build(
             standing=standing,
             adoption=adoption,
             rotation=rotation,
-            watch=watch,
+            watch=expiry,
             calls=calls,
             clock=clock,
             workers=workers.reports,
+            unwell=readiness.warnings,
         ),
         invites=InvitesService(
             catalog,
@@ -332,7 +339,8 @@ def build(
             clock=clock,
             snapshot_interval_s=settings.snapshot_interval_s,
             workers=workers.reports,
-            watch=watch,
+            unwell=readiness.warnings,
+            watch=expiry,
             waiting=adoption.waiting,
         ),
     )

@@ -11,6 +11,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import NodeClaim, Position
 from collective.core import limits
 from collective.core.clock import Clock
+from collective.core.disk_errors import DiskState
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -155,6 +156,7 @@ class RegistryService(pb.NodeRegistryBase):
                 certificate_expires_ms=int(peer.expires_s * 1000),
                 authority_digest=peer.authority_digest,
                 key_digest=peer.key_digest,
+                disk=_disk_state(message.disk),
             ),
         )
         if changed:
@@ -321,6 +323,14 @@ class RegistryService(pb.NodeRegistryBase):
                 "operator adopts it: collective node adopt --all",
             )
             self._metrics.restored.set(1)
+
+
+def _disk_state(word: str) -> DiskState:
+    """Return what a node says of its disk; a word that is not known counts as trouble."""
+    try:
+        return DiskState(word or DiskState.OK.value)
+    except ValueError:
+        return DiskState.FAILING
 
 
 def _is_ahead(seen: Position, ours: Position) -> bool:

@@ -43,12 +43,13 @@ class Upkeep:
         snapshot_interval_s: float,
         watch: ExpiryWatch | None = None,
         workers: Callable[[], Sequence[Report]] = tuple,
+        unwell: Callable[[], Sequence[str]] = tuple,
         waiting: Callable[[], Sequence[NodeClaim]] = tuple,
     ) -> None:
         """Snapshots are at most ``snapshot_interval_s`` seconds older than the catalogue.
 
-        ``workers`` tells of all background work, and ``waiting`` of nodes to be adopted, for the
-        warnings.
+        ``workers`` tells of all background work, ``unwell`` what is wrong with the coordinator
+        itself, and ``waiting`` of nodes to be adopted, all for the warnings.
         """
         self._catalog = catalog
         self._table = table
@@ -61,6 +62,7 @@ class Upkeep:
         self._watch = watch
         self._reports = workers
         self._waiting = waiting
+        self._unwell = unwell
         self._snapshot_of: Position | None = None
         self._warned: frozenset[str] = frozenset()
         self._log = structlog.get_logger("coordinator.upkeep")
@@ -148,6 +150,7 @@ class Upkeep:
                     now_ms=int(now_s * 1000),
                     expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,
                     told=[
+                        *self._unwell(),
                         *await self._catalog.notices(),
                         *(await self._watch.warnings(now_s) if self._watch else ()),
                         *report_warnings(self._reports()),

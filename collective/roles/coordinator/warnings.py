@@ -18,6 +18,7 @@ from collective.roles.coordinator.uploads import (
     listed,
     shortage_sentence,
 )
+from collective.roles.runtime.diskwatch import saying
 
 _FULL_PART: Final = 0.95
 _EXPIRY_WARNING_MS: Final = 3 * 86400 * 1000
@@ -176,6 +177,9 @@ def _node_warnings(situation: Situation) -> list[str]:
                 f"Another process, at {situation.rivals[record.node]}, runs as node {record.node} and"
                 " is refused; stop it, and give each node its own data dir and certificate."
             )
+        trouble = saying(live.disk, f"Node {record.node}: its")
+        if trouble:
+            found.append(f"{trouble} It serves reads and gets no new copies.")
         if record.capacity_bytes and record.used_bytes > record.capacity_bytes * _FULL_PART:
             found.append(f"Node {record.node} is nearly full; add space or another node.")
         expires_ms = record.certificate_expires_ms

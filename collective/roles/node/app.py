@@ -14,12 +14,12 @@ from typing import Final
 import structlog
 
 from collective import __version__
-from collective.chunking.store import ChunkStore
+from collective.chunking.store import FREE_MARGIN_BYTES, ChunkStore
 from collective.client.join import why_refused
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
-from collective.core.limits import MIB
+from collective.core.limits import CHUNK_SIZE_BYTES, MIB
 from collective.core.randomness import hex_id
 from collective.core.units import Address
 from collective.pki.revocation import RevocationSet
@@ -36,6 +36,7 @@ from collective.roles.node.renewal import Identity, Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
+from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Periodic, Workers
 from collective.rpc.health import HealthService
@@ -75,6 +76,7 @@ class NodeRole:
             "node", runtime.metrics, runtime.world.clock, runtime.world.randomness
         )
         self._heartbeat: Heartbeat | None = None
+        self._watch: DiskWatch | None = None
         self._chunks: ChunkServer | None = None
         self._listener: Listener | None = None
         self._log = structlog.get_logger("collective.node")
@@ -89,31 +91,47 @@ class NodeRole:
         return self._heartbeat is not None and self._heartbeat.is_accepted
 
     def why_unready(self) -> str:
-        """Why not, in a sentence, where the coordinator refuses us; else empty."""
-        return self._heartbeat.refusal if self._heartbeat is not None else ""
+        """Why it takes no writes, in a sentence: refused by the coordinator, or its disk; else empty."""
+        refusal = self._heartbeat.refusal if self._heartbeat is not None else ""
+        return refusal or (self._watch.sentence if self._watch is not None else "")
 
     async def start(self, supervisor: Supervisor) -> None:
         """Enrol if need be, open the store, listen, and begin to beat."""
         enrolled = await Enrolment(self._settings, self._world, self._links).enrol()
         store = await self._open_store(enrolled)
         self._closing.push_async_callback(store.close)
-        memory = NodeMemory(os.path.join(self._folder, MEMORY_NAME), self._world)
+        watch = self._watch = DiskWatch(
+            self.name,
+            self._world,
+            self._folder,
+            self._runtime.metrics,
+            whose="The node's",
+            floor_bytes=FREE_MARGIN_BYTES + CHUNK_SIZE_BYTES,
+        )
+        await watch.work()  # what is wrong already is told with the first heartbeat
+        path = os.path.join(self._folder, MEMORY_NAME)
+        memory = NodeMemory(path, self._world, not_kept=watch.saw)
         self._closing.push_async_callback(memory.close)
         await memory.load()
-        await self._wire(supervisor, enrolled, store, memory)
+        await self._wire(supervisor, enrolled, store, memory, watch)
 
     async def _wire(
-        self, supervisor: Supervisor, enrolled: Enrolled, store: ChunkStore, memory: NodeMemory
+        self,
+        supervisor: Supervisor,
+        enrolled: Enrolled,
+        store: ChunkStore,
+        memory: NodeMemory,
+        watch: DiskWatch,
     ) -> None:
         runtime = self._runtime
         world, links, clock = self._world, self._links, self._world.clock
         identity = Identity(enrolled.credentials, links)
         own = enrolled.credentials.identity
         coordinator = SpiffeId.coordinator(own.trust_domain)
-        gate = PeerGate(enrolled.credentials.trust(), memory.kept.revocations, clock)
+        gate = PeerGate(enrolled.credentials.trust(), memory.revocations, clock)
         metrics = NodeMetrics(runtime.metrics)
         problems = Problems()
-        storage = NodeStorage(store, problems, metrics, clock)
+        storage = NodeStorage(store, problems, metrics, clock, watch.saw)
         keys = CoordinatorKeys(clock, memory)
         pool = BufferPool(POOL_BYTES)
         dialer = links.dialer(identity.chunk_client, gate)
@@ -177,6 +195,7 @@ class NodeRole:
             revoked=revoked,
             why_refused=ask_why,
             trusted=lambda told: renewal.hear(told),  # noqa: PLW0108 - made below
+            disk_state=lambda: watch.state,
         )
         self._closing.push_async_callback(heartbeat.reconnect)
         metrics.watch(
@@ -221,7 +240,7 @@ class NodeRole:
 
         compaction = Periodic("compaction", COMPACT_EVERY_S, compact, sleeps_first=True)
         self._workers.start(supervisor.spawn, [heartbeat], share=1.0)
-        self._workers.start(supervisor.spawn, [renewal, scrubber, compaction])
+        self._workers.start(supervisor.spawn, [renewal, scrubber, compaction, watch])
         self._log.info(
             "node serves",
             node=enrolled.node,

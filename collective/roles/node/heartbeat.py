@@ -1,7 +1,7 @@
 """Keeping in touch with the coordinator: a heartbeat every two seconds, and what its answer asks.
 
 An answer brings ticket keys, the coordinator's time, the catalogue's position and what is revoked;
-position and revocations are flushed before they count.  A coordinator that restarts or moves is
+what of it counts before it is flushed is the memory's affair.  A coordinator that restarts or moves is
 found again: each connection resolves its addresses anew.
 """
 
@@ -18,6 +18,7 @@ from collective.chunking.store import ChunkStore
 from collective.client.join import teller_of
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
+from collective.core.disk_errors import DiskState
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -79,13 +80,16 @@ class Heartbeat(Worker):
         revoked: Callable[[RevocationSet], None],
         why_refused: Callable[[], Awaitable[str]] | None = None,
         trusted: Callable[[Told], None] = lambda _: None,
+        disk_state: Callable[[], DiskState] = lambda: DiskState.OK,
     ) -> None:
         """Speak over channels of ``open_channel``.
 
         ``revoked`` is told what is revoked now, ``why_refused`` asks the bootstrap whether we were
-        shut out (a coordinator says nothing to one that was), ``trusted`` hears which CAs count.
+        shut out (a coordinator says nothing to one that was), ``trusted`` hears which CAs count, and
+        ``disk_state`` says whether the store takes writes.
         """
         self._trusted = trusted
+        self._disk_state = disk_state
         self._open_channel = open_channel
         self._own = own
         self._store = store
@@ -185,7 +189,7 @@ class Heartbeat(Worker):
             )
             self._seal_is_newest = answer.seal_is_newest
             if changed:
-                self._revoked(self._memory.kept.revocations)
+                self._revoked(self._memory.revocations)
             if answer.trusted_ca_ders:
                 teller = teller_of(self.channel)
                 self._trusted(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
@@ -248,6 +252,7 @@ class Heartbeat(Worker):
             revoked_left_out=self._seal_is_newest,
             revocation_epoch=kept.revocations.epoch,
             revocation_seal=kept.revocation_seal,
+            disk=self._disk_state().value,
         )
 
     async def _report_inventory(self, stub: pb.NodeRegistryStub) -> None:

@@ -56,8 +56,8 @@ class CoordinatorKeys:
         return self._keys.get(key_id)
 
     def revocation_epoch(self) -> int:
-        """Return the newest revocation epoch that was kept."""
-        return self._memory.kept.revocations.epoch
+        """Return the newest revocation epoch that was heard of."""
+        return self._memory.revocations.epoch
 
     def coordinator_now_ms(self) -> int:
         """Return coordinator time, Unix milliseconds; our own before the first heartbeat."""

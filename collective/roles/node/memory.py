@@ -3,19 +3,21 @@
 An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
 catalogue position that it saw and refuses deletes from a lower one.  Both are kept with the
 coordinator's seal, and shown to it with every heartbeat.  Another catalogue's position is taken only by
-an adoption, which the operator ordered, for exactly what is kept.  Invariant: a position counts only
-after it was flushed.
+an adoption, which the operator ordered, for exactly what is kept.  Invariants: a position counts only
+after it was flushed, and a delete that needs one is refused until then; a revocation counts at once,
+also where the disk takes no writes, and is written as soon as it does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NoReturn
 
-from collective.core.errors import ConflictError, DataDirError, UsageError
+from collective.core.disk_errors import disk_errors
+from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
 from collective.core.small_files import write_atomically
 from collective.core.world import World
 from collective.pki.revocation import RevocationSet
@@ -162,13 +164,23 @@ def _refuse_newer() -> NoReturn:
 
 
 class NodeMemory:
-    """The file that keeps it; each change is flushed before it counts."""
+    """The file that keeps it."""
 
-    def __init__(self, path: str, world: World) -> None:
-        """Keep it in the file ``path`` (absolute, its directory exists); call :meth:`load`."""
+    def __init__(
+        self,
+        path: str,
+        world: World,
+        *,
+        not_kept: Callable[[CollectiveError], None] = lambda _: None,
+    ) -> None:
+        """Keep it in the file ``path`` (absolute, its directory exists); call :meth:`load`.
+
+        ``not_kept`` is told each time that the disk did not take what was heard.
+        """
         self._path = path
         self._disk = world.disk
-        self._kept = Remembered()
+        self._not_kept = not_kept
+        self._kept = self._heard = Remembered()
         self._lock = asyncio.Lock()
         self._pool = world.threads.pool(1, "node-memory")
 
@@ -177,9 +189,14 @@ class NodeMemory:
         """What is on disk now."""
         return self._kept
 
+    @property
+    def revocations(self) -> RevocationSet:
+        """What is revoked, whether it is on disk yet or not."""
+        return self._heard.revocations
+
     async def load(self) -> None:
         """Read the file if there is one; raises :class:`DataDirError` if it is damaged."""
-        self._kept = await self._pool.run(self._read)
+        self._kept = self._heard = await self._pool.run(self._read)
 
     async def heard(
         self,
@@ -192,9 +209,10 @@ class NodeMemory:
         """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed.
 
         ``revoked`` None: what is kept under ``seal`` is the newest.  ``adoption``: checked already.
+        What the disk does not take counts as the module says, and is written with the next answer.
         """
         async with self._lock:
-            before = self._kept
+            before = self._heard
             after = before
             if revoked is not None:
                 after = with_revocations(before, epoch, revoked, seal)
@@ -202,7 +220,11 @@ class NodeMemory:
                 after = with_adoption(after, adoption)
             if position is not None:
                 after = with_position(after, position)
-            await self._keep(after)
+            self._heard = after
+            try:
+                await self._keep(after)
+            except CollectiveError as error:
+                self._not_kept(error)
             return after.revocations != before.revocations
 
     async def admit(self, position: CatalogPosition | None) -> None:
@@ -210,14 +232,20 @@ class NodeMemory:
 
         Raises:
             ConflictError: the position is lower than the highest seen, or of another catalogue.
+            DiskFullError, DiskReadOnlyError, DiskFailedError: the position cannot be kept.
         """
         async with self._lock:
-            if position is None or not position.catalog_id or is_behind(self._kept, position):
+            if position is None or not position.catalog_id or is_behind(self._heard, position):
                 raise ConflictError(
                     "The coordinator's catalogue is older than one that this node has obeyed, so "
                     "nothing is deleted; if it was lost or restored, see: collective node adopt"
                 )
-            await self._keep(with_position(self._kept, position))
+            self._heard = with_position(self._heard, position)
+            try:
+                await self._keep(self._heard)
+            except CollectiveError as error:
+                self._not_kept(error)
+                raise
 
     async def close(self) -> None:
         """Give the thread up, when it has ended."""
@@ -230,6 +258,10 @@ class NodeMemory:
         self._kept = kept
 
     def _read(self) -> Remembered:
+        with disk_errors():
+            return self._decoded()
+
+    def _decoded(self) -> Remembered:
         if not self._disk.exists(self._path):
             return Remembered()
         with self._disk.open(self._path, "read") as file:

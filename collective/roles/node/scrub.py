@@ -171,8 +171,8 @@ class Scrubber(Worker):
             await self._threads.run(
                 write_atomically, self._path, raw, permissions=0o600, disk=self._disk
             )
-        except OSError as error:
-            self._log.warning("scrub progress not kept", reason=str(error))
+        except CollectiveError as error:
+            self._log.warning("scrub progress not kept", reason=error.message)
 
     def _load(self) -> Progress:
         """Return the progress kept; a new cycle where there is none or it cannot be read."""

@@ -78,7 +78,7 @@ class NodeService(NodeBase):
         await self._memory.admit(message.position)
 
         async def delete(key: tuple[ChunkId, Generation]) -> bool:
-            return await self._store.delete(*key)
+            return await self._storage.delete(*key)
 
         removed = await _in_parallel(wanted, delete)
         deleted = [record for record, gone in zip(message.copies, removed, strict=True) if gone]

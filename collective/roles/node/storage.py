@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -20,9 +20,18 @@ class NodeStorage:
     """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store."""
 
     def __init__(
-        self, store: ChunkStore, problems: Problems, metrics: NodeMetrics, clock: Clock
+        self,
+        store: ChunkStore,
+        problems: Problems,
+        metrics: NodeMetrics,
+        clock: Clock,
+        saw: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        """Put into and read from ``store``; note damaged copies in ``problems``."""
+        """Put into and read from ``store``; note damaged copies in ``problems``.
+
+        ``saw`` is told of every error of the store.
+        """
+        self._saw = saw
         self._store = store
         self._problems = problems
         self._metrics = metrics
@@ -34,6 +43,7 @@ class NodeStorage:
         try:
             return self._store.reserve(length)
         except CollectiveError as error:
+            self._saw(error)
             self._metrics.store_errors.labels("reserve", error.code).inc()
             raise
 
@@ -54,6 +64,11 @@ class NodeStorage:
             await self._store.put(chunk, generation, parts, reservation=reservation)
         sizes = [len(parts)] if isinstance(parts, bytes | memoryview) else map(len, parts)
         self._metrics.store_bytes.labels("put").inc(sum(sizes))
+
+    async def delete(self, chunk: ChunkId, generation: Generation) -> bool:
+        """Remove that generation; return whether it was there; raises as the store does."""
+        with self._measured("delete"):
+            return await self._store.delete(chunk, generation)
 
     async def get_into(self, chunk: ChunkId, buffer: memoryview) -> int:
         """Read and verify a chunk into ``buffer``, return its length.
@@ -92,6 +107,7 @@ class NodeStorage:
         try:
             yield
         except CollectiveError as error:
+            self._saw(error)
             self._metrics.store_errors.labels(operation, error.code).inc()
             raise
         self._metrics.store_seconds.labels(operation).observe(self._clock.monotonic_s() - started_s)

@@ -83,7 +83,10 @@ class Role(Protocol):
         ...
 
     def ready(self) -> bool:
-        """Whether the role can serve now; must not block."""
+        """Whether the role has started and serves; must not block.
+
+        A role that serves but takes no writes is ready here, and says so by ``why_unready``.
+        """
         ...
 
     async def drain(self) -> None:
@@ -97,10 +100,10 @@ class Role(Protocol):
 
 @runtime_checkable
 class ExplainsItself(Protocol):
-    """A role that can say why it is not ready."""
+    """A role that can say why it is not ready, or that it takes no writes although it is."""
 
     def why_unready(self) -> str:
-        """Return a sentence, or nothing."""
+        """Return a sentence, or nothing; must not block."""
         ...
 
 
@@ -201,6 +204,12 @@ async def _live(
     listener = ObserveListener(runtime.metrics.exposition, lambda: _unready(roles, stop))
     workers = Workers("runtime", runtime.metrics, runtime.world.clock, runtime.world.randomness)
     started: list[Role] = []
+    runtime.metrics.computed(
+        "collective_ready",
+        "1 while /readyz says 200.",
+        (),
+        lambda: {(): float(not _unready(roles, stop))},
+    )
     try:
         if settings.metrics_address is not None:
             where = await listener.start(settings.metrics_address)
@@ -258,11 +267,14 @@ async def _stop(started: Sequence[Role]) -> None:
 def _unready(roles: Sequence[Role], stop: asyncio.Event) -> tuple[str, ...]:
     if stop.is_set():
         return ("draining",)
-    return tuple(_why(role) for role in roles if not role.ready())
+    return tuple(why for role in roles if (why := _why(role)))
 
 
 def _why(role: Role) -> str:
+    """Return why ``role`` does not serve, or takes no writes; empty when it does both."""
     reason = role.why_unready() if isinstance(role, ExplainsItself) else ""
+    if role.ready():
+        return f"{role.name} takes no writes: {reason}" if reason else ""
     return f"{role.name} is not ready: {reason}" if reason else f"{role.name} is not ready"
 
 

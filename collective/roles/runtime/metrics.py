@@ -20,6 +20,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics_core import UnknownMetricFamily
 from prometheus_client.registry import Collector
 
+from collective.core.disk_errors import DiskState
+
 Samples = Callable[[], Mapping[tuple[str, ...], float]]
 """Label values to value, asked for at each scrape; must not block."""
 
@@ -125,6 +127,11 @@ class Metrics:
             "collective_loop_lag_seconds", "How late the event loop woke a timer."
         )
         self.workers = WorkerMetrics(self.registry)
+        self._disk = self.gauge(
+            "collective_disk_state",
+            "1 for what the disk under a role's data dir can do: ok, full, read-only, failing.",
+            ("role", "state"),
+        )
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:
         """Return a new counter; ``name`` ends in ``_total``."""
@@ -155,6 +162,11 @@ class Metrics:
     def served(self, method: str, result: str, seconds: float) -> None:
         """Count a call served (what :class:`collective.rpc.server.Listener` takes as ``served``)."""
         self._calls.labels(method=method.rpartition("/")[2], result=result).observe(seconds)
+
+    def disk_state(self, role: str, state: str) -> None:
+        """Show that the disk of ``role`` is in ``state`` and in no other."""
+        for known in DiskState:
+            self._disk.labels(role, known.value).set(int(known.value == state))
 
     def exposition(self) -> bytes:
         """Return everything in the text format of Prometheus 0.0.4."""

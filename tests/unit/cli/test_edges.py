@@ -76,7 +76,7 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
         {
             "id": "", "address": "", "total_capacity": 0, "used_capacity": 0, "chunk_count": 0,
             "is_healthy": False, "state": "", "last_seen": None, "standing": "",
-            "standing_reason": "", "is_new": False, "quarantined_bytes": 0,
+            "standing_reason": "", "is_new": False, "quarantined_bytes": 0, "disk": "",
         }
     ]  # fmt: skip
     assert facts["chunks"] == {"total": 0, "under_replicated": 0, "unavailable": 0}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
 from collective.core.clock import ManualClock
+from collective.core.disk_errors import DiskState
 from collective.core.errors import CollectiveError, ConflictError, UnreachableError
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.core.limits import MIB
@@ -25,6 +27,7 @@ from collective.roles.runtime.workers import IDLE
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.adoptions import sign_adoption
 from collective.transfer.tickets import TicketKey
+from tests.faults.disk import FaultDisk
 from tests.worlds import REAL, world_of
 
 
@@ -83,10 +86,14 @@ class Bench:
         self.revoked: list[RevocationSet] = []
         self.asked = 0
         self.why = ""
+        self.disk_state = DiskState.OK
+        self.make()
+
+    def make(self) -> None:
         self.heartbeat = Heartbeat(
             self.coordinator.open,
             OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1"),
-            store,
+            self.store,
             self.keys,
             self.memory,
             self.problems,
@@ -95,6 +102,7 @@ class Bench:
             interval_s=2.0,
             revoked=self.revoked.append,
             why_refused=self.ask,
+            disk_state=lambda: self.disk_state,
         )
 
     async def beat(self) -> CollectiveError | None:
@@ -315,3 +323,29 @@ async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_i
     else:
         with pytest.raises(ConflictError):
             await bench.memory.admit(new)
+
+
+async def test_a_full_disk_silences_no_heartbeat(bench: Bench, tmp_path: Path) -> None:
+    disk = FaultDisk()
+    disk.make_dir("/node")
+    await bench.memory.close()
+    bench.memory = NodeMemory("/node/memory.json", world_of(disk=disk))
+    bench.disk_state = DiskState.FULL
+    bench.make()
+    disk.faults.write_errno = errno.ENOSPC
+    bench.coordinator.answer = pb.HeartbeatResponse(
+        keys=[pb.TicketKey(key_id=5, key=bytes(32))],
+        position=pb.CatalogPosition(catalog_id="c1", epoch=1, sequence=9),
+        revocation_epoch=3,
+        revoked=["serial:ab"],
+        send_inventory=True,
+    )
+    for _ in range(2):
+        assert await bench.beat() is None
+    assert accepted(bench)
+    assert bench.keys.key_ids == [5]
+    assert bench.revoked == [RevocationSet.of(3, ["serial:ab"])]
+    last = bench.coordinator.heard[-1]
+    assert last.disk == "full"
+    assert last.highest_position is not None
+    assert last.highest_position.sequence == 0, "it is not flushed"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.core.errors import ConflictError, DataDirError, UsageError
+from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import (
     NodeMemory,
@@ -19,7 +20,8 @@ from collective.roles.node.memory import (
     with_revocations,
 )
 from collective.rpc.gen.collective.v1 import CatalogPosition
-from tests.worlds import REAL
+from tests.faults.disk import FaultDisk
+from tests.worlds import REAL, world_of
 
 
 def at(epoch: int, sequence: int, catalog: str = "c1") -> CatalogPosition:
@@ -162,3 +164,35 @@ def test_a_revocation_that_names_nothing_is_refused() -> None:
 
 def test_nothing_is_behind_before_the_first_position() -> None:
     assert not is_behind(Remembered(), at(0, 0))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+async def test_what_the_disk_does_not_take_revokes_at_once_and_admits_no_delete(
+    number: int,
+) -> None:
+    disk = FaultDisk()
+    disk.make_dir("/node")
+    told: list[CollectiveError] = []
+    memory = NodeMemory("/node/memory.json", world_of(disk=disk), not_kept=told.append)
+    await memory.heard(at(3, 100), 1, ())
+    disk.faults.write_errno = number
+    assert await memory.heard(at(3, 101), 2, ["serial:aa"])
+    assert memory.revocations == RevocationSet.of(2, ["serial:aa"])
+    assert memory.kept.position == at(3, 100), "what is not flushed is not shown"
+    assert memory.kept.revocations.epoch == 1
+    with pytest.raises(ConflictError):
+        await memory.admit(at(3, 100))  # older than what was heard, if not kept
+    with pytest.raises(CollectiveError) as refused:
+        await memory.admit(at(3, 101))
+    assert not isinstance(refused.value, ConflictError)
+    assert len(told) == 2
+    assert not await memory.heard(at(3, 101), 2, ["serial:aa"]), "nothing new"
+    disk.faults.write_errno = 0
+    assert not await memory.heard(at(3, 101), 2, None)
+    await memory.admit(at(3, 101))
+    await memory.close()
+    again = NodeMemory("/node/memory.json", world_of(disk=disk))
+    await again.load()
+    assert again.kept.position == at(3, 101)
+    assert again.revocations == RevocationSet.of(2, ["serial:aa"])
+    await again.close()

@@ -1460,6 +1460,11 @@ class HeartbeatRequest(betterproto2.Message):
     the last answer said seal_is_newest, so revoked is empty here
     """
 
+    disk: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    what the store's disk can do: ok, full, read-only, failing
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "HeartbeatRequest", HeartbeatRequest
@@ -2037,6 +2042,11 @@ class NodeStatus(betterproto2.Message):
     quarantined_bytes: "int" = betterproto2.field(15, betterproto2.TYPE_UINT64)
     """
     of copies that this catalogue never gave out: see DiscardCopies
+    """
+
+    disk: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
+    """
+    ok, full, read-only, failing; all but ok take no writes
     """
 
 

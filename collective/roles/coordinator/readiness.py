@@ -1,0 +1,57 @@
+"""Whether the coordinator takes writes, and in words why not: the writer, the disk, the nodes.
+
+Asked at each ``/readyz``, so it must not block.  Reads go on in every case told of here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.catalog.interface import Upkeep
+from collective.placement.evidence import Standing, is_quorum
+from collective.roles.coordinator.nodes import NodeTable
+from collective.roles.coordinator.uploads import Policy, shortage_sentence
+from collective.roles.runtime.diskwatch import DiskWatch
+
+BUSY_AFTER_S: Final = 5.0
+"""A change that has waited so long means that writes do not get through."""
+
+
+class Readiness:
+    """Why writes do not get through."""
+
+    def __init__(self, catalog: Upkeep, disk: DiskWatch, table: NodeTable, policy: Policy) -> None:
+        """Judge by the catalogue's writer, its disk, and the nodes of ``table``."""
+        self._catalog = catalog
+        self._disk = disk
+        self._table = table
+        self._policy = policy
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the coordinator itself, one sentence each."""
+        health = self._catalog.health()
+        found = []
+        if health.waiting_s >= BUSY_AFTER_S:
+            found.append(
+                f"The catalogue's writer has been busy for {health.waiting_s:.0f} s, and writes wait; "
+                "if this lasts, look at the disk and the log."
+            )
+        if self._disk.sentence:
+            found.append(f"{self._disk.sentence} Reads go on.")
+        elif health.trouble is not None:
+            found.append(health.trouble.message)
+        return found
+
+    def why_unready(self) -> str:
+        """Return all reasons in one line; empty where writes get through."""
+        return " ".join([*self.warnings(), *self._shortage()])
+
+    def _shortage(self) -> list[str]:
+        accepting = [live.record for live in self._table.accepting()]
+        if is_quorum((record.standing for record in accepting), self._policy.copies):
+            return []
+        approved = sum(record.standing is Standing.APPROVED for record in accepting)
+        on_probation = [one.node for one in accepting if one.standing is Standing.PROBATION]
+        enrolled = len(self._table.all())
+        sentence = shortage_sentence(self._policy, enrolled, approved, on_probation)
+        return [sentence] if sentence else []
