@@ -10,8 +10,10 @@ from typing import TypeVar
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
+from collective.placement.challenges import Verdict
 from collective.placement.choose import Held
 from collective.placement.evidence import Standing
+from collective.placement.healing import ChunkCopies
 
 T = TypeVar("T")
 
@@ -317,6 +319,36 @@ class RepairTask:
     target: Copy
     repair_id: str
     """32 hex digits; the transfer id of its tickets and receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPage:
+    """Chunks in use that one bounded search found."""
+
+    chunks: Sequence[ChunkCopies]
+    after: int | None
+    """Where the next search goes on; None at the end."""
+
+
+class Settled(Enum):
+    """What became of a copy that was given up."""
+
+    DELETED = "deleted"
+    """Its node is asked to delete it."""
+    TAKEN_BACK = "taken back"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was proved of one copy."""
+
+    chunk: ChunkId
+    node: NodeId
+    generation: Generation
+    verdict: Verdict
+    why: str = ""
+    """Of a lie: what the node said."""
 
 
 @dataclass(frozen=True, slots=True)

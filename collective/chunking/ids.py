@@ -45,3 +45,8 @@ def check_chunk_id(
         raise CorruptionError(
             f"The bytes of chunk {chunk.hex()[:16]} do not match its id; use another copy."
         )
+
+
+def challenge_answer(nonce: bytes, stored: bytes | memoryview) -> bytes:
+    """Return what only a holder of the bytes ``stored`` can answer to the 32 bytes of ``nonce``."""
+    return blake3(stored, key=nonce).digest()

@@ -35,6 +35,12 @@ METADATA_MAX_BYTES: Final = 16 * KIB
 """User metadata of one file: sum of keys and values."""
 CONTENT_TYPE_MAX_BYTES: Final = 255
 
+CHALLENGE_NONCE_BYTES: Final = 32
+CHALLENGE_MAX_COPIES: Final = 256
+"""Copies that a node is asked in one call to prove."""
+CHALLENGE_MAX_BYTES: Final = 64 * MIB
+"""Stored bytes that a node reads for one such call; what is beyond it leaves unanswered."""
+
 TICKET_LIFE_S: Final = 60.0
 HEARTBEAT_INTERVAL_S: Final = 2.0
 NODE_SUSPECT_AFTER_S: Final = 5.0

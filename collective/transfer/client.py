@@ -35,7 +35,13 @@ from collective.transfer.outbound import (
 )
 from collective.transfer.tickets import read_ticket
 
-__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "PutTransfer"]
+__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "PutTransfer", "WrongBytesError"]
+
+
+class WrongBytesError(CorruptionError):
+    """A node sent other bytes than the chunk's: an honest one compares them with the id before."""
+
+    code = "wrong_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,8 @@ class ChunkClient:
 
         Raises:
             UnreachableError: no connection, or no byte within the stall time.
-            CorruptionError: the bytes do not match the chunk id.
+            WrongBytesError: the bytes that came do not match the chunk id.
+            CorruptionError: the hop says that its copy is damaged.
             NotFoundError, BusyError, RejectedError, ...: as the hop answered.
         """
         peer = _first_peer(route)
@@ -215,7 +222,7 @@ class ChunkClient:
         else:
             found = await self._threads.run_to_end(lambda: blake3(view).digest())
         if found != chunk_id:
-            raise CorruptionError("A node sent a damaged chunk; another copy must be read.")
+            raise WrongBytesError("A node sent a damaged chunk; another copy must be read.")
 
 
 def peer_of(identity: str, addresses: Sequence[AddressMessage]) -> Peer:

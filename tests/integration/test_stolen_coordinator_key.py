@@ -223,7 +223,7 @@ def is_shut_out(who: Credentials, port: int) -> bool:
         async with channel:
             stub = channel.stub(pb.NodeStub)
             try:
-                await stub.verify_copies(pb.VerifyCopiesRequest(), timeout=5)
+                await stub.challenge_copies(pb.ChallengeCopiesRequest(nonce=bytes(32)), timeout=5)
             except CollectiveError:
                 return True
         return False

@@ -9,17 +9,27 @@ from typing import Protocol
 from collective.access.model import Caller
 from collective.catalog.model import (
     Approval,
+    ChunkPage,
     Claimed,
     Copy,
     CopyKey,
     Discarded,
+    Judged,
     NodeRecord,
-    PlaceFunction,
     RepairTask,
+    Settled,
     Totals,
     VerifiedReceipt,
 )
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
+from collective.placement.healing import (
+    ChunkCopies,
+    CopyName,
+    GivenUp,
+    GiveUp,
+    MakeCopy,
+    NodeFacts,
+)
 
 
 class Nodes(Protocol):
@@ -125,19 +135,80 @@ class Nodes(Protocol):
         """
         ...
 
-    async def claim_repairs(
-        self, limit: int, place: PlaceFunction, usable: frozenset[NodeId], lost: frozenset[NodeId]
-    ) -> Sequence[RepairTask]:
-        """Claim up to ``limit`` chunks short of copies, fewest copies first, and write intents.
+    async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
+        """Return chunks in use that want more than the ``stored`` copies they have.
 
-        A copy on a node in ``lost`` does not count; one on a node neither usable nor lost counts,
-        but is no source.  Chunks of an open upload are claimed once it was quiet for five minutes,
-        or a node that has them drains.
+        This and the next three look at ``limit`` chunks in one order, beginning behind ``after`` (0:
+        the first), and say where to go on; chunks that a repair has claimed are left out.
+        """
+        ...
+
+    async def surplus_chunks(self, after: int, limit: int) -> ChunkPage:
+        """Return chunks in use that have more copies than they want."""
+        ...
+
+    async def chunks_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
+        """Return chunks in use with a stored copy on ``node``."""
+        ...
+
+    async def doubted_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
+        """Return chunks in use whose copy on ``node`` is doubted."""
+        ...
+
+    async def sample_on(self, node: NodeId, at: float, limit: int) -> Sequence[ChunkCopies]:
+        """Return up to ``limit`` chunks with a stored copy on ``node``, from ``at`` (0 to 1) on."""
+        ...
+
+    async def chunk_copies(self, chunk: ChunkId) -> Sequence[ChunkCopies]:
+        """Return what is known of the copies of ``chunk``, for each stored length that was named."""
+        ...
+
+    async def note_verdicts(self, verdicts: Sequence[Judged]) -> Sequence[NodeId]:
+        """Write down what challenges and reads proved; return the nodes that are in doubt by it."""
+        ...
+
+    async def give_up(self, acts: Sequence[GiveUp], facts: Mapping[NodeId, NodeFacts]) -> int:
+        """Take surplus copies out of use, each under a guard; return how many.
+
+        Each is decided again on what is known by now.  A restored catalogue gives up nothing.
+        """
+        ...
+
+    async def claim_given_up(self, limit: int) -> Sequence[tuple[ChunkCopies, GivenUp]]:
+        """Return guarded copies whose turn it is to be settled; each comes again, less and less often."""
+        ...
+
+    async def settle_given_up(
+        self,
+        chunk: ChunkCopies,
+        given: GivenUp,
+        confirmed: AbstractSet[CopyName],
+        facts: Mapping[NodeId, NodeFacts],
+        *,
+        lacks_room: bool,
+    ) -> Settled:
+        """Have a guarded copy deleted, take it back or keep it, by the copies just ``confirmed``.
+
+        Decided in one transaction on what is known by now (``placement.healing``).
+        """
+        ...
+
+    async def copies_in_doubt(self) -> tuple[int, int]:
+        """Count the copies that are doubted, and those that are given up and guarded."""
+        ...
+
+    async def claim_repairs(self, acts: Sequence[MakeCopy]) -> Sequence[RepairTask]:
+        """Claim chunks to be copied, and write the intents of the new copies.
+
+        A chunk that is not any more what was decided on is left out.
         """
         ...
 
     async def finish_repair(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
-        """Record the new copy, or (None) give the claim up; the intent's remains are collected."""
+        """Record the new copy, or (None) give the claim up; the intent's remains are collected.
+
+        No other copy goes by that.
+        """
         ...
 
     async def copies_left(self) -> Mapping[NodeId, int]:
@@ -170,7 +241,7 @@ class Nodes(Protocol):
         ...
 
     async def finish_collection(self, node: NodeId, copies: Sequence[CopyKey]) -> None:
-        """Forget copies whose node has deleted them."""
+        """Forget copies of which the node said that they are deleted, or not there."""
         ...
 
     async def copies_of(self, chunk: ChunkId) -> Sequence[Copy]:

@@ -19,7 +19,7 @@ from collective.catalog.model import (
     Upload,
     VerifiedReceipt,
 )
-from collective.core.ids import LeaseId, NodeId, UploadId
+from collective.core.ids import ChunkId, LeaseId, NodeId, UploadId
 from collective.core.paths import FilePath
 
 
@@ -171,6 +171,12 @@ class Reads(Protocol):
         self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
     ) -> ReadView:
         """Renew the lease and return the extents that touch the range."""
+        ...
+
+    async def is_read_from(
+        self, caller: Caller, lease: LeaseId, chunk: ChunkId, node: NodeId
+    ) -> bool:
+        """Tell whether the leased version holds ``chunk``, of which ``node`` has a copy."""
         ...
 
     async def close_read(self, caller: Caller, lease: LeaseId) -> None:

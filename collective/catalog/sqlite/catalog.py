@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from collective.catalog.sqlite.adoption import AdoptionPart
+from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
 from collective.catalog.sqlite.copies import CopiesPart
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.datastores import DatastoresPart
 from collective.catalog.sqlite.engine import Engine
+from collective.catalog.sqlite.giving_up import GivingUpPart
 from collective.catalog.sqlite.grants import GrantsPart
 from collective.catalog.sqlite.identities import IdentitiesPart
 from collective.catalog.sqlite.inventories import InventoriesPart
@@ -41,6 +43,8 @@ class SqliteCatalog(
     NodesPart,
     CopiesPart,
     InventoriesPart,
+    ChunkCopiesPart,
+    GivingUpPart,
     RepairsPart,
     RemovalPart,
     CollectionPart,

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import apsw
+
 from collective.catalog.model import CopyKey
+from collective.catalog.sqlite.rows import fetch
 from collective.catalog.sqlite.writer import Transaction
 
 FREE: Final = 0
@@ -80,6 +83,19 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
         tx.now_ms,
     )
     return tx.db.changes() > 0
+
+
+def guarded_on(db: apsw.Connection, node: int) -> int:
+    """Count the copies on a node that are given up, may be good, and must not be lost yet."""
+    return int(
+        fetch(
+            db,
+            "SELECT count(*) FROM doomed d WHERE d.node = ? AND d.guard = ? AND EXISTS"
+            " (SELECT 1 FROM chunks k WHERE k.hash = d.hash AND k.stored_length = d.stored_length)",
+            node,
+            GUARDED,
+        )[0]
+    )
 
 
 def forget_removed(tx: Transaction, limit: int) -> int:

@@ -122,6 +122,24 @@ class ReadsPart(Part):
             raise _lease_gone()
         return self._view(view, lease)
 
+    async def is_read_from(
+        self, caller: Caller, lease: LeaseId, chunk: ChunkId, node: NodeId
+    ) -> bool:
+        """Tell whether the leased version holds ``chunk``, of which ``node`` has a copy."""
+        held = self._engine.leases.renew(lease, caller.principal)
+        if held is None:
+            return False
+
+        def work(db: apsw.Connection) -> bool:
+            found: Any = db.execute(
+                "SELECT k.id FROM chunks k WHERE k.hash = ? AND EXISTS"
+                " (SELECT 1 FROM extents x WHERE x.chunk = k.id AND x.version = ?)",
+                (chunk, held.version),
+            ).fetchall()
+            return any(copy.node == node for (row,) in found for copy in readable_copies(db, row))
+
+        return await self._engine.read(work)
+
     async def close_read(self, caller: Caller, lease: LeaseId) -> None:
         """Give a lease back; unknown leases are ignored."""
         self._engine.leases.give_back(lease, caller.principal)

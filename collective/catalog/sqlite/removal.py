@@ -18,6 +18,7 @@ import apsw
 
 from collective.access.model import Caller
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.dooming import guarded_on
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import IN_USE, TRUSTED
 from collective.catalog.sqlite.revocations import revoke_node
@@ -112,6 +113,13 @@ class RemovalPart(Part):
                 break
         if copies:
             raise still_needed(node, copies, short, is_all=pages < COUNTED_PAGES)
+        waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
+        if waiting:
+            raise ConflictError(
+                f"Node {node} still holds {waiting} copies that wait until others are verified to"
+                " be there; try again in a while (see: collective status), or remove it nevertheless"
+                " with --force."
+            )
 
     async def _held(self, node: NodeId) -> AsyncIterator[Sequence[_Held]]:
         """Yield the chunks in use with a stored copy on the node: copies wanted, and elsewhere."""

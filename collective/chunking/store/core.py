@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from collective.chunking.ids import chunk_id
+from collective.chunking.ids import challenge_answer, chunk_id
 from collective.chunking.store.capacity import Capacity, Reservation
 from collective.chunking.store.compaction import Compactor
 from collective.chunking.store.datadir import Layout, StoreIdentity, claim_data_dir
@@ -351,6 +351,10 @@ class StoreCore:
         buffer = bytearray(self._find(chunk, generation).length)
         count = self.get_into(chunk, memoryview(buffer), generation)
         return bytes(memoryview(buffer)[:count])
+
+    def challenge(self, chunk: ChunkId, generation: Generation, nonce: bytes) -> bytes:
+        """See the facade."""
+        return challenge_answer(nonce, self.read(chunk, generation))
 
     def verify(self, chunk: ChunkId, generation: Generation) -> int:
         """See the facade."""

@@ -163,6 +163,10 @@ class ChunkStore:
         """Read and check a copy, return its length; raises as :meth:`get_into`."""
         return await self._run(self._core.verify, chunk, generation)
 
+    async def challenge(self, chunk: ChunkId, generation: Generation, nonce: bytes) -> bytes:
+        """Read and check a copy, return its :func:`challenge_answer`; raises as :meth:`get_into`."""
+        return await self._run(self._core.challenge, chunk, generation, nonce)
+
     async def inventory(
         self, page_entries: int = limits.LIST_PAGE_MAX_ENTRIES
     ) -> AsyncIterator[tuple[StoredCopy, ...]]:

@@ -293,6 +293,8 @@ class CoordinatorRole:
                 *parts.upkeep.workers(),
                 parts.repairer,
                 parts.verifier,
+                parts.giving_up,
+                parts.sampler.worker(),
                 parts.collector,
                 parts.rotation.worker(),
                 Freshness(identity, renewed),

@@ -85,7 +85,12 @@ class Collector(Worker):
         except CollectiveError as error:
             self._log.warning("delete_refused", node=node, count=len(copies), why=error.message)
             return 0
-        # A copy that was not there (its upload ended before it was sent) is as gone as the others.
-        await self._catalog.finish_collection(node, copies)
+        # A copy that was not there (its upload ended before it was sent) is as gone as the others;
+        # one that the answer does not name is asked for again.
+        named = {
+            (bytes(one.chunk_id), one.generation) for one in (*response.deleted, *response.absent)
+        }
+        gone = [copy for copy in copies if (copy.chunk, copy.generation) in named]
+        await self._catalog.finish_collection(node, gone)
         self._metrics.collected.inc(len(response.deleted))
-        return len(copies)
+        return len(gone)

@@ -152,6 +152,23 @@ class CoordinatorMetrics:
         self.bad_copies = counter(
             "collective_bad_copies_total", "Copies found corrupt or missing.", ("found_by",)
         )
+        self.challenges = counter(
+            "collective_challenged_copies_total",
+            "Copies challenged, by what it proved.",
+            ("verdict",),
+        )
+        self.given_up = counter(
+            "collective_given_up_copies_total",
+            "Copies that were not needed any more, by what became of them.",
+            ("result",),
+        )
+        self.copies_doubted = gauge(
+            "collective_doubted_copies", "Copies that do not count until they are verified."
+        ).labels(member)
+        self.copies_guarded = gauge(
+            "collective_guarded_copies",
+            "Copies given up that are kept until enough others are confirmed.",
+        ).labels(member)
         self.heartbeats = counter("collective_heartbeats_total", "Heartbeats.", ("result",))
 
     def operation(self, operation: str, result: str, duration_s: float) -> None:

@@ -18,7 +18,7 @@ ChannelOpener = Callable[[Sequence[Address], SpiffeId], Channel]
 
 CALL_S: Final = 15.0
 COPY_S: Final = 60.0
-VERIFY_S: Final = 60.0
+CHALLENGE_S: Final = 60.0
 
 
 class NodeCaller:
@@ -44,12 +44,12 @@ class NodeCaller:
         """Have ``node`` send one of its copies along a route."""
         return await self._call(node, lambda stub, t: stub.copy_chunk(request, timeout=t), COPY_S)
 
-    async def verify_copies(
-        self, node: NodeId, request: pb.VerifyCopiesRequest
-    ) -> pb.VerifyCopiesResponse:
-        """Have copies read and compared with their ids."""
+    async def challenge_copies(
+        self, node: NodeId, request: pb.ChallengeCopiesRequest
+    ) -> pb.ChallengeCopiesResponse:
+        """Have copies read, and proved to be there."""
         return await self._call(
-            node, lambda stub, t: stub.verify_copies(request, timeout=t), VERIFY_S
+            node, lambda stub, t: stub.challenge_copies(request, timeout=t), CHALLENGE_S
         )
 
     def drop(self, node: NodeId) -> None:

@@ -20,6 +20,7 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.placement.choose import Candidate, choose
 from collective.placement.evidence import Standing
+from collective.placement.healing import NodeFacts
 from collective.placement.states import NodeState, Observation, Outlook, Timers, look
 
 STORED_MEANWHILE_MAX: Final = 200_000
@@ -308,6 +309,28 @@ class NodeTable:
             now_s=self._clock.monotonic_s(),
             started_s=self._started_s,
             timers=self._timers,
+        )
+
+    def facts(self, mute: AbstractSet[NodeId] = frozenset()) -> dict[NodeId, NodeFacts]:
+        """Return what healing needs to know of every node; ``mute`` ones answered no challenge."""
+        outlook = self.outlook()
+        return {
+            node: NodeFacts(
+                live.record.standing,
+                answers=node in outlook.sources,
+                stays=node not in outlook.gone or self._is_only_doubted(live, outlook),
+                free_bytes=live.record.capacity_bytes - live.record.used_bytes,
+                is_mute=node in mute,
+            )
+            for node, live in self._nodes.items()
+        }
+
+    def _is_only_doubted(self, live: LiveNode, outlook: Outlook) -> bool:
+        """Tell whether a node whose copies are gone is there all the same: doubt may be cleared."""
+        return (
+            live.record.standing is Standing.DOUBTED
+            and not live.record.draining
+            and outlook.states[live.record.node] not in {NodeState.LOST, NodeState.REFUSED}
         )
 
     def states(self) -> dict[NodeId, NodeState]:

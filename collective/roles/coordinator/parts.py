@@ -19,6 +19,7 @@ from collective.placement.states import Timers, shown
 from collective.roles.coordinator.adoption import AdoptionDesk
 from collective.roles.coordinator.audit_service import AuditService
 from collective.roles.coordinator.calls import Calls
+from collective.roles.coordinator.challenger import Challenger
 from collective.roles.coordinator.cluster_service import ClusterService, Member
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.collection import Collector
@@ -27,6 +28,7 @@ from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.enrolment import Enrolment
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.files_service import FilesService
+from collective.roles.coordinator.giving_up import GivingUp
 from collective.roles.coordinator.identities_service import IdentitiesService
 from collective.roles.coordinator.invites_service import InvitesService
 from collective.roles.coordinator.keys import KeyRing
@@ -38,7 +40,7 @@ from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.renewal import RenewalDesk
-from collective.roles.coordinator.repair import Doubts, Repairer, Verifier
+from collective.roles.coordinator.repair import Repairer
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.routes import RouteMaker
@@ -49,6 +51,7 @@ from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.verification import Doubts, Sampler, Verifier
 from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.diskwatch import DiskWatch
@@ -124,6 +127,8 @@ class Parts:
     registry: RegistryService
     repairer: Repairer
     verifier: Verifier
+    sampler: Sampler
+    giving_up: GivingUp
     collector: Collector
     upkeep: Upkeep
     readiness: Readiness
@@ -205,7 +210,12 @@ def build(
             addresses, credentials=identity.credentials, gate=identity.gate, expect=node
         ),
     )
-    doubts = Doubts(wakes)
+    doubts = Doubts(wakes, clock)
+    challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
+
+    async def reload() -> None:
+        table.load(await catalog.nodes())
+
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     sightings = Sightings(authority.domain, catalog)
     calls = Calls(authority.domain, metrics, clock, seen=rotation.seen, sightings=sightings)
@@ -319,8 +329,38 @@ def build(
             metrics=metrics,
             wakes=wakes,
             clock=clock,
+            randomness=randomness,
+            reload=reload,
+            mute=challenger.mute,
         ),
-        verifier=Verifier(doubts, catalog, table, nodes, metrics, wakes),
+        verifier=Verifier(
+            doubts=doubts,
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+            reload=reload,
+        ),
+        sampler=Sampler(
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            wakes=wakes,
+            clock=clock,
+            randomness=randomness,
+            reload=reload,
+            clear=catalog.clear_doubt,
+        ),
+        giving_up=GivingUp(
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            metrics=metrics,
+            wakes=wakes,
+            reload=reload,
+        ),
         collector=Collector(
             catalog=catalog,
             table=table,

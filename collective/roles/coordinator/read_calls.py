@@ -22,8 +22,8 @@ FIRST_BATCH: Final = 16
 class CopyDoubts(Protocol):
     """Where readers' reports go; they are verified before they are believed."""
 
-    def doubt(self, node: NodeId, chunk: ChunkId) -> None:
-        """Have the copy of ``chunk`` on ``node`` verified there, in due time."""
+    def doubt(self, node: NodeId, chunk: ChunkId, who: SpiffeId) -> bool:
+        """Have the copy of ``chunk`` on ``node`` looked at; return whether it will be for ``who``."""
         ...
 
 
@@ -84,17 +84,21 @@ class ReadCalls(pb.FilesBase):
             return pb.CloseReadResponse()
 
     async def report_copy(self, message: pb.ReportCopyRequest) -> pb.ReportCopyResponse:
-        """Take a reader's hint, if the lease is his; the copy is verified at its node."""
+        """Take a reader's hint, if the lease is the caller's and its version has such a copy.
+
+        The hint is a reason to look at the copy, no more.
+        """
         async with self._read_frame.client("report_copy", message.node) as caller:
-            await self._reads.plan_read(
-                caller, LeaseId(parse_hex_id(message.lease_id)), offset=0, length=1, batch=1
-            )
-            node = SpiffeId.parse(message.node)
+            lease = LeaseId(parse_hex_id(message.lease_id))
+            await self._reads.plan_read(caller, lease, offset=0, length=1, batch=1)
+            node = SpiffeId.parse(message.node).node_id
             chunk = parse_chunk_id(message.chunk_id)
             if message.problem == pb.CopyProblem.UNSPECIFIED:
                 raise UsageError("A report must say what is wrong with the copy.")
-            if message.problem != pb.CopyProblem.SLOW:
-                self._doubts.doubt(node.node_id, chunk)
+            if message.problem == pb.CopyProblem.SLOW:
+                return pb.ReportCopyResponse()
+            if await self._reads.is_read_from(caller, lease, chunk, node):
+                self._doubts.doubt(node, chunk, caller.principal)
             return pb.ReportCopyResponse()
 
     def _plans(

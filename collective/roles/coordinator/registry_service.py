@@ -213,6 +213,7 @@ class RegistryService(pb.NodeRegistryBase):
                 self._table.inventory_done(node, page.instance_id)
                 self._log.info("inventory_compared", node=node, unknown=len(unknown))
                 self._wakes.repair.set()
+                self._wakes.verify.set()  # what is back is doubted
                 break
         return pb.InventoryVerdict(unknown=unknown)
 

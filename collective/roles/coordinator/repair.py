@@ -1,21 +1,39 @@
-"""Healing: chunks that are short of copies are copied, and doubted copies are verified first.
+"""Repair: chunks that are short of copies are copied, the fewest copies first.
 
-The order (fewest copies first) is the catalogue's, the nodes are placement's, the pace is a token
-bucket.  While many nodes are gone together nothing is given up (placement/states.py).
+What is done about a chunk is ``placement.healing``'s decision.  Chunks are found along the catalogue's
+indices, each search with its own cursor: a chunk that has no source or no place now is passed, and hides
+nothing behind it.  A search that came to its end without finding work rests until something changed.
+While many nodes are gone together nothing is given up (placement/states.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from collective.catalog.interface import Nodes
-from collective.catalog.model import RepairTask, VerifiedReceipt
+from collective.catalog.model import ChunkPage, PlacementNeed, RepairTask, VerifiedReceipt
+from collective.core import limits
+from collective.core.backoff import Aside, Backoff
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
-from collective.core.ids import ChunkId, Generation, NodeId
+from collective.core.ids import ChunkId, NodeId
+from collective.core.randomness import Randomness
+from collective.placement.healing import (
+    ChunkCopies,
+    Facts,
+    GiveUp,
+    MakeCopy,
+    Place,
+    Verify,
+    heal,
+    held_by_standing,
+)
 from collective.placement.repair import Budget
 from collective.placement.states import Outlook
 from collective.roles.coordinator.metrics import CoordinatorMetrics
@@ -28,114 +46,45 @@ from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker, pause
 from collective.rpc.gen.collective import v1 as pb
 
 PARALLEL: Final = 4
+CLAIMED: Final = 16
+"""Chunks that are claimed together."""
+PAGE: Final = 128
+"""Chunks that one search looks at in a round."""
 RATE_BYTES_S: Final = 100e6
 BURST_BYTES: Final = 64e6
 IDLE_S: Final = 5.0
-VERIFY_IDLE_S: Final = 3600.0
+REST_MOST_S: Final = 300.0
 _AGAIN_S: Final = 1.0
-_DOUBTS_MAX: Final = 10_000
+FAILED_BACKOFF: Final = Backoff(least_s=5.0, most_s=600.0)
+"""For chunks whose copying failed: others have their turn."""
+ROOM_STEP_BYTES: Final = 64 << 20
+"""A node's free space changes what can be placed by steps of this."""
+
+Read = Callable[[int], Awaitable[ChunkPage]]
 
 
-class Doubts:
-    """Copies that readers complained about, each once, bounded; the surplus is dropped."""
+@dataclass(slots=True)
+class _Search:
+    """One way along an index."""
 
-    def __init__(self, wakes: Wakes) -> None:
-        """Wake the verifier when there is something."""
-        self._wakes = wakes
-        self._doubted: dict[tuple[NodeId, ChunkId], None] = {}
-
-    def __len__(self) -> int:
-        return len(self._doubted)
-
-    def doubt(self, node: NodeId, chunk: ChunkId) -> None:
-        """Have the copy of ``chunk`` on ``node`` verified there, in due time."""
-        if len(self._doubted) < _DOUBTS_MAX:
-            self._doubted[node, chunk] = None
-            self._wakes.verify.set()
-
-    def take(self) -> tuple[NodeId, ChunkId] | None:
-        """Return the oldest doubt and forget it."""
-        for key in self._doubted:
-            del self._doubted[key]
-            return key
-        return None
+    read: Read
+    after: int = 0
+    found: bool = False
+    """There was work since it began at the front."""
+    rests: bool = False
 
 
-class Verifier(Worker):
-    """Asks nodes whether doubted copies are really bad, and takes those out of use."""
+@dataclass(slots=True)
+class _Round:
+    """What one round found to do."""
 
-    name = "verification"
-
-    def __init__(
-        self,
-        doubts: Doubts,
-        catalog: Nodes,
-        table: NodeTable,
-        nodes: NodeCaller,
-        metrics: CoordinatorMetrics,
-        wakes: Wakes,
-    ) -> None:
-        """Verify what ``doubts`` holds."""
-        self._doubts = doubts
-        self._catalog = catalog
-        self._table = table
-        self._nodes = nodes
-        self._metrics = metrics
-        self._wakes = wakes
-        self._log = structlog.get_logger("coordinator.verifier")
-
-    async def work(self) -> Outcome:
-        """Verify the oldest doubt; an interrupted verification changes nothing."""
-        doubted = self._doubts.take()
-        if doubted is None:
-            return IDLE
-        try:
-            await self.verify(*doubted)
-        except CollectiveError as error:
-            self._log.info("not_verified", node=doubted[0], why=error.message)
-        return BUSY
-
-    async def wait(self) -> None:
-        """Wait for a doubt."""
-        await pause(self._wakes.verify, VERIFY_IDLE_S)
-
-    def queue(self) -> int:
-        """Return how many copies are doubted."""
-        return len(self._doubts)
-
-    async def verify(self, node: NodeId, chunk: ChunkId) -> None:
-        """Verify one copy at its node; a node that does not answer proves nothing."""
-        copies = [copy for copy in await self._catalog.copies_of(chunk) if copy.node == node]
-        if not copies:
-            return
-        response = await self._nodes.verify_copies(
-            node,
-            pb.VerifyCopiesRequest(
-                copies=[
-                    pb.CopyRecord(chunk_id=chunk, generation=copy.generation) for copy in copies
-                ]
-            ),
-        )
-        known = {copy.generation for copy in copies}
-        for trouble in response.bad:
-            if trouble.chunk_id != chunk or trouble.generation not in known:
-                continue
-            self._log.warning(
-                "bad_copy",
-                node=node,
-                chunk=chunk.hex(),
-                generation=trouble.generation,
-                corrupt=trouble.corrupt,
-            )
-            self._metrics.bad_copies.labels("reader").inc()
-            await self._catalog.mark_copies(
-                node, [(chunk, Generation(trouble.generation))], lost=not trouble.corrupt
-            )
-            self._wakes.repair.set()
+    copies: list[tuple[MakeCopy, Hashable]] = field(default_factory=list)
+    given_up: list[GiveUp] = field(default_factory=list)
+    to_verify: bool = False
 
 
 class Repairer(Worker):
-    """Claims chunks that are short of copies and has them copied from node to node."""
+    """Finds chunks that are short of copies and has them copied from node to node."""
 
     name = "repair"
 
@@ -150,9 +99,15 @@ class Repairer(Worker):
         metrics: CoordinatorMetrics,
         wakes: Wakes,
         clock: Clock,
+        randomness: Randomness,
+        reload: Callable[[], Awaitable[None]],
+        mute: Callable[[], AbstractSet[NodeId]] = frozenset,
         rate_bytes_s: float = RATE_BYTES_S,
     ) -> None:
-        """Copy at most ``rate_bytes_s`` on average."""
+        """Copy at most ``rate_bytes_s`` on average.
+
+        ``mute`` tells which nodes answer no challenges, ``reload`` is called after nodes changed.
+        """
         self._catalog = catalog
         self._table = table
         self._routes = routes
@@ -161,46 +116,160 @@ class Repairer(Worker):
         self._metrics = metrics
         self._wakes = wakes
         self._clock = clock
+        self._randomness = randomness
+        self._reload = reload
+        self._mute = mute
         self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
         self._held = False
+        self._searches: dict[Hashable, _Search] = {}
+        self._situation: Hashable = None
+        self._failed: Aside[tuple[ChunkId, int]] = Aside(FAILED_BACKOFF)
+        self._rest_s = IDLE_S
         self._log = structlog.get_logger("coordinator.repair")
 
     async def work(self) -> Outcome:
-        """Repair one batch; a claim that is cut off is given up by the catalogue at start."""
+        """Do one round; a claim that is cut off is given up by the catalogue at start."""
         self._budget = self._budget.at(self._clock.monotonic_s())
         if self._budget.wait_s() > 0:
             return Outcome.rest(self._budget.wait_s())
-        return BUSY if await self.round() else IDLE
+        if await self.round():
+            self._rest_s = IDLE_S
+        return IDLE if self.rests else BUSY
 
     async def wait(self) -> None:
-        """Wait until something may have changed; a second at least, as wakes come in crowds."""
-        await pause(self._wakes.repair, IDLE_S)
-        await asyncio.sleep(_AGAIN_S)
+        """Wait until something may have changed, longer and longer; wakes come in crowds."""
+        if await pause(self._wakes.repair, self._rest_s):
+            await asyncio.sleep(_AGAIN_S)
+            self._rest_s = IDLE_S
+        else:
+            self._rest_s = min(REST_MOST_S, 2 * self._rest_s)
+        self.begin_anew()
+
+    @property
+    def rests(self) -> bool:
+        """Whether every search came to its end without finding work."""
+        return all(search.rests for search in self._searches.values())
+
+    def begin_anew(self) -> None:
+        """Have every search begin at its front again: something may have changed."""
+        for search in self._searches.values():
+            search.rests = False
 
     async def round(self) -> int:
-        """Repair one batch; return how many copies were made."""
+        """Look at a page of each search, and do what is most urgent; return copies made."""
         outlook = self._table.outlook()
         self._note(outlook)
+        facts = self._table.facts(self._mute())
+        self._set_searches(facts)
         if not outlook.sources:
+            for search in self._searches.values():
+                search.rests = True
             return 0
-        tasks = await self._catalog.claim_repairs(
-            PARALLEL, self._table.placer(), outlook.sources, outlook.gone
-        )
-        if not tasks:
-            return 0
-        results: list[bool] = []
+        found = await self._look(facts)
+        if found.to_verify:
+            self._wakes.verify.set()
+        if found.given_up:
+            await self._catalog.give_up(found.given_up, facts)
+        tasks = await self._catalog.claim_repairs([act for act, _ in found.copies])
+        return sum(await self._run_all(tasks)) if tasks else 0
 
-        async def work(task: RepairTask) -> None:
-            try:
-                results.append(await self.repair(task))
-            except CollectiveError as error:  # a group of errors would end the whole process
-                self._log.warning("repair_not_recorded", chunk=task.chunk.hex(), why=error.message)
+    def _set_searches(self, facts: Facts) -> None:
+        """Have a search for every number of copies, for every node that does not count, and for surplus."""
+        wanted: dict[Hashable, Read] = {"surplus": self._surplus}
+        for stored in range(limits.COPIES_MAX):
+            wanted[stored] = self._short(stored)
+        for node, about in facts.items():
+            if not about.counts:
+                wanted[node] = self._on(node)
+        for gone in self._searches.keys() - wanted.keys():
+            del self._searches[gone]
+        for key, read in wanted.items():
+            self._searches.setdefault(key, _Search(read))
+        situation = tuple(
+            (node, about.standing, about.answers, about.stays, about.free_bytes // ROOM_STEP_BYTES)
+            for node, about in sorted(facts.items())
+        )
+        if situation != self._situation:
+            self._situation = situation
+            self.begin_anew()
+
+    def _short(self, stored: int) -> Read:
+        return lambda after: self._catalog.short_chunks(stored, after, PAGE)
+
+    def _on(self, node: NodeId) -> Read:
+        return lambda after: self._catalog.chunks_on(node, after, PAGE)
+
+    async def _surplus(self, after: int) -> ChunkPage:
+        return await self._catalog.surplus_chunks(after, PAGE)
+
+    async def _look(self, facts: Facts) -> _Round:
+        """Read a page of each search that does not rest; move those on whose finds are all taken."""
+        found = _Round()
+        place = self._placer(facts)
+        ends: dict[Hashable, int | None] = {}
+        seen: set[tuple[ChunkId, int]] = set()
+        for key, search in list(self._searches.items()):
+            if search.rests:
+                continue
+            page = await search.read(search.after)
+            ends[key] = page.after
+            for chunk in page.chunks:
+                name = (chunk.chunk, chunk.stored_length)
+                if name not in seen and self._failed.is_due(name, self._clock.monotonic_s()):
+                    seen.add(name)
+                    self._decide(chunk, facts, place, key, found)
+        found.copies.sort(key=lambda one: one[0].live)
+        left = {key for _, key in found.copies[CLAIMED:]}
+        del found.copies[CLAIMED:]
+        for key, after in ends.items():
+            search = self._searches[key]
+            if key in left:
+                continue  # what is left comes again
+            search.after = after or 0
+            if after is None:
+                search.rests, search.found = not search.found, False
+        return found
+
+    def _decide(
+        self, chunk: ChunkCopies, facts: Facts, place: Place, key: Hashable, found: _Round
+    ) -> None:
+        act = heal(chunk, facts, place)
+        if isinstance(act, MakeCopy):
+            found.copies.append((act, key))
+        elif isinstance(act, GiveUp):
+            found.given_up.append(act)
+        elif isinstance(act, Verify):
+            found.to_verify = True
+        if isinstance(act, MakeCopy | GiveUp):
+            self._searches[key].found = True
+
+    def _placer(self, facts: Facts) -> Place:
+        place = self._table.placer()
+
+        def chosen(chunk: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
+            held = held_by_standing(chunk, facts)
+            need = PlacementNeed(chunk.chunk, chunk.stored_length, 1, frozenset(taken), held)
+            return next(iter(place(need)), None)
+
+        return chosen
+
+    async def _run_all(self, tasks: Iterable[RepairTask]) -> list[bool]:
+        results: list[bool] = []
+        waiting: Iterator[RepairTask] = iter(tasks)
+
+        async def work() -> None:
+            for task in waiting:
+                self._budget = self._budget.spend(task.stored_length)
+                try:
+                    results.append(await self.repair(task))
+                except CollectiveError as error:  # a group of errors would end the whole process
+                    why = error.message
+                    self._log.warning("repair_not_recorded", chunk=task.chunk.hex(), why=why)
 
         async with asyncio.TaskGroup() as group:
-            for task in tasks:
-                self._budget = self._budget.spend(task.stored_length)
-                group.create_task(work(task))
-        return sum(results)
+            for _ in range(PARALLEL):
+                group.create_task(work())
+        return results
 
     async def repair(self, task: RepairTask) -> bool:
         """Carry out one claimed task from whichever source is good; return whether it worked."""
@@ -216,6 +285,13 @@ class Repairer(Worker):
         self._metrics.repairs.labels("ok" if receipt else "failed").inc()
         if receipt:
             self._metrics.repaired_bytes.inc(task.stored_length)
+            self._failed.worked((task.chunk, task.stored_length))
+        else:
+            self._failed.failed(
+                (task.chunk, task.stored_length),
+                self._clock.monotonic_s(),
+                self._randomness.uniform(),
+            )
         return receipt is not None
 
     async def _copy(
@@ -255,8 +331,15 @@ class Repairer(Worker):
                 why=error.message,
             )
             return None
-        if receipt.node != task.target.node or receipt.chunk != task.chunk:
+        if receipt.node != task.target.node:
             self._log.warning("repair_receipt_wrong", source=source, node=receipt.node)
+            return None
+        told = (receipt.chunk, receipt.generation, receipt.stored_length)
+        if told != (task.chunk, task.target.generation, task.stored_length):
+            await self._catalog.doubt_node(
+                receipt.node, "it signed a receipt for another copy than its ticket's"
+            )
+            await self._reload()
             return None
         self._table.note_stored([receipt])
         return receipt

@@ -284,7 +284,8 @@ class StreamDesk:
                     async with asyncio.timeout(_GET_S):
                         return await self._chunks.get(route)
                 except (CorruptionError, NotFoundError):
-                    self._doubts.doubt(SpiffeId.parse(route.first_node).node_id, extent.chunk)
+                    node = SpiffeId.parse(route.first_node).node_id
+                    self._doubts.doubt(node, extent.chunk, self._own)
                 except (CollectiveError, TimeoutError):
                     continue
             again = await self._reads.plan_read(

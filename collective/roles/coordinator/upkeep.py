@@ -122,6 +122,9 @@ class Upkeep:
         is_restored = await self._catalog.is_restored()
         self._metrics.totals(totals)
         self._metrics.repair_queue.set(backlog)
+        doubted, guarded = await self._catalog.copies_in_doubt()
+        self._metrics.copies_doubted.set(doubted)
+        self._metrics.copies_guarded.set(guarded)
         self._metrics.restored.set(int(is_restored))
         draining = any(live.record.draining for live in self._table.all())
         left = await self._catalog.copies_left() if draining else {}  # it looks at every copy

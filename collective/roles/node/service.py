@@ -1,4 +1,4 @@
-"""What a node does on its own coordinator's word: delete, copy, verify.
+"""What a node does on its own coordinator's word: delete, copy, prove.
 
 Everything else comes by the chunk stream with tickets.  Invariants: only the coordinator whose CA
 certified this node is obeyed; deletes from an older catalogue than one obeyed before are refused.
@@ -15,6 +15,7 @@ import structlog
 from collective.chunking.store import ChunkStore
 from collective.core import limits
 from collective.core.errors import (
+    CollectiveError,
     CorruptionError,
     NotFoundError,
     PermissionDeniedError,
@@ -23,20 +24,20 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
 from collective.roles.node.memory import NodeMemory
-from collective.roles.node.problems import trouble
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
 from collective.rpc.gen.collective.v1 import (
+    ChallengeAnswer,
+    ChallengeCopiesRequest,
+    ChallengeCopiesResponse,
     CopyChunkRequest,
     CopyChunkResponse,
+    CopyFinding,
     CopyRecord,
-    CopyTrouble,
     DeleteCopiesRequest,
     DeleteCopiesResponse,
     NodeBase,
     Route,
-    VerifyCopiesRequest,
-    VerifyCopiesResponse,
 )
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
@@ -72,18 +73,24 @@ class NodeService(NodeBase):
         self._log = structlog.get_logger("collective.node.service")
 
     async def delete_copies(self, message: DeleteCopiesRequest) -> DeleteCopiesResponse:
-        """Delete exactly the generations named, and tell which were there."""
+        """Delete exactly the generations named; tell which were there and which were not."""
         self._check_caller()
         wanted = _keys(message.copies)
         await self._memory.admit(message.position)
 
-        async def delete(key: tuple[ChunkId, Generation]) -> bool:
-            return await self._storage.delete(*key)
+        async def delete(key: tuple[ChunkId, Generation]) -> bool | None:
+            try:
+                return await self._storage.delete(*key)
+            except CollectiveError as error:  # the others may go nevertheless
+                self._log.warning("copy not deleted", chunk=key[0].hex(), reason=error.message)
+                return None
 
         removed = await _in_parallel(wanted, delete)
-        deleted = [record for record, gone in zip(message.copies, removed, strict=True) if gone]
+        answered = list(zip(message.copies, removed, strict=True))
+        deleted = [record for record, gone in answered if gone]
+        absent = [record for record, gone in answered if gone is False]
         self._log.info("copies deleted", asked=len(wanted), deleted=len(deleted))
-        return DeleteCopiesResponse(deleted=deleted)
+        return DeleteCopiesResponse(deleted=deleted, absent=absent)
 
     async def copy_chunk(self, message: CopyChunkRequest) -> CopyChunkResponse:
         """Send one copy along a route to the node that shall have another."""
@@ -117,27 +124,42 @@ class NodeService(NodeBase):
             raise UnreachableError("The copy did not arrive in time.") from error
         raise UnreachableError("The other node gave no answer.")
 
-    async def verify_copies(self, message: VerifyCopiesRequest) -> VerifyCopiesResponse:
-        """Read the copies named and tell which are damaged or missing."""
-        self._check_caller()
-        wanted = [
-            (*key, record.length)
-            for key, record in zip(_keys(message.copies), message.copies, strict=True)
-        ]
-        found = await _in_parallel(wanted, self._verify)
-        return VerifyCopiesResponse(bad=[one for one in found if one is not None])
+    async def challenge_copies(self, message: ChallengeCopiesRequest) -> ChallengeCopiesResponse:
+        """Prove that the copies named are here, or tell what is wrong with each.
 
-    async def _verify(self, wanted: tuple[ChunkId, Generation, int]) -> CopyTrouble | None:
-        chunk, generation, length = wanted
-        try:
-            count = await self._store.verify(chunk, generation)
-        except NotFoundError:
-            return trouble(chunk, generation, corrupt=False)
-        except CorruptionError:
-            return trouble(chunk, generation, corrupt=True)
-        if length and count != length:
-            return trouble(chunk, generation, corrupt=True)
-        return None
+        Every copy is compared with its id before it is answered for: a node that answers wrongly
+        does not have the bytes.
+        """
+        self._check_caller()
+        if len(message.nonce) != limits.CHALLENGE_NONCE_BYTES:
+            raise UsageError(f"A challenge has a nonce of {limits.CHALLENGE_NONCE_BYTES} bytes.")
+        if len(message.copies) > limits.CHALLENGE_MAX_COPIES:
+            raise UsageError(
+                f"At most {limits.CHALLENGE_MAX_COPIES} copies may be challenged in one call."
+            )
+        left = limits.CHALLENGE_MAX_BYTES
+
+        async def answer(key: tuple[ChunkId, Generation]) -> ChallengeAnswer:
+            nonlocal left
+            finding, digest = CopyFinding.UNSPECIFIED, b""
+            try:
+                left -= self._store.length_of(*key)
+                if left >= 0:
+                    digest = await self._store.challenge(*key, message.nonce)
+                    finding = CopyFinding.SOUND
+            except NotFoundError:
+                finding = CopyFinding.MISSING
+            except CorruptionError:
+                self._storage.note_damage(key[0])
+                finding = CopyFinding.CORRUPT
+            except CollectiveError as error:  # the disk, not the copy
+                self._log.warning("copy not read", chunk=key[0].hex(), reason=error.message)
+            return ChallengeAnswer(
+                chunk_id=key[0], generation=key[1], finding=finding, digest=digest
+            )
+
+        answers = await _in_parallel(_keys(message.copies), answer)
+        return ChallengeCopiesResponse(answers=answers)
 
     def _check_caller(self) -> None:
         if current().peer.identity != self._coordinator:

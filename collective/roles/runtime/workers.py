@@ -136,14 +136,15 @@ class Periodic(Worker):
         await pause(self._wake, self._period_s)
 
 
-async def pause(event: asyncio.Event, at_most_s: float) -> None:
-    """Wait until ``event`` is set or ``at_most_s`` seconds passed; clears the event."""
+async def pause(event: asyncio.Event, at_most_s: float) -> bool:
+    """Wait until ``event`` is set or ``at_most_s`` seconds passed; clears it and tells if it was set."""
     try:
         async with asyncio.timeout(at_most_s):
             await event.wait()
     except TimeoutError:
-        return
+        return False
     event.clear()
+    return True
 
 
 async def retry(

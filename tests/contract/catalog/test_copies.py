@@ -10,6 +10,7 @@ from collective.catalog.model import (
     CopyKey,
     PlacementNeed,
     RepairTask,
+    Settled,
     VerifiedReceipt,
 )
 from collective.catalog.sqlite import SqliteCatalog, collection, leases
@@ -25,6 +26,8 @@ from tests.contract.catalog.world import (
     OPERATOR,
     begin,
     chunk,
+    claim,
+    confirm,
     enrol,
     extent,
     grant,
@@ -326,14 +329,14 @@ async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: SqliteCata
     )
     lost = frozenset({NODES[1]})
     assert await ready.repair_backlog(USABLE - lost, lost) == 2
-    tasks = await ready.claim_repairs(1, place_on(NODES[3]), USABLE - lost, lost)
+    tasks = await claim(ready, 1, place_on(NODES[3]), USABLE - lost, lost)
     assert [task.chunk for task in tasks] == [chunk("b")]
     assert [copy.node for copy in tasks[0].sources] == ["n3"]
-    others = await ready.claim_repairs(9, place_on(NODES[3]), USABLE - lost, lost)
+    others = await claim(ready, 9, place_on(NODES[3]), USABLE - lost, lost)
     assert [task.chunk for task in others] == [chunk("a")]
     await ready.finish_repair(tasks[0], answer(tasks[0]))
     await ready.finish_repair(others[0], None)
-    assert {c.node for c in await ready.copies_of(chunk("b"))} == {"n3", "n4"}
+    assert {c.node for c in await ready.copies_of(chunk("b"))} == {"n2", "n3", "n4"}
     assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n1", "n2", "n3"}
 
 
@@ -345,11 +348,12 @@ async def test_a_repair_that_a_killed_coordinator_claimed_is_claimed_anew_at_onc
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a", copies=2)
     usable = frozenset(NODES[:3])
-    (before,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
-    assert await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE) == []
+    (before,) = await claim(catalog, 9, place_on(*NODES[:3]), usable, NONE)
+    assert await claim(catalog, 9, place_on(*NODES[:3]), usable, NONE) == []
     await engines.close()
     catalog = await engines.open()
-    (after,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
+    assert await claim(catalog, 9, place_on(*NODES[:3]), usable, NONE) == []
+    (after,) = await claim(catalog, 9, place_on(*NODES[:3]), usable, NONE)
     assert after.chunk == before.chunk
     assert after.target.generation > before.target.generation
     await catalog.finish_repair(before, answer(before))
@@ -364,7 +368,7 @@ async def test_an_upload_whose_client_died_holds_up_no_repair(engines: Engines) 
     dead, _ = await begin(catalog, "/d/dead", "a")
     await write(catalog, "/d/f", "a", nodes=NODES[:2], copies=2)
     usable = frozenset(NODES[:3])
-    (task,) = await catalog.claim_repairs(9, place_on(*NODES[:3]), usable, NONE)
+    (task,) = await claim(catalog, 9, place_on(*NODES[:3]), usable, NONE)
     assert task.target.node == NODES[2]
     await catalog.finish_repair(task, answer(task))
     assert len(await catalog.copies_of(chunk("a"))) == 3
@@ -388,7 +392,7 @@ async def test_chunks_that_nobody_can_copy_now_hold_up_no_other_repair(
         copies = await ready.copies_of(chunk(text))
         await ready.mark_copies(NODES[2], [(chunk(text), copies[1].generation)], lost=True)
     usable = frozenset({NODES[0], NODES[2], NODES[3]})
-    tasks = await ready.claim_repairs(4, place_on(NODES[3]), usable, NONE)
+    tasks = await claim(ready, 4, place_on(NODES[3]), usable, NONE)
     assert {task.chunk for task in tasks} == {chunk("a"), chunk("b")}
 
 
@@ -400,17 +404,21 @@ async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatal
     def place(need: PlacementNeed) -> list[NodeId]:
         return [NODES[3]] if need.chunk == chunk("a") else []
 
-    (task,) = await ready.claim_repairs(4, place, USABLE, NONE)
+    (task,) = await claim(ready, 4, place, USABLE, NONE)
     assert task.chunk == chunk("a")
 
 
 async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
     await ready.drain_node(OPERATOR, NODES[0], draining=True)
-    tasks = await ready.claim_repairs(9, place_on(NODES[3]), USABLE, NONE)
+    tasks = await claim(ready, 9, place_on(NODES[3]), USABLE, NONE)
     assert "n1" in [copy.node for copy in tasks[0].sources]
     await ready.finish_repair(tasks[0], answer(tasks[0]))
+    assert len(await ready.copies_of(chunk("a"))) == 4
+    assert not await claim(ready, 9, place_on(NODES[3]), USABLE, NONE)
     assert {c.node for c in await ready.copies_of(chunk("a"))} == {"n2", "n3", "n4"}
+    assert await ready.claim_collection(9, 0) == []
+    assert await confirm(ready) == [Settled.DELETED]
     doomed = await ready.claim_collection(9, 0)
     assert [(node, key.chunk) for node, key in doomed] == [("n1", chunk("a"))]
     assert await ready.repair_backlog(USABLE, NONE) == 0

@@ -17,6 +17,7 @@ from tests.contract.catalog.world import (
     SPARE,
     begin,
     chunk,
+    claim,
     enrol,
     extent,
     grant,
@@ -55,7 +56,7 @@ async def short(catalog: SqliteCatalog) -> int:
 
 async def repair(catalog: SqliteCatalog) -> int:
     made = 0
-    while tasks := await catalog.claim_repairs(64, place_on(*NODES), USABLE, NONE):
+    while tasks := await claim(catalog, 64, place_on(*NODES), USABLE, NONE):
         for task in tasks:
             await catalog.finish_repair(task, answer(task))
             made += 1

@@ -22,6 +22,8 @@ from tests.contract.catalog.world import (
     OPERATOR,
     begin,
     chunk,
+    claim,
+    confirm,
     extent,
     p,
     place_on,
@@ -73,8 +75,8 @@ async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> int:
     """Repair until nothing is left to do; return how many copies were made."""
     made = 0
     for _ in range(100):
-        tasks = await catalog.claim_repairs(9, place_on(*nodes), ALL, NONE)
-        if not tasks:
+        tasks = await claim(catalog, 9, place_on(*nodes), ALL, NONE)
+        if not tasks and not await confirm(catalog, ALL):
             return made
         for task in tasks:
             await catalog.finish_repair(task, answer(task))

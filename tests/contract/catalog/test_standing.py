@@ -29,6 +29,7 @@ from tests.contract.catalog.world import (
     NODES,
     OPERATOR,
     chunk,
+    claim,
     enrol,
     grant,
     p,
@@ -211,14 +212,14 @@ async def test_copies_on_a_doubted_node_are_made_elsewhere_and_not_given_up(
     await write(catalog, "/d/f", "a")
     await catalog.doubt_node(NODES[0], "it lied")
     usable, gone = frozenset(NODES), frozenset(NODES[:1])
-    (task,) = await catalog.claim_repairs(9, place_on(NODES[3]), usable, gone)
+    (task,) = await claim(catalog, 9, place_on(NODES[3]), usable, gone)
     assert task.target.node == NODES[3]
     receipt = VerifiedReceipt(
         task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
     )
     await catalog.finish_repair(task, receipt)
     assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
-    assert await catalog.claim_repairs(9, place_on(NODES[3]), usable, gone) == []
+    assert await claim(catalog, 9, place_on(NODES[3]), usable, gone) == []
     assert await catalog.claim_collection(9, 0) == []
     assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
 
@@ -257,7 +258,7 @@ async def test_placement_is_told_the_copies_that_there_are_by_standing(
         needs.append(need)
         return []
 
-    await catalog.claim_repairs(9, place, frozenset(NODES), frozenset())
+    await claim(catalog, 9, place, frozenset(NODES), frozenset())
     assert (needs[0].held.copies, needs[0].held.approved, needs[0].held.on_probation) == (3, 2, 0)
 
 

@@ -1,6 +1,8 @@
 """Callers, nodes, chunks and the shortest way to a written file."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 
 from blake3 import blake3
 
@@ -10,17 +12,29 @@ from collective.catalog.model import (
     Allocation,
     Attributes,
     ChunkIntent,
+    ChunkPage,
     Entry,
     Extent,
     NodeRecord,
     PlaceFunction,
     PlacementNeed,
     Precondition,
+    RepairTask,
+    Settled,
     Upload,
     VerifiedReceipt,
 )
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.placement.evidence import Standing
+from collective.placement.healing import (
+    ChunkCopies,
+    GiveUp,
+    MakeCopy,
+    NodeFacts,
+    heal,
+    held_by_standing,
+)
 
 DOMAIN = Domain("home.alice")
 OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
@@ -55,6 +69,83 @@ def place_on(*nodes: NodeId) -> PlaceFunction:
         return [node for node in nodes if node not in need.held_by][: need.copies_missing]
 
     return place
+
+
+async def facts_of(
+    catalog: Catalog, usable: frozenset[NodeId], lost: frozenset[NodeId]
+) -> dict[NodeId, NodeFacts]:
+    """Return what a coordinator knows of its nodes: ``usable`` ones answer, ``lost`` ones are gone."""
+    return {
+        record.node: NodeFacts(
+            record.standing,
+            answers=record.node in usable,
+            stays=not record.draining
+            and (record.node not in lost or record.standing is Standing.DOUBTED),
+        )
+        for record in await catalog.nodes()
+        if not record.removed
+    }
+
+
+async def look(catalog: Catalog, facts: Mapping[NodeId, NodeFacts]) -> list[ChunkCopies]:
+    """Return every chunk that a search of repair finds."""
+    found: dict[tuple[ChunkId, int], ChunkCopies] = {}
+    searches: list[Callable[[int, int], Awaitable[ChunkPage]]] = [catalog.surplus_chunks]
+    searches += [partial(catalog.short_chunks, stored) for stored in range(17)]
+    searches += [
+        partial(catalog.chunks_on, node) for node, about in facts.items() if not about.counts
+    ]
+    for search in searches:
+        after: int | None = 0
+        while after is not None:
+            page = await search(after, 7)
+            found.update({(one.chunk, one.stored_length): one for one in page.chunks})
+            after = page.after
+    return list(found.values())
+
+
+async def claim(
+    catalog: Catalog,
+    limit: int,
+    place: PlaceFunction,
+    usable: frozenset[NodeId],
+    lost: frozenset[NodeId],
+) -> Sequence[RepairTask]:
+    """Do what one round of repair does: claim up to ``limit`` chunks, and give up what is surplus."""
+    facts = await facts_of(catalog, usable, lost)
+
+    def chosen(short: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
+        held = held_by_standing(short, facts)
+        need = PlacementNeed(short.chunk, short.stored_length, 1, frozenset(taken), held)
+        return next(iter(place(need)), None)
+
+    acts = [heal(one, facts, chosen) for one in await look(catalog, facts)]
+    await catalog.give_up([act for act in acts if isinstance(act, GiveUp)], facts)
+    copies = sorted((act for act in acts if isinstance(act, MakeCopy)), key=lambda act: act.live)
+    return await catalog.claim_repairs(copies[:limit])
+
+
+async def confirm(
+    catalog: Catalog,
+    usable: frozenset[NodeId] = frozenset(NODES),
+    lost: frozenset[NodeId] = frozenset(),
+    *,
+    liars: frozenset[NodeId] = frozenset(),
+    full: frozenset[NodeId] = frozenset(),
+) -> list[Settled]:
+    """Settle what was given up, as if all usable nodes but ``liars`` proved all their copies."""
+    facts = await facts_of(catalog, usable, lost)
+    done = []
+    for one, given in await catalog.claim_given_up(1000):
+        proven = {
+            copy.name for copy in one.copies if copy.node in usable and copy.node not in liars
+        }
+        if given.node in usable - liars and not given.is_corrupt:
+            proven.add(given.name)
+        done.append(
+            await catalog.settle_given_up(one, given, proven, facts, lacks_room=given.node in full)
+        )
+    return done
 
 
 def chunk(text: str) -> ChunkId:

@@ -85,7 +85,9 @@ async def test_node_calls_by_everybody_but_the_coordinator(target: Target) -> No
             with pytest.raises(PermissionDeniedError):
                 await stub.delete_copies(pb.DeleteCopiesRequest(position=position, copies=copies))
             with pytest.raises(PermissionDeniedError):
-                await stub.verify_copies(pb.VerifyCopiesRequest(copies=copies))
+                await stub.challenge_copies(
+                    pb.ChallengeCopiesRequest(nonce=bytes(32), copies=copies)
+                )
             with pytest.raises(PermissionDeniedError):
                 await stub.copy_chunk(pb.CopyChunkRequest(chunk_id=b"\1" * 32, generation=1))
 

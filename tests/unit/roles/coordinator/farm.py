@@ -9,21 +9,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from blake3 import blake3
 from prometheus_client import CollectorRegistry
 
 from collective.access.model import Caller
+from collective.catalog.interface import Nodes
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.chunking.ids import check_chunk_id
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.roles.coordinator.challenger import Challenger
+from collective.roles.coordinator.giving_up import GivingUp
 from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
-from collective.roles.coordinator.repair import Doubts
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.roles.coordinator.repair import Repairer
 from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.verification import Doubts, Sampler, Verifier
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.client import ChunkClient
+from collective.transfer.client import ChunkClient, WrongBytesError
 from collective.transfer.receipts import sign_receipt
 from collective.transfer.tickets import read_ticket
 from tests.unit.roles.coordinator.parts import OWN, World, record
@@ -73,6 +79,11 @@ class Farm:
     down: set[NodeId] = field(default_factory=set)
     puts: list[Put] = field(default_factory=list)
     stalled: asyncio.Event | None = None
+    liars: set[NodeId] = field(default_factory=set)
+    """These send any bytes, and answer challenges with what comes to mind."""
+    reads: int = 0
+    challenged: int = 0
+    """Copies that nodes were asked to prove."""
     deletes: int = 0
     """Copies that nodes were asked to delete."""
 
@@ -110,6 +121,9 @@ class Farm:
         node = SpiffeId.parse(ticket.node).node_id
         if node in self.down:
             raise UnreachableError("down")
+        self.reads += 1
+        if node in self.liars:
+            raise WrongBytesError("other bytes came")
         data = self.stored.get(node, {}).get((ChunkId(ticket.chunk_id), ticket.generation))
         if data is None:
             raise NotFoundError("not here")
@@ -128,7 +142,9 @@ class Farm:
         if node in self.down:
             raise UnreachableError("down")
         assert request.route is not None
-        data = self.stored[node][ChunkId(request.chunk_id), request.generation]
+        data = self.stored[node].get((ChunkId(request.chunk_id), request.generation))
+        if data is None:
+            raise NotFoundError("not here")
         ticket = read_ticket(request.route.hops[0])
         assert ticket.holder == str(self.world.table.identity(node))
         return pb.CopyChunkResponse(result=self.receive(ticket, data))
@@ -139,25 +155,46 @@ class Farm:
         assert request.position is not None
         self.deletes += len(request.copies)
         here = self.stored.setdefault(node, {})
+        absent = [
+            copy for copy in request.copies if (ChunkId(copy.chunk_id), copy.generation) not in here
+        ]
         return pb.DeleteCopiesResponse(
             deleted=[
                 copy
                 for copy in request.copies
                 if here.pop((ChunkId(copy.chunk_id), copy.generation), None) is not None
-            ]
+            ],
+            absent=absent,
         )
 
-    async def verify_copies(
-        self, node: NodeId, request: pb.VerifyCopiesRequest
-    ) -> pb.VerifyCopiesResponse:
-        bad = []
+    async def challenge_copies(
+        self, node: NodeId, request: pb.ChallengeCopiesRequest
+    ) -> pb.ChallengeCopiesResponse:
+        """Answer as a node does; one in ``liars`` as it likes."""
+        if node in self.down:
+            raise UnreachableError("down")
+        self.challenged += len(request.copies)
+        answers = []
         for copy in request.copies:
-            data = self.stored[node].get((ChunkId(copy.chunk_id), copy.generation))
-            try:
-                check_chunk_id(ChunkId(copy.chunk_id), data or b"")
-            except Exception:  # noqa: BLE001 - whatever is wrong with it
-                bad.append(pb.CopyTrouble(chunk_id=copy.chunk_id, generation=copy.generation))
-        return pb.VerifyCopiesResponse(bad=bad)
+            data = self.stored.get(node, {}).get((ChunkId(copy.chunk_id), copy.generation))
+            finding, digest = pb.CopyFinding.SOUND, b""
+            if node in self.liars:
+                digest = bytes(32)
+            elif data is None:
+                finding = pb.CopyFinding.MISSING
+            elif blake3(data).digest() != copy.chunk_id:
+                finding = pb.CopyFinding.CORRUPT
+            else:
+                digest = blake3(data, key=request.nonce).digest()
+            answers.append(
+                pb.ChallengeAnswer(
+                    chunk_id=copy.chunk_id,
+                    generation=copy.generation,
+                    finding=finding,
+                    digest=digest,
+                )
+            )
+        return pb.ChallengeCopiesResponse(answers=answers)
 
     def copies(self) -> int:
         return sum(len(chunks) for chunks in self.stored.values())
@@ -176,6 +213,68 @@ class Scene:
     wakes: Wakes
     doubts: Doubts
 
+    async def reload(self) -> None:
+        self.world.table.load(await self.catalog.nodes())
+
+    def challenger(self) -> Challenger:
+        return Challenger(
+            OWN,
+            cast("NodeCaller", self.farm),
+            self.world.routes,
+            self.farm,
+            self.metrics,
+            self.world.clock,
+            self.world.randomness,
+        )
+
+    def repairer(self, catalog: Nodes | None = None) -> Repairer:
+        return Repairer(
+            catalog=catalog or self.catalog,
+            table=self.world.table,
+            routes=self.world.routes,
+            receipts=self.world.receipts,
+            nodes=cast("NodeCaller", self.farm),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            clock=self.world.clock,
+            randomness=self.world.randomness,
+            reload=self.reload,
+        )
+
+    def verifier(self) -> Verifier:
+        return Verifier(
+            doubts=self.doubts,
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=self.challenger(),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            clock=self.world.clock,
+            reload=self.reload,
+        )
+
+    def sampler(self) -> Sampler:
+        return Sampler(
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=self.challenger(),
+            wakes=self.wakes,
+            clock=self.world.clock,
+            randomness=self.world.randomness,
+            reload=self.reload,
+            clear=self.catalog.clear_doubt,
+        )
+
+    def giving_up(self) -> GivingUp:
+        return GivingUp(
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=self.challenger(),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            reload=self.reload,
+        )
+
 
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
@@ -189,7 +288,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         pool = BufferPool(64 << 20)
         farm = Farm(world, pool)
         wakes = Wakes()
-        doubts = Doubts(wakes)
+        doubts = Doubts(wakes, world.clock)
         uploads = UploadDesk(catalog, world.table, world.routes, world.receipts, Policy(3))
         streams = StreamDesk(
             own=OWN,

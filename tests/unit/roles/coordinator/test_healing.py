@@ -11,7 +11,6 @@ from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.roles.coordinator.collection import Collector
 from collective.roles.coordinator.node_calls import NodeCaller
-from collective.roles.coordinator.repair import Repairer, Verifier
 from collective.roles.coordinator.seals import Seals
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.test_streams import stream
@@ -33,19 +32,6 @@ class Unwritable:
         raise NoSpaceError("The catalogue's disk is full.")
 
 
-def repairer(here: Scene, catalog: Nodes | None = None) -> Repairer:
-    return Repairer(
-        catalog=catalog or here.catalog,
-        table=here.world.table,
-        routes=here.world.routes,
-        receipts=here.world.receipts,
-        nodes=cast("NodeCaller", here.farm),
-        metrics=here.metrics,
-        wakes=here.wakes,
-        clock=here.world.clock,
-    )
-
-
 async def put(here: Scene) -> None:
     await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
     await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
@@ -56,7 +42,7 @@ async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) ->
         here.farm.down.add(B)
         await put(here)
         here.farm.down.clear()
-        assert await repairer(here).round() == 1
+        assert await here.repairer().round() == 1
         assert here.farm.copies() == 3
         totals = await here.catalog.totals(None, here.world.table.outlook().sources)
         assert totals.under_replicated == 0
@@ -67,9 +53,10 @@ async def test_a_repair_that_fails_is_given_up_and_tried_again(tmp_path: Path) -
         here.farm.down.add(B)
         await put(here)
         here.farm.down.update(map(NodeId, "ac"))
-        work = repairer(here)
+        work = here.repairer()
         assert await work.round() == 0
         here.farm.down.clear()
+        await pass_time(here, 10.0)
         assert await work.round() == 1
 
 
@@ -77,14 +64,7 @@ async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await put(here)
         ((chunk, _),) = here.farm.stored[B]
-        verifier = Verifier(
-            here.doubts,
-            here.catalog,
-            here.world.table,
-            cast("NodeCaller", here.farm),
-            here.metrics,
-            here.wakes,
-        )
+        verifier = here.verifier()
         await verifier.verify(B, chunk)
         assert len(await here.catalog.copies_of(chunk)) == 3
 
@@ -94,17 +74,10 @@ async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> 
         await put(here)
         ((chunk, generation),) = here.farm.stored[B]
         here.farm.stored[B][chunk, generation] = b"rot"
-        verifier = Verifier(
-            here.doubts,
-            here.catalog,
-            here.world.table,
-            cast("NodeCaller", here.farm),
-            here.metrics,
-            here.wakes,
-        )
+        verifier = here.verifier()
         await verifier.verify(B, chunk)
         assert len(await here.catalog.copies_of(chunk)) == 2
-        assert await repairer(here).round() == 1
+        assert await here.repairer().round() == 1
         assert len(await here.catalog.copies_of(chunk)) == 3
 
 
@@ -145,7 +118,7 @@ async def test_a_repair_whose_end_cannot_be_written_does_not_end_the_worker(tmp_
         here.farm.down.add(B)
         await put(here)
         here.farm.down.clear()
-        work = repairer(here, cast("Nodes", Unwritable(here.catalog)))
+        work = here.repairer(cast("Nodes", Unwritable(here.catalog)))
         assert await work.round() == 0
 
 

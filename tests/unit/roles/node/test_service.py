@@ -8,9 +8,11 @@ import pytest
 from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
+from collective.core import limits
 from collective.core.errors import (
     ConflictError,
     CorruptionError,
+    NoSpaceError,
     NotFoundError,
     PermissionDeniedError,
     UnreachableError,
@@ -29,19 +31,21 @@ from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
 from collective.rpc.gen.collective.v1 import (
     CatalogPosition,
+    ChallengeCopiesRequest,
     CopyChunkRequest,
+    CopyFinding,
     CopyRecord,
     DeleteCopiesRequest,
     PutResult,
     Route,
     SignedTicket,
-    VerifyCopiesRequest,
 )
 from collective.transfer.buffers import BufferPool
 from tests.worlds import REAL, world_of
 
 DOMAIN = Domain("home.alice")
 COORDINATOR = SpiffeId.coordinator(DOMAIN)
+NONCE = bytes(range(32))
 NOW = CatalogPosition(catalog_id="c1", epoch=2, sequence=50)
 
 
@@ -154,7 +158,7 @@ async def test_nobody_but_the_own_coordinator_is_obeyed(bench: Bench, stranger: 
     with pytest.raises(PermissionDeniedError):
         await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[record]))
     with pytest.raises(PermissionDeniedError):
-        await bench.service.verify_copies(VerifyCopiesRequest(copies=[record]))
+        await bench.service.challenge_copies(ChallengeCopiesRequest(nonce=NONCE, copies=[record]))
     with pytest.raises(PermissionDeniedError):
         await bench.service.copy_chunk(CopyChunkRequest(chunk_id=record.chunk_id, generation=1))
     assert bench.store.holds(ChunkId(record.chunk_id))
@@ -170,26 +174,78 @@ async def test_a_chunk_id_that_is_a_path_is_refused(bench: Bench) -> None:
 
 async def test_a_list_without_end_is_refused(bench: Bench) -> None:
     called_by(COORDINATOR)
+    copies = [CopyRecord(chunk_id=bytes(32), generation=1)] * (limits.CHALLENGE_MAX_COPIES + 1)
+    with pytest.raises(UsageError):
+        await bench.service.challenge_copies(ChallengeCopiesRequest(nonce=NONCE, copies=copies))
+
+
+async def test_a_deletion_names_no_more_than_it_may(bench: Bench) -> None:
+    called_by(COORDINATOR)
     copies = [CopyRecord(chunk_id=bytes(32), generation=1)] * (COPIES_MAX + 1)
     with pytest.raises(UsageError):
-        await bench.service.verify_copies(VerifyCopiesRequest(copies=copies))
+        await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=copies))
 
 
-async def test_verification_tells_damaged_from_missing_and_from_good(bench: Bench) -> None:
+async def test_a_challenge_is_answered_by_the_bytes_alone(bench: Bench) -> None:
     called_by(COORDINATOR)
-    good = await bench.put(b"a" * (300 * KIB))
+    content = b"a" * (300 * KIB)
+    good = await bench.put(content)
     bad = await bench.put(b"b" * (300 * KIB))
     bench.damage(bad)
     missing = CopyRecord(chunk_id=bytes(32), generation=1)
-    short = CopyRecord(chunk_id=good.chunk_id, generation=1, length=17)
-    answer = await bench.service.verify_copies(
-        VerifyCopiesRequest(copies=[good, bad, missing, short])
+    other = CopyRecord(chunk_id=good.chunk_id, generation=2)
+    answer = await bench.service.challenge_copies(
+        ChallengeCopiesRequest(nonce=NONCE, copies=[good, bad, missing, other])
     )
-    assert [(one.chunk_id, one.corrupt) for one in answer.bad] == [
-        (bad.chunk_id, True),
-        (missing.chunk_id, False),
-        (good.chunk_id, True),
+    assert [(one.chunk_id, one.generation, one.finding, one.digest) for one in answer.answers] == [
+        (good.chunk_id, 1, CopyFinding.SOUND, blake3(content, key=NONCE).digest()),
+        (bad.chunk_id, 1, CopyFinding.CORRUPT, b""),
+        (missing.chunk_id, 1, CopyFinding.MISSING, b""),
+        (other.chunk_id, 2, CopyFinding.MISSING, b""),
     ]
+    assert (ChunkId(bad.chunk_id), 1) in bench.problems.batch()
+
+
+async def test_a_challenge_reads_no_more_than_it_may_and_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called_by(COORDINATOR)
+    monkeypatch.setattr(limits, "CHALLENGE_MAX_BYTES", 700 * KIB)
+    copies = [await bench.put(bytes([n]) * (300 * KIB)) for n in range(4)]
+    answer = await bench.service.challenge_copies(
+        ChallengeCopiesRequest(nonce=NONCE, copies=copies)
+    )
+    findings = [one.finding for one in answer.answers]
+    assert findings.count(CopyFinding.SOUND) == 2
+    assert findings.count(CopyFinding.UNSPECIFIED) == 2
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+async def test_a_challenge_without_a_whole_nonce_is_refused(bench: Bench, length: int) -> None:
+    called_by(COORDINATOR)
+    with pytest.raises(UsageError):
+        await bench.service.challenge_copies(ChallengeCopiesRequest(nonce=bytes(length)))
+
+
+async def test_a_deletion_tells_what_was_not_here_and_nothing_of_what_failed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called_by(COORDINATOR)
+    here, broken = await bench.put(b"a"), await bench.put(b"b")
+    absent = CopyRecord(chunk_id=here.chunk_id, generation=9)
+    delete = bench.store.delete
+
+    async def failing(chunk: ChunkId, generation: Generation) -> bool:
+        if chunk == broken.chunk_id:
+            raise NoSpaceError("no room for a tombstone")
+        return await delete(chunk, generation)
+
+    monkeypatch.setattr(bench.store, "delete", failing)
+    answer = await bench.service.delete_copies(
+        DeleteCopiesRequest(position=NOW, copies=[here, broken, absent])
+    )
+    assert [one.chunk_id for one in answer.deleted] == [here.chunk_id]
+    assert [(one.chunk_id, one.generation) for one in answer.absent] == [(here.chunk_id, 9)]
 
 
 ROUTE = Route(hops=[SignedTicket(body=b"t", mac=bytes(32))])

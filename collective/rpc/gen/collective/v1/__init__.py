@@ -28,6 +28,9 @@ __all__ = (
     "CallerStatus",
     "CatalogPosition",
     "CertificateStatus",
+    "ChallengeAnswer",
+    "ChallengeCopiesRequest",
+    "ChallengeCopiesResponse",
     "ChunkIntent",
     "ChunkOperation",
     "ChunkPlan",
@@ -40,6 +43,7 @@ __all__ = (
     "CoordinatorStatus",
     "CopyChunkRequest",
     "CopyChunkResponse",
+    "CopyFinding",
     "CopyProblem",
     "CopyRecord",
     "CopyTrouble",
@@ -157,8 +161,6 @@ __all__ = (
     "StorageTotals",
     "Ticket",
     "TicketKey",
-    "VerifyCopiesRequest",
-    "VerifyCopiesResponse",
     "WorkerStatus",
     "WriteHeader",
     "WriteRequest",
@@ -204,6 +206,40 @@ class ChunkOperation(betterproto2.Enum):
             "CHUNK_OPERATION_UNSPECIFIED": 0,
             "CHUNK_OPERATION_PUT": 1,
             "CHUNK_OPERATION_GET": 2,
+        }
+
+
+class CopyFinding(betterproto2.Enum):
+    UNSPECIFIED = 0
+    """
+    not read: asked for too much, or the disk did not answer
+    """
+
+    SOUND = 1
+    """
+    the bytes are those of the chunk's id
+    """
+
+    MISSING = 2
+
+    CORRUPT = 3
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "COPY_FINDING_UNSPECIFIED",
+            1: "COPY_FINDING_SOUND",
+            2: "COPY_FINDING_MISSING",
+            3: "COPY_FINDING_CORRUPT",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "COPY_FINDING_UNSPECIFIED": 0,
+            "COPY_FINDING_SOUND": 1,
+            "COPY_FINDING_MISSING": 2,
+            "COPY_FINDING_CORRUPT": 3,
         }
 
 
@@ -670,6 +706,59 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class ChallengeAnswer(betterproto2.Message):
+    chunk_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    generation: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    finding: "CopyFinding" = betterproto2.field(
+        3, betterproto2.TYPE_ENUM, default_factory=lambda: CopyFinding(0)
+    )
+
+    digest: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    sound: BLAKE3 over the stored bytes, keyed with the nonce
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "ChallengeAnswer", ChallengeAnswer
+)
+
+
+@dataclass(eq=False, repr=False)
+class ChallengeCopiesRequest(betterproto2.Message):
+    nonce: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    32 random bytes, never used before
+    """
+
+    copies: "list[CopyRecord]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    at most 256, of 64 MiB together
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "ChallengeCopiesRequest", ChallengeCopiesRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class ChallengeCopiesResponse(betterproto2.Message):
+    answers: "list[ChallengeAnswer]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1", "ChallengeCopiesResponse", ChallengeCopiesResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class ChunkIntent(betterproto2.Message):
     """
     A piece of a file that the client wants to store.
@@ -960,6 +1049,13 @@ class DeleteCopiesResponse(betterproto2.Message):
     deleted: "list[CopyRecord]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
+
+    absent: "list[CopyRecord]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    these generations are not here; what is in neither list may be
+    """
 
 
 default_message_pool.register_message(
@@ -2874,30 +2970,6 @@ default_message_pool.register_message("collective.v1", "TicketKey", TicketKey)
 
 
 @dataclass(eq=False, repr=False)
-class VerifyCopiesRequest(betterproto2.Message):
-    copies: "list[CopyRecord]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
-
-
-default_message_pool.register_message(
-    "collective.v1", "VerifyCopiesRequest", VerifyCopiesRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class VerifyCopiesResponse(betterproto2.Message):
-    bad: "list[CopyTrouble]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
-
-
-default_message_pool.register_message(
-    "collective.v1", "VerifyCopiesResponse", VerifyCopiesResponse
-)
-
-
-@dataclass(eq=False, repr=False)
 class WorkerStatus(betterproto2.Message):
     """
     Background work: repair, collection, snapshots and so on.
@@ -3864,19 +3936,22 @@ class NodeStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
-    async def verify_copies(
+    async def challenge_copies(
         self,
-        message: "VerifyCopiesRequest",
+        message: "ChallengeCopiesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "VerifyCopiesResponse":
+    ) -> "ChallengeCopiesResponse":
+        """
+        Proof that copies are there: what only a holder of the bytes can compute.
+        """
 
         return await self._unary_unary(
-            "/collective.v1.Node/VerifyCopies",
+            "/collective.v1.Node/ChallengeCopies",
             message,
-            VerifyCopiesResponse,
+            ChallengeCopiesResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -4880,9 +4955,12 @@ class NodeBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def verify_copies(
-        self, message: "VerifyCopiesRequest"
-    ) -> "VerifyCopiesResponse":
+    async def challenge_copies(
+        self, message: "ChallengeCopiesRequest"
+    ) -> "ChallengeCopiesResponse":
+        """
+        Proof that copies are there: what only a holder of the bytes can compute.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -4902,12 +4980,13 @@ class NodeBase(betterproto2_grpclib.ServiceBase):
         response = await self.copy_chunk(request)
         await stream.send_message(response)
 
-    async def __rpc_verify_copies(
-        self, stream: "grpclib.server.Stream[VerifyCopiesRequest, VerifyCopiesResponse]"
+    async def __rpc_challenge_copies(
+        self,
+        stream: "grpclib.server.Stream[ChallengeCopiesRequest, ChallengeCopiesResponse]",
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
-        response = await self.verify_copies(request)
+        response = await self.challenge_copies(request)
         await stream.send_message(response)
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
@@ -4924,11 +5003,11 @@ class NodeBase(betterproto2_grpclib.ServiceBase):
                 CopyChunkRequest,
                 CopyChunkResponse,
             ),
-            "/collective.v1.Node/VerifyCopies": grpclib.const.Handler(
-                self.__rpc_verify_copies,
+            "/collective.v1.Node/ChallengeCopies": grpclib.const.Handler(
+                self.__rpc_challenge_copies,
                 grpclib.const.Cardinality.UNARY_UNARY,
-                VerifyCopiesRequest,
-                VerifyCopiesResponse,
+                ChallengeCopiesRequest,
+                ChallengeCopiesResponse,
             ),
         }
 

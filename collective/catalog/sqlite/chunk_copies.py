@@ -1,0 +1,219 @@
+"""Chunks with all that is known of their copies, found by what may be wrong with them.
+
+Each search goes along one index, a bounded number of rows at a time, and says where the next one goes
+on: what cannot be helped now is passed, and hides nothing behind it.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants alone
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.model import ChunkPage
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.dooming import CORRUPT
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.references import DUE, IN_USE, TRUSTED
+from collective.catalog.sqlite.rows import DOUBTED, STORED
+from collective.core.ids import ChunkId, Generation, NodeId
+from collective.placement.evidence import Standing
+from collective.placement.healing import (
+    ChunkCopies,
+    CopyState,
+    GivenUp,
+    HeldCopy,
+    NodeFacts,
+)
+
+UNCLAIMED: Final = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
+
+
+class ChunkCopiesPart(Part):
+    """The methods of ``Nodes`` that find chunks."""
+
+    async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
+        """Return chunks that want more than the ``stored`` copies they have."""
+        return await self._page(
+            "SELECT id FROM chunks WHERE stored < wanted AND stored = ? AND id > ?"
+            " ORDER BY id LIMIT ?",
+            stored,
+            after,
+            limit,
+        )
+
+    async def surplus_chunks(self, after: int, limit: int) -> ChunkPage:
+        """Return chunks that have more copies than they want."""
+        return await self._page(
+            "SELECT id FROM chunks WHERE stored > wanted AND id > ? ORDER BY id LIMIT ?",
+            after,
+            limit,
+        )
+
+    async def chunks_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
+        """Return chunks with a stored copy on ``node``."""
+        return await self._page(
+            "SELECT c.chunk FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
+            f" AND c.state = {STORED} AND c.chunk > ? ORDER BY c.chunk LIMIT ?",
+            node,
+            after,
+            limit,
+        )
+
+    async def doubted_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
+        """Return chunks whose copy on ``node`` is doubted."""
+        return await self._page(
+            "SELECT c.chunk FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
+            f" AND c.state = {DOUBTED} AND c.chunk > ? ORDER BY c.chunk LIMIT ?",
+            node,
+            after,
+            limit,
+        )
+
+    async def sample_on(self, node: NodeId, at: float, limit: int) -> Sequence[ChunkCopies]:
+        """Return up to ``limit`` chunks with a stored copy on ``node``.
+
+        ``at`` (0 to 1) says where among them to begin; drawn at random, it gives a random copy.
+        """
+
+        def work(db: apsw.Connection) -> Sequence[ChunkCopies]:
+            ends = rows.fetch(
+                db,
+                "SELECT n.id, min(c.chunk), max(c.chunk) FROM nodes n JOIN copies c ON c.node = n.id"
+                " WHERE n.name = ?",
+                node,
+            )
+            if ends is None or ends[1] is None:
+                return []
+            begin = ends[1] + int((ends[2] - ends[1] + 1) * at)
+            found: Any = db.execute(
+                "SELECT chunk FROM copies WHERE node = ? AND chunk >= ? AND state = ?"
+                " ORDER BY chunk LIMIT ?",
+                (ends[0], begin, STORED, limit),
+            ).fetchall()
+            return [one for _, one in load_chunks(db, [row for (row,) in found], now_ms)]
+
+        now_ms = self._now_ms()
+        return await self._engine.read(work)
+
+    async def chunk_copies(self, chunk: ChunkId) -> Sequence[ChunkCopies]:
+        """Return what is known of the copies of ``chunk``, for each stored length that was named."""
+
+        def work(db: apsw.Connection) -> Sequence[ChunkCopies]:
+            found: Any = db.execute("SELECT id FROM chunks WHERE hash = ?", (chunk,)).fetchall()
+            return [one for _, one in load_chunks(db, [row for (row,) in found], now_ms)]
+
+        now_ms = self._now_ms()
+        return await self._engine.read(work)
+
+    async def copies_in_doubt(self) -> tuple[int, int]:
+        """Count the copies that are doubted, and those that are given up and guarded."""
+
+        def work(db: apsw.Connection) -> tuple[int, int]:
+            doubted = rows.fetch(db, f"SELECT count(*) FROM copies WHERE state = {DOUBTED}")[0]
+            guarded = rows.fetch(db, "SELECT count(*) FROM doomed WHERE guard > 0")[0]
+            return doubted, guarded
+
+        return await self._engine.read(work)
+
+    async def _page(self, sql: str, *params: Any) -> ChunkPage:
+        limit = params[-1]
+
+        def work(db: apsw.Connection) -> ChunkPage:
+            rows_found: Any = db.execute(sql, params).fetchall()
+            found: list[int] = [row for (row,) in rows_found]
+            chunks = [one for _, one in load_chunks(db, found, now_ms) if one.is_in_use]
+            return ChunkPage(chunks, found[-1] if len(found) == limit else None)
+
+        now_ms = self._now_ms()
+        return await self._engine.read(work)
+
+    def _now_ms(self) -> int:
+        return int(self._engine.clock.wall_s() * 1000)
+
+
+def load_chunks(
+    db: apsw.Connection, ids: Iterable[int], now_ms: int
+) -> list[tuple[int, ChunkCopies]]:
+    """Return the chunks with these rows that are not claimed by a repair, with their copies."""
+    wanted = json.dumps(list(ids))
+    found: Any = db.execute(
+        f"SELECT k.id, k.hash, k.stored_length, k.wanted, {IN_USE}, {DUE} FROM chunks k"
+        f" WHERE k.id IN (SELECT value FROM json_each(?)) AND {UNCLAIMED} ORDER BY k.id",
+        (now_ms, wanted),
+    ).fetchall()
+    copies: dict[int, list[HeldCopy]] = {}
+    held: Any = db.execute(
+        "SELECT c.chunk, n.name, c.generation, c.state FROM copies c JOIN nodes n ON n.id = c.node"
+        " WHERE c.chunk IN (SELECT value FROM json_each(?)) AND n.removed = 0"
+        " ORDER BY c.chunk, c.node",
+        (wanted,),
+    )
+    for chunk, node, generation, state in held:
+        copies.setdefault(chunk, []).append(
+            HeldCopy(NodeId(node), Generation(generation), CopyState(state))
+        )
+    given: dict[int, list[GivenUp]] = {}
+    doomed: Any = db.execute(
+        "SELECT k.id, n.name, d.generation, d.guard FROM chunks k JOIN doomed d ON d.hash = k.hash"
+        " AND d.stored_length = k.stored_length AND d.guard > 0 JOIN nodes n ON n.id = d.node"
+        " WHERE k.id IN (SELECT value FROM json_each(?)) AND n.removed = 0"
+        " ORDER BY d.node, d.generation",
+        (wanted,),
+    )
+    for chunk, node, generation, guard in doomed:
+        given.setdefault(chunk, []).append(
+            GivenUp(NodeId(node), Generation(generation), guard == CORRUPT)
+        )
+    return [
+        (
+            row,
+            ChunkCopies(
+                ChunkId(chunk_id),
+                length,
+                want,
+                tuple(copies.get(row, ())),
+                tuple(given.get(row, ())),
+                is_in_use=bool(is_in_use),
+                is_due=bool(is_due),
+            ),
+        )
+        for row, chunk_id, length, want, is_in_use, is_due in found
+    ]
+
+
+def load_chunk(
+    db: apsw.Connection, like: ChunkCopies, now_ms: int
+) -> tuple[int, ChunkCopies] | None:
+    """Return row and copies of the chunk of ``like`` as they are now; None if it is claimed or gone."""
+    row = rows.fetch(
+        db,
+        "SELECT id FROM chunks WHERE hash = ? AND stored_length = ?",
+        like.chunk,
+        like.stored_length,
+    )
+    found = [] if row is None else load_chunks(db, [row[0]], now_ms)
+    return found[0] if found else None
+
+
+def present_facts(
+    db: apsw.Connection, facts: Mapping[NodeId, NodeFacts]
+) -> dict[NodeId, NodeFacts]:
+    """Return ``facts`` with what the catalogue knows of each node at this moment."""
+    found: Any = db.execute(
+        f"SELECT n.name, n.standing, n.draining OR NOT ({TRUSTED}) FROM nodes n"
+    ).fetchall()
+    return {
+        NodeId(name): replace(
+            facts[NodeId(name)],
+            standing=Standing(standing),
+            stays=facts[NodeId(name)].stays and not is_bad,
+        )
+        for name, standing, is_bad in found
+        if NodeId(name) in facts
+    }

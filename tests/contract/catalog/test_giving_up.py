@@ -1,0 +1,266 @@
+"""Redundancy is replaced before it is removed: what is given up is kept until others are confirmed."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import CopyKey, Judged, PlacementNeed, RepairTask, Settled
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.errors import ConflictError
+from collective.core.ids import Generation, NodeId, SpiffeId
+from collective.placement.challenges import Verdict
+from collective.placement.evidence import Standing
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.test_copies import answer
+from tests.contract.catalog.world import (
+    ANY,
+    DOMAIN,
+    NODES,
+    OPERATOR,
+    chunk,
+    claim,
+    confirm,
+    enrol,
+    p,
+    place_on,
+    write,
+)
+
+A, B, C, D = NODES
+ALL = frozenset(NODES)
+NONE: frozenset[NodeId] = frozenset()
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    return catalog
+
+
+async def stored(catalog: SqliteCatalog, text: str = "a") -> set[NodeId]:
+    return {copy.node for copy in await catalog.copies_of(chunk(text))}
+
+
+async def generation(catalog: SqliteCatalog, node: NodeId, text: str = "a") -> Generation:
+    (found,) = [c.generation for c in await catalog.copies_of(chunk(text)) if c.node == node]
+    return found
+
+
+async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> Sequence[RepairTask]:
+    tasks = await claim(catalog, 99, place_on(*nodes), ALL, NONE)
+    for task in tasks:
+        await catalog.finish_repair(task, answer(task))
+    return tasks
+
+
+async def deletes(catalog: SqliteCatalog) -> list[tuple[NodeId, Generation]]:
+    return [(node, key.generation) for node, key in await catalog.claim_collection(99, 0)]
+
+
+async def test_a_repair_dooms_nothing_by_itself(ready: SqliteCatalog) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    assert len(await repair(ready, D)) == 1
+    assert await stored(ready) == ALL
+    assert await ready.copies_in_doubt() == (0, 0)
+
+
+async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_before(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    assert await stored(ready) == {B, C, D}
+    assert await ready.copies_in_doubt() == (0, 1)
+    for _ in range(3):  # the replacement does not prove itself
+        assert await confirm(ready, liars=frozenset({D})) == [Settled.KEPT]
+        assert await deletes(ready) == []
+        clock.advance(4000)
+    assert await confirm(ready) == [Settled.DELETED]
+    assert [node for node, _ in await deletes(ready)] == [A]
+
+
+async def test_a_node_is_not_removed_while_what_it_gave_up_is_not_confirmed(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    identity = SpiffeId.node(DOMAIN, A)
+    with pytest.raises(ConflictError, match="verified"):
+        await ready.remove_node(OPERATOR, A, identity, force=False)
+    clock.advance(4000)
+    await confirm(ready)
+    await ready.remove_node(OPERATOR, A, identity, force=False)
+
+
+async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_needed(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    """Its replacement turns out to be nothing: the node that was emptied is not the loser by it."""
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    await ready.note_verdicts([Judged(chunk("a"), D, await generation(ready, D), Verdict.MISSING)])
+    (task,) = await claim(ready, 9, place_on(D), ALL, NONE)
+    assert A in {source.node for source in task.sources}
+    await ready.finish_repair(task, None)
+    await ready.drain_node(OPERATOR, A, draining=False)
+    clock.advance(4000)
+    assert Settled.TAKEN_BACK in await confirm(ready)
+    assert await stored(ready) == {A, B, C}
+    assert await deletes(ready) == [(D, task.target.generation)]  # what it never had
+
+
+async def test_the_missing_copys_generation_goes_when_the_new_one_is_confirmed(
+    ready: SqliteCatalog,
+) -> None:
+    before = await generation(ready, A)
+    await ready.mark_copies(A, [(chunk("a"), before)], lost=True)
+    (task,) = await repair(ready, A)
+    assert task.target.generation > before
+    assert await deletes(ready) == []
+    assert await confirm(ready) == [Settled.DELETED]
+    assert await deletes(ready) == [(A, before)]
+
+
+async def test_a_missing_copy_that_came_back_counts_once_it_is_proven(
+    ready: SqliteCatalog,
+) -> None:
+    key = CopyKey(chunk("a"), await generation(ready, A), 26)
+    await ready.compare_inventory(A, [], after=b"", last=True)
+    await ready.compare_inventory(A, [key], after=b"", last=True)
+    assert await stored(ready) == {B, C}
+    assert await claim(ready, 9, place_on(D), ALL, NONE) == []  # it is verified first
+    assert [one.chunk for one in (await ready.doubted_on(A, 0, 9)).chunks] == [chunk("a")]
+    await ready.note_verdicts([Judged(chunk("a"), A, key.generation, Verdict.PROVEN)])
+    assert await stored(ready) == {A, B, C}
+
+
+async def test_a_corrupt_copy_waits_for_another_and_leaves_a_full_node_for_it(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    for node in (A, B, C):
+        await ready.mark_copies(node, [(chunk("a"), await generation(ready, node))], lost=False)
+    assert await stored(ready) == set()
+    for _ in range(2):
+        clock.advance(4000)
+        assert set(await confirm(ready, full=ALL)) == {Settled.KEPT}
+    assert await deletes(ready) == []
+
+
+async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
+    ready: SqliteCatalog,
+) -> None:
+    await ready.mark_copies(A, [(chunk("a"), bad := await generation(ready, A))], lost=False)
+    assert await confirm(ready, full=frozenset({A})) == [Settled.DELETED]
+    assert await deletes(ready) == [(A, bad)]
+    await ready.finish_collection(A, [CopyKey(chunk("a"), bad, 26)])
+    (task,) = await repair(ready, A)
+    assert task.target.node == A
+
+
+async def test_copies_beyond_what_a_policy_wants_go_one_at_a_time(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await ready.create_datastore(OPERATOR, p("/one"), copies=1, quota_bytes=0, owner=None)
+    await ready.move(OPERATOR, p("/d/f"), p("/one/f"), condition=ANY)
+    while await ready.settle_copies():
+        pass
+    held = 3
+    while held > 1:
+        await repair(ready)
+        assert len(await stored(ready)) == held - 1
+        await repair(ready)
+        assert len(await stored(ready)) == held - 1
+        clock.advance(4000)
+        assert await confirm(ready) == [Settled.DELETED]
+        held -= 1
+    await repair(ready)
+    assert len(await stored(ready)) == 1
+    assert await ready.copies_in_doubt() == (0, 0)
+
+
+async def test_copies_on_probation_let_no_copy_go(ready: SqliteCatalog) -> None:
+    for record in await ready.nodes():
+        if record.node == D:
+            await ready._engine.change(
+                lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name = ?", D)
+            )
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    assert await confirm(ready) == [Settled.KEPT]
+    assert {record.node for record in await ready.nodes() if record.standing is Standing.PROBATION}
+
+
+async def test_a_restored_catalogue_gives_up_nothing(
+    ready: SqliteCatalog, engines: Engines, tmp_path: Path
+) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    kept = str(tmp_path / "kept.db")
+    shutil.copy(await ready.snapshot(), kept)
+    await repair(ready)
+    seen = await ready.position()
+    await engines.close()
+    for name in ("catalog.db-wal", "catalog.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    shutil.copy(kept, tmp_path / "catalog.db")
+    old = await engines.open()
+    await old.observe_position(seen)
+    for _ in range(2):
+        await repair(old)
+        assert await stored(old) == ALL
+        assert await confirm(old) == []
+    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await repair(old)
+    assert await confirm(old) == [Settled.DELETED]
+
+
+async def test_what_was_decided_on_another_state_is_not_done(ready: SqliteCatalog) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    tasks = await claim(ready, 9, place_on(D), ALL, NONE)
+    assert await claim(ready, 9, place_on(D), ALL, NONE) == []  # it is claimed
+    await ready.finish_repair(tasks[0], answer(tasks[0]))
+    (due, *_) = await ready.chunk_copies(chunk("a"))
+    await ready.mark_copies(B, [(chunk("a"), await generation(ready, B))], lost=True)
+    await repair(ready)  # gives nothing up: three are wanted, and C, D and A are left
+    assert await stored(ready) == {A, C, D}
+    assert len(due.copies) == 4
+
+
+async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
+    ready: SqliteCatalog,
+) -> None:
+    """Each search goes on where it stopped: one that looked at seven knows nothing of the eighth."""
+    blocked = [f"full{number}" for number in range(60)]
+    await write(ready, "/d/full", *blocked, copies=2)
+    await ready.create_datastore(OPERATOR, p("/two"), copies=2, quota_bytes=0, owner=None)
+    await write(ready, "/two/well", "z", nodes=NODES[:2])
+    await ready.mark_copies(A, [(chunk("z"), await generation(ready, A, "z"))], lost=True)
+
+    def place(need: PlacementNeed) -> list[NodeId]:
+        return [D] if need.chunk == chunk("z") else []
+
+    (task,) = await claim(ready, 4, place, ALL, NONE)
+    assert task.chunk == chunk("z")
+
+
+async def test_only_what_the_node_answered_for_is_forgotten(
+    ready: SqliteCatalog, clock: ManualClock
+) -> None:
+    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    gone: list[tuple[NodeId, CopyKey]] = []
+    while not gone:
+        gone = list(await ready.claim_collection(99, 0))
+    node, key = gone[0]
+    await ready.finish_collection(node, [key])
+    clock.advance(100)
+    again = list(await ready.claim_collection(99, 0))
+    assert {node for node, _ in again} == {node for node, _ in gone[1:]}

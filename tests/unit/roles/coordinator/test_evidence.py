@@ -1,0 +1,289 @@
+"""Nodes that lie, lose and come back, before a real catalogue and the coordinator's workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import Attributes, CopyKey, Precondition
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.paths import FilePath
+from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
+from collective.placement.evidence import Standing
+from collective.roles.coordinator import repair as repair_module
+from collective.roles.coordinator import verification
+from collective.roles.coordinator.verification import COOLDOWN_S, Doubts
+from collective.roles.coordinator.wake import Wakes
+from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
+from tests.unit.roles.coordinator.parts import USER, World
+from tests.unit.roles.coordinator.test_healing import PATH, collector_of, pass_time, put
+from tests.unit.roles.coordinator.test_streams import stream
+
+A, B, C = (NodeId(name) for name in "abc")
+MALLORY = SpiffeId.parse("spiffe://home.alice/user/home.alice/mallory")
+
+
+async def standing(here: Scene, node: NodeId) -> Standing:
+    (found,) = [one.standing for one in await here.catalog.nodes() if one.node == node]
+    return found
+
+
+def held(here: Scene, node: NodeId) -> tuple[ChunkId, Generation]:
+    ((chunk, generation),) = here.farm.stored[node]
+    return chunk, Generation(generation)
+
+
+async def counted(here: Scene, chunk: ChunkId) -> set[NodeId]:
+    return {copy.node for copy in await here.catalog.copies_of(chunk)}
+
+
+async def test_a_complaint_is_looked_at_by_reading_as_the_reader_did(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, _ = held(here, B)
+        assert here.doubts.doubt(B, chunk, USER)
+        await here.verifier().work()
+        assert here.farm.reads == 1
+        assert await counted(here, chunk) == {A, B, C}
+
+
+async def test_a_node_that_sends_other_bytes_is_in_doubt_and_its_copy_is_replaced(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, _ = held(here, B)
+        here.farm.liars.add(B)
+        here.doubts.doubt(B, chunk, USER)
+        await here.verifier().work()
+        assert await standing(here, B) is Standing.DOUBTED
+        assert await counted(here, chunk) == {A, C}
+        assert here.farm.copies() == 3  # nothing was deleted
+
+
+async def test_finding_9b_a_reader_has_no_chunk_verified_ten_thousand_times(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, _ = held(here, B)
+        verifier = here.verifier()
+        for _ in range(10_000):
+            here.doubts.doubt(B, chunk, MALLORY)
+            if len(here.doubts):
+                await verifier.work()
+        assert here.farm.reads == 1
+        here.world.clock.advance(COOLDOWN_S + 1)
+        here.world.hear("a", "b", "c")
+        here.doubts.doubt(B, chunk, MALLORY)
+        await verifier.work()
+        assert here.farm.reads == 2
+
+
+def test_finding_9b_whoever_complains_of_everything_keeps_nobody_else_from_it() -> None:
+    world = World()
+    doubts = Doubts(Wakes(), world.clock)
+    taken = sum(
+        doubts.doubt(A, ChunkId(number.to_bytes(32, "big")), MALLORY) for number in range(5000)
+    )
+    assert taken == verification.COMPLAINTS_EACH_MAX
+    assert doubts.doubt(B, ChunkId(b"x" * 32), USER)
+    looked_at = 0
+    for number in range(100_000):
+        doubts.doubt(A, ChunkId(number.to_bytes(32, "big")), MALLORY)
+        looked_at += doubts.take() is not None
+    assert looked_at <= verification.REMEMBERED_MAX
+
+
+async def test_a_disk_that_was_unmounted_recovers_by_itself(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, generation = held(here, A)
+        kept = here.farm.stored.pop(A)
+        await here.catalog.compare_inventory(A, [], after=b"", last=True)
+        assert await counted(here, chunk) == {B, C}
+        here.farm.stored[A] = kept
+        page = [CopyKey(chunk, generation, len(kept[chunk, generation]))]
+        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        await here.verifier().work()
+        assert await counted(here, chunk) == {A, B, C}
+        assert await here.repairer().round() == 0
+        assert here.farm.reads == 0  # two answers agreed
+
+
+async def test_a_node_that_only_says_that_it_has_its_copies_back_is_found_out(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, generation = held(here, A)
+        page = [CopyKey(chunk, generation, 1016)]
+        await here.catalog.compare_inventory(A, [], after=b"", last=True)
+        (known,) = await here.catalog.chunk_copies(chunk)
+        page = [CopyKey(chunk, generation, known.stored_length)]
+        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        here.farm.stored[A].clear()
+        here.farm.liars.add(A)
+        await here.verifier().work()
+        assert await standing(here, A) is Standing.DOUBTED
+        assert {await standing(here, node) for node in (B, C)} == {Standing.APPROVED}
+        assert await counted(here, chunk) == {B, C}
+
+
+async def test_a_node_that_stores_nothing_is_found_by_its_samples(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        here.farm.stored[C].clear()
+        here.farm.liars.add(C)
+        sampler = here.sampler()
+        await sampler.step()
+        for _ in range(3):
+            await pass_time(here, SAMPLE_EVERY_S)
+            await sampler.step()
+        assert await standing(here, C) is Standing.DOUBTED
+        assert {await standing(here, node) for node in (A, B)} == {Standing.APPROVED}
+
+
+async def test_nodes_that_lag_or_are_down_are_not_doubted(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        here.farm.down.add(C)
+        sampler = here.sampler()
+        await sampler.step()
+        for _ in range(10):
+            await pass_time(here, SAMPLE_EVERY_S)
+            await sampler.step()
+        assert {await standing(here, node) for node in (A, B, C)} == {Standing.APPROVED}
+        chunk, _ = held(here, C)
+        assert await counted(here, chunk) == {A, B, C}
+
+
+async def test_a_node_that_proves_itself_over_hours_is_cleared(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        await here.catalog.doubt_node(C, "a test says so")
+        await here.reload()
+        sampler = here.sampler()
+        await sampler.step()
+        step_s = CLEAR_OVER_S / CLEAR_AFTER * 3.1
+        for _ in range(CLEAR_AFTER - 1):
+            await pass_time(here, step_s)
+            assert await sampler.step() >= 1
+            assert await standing(here, C) is Standing.DOUBTED
+        for _ in range(2):
+            await pass_time(here, step_s)
+            await sampler.step()
+        assert await standing(here, C) is Standing.APPROVED
+
+
+async def test_a_replacement_that_is_not_there_costs_no_copy(tmp_path: Path) -> None:
+    """Redundancy is replaced before it is removed: d signs for what it does not keep."""
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, _ = held(here, A)
+        await here.catalog.drain_node(OPERATOR, A, draining=True)
+        await here.reload()
+        await here.catalog.drain_node(OPERATOR, A, draining=False)
+        await here.catalog.create_datastore(
+            OPERATOR, FilePath.parse("/one"), copies=1, quota_bytes=0, owner=None
+        )
+        await here.catalog.move(
+            OPERATOR, PATH, FilePath.parse("/one/file"), condition=Precondition()
+        )
+        while await here.catalog.settle_copies():
+            pass
+        here.farm.liars.update((B, C))
+        for node in (B, C):
+            here.farm.stored[node].clear()
+        for _ in range(6):
+            await here.repairer().round()
+            await here.giving_up().step()
+            await collector_of(here).round()
+            await pass_time(here, 4000.0)
+        assert (chunk, held(here, A)[1]) in here.farm.stored[A]
+        assert {await standing(here, node) for node in (B, C)} == {Standing.DOUBTED}
+        assert A in await counted(here, chunk)
+
+
+async def test_a_drain_is_done_once_the_others_have_proved_themselves(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await here.catalog.create_datastore(
+            OPERATOR, PATH.parent, copies=2, quota_bytes=0, owner=None
+        )
+        await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 999))
+        (source, *_) = [node for node, chunks in here.farm.stored.items() if chunks]
+        chunk, _ = held(here, source)
+        await here.catalog.drain_node(OPERATOR, source, draining=True)
+        await here.reload()
+        repairer, giving_up = here.repairer(), here.giving_up()
+        for _ in range(4):
+            await repairer.round()
+            await giving_up.step()
+            await pass_time(here, 60.0)
+            await collector_of(here).round()
+        assert len(await counted(here, chunk)) == 2
+        assert source not in await counted(here, chunk)
+        assert not here.farm.stored[source]
+        assert here.farm.copies() == 2
+
+
+async def test_finding_4_what_cannot_be_repaired_hides_nothing_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nodes, three copies, one lost; what wants two and has one is repaired all the same."""
+    monkeypatch.setattr(repair_module, "PAGE", 4)
+    async with scene(tmp_path) as here:
+        await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+        here.farm.down.add(C)
+        for number in range(24):  # two copies each, and no third node to take one
+            path = PATH.parent.child(f"f{number}")
+            data = stream(bytes([number]) * 500)
+            await here.streams.write(OPERATOR, path, Attributes(), Precondition(), data)
+        two = FilePath.parse("/two")
+        await here.catalog.create_datastore(OPERATOR, two, copies=2, quota_bytes=0, owner=None)
+        path = two.child("f")
+        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"z" * 500))
+        here.world.clock.advance(700.0)
+        here.world.hear("a", "b")
+        view = await here.catalog.open_read(
+            OPERATOR, path, offset=0, length=0, if_version=0, batch=0
+        )
+        (located,) = view.extents
+        lost = located.copies[0]
+        await here.catalog.mark_copies(
+            lost.node, [(located.extent.chunk, lost.generation)], lost=True
+        )
+        repairer = here.repairer()
+        made = 0
+        for _ in range(30):
+            made += await repairer.round()
+            if repairer.rests:
+                break
+        assert made == 1
+        assert await counted(here, located.extent.chunk) == {A, B}
+
+
+async def test_a_chunk_that_fails_over_and_over_keeps_no_other_from_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair_module, "PAGE", 2)
+    monkeypatch.setattr(repair_module, "CLAIMED", 1)
+    async with scene(tmp_path) as here:
+        here.farm.down.add(C)
+        await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+        for number in range(6):
+            path = PATH.parent.child(f"f{number}")
+            data = stream(bytes([number]) * 500)
+            await here.streams.write(OPERATOR, path, Attributes(), Precondition(), data)
+        here.farm.down.clear()
+        (bad, *_) = sorted(here.farm.stored[A])
+        for node in (A, B):
+            here.farm.stored[node].pop(
+                next(key for key in here.farm.stored[node] if key[0] == bad[0])
+            )
+        repairer = here.repairer()
+        made = 0
+        for _ in range(40):
+            made += await repairer.round()
+        assert made == 5
