@@ -13,7 +13,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import Generation, NodeId
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, begin, chunk, enrol, p, write
 
-A, B, C = NODES[:3]
+A, B, C, D = NODES
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ async def test_finding_3_an_empty_disk_holds_the_writer_in_bounded_steps(
     texts = [f"t{number}" for number in range(60)]
     await write(ready, "/d/f", *texts)
     page = await held(ready, A, *texts)
-    strangers = [CopyKey(chunk(f"no{number}"), Generation(1), 5) for number in range(60)]
+    ours = page[0].generation  # given out here, else the copy would be of another catalogue
+    strangers = [CopyKey(chunk(f"no{number}"), ours, 5) for number in range(60)]
     changes: list[int] = []
     change = Engine.change
 
@@ -151,8 +152,9 @@ async def test_a_known_copy_is_never_taken_for_a_stranger(ready: SqliteCatalog) 
 
 async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a")
-    orphan = CopyKey(chunk("a"), Generation(99), 26)
-    foreign = CopyKey(chunk("zz"), Generation(99), 26)
+    (known,) = await held(ready, A, "a")
+    orphan = CopyKey(chunk("a"), known.generation, 26)
+    foreign = CopyKey(chunk("zz"), known.generation, 26)
     page = sorted([orphan, foreign], key=lambda key: key.chunk)
     assert await tell(ready, NODES[3], page) == page
     assert await ready.claim_collection(100, 0) == [(NODES[3], foreign)]
@@ -168,8 +170,11 @@ async def test_a_node_that_invents_copies_without_end_fills_no_disk(
     ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inventories, "STRANGERS_MAX", 10)
-    page = [CopyKey(chunk(f"no{number}"), Generation(1), 5) for number in range(40)]
+    await write(ready, "/d/f", "a")
+    (known,) = await held(ready, A, "a")
+    page = [CopyKey(chunk(f"no{number}"), known.generation, 5) for number in range(40)]
+    page.append(known)
     page.sort(key=lambda key: key.chunk)
     assert len(await tell(ready, A, page)) == 10
     assert not await tell(ready, A, page)
-    assert len(await tell(ready, B, page)) == 10
+    assert len(await tell(ready, D, page)) == 10
