@@ -92,11 +92,12 @@ test-tls: $(DEV) ## sslyze and testssl.sh against coordinator, bootstrap and nod
 		--disable-pip-version-check -q install sslyze; }
 	$(BIN)/python -m tests.tls --sslyze $(SCANNERS)/bin/sslyze
 
-check: $(DEV) ## Lint, formatting, types, import contracts
+check: $(DEV) ## Lint, formatting, types, import contracts, nothing past the world
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.lint.world
 
 format: $(DEV) ## Format, and fix what can be fixed safely
 	$(BIN)/ruff check --fix .

@@ -107,7 +107,7 @@ def issue_files(
     for path in (ca_key, ca):
         _require_file(path, disk)
     authority = CertificateAuthority.load(
-        read_small(ca, disk=disk), read_small(ca_key, disk=disk), world.clock
+        read_small(ca, disk=disk), read_small(ca_key, disk=disk), world
     )
     place = CertDir(out, authority.member)
     if user is not None:
@@ -120,7 +120,7 @@ def issue_files(
         paths = place.bootstrap_certificate(name), place.bootstrap_key(name)
     if not force and any(disk.exists(path) for path in paths):
         raise ConflictError(f"{paths[0]} or its key exists already; add --force to replace both.")
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(world.randomness)
     return save_credentials(
         paths[0],
         paths[1],

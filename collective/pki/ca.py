@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collective.core.clock import Clock
 from collective.core.errors import SettingsError
 from collective.core.ids import Domain, MemberId, SpiffeId, parse_domain, parse_member_id
+from collective.core.randomness import Randomness
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki import certificates
 
 BACKDATE_S: Final = 300.0
@@ -41,16 +42,20 @@ class CertificateAuthority:
         self,
         certificate: x509.Certificate,
         key: ec.EllipticCurvePrivateKey,
-        clock: Clock,
+        world: World,
     ) -> None:
-        """Hold a CA certificate and its key; raises SettingsError if they do not fit."""
+        """Hold a CA certificate and its key; raises SettingsError if they do not fit.
+
+        ``world`` gives the time and the serial numbers of what is signed.
+        """
         if certificates.public_key_der(key.public_key()) != certificates.public_key_der(
             certificates.certificate_key(certificate)
         ):
             raise SettingsError("The CA's key does not belong to its certificate; restore both.")
         self._certificate = certificate
         self._key = key
-        self._clock = clock
+        self._clock = world.clock
+        self._randomness = world.randomness
         self._member, self._domain = authority_owner(certificate)
 
     @classmethod
@@ -58,7 +63,7 @@ class CertificateAuthority:
         cls,
         member: MemberId,
         domain: Domain,
-        clock: Clock,
+        world: World,
         *,
         key: ec.EllipticCurvePrivateKey | None = None,
         label: str = "",
@@ -72,8 +77,8 @@ class CertificateAuthority:
         another needs a ``label`` that makes its subject differ from that one's, and is valid from
         later than that one (``after``) whatever the clocks did: receivers know by it which is newer.
         """
-        key = key or certificates.new_private_key()
-        now = clock.wall_s()
+        key = key or certificates.new_private_key(world.randomness)
+        now = world.clock.wall_s()
         start = _at(now - BACKDATE_S)
         if after is not None:
             start = max(start, after.not_valid_before_utc + dt.timedelta(seconds=1))
@@ -86,11 +91,11 @@ class CertificateAuthority:
                 ),
             ]
         )
-        builder = _authority_profile(name, key.public_key(), domain)
+        builder = _authority_profile(name, key.public_key(), domain, world.randomness)
         builder = (
             builder.issuer_name(name).not_valid_before(start).not_valid_after(_at(now + lifetime_s))
         )
-        return cls(builder.sign(key, hashes.SHA256()), key, clock)
+        return cls(builder.sign(key, hashes.SHA256()), key, world)
 
     def link(self, successor: x509.Certificate) -> x509.Certificate:
         """Return this CA's word that ``successor`` takes its place.
@@ -100,7 +105,10 @@ class CertificateAuthority:
         part of a chain: both CAs have path length 0.
         """
         builder = _authority_profile(
-            successor.subject, certificates.certificate_key(successor), self._domain
+            successor.subject,
+            certificates.certificate_key(successor),
+            self._domain,
+            self._randomness,
         )
         own = self._certificate
         start = max(_at(self._clock.wall_s() - BACKDATE_S), own.not_valid_before_utc)
@@ -111,7 +119,7 @@ class CertificateAuthority:
         return builder.sign(self._key, hashes.SHA256())
 
     @classmethod
-    def load(cls, cert_pem: bytes, key_pem: bytes, clock: Clock) -> CertificateAuthority:
+    def load(cls, cert_pem: bytes, key_pem: bytes, world: World) -> CertificateAuthority:
         """Return the CA in two PEM texts; SettingsError says which of them cannot be used.
 
         Of several certificates the one that the key belongs to is taken.
@@ -129,8 +137,8 @@ class CertificateAuthority:
         own = certificates.public_key_der(key.public_key())
         for certificate in found:
             if certificates.public_key_der(certificates.certificate_key(certificate)) == own:
-                return cls(certificate, key, clock)
-        return cls(found[0], key, clock)
+                return cls(certificate, key, world)
+        return cls(found[0], key, world)
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -199,7 +207,7 @@ class CertificateAuthority:
             )
             .issuer_name(self._certificate.subject)
             .public_key(public_key)
-            .serial_number(x509.random_serial_number())
+            .serial_number(certificates.new_serial(self._randomness))
             .not_valid_before(start)
             .not_valid_after(end)
             .add_extension(
@@ -230,14 +238,14 @@ class CertificateAuthority:
 
 
 def _authority_profile(
-    name: x509.Name, key: ec.EllipticCurvePublicKey, domain: Domain
+    name: x509.Name, key: ec.EllipticCurvePublicKey, domain: Domain, randomness: Randomness
 ) -> x509.CertificateBuilder:
     """Return what every certificate of a CA's key says, whoever issues it."""
     return (
         x509.CertificateBuilder()
         .subject_name(name)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(certificates.new_serial(randomness))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(authority=True), critical=True)
         .add_extension(name_constraints(domain), critical=True)

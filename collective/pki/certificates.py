@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from collective.core.errors import CollectiveError, RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.randomness import Randomness
 from collective.core.units import Address
 
 CERTIFICATE_MAX_BYTES: Final = 16 * 1024
@@ -56,6 +57,13 @@ _SHORT_LENGTH_MAX: Final = 0x7F
 _LENGTH_ONE_BYTE: Final = 0x81
 _LENGTH_TWO_BYTES: Final = 0x82
 
+_CURVE: Final = ec.SECP256R1()
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""Of the curve's group (SEC 2, section 2.4.2)."""
+_SCALAR_BYTES: Final = 40
+"""Eight more than the order has, so that the remainder is as good as uniform."""
+_SERIAL_BYTES: Final = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Certified:
@@ -76,9 +84,17 @@ class Certified:
     """SHA-256 of its own key; empty only if that key is of a kind that we never accept."""
 
 
-def new_private_key() -> ec.EllipticCurvePrivateKey:
-    """Return a fresh P-256 key from the operating system's generator."""
-    return ec.generate_private_key(ec.SECP256R1())
+def new_private_key(randomness: Randomness) -> ec.EllipticCurvePrivateKey:
+    """Return a fresh P-256 key: OpenSSL's own, or where a seed decides everything, one of the seed."""
+    if not randomness.is_seeded:
+        return ec.generate_private_key(_CURVE)
+    scalar = int.from_bytes(randomness.token(_SCALAR_BYTES), "big") % (_ORDER - 1) + 1
+    return ec.derive_private_key(scalar, _CURVE)
+
+
+def new_serial(randomness: Randomness) -> int:
+    """Return a serial number: positive, below 2^159 (RFC 5280 section 4.1.2.2), never given twice."""
+    return int.from_bytes(randomness.token(_SERIAL_BYTES), "big") >> 1 or 1
 
 
 def public_key_der(key: ec.EllipticCurvePublicKey) -> bytes:

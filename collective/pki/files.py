@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError, UsageError
 from collective.core.small_files import NewContent, read_small, replace_together, write_atomically
+from collective.core.world import World
 from collective.pki import certificates
 
 AUTHORITIES_MAX: Final = 4
@@ -114,12 +115,12 @@ def load_key_file(
     return key
 
 
-def load_or_create_key(path: str, *, disk: Disk) -> ec.EllipticCurvePrivateKey:
+def load_or_create_key(path: str, world: World) -> ec.EllipticCurvePrivateKey:
     """Return the key at ``path``, made and written durably first if there is none."""
-    if disk.exists(path):
-        return load_key_file(path, disk=disk)
-    key = certificates.new_private_key()
-    write_key(path, key, disk=disk)
+    if world.disk.exists(path):
+        return load_key_file(path, disk=world.disk)
+    key = certificates.new_private_key(world.randomness)
+    write_key(path, key, disk=world.disk)
     return key
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import posixpath
 
-from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.small_files import read_small
 from collective.core.units import Address
+from collective.core.world import World
 from collective.pki import certificates
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.credentials import Credentials, fits, is_signed_by
@@ -33,10 +33,9 @@ def prepare_coordinator(
     place: CertDir,
     domain: Domain,
     addresses: tuple[Address, ...],
-    clock: Clock,
+    world: World,
     *,
     lifetime_s: float = LEAF_LIFE_S,
-    disk: Disk,
 ) -> tuple[CertificateAuthority, Credentials]:
     """Return CA and coordinator credentials, making or renewing whatever is missing or due.
 
@@ -46,12 +45,13 @@ def prepare_coordinator(
     not belong to the key, there is a new key.  So a CA's replacement ends the key that a thief may
     have, and a crash at any point of it is mended by the next start.
     """
-    authority = load_or_create_authority(place, domain, clock, disk=disk)
+    disk = world.disk
+    authority = load_or_create_authority(place, domain, world)
     identity = SpiffeId.coordinator(domain)
     found = _present_pair(place, authority, disk)
-    if found is not None and _still_good(found, identity, addresses, clock.wall_s()):
+    if found is not None and _still_good(found, identity, addresses, world.clock.wall_s()):
         return authority, found
-    key = certificates.new_private_key() if found is None else found.private_key
+    key = found.private_key if found else certificates.new_private_key(world.randomness)
     certificate = authority.issue(
         identity, key.public_key(), lifetime_s=lifetime_s, addresses=addresses
     )
@@ -72,24 +72,23 @@ def prepare_coordinator(
     )
 
 
-def load_or_create_authority(
-    place: CertDir, domain: Domain, clock: Clock, *, disk: Disk
-) -> CertificateAuthority:
+def load_or_create_authority(place: CertDir, domain: Domain, world: World) -> CertificateAuthority:
     """Return the member's CA, made and written durably at the first start.
 
     Raises SettingsError when its key is missing, or when it is of another domain or member.
     """
+    disk = world.disk
     if not disk.exists(place.ca_certificate):
         _refuse_another_members(place, disk)
         # The key goes first; one without a certificate is a first start that was interrupted.
-        key = load_or_create_key(place.ca_key, disk=disk)
-        authority = CertificateAuthority.create(place.member, domain, clock, key=key)
+        key = load_or_create_key(place.ca_key, world)
+        authority = CertificateAuthority.create(place.member, domain, world, key=key)
         write_certificate(place.ca_certificate, authority.certificate, disk=disk)
         return authority
     if not disk.exists(place.ca_key):
         raise SettingsError(f"The CA's key {place.ca_key} is missing; restore it from a backup.")
     authority = CertificateAuthority.load(
-        read_small(place.ca_certificate, disk=disk), read_small(place.ca_key, disk=disk), clock
+        read_small(place.ca_certificate, disk=disk), read_small(place.ca_key, disk=disk), world
     )
     if authority.domain != domain or authority.member != place.member:
         raise SettingsError(

@@ -29,10 +29,10 @@ from typing import Final
 
 from cryptography import x509
 
-from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
+from collective.core.world import World
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.files import (
@@ -78,9 +78,10 @@ class Authorities:
         return cls(authority, authority, (authority.certificate,), Phase.NONE)
 
 
-def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
+def load(place: CertDir, domain: Domain, world: World) -> Authorities:
     """Return the CAs in the cert dir, the first one made if there is none; raises as pki.files."""
-    signing = load_or_create_authority(place, domain, clock, disk=disk)
+    disk = world.disk
+    signing = load_or_create_authority(place, domain, world)
     bundle = load_authorities_file(place.ca_certificate, disk=disk)
     trusted = (signing.certificate, *(one for one in bundle if one != signing.certificate))
     if len(trusted) == 1:
@@ -91,27 +92,28 @@ def load(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authori
             if certificates.public_key_der(
                 certificates.certificate_key(certificate)
             ) == certificates.public_key_der(key.public_key()):
-                newest = CertificateAuthority(certificate, key, clock)
-                links = _kept_links(place, signing.certificate, certificate, domain, clock, disk)
+                newest = CertificateAuthority(certificate, key, world)
+                links = _kept_links(place, signing.certificate, certificate, domain, world)
                 if not links:  # a rotation that an older program began, or the file was lost
                     links = (_write_link(place, signing, certificate, disk),)
                 return Authorities(signing, newest, trusted, Phase.OVERLAP, links)
     links = ()
     for former in trusted[1:]:
-        links += _kept_links(place, former, signing.certificate, domain, clock, disk)
+        links += _kept_links(place, former, signing.certificate, domain, world)
     return Authorities(signing, signing, trusted, Phase.CLOSING, links)
 
 
-def begin(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
+def begin(place: CertDir, domain: Domain, world: World) -> Authorities:
     """Make the successor and trust both; ConflictError if a rotation is under way."""
-    present = load(place, domain, clock, disk=disk)
+    present = load(place, domain, world)
     if present.phase is not Phase.NONE:
         raise ConflictError("The CA is being replaced already; finish that with --finish.")
-    key = load_or_create_key(place.ca_next_key, disk=disk)
+    disk = world.disk
+    key = load_or_create_key(place.ca_next_key, world)
     label = certificates.key_digest(key.public_key()).hex()[:_LABEL_DIGITS]
     old = present.signing
     newest = CertificateAuthority.create(
-        place.member, domain, clock, key=key, label=label, after=old.certificate
+        place.member, domain, world, key=key, label=label, after=old.certificate
     )
     link = _write_link(place, old, newest.certificate, disk)
     trusted = (old.certificate, newest.certificate)
@@ -119,11 +121,12 @@ def begin(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Author
     return Authorities(old, newest, trusted, Phase.OVERLAP, (link,))
 
 
-def switch(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
+def switch(place: CertDir, domain: Domain, world: World) -> Authorities:
     """Let the successor sign everything and destroy the old key; both stay trusted."""
-    present = load(place, domain, clock, disk=disk)
+    present = load(place, domain, world)
     if present.phase is not Phase.OVERLAP:
         raise ConflictError("There is no successor to switch to; begin with pki rotate-ca.")
+    disk = world.disk
     disk.rename(place.ca_next_key, place.ca_key)
     disk.sync_dir(posixpath.dirname(place.ca_key))
     trusted = (present.newest.certificate, present.signing.certificate)
@@ -131,11 +134,12 @@ def switch(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Autho
     return Authorities(present.newest, present.newest, trusted, Phase.CLOSING, present.links)
 
 
-def close(place: CertDir, domain: Domain, clock: Clock, *, disk: Disk) -> Authorities:
+def close(place: CertDir, domain: Domain, world: World) -> Authorities:
     """Trust the CA that signs, and no other."""
-    present = load(place, domain, clock, disk=disk)
+    present = load(place, domain, world)
     if present.phase is Phase.OVERLAP:
         raise ConflictError("The old CA still signs; switch first.")
+    disk = world.disk
     trusted = (present.signing.certificate,)
     write_authorities(place.ca_certificate, trusted, disk=disk)
     if disk.exists(place.ca_link):
@@ -156,12 +160,11 @@ def _kept_links(
     former: x509.Certificate,
     successor: x509.Certificate,
     domain: Domain,
-    clock: Clock,
-    disk: Disk,
+    world: World,
 ) -> tuple[x509.Certificate, ...]:
     """Return the link on disk if it is that of ``former`` for ``successor``, else nothing."""
     try:
-        link = load_certificate_file(place.ca_link, disk=disk)
+        link = load_certificate_file(place.ca_link, disk=world.disk)
     except CollectiveError:
         return ()
-    return (link,) if is_link(link, successor, former, domain, clock.wall_s()) else ()
+    return (link,) if is_link(link, successor, former, domain, world.clock.wall_s()) else ()

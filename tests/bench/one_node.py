@@ -74,7 +74,7 @@ class FixedKeys:
 
 
 def _credentials(directory: Path) -> dict[SpiffeId, Credentials]:
-    authority = CertificateAuthority.create(MemberId("bench"), DOMAIN, SystemClock())
+    authority = CertificateAuthority.create(MemberId("bench"), DOMAIN, REAL)
     found = {}
     for identity in (NODE, HOLDER):
         key = ec.generate_private_key(ec.SECP256R1())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from collective.cli.pki import issue_files
-from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId
 from collective.pki.layout import CertDir
 from collective.pki.preparing import prepare_coordinator
@@ -15,7 +14,7 @@ from tests.worlds import REAL
 def issued_bootstrap(folder: Path) -> str:
     """Return the directory of what a bootstrap ``b1`` of a new member ``home.alice`` needs."""
     place = CertDir(str(folder / "alice"), MemberId("alice"))
-    prepare_coordinator(place, Domain("home.alice"), (), SystemClock(), disk=REAL.disk)
+    prepare_coordinator(place, Domain("home.alice"), (), REAL)
     out = str(folder / "edge")
     issue_files(
         ca_key=place.ca_key,

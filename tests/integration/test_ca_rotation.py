@@ -17,7 +17,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
 from collective.core.ids import GlobalId, SpiffeId
 from collective.pki import certificates, files
@@ -25,6 +24,7 @@ from collective.pki.ca import CertificateAuthority
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.ports import free_port
 from tests.integration.test_revocation import WITHIN_S, make_user
+from tests.worlds import REAL
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -143,8 +143,8 @@ def test_a_ca_is_replaced_under_load_and_the_old_one_counts_no_longer(  # noqa: 
 
     # old certificates, an operator's old one, and whatever the stolen old key signs now: refused
     assert member.cli("ls", "/shared", credentials=anna.options, check=False).code != 0
-    stolen = CertificateAuthority.load(old.public_bytes(Encoding.PEM), old_key, SystemClock())
-    forged_key = certificates.new_private_key()
+    stolen = CertificateAuthority.load(old.public_bytes(Encoding.PEM), old_key, REAL)
+    forged_key = certificates.new_private_key(REAL.randomness)
     forged = stolen.issue(
         SpiffeId.user(stolen.domain, GlobalId.parse(anna.who)), forged_key.public_key()
     )

@@ -22,13 +22,13 @@ from collective.pki.layout import CertDir
 from collective.pki.rotation import Authorities
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
-from tests.worlds import world_of
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 LEAF = b"l" * 32
 OPERATOR = Caller(SpiffeId.coordinator(ALICE), is_operator=True)
 CLOCK = ManualClock()
-CA = CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK)
+CA = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
 
 
 def enrolment_over(catalog: SqliteCatalog) -> Enrolment:
@@ -54,7 +54,9 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
     )
     record, code = await codes.create(OPERATOR, CodeKind.NODE, uses=5, validity_s=60)
     enrolment = enrolment_over(catalog)
-    requests = [certificates.make_request(certificates.new_private_key()) for _ in range(50)]
+    requests = [
+        certificates.make_request(certificates.new_private_key(REAL.randomness)) for _ in range(50)
+    ]
 
     async def one(csr: bytes) -> Admission | None:
         try:
@@ -82,7 +84,7 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
         for csr, before in given.items():
             again = await enrolment.join(attempt(enrolment, code, csr))
             assert again.certificate_der == before.certificate_der
-        fresh = certificates.make_request(certificates.new_private_key())
+        fresh = certificates.make_request(certificates.new_private_key(REAL.randomness))
         with pytest.raises(ConflictError, match="used up"):
             await enrolment.join(attempt(enrolment, code, fresh))
     finally:

@@ -23,7 +23,7 @@ from collective.core.errors import CollectiveError, ConflictError, NoSpaceError
 from collective.pki import certificates, join_code
 from tests.integration.cluster import Cluster, Result, running_cluster
 from tests.integration.processes import fill
-from tests.worlds import LINKS
+from tests.worlds import LINKS, REAL
 
 pytestmark = [pytest.mark.timeout(240)]
 TLS_GOODBYE_S = 0.1
@@ -44,7 +44,9 @@ class Person:
 
     cluster: Cluster
     name: str
-    key: ec.EllipticCurvePrivateKey = field(default_factory=certificates.new_private_key)
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: certificates.new_private_key(REAL.randomness)
+    )
 
     @property
     def global_id(self) -> str:

@@ -45,13 +45,13 @@ OPERATOR = Caller(SpiffeId.coordinator(ALICE), is_operator=True)
 
 
 def authority() -> CertificateAuthority:
-    return CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK)
+    return CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
 
 
 def credentials(
     ca: CertificateAuthority, identity: SpiffeId, folder: Path, key: Any = None
 ) -> Credentials:
-    key = key or certificates.new_private_key()
+    key = key or certificates.new_private_key(REAL.randomness)
     name = f"{identity.role}-{identity.name or 'x'}".replace("/", "-")
     return save_credentials(
         *(str(folder / f"{name}{suffix}") for suffix in (".crt", ".key", "-ca.crt")),
@@ -147,7 +147,7 @@ def alice(tmp_path: Path) -> Member:
 
 
 def key() -> ec.EllipticCurvePrivateKey:
-    return certificates.new_private_key()
+    return certificates.new_private_key(REAL.randomness)
 
 
 async def test_join_at_the_coordinators_bootstrap(alice: Member) -> None:
@@ -308,9 +308,9 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
 ) -> None:
     past = ManualClock(CLOCK.wall_s() - 40 * 86400)
     node = SpiffeId.node(ALICE, NodeId("n"))
-    alice.ca = CertificateAuthority.create(MemberId("alice"), ALICE, past)
+    alice.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(past))
     old = credentials(alice.ca, node, tmp_path / "old")
-    alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, CLOCK)
+    alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, world_of(CLOCK))
     alice.shown = credentials(alice.ca, SpiffeId.coordinator(ALICE), tmp_path / "new")
     async with bootstrap(alice.service(), alice.shown) as where:
         renewed = await join.renew_expired(old, [where], links=LINKS, clock=CLOCK)

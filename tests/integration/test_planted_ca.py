@@ -23,7 +23,7 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.integration.test_join_mitm import credentials
-from tests.worlds import LINKS, REAL
+from tests.worlds import LINKS, REAL, world_of
 
 ALICE = Domain("home.alice")
 CLOCK = SystemClock()
@@ -62,9 +62,9 @@ def channel_to(address: Address, victim: Credentials) -> RpcChannel:
 
 
 async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_path: Path) -> None:
-    ca = CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK)
+    ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
     planted = CertificateAuthority.create(
-        MemberId("alice"), ALICE, CLOCK, label="thief", after=ca.certificate
+        MemberId("alice"), ALICE, world_of(CLOCK), label="thief", after=ca.certificate
     )
     stolen = credentials(ca, SpiffeId.coordinator(ALICE), tmp_path)
     user = SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice"))

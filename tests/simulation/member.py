@@ -206,7 +206,7 @@ class Member:
         code = join_code.parse(text)
         folder = f"/{machine}/user"
         world.disk.make_dir(folder)
-        key = load_or_create_key(f"{folder}/user.key", disk=world.disk)
+        key = load_or_create_key(f"{folder}/user.key", world)
         joined = await redeem(code, key, clock=world.clock, links=links, wish="@")
         return save_credentials(
             f"{folder}/user.crt",

@@ -10,7 +10,6 @@ import functools
 import gc
 import logging
 import os
-import random
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NoReturn
@@ -18,7 +17,6 @@ from unittest import mock
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.chunking.store import facade
@@ -28,7 +26,6 @@ from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.pki import certificates, trust
 from collective.roles.coordinator import app as coordinator_app
-from collective.roles.runtime import lifecycle
 from tests.simulation.process import PROCESS
 
 CHUNK_BYTES: Final = 4 * KIB
@@ -82,24 +79,6 @@ def _into_trace(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn
     raise structlog.DropEvent
 
 
-_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of P-256: private keys are below it."""
-
-
-def _chance() -> random.Random:
-    process = PROCESS.get()
-    assert process is not None, "keys are made by processes"
-    return process.chance
-
-
-def _seeded_key() -> ec.EllipticCurvePrivateKey:
-    return ec.derive_private_key(_chance().randrange(1, _ORDER), ec.SECP256R1())
-
-
-def _seeded_serial() -> int:
-    return _chance().getrandbits(159)
-
-
 def _signing_alike(sign: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``sign`` of a builder with signatures that are the same each time."""
 
@@ -120,15 +99,12 @@ def tuned() -> Iterator[None]:
         put(limits, "CHUNK_SIZE_BYTES", CHUNK_BYTES)
         put(coordinator_app, "CatalogSettings", _catalog_settings)
         put(facade, "StoreOptions", _store_options)
-        put(lifecycle, "settle_garbage_collector", lambda: None)
         put(trust, "_signed_by", _remembered(trust._signed_by))
         put(
             certificates,
             "load_certificate",
             functools.lru_cache(1024)(certificates.load_certificate),
         )
-        put(certificates, "new_private_key", _seeded_key)
-        put(x509, "random_serial_number", _seeded_serial)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
             put(builder, "sign", _signing_alike(builder.sign))
         put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))

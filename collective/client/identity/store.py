@@ -343,7 +343,7 @@ class IdentityStore:
                 f"The key {self.place.key} is missing; restore it, or start again with"
                 " 'collective identity init --force'."
             )
-        key = certificates.new_private_key()
+        key = certificates.new_private_key(self._world.randomness)
         files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
         self._write_public(key)
         return key

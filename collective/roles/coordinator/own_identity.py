@@ -81,6 +81,7 @@ class OwnIdentity:
         """Use what :meth:`prepare` made."""
         self.place = place
         self.disk = world.disk
+        self._world = world
         self._domain = domain
         self._clock = world.clock
         self._threads = world.threads
@@ -121,9 +122,9 @@ class OwnIdentity:
         """Make or load CAs and certificate; SettingsError when they are another member's."""
 
         def work() -> tuple[Authorities, Credentials]:
-            authorities = rotation.load(place, domain, world.clock, disk=world.disk)
+            authorities = rotation.load(place, domain, world)
             _, credentials = prepare_coordinator(
-                place, domain, addresses, world.clock, lifetime_s=lifetime_s, disk=world.disk
+                place, domain, addresses, world, lifetime_s=lifetime_s
             )
             return authorities, credentials
 
@@ -193,7 +194,7 @@ class OwnIdentity:
         """
         async with self._changing:
             authorities = await self._threads.run(
-                lambda: step(self.place, self._domain, self._clock, disk=self.disk)
+                lambda: step(self.place, self._domain, self._world)
             )
             self.trust = TrustStore({self._domain: authorities.trusted})
             self.gate.replace(trust=self.trust)
@@ -221,9 +222,8 @@ class OwnIdentity:
             self.place,
             self._domain,
             self.addresses,
-            self._clock,
+            self._world,
             lifetime_s=self._lifetime_s,
-            disk=self.disk,
         )
         before, self.credentials = self.credentials, credentials
         if credentials.certified.serial == before.certified.serial:

@@ -73,6 +73,7 @@ class Enrolment:
         """Use the cert dir and the join code of ``settings``."""
         self._uniform = world.randomness.uniform
         self._settings = settings
+        self._world = world
         self._clock = world.clock
         self._disk = world.disk
         self._threads = world.threads
@@ -167,7 +168,7 @@ class Enrolment:
     async def _join_once(self) -> Enrolled:
         code = await self._threads.run(self._code)
         key_path = await self._threads.run(self._joining_key)
-        key = await self._threads.run(load_or_create_key, key_path, disk=self._disk)
+        key = await self._threads.run(load_or_create_key, key_path, self._world)
         wish = self._settings.node_id or ""
         joined = await self._redeem(code, key, links=self._links, clock=self._clock, wish=wish)
         if joined.identity.role != "node":

@@ -165,7 +165,8 @@ async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Seque
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
     try:
-        return await serve(runtime, build, stop, Notifier(runtime.environment))
+        notifier = Notifier(runtime.environment)
+        return await serve(runtime, build, stop, notifier, settle_garbage_collector)
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
@@ -176,13 +177,17 @@ async def serve(
     build: Callable[[Runtime], Sequence[Role]],
     stop: asyncio.Event,
     notifier: Notifier,
+    settle: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run the roles until ``stop`` is set or something fails; return the exit code."""
+    """Run the roles until ``stop`` is set or something fails; return the exit code.
+
+    ``settle`` is called once all have started: what concerns the whole interpreter is the caller's.
+    """
     log = structlog.get_logger("collective.runtime")
     try:
         roles = tuple(build(runtime))
         async with asyncio.TaskGroup() as group:
-            await _live(runtime, roles, stop, notifier, Supervisor(group))
+            await _live(runtime, roles, stop, notifier, settle, Supervisor(group))
     except CollectiveError as error:
         log.error("cannot go on", reason=error.message)  # noqa: TRY400 - a sentence, no traceback
         return error.exit_code
@@ -197,6 +202,7 @@ async def _live(
     roles: Sequence[Role],
     stop: asyncio.Event,
     notifier: Notifier,
+    settle: Callable[[], None],
     supervisor: Supervisor,
 ) -> None:
     log = structlog.get_logger("collective.runtime")
@@ -215,7 +221,7 @@ async def _live(
             where = await listener.start(settings.metrics_address)
             log.info("metrics served", address=str(where))
         workers.start(supervisor.spawn, [Watchdog(runtime.metrics.loop_lag, notifier)])
-        starting = supervisor.spawn(_start(roles, started, notifier, supervisor), "start")
+        starting = supervisor.spawn(_start(roles, started, notifier, settle, supervisor), "start")
         await stop.wait()
         log.info("draining")
         notifier.stopping()
@@ -229,14 +235,18 @@ async def _live(
 
 
 async def _start(
-    roles: Sequence[Role], started: list[Role], notifier: Notifier, supervisor: Supervisor
+    roles: Sequence[Role],
+    started: list[Role],
+    notifier: Notifier,
+    settle: Callable[[], None],
+    supervisor: Supervisor,
 ) -> None:
     log = structlog.get_logger("collective.runtime")
     for role in roles:
         started.append(role)
         await role.start(supervisor)
         log.info("role started", role=role.name)
-    settle_garbage_collector()
+    settle()
     while not all(role.ready() for role in roles):  # noqa: ASYNC110 - roles only answer when asked
         await asyncio.sleep(READY_POLL_S)
     names = ", ".join(role.name for role in roles)

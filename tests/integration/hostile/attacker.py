@@ -32,7 +32,7 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from collective.transfer.frames import FRAME_HEADER_BYTES, FrameType, decode_frame, encode_head
 from tests.integration.cluster import Cluster
-from tests.worlds import LINKS, REAL
+from tests.worlds import LINKS, REAL, world_of
 
 M = TypeVar("M", bound=Message)
 TIMEOUT_S = 15.0
@@ -144,9 +144,7 @@ class Target:
     others: CertificateAuthority = field(init=False)
 
     def __post_init__(self) -> None:
-        self.others = CertificateAuthority.create(
-            MemberId("bob"), Domain("garage.bob"), SystemClock()
-        )
+        self.others = CertificateAuthority.create(MemberId("bob"), Domain("garage.bob"), REAL)
         self.domain = Domain(self.cluster.domain)
         self.coordinator = SpiffeId.coordinator(self.domain)
         self.trust = TrustStore({self.domain: [self.authority.certificate]})
@@ -166,7 +164,7 @@ class Target:
     ) -> Credentials:
         """Return a fresh certificate and key, as ``collective pki issue`` makes them."""
         signer = authority or self.authority
-        key = new_private_key()
+        key = new_private_key(REAL.randomness)
         certificate = signer.issue(identity, key.public_key(), lifetime_s=lifetime_s)
         base = str(self.folder / os.urandom(6).hex())
         return save_credentials(
@@ -183,7 +181,7 @@ class Target:
         """Return a certificate that ran out half a minute ago."""
         past = ManualClock(SystemClock().wall_s() - 60.0)
         signer = CertificateAuthority.load(
-            self.authority.certificate_pem(), self.authority.key_pem(), past
+            self.authority.certificate_pem(), self.authority.key_pem(), world_of(past)
         )
         return self.issue(identity, authority=signer, lifetime_s=30.0)
 

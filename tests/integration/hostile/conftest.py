@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from collective.core.clock import SystemClock
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import load_credentials
 from tests.integration.cluster import running_cluster
@@ -28,7 +27,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         certs = cluster.cert_dir("coordinator")
         ca = certs / "ca"
         authority = CertificateAuthority.load(
-            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
+            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), REAL
         )
         own = certs / "coordinators" / "alice-coordinator"
         operator = load_credentials(

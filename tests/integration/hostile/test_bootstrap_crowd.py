@@ -23,7 +23,7 @@ from collective.rpc.door import HANDSHAKES_MAX
 from collective.rpc.tls import ALPN_GRPC, client_context
 from tests.integration.hostile.attacker import Target
 from tests.integration.hostile.test_connections import PREFACE, SETTINGS
-from tests.worlds import LINKS
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(180)
 CONNECTIONS = 1100
@@ -52,7 +52,7 @@ async def join(target: Target, name: str) -> None:
     began_s = time.monotonic()
     await redeem(
         join_code.parse(made["code"]),
-        new_private_key(),
+        new_private_key(REAL.randomness),
         clock=SystemClock(),
         wish=f"{name}@home.alice",
         links=LINKS,

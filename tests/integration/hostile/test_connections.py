@@ -24,7 +24,7 @@ from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from collective.transfer.frames import FrameType, encode_head
 from tests.integration.hostile.attacker import Target, Wire
-from tests.worlds import LINKS
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(180)
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -178,7 +178,11 @@ async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -
         made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
         code = join_code.parse(made["code"])
         await redeem(
-            code, new_private_key(), clock=SystemClock(), wish="meanwhile@home.alice", links=LINKS
+            code,
+            new_private_key(REAL.randomness),
+            clock=SystemClock(),
+            wish="meanwhile@home.alice",
+            links=LINKS,
         )
         assert time.monotonic() - began_s < HANDSHAKE_LIMIT_S, "the flood was over"
         assert process.num_fds() - before < 600

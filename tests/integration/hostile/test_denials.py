@@ -24,7 +24,7 @@ from collective.roles.coordinator.denials import JOINER, operation_of
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
-from tests.worlds import LINKS
+from tests.worlds import LINKS, REAL
 
 pytestmark = pytest.mark.timeout(180)
 SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -180,7 +180,7 @@ async def test_each_refusal_of_the_bootstrap_is_counted_and_audited(
     target: Target, method: str
 ) -> None:
     mallory = certificates.describe(target.mallory.certificate).identity
-    forger = CertificateAuthority.create(MemberId("alice"), target.domain, SystemClock())
+    forger = CertificateAuthority.create(MemberId("alice"), target.domain, REAL)
     der = certificates.certificate_der(target.issue(mallory, authority=forger).certificate)
     message: Any = {
         "Join": pb.JoinRequest(code_id="ab" * 8, nonce=b"x", csr_der=b"x", proof=bytes(64)),
@@ -208,12 +208,18 @@ async def test_each_refused_code_is_counted_and_audited(target: Target, reason: 
             target.cluster.cli("invite", "revoke", code.code_id)
         else:
             await redeem(
-                code, new_private_key(), clock=SystemClock(), wish="first@home.alice", links=LINKS
+                code,
+                new_private_key(REAL.randomness),
+                clock=SystemClock(),
+                wish="first@home.alice",
+                links=LINKS,
             )
     joiner = JOINER
     before, known = counted(target), await rows(target, joiner)
     with pytest.raises(ConflictError):
-        await redeem(code, new_private_key(), clock=SystemClock(), wish=wish, links=LINKS)
+        await redeem(
+            code, new_private_key(REAL.randomness), clock=SystemClock(), wish=wish, links=LINKS
+        )
     assert counted(target) == before + 1
     new = [row for row in await rows(target, joiner) if row not in known]
     assert [(row.action, row.target) for row in new] == [("join", code.code_id)]

@@ -10,6 +10,7 @@ from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from tests.integration.hostile.attacker import Target
+from tests.worlds import REAL
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -133,10 +134,9 @@ async def test_certificates_that_do_not_count_anywhere(target: Target, who: str)
 
 async def test_a_ca_of_the_same_name_and_domain(target: Target) -> None:
     """A CA that calls itself home.alice has another key."""
-    from collective.core.clock import SystemClock  # noqa: PLC0415
     from collective.pki.ca import CertificateAuthority  # noqa: PLC0415
 
-    twin = CertificateAuthority.create(target.authority.member, target.domain, SystemClock())
+    twin = CertificateAuthority.create(target.authority.member, target.domain, REAL)
     forged = target.issue(target.coordinator, authority=twin)
     for port in (target.cluster.coordinator_port, target.node_port()):
         for alpn in (ALPN_GRPC, ALPN_CHUNK):

@@ -78,7 +78,9 @@ async def test_thousands_of_guesses_of_a_real_code(target: Target, guesses: int)
             while answers["busy"] < guesses // 10:
                 await asyncio.sleep(0.01)
             started_s = time.monotonic()
-            await redeem(code, new_private_key(), clock=SystemClock(), wish="", links=LINKS)
+            await redeem(
+                code, new_private_key(REAL.randomness), clock=SystemClock(), wish="", links=LINKS
+            )
             return time.monotonic() - started_s
 
         async with asyncio.TaskGroup() as group:
@@ -214,5 +216,7 @@ async def test_a_code_that_pins_another_ca(target: Target) -> None:
 
     code = replace(node_code(target), authority_digest=b"\1" * 32)
     with pytest.raises(CollectiveError) as caught:
-        await redeem(code, new_private_key(), clock=SystemClock(), wish="", links=LINKS)
+        await redeem(
+            code, new_private_key(REAL.randomness), clock=SystemClock(), wish="", links=LINKS
+        )
     assert not isinstance(caught.value, UnreachableError) or "certif" in caught.value.message

@@ -32,7 +32,7 @@ def member(tmp_path: Path) -> Iterator[Target]:
         ca = cluster.cert_dir("coordinator") / "ca"
         own = cluster.cert_dir("coordinator") / "coordinators" / "alice-coordinator"
         authority = CertificateAuthority.load(
-            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), SystemClock()
+            (ca / "alice-ca.crt").read_bytes(), (ca / "alice-ca.key").read_bytes(), REAL
         )
         operator = load_credentials(
             f"{own}.crt", f"{own}.key", str(ca / "alice-ca.crt"), disk=REAL.disk
@@ -42,7 +42,7 @@ def member(tmp_path: Path) -> Iterator[Target]:
 
 
 async def enrol(target: Target, code: str) -> Credentials:
-    key = new_private_key()
+    key = new_private_key(REAL.randomness)
     joined = await join.redeem(join_code.parse(code), key, clock=SystemClock(), links=LINKS)
     base = str(target.folder / os.urandom(6).hex())
     return save_credentials(
@@ -98,7 +98,7 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
         await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
     await join.redeem(
         join_code.parse(invite),
-        new_private_key(),
+        new_private_key(REAL.randomness),
         clock=SystemClock(),
         wish="new@home.alice",
         links=LINKS,

@@ -26,7 +26,7 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.standard import with_standard_services
 from collective.rpc.tls import server_context
-from tests.worlds import REAL
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 COORDINATOR = SpiffeId.coordinator(ALICE)
@@ -45,12 +45,12 @@ class Pki:
     def __init__(self, folder: Path, domain: Domain = ALICE) -> None:
         self.folder = folder
         self.clock = SystemClock()
-        self.ca = CertificateAuthority.create(MemberId("alice"), domain, self.clock)
+        self.ca = CertificateAuthority.create(MemberId("alice"), domain, world_of(self.clock))
         self.trust = TrustStore({domain: [self.ca.certificate]})
 
     def credentials(self, identity: SpiffeId, lifetime_s: float = 3600.0) -> Credentials:
         name = str(identity).replace("/", "_").replace(":", "")
-        key = new_private_key()
+        key = new_private_key(REAL.randomness)
         certificate = self.ca.issue(identity, key.public_key(), lifetime_s=lifetime_s)
         base = str(self.folder / f"{name}-{os.urandom(4).hex()}")
         paths = (base + ".crt", base + ".key", base + "-ca.crt")

@@ -85,7 +85,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
 def carol(tmp_path: Path) -> list[str]:
     """The flags for credentials of a third member, which is not joined."""
     member = Member("carol", "office.carol", NOW)
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     paths = [str(tmp_path / name) for name in ("c.crt", "c.key", "ca.crt")]
     save_credentials(
         *paths,

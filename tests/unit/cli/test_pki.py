@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 
 from collective.cli import app as root
 from collective.cli.pki import app
-from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
@@ -25,9 +24,7 @@ RUN = CliRunner()
 @pytest.fixture
 def place(tmp_path: Path) -> CertDir:
     where = CertDir(str(tmp_path / "certs"), MemberId("alice"))
-    prepare_coordinator(
-        where, Domain("home.alice"), (Address("127.0.0.1", 8001),), SystemClock(), disk=REAL.disk
-    )
+    prepare_coordinator(where, Domain("home.alice"), (Address("127.0.0.1", 8001),), REAL)
     return where
 
 

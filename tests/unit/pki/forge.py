@@ -14,6 +14,7 @@ from collective.core.clock import ManualClock
 from collective.core.ids import Domain, MemberId
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 BOB = Domain("garage.bob")
@@ -27,7 +28,7 @@ NODE_NAMES = (x509.UniformResourceIdentifier(NODE_URI),)
 def authority(
     clock: ManualClock, member: str = "alice", domain: Domain = ALICE
 ) -> CertificateAuthority:
-    return CertificateAuthority.create(MemberId(member), domain, clock)
+    return CertificateAuthority.create(MemberId(member), domain, world_of(clock))
 
 
 def usage(*, sign: bool = True, certs: bool = False, crl: bool = False) -> x509.KeyUsage:
@@ -70,7 +71,7 @@ def forge(
         x509.CertificateBuilder()
         .subject_name(subject or x509.Name([]))
         .issuer_name(issuer or signer.certificate.subject)
-        .public_key(key or certificates.new_private_key().public_key())
+        .public_key(key or certificates.new_private_key(REAL.randomness).public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + dt.timedelta(seconds=starts_in_s))
         .not_valid_after(now + dt.timedelta(seconds=ends_in_s))

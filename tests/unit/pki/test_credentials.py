@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from collective.core.clock import ManualClock
-from collective.core.disk import OsDisk
 from collective.core.errors import NotJoinedError, SettingsError
 from collective.core.ids import NodeId, SpiffeId
 from collective.pki import certificates
@@ -24,7 +23,7 @@ def mode(path: str) -> int:
 
 
 def test_credentials_round_trip_and_foreign_key_is_refused(tmp_path: Path) -> None:
-    ca, key = authority(ManualClock()), certificates.new_private_key()
+    ca, key = authority(ManualClock()), certificates.new_private_key(REAL.randomness)
     leaf = ca.issue(SpiffeId.node(ALICE, NodeId("n1")), key.public_key())
     paths = [str(tmp_path / name) for name in ("n.crt", "n.key", "ca.crt")]
     saved = save_credentials(
@@ -36,7 +35,7 @@ def test_credentials_round_trip_and_foreign_key_is_refused(tmp_path: Path) -> No
     os.unlink(paths[1])
     with pytest.raises(NotJoinedError, match="does not exist"):
         load_credentials(*paths, disk=REAL.disk)
-    load_or_create_key(paths[1], disk=OsDisk())
+    load_or_create_key(paths[1], REAL)
     with pytest.raises(SettingsError, match="does not belong"):
         load_credentials(*paths, disk=REAL.disk)
     Path(paths[0]).write_text("no pem")

@@ -14,6 +14,7 @@ from collective.pki import join_code, proof
 from collective.pki.certificates import new_private_key
 from collective.pki.join_code import JoinCode
 from collective.pki.nonces import NonceMint
+from tests.worlds import REAL
 
 HOSTS = st.lists(
     st.builds(
@@ -149,13 +150,13 @@ def test_any_bytes_as_proof_or_verifier_are_refused(signed: bytes, verifier: byt
 
 
 def test_renewal_signature_is_bound_to_nonce_request_and_key() -> None:
-    key = new_private_key()
+    key = new_private_key(REAL.randomness)
     signed = proof.sign_renewal(key, b"n", b"csr")
     proof.check_renewal(key.public_key(), b"n", b"csr", signed)
     for other_key, nonce, csr in (
         (key, b"m", b"csr"),
         (key, b"n", b"CSR"),
-        (new_private_key(), b"n", b"csr"),
+        (new_private_key(REAL.randomness), b"n", b"csr"),
     ):
         with pytest.raises(PermissionDeniedError):
             proof.check_renewal(other_key.public_key(), nonce, csr, signed)

@@ -6,11 +6,12 @@ from collective.core.clock import ManualClock
 from collective.core.ids import NodeId, SpiffeId
 from collective.pki import certificates, renewal
 from tests.unit.pki.forge import ALICE, authority
+from tests.worlds import REAL
 
 
 def test_renewal_is_due_at_two_thirds_of_life_and_retries_back_off() -> None:
     clock = ManualClock()
-    key = certificates.new_private_key().public_key()
+    key = certificates.new_private_key(REAL.randomness).public_key()
     leaf = certificates.describe(
         authority(clock).issue(SpiffeId.node(ALICE, NodeId("n1")), key, lifetime_s=3_000_000 - 300)
     )
@@ -28,7 +29,7 @@ def test_renewal_is_due_at_two_thirds_of_life_and_retries_back_off() -> None:
 
 def test_a_life_of_seconds_is_renewed_in_time_and_not_begun_in_its_last_third() -> None:
     clock = ManualClock()
-    key = certificates.new_private_key().public_key()
+    key = certificates.new_private_key(REAL.randomness).public_key()
     leaf = certificates.describe(
         authority(clock).issue(SpiffeId.node(ALICE, NodeId("n1")), key, lifetime_s=12)
     )

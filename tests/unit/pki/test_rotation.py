@@ -22,7 +22,7 @@ from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore, check_link, verify_leaf
 from tests.faults.crashing_disk import CrashingDisk, StoppedError
 from tests.unit.pki.test_preparing import ADDRESSES
-from tests.worlds import REAL
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 MEMBER = MemberId("alice")
@@ -37,7 +37,7 @@ def place(tmp_path: object) -> CertDir:
 
 
 def leaf(authority: CertificateAuthority) -> x509.Certificate:
-    return authority.issue(ANNA, certificates.new_private_key().public_key())
+    return authority.issue(ANNA, certificates.new_private_key(REAL.randomness).public_key())
 
 
 def counts(certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...]) -> bool:
@@ -57,21 +57,21 @@ def counts(certificate: x509.Certificate, trusted: tuple[x509.Certificate, ...])
 
 def test_both_count_in_the_overlap_and_the_old_one_no_more_after_the_end(place: CertDir) -> None:
     clock = ManualClock()
-    first = rotation.load(place, ALICE, clock, disk=DISK)
+    first = rotation.load(place, ALICE, world_of(clock))
     assert first.phase is Phase.NONE
     old = leaf(first.signing)
-    overlap = rotation.begin(place, ALICE, clock, disk=DISK)
+    overlap = rotation.begin(place, ALICE, world_of(clock))
     assert overlap.phase is Phase.OVERLAP
     new = leaf(overlap.newest)
     assert overlap.signing.digest == first.signing.digest != overlap.newest.digest
     assert counts(old, overlap.trusted)
     assert counts(new, overlap.trusted)
     assert not counts(new, first.trusted)
-    closing = rotation.switch(place, ALICE, clock, disk=DISK)
+    closing = rotation.switch(place, ALICE, world_of(clock))
     assert closing.signing.digest == overlap.newest.digest
     assert counts(old, closing.trusted)
-    done = rotation.close(place, ALICE, clock, disk=DISK)
-    assert rotation.load(place, ALICE, clock, disk=DISK).phase is Phase.NONE
+    done = rotation.close(place, ALICE, world_of(clock))
+    assert rotation.load(place, ALICE, world_of(clock)).phase is Phase.NONE
     assert not counts(old, done.trusted)
     assert counts(new, done.trusted)
     assert not DISK.exists(place.ca_next_key)
@@ -81,8 +81,8 @@ def test_the_phase_is_read_back_from_the_files(place: CertDir) -> None:
     clock = ManualClock()
     steps = [rotation.load, rotation.begin, rotation.switch, rotation.close]
     for step in steps:
-        made = step(place, ALICE, clock, disk=DISK)
-        found = rotation.load(place, ALICE, clock, disk=DISK)
+        made = step(place, ALICE, world_of(clock))
+        found = rotation.load(place, ALICE, world_of(clock))
         assert (found.phase, found.trusted) == (made.phase, made.trusted)
         assert found.signing.digest == made.signing.digest
         assert found.newest.digest == made.newest.digest
@@ -92,19 +92,19 @@ def test_a_crash_after_the_new_key_was_written_leaves_no_rotation_and_the_key_is
     place: CertDir,
 ) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
-    key = files.load_or_create_key(place.ca_next_key, disk=DISK)
-    assert rotation.load(place, ALICE, clock, disk=DISK).phase is Phase.NONE
-    begun = rotation.begin(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
+    key = files.load_or_create_key(place.ca_next_key, world_of(disk=DISK))
+    assert rotation.load(place, ALICE, world_of(clock)).phase is Phase.NONE
+    begun = rotation.begin(place, ALICE, world_of(clock))
     assert begun.newest.digest == certificates.key_digest(key.public_key())
 
 
 def test_a_crash_after_the_key_was_renamed_is_the_closing_phase(place: CertDir) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
-    overlap = rotation.begin(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
+    overlap = rotation.begin(place, ALICE, world_of(clock))
     DISK.rename(place.ca_next_key, place.ca_key)
-    found = rotation.load(place, ALICE, clock, disk=DISK)
+    found = rotation.load(place, ALICE, world_of(clock))
     assert found.phase is Phase.CLOSING
     assert found.signing.digest == overlap.newest.digest
     assert found.trusted[0] == overlap.newest.certificate
@@ -113,21 +113,21 @@ def test_a_crash_after_the_key_was_renamed_is_the_closing_phase(place: CertDir) 
 
 def test_steps_out_of_order_are_refused(place: CertDir) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
     with pytest.raises(ConflictError):
-        rotation.switch(place, ALICE, clock, disk=DISK)
-    rotation.begin(place, ALICE, clock, disk=DISK)
+        rotation.switch(place, ALICE, world_of(clock))
+    rotation.begin(place, ALICE, world_of(clock))
     with pytest.raises(ConflictError):
-        rotation.begin(place, ALICE, clock, disk=DISK)
+        rotation.begin(place, ALICE, world_of(clock))
     with pytest.raises(ConflictError):
-        rotation.close(place, ALICE, clock, disk=DISK)
+        rotation.close(place, ALICE, world_of(clock))
 
 
 def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: CertDir) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
-    overlap = rotation.begin(place, ALICE, clock, disk=DISK)
-    key = certificates.new_private_key()
+    rotation.load(place, ALICE, world_of(clock))
+    overlap = rotation.begin(place, ALICE, world_of(clock))
+    key = certificates.new_private_key(REAL.randomness)
     files.write_key(place.user_key(GlobalId.parse("anna@home.alice")), key, disk=DISK)
     certificate = overlap.newest.issue(ANNA, key.public_key())
     path = place.user_certificate(GlobalId.parse("anna@home.alice"))
@@ -143,7 +143,7 @@ STEPS = (rotation.begin, rotation.switch, rotation.close)
 
 
 def coordinator(place: CertDir, clock: ManualClock) -> Credentials:
-    return prepare_coordinator(place, ALICE, ADDRESSES, clock, disk=REAL.disk)[1]
+    return prepare_coordinator(place, ALICE, ADDRESSES, world_of(clock))[1]
 
 
 def key_of(credentials: Credentials) -> bytes:
@@ -152,15 +152,15 @@ def key_of(credentials: Credentials) -> bytes:
 
 def test_the_new_ca_never_certifies_the_coordinator_key_of_before(place: CertDir) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
     old = coordinator(place, clock)
-    rotation.begin(place, ALICE, clock, disk=DISK)
+    rotation.begin(place, ALICE, world_of(clock))
     assert key_of(coordinator(place, clock)) == key_of(old)
-    switched = rotation.switch(place, ALICE, clock, disk=DISK)
+    switched = rotation.switch(place, ALICE, world_of(clock))
     fresh = coordinator(place, clock)
     assert key_of(fresh) != key_of(old)
     assert is_signed_by(fresh.certificate, switched.signing.certificate)
-    rotation.close(place, ALICE, clock, disk=DISK)
+    rotation.close(place, ALICE, world_of(clock))
     assert key_of(coordinator(place, clock)) == key_of(fresh)
     clock.advance(25 * 86400)
     renewed = coordinator(place, clock)
@@ -175,19 +175,19 @@ def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
     finished = False
     for at in range(40):
         clock, where = ManualClock(), CertDir(str(tmp_path / str(at)), MEMBER)
-        rotation.load(where, ALICE, clock, disk=DISK)
+        rotation.load(where, ALICE, world_of(clock))
         first = coordinator(where, clock)
         for before in STEPS[: STEPS.index(step)]:
-            before(where, ALICE, clock, disk=DISK)
+            before(where, ALICE, world_of(clock))
         coordinator(where, clock)
         disk = CrashingDisk(at)
         try:
-            step(where, ALICE, clock, disk=disk)
-            prepare_coordinator(where, ALICE, ADDRESSES, clock, disk=disk)
+            step(where, ALICE, world_of(clock, disk=disk))
+            prepare_coordinator(where, ALICE, ADDRESSES, world_of(clock, disk=disk))
             finished = True
         except StoppedError:
             pass
-        found = rotation.load(where, ALICE, clock, disk=DISK)  # the next start
+        found = rotation.load(where, ALICE, world_of(clock))  # the next start
         own = coordinator(where, clock)
         load_credentials(
             where.coordinator_certificate,
@@ -206,8 +206,8 @@ def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
         for rest in {Phase.NONE: (), Phase.OVERLAP: STEPS[1:], Phase.CLOSING: STEPS[2:]}[
             found.phase
         ]:
-            rest(where, ALICE, clock, disk=DISK)
-        assert rotation.load(where, ALICE, clock, disk=DISK).phase is Phase.NONE
+            rest(where, ALICE, world_of(clock))
+        assert rotation.load(where, ALICE, world_of(clock)).phase is Phase.NONE
         coordinator(where, clock)
     assert finished
 
@@ -215,10 +215,12 @@ def test_a_crash_at_any_disk_operation_of_a_step_is_mended_by_the_next_start(
 @pytest.mark.parametrize("gone", ["key", "certificate", "another key"])
 def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone: str) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
     old = coordinator(place, clock)
     if gone == "another key":
-        files.write_key(place.coordinator_key, certificates.new_private_key(), disk=DISK)
+        files.write_key(
+            place.coordinator_key, certificates.new_private_key(REAL.randomness), disk=DISK
+        )
         kept = files.load_key_file(place.coordinator_key, disk=DISK).public_key()
     else:
         DISK.unlink(place.coordinator_key if gone == "key" else place.coordinator_certificate)
@@ -238,10 +240,10 @@ def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone:
 
 def test_a_rotation_that_was_begun_without_a_link_gets_one(place: CertDir) -> None:
     clock = ManualClock()
-    rotation.load(place, ALICE, clock, disk=DISK)
-    rotation.begin(place, ALICE, clock, disk=DISK)
+    rotation.load(place, ALICE, world_of(clock))
+    rotation.begin(place, ALICE, world_of(clock))
     DISK.unlink(place.ca_link)
-    found = rotation.load(place, ALICE, clock, disk=DISK)
+    found = rotation.load(place, ALICE, world_of(clock))
     check_link(
         found.links[0], found.newest.certificate, found.signing.certificate, ALICE, clock.wall_s()
     )
@@ -250,8 +252,8 @@ def test_a_rotation_that_was_begun_without_a_link_gets_one(place: CertDir) -> No
 
 def test_a_successor_is_newer_whatever_the_clock_did(place: CertDir) -> None:
     clock = ManualClock()
-    first = rotation.load(place, ALICE, clock, disk=DISK)
-    begun = rotation.begin(place, ALICE, clock, disk=DISK)
+    first = rotation.load(place, ALICE, world_of(clock))
+    begun = rotation.begin(place, ALICE, world_of(clock))
     assert (
         begun.newest.certificate.not_valid_before_utc
         > first.signing.certificate.not_valid_before_utc

@@ -12,6 +12,7 @@ from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.files import AUTHORITIES_MAX
 from collective.pki.succession import Told, follow
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 CLOCK = ManualClock()
@@ -22,11 +23,11 @@ def successor(
     of: CertificateAuthority, label: str, clock: ManualClock = CLOCK
 ) -> CertificateAuthority:
     return CertificateAuthority.create(
-        MemberId("alice"), ALICE, clock, label=label, after=of.certificate
+        MemberId("alice"), ALICE, world_of(clock), label=label, after=of.certificate
     )
 
 
-OLD = CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK)
+OLD = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
 NEW = successor(OLD, "new")
 LINK = OLD.link(NEW.certificate)
 THIEF = successor(OLD, "thief")
@@ -77,8 +78,10 @@ def test_a_link_that_says_less_than_a_ca_is_none() -> None:
         SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice")),
         certificates.certificate_key(NEW.certificate),
     )
-    bob = CertificateAuthority.create(MemberId("bob"), Domain("garage.bob"), CLOCK)
-    twin = CertificateAuthority.create(MemberId("alice"), ALICE, CLOCK, label="new")  # other key
+    bob = CertificateAuthority.create(MemberId("bob"), Domain("garage.bob"), world_of(CLOCK))
+    twin = CertificateAuthority.create(
+        MemberId("alice"), ALICE, world_of(CLOCK), label="new"
+    )  # other key
     for bad in (leaf, bob.link(NEW.certificate), OLD.link(twin.certificate)):
         with pytest.raises(RejectedError):
             after((OLD,), told(OLD, NEW, links=(bad,)))
@@ -120,10 +123,12 @@ def test_a_chain_of_rotations_is_followed_one_by_one() -> None:
 
 
 def test_junk_is_refused() -> None:
-    mallory = CertificateAuthority.create(MemberId("mallory"), Domain("lab.mallory"), CLOCK)
+    mallory = CertificateAuthority.create(
+        MemberId("mallory"), Domain("lab.mallory"), world_of(CLOCK)
+    )
     leaf = OLD.issue(
         SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice")),
-        certificates.new_private_key().public_key(),
+        certificates.new_private_key(REAL.randomness).public_key(),
     )
     own = der(OLD.certificate)
     many = [der(successor(OLD, str(number)).certificate) for number in range(AUTHORITIES_MAX)]
@@ -146,11 +151,11 @@ def test_another_wrapping_of_a_known_ca_changes_nothing_that_is_kept() -> None:
         CertificateAuthority.create(
             MemberId("alice"),
             ALICE,
-            CLOCK,
+            world_of(CLOCK),
             key=OLD._key,
         ).certificate,
         OLD._key,
-        CLOCK,
+        world_of(CLOCK),
     )
     assert again.certificate != OLD.certificate
     assert after((OLD,), told(again)) == (OLD.certificate,)

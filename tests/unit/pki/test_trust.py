@@ -27,6 +27,7 @@ from collective.pki.certificates import AUTHORITY_KEY_OID, Certified
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore, Usage, verify_leaf, verify_pinned
 from tests.unit.pki.forge import ALICE, BOB, NODE_URI, authority, forge, usage
+from tests.worlds import REAL, world_of
 
 CLOCK = ManualClock()
 CA = authority(CLOCK)
@@ -72,7 +73,7 @@ def test_forged_base_passes_so_each_refusal_is_for_its_one_fault() -> None:
     ],
 )
 def test_every_issued_profile_passes_for_its_uses(identity: SpiffeId, served: bool) -> None:
-    key = certificates.new_private_key().public_key()
+    key = certificates.new_private_key(REAL.randomness).public_key()
     der = certificates.certificate_der(CA.issue(identity, key))
     found = verify(der, roles=frozenset((identity.role,)), usage="client")
     assert found.identity == identity
@@ -86,7 +87,7 @@ def test_every_issued_profile_passes_for_its_uses(identity: SpiffeId, served: bo
 
 def test_addresses_come_back_from_the_coordinators_certificate() -> None:
     addresses = tuple(Address(f"host-{i}.example", 8000 + i) for i in range(32))
-    key = certificates.new_private_key().public_key()
+    key = certificates.new_private_key(REAL.randomness).public_key()
     certificate = CA.issue(SpiffeId.coordinator(ALICE), key, addresses=addresses)
     assert certificates.describe(certificate).addresses == addresses
 
@@ -146,7 +147,7 @@ def test_step_4_impostor_ca_of_the_same_name() -> None:
 
 
 def test_step_4_signed_by_a_leaf_instead_of_the_ca() -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     leaf = CA.issue(NODE, key.public_key())
     signed = (
         x509.CertificateBuilder()
@@ -258,7 +259,7 @@ def pinned(der: bytes, digest: bytes = CA.digest) -> Certified:
 
 
 def leaf(signer: Any, identity: SpiffeId) -> bytes:
-    key = certificates.new_private_key().public_key()
+    key = certificates.new_private_key(REAL.randomness).public_key()
     return certificates.certificate_der(signer.issue(identity, key))
 
 
@@ -307,7 +308,7 @@ def test_peering_refuses_what_is_known_already() -> None:
         store.with_domain(ALICE, [CA.certificate])
     with pytest.raises(RejectedError, match="not constrained"):
         store.with_domain(BOB, [authority(CLOCK, "carol", Domain("loft.carol")).certificate])
-    same_key = type(CA).create(BOBS_CA.member, BOB, CLOCK, key=CA._key)
+    same_key = type(CA).create(BOBS_CA.member, BOB, world_of(CLOCK), key=CA._key)
     with pytest.raises(ConflictError, match="name or key"):
         store.with_domain(BOB, [same_key.certificate])
     both = store.with_domain(BOB, [BOBS_CA.certificate])
@@ -350,7 +351,7 @@ REAL_CA = authority(ManualClock(time.time()))
 
 @pytest.mark.parametrize("role", ["coordinator", "bootstrap/b1", "node/n1"])
 def test_openssl_accepts_what_we_issue(tmp_path: Path, role: str) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     identity = SpiffeId.parse(f"spiffe://home.alice/{role}")
     handshake(
         tmp_path, certificates.certificate_der(REAL_CA.issue(identity, key.public_key())), key
@@ -370,7 +371,7 @@ def test_openssl_accepts_what_we_issue(tmp_path: Path, role: str) -> None:
 def test_name_constraints_stop_a_stolen_ca_key_in_openssl(
     tmp_path: Path, name: x509.GeneralName
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     clock = ManualClock(time.time())
     der = forge(clock, REAL_CA, names=[name], key=key.public_key())
     with pytest.raises(ssl.SSLCertVerificationError, match="subtree"):

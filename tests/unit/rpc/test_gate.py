@@ -12,6 +12,7 @@ from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 ANNA = SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice"))
@@ -19,8 +20,12 @@ ANNA = SpiffeId.user(ALICE, GlobalId.parse("anna@home.alice"))
 
 def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_signed() -> None:
     clock = ManualClock()
-    old, new = (CertificateAuthority.create(MemberId("alice"), ALICE, clock) for _ in range(2))
-    leaf = certificates.describe(old.issue(ANNA, certificates.new_private_key().public_key()))
+    old, new = (
+        CertificateAuthority.create(MemberId("alice"), ALICE, world_of(clock)) for _ in range(2)
+    )
+    leaf = certificates.describe(
+        old.issue(ANNA, certificates.new_private_key(REAL.randomness).public_key())
+    )
     peer: Certified = replace(leaf, authority_digest=old.digest)
     both = TrustStore({ALICE: (new.certificate, old.certificate)})
     gate = PeerGate(both, RevocationSet(), clock)

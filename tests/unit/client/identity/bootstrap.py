@@ -13,6 +13,7 @@ from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.join_code import JoinCode
+from tests.worlds import world_of
 
 COORDINATOR = (Address("127.0.0.1", 8001),)
 BOOTSTRAP = (Address("127.0.0.1", 9001), Address("192.168.1.5", 9001))
@@ -26,7 +27,7 @@ class Member:
         self.domain = Domain(domain)
         self.clock = clock
         self.name = name or f"{member}-homelab"
-        self.authority = CertificateAuthority.create(self.member, self.domain, clock)
+        self.authority = CertificateAuthority.create(self.member, self.domain, world_of(clock))
         self.answers: dict[tuple[str, bytes], Joined] = {}
         self.uses = 0
         self.wishes: list[str] = []

@@ -127,7 +127,7 @@ async def test_a_new_ca_is_learned_and_gives_a_new_certificate(
     client: Client, clock: ManualClock, alice: Member
 ) -> None:
     clock.advance(DAY_S + 1)
-    newest = CertificateAuthority.create(alice.member, alice.domain, clock, label="2")
+    newest = CertificateAuthority.create(alice.member, alice.domain, world_of(clock), label="2")
     client.coordinator.newest = newest
     client.coordinator.trusted = (alice.authority.certificate, newest.certificate)
     used = await client.use()
@@ -148,7 +148,7 @@ async def test_a_new_ca_that_is_heard_of_is_followed_at_once(
     client: Client, clock: ManualClock, alice: Member
 ) -> None:
     clock.advance(60.0)
-    newest = CertificateAuthority.create(alice.member, alice.domain, clock, label="2")
+    newest = CertificateAuthority.create(alice.member, alice.domain, world_of(clock), label="2")
     client.coordinator.newest = newest
     client.coordinator.trusted = (alice.authority.certificate, newest.certificate)
     await client.use()

@@ -22,6 +22,7 @@ from tests.unit.roles.coordinator.test_key_revocation import (
     digest_of,
     member,
 )
+from tests.worlds import REAL
 
 __all__ = ("member",)
 
@@ -62,7 +63,7 @@ async def test_those_below_in_the_chain_their_invites_and_datastores_are_told(
 
 
 async def test_a_device_takes_only_its_own_invites_with_it(member: Member) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     first = await member.join(await member.code(), key, str(EVE.global_id))
     await chain(member)
     await member.code(CodeKind.DEVICE, acting(first), EVE)

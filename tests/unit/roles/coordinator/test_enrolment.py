@@ -29,6 +29,7 @@ from collective.roles.coordinator.enrolment import Admission
 from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.world import ALICE, OPERATOR, World, failure, node
+from tests.worlds import REAL
 
 
 async def test_nodes_get_numbers_or_their_wish(world: World) -> None:
@@ -43,7 +44,7 @@ async def test_nodes_get_numbers_or_their_wish(world: World) -> None:
 
 
 async def test_same_redemption_again_gives_the_same_answer_and_costs_nothing(world: World) -> None:
-    code, key = await world.code(uses=1), certificates.new_private_key()
+    code, key = await world.code(uses=1), certificates.new_private_key(REAL.randomness)
     first = await world.join(code, key)
     again = await world.join(code, key)
     assert again.certificate_der == first.certificate_der
@@ -88,7 +89,7 @@ async def test_wish_that_is_no_node_id_is_refused(world: World, wish: str) -> No
 
 
 async def test_request_for_another_identity_and_ca_rights_is_ignored(world: World) -> None:
-    key, code = certificates.new_private_key(), await world.code()
+    key, code = certificates.new_private_key(REAL.randomness), await world.code()
     greedy = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "coordinator")]))
@@ -112,7 +113,7 @@ async def test_request_for_another_identity_and_ca_rights_is_ignored(world: Worl
 
 async def test_request_that_its_key_did_not_sign_is_refused(world: World) -> None:
     code = await world.code()
-    csr = bytearray(certificates.make_request(certificates.new_private_key()))
+    csr = bytearray(certificates.make_request(certificates.new_private_key(REAL.randomness)))
     csr[-1] ^= 1
     for bad in (bytes(csr), b"junk", b"x" * 20_000):
         with pytest.raises(RejectedError):
@@ -139,7 +140,7 @@ async def test_proof_relayed_from_another_connection_is_refused(world: World) ->
         await world.enrolment.join(replace(attempt, leaf_digests=(b"m" * 32,)))
     with pytest.raises(PermissionDeniedError):
         await world.enrolment.join(replace(attempt, wish="attic"))
-    mallorys = certificates.make_request(certificates.new_private_key())
+    mallorys = certificates.make_request(certificates.new_private_key(REAL.randomness))
     with pytest.raises(PermissionDeniedError):
         await world.enrolment.join(replace(attempt, csr_der=mallorys))
     assert await world.enrolment.join(attempt)
@@ -206,7 +207,7 @@ async def test_a_device_code_for_another_identity_is_refused(world: World) -> No
 async def test_a_users_request_for_another_identity_and_ca_rights_is_ignored(
     world: World,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     csr = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "coordinator")]))

@@ -13,6 +13,7 @@ from collective.core.ids import SpiffeRole
 from collective.pki import certificates
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.world import OPERATOR, World
+from tests.worlds import REAL
 
 ANN = "ann@friends.example"
 HOUR_S = 3600.0
@@ -24,7 +25,7 @@ async def test_a_redemption_replayed_for_another_key_is_refused_and_costs_no_use
     code = await world.code(uses=5, kind=CodeKind.USER)
     heard = world.attempt(code, wish=ANN)
     await world.enrolment.join(heard)
-    mine = certificates.make_request(certificates.new_private_key())
+    mine = certificates.make_request(certificates.new_private_key(REAL.randomness))
     with pytest.raises(PermissionDeniedError):
         await world.enrolment.join(replace(heard, csr_der=mine))
     fresh = world.enrolment.begin_join(code.code_id)
@@ -53,7 +54,10 @@ async def test_a_bootstrap_changes_the_display_name_of_a_redemption(world: World
 
 
 async def test_a_live_renewal_moves_to_a_thiefs_own_key(world: World) -> None:
-    key, thief = certificates.new_private_key(), certificates.new_private_key()
+    key, thief = (
+        certificates.new_private_key(REAL.randomness),
+        certificates.new_private_key(REAL.randomness),
+    )
     got = await world.join(await world.code(), key)
     peer = certificates.describe(certificates.load_certificate(got.certificate_der))
     with pytest.raises(RejectedError, match="same key"):
@@ -76,7 +80,7 @@ async def test_a_clock_wrong_by_an_hour_at_the_joiner_is_named_and_costs_no_seco
     world: World,
 ) -> None:
     code = await world.code(uses=1, kind=CodeKind.USER)
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
 
     async def redeemed(wrong_s: float) -> str:
         admission = await world.join(code, key, wish=ANN)
@@ -104,7 +108,7 @@ async def test_a_coordinators_clock_set_by_an_hour_in_a_redemption_burns_no_use(
 ) -> None:
     """It works or is refused, and the same key may try again; never a use without a certificate."""
     made = await world.codes.create(OPERATOR, CodeKind.USER, uses=1, validity_s=24 * HOUR_S)
-    code, key = made[1], certificates.new_private_key()
+    code, key = made[1], certificates.new_private_key(REAL.randomness)
     attempt = world.attempt(code, key, wish=ANN)
     world.clock.jump_wall(jump_s)
     try:

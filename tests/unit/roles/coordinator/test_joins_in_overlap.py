@@ -21,6 +21,7 @@ from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.enrolment import Admission
 from collective.rpc.gen.collective import v1 as pb
 from tests.unit.roles.coordinator.world import ALICE, LEAF, World
+from tests.worlds import REAL, world_of
 
 ANN = "ann@home.ann"
 
@@ -30,10 +31,10 @@ def rotating(world: World) -> World:
     """In the overlap, with a code that was made before it."""
     place = CertDir(world.path, MemberId("alice"))
     disk = OsDisk()
-    world.ca = rotation.load(place, ALICE, world.clock, disk=disk).signing
+    world.ca = rotation.load(place, ALICE, world_of(world.clock, disk=disk)).signing
     world.clock.advance(60.0)
     world.codes.pin(world.ca.digest)
-    world.rotating = rotation.begin(place, ALICE, world.clock, disk=disk)
+    world.rotating = rotation.begin(place, ALICE, world_of(world.clock, disk=disk))
     return world
 
 
@@ -60,7 +61,7 @@ def believed(world: World, message: pb.JoinResponse, key: ec.EllipticCurvePrivat
 async def joined(
     world: World, kind: CodeKind, *, follows_links: bool, wish: str = ANN
 ) -> tuple[pb.JoinResponse, ec.EllipticCurvePrivateKey]:
-    code, key = await world.code(kind=kind), certificates.new_private_key()
+    code, key = await world.code(kind=kind), certificates.new_private_key(REAL.randomness)
     attempt = replace(world.attempt(code, key, wish), follows_links=follows_links)
     return answer(world, await world.enrolment.join(attempt)), key
 
@@ -97,7 +98,9 @@ async def test_a_ca_that_the_pinned_one_never_signed_is_not_taken_from_an_answer
     message, key = await joined(rotating, CodeKind.USER, follows_links=True)
     with pytest.raises(RejectedError):
         believed(rotating, replace(message, ca_link_ders=[]), key)
-    thief = CertificateAuthority.create(MemberId("alice"), ALICE, rotating.clock, label="x")
+    thief = CertificateAuthority.create(
+        MemberId("alice"), ALICE, world_of(rotating.clock), label="x"
+    )
     planted = [message.ca_certificate_der, certificates.certificate_der(thief.certificate)]
     with pytest.raises(RejectedError):
         believed(rotating, replace(message, trusted_ca_ders=planted), key)
@@ -105,7 +108,7 @@ async def test_a_ca_that_the_pinned_one_never_signed_is_not_taken_from_an_answer
 
 async def test_when_the_new_ca_signs_all_an_answer_names_it_alone(rotating: World) -> None:
     place = CertDir(rotating.path, MemberId("alice"))
-    rotating.rotating = rotation.switch(place, ALICE, rotating.clock, disk=OsDisk())
+    rotating.rotating = rotation.switch(place, ALICE, world_of(rotating.clock))
     assert rotating.rotating.phase is Phase.CLOSING
     rotating.ca = rotating.rotating.signing
     rotating.codes.pin(rotating.ca.digest)

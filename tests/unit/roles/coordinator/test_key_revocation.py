@@ -44,7 +44,7 @@ from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.identity import PeerGate
-from tests.worlds import world_of
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 OWN = SpiffeId.coordinator(ALICE)
@@ -73,7 +73,7 @@ class Member:
 
     def __post_init__(self) -> None:
         randomness = SeededRandomness(5)
-        self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, self.clock)
+        self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(self.clock))
         self.gate = PeerGate(
             TrustStore({ALICE: (self.ca.certificate,)}), RevocationSet(), self.clock
         )
@@ -164,7 +164,7 @@ def acting(admission: Admission) -> Caller:
 
 
 async def test_the_key_of_a_revoked_certificate_comes_back_by_no_way(member: Member) -> None:
-    key, code = certificates.new_private_key(), await member.code()
+    key, code = certificates.new_private_key(REAL.randomness), await member.code()
     first = await member.join(code, key, str(EVE.global_id))
     second = await member.renewal.renew_live(leaf(first), certificates.make_request(key))
     device = await member.code(CodeKind.DEVICE, acting(second), EVE)
@@ -186,20 +186,23 @@ async def test_the_key_of_a_revoked_certificate_comes_back_by_no_way(member: Mem
             await member.join(again, key, wish)
     # A device code that it made before, for whichever key.
     with pytest.raises(ConflictError, match="void"):
-        await member.join(device, certificates.new_private_key())
+        await member.join(device, certificates.new_private_key(REAL.randomness))
     with pytest.raises(PermissionDeniedError, match="revoked"):
         await member.code(CodeKind.DEVICE, acting(second), EVE)
 
 
 async def test_another_device_of_the_identity_goes_on(member: Member) -> None:
-    laptop, phone = certificates.new_private_key(), certificates.new_private_key()
+    laptop, phone = (
+        certificates.new_private_key(REAL.randomness),
+        certificates.new_private_key(REAL.randomness),
+    )
     first = await member.join(await member.code(), laptop, str(EVE.global_id))
     other = await member.join(await member.code(CodeKind.DEVICE, acting(first), EVE), phone)
     its_own = await member.code(CodeKind.DEVICE, acting(other), EVE)
     await member.shutting_out.revoke(OPERATOR, f"serial:{leaf(first).serial}")
     assert member.gate.objection(leaf(other)) is None
     await member.renewal.renew_live(leaf(other), certificates.make_request(phone))
-    await member.join(its_own, certificates.new_private_key())
+    await member.join(its_own, certificates.new_private_key(REAL.randomness))
     (eve,) = await member.catalog.identities(OPERATOR)
     assert {(one.key_digest == digest_of(laptop), one.revoked) for one in eve.devices} == {
         (True, True),
@@ -210,7 +213,7 @@ async def test_another_device_of_the_identity_goes_on(member: Member) -> None:
 
 async def test_a_renewal_that_was_under_way_when_its_key_was_revoked(member: Member) -> None:
     """The catalogue decides, though the live set was read before."""
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     first = await member.join(await member.code(), key, str(EVE.global_id))
     await member.catalog.revoke(OPERATOR, key_entry(digest_of(key)))
     assert not member.revocations.present.entries
@@ -223,7 +226,7 @@ async def test_a_renewal_that_was_under_way_when_its_key_was_revoked(member: Mem
 async def test_a_certificate_issued_offline_is_revoked_with_its_key_once_it_was_seen(
     member: Member,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     peer, other = member.offline(EVE, key), member.offline(EVE, key)
     await member.sightings.note(peer)
     done = await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")
@@ -234,7 +237,7 @@ async def test_a_certificate_issued_offline_is_revoked_with_its_key_once_it_was_
 async def test_a_serial_that_was_never_seen_is_revoked_alone_and_its_key_by_its_digest(
     member: Member,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     peer, other = member.offline(EVE, key), member.offline(EVE, key)
     assert (await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")).entries == (
         f"serial:{peer.serial}",
@@ -246,7 +249,7 @@ async def test_a_serial_that_was_never_seen_is_revoked_alone_and_its_key_by_its_
 
 
 async def test_the_coordinators_own_key_is_not_revoked(member: Member) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     own = member.offline(OWN, key)
     member.own_entries = frozenset({str(OWN), key_entry(own.key_digest)})
     with pytest.raises(UsageError, match="rotate-ca"):
@@ -267,10 +270,10 @@ async def test_keys_that_name_nothing_are_refused(member: Member, who: str) -> N
 
 
 async def test_an_identity_issued_offline_is_not_claimed_once_it_was_seen(member: Member) -> None:
-    await member.sightings.note(member.offline(EVE, certificates.new_private_key()))
+    await member.sightings.note(member.offline(EVE, certificates.new_private_key(REAL.randomness)))
     code = await member.code()
     with pytest.raises(ConflictError, match="add-device"):
-        await member.join(code, certificates.new_private_key(), str(EVE.global_id))
+        await member.join(code, certificates.new_private_key(REAL.randomness), str(EVE.global_id))
     assert await member.uses_left(code) == 3
 
 
@@ -278,9 +281,12 @@ async def test_an_identity_claimed_by_an_invite_is_not_shared_with_the_offline_c
     member: Member,
 ) -> None:
     """Neither has it silently: the second is refused, and the operator decides."""
-    thief, owner = certificates.new_private_key(), certificates.new_private_key()
+    thief, owner = (
+        certificates.new_private_key(REAL.randomness),
+        certificates.new_private_key(REAL.randomness),
+    )
     claimed = await member.join(await member.code(), thief, str(EVE.global_id))
-    accomplice = certificates.new_private_key()
+    accomplice = certificates.new_private_key(REAL.randomness)
     device = await member.code(CodeKind.DEVICE, acting(claimed), EVE)
     second = await member.join(device, accomplice)
     issued = member.ca.issue(EVE, owner.public_key())
@@ -304,12 +310,12 @@ async def test_a_second_offline_certificate_is_another_device_as_is_one_by_a_dev
     member: Member,
 ) -> None:
     """The operator signed both, so both count, and 'identity list' shows them."""
-    first = member.offline(EVE, certificates.new_private_key())
+    first = member.offline(EVE, certificates.new_private_key(REAL.randomness))
     await member.sightings.note(first)
     caller = Caller(EVE, is_operator=False, key_digest=first.key_digest)
-    phone = certificates.new_private_key()
+    phone = certificates.new_private_key(REAL.randomness)
     await member.join(await member.code(CodeKind.DEVICE, caller, EVE), phone)
-    await member.sightings.note(member.offline(EVE, certificates.new_private_key()))
+    await member.sightings.note(member.offline(EVE, certificates.new_private_key(REAL.randomness)))
     (eve,) = await member.catalog.identities(OPERATOR)
     assert (eve.keys, [one.vouched for one in eve.devices]) == (3, [True] * 3)
 
@@ -320,7 +326,7 @@ async def test_a_second_offline_certificate_is_another_device_as_is_one_by_a_dev
 async def test_a_caller_who_hangs_up_after_the_commit_leaves_nothing_unapplied(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peer = member.offline(EVE, certificates.new_private_key())
+    peer = member.offline(EVE, certificates.new_private_key(REAL.randomness))
     await member.sightings.note(peer)
     committed, go_on = asyncio.Event(), asyncio.Event()
     durable = member.catalog.revoke
@@ -344,7 +350,7 @@ async def test_a_caller_who_hangs_up_after_the_commit_leaves_nothing_unapplied(
 
 async def test_a_caller_who_hangs_up_before_the_commit(member: Member) -> None:
     """What was handed to the catalogue is done, and applied."""
-    peer = member.offline(EVE, certificates.new_private_key())
+    peer = member.offline(EVE, certificates.new_private_key(REAL.randomness))
     call = asyncio.create_task(member.shutting_out.revoke(OPERATOR, key_entry(peer.key_digest)))
     while not len(member.shutting_out.acts):
         await asyncio.sleep(0)
@@ -364,7 +370,7 @@ async def test_a_coordinator_that_dies_after_a_nodes_redemption_has_the_nodes_re
     async def died(*_: object) -> None:
         raise KeyboardInterrupt
 
-    code, key = await member.code(CodeKind.NODE), certificates.new_private_key()
+    code, key = await member.code(CodeKind.NODE), certificates.new_private_key(REAL.randomness)
     with monkeypatch.context() as patched:
         patched.setattr(member.enrolment, "_record_node", died)
         with pytest.raises(KeyboardInterrupt):
@@ -377,7 +383,7 @@ async def test_a_coordinator_that_dies_after_a_nodes_redemption_has_the_nodes_re
 
 
 async def test_a_node_code_of_a_maker_who_may_no_more_is_replaced(member: Member) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     joined = await member.join(await member.code(), key, str(EVE.global_id))
     every = Right.READ | Right.WRITE | Right.SHARE
     await member.catalog.add_grant(OPERATOR, FilePath(), every, EVE, None)

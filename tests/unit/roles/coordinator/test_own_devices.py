@@ -22,6 +22,7 @@ from tests.unit.roles.coordinator.test_key_revocation import (
     leaf,
     member,
 )
+from tests.worlds import REAL
 
 __all__ = ("member",)
 
@@ -29,7 +30,10 @@ BOB = SpiffeId.user(ALICE, GlobalId("bob", ALICE))
 
 
 async def two_devices(member: Member) -> tuple[tuple[Admission, Key], tuple[Admission, Key]]:
-    laptop, phone = certificates.new_private_key(), certificates.new_private_key()
+    laptop, phone = (
+        certificates.new_private_key(REAL.randomness),
+        certificates.new_private_key(REAL.randomness),
+    )
     first = await member.join(await member.code(), laptop, str(EVE.global_id))
     other = await member.join(await member.code(CodeKind.DEVICE, acting(first), EVE), phone)
     return (first, laptop), (other, phone)
@@ -48,7 +52,7 @@ async def test_a_device_ends_a_lost_one_of_the_same_identity(member: Member, by:
 
 async def test_a_user_revokes_another_users_device_or_identity(member: Member) -> None:
     (first, _), _ = await two_devices(member)
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     bob = await member.join(await member.code(), key, str(BOB.global_id))
     whom = [
         key_entry(digest_of(key)),

@@ -19,6 +19,7 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase
 from collective.roles.coordinator.enrolment import Admission
 from tests.unit.roles.coordinator.world import ALICE, World, node
+from tests.worlds import REAL, world_of
 
 
 async def renew(
@@ -30,7 +31,7 @@ async def renew(
 
 
 async def test_expired_certificate_renews_by_its_key_alone(world: World) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
     world.clock.advance(60 * 86400)
     fresh = await renew(world, old, key)
@@ -67,7 +68,7 @@ def rewrapped(der: bytes) -> bytes:
 async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_renewal(
     world: World,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
     other = rewrapped(old)
     assert other != old
@@ -83,7 +84,10 @@ async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_re
 
 
 async def test_expired_certificate_does_not_renew_for_another_key(world: World) -> None:
-    key, thief = certificates.new_private_key(), certificates.new_private_key()
+    key, thief = (
+        certificates.new_private_key(REAL.randomness),
+        certificates.new_private_key(REAL.randomness),
+    )
     old = (await world.join(await world.code(), key)).certificate_der
     with pytest.raises(PermissionDeniedError):
         await renew(world, old, thief)
@@ -92,7 +96,7 @@ async def test_expired_certificate_does_not_renew_for_another_key(world: World) 
 
 
 async def test_revoked_removed_too_old_or_foreign_certificates_do_not_renew(world: World) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
     record = (await world.trust.nodes())[0]
     await world.trust.add_node(replace(record, removed=True))
@@ -102,7 +106,7 @@ async def test_revoked_removed_too_old_or_foreign_certificates_do_not_renew(worl
     with pytest.raises(ShutOutError, match="revoked"):
         await renew(world, old, key)
     world.revoked = RevocationSet()
-    impostor = CertificateAuthority.create(MemberId("alice"), ALICE, world.clock)
+    impostor = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(world.clock))
     forged = impostor.issue(node("alice-node-01"), key.public_key())
     with pytest.raises(RejectedError, match="step 4"):
         await renew(world, certificates.certificate_der(forged), key)
@@ -115,7 +119,7 @@ async def test_revoked_removed_too_old_or_foreign_certificates_do_not_renew(worl
 
 
 async def test_live_renewal_keeps_the_identity_whatever_the_request_says(world: World) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     got = await world.join(await world.code(), key)
     peer = certificates.describe(certificates.load_certificate(got.certificate_der))
     fresh = await world.renewal.renew_live(peer, certificates.make_request(key))
@@ -130,7 +134,7 @@ async def test_live_renewal_keeps_the_identity_whatever_the_request_says(world: 
 async def test_whoever_renews_over_and_over_gets_one_certificate_and_leaves_one_row(
     world: World,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
     first = (await renew(world, old, key)).certificate_der
     for _ in range(20):
@@ -147,14 +151,14 @@ async def test_whoever_renews_over_and_over_gets_one_certificate_and_leaves_one_
 async def test_a_renewal_is_new_when_the_ca_changed_or_the_last_one_was_revoked(
     world: World,
 ) -> None:
-    key = certificates.new_private_key()
+    key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
     first = (await renew(world, old, key)).certificate_der
     serial = certificates.describe(certificates.load_certificate(first)).serial
     world.revoked = RevocationSet.of(1, (f"serial:{serial}",))
     second = (await renew(world, old, key)).certificate_der
     assert second != first
-    next_ca = CertificateAuthority.create(MemberId("alice"), ALICE, world.clock)
+    next_ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(world.clock))
     both = (next_ca.certificate, world.ca.certificate)
     world.rotating = Authorities(next_ca, next_ca, both, Phase.CLOSING)
     third = (await renew(world, old, key)).certificate_der

@@ -27,7 +27,7 @@ from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAtt
 from collective.roles.coordinator.guesses import GuessLimiter
 from collective.roles.coordinator.renewal import RenewalDesk
 from tests.unit.roles.coordinator.fake_trust import FakeTrust
-from tests.worlds import world_of
+from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 LEAF = b"l" * 32
@@ -49,7 +49,7 @@ class World:
         randomness = SeededRandomness(3)
         self.trust = FakeTrust(self.clock)
         catalog: Any = self.trust
-        self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, self.clock)
+        self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(self.clock))
 
         self.rotating: Authorities | None = None
         """The CAs in a rotation; None for the lone one."""
@@ -98,7 +98,7 @@ class World:
         csr: bytes | None = None,
         display_name: str = "",
     ) -> JoinAttempt:
-        csr = csr or certificates.make_request(key or certificates.new_private_key())
+        csr = csr or certificates.make_request(key or certificates.new_private_key(REAL.randomness))
         nonce = self.enrolment.begin_join(code.code_id)
         transcript = proof.Transcript(code.code_id, nonce, LEAF, csr, wish, display_name)
         signed = proof.sign_join(code.secret, transcript)

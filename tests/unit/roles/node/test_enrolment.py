@@ -34,7 +34,7 @@ class Bootstrap:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
-        self.authority = CertificateAuthority.create(MemberId("alice"), DOMAIN, clock)
+        self.authority = CertificateAuthority.create(MemberId("alice"), DOMAIN, world_of(clock))
         self.failures = 0
         self.keys: list[bytes] = []
         self.gives: str | None = None

@@ -1,0 +1,136 @@
+"""Threads of the machine and threads that are none keep the same promises."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from collective.core.errors import NotFoundError
+from collective.core.world import InlineThreads, OsThreads, Runs, Threads
+
+
+@pytest.fixture(params=[OsThreads, InlineThreads])
+def threads(request: pytest.FixtureRequest) -> Threads:
+    made: Callable[[], Threads] = request.param
+    return made()
+
+
+def fail() -> None:
+    raise NotFoundError("gone")
+
+
+async def test_work_gives_back_its_result_and_its_error(threads: Threads) -> None:
+    pool = threads.pool(2, "test")
+    runs: tuple[Runs, ...] = (pool, threads)
+    for place in runs:
+        assert await place.run(divmod, 7, 2) == (3, 1)
+        assert await place.run(int, "ff", base=16) == 255
+        assert await place.run_to_end(divmod, 7, 2) == (3, 1)
+        for run in (place.run, place.run_to_end):
+            with pytest.raises(NotFoundError):
+                await run(fail)
+    await pool.close()
+
+
+async def test_one_worker_does_one_piece_after_the_other_in_order(threads: Threads) -> None:
+    pool = threads.pool(1, "test")
+    done: list[int] = []
+    running = [asyncio.ensure_future(pool.run(done.append, 0))]
+    await asyncio.sleep(0)
+    pool.start(done.append, 1)
+    running.append(asyncio.ensure_future(pool.run_to_end(done.append, 2)))
+    await asyncio.sleep(0)
+    pool.start(done.append, 3)
+    await asyncio.gather(*running)
+    await pool.close()
+    assert done == [0, 1, 2, 3]
+
+
+async def test_closing_waits_for_what_was_given(threads: Threads) -> None:
+    pool = threads.pool(1, "test")
+    done: list[int] = []
+    for number in range(50):
+        pool.start(done.append, number)
+    await pool.close()
+    assert done == list(range(50))
+    await pool.close()
+
+
+async def test_cancelling_leaves_work_that_has_begun() -> None:
+    pool = OsThreads().pool(1, "test")
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        go_on.wait()
+        ended.set()
+
+    task = asyncio.ensure_future(pool.run(work))
+    await asyncio.to_thread(began.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not ended.is_set(), "the wait ends at once"
+    go_on.set()
+    await pool.close()
+    assert ended.is_set(), "the work does not"
+
+
+async def test_cancelling_is_held_back_until_the_end_where_buffers_are_lent() -> None:
+    pool = OsThreads().pool(1, "test")
+    began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        go_on.wait()
+        ended.set()
+
+    task = asyncio.ensure_future(pool.run_to_end(work))
+    await asyncio.to_thread(began.wait)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+    await pool.close()
+
+
+async def test_work_that_is_lent_buffers_runs_even_if_nobody_waits(threads: Threads) -> None:
+    pool = threads.pool(1, "test")
+    done: list[int] = []
+    task = asyncio.ensure_future(pool.run_to_end(done.append, 1))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [1]
+    await pool.close()
+
+
+async def test_an_abandoned_pool_drops_what_has_not_begun() -> None:
+    pool = OsThreads().pool(1, "test")
+    began, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work() -> None:
+        began.set()
+        go_on.wait()
+
+    pool.start(work)
+    await asyncio.to_thread(began.wait)
+    pool.start(done.append, 1)
+    pool.abandon()
+    go_on.set()
+    await pool.close()
+    assert done == []
+
+
+def test_the_only_thread_never_pauses() -> None:
+    with pytest.raises(AssertionError, match="only thread"):
+        InlineThreads().pause(1.0)
