@@ -64,6 +64,8 @@ class Service:
     log_path: Path
     metrics_port: int
     process: subprocess.Popen[bytes] | None = None
+    stuck: str = ""
+    """What hangs in it, see ``stuck_process``; empty: nothing."""
 
     @property
     def pid(self) -> int:
@@ -77,7 +79,8 @@ class Service:
     def start(self) -> None:
         """Start the process; see :meth:`wait_ready`."""
         assert not self.is_running, f"{self.name} runs already"
-        command = [sys.executable, "-m", "collective", "serve"]
+        module = ["tests.integration.stuck_process", self.stuck] if self.stuck else ["collective"]
+        command = [sys.executable, "-m", *module, "serve"]
         for role in self.roles:
             command += ["--role", role]
         with self.log_path.open("ab") as log:

@@ -98,6 +98,10 @@ class Upkeep(Protocol):
         """Make a change that says nothing durable; raises as any change where that fails."""
         ...
 
+    def interrupt(self) -> None:
+        """Give up what runs and what waits, before :meth:`close`; nothing of it was acknowledged."""
+        ...
+
     async def expire(self) -> None:
         """End uploads, leases and pins whose time has passed."""
         ...

@@ -29,6 +29,8 @@ from collective.core.world import World
 
 T = TypeVar("T")
 
+_STEPS_BETWEEN_LOOKS: Final = 50_000
+"""Steps of SQLite's machine between two looks whether the process ends: a few milliseconds."""
 _DROP_STEPS: Final = 20
 """Transactions of one round that shorten the audit; other writes have their turn between them."""
 
@@ -47,7 +49,8 @@ class Engine:
         reserve: Reserve,
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
-        self._db = writer_db = opened.db
+        self._is_ending = False
+        self._db = writer_db = self._interruptible(opened.db)
         self.custody = opened.custody
         self.notices = opened.notices
         self.snapshots = Snapshots(data_dir, world.disk, world.clock, opened.custody)
@@ -68,7 +71,9 @@ class Engine:
         else:
             self._reading = world.threads.pool(settings.readers, "catalog-reader")
             self._copying = world.threads.pool(1, "catalog-copy")
-            self._all_readers.extend(connect() for _ in range(settings.readers))
+            self._all_readers.extend(
+                self._interruptible(connect()) for _ in range(settings.readers)
+            )
             for reader in self._all_readers:
                 self._readers.put(reader)
         row = writer_db.execute("SELECT catalog_id, epoch, restored, lease_key FROM state")
@@ -121,7 +126,7 @@ class Engine:
                     self._readers.put(db)
             self.custody.require()
             try:
-                db = self._connect()
+                db = self._interruptible(self._connect())
             except apsw.Error as error:
                 raise translate(error) from error
             try:
@@ -186,6 +191,18 @@ class Engine:
                 return
             retention.pending = await self.change(partial(drop, cuts=retention.pending))
 
+    def interrupt(self) -> None:
+        """Give up what runs and what waits: the process ends, and nothing of it was acknowledged.
+
+        Whoever waits is told with BusyError.  A statement ends within some thousand of its steps.
+        """
+        self._is_ending = True
+        self.writer.interrupt()
+
+    def _interruptible(self, db: apsw.Connection) -> apsw.Connection:
+        db.set_progress_handler(lambda: self._is_ending, _STEPS_BETWEEN_LOOKS)
+        return db
+
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""
         if not self.world.sqlite.is_exclusive:
@@ -198,6 +215,7 @@ class Engine:
 
     def _finish(self) -> None:
         """Close the database; leave it whole in one file, and say so, if it is still ours."""
+        self._db.set_progress_handler(None)
         try:
             is_whole = self.custody.is_ours() and _empty_log(self._db)
         finally:

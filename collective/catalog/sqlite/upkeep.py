@@ -35,6 +35,10 @@ class UpkeepPart(Part):
         await self._engine.change(lambda tx: tx.run("UPDATE state SET sequence = sequence"))
         await self._engine.world.threads.run(self._engine.reserve.keep)
 
+    def interrupt(self) -> None:
+        """Give up what runs and what waits, before :meth:`close`; nothing of it was acknowledged."""
+        self._engine.interrupt()
+
     async def expire(self) -> None:
         """End uploads, leases and repair claims whose time has passed; write refusals noted.
 

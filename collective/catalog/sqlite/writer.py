@@ -191,6 +191,7 @@ class Writer:
         """Why the last COMMIT that would have changed something did not; None since one did."""
         self._working_since_s: float | None = None
         self._closed = False
+        self._is_ending = False
 
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; return its result once it is durable.
@@ -220,6 +221,10 @@ class Writer:
             if since_s is None and self._queue:
                 since_s = self._queue[0].queued_s
         return 0.0 if since_s is None else max(0.0, self._clock.monotonic_s() - since_s)
+
+    def interrupt(self) -> None:
+        """Begin nothing more of what waits, and tell those who wait."""
+        self._is_ending = True
 
     async def close(self, finish: Callable[[], None]) -> None:
         """Finish what was accepted, let ``finish`` close the connection, give the thread up; idempotent."""
@@ -272,6 +277,8 @@ class Writer:
             changes = self._db.total_changes()
             book = self.book
             for job in batch:
+                if self._is_ending:
+                    raise apsw.InterruptError("the process ends")
                 book = self._attempt(job, book)
             if self._db.total_changes() == changes:
                 self._db.execute("COMMIT")
@@ -348,6 +355,8 @@ def translate(error: apsw.Error) -> CollectiveError:
         told = CorruptionError(
             "The catalogue is damaged; stop the coordinator and put its latest snapshot in place."
         )
+    elif isinstance(error, apsw.InterruptError):
+        told = BusyError("The coordinator is stopping, nothing was changed; try again later.")
     elif isinstance(error, apsw.ReadOnlyError):
         told = DiskReadOnlyError(
             "The catalogue's disk is read-only, nothing was changed; check its mount."

@@ -35,6 +35,8 @@ from collective.rpc.standard import with_standard_services
 CATALOG_DIR: Final = "catalog"
 _CODE_CHECK_S: Final = 600.0
 _GRACE_S: Final = 5.0
+_LAST_RECORDS_S: Final = 2.0
+"""How long the last heartbeats' figures may wait for the writer at the end; they are told anew."""
 _DISK_FLOOR_BYTES: Final = 1 << 20
 """With less free space the catalogue's log cannot be counted on to grow."""
 _ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not bound
@@ -194,9 +196,17 @@ class CoordinatorRole:
             await self._parts.chunks.close()
             await self._parts.nodes.close()
             if self._catalog is not None:
-                await self._parts.upkeep.finish()
+                await self._write_records(self._parts)
         if self._catalog is not None:
+            self._catalog.interrupt()
             await self._catalog.close()
+
+    async def _write_records(self, parts: Parts) -> None:
+        try:
+            async with asyncio.timeout(_LAST_RECORDS_S):
+                await parts.upkeep.finish()
+        except TimeoutError:
+            self._log.warning("records_not_written", why="the catalogue's writer is busy.")
 
     # --- listening -------------------------------------------------------------------------------
 

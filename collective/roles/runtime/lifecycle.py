@@ -1,13 +1,15 @@
 """The life of a process: start, ready, drain, stop.
 
 Roles start in the order given and stop in reverse.  The first SIGTERM or SIGINT drains, the
-second ends the process at once (everything acknowledged is on disk anyway).  A background task
-that fails ends the process with its reason in the log: no role limps on without a part of itself.
+second ends the process at once (everything acknowledged is on disk anyway).  A process that has not
+ended when its drain time and the time to close are over is ended by a watch that depends on neither
+the event loop nor a free interpreter, with the stack of every thread on stderr.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -32,7 +34,10 @@ from collective.rpc.loops import loop_factory
 from collective.rpc.tls_links import TlsLinks
 
 READY_POLL_S: Final = 0.1
-STOP_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 8.0
+"""How long all roles together may take to close, once they have drained."""
+EXIT_TIMEOUT_S: Final = 4.0
+"""How long tasks and threads may take to end after that."""
 GC_THRESHOLDS: Final = (20_000, 5, 5)
 """The last two bound what floods of calls leave lying: cycles that were old when they ended."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -152,15 +157,26 @@ def settle_garbage_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def end_within(seconds: float) -> None:
+    """End the process with exit code 1 unless it has ended by itself in ``seconds``.
+
+    Whatever it hangs in then (a statement, a disk, a loop) is told by the stacks of all threads.
+    Replaces what an earlier call said.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
+
+
 async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    drain_s = runtime.settings.drain_timeout_s
 
     def on_signal() -> None:
         if stop.is_set():
             structlog.get_logger("collective.runtime").warning("stopped at once by second signal")
             os._exit(ExitCode.FAILURE)
         stop.set()
+        end_within(drain_s + STOP_TIMEOUT_S + EXIT_TIMEOUT_S)
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
@@ -168,6 +184,8 @@ async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Seque
         notifier = Notifier(runtime.environment)
         return await serve(runtime, build, stop, notifier, settle_garbage_collector)
     finally:
+        if stop.is_set():
+            end_within(EXIT_TIMEOUT_S)
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
 
@@ -266,9 +284,10 @@ async def _drain(roles: Iterable[Role], timeout_s: float) -> None:
 
 async def _stop(started: Sequence[Role]) -> None:
     log = structlog.get_logger("collective.runtime")
+    ends_s = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
     for role in reversed(started):
         try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
+            async with asyncio.timeout_at(ends_s):
                 await role.stop()
         except Exception:
             log.exception("role did not stop cleanly", role=role.name)

@@ -14,7 +14,7 @@ from collective.catalog.model import Health
 from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
-from collective.core.errors import DataDirError, NoSpaceError
+from collective.core.errors import BusyError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.conftest import Engines
 from tests.faults.disk import FaultDisk
@@ -114,3 +114,35 @@ def test_a_catalogue_that_never_opens_says_why(error: Exception) -> None:
 async def test_the_reserve_lies_beside_the_catalogue(engines: Engines) -> None:
     await engines.open()
     assert os.path.getsize(os.path.join(engines.data_dir, RESERVE)) == RESERVE_BYTES
+
+
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+
+
+async def test_what_runs_and_what_waits_is_given_up_when_the_process_ends(engines: Engines) -> None:
+    catalog = await engines.open()
+    await catalog._engine.change(lambda tx: tx.audit_of("somebody", "kept", "", ""))
+    begun = threading.Event()
+
+    def endless(tx: Any) -> None:
+        tx.audit_of("somebody", "lost", "", "")
+        begun.set()
+        tx.value(ENDLESS)
+
+    running = asyncio.create_task(catalog._engine.change(endless))
+    await asyncio.to_thread(begun.wait, 60)
+    behind = asyncio.create_task(
+        catalog._engine.change(lambda tx: tx.audit_of("somebody", "lost", "", ""))
+    )
+    reading = asyncio.create_task(catalog._engine.read(lambda db: db.execute(ENDLESS).fetchone()))
+    await asyncio.sleep(0)
+    catalog.interrupt()
+    await engines.close()
+    for waiting in (running, behind, reading):
+        with pytest.raises(BusyError, match="stopping"):
+            await waiting
+    again = await engines.open()
+    actions = await again._engine.read(
+        lambda db: db.execute("SELECT action FROM audit WHERE actor = 'somebody'").fetchall()
+    )
+    assert actions == [("kept",)]
