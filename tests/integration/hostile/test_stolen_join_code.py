@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.rpc.gen.collective import v1 as pb
-from tests.integration.cluster import running_cluster
+from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Target
 from tests.worlds import LINKS, REAL
 
@@ -103,3 +104,67 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
         wish="new@home.alice",
         links=LINKS,
     )
+
+
+def copies_on(cluster: Cluster, names: Sequence[str]) -> int:
+    return sum(
+        node["chunk_count"] for node in cluster.status()["local_nodes"] if node["id"] in names
+    )
+
+
+def test_strangers_who_claim_a_hundred_terabytes_get_a_minority_until_they_are_approved(
+    tmp_path: Path,
+) -> None:
+    """Finding 5, with real processes: three strangers got all copies of 11 of 12 files."""
+    timers = {
+        "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
+        "COLLECTIVE_NODE_SUSPECT_AFTER": "2",
+        "COLLECTIVE_NODE_DOWN_AFTER": "4",
+    }
+    strangers = ("stranger-1", "stranger-2", "stranger-3")
+    own = tuple(f"alice-node-{number:02}" for number in (1, 2, 3))
+    with running_cluster(tmp_path / "member", extra=timers) as cluster:
+        cluster.cli("mkdir", "/d")
+        cluster.write("/d/first", b"the member's first file")
+        for name in strangers:
+            cluster.add_node(name, STORAGE_CAPACITY="100TB")
+        cluster.start()
+        status = cluster.status()
+        shown = {node["id"]: (node["state"], node["standing"]) for node in status["local_nodes"]}
+        assert {shown[name] for name in strangers} == {("probation", "probation")}
+        assert {shown[name] for name in own} == {("up", "approved")}
+        assert any("stranger-1, stranger-2, stranger-3" in one for one in status["warnings"])
+        assert status["storage"]["total_bytes"] == 3 * (4 << 30)
+
+        before = copies_on(cluster, own)
+        for number in range(12):
+            cluster.write(f"/d/{number}", b"content %d" % number)
+        cluster.cli("datastore", "create", "/two", "--copies", "2")
+        for number in range(3):
+            cluster.write(f"/two/{number}", b"two copies %d" % number)
+
+        def all_counted(status: Any) -> bool:
+            counted: int = sum(node["chunk_count"] for node in status["local_nodes"])
+            return counted >= 3 + 36 + 6
+
+        cluster.wait_status(all_counted, "heartbeats that tell of all copies")
+        assert copies_on(cluster, strangers) <= 12, "at most one copy of each chunk, none of /two"
+        assert copies_on(cluster, own) - before >= 12 * 2 + 3 * 2
+
+        for name in own[1:]:
+            cluster.services[name].kill()
+
+        def are_down(status: Any) -> bool:
+            return all(
+                node["state"] == "down" for node in status["local_nodes"] if node["id"] in own[1:]
+            )
+
+        cluster.wait_status(are_down, "two of the member's own nodes down")
+        failed = cluster.cli("write", "/d/alone", stdin=b"x", check=False)
+        assert failed.code == 6, failed
+        assert "collective node approve stranger-1" in failed.err
+        assert cluster.cli("node", "approve", "nobody", check=False).code == 3
+        assert "it was on probation" in cluster.cli("node", "approve", *strangers).text
+        assert "approved already" in cluster.cli("node", "approve", strangers[0]).text
+        cluster.cli("write", "/d/alone", stdin=b"x")
+        assert not any("probation" in one for one in cluster.status()["warnings"])
