@@ -351,7 +351,7 @@ def build(
             clock=clock,
             randomness=randomness,
             reload=reload,
-            clear=catalog.clear_doubt,
+            clear=standing.clear,
         ),
         giving_up=GivingUp(
             catalog=catalog,

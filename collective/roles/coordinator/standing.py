@@ -1,4 +1,4 @@
-"""What nodes' words are worth: approving them, and putting them in doubt.
+"""What nodes' words are worth: approving them, and ending a doubt.
 
 The catalogue keeps a node's standing; this desk changes it there, in the live table and, by waking
 repair, in what follows from it.
@@ -52,12 +52,6 @@ class StandingDesk:
         await self._follow()
         self._log.info("nodes_approved", nodes=nodes, by=str(caller.principal))
         return done
-
-    async def doubt(self, node: NodeId, reason: str) -> None:
-        """Put a node in doubt: see :meth:`Nodes.doubt_node`."""
-        if await self._catalog.doubt_node(node, reason):
-            self._log.error("node_doubted", node=node, why=reason)
-            await self._follow()
 
     async def clear(self, node: NodeId) -> None:
         """Give a doubted node the standing that it had before."""

@@ -75,6 +75,11 @@ def strangers_copies(here: Scene) -> dict[bytes, int]:
     return found
 
 
+async def doubt(here: Scene, name: str, why: str) -> None:
+    await here.catalog.doubt_node(NodeId(name), why)
+    here.world.table.load(await here.catalog.nodes())
+
+
 def sentences(here: Scene) -> tuple[list[str], list[str]]:
     situation = Situation(
         policy=Policy(3),
@@ -163,7 +168,7 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
     async with scene(tmp_path) as here:
         await steal(here)
         desk = StandingDesk(here.catalog, here.world.table, here.wakes)
-        await desk.doubt(NodeId("a"), "it answered a challenge wrongly")
+        await doubt(here, "a", "it answered a challenge wrongly")
         (told,) = [one for one in sentences(here)[0] if "doubted" in one]
         assert "Node a is doubted (it answered a challenge wrongly)" in told
         assert "collective node approve a" in told
@@ -179,6 +184,6 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
         live = here.world.table.get(NodeId("a"))
         assert live is not None
         assert live.record.standing is Standing.APPROVED
-        await desk.doubt(NodeId("a"), "again")
+        await doubt(here, "a", "again")
         await desk.approve(OPERATOR, ["a"], even_doubted=True)
         assert live.record.standing is Standing.APPROVED
