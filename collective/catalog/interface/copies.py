@@ -65,7 +65,8 @@ class Nodes(Protocol):
         """Take a node away for good and revoke its ``identity``; return the revocation epoch.
 
         ConflictError, unless ``force``, while the node has a stored copy of a chunk in use (by a
-        file, an old version that is kept, or an open upload): none loses anything by it then.
+        file, an old version that is kept, or an open upload): none loses anything by it then.  The
+        copies of a doubted node count for nothing: there, while a chunk has no quorum elsewhere.
         """
         ...
 

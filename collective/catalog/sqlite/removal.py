@@ -1,5 +1,7 @@
 """Taking a node away: only when no chunk in use has a copy there, or by force.
 
+A doubted node's copies count for nothing; it goes when each chunk has a quorum elsewhere.
+
 What is on the node is looked through by a reader, page by page, since that may take seconds.  Nothing
 may come to depend on the node meanwhile, so it is marked first: from then on its copies count for no
 quorum, and uploads that relied on them are checked again (``rechecking``).  Two nodes may be taken
@@ -104,14 +106,20 @@ class RemovalPart(Part):
             raise
 
     async def _refuse_while_held(self, node: NodeId) -> None:
+        """Raise ConflictError while copies there are in use.
+
+        Those of a doubted node count for nothing and are never emptied, so that there it is enough
+        that each chunk has a quorum elsewhere.
+        """
+        is_doubted = await self._engine.read(lambda db: _is_doubted(db, node))
         copies = short = pages = 0
         async for page in self._held(node):
             copies += len(page)
             short += sum(not evidence.is_quorum(elsewhere, wanted) for wanted, elsewhere in page)
             pages += bool(copies)
-            if pages >= COUNTED_PAGES:
+            if pages >= COUNTED_PAGES and (short or not is_doubted):
                 break
-        if copies:
+        if short or (copies and not is_doubted):
             raise still_needed(node, copies, short, is_all=pages < COUNTED_PAGES)
         waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
         if waiting:
@@ -187,6 +195,11 @@ def forget_copies(tx: Transaction) -> bool:
 def _elsewhere(db: apsw.Connection, chunk: int, node: int) -> list[Standing]:
     found: Any = db.execute(_ELSEWHERE, (chunk, node)).fetchall()
     return [Standing(row[0]) for row in found]
+
+
+def _is_doubted(db: apsw.Connection, node: NodeId) -> bool:
+    row = rows.fetch(db, "SELECT standing FROM nodes WHERE name = ?", node)
+    return row is not None and Standing(row[0]) is Standing.DOUBTED
 
 
 def _number(db: apsw.Connection, node: NodeId) -> int:

@@ -353,6 +353,20 @@ async def test_a_removal_says_what_would_be_lost(ready: SqliteCatalog) -> None:
         await remove(ready, OLD[1])
 
 
+async def test_a_doubted_node_goes_once_each_chunk_has_a_quorum_elsewhere(
+    ready: SqliteCatalog,
+) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    for node in OLD[:2]:
+        await ready.add_node(record(node, Standing.DOUBTED))
+    with pytest.raises(ConflictError, match="for 1 of them there is less than a quorum elsewhere"):
+        await remove(ready, OLD[0])
+    assert await repair(ready, *NEW) == 2
+    for node in OLD[:2]:
+        await remove(ready, node)
+    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
+
+
 async def test_a_removal_is_refused_without_counting_everything(
     ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
