@@ -93,7 +93,9 @@ def make(folder: str, files: int) -> Shape:
     db = apsw.Connection(os.path.join(folder, DATABASE))
     shape = Shape(files)
     try:
-        db.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288")
+        db.execute(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288"
+        )
         opening._migrate(db, SeededRandomness(1))
         late: Any = db.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger')"
@@ -168,9 +170,7 @@ def _names(db: apsw.Connection, shape: Shape) -> None:
     first_file = first_folder + shape.folders
     flat = 2 + DATASTORES
     insert = "INSERT INTO entries VALUES (?,?,?,?,?,?)"
-    db.executemany(
-        insert, ((2 + n, 1, f"ds{n:02}", 2, None, NOW_MS) for n in range(DATASTORES))
-    )
+    db.executemany(insert, ((2 + n, 1, f"ds{n:02}", 2, None, NOW_MS) for n in range(DATASTORES)))
     db.execute(insert, (flat, 2, "flat", 1, None, NOW_MS))
     db.executemany(
         insert,
