@@ -16,6 +16,7 @@ from typing import Any, Final
 import apsw
 from blake3 import blake3
 
+from collective.catalog.decisions.charges import NAME_BYTES, catalog_bytes
 from collective.catalog.sqlite import opening
 from collective.catalog.sqlite.custody import DATABASE
 from collective.core.randomness import SeededRandomness
@@ -204,15 +205,19 @@ def _names(db: apsw.Connection, shape: Shape) -> None:
             for number in range(shape.files)
         ),
     )
-    used = [[0, 0] for _ in range(DATASTORES)]
+    used = [[0, 0, 0] for _ in range(DATASTORES)]
+    used[0][2] = NAME_BYTES
+    for number in range(shape.folders):
+        used[number % DATASTORES][2] += NAME_BYTES
     for number in range(shape.files):
         store = 0
         if number >= shape.in_one_folder:
             store = (number - shape.in_one_folder) // PER_FOLDER % DATASTORES
         used[store][0] += chunks_of(number) * CHUNK_BYTES
         used[store][1] += 1
+        used[store][2] += catalog_bytes(extents=chunks_of(number), attribute_bytes=0)
     db.executemany(
-        "INSERT INTO datastores VALUES (?,NULL,NULL,0,0,?,?)",
+        "INSERT INTO datastores (entry, copies, quota, used, files, overhead) VALUES (?,0,0,?,?,?)",
         ((2 + n, *used[n]) for n in range(DATASTORES)),
     )
 
