@@ -1,0 +1,202 @@
+"""Runs the command line many times, and loads it once.
+
+Most of what a short command costs is imports: a second on a busy machine, and tests run a thousand of
+them.  A server process loads the command line, and forks for each command; so a command still has a
+process of its own, with its own environment, folder and streams, and nothing that it does reaches the
+next one.  What is about starting or interrupting the program runs the real executable instead
+(``test_contract.py``, ``test_readme.py``, ``test_quick_start.py``).
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any, BinaryIO, Final, NoReturn
+
+_MODULES: Final = (
+    "audit", "datastores", "files", "grants", "identity", "invites", "nodes", "pki", "status",
+    "transfer",
+)  # fmt: skip
+"""Of ``collective.cli``: all that short commands live in."""
+_REQUEST_MAX_BYTES: Final = 200_000
+
+
+def run_command(
+    arguments: Sequence[str], *, stdin: bytes, environment: Mapping[str, str], timeout_s: float
+) -> tuple[int, bytes, bytes]:
+    """Run one command over pipes; return its exit code, negative for a signal, and what it wrote."""
+    with ExitStack() as stack:
+        ends = [_pipe(stack) for _ in range(3)]
+        theirs = (ends[0][0], ends[1][1], ends[2][1])
+        request = {
+            "arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(),
+        }  # fmt: skip
+        running = SERVER.start(request, tuple(one.fileno() for one in theirs))
+        for one in theirs:
+            one.close()
+        pool = stack.enter_context(ThreadPoolExecutor(3))
+        pool.submit(_feed, ends[0][1], stdin)
+        out, err = (pool.submit(end[0].read) for end in ends[1:])
+        code = running.wait(timeout_s)
+        return code, out.result(), err.result()
+
+
+def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    reading, writing = os.pipe()
+    return (
+        stack.enter_context(open(reading, "rb")),
+        stack.enter_context(open(writing, "wb", buffering=0)),
+    )
+
+
+def _feed(end: BinaryIO, content: bytes) -> None:
+    with end, suppress(BrokenPipeError):  # it need not read all
+        view = memoryview(content)
+        while view:
+            view = view[end.write(view) :]
+
+
+class Running:
+    """A command under way."""
+
+    def __init__(self, told: socket.socket, what: object) -> None:
+        """Hear of it over ``told``."""
+        self._told = told
+        self._what = what
+
+    def wait(self, timeout_s: float) -> int:
+        """Return how it ended; subprocess.TimeoutExpired after it was killed."""
+        with self._told:
+            pid = _number(self._told)
+            self._told.settimeout(timeout_s)
+            try:
+                return _number(self._told)
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(str(self._what), timeout_s) from None
+
+
+class CommandServer:
+    """The other end of the server process, which starts with the first command."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, request: Mapping[str, Any], streams: Sequence[int]) -> Running:
+        """Begin a command with these descriptors for its streams."""
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            if self._socket is None:
+                self._process, self._socket = _started()
+            raw = json.dumps(request).encode("utf-8", "surrogateescape")
+            socket.send_fds(self._socket, [raw], [*streams, theirs.fileno()])
+        return Running(ours, request["arguments"])
+
+
+SERVER: Final = CommandServer()
+
+
+def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        os.set_inheritable(theirs.fileno(), True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.commands", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+    return process, ours
+
+
+def _number(source: socket.socket) -> int:
+    raw = source.recv(16, socket.MSG_WAITALL)
+    assert len(raw) == 16, "the command server has ended"
+    return int(raw)
+
+
+# --- the server ----------------------------------------------------------------------------------
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request, until the tests that ask have ended."""
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as collective.__main__ does
+    for name in _MODULES:
+        importlib.import_module(f"collective.cli.{name}")
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        raw, fds, _, _ = socket.recv_fds(requests, _REQUEST_MAX_BYTES, 4)
+        if not raw:
+            return
+        if os.fork() == 0:
+            requests.close()
+            _watch(json.loads(raw.decode("utf-8", "surrogateescape")), fds)
+        for fd in fds:
+            os.close(fd)
+
+
+def _watch(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
+    """Run the command in a child; tell its pid and how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    *streams, told = fds
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        _become(request, streams)
+    try:
+        with (
+            socket.socket(fileno=told) as answer,
+            suppress(BrokenPipeError),
+        ):  # nobody asks any more
+            answer.sendall(b"%16d" % pid)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            answer.sendall(b"%16d" % code)
+    finally:
+        os._exit(0)
+
+
+def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
+    from collective.cli.app import run  # noqa: PLC0415 - loaded already, in the server only
+
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number)
+        os.close(fd)
+    # The server's own were made for other files, of which these have kept what they are.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - for the whole process
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["cwd"])
+    sys.argv = ["collective", *request["arguments"]]
+    code = 1
+    try:
+        code = run(request["arguments"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # noqa: BLE001 - the edge of a process
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as inherited:
+        serve(inherited)
