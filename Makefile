@@ -6,7 +6,9 @@ ONCE ?=
 PYTEST_ARGS ?=
 PREFIX ?= $(HOME)/.local/share/collective
 BINDIR ?= $(HOME)/.local/bin
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+# One worker more than cores: tests with real processes wait now and then.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
+PARALLEL ?= -n $(WORKERS) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 120
 SEEDS ?= 400
 MINUTES ?= 10
@@ -22,7 +24,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-mutants check \
-	format bench bench-growth fuzz proto lock clean
+	format bench fuzz proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -105,9 +107,6 @@ format: $(DEV) ## Format, and fix what can be fixed safely
 
 bench: $(DEV) ## Print the figures of the performance section; JSON goes to bench-results/
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
-
-bench-growth: $(DEV) ## Print what calls cost as the catalogue grows to 1,000,000 files and 3,000,000 chunks
-	$(BIN)/python -m tests.bench.growth $(BENCH_ARGS)
 
 fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each, by atheris where it can be installed
 	@[ $(FUZZ) -nt requirements-fuzz.lock ] || { \

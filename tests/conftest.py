@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Mapping
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.order import sort_longest_first
+from tests.virtual_time import VirtualTimeLoop
 
 # Examples are bounded by count; how long one takes says more about the machine than about the code.
 settings.register_profile(
@@ -15,3 +21,19 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),  # a change is judged by what it changed
 )
 settings.load_profile("suite")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give tests that are marked so a loop on virtual time."""
+    del config
+    if item.get_closest_marker("virtual_time") is not None:
+        return {"virtual time": VirtualTimeLoop}
+    return {"real time": asyncio.new_event_loop}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    sort_longest_first(items)
