@@ -43,13 +43,13 @@ SETTINGS: Final = {
     "COLLECTIVE_COLLECTION_GRACE": "3",
     "COLLECTIVE_SNAPSHOT_INTERVAL": "7",
 }
-WORKING_PART: Final = 0.75
-"""Of the kills, those that come when writes can succeed; the others hit processes that start."""
-WORKING_TIMEOUT_S: Final = 8.0
+STARTING_EVERY: Final = 4
+"""One kill of so many hits processes that start; the others come when writes can succeed."""
+WORKING_TIMEOUT_S: Final = 120.0
 ACKNOWLEDGED: Final = b'"code": "ok"'
 READ_TRIES: Final = 3
 PARALLEL_READS: Final = 8
-HEAL_TIMEOUT_S: Final = 90.0
+HEAL_TIMEOUT_S: Final = 180.0
 LOG_TAIL_CHARS: Final = 6000
 STORE_CAPACITY: Final = 1 << 34
 
@@ -157,8 +157,8 @@ class CrashRun:
 
     def chaos(self, kills: int) -> None:
         """Kill one process after another, starting each again at once."""
-        for _ in range(kills):
-            if self.draw.random() < WORKING_PART:
+        for number in range(kills):
+            if number % STARTING_EVERY:
                 self.wait_until_working()
             time.sleep(self.draw.uniform(*self.pause_s))
             processes = self.everything()

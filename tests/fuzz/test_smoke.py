@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fuzz.engine import run_hypothesis
 from tests.fuzz.targets import TARGETS, seeds
 
-pytestmark = [pytest.mark.smoke, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.smoke
 INPUTS = 3000
 GROWTH_MAX_BYTES = 16 * 1024 * 1024
 

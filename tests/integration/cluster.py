@@ -27,14 +27,14 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
+from tests.integration.commands import run_command
 from tests.integration.ports import free_port
 from tests.worlds import REAL
 
 T = TypeVar("T")
 
-READY_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
-CLI_TIMEOUT_S = 120.0
+PATIENCE_S = 180.0
+"""How long anything is waited for: only a failure takes it, and a busy machine must not be one."""
 LOG_TAIL_LINES = 60
 
 
@@ -52,6 +52,19 @@ class Result:
 
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def command(
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdin: bytes = b"",
+    timeout_s: float = PATIENCE_S,
+) -> Result:
+    """Run the command line with nothing but ``environment``; see ``commands.py``."""
+    code, out, err = run_command(
+        arguments, stdin=stdin, environment=environment, timeout_s=timeout_s
+    )
+    return Result(code, out, err.decode(errors="replace"))
 
 
 @dataclass(slots=True)
@@ -93,7 +106,7 @@ class Service:
                 start_new_session=True,
             )
 
-    def page(self, path: str, timeout_s: float = 2.0) -> tuple[int, str]:
+    def page(self, path: str, timeout_s: float = 30.0) -> tuple[int, str]:
         """Return status and body of a page of the metrics listener; (0, reason) if unreachable."""
         url = f"http://127.0.0.1:{self.metrics_port}{path}"
         try:
@@ -105,7 +118,7 @@ class Service:
         except OSError as error:
             return 0, str(error)
 
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S, *, for_writes: bool = False) -> None:
+    def wait_ready(self, timeout_s: float = PATIENCE_S, *, for_writes: bool = False) -> None:
         """Return when it serves, as ``/readyz`` says; fail with the log's end.
 
         A coordinator without nodes serves, and a node with a full disk: they take no writes.
@@ -125,7 +138,7 @@ class Service:
             time.sleep(0.05)
         raise AssertionError(f"{self.name} is not ready: {last}\n{self.log_tail()}")
 
-    def wait_writable(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+    def wait_writable(self, timeout_s: float = PATIENCE_S) -> None:
         """Return when ``/readyz`` says 200."""
         self.wait_ready(timeout_s, for_writes=True)
 
@@ -133,9 +146,9 @@ class Service:
         """kill -9 and reap."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(STOP_TIMEOUT_S)
+        self.process.wait(PATIENCE_S)
 
-    def terminate(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+    def terminate(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM, wait, return the exit code."""
         assert self.process is not None
         self.process.terminate()
@@ -266,7 +279,7 @@ class Cluster:
             if service.is_running:
                 service.kill()
 
-    def wait_healthy(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:
+    def wait_healthy(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Return when ``status`` shows at least ``count`` healthy nodes."""
 
         def enough(status: Any) -> bool:
@@ -274,7 +287,20 @@ class Cluster:
 
         self.wait_status(enough, f"{count} healthy nodes", timeout_s)
 
-    def wait_status(self, wanted: Any, what: str, timeout_s: float = READY_TIMEOUT_S) -> Any:
+    def wait_heartbeats(self, count: int = 1) -> None:
+        """Return when each node has called ``count`` times from now on."""
+        for _ in range(count):
+            before = self._last_seen()
+
+            def all_came(_: Any, before: Mapping[str, str] = before) -> bool:
+                return all(now != before.get(node) for node, now in self._last_seen().items())
+
+            self.wait_status(all_came, "heartbeat of each node")
+
+    def _last_seen(self) -> dict[str, str]:
+        return {node["id"]: node["last_seen"] for node in self.status()["local_nodes"]}
+
+    def wait_status(self, wanted: Any, what: str, timeout_s: float = PATIENCE_S) -> Any:
         """Return the status for which ``wanted(status)`` holds; fail with logs after ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         last: Any = None
@@ -313,19 +339,17 @@ class Cluster:
         stdin: bytes = b"",
         check: bool = True,
         credentials: Sequence[str] | None = None,
-        timeout_s: float = CLI_TIMEOUT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> Result:
         """Run one command as the operator (or with other ``credentials``)."""
         extra = self.operator if credentials is None else list(credentials)
-        done = subprocess.run(
-            [sys.executable, "-m", "collective", *arguments, *extra],
-            input=stdin,
-            capture_output=True,
-            env=self.client_environment,
-            timeout=timeout_s,
-            check=False,
+        result = command(
+            *arguments,
+            *extra,
+            environment=self.client_environment,
+            stdin=stdin,
+            timeout_s=timeout_s,
         )
-        result = Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
         assert "Traceback" not in result.err, result.err
         if check:
             assert result.code == 0, f"{arguments}: {result.code}: {result.err}\n{self.logs()}"

@@ -1,24 +1,52 @@
-"""The command line, killed by SIGKILL at a chosen moment of a redemption.
+"""The command line, killed by SIGKILL at a chosen moment of a redemption or a transfer.
 
 ``python -m tests.integration.dying_client MOMENT ARGUMENT...`` where MOMENT is ``answer`` (the
-certificate is issued, its answer not looked at yet) or the end of a path that is just being
-written: the process dies before the name is in place.
+certificate is issued, its answer not looked at yet), ``sent:N`` (N chunks are with their nodes),
+``got:N`` (N MiB are in the local file), or the end of a path that is just being written: the process
+dies before the name is in place.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 from typing import Any
 
 from collective.cli.app import run
-from collective.client import join
+from collective.client import join, local
+from collective.client.sending import ChunkSending
 from collective.core.disk import OsDisk
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after_chunks(count: int) -> None:
+    send, done = ChunkSending.run, itertools.count(1)
+
+    async def run_and_die(self: ChunkSending, *arguments: Any) -> Any:
+        receipts = await send(self, *arguments)
+        if next(done) == count:
+            die()
+        return receipts
+
+    ChunkSending.run = run_and_die  # type: ignore[assignment,method-assign]
+
+
+def die_after_bytes(count: int) -> None:
+    write, done = local.write_all, 0
+
+    def write_and_die(descriptor: int, block: Any) -> None:
+        nonlocal done
+        done += len(block)
+        write(descriptor, block)
+        if done >= count:
+            die()
+
+    local.write_all = write_and_die
 
 
 def main(moment: str, arguments: list[str]) -> int:
@@ -32,9 +60,15 @@ def main(moment: str, arguments: list[str]) -> int:
     def dying_check(*_: Any, **__: Any) -> Any:
         die()
 
-    OsDisk.rename = dying_rename  # type: ignore[method-assign]
-    if moment == "answer":
+    kind, _, count = moment.partition(":")
+    if kind == "answer":
         join.check_answer = dying_check
+    elif kind == "sent":
+        die_after_chunks(int(count))
+    elif kind == "got":
+        die_after_bytes(int(count) << 20)
+    else:
+        OsDisk.rename = dying_rename  # type: ignore[method-assign]
     return run(arguments)
 
 

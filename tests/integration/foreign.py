@@ -85,5 +85,5 @@ def channel(cluster: Cluster, certificate: str | None = None) -> Iterator[grpc.C
     )
     options = [("grpc.ssl_target_name_override", SERVER_NAME)]
     with grpc.secure_channel(f"127.0.0.1:{cluster.coordinator_port}", tls, options) as made:
-        grpc.channel_ready_future(made).result(timeout=20)
+        grpc.channel_ready_future(made).result(timeout=120)
         yield made

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from tests.integration.cluster import Cluster, Service
+from tests.integration.cluster import PATIENCE_S, Cluster, Service
 
 T = TypeVar("T")
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
@@ -53,7 +51,7 @@ class PeakWatch:
 
 def samples(service: Service) -> list[tuple[str, dict[str, str], float]]:
     """Return every sample on the service's metrics page: name, labels, value."""
-    code, text = service.page("/metrics", timeout_s=5)
+    code, text = service.page("/metrics")
     assert code == 200, text
     found = []
     for line in text.splitlines():
@@ -103,29 +101,24 @@ def fill(path: Path) -> None:
                 continue
 
 
-def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = 30.0) -> T:
-    """Return what ``look`` returns once that is not None (or false); fail after ``timeout_s``."""
-    deadline = time.monotonic() + timeout_s
+def wait_for(look: Callable[[], T | None], what: str, *, every_s: float = 0.05) -> T:
+    """Return what ``look`` returns once that is not None (or false), looking every ``every_s``."""
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = look()
         if found:
             return found
-        time.sleep(0.05)
-    raise AssertionError(f"No {what} within {timeout_s} s.")
+        time.sleep(every_s)
+    raise AssertionError(f"No {what} within {PATIENCE_S} s.")
 
 
 def issue_user(cluster: Cluster, global_id: str, folder: Path) -> str:
     """Make a user's certificate offline; return its path without suffix."""
     ca_key = cluster.cert_dir("coordinator") / "ca" / f"{cluster.member}-ca.key"
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "collective", "pki", "issue", "--user", global_id,
-            "--ca-key", str(ca_key), "--out", str(folder),
-        ],
-        capture_output=True,
-        check=False,
+    cluster.cli(
+        "pki", "issue", "--user", global_id, "--ca-key", str(ca_key), "--out", str(folder),
+        credentials=(),
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
     return str(folder / "users" / global_id)
 
 

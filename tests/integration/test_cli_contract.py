@@ -12,8 +12,6 @@ from tests.integration import processes
 from tests.integration.cluster import Cluster
 from tests.integration.ports import free_port
 
-pytestmark = pytest.mark.timeout(240)
-
 ODD_NAMES = (
     "é", "e\u0301", "ß", "ẞ", "日本語", "🦊👩‍👩‍👧", "a b", " lead", "trail ", "tab.txt.", "-rf", "--help",
     "$(x)", "'q'", '"d"', "back\\slash", "*?[", "%41", "\u202etrick", "\u200b", "\ufeffbom",

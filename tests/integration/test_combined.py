@@ -11,8 +11,6 @@ import pytest
 from tests.integration.cluster import Cluster
 from tests.integration.ports import free_port
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def test_one_process_is_a_whole_member_and_its_metrics_pass_promtool(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "member", node_count=0)

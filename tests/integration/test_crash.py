@@ -45,7 +45,6 @@ def run_crashes(folder: Path, kills: int, a_round: int) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.timeout(180)
 def test_crashes_at_random_moments_lose_nothing(tmp_path: Path) -> None:
     run_crashes(tmp_path, SMOKE_KILLS, SMOKE_KILLS)
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,18 +16,16 @@ from collective.client.collective import Collective
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from tests.integration.cluster import Cluster, Service, running_cluster
+from tests.integration.processes import wait_for
 from tests.worlds import REAL
-
-pytestmark = [pytest.mark.timeout(180)]
 
 MIB: Final = 1 << 20
 CHUNK: Final = 4 * MIB
 BLOCKS: Final = 8
-HANG_COSTS_S: Final = 5.0
 TIMERS: Final = {
     "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
-    "COLLECTIVE_NODE_SUSPECT_AFTER": "2",
-    "COLLECTIVE_NODE_DOWN_AFTER": "4",
+    "COLLECTIVE_NODE_SUSPECT_AFTER": "3",
+    "COLLECTIVE_NODE_DOWN_AFTER": "6",
     "COLLECTIVE_COLLECTION_GRACE": "1",
 }
 
@@ -50,40 +47,33 @@ def whole(status: Any) -> bool:
     return bool(chunks["under_replicated"] == 0 and chunks["unavailable"] == 0)
 
 
-async def write_with(
-    cluster: Cluster, path: str, blocks: Sequence[bytes], victim: Service | None
-) -> float:
-    """Write ``blocks``, hanging ``victim`` in their middle; return the seconds it took."""
+async def write_with(cluster: Cluster, path: str, blocks: Sequence[bytes], victim: Service) -> None:
+    """Write ``blocks``, hanging ``victim`` in their middle."""
 
     async def source() -> AsyncIterator[bytes]:
         for number, block in enumerate(blocks):
-            if victim is not None and number == len(blocks) // 2:
+            if number == len(blocks) // 2:
                 victim.pause()
             yield block
 
     async with connected(cluster, victim) as home:
-        began_s = time.monotonic()
         await home.write(path, source())
-        return time.monotonic() - began_s
 
 
-async def read_with(cluster: Cluster, path: str, wanted: bytes, victim: Service | None) -> float:
-    """Read and compare, hanging ``victim`` after the first block; return the seconds it took."""
+async def read_with(cluster: Cluster, path: str, wanted: bytes, victim: Service) -> None:
+    """Read and compare, hanging ``victim`` after the first block."""
     async with connected(cluster, victim) as home:
-        began_s = time.monotonic()
         found = bytearray()
         async with home.open_read(path) as reader:
             async for block in reader:
-                if victim is not None and not found:
+                if not found:
                     victim.pause()
                 found += block
-        took_s = time.monotonic() - began_s
     assert found == wanted
-    return took_s
 
 
 @contextlib.asynccontextmanager
-async def connected(cluster: Cluster, victim: Service | None) -> AsyncIterator[Collective]:
+async def connected(cluster: Cluster, victim: Service) -> AsyncIterator[Collective]:
     """Yield a connection as the operator; at the end ``victim`` goes on, so that all can close."""
     ca, certificate, key = (cluster.operator[index] for index in (3, 5, 7))
     credentials = load_credentials(certificate, key, ca, disk=REAL.disk)
@@ -92,43 +82,38 @@ async def connected(cluster: Cluster, victim: Service | None) -> AsyncIterator[C
         try:
             yield home
         finally:
-            if victim is not None:
-                victim.resume()
+            victim.resume()
 
 
-def test_a_node_that_hangs_costs_a_running_write_under_5_s(farm: Cluster) -> None:
+# What a hung node costs is counted in virtual seconds, in tests/unit/client/test_transfers.py.  Here it
+# hangs until the transfer is over, so one that waited for it would never end.
+
+
+def test_a_running_write_goes_round_a_node_that_hangs(farm: Cluster) -> None:
     blocks = [content(CHUNK, number) for number in range(BLOCKS)]
-    normal_s = asyncio.run(write_with(farm, "/d/normal", blocks, None))
-    victim = farm.nodes[0]
-    took_s = asyncio.run(write_with(farm, "/d/hung", blocks, victim))
-    assert took_s - normal_s < HANG_COSTS_S, (took_s, normal_s)
+    asyncio.run(write_with(farm, "/d/hung", blocks, farm.nodes[0]))
     assert farm.read("/d/hung") == b"".join(blocks)
     farm.wait_healthy(3)
     farm.wait_status(whole, "three copies of everything")
 
 
 @pytest.mark.parametrize("victims", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_node_that_hangs_costs_a_running_read_under_5_s(farm: Cluster, victims: int) -> None:
+def test_a_running_read_goes_round_a_node_that_hangs(farm: Cluster, victims: int) -> None:
     wanted = content(BLOCKS * CHUNK, 50)
     farm.write("/d/wanted", wanted)
-    normal_s = asyncio.run(read_with(farm, "/d/wanted", wanted, None))
     for victim in farm.nodes[:victims]:
-        took_s = asyncio.run(read_with(farm, "/d/wanted", wanted, victim))
-        assert took_s - normal_s < HANG_COSTS_S, (victim.name, took_s, normal_s)
+        asyncio.run(read_with(farm, "/d/wanted", wanted, victim))
         farm.wait_healthy(3)
 
 
-def test_two_nodes_that_hang_fail_a_write_within_10_s(farm: Cluster) -> None:
+def test_two_nodes_that_hang_fail_a_write(farm: Cluster) -> None:
     farm.write("/d/before", b"before")
     hung = farm.nodes[:2]
     for node in hung:
         node.pause()
     try:
-        began_s = time.monotonic()
         failed = farm.cli("write", "/d/never", stdin=b"x" * MIB, check=False)
-        took_s = time.monotonic() - began_s
         assert failed.code == 6, failed.err
-        assert took_s < 10.0
         assert farm.read("/d/before") == b"before"
         assert farm.cli("stat", "/d/never", check=False).code == 3
     finally:
@@ -179,10 +164,11 @@ def test_a_harmed_chunk_file_is_read_elsewhere_and_repaired(
         copies = [path for path in chunk_files(farm, node) if path.name.startswith(stem)]
         return any(path.read_bytes() == good for path in copies)
 
-    deadline = time.monotonic() + 60
-    while not all(is_repaired(node) for node in farm.nodes):
-        assert time.monotonic() < deadline, "the bad copies are not repaired\n" + farm.logs()
+    def all_are_repaired() -> bool:
         assert farm.read(name) == wanted
+        return all(is_repaired(node) for node in farm.nodes)
+
+    wait_for(all_are_repaired, "repair of the bad copies")
     farm.wait_status(whole, "three copies of everything")
 
 
@@ -197,10 +183,7 @@ def test_a_cloned_node_is_refused_and_shown(farm: Cluster) -> None:
         shutil.copytree(farm.data_dir(original.name), farm.data_dir("clone"))
         shutil.copytree(farm.cert_dir(original.name), farm.cert_dir("clone"))
         clone.start()
-        deadline = time.monotonic() + 30
-        while "Another process" not in farm.cli("status").text:
-            assert time.monotonic() < deadline, farm.logs()
-            time.sleep(0.2)
+        wait_for(lambda: "Another process" in farm.cli("status").text, "word of the clone")
         assert "Another process" in clone.log_text()
         assert clone.page("/readyz")[0] != 200
         assert original.page("/readyz")[0] == 200

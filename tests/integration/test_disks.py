@@ -8,12 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from tests.integration.cluster import Cluster, Service
 from tests.integration.processes import fill, wait_for
-
-pytestmark = pytest.mark.timeout(240)
 
 MIB: Final = 1 << 20
 NODE_DISK_MIB: Final = 96

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cluster import Cluster, running_cluster
+from tests.integration.processes import wait_for
+from tests.integration.test_ca_rotation import nodes_have_followed, wait_until_over
 from tests.integration.test_identities import Machine, invite
-
-pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
 def member(tmp_path: Path) -> Iterator[Cluster]:
-    extra = {"COLLECTIVE_COPIES": "1"}
+    extra = {"COLLECTIVE_COPIES": "1", "COLLECTIVE_HEARTBEAT_INTERVAL": "2"}
     with running_cluster(tmp_path / "rotating", node_count=1, extra=extra) as cluster:
         cluster.cli("mkdir", "/shared")
         yield cluster
@@ -45,7 +45,9 @@ def test_people_follow_with_their_next_command_and_join_the_new_ca(
     status = member.cli("pki", "rotate-ca", "--status", "--json").json()
     assert [who for who in status["waiting"] if "/bob" in who] == []
     assert [who for who in status["waiting"] if "/cathy" in who]
+    wait_for(lambda: nodes_have_followed(member), "the node with the new CA")
     member.cli("pki", "rotate-ca", "--finish", "--force")
+    wait_until_over(member)
     for machine in (anna, bob):
         assert machine.run("ls", "/shared").code == 0
 

@@ -20,11 +20,9 @@ from tests.integration import foreign, processes
 from tests.integration.cluster import Cluster
 from tests.integration.material import Material
 
-pytestmark = pytest.mark.timeout(180)
-
 MIB = 1024 * 1024
 MESSAGE_BYTES = 1024 * 1024
-T = 30.0
+T = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +51,11 @@ def messages(stubs: foreign.Stubs, path: str, material: Material, **header: Any)
 
 
 def write(stubs: foreign.Stubs, files: Any, path: str, material: Material, **header: Any) -> Any:
-    return files.Write(messages(stubs, path, material, **header), timeout=60)
+    return files.Write(messages(stubs, path, material, **header), timeout=120)
 
 
 def read(stubs: foreign.Stubs, files: Any, path: str, **request: Any) -> tuple[Any, bytes]:
-    answers = files.Read(stubs.files.ReadRequest(path=path, **request), timeout=60)
+    answers = files.Read(stubs.files.ReadRequest(path=path, **request), timeout=120)
     first = next(answers)
     return first.entry, first.data + b"".join(answer.data for answer in answers)
 
@@ -272,7 +270,7 @@ def test_a_client_without_certificate_gets_no_connection(cluster: Cluster) -> No
     with grpc.secure_channel(target, tls, options) as channel:
         call = channel.unary_unary("/collective.v1.Cluster/GetStatus")
         with pytest.raises(grpc.RpcError) as raised:
-            call(b"", timeout=5)
+            call(b"", timeout=120)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -289,7 +287,7 @@ def test_an_aborted_write_leaves_nothing(
     feed.put(pb.WriteRequest(header=pb.WriteHeader(path="/foreign/aborted")))
     for block in Material(12 * MIB, seed=9).blocks():
         feed.put(pb.WriteRequest(data=block))
-    call = files.Write.future(iter(feed.get, None), timeout=60)
+    call = files.Write.future(iter(feed.get, None), timeout=120)
     processes.wait_for(
         lambda: processes.node_bytes(cluster, "put") > begun + 5 * MIB, "chunks of the write stored"
     )
@@ -324,7 +322,7 @@ def test_streams_are_bounded_in_memory_and_a_slow_reader_holds_them_back(
     material = Material(128 * MIB, seed=4)
     assert write(stubs, files, "/foreign/large", material).size_bytes == material.size
     begun = processes.metric(cluster.coordinator, "collective_moved_bytes_total", direction="out")
-    answers = files.Read(stubs.files.ReadRequest(path="/foreign/large"), timeout=90)
+    answers = files.Read(stubs.files.ReadRequest(path="/foreign/large"), timeout=120)
     assert next(answers).entry.size_bytes == material.size
     content = bytearray(next(answers).data)
     time.sleep(3)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import CLI_TIMEOUT_S, Cluster, Result, running_cluster
+from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, running_cluster
 
 ME = "yourname@homelab.collective.local"
 NO_VARIABLES: Mapping[str, str] = {}
@@ -48,15 +48,18 @@ class Machine:
         module: str = "collective",
         env: Mapping[str, str] = NO_VARIABLES,
     ) -> Result:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            input=stdin,
-            capture_output=True,
-            env=self.environment(env),
-            timeout=CLI_TIMEOUT_S,
-            check=False,
-        )
-        result = Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        if module == "collective":
+            result = command(*arguments, environment=self.environment(env), stdin=stdin)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                input=stdin,
+                capture_output=True,
+                env=self.environment(env),
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            result = Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
         assert "Traceback" not in result.err, result.err
         assert result.code == code, f"{arguments}: {result.code}: {result.err}"
         return result
@@ -291,7 +294,7 @@ def test_kill_9_in_a_redemption_never_burns_a_use(
 
 
 def test_certificates_renew_on_use_and_after_they_ran_out(tmp_path: Path) -> None:
-    life_s = 15.0
+    life_s = 12.0
     extra = {"COLLECTIVE_CERTIFICATE_LIFETIME": f"{life_s:.0f}s"}
     machine = Machine(tmp_path / "laptop")
     with running_cluster(tmp_path / "m", node_count=0, extra=extra) as member:

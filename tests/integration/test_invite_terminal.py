@@ -17,7 +17,6 @@ import segno
 
 from tests.integration.cluster import Cluster, running_cluster
 
-pytestmark = pytest.mark.timeout(120)
 COLUMNS = 80
 INVERSE, PLAIN = "\033[7m", "\033[0m"
 _ESCAPE = re.compile(r"\033\[[0-9;]*[A-Za-z]")
@@ -49,7 +48,7 @@ def on_a_terminal(cluster: Cluster, *arguments: str) -> str:
         stdout=theirs,
         stderr=subprocess.PIPE,
         env=cluster.client_environment | {"TERM": "xterm", "COLUMNS": str(COLUMNS)},
-        timeout=60,
+        timeout=120,
         check=False,
     )
     os.close(theirs)

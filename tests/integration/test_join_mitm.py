@@ -132,13 +132,13 @@ class Spy(pb.BootstrapBase):
         self.heard.append(message)
         if self._onward is None:
             return pb.BeginJoinResponse(nonce=b"n" * 40)
-        return await self._onward.begin_join(message, timeout=5)
+        return await self._onward.begin_join(message, timeout=120)
 
     async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
         self.heard.append(message)
         if self._onward is None:
             return pb.JoinResponse()
-        return await self._onward.join(message, timeout=5)
+        return await self._onward.join(message, timeout=120)
 
 
 @pytest.fixture

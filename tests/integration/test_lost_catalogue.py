@@ -14,8 +14,6 @@ from collective.cli.status import status_json
 from collective.client.collective import Collective
 from tests.integration.cluster import running_cluster
 
-pytestmark = pytest.mark.timeout(240)
-
 TIMERS: Final = {
     "COLLECTIVE_HEARTBEAT_INTERVAL": "0.5",
     "COLLECTIVE_COLLECTION_GRACE": "0.5",

@@ -6,11 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.integration.cluster import Cluster
 
-pytestmark = pytest.mark.timeout(300)
 CHUNK = 4 * 1024 * 1024
 
 
@@ -37,7 +34,7 @@ def test_an_unmounted_data_dir_refuses_to_start(own_cluster: Cluster) -> None:
     data.mkdir()
     node.start()
     assert node.process is not None
-    assert node.process.wait(30) != 0
+    assert node.process.wait(180) != 0
     assert "mounted" in node.log_text()
     data.rmdir()
     data.with_name("elsewhere").rename(data)
@@ -54,7 +51,7 @@ def test_a_second_process_on_one_data_dir_is_refused(own_cluster: Cluster) -> No
     }
     second.start()
     assert second.process is not None
-    assert second.process.wait(30) != 0
+    assert second.process.wait(180) != 0
     assert "another process" in second.log_text().lower()
     assert first.page("/readyz")[0] == 200
 

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import CLI_TIMEOUT_S, Cluster, Result, running_cluster
+from tests.integration.cluster import PATIENCE_S, Cluster, Result, running_cluster
 
-pytestmark = pytest.mark.timeout(180)
 MOVIE_BYTES = 9 * 1024 * 1024 + 17
 JQ = """#!{python}
 import json, sys
@@ -63,7 +62,7 @@ class Shell:
             "tools/curl",
             f"#!{python}\nimport sys, urllib.parse, urllib.request\n"
             f"port = {{{ports}}}[urllib.parse.urlsplit(sys.argv[1]).port]\n"
-            "with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=20) as page:\n"
+            "with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=120) as page:\n"
             "    sys.stdout.buffer.write(page.read())\n",
         )
         self._tool("tools/jq", JQ.format(python=python))
@@ -94,7 +93,7 @@ class Shell:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=environment,
-            timeout=CLI_TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
         result = Result(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

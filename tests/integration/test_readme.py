@@ -11,11 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.integration.ports import free_port
 
-pytestmark = pytest.mark.timeout(240)
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
@@ -56,7 +53,7 @@ collective read /shared/hello.txt
 """
     done = subprocess.run(
         ["bash", "-c", script],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=200,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,8 +20,6 @@ from tests.integration import processes
 from tests.integration.cluster import Cluster
 from tests.integration.material import Material
 from tests.worlds import REAL
-
-pytestmark = pytest.mark.timeout(120)
 
 MIB = 1024 * 1024
 
@@ -55,7 +52,7 @@ def dialled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         tried[peer.role] += 1
         if peer.role == "node":
             if request.param == "swallowed":
-                await asyncio.sleep(3.0)
+                await asyncio.sleep(1.0)
             raise UnreachableError("No route to the node.")
         return await real(self, peer, *args, **kwargs)
 
@@ -78,12 +75,10 @@ async def test_everything_works_by_relay_and_the_client_remembers(
     path = f"/relay/{request.node.callspec.id}"
     stored = processes.node_bytes(cluster, "put")
     async with connected(cluster) as collective:
-        began = time.monotonic()
         entry = await collective.write(path, material.all())
-        assert time.monotonic() - began < 15
         assert entry.copies_least >= 2
         tried = dialled["node"]
-        assert tried > 0
+        assert 0 < tried <= 2 * len(cluster.nodes)
         assert dialled["coordinator"] > 0
         assert await read(collective, path) == material.all()
         await collective.write(f"{path}-2", b"second")

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.integration.cluster import Cluster, running_cluster
-
-pytestmark = pytest.mark.timeout(240)
+from tests.integration.cluster import PATIENCE_S, Cluster, running_cluster
 
 LIFE_S = 12
-PIECES = 90
+TIMES = 3
+"""Certificates that each process has while it is watched: two renewals."""
 PIECE = 256 * 1024
 
 
@@ -78,7 +77,8 @@ def test_everything_renews_several_times_while_a_long_write_runs_unbroken(brief:
         env=brief.client_environment,
     )
     assert writer.stdin is not None
-    for _ in range(PIECES):
+    least = len(seen) * TIMES
+    while sum(min(len(serials), TIMES) for serials in seen.values()) < least:
         piece = source.randbytes(PIECE)
         digest.update(piece)
         writer.stdin.write(piece)
@@ -90,9 +90,7 @@ def test_everything_renews_several_times_while_a_long_write_runs_unbroken(brief:
     assert writer.stderr is not None
     error = writer.stderr.read().decode()
     writer.stderr.close()
-    assert writer.wait(60) == 0, error + brief.logs()
-    for path, serials in seen.items():
-        assert len(serials) >= 3, f"{path} was renewed {len(serials) - 1} times"
+    assert writer.wait(180) == 0, error + brief.logs()
     read = brief.cli("read", "/shared/long.bin", credentials=options).out
     assert hashlib.sha256(read).digest() == digest.digest()
     for node in brief.nodes:
@@ -112,44 +110,55 @@ def test_the_health_of_all_is_told_without_a_warning_while_renewals_work(brief: 
     assert any(name.endswith("/coordinator") for name in ends)
 
 
-def test_a_node_that_was_off_past_its_expiry_comes_back_with_the_same_key(brief: Cluster) -> None:
-    node = brief.nodes[0]
-    certs = brief.cert_dir(node.name) / "nodes"
-    key = (certs / f"{node.name}.key").read_bytes()
-    node.kill()
-    ended = certificate(certs / f"{node.name}.crt").not_valid_after_utc.timestamp()
+@pytest.fixture(scope="module")
+def overslept(brief: Cluster) -> Cluster:
+    """The member after two nodes were off until their certificates had run out."""
+    off = brief.nodes[:2]
+    for node in off:
+        node.kill()
+    ended = max(
+        certificate(
+            brief.cert_dir(one.name) / "nodes" / f"{one.name}.crt"
+        ).not_valid_after_utc.timestamp()
+        for one in off
+    )
     time.sleep(max(0.0, ended - time.time()) + 1.5)
+    return brief
+
+
+def test_a_node_that_was_off_past_its_expiry_comes_back_with_the_same_key(
+    overslept: Cluster,
+) -> None:
+    node = overslept.nodes[0]
+    certs = overslept.cert_dir(node.name) / "nodes"
+    key = (certs / f"{node.name}.key").read_bytes()
     node.start()
     node.wait_ready()
-    brief.wait_healthy(3)
+    overslept.wait_healthy(2)
     assert (certs / f"{node.name}.key").read_bytes() == key
     assert certificate(certs / f"{node.name}.crt").not_valid_after_utc.timestamp() > time.time()
 
 
 def test_where_the_member_does_not_allow_it_one_approval_brings_a_node_back(
-    tmp_path: Path,
+    overslept: Cluster,
 ) -> None:
-    extra = {
-        "COLLECTIVE_CERTIFICATE_LIFETIME": "6s",
-        "COLLECTIVE_EXPIRED_RENEWAL": "0",
-        "COLLECTIVE_COPIES": "1",
-    }
-    with running_cluster(tmp_path / "strict", node_count=1, extra=extra) as cluster:
-        node = cluster.nodes[0]
-        certs = cluster.cert_dir(node.name) / "nodes"
-        node.kill()
-        ended = certificate(certs / f"{node.name}.crt").not_valid_after_utc.timestamp()
-        time.sleep(max(0.0, ended - time.time()) + 1.5)
+    coordinator, node = overslept.coordinator, overslept.nodes[1]
+    certs = overslept.cert_dir(node.name) / "nodes"
+    key = (certs / f"{node.name}.key").read_bytes()
+    coordinator.environment["COLLECTIVE_EXPIRED_RENEWAL"] = "0"
+    coordinator.restart()
+    try:
         code_file = node.environment.pop("COLLECTIVE_JOIN_CODE_FILE")
+        assert code_file
         node.start()
         assert node.process is not None
-        assert node.process.wait(30) != 0
+        assert node.process.wait(PATIENCE_S) != 0
         assert "join again with a code" in node.log_text()
-        key = (certs / f"{node.name}.key").read_bytes()
-        made = cluster.cli("invite", "generate", "--for", "node", "--json").json()
+        made = overslept.cli("invite", "generate", "--for", "node", "--json").json()
         node.environment["COLLECTIVE_JOIN_CODE"] = made["code"]
         node.start()
         node.wait_ready()
-        cluster.wait_healthy(1)
         assert (certs / f"{node.name}.key").read_bytes() == key
-        assert code_file
+    finally:
+        del coordinator.environment["COLLECTIVE_EXPIRED_RENEWAL"]
+        coordinator.restart()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,11 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration import processes
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import PATIENCE_S, Cluster
 from tests.integration.material import Material
 from tests.integration.processes import wait_for
-
-pytestmark = pytest.mark.timeout(180)
 
 MIB = 1024 * 1024
 SIZE = 100 * MIB
@@ -28,20 +27,20 @@ def prepared(cluster: Cluster) -> Cluster:
     return cluster
 
 
-def start(cluster: Cluster, *command: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "collective", *command, *cluster.operator],
+def run_until(moment: str, cluster: Cluster, *command: str) -> None:
+    """Run a command that kill -9 ends at ``moment``; see ``dying_client``."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tests.integration.dying_client", moment,
+            *command, *cluster.operator,
+        ],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         env=cluster.client_environment,
-    )
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    assert process.poll() is None, "it was too quick to be interrupted"
-    process.kill()
-    process.communicate()
+        timeout=PATIENCE_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def settled(cluster: Cluster) -> float:
@@ -57,10 +56,7 @@ def test_put_goes_on_after_kill_9(prepared: Cluster, tmp_path: Path) -> None:
     cluster, material = prepared, Material(SIZE, seed=21)
     local = str(tmp_path / "big")
     material.save(local)
-    begun = settled(cluster)
-    client = start(cluster, "put", local, "/r/put")
-    wait_for(lambda: processes.node_bytes(cluster, "put") - begun > 3 * 64 * MIB, "64 MiB sent")
-    kill(client)
+    run_until("sent:17", cluster, "put", local, "/r/put")
     assert cluster.cli("stat", "/r/put", check=False).code == 3
     middle = settled(cluster)
     cluster.cli("put", local, "/r/put")
@@ -74,10 +70,7 @@ def test_put_of_a_file_that_changed_begins_afresh(prepared: Cluster, tmp_path: P
     cluster = prepared
     local = tmp_path / "changing"
     Material(SIZE, seed=22).save(str(local))
-    begun = settled(cluster)
-    client = start(cluster, "put", str(local), "/r/changed")
-    wait_for(lambda: processes.node_bytes(cluster, "put") - begun > 3 * 40 * MIB, "40 MiB sent")
-    kill(client)
+    run_until("sent:10", cluster, "put", str(local), "/r/changed")
     other = Material(60 * MIB, seed=23)
     other.save(str(local))
     cluster.cli("put", str(local), "/r/changed")
@@ -88,15 +81,11 @@ def test_get_goes_on_after_kill_9(prepared: Cluster, tmp_path: Path) -> None:
     cluster, material = prepared, Material(SIZE, seed=24)
     cluster.write("/r/get", material.all())
     target = tmp_path / "got"
-    client = start(cluster, "get", "/r/get", str(target))
 
     def part_bytes() -> int:
         return sum(one.stat().st_size for one in tmp_path.glob(".got.*.part"))
 
-    deadline = time.monotonic() + 30
-    while part_bytes() < 24 * MIB and time.monotonic() < deadline:
-        time.sleep(0.002)
-    kill(client)
+    run_until("got:24", cluster, "get", "/r/get", str(target))
     assert not target.exists()
     kept = part_bytes()
     assert 24 * MIB <= kept < SIZE
@@ -112,9 +101,7 @@ def test_a_part_of_another_version_is_not_used(prepared: Cluster, tmp_path: Path
     cluster = prepared
     target = tmp_path / "v"
     cluster.write("/r/version", Material(SIZE, seed=25).all())
-    client = start(cluster, "get", "/r/version", str(target))
-    wait_for(lambda: any(p.stat().st_size > 8 * MIB for p in tmp_path.glob(".v.*")), "part")
-    kill(client)
+    run_until("got:9", cluster, "get", "/r/version", str(target))
     newer = Material(9 * MIB, seed=26)
     cluster.write("/r/version", newer.all())
     cluster.cli("get", "/r/version", str(target))
@@ -135,36 +122,37 @@ def test_an_upload_goes_on_when_the_coordinator_restarts_in_the_middle(
     stdin = client.stdin
     assert stdin is not None
 
+    is_back = threading.Event()
+
     def feed() -> None:
         for number, block in enumerate(material.blocks()):
+            if number * len(block) == 60 * MIB:
+                assert is_back.wait(PATIENCE_S)
             stdin.write(block)
-            if number > 40:
-                time.sleep(0.05)
         stdin.close()
 
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     wait_for(lambda: processes.node_bytes(cluster, "put") - begun > 3 * 40 * MIB, "40 MiB sent")
+    settled(cluster)
     cluster.coordinator.restart()
-    feeder.join(60)
+    cluster.wait_healthy(3)
+    is_back.set()
+    feeder.join(180)
     assert client.stderr is not None
     said = client.stderr.read()
     client.stderr.close()
-    assert client.wait(60) == 0, said
+    assert client.wait(180) == 0, said
     assert cluster.read("/r/restart") == material.all()
 
 
 def test_a_read_goes_round_a_node_that_hangs(prepared: Cluster) -> None:
+    """A paused node never answers; what it costs is counted in tests/unit/client/test_transfers.py."""
     cluster, material = prepared, Material(40 * MIB, seed=28)
     cluster.write("/r/hang", material.all())
-    began = time.monotonic()
-    assert cluster.read("/r/hang") == material.all()
-    usual_s = time.monotonic() - began
     for victim in cluster.nodes:
         victim.pause()
         try:
-            began = time.monotonic()
             assert cluster.read("/r/hang") == material.all()
-            assert time.monotonic() - began < usual_s + 5
         finally:
             victim.resume()

@@ -37,9 +37,9 @@ def test_sigterm_ends_a_process_in_which_something_hangs(tmp_path: Path, how: st
     try:
         for one in cluster.services.values():
             one.start()
-        wait_for(lambda: "stuck" in service.log_text() or None, "something stuck", 60)
+        wait_for(lambda: "stuck" in service.log_text() or None, "something stuck")
         if role == "node":
-            wait_for(lambda: "role started" in service.log_text() or None, "a start", 60)
+            wait_for(lambda: "role started" in service.log_text() or None, "a start")
         assert service.terminate(PATIENCE_S) == code
         log = service.log_text()
         assert '"draining"' in log

@@ -86,7 +86,6 @@ def prepared(cluster: Cluster) -> Cluster:
     return cluster
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", list(SIZES))
 def test_size(prepared: Cluster, name: str) -> None:
     path, material = f"/sizes/{name}", Material(SIZES[name], seed=len(name))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.cluster import Cluster
 
-pytestmark = [pytest.mark.smoke, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.smoke
 
 
 def content(size: int, seed: int) -> bytes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 
-import pytest
-
 from collective.core.clock import SystemClock
 from collective.core.disk import OsDisk
 from collective.core.ids import SpiffeId
@@ -18,8 +16,6 @@ from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from tests.integration.cluster import Cluster
 from tests.worlds import LINKS
-
-pytestmark = [pytest.mark.timeout(180)]
 
 PATH = "/shared/streamed"
 

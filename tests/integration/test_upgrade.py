@@ -19,8 +19,6 @@ from blake3 import blake3
 
 from tests.integration.cluster import Cluster
 
-pytestmark = [pytest.mark.timeout(180)]
-
 ARCHIVES: Final = sorted((Path(__file__).parent / "data").glob("member-*.tar.xz"))
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from collective.pki import join_code
-from tests.integration.cluster import CLI_TIMEOUT_S, Cluster
+from tests.integration.cluster import PATIENCE_S, Cluster
 from tests.integration.ports import free_port
 
-pytestmark = pytest.mark.timeout(180)
 CONTENT = b"what a passive listener must not read\n" * 500
 GLOBAL_ID = "listened-to@homelab.collective.local"
 
@@ -98,7 +97,7 @@ def test_a_passive_listener_learns_no_secret(tapped: Tapped, tmp_path: Path) -> 
     def run(*arguments: str, stdin: bytes = b"") -> bytes:
         done = subprocess.run(
             [sys.executable, "-m", "collective", *arguments],
-            input=stdin, capture_output=True, timeout=CLI_TIMEOUT_S, check=False,
+            input=stdin, capture_output=True, timeout=PATIENCE_S, check=False,
             env=cluster.client_environment | {"COLLECTIVE_CONFIG_DIR": str(config)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -142,7 +141,7 @@ def versions(port: int, version: ssl.TLSVersion, credentials: list[str]) -> str 
     context.load_cert_chain(credentials[5], credentials[7])
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+            socket.create_connection(("127.0.0.1", port), timeout=120) as plain,
             context.wrap_socket(plain) as secured,
         ):
             return secured.version()
@@ -158,7 +157,7 @@ def test_every_listener_speaks_tls_1_3_only(tapped: Tapped) -> None:
         assert versions(port, ssl.TLSVersion.TLSv1_3, cluster.operator) == "TLSv1.3"
         for old in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2):
             assert versions(port, old, cluster.operator) is None, (port, old)
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as plain:
             plain.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # h2 without TLS
             plain.settimeout(10)
             answer = b""

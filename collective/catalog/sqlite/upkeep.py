@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import apsw
 
 from collective.catalog.model import Health, Position
@@ -84,10 +82,6 @@ class UpkeepPart(Part):
             return path
 
         return await engine.copy_out(work)
-
-    def watch_writer(self, observe: Callable[[str, float], None]) -> None:
-        """Tell ``observe`` the ``work`` and the ``flush`` of each batch in seconds, on any thread."""
-        self._engine.writer.observe = observe
 
     async def notices(self) -> tuple[str, ...]:
         """Return what the operator must know of this start, and of the files under it."""

@@ -37,8 +37,6 @@ from collective.core.world import Pool
 T = TypeVar("T")
 
 BATCH_MAX_OPERATIONS = 256
-BATCH_MAX_S = 0.025
-"""A batch takes no further operation after so much work; the flush is not counted."""
 
 
 @dataclass(slots=True)
@@ -192,8 +190,6 @@ class Writer:
         self.trouble: CollectiveError | None = None
         """Why the last COMMIT that would have changed something did not; None since one did."""
         self._working_since_s: float | None = None
-        self.observe: Callable[[str, float], None] = _unobserved
-        """Told how long each batch took, in seconds: ``work`` and ``flush``; on the pool."""
         self._closed = False
         self._is_ending = False
 
@@ -253,14 +249,12 @@ class Writer:
         """Commit batch after batch until nothing waits; on the pool."""
         while batch := self._take():
             self._working_since_s = batch[0].queued_s
-            attempted = self._commit(batch)
+            self._commit(batch)
             self._working_since_s = None
-            self._put_back(batch[attempted:])
-            done = batch[:attempted]
-            for job in done:
-                if job.transaction is not None:
-                    job.transaction.end(durable=job.error is None)
-            _answer(done)
+            for done in batch:
+                if done.transaction is not None:
+                    done.transaction.end(durable=done.error is None)
+            _answer(batch)
 
     def _take(self) -> list[_Job]:
         """Return what waits, as much of it as one COMMIT takes; with nothing, the draining ends."""
@@ -271,21 +265,13 @@ class Writer:
                 self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX_OPERATIONS))
             ]
 
-    def _put_back(self, batch: Sequence[_Job]) -> None:
-        """Let what a full batch left over be the first of the next one."""
-        with self._queue_lock:
-            self._queue.extendleft(reversed(batch))
-
-    def _commit(self, batch: Sequence[_Job]) -> int:
-        """Run a batch until its time is up and make it durable; return how many jobs were run."""
+    def _commit(self, batch: Sequence[_Job]) -> None:
         try:
             self._custody.require()
         except DataDirError as error:
             for job in batch:
                 job.error = error
-            return len(batch)
-        attempted = 0
-        started_s = self._clock.monotonic_s()
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
             changes = self._db.total_changes()
@@ -293,25 +279,17 @@ class Writer:
             for job in batch:
                 if self._is_ending:
                     raise apsw.InterruptError("the process ends")
-                attempted += 1
                 book = self._attempt(job, book)
-                if self._clock.monotonic_s() - started_s >= BATCH_MAX_S:
-                    break
-            has_changed = self._db.total_changes() != changes
-            if has_changed:
-                self._counters.sequence += 1
-                self._store_counters()
-            worked_s = self._clock.monotonic_s()
+            if self._db.total_changes() == changes:
+                self._db.execute("COMMIT")
+                return
+            self._counters.sequence += 1
+            self._store_counters()
             self._db.execute("COMMIT")
-            if has_changed:
-                self._publish(book)
-                self.trouble = None
-            self.observe("work", worked_s - started_s)
-            self.observe("flush", self._clock.monotonic_s() - worked_s)
+            self._publish(book)
+            self.trouble = None
         except apsw.Error as error:
             self._fail(batch, error)
-            return len(batch)
-        return attempted
 
     def _attempt(self, job: _Job, book: GrantBook) -> GrantBook:
         transaction = Transaction(self._db, self._clock, self._counters, book)
@@ -366,10 +344,6 @@ class Writer:
         except apsw.Error:
             # The disk does not even let us read; the next operation meets the same error.
             return
-
-
-def _unobserved(phase: str, seconds: float) -> None:
-    """Nobody asked."""
 
 
 def translate(error: apsw.Error) -> CollectiveError:

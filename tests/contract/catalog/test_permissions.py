@@ -34,7 +34,6 @@ def run_machine(examples: int) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.timeout(180)
 def test_permission_matrix() -> None:
     """No call does, shows or gives away more than the grants say, or less."""
     run_machine(8)

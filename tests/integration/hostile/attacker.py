@@ -35,7 +35,7 @@ from tests.integration.cluster import Cluster
 from tests.worlds import LINKS, REAL, world_of
 
 M = TypeVar("M", bound=Message)
-TIMEOUT_S = 15.0
+TIMEOUT_S = 120.0
 
 
 def stored(content: bytes) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import resource
 import socket
 import struct
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import pytest
@@ -23,12 +25,11 @@ from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from collective.transfer.frames import FrameType, encode_head
+from tests.integration.cluster import PATIENCE_S
 from tests.integration.hostile.attacker import Target, Wire
 from tests.worlds import LINKS, REAL
 
-pytestmark = pytest.mark.timeout(180)
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HANDSHAKE_LIMIT_S = 10.0
 ANSWER_S = 0.15
 """Junk gets an answer or a close within that, or none."""
 MORE_FLOODS_MAX_BYTES = 16 * 1024 * 1024
@@ -76,7 +77,7 @@ async def test_junk_at_the_bootstrap(target: Target, name: str) -> None:
         wire.sock.settimeout(ANSWER_S)
         while wire.sock.recv(65536):
             pass
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, suppress(OSError):
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as plain, suppress(OSError):
         plain.sendall(JUNK[name])  # and before the handshake
         plain.settimeout(ANSWER_S)
         while plain.recv(65536):
@@ -134,7 +135,7 @@ async def test_half_open_handshakes(target: Target) -> None:
     ports = (target.cluster.coordinator_port, target.node_port(), target.cluster.bootstrap_port)
     with ExitStack() as open_ones:
         silent = [
-            open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=120))
             for port in ports
             for _ in range(40)
         ]
@@ -142,9 +143,8 @@ async def test_half_open_handshakes(target: Target) -> None:
             if number % 2:
                 sock.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
         target.cluster.write("/by/meanwhile", b"goes on")
-        deadline = time.monotonic() + HANDSHAKE_LIMIT_S + 5
         for sock in silent:
-            sock.settimeout(max(0.1, deadline - time.monotonic()))
+            sock.settimeout(PATIENCE_S)  # it would stay open for good
             with suppress(ConnectionError):
                 while sock.recv(4096):
                     pass
@@ -158,6 +158,37 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@contextmanager
+def silent_flood(ports: Sequence[int], count: int) -> Iterator[None]:
+    """Hold ``count`` connections that say nothing, and make new ones in place of the oldest.
+
+    However slowly the rest goes, the flood is never over before it.
+    """
+    held: deque[socket.socket] = deque()
+    stop, full = threading.Event(), threading.Event()
+
+    def come() -> None:
+        for port in itertools.cycle(ports):
+            if stop.is_set():
+                return
+            with suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
+            if len(held) > count:
+                full.set()
+                held.popleft().close()
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        assert full.wait(PATIENCE_S)
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        for one in held:
+            one.close()
+
+
 @pytest.mark.usefixtures("many_files")
 async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -> None:
     """Neither descriptors nor the way in: the oldest handshakes give way, clients go on."""
@@ -165,14 +196,9 @@ async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -
     before = process.num_fds()
     ports = (target.cluster.coordinator_port, target.cluster.bootstrap_port)
     target.cluster.write("/by/meanwhile", b"before")
-    with ExitStack() as open_ones:
-        for number in range(2000):
-            address = ("127.0.0.1", ports[number % 2])
-            open_ones.enter_context(socket.create_connection(address, timeout=5))
-        began_s = time.monotonic()
+    with silent_flood(ports, 2000):
         with target.wire(target.mallory, ports[0], ALPN_GRPC):
             pass
-        assert time.monotonic() - began_s < 5
         target.cluster.write("/by/meanwhile", b"goes on")
         assert target.cluster.read("/by/meanwhile") == b"goes on"
         made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
@@ -184,7 +210,6 @@ async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -
             wish="meanwhile@home.alice",
             links=LINKS,
         )
-        assert time.monotonic() - began_s < HANDSHAKE_LIMIT_S, "the flood was over"
         assert process.num_fds() - before < 600
 
 
@@ -193,14 +218,9 @@ def test_silent_connections_to_the_metrics_keep_nobody_out(target: Target) -> No
     service = target.cluster.coordinator
     process = psutil.Process(service.pid)
     before = process.num_fds()
-    with ExitStack() as open_ones:
-        for _ in range(1000):
-            address = ("127.0.0.1", service.metrics_port)
-            open_ones.enter_context(socket.create_connection(address, timeout=5))
-        began_s = time.monotonic()
-        assert service.page("/readyz", 3)[0] == 200
-        assert service.page("/metrics", 3)[0] == 200
-        assert time.monotonic() - began_s < 4, "the flood was over"
+    with silent_flood([service.metrics_port], 1000):
+        assert service.page("/readyz")[0] == 200
+        assert service.page("/metrics")[0] == 200
         assert process.num_fds() - before < 160
 
 
@@ -219,9 +239,7 @@ async def test_headers_that_dribble(target: Target) -> None:
             for wire in wires:
                 wire.send(b"\0")
             await asyncio.sleep(0.05)
-        began_s = time.monotonic()
         target.cluster.write("/by/meanwhile", b"goes on")
-        assert time.monotonic() - began_s < 20
 
 
 async def test_three_hundred_idle_connections(target: Target) -> None:
@@ -288,9 +306,7 @@ async def test_floods_of_http2_frames(target: Target, where: str, rounds: int) -
     for _ in range(rounds):
         for name, raw in floods.items():
             wire = flood(target, who, port, raw)
-            began_s = time.monotonic()
-            assert target.cluster.coordinator.page("/readyz", 15)[0] == 200, name
-            assert time.monotonic() - began_s < 10, name
+            assert target.cluster.coordinator.page("/readyz")[0] == 200, name
             wire.sock.close()
         target.cluster.write("/by/meanwhile", b"goes on")
         resident.append(target.memory()["coordinator"])

@@ -26,7 +26,6 @@ from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
 from tests.worlds import LINKS, REAL
 
-pytestmark = pytest.mark.timeout(180)
 SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
     "Files": (pb.FilesBase, pb.FilesStub),
     "Cluster": (pb.ClusterBase, pb.ClusterStub),

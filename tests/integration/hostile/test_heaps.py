@@ -11,8 +11,6 @@ from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.hostile.attacker import Target
 
-pytestmark = pytest.mark.timeout(180)
-
 LONG = "/mallory/" + "/".join(["d" * 250] * 15)
 GIVERS = [f"heap{number}" for number in range(10)]
 RIGHTS = [pb.Right.READ, pb.Right.WRITE, pb.Right.SHARE]

@@ -12,8 +12,6 @@ from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from tests.integration.hostile.attacker import Target
 from tests.worlds import REAL
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def heartbeat(target: Target, port: int = 1) -> pb.HeartbeatRequest:
     return pb.HeartbeatRequest(

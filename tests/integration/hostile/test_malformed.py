@@ -16,8 +16,6 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective import v1 as pb
 from tests.integration.hostile.attacker import Target, extent, intent
 
-pytestmark = pytest.mark.timeout(180)
-
 PATHS = {
     "dot dot": "/mallory/../private/secret.bin",
     "dot dot first": "/../private",
@@ -119,7 +117,7 @@ async def ask(channel: RpcChannel, method: str, request: Message | _Raw) -> byte
         _CARDINALITY.get(method, Cardinality.UNARY_UNARY),
         type(request),
         pb.AbortUploadResponse,
-        timeout=20.0,
+        timeout=120,
     )
     stream._codec = cast("Any", _AnyCodec())
     async with stream:

@@ -16,7 +16,6 @@ from collective.transfer.receipts import ReceiptRefusedError
 from collective.transfer.tickets import TicketKey, sign_ticket
 from tests.integration.hostile.attacker import Target, extent, send, stored, upload
 
-pytestmark = pytest.mark.timeout(120)
 CONTENT = b"mallory's own chunk" * 50
 
 

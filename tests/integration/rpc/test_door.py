@@ -46,7 +46,7 @@ async def open_door(pki: Pki) -> AsyncIterator[tuple[Door, Address]]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -55,7 +55,7 @@ def came(open_ones: ExitStack, address: Address, count: int, source: str) -> lis
     """Return connections that say nothing."""
     where = (address.host, address.port)
     made = [
-        socket.create_connection(where, timeout=20, source_address=(source, 0))
+        socket.create_connection(where, timeout=120, source_address=(source, 0))
         for _ in range(count)
     ]
     for one in made:
@@ -78,7 +78,7 @@ async def shakes_hands(one: socket.socket, pki: Pki) -> None:
     one.setblocking(False)
     loop = asyncio.get_running_loop()
     transport, hears = await loop.create_connection(Hears, sock=one, ssl=tls, server_hostname="")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await hears.got.wait()
     transport.abort()
 
@@ -148,7 +148,7 @@ async def test_a_handshake_that_is_cut_off_is_tried_once_again(
         )
         if cut < expected:
             transport, hears = await connecting
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await hears.got.wait()
             transport.abort()
         else:

@@ -58,7 +58,7 @@ def check_health(channel: grpc.Channel) -> HealthCheckResponse:
         request_serializer=bytes,
         response_deserializer=HealthCheckResponse.parse,
     )
-    response: HealthCheckResponse = call(HealthCheckRequest(), timeout=10)
+    response: HealthCheckResponse = call(HealthCheckRequest(), timeout=120)
     return response
 
 
@@ -97,7 +97,7 @@ async def test_grpcio_calls_by_what_reflection_says(pki: Pki, serve: Serve) -> N
 async def test_grpcio_gets_status_and_detail_of_our_errors(pki: Pki, serve: Serve) -> None:
     def call_with_too_much(channel: grpc.Channel) -> Status:
         call = channel.unary_unary("/collective.v1.Cluster/GetStatus")
-        return Status.parse(call(bytes(5 * 1024 * 1024), timeout=10))
+        return Status.parse(call(bytes(5 * 1024 * 1024), timeout=120))
 
     async with serve() as served:
         with pytest.raises(grpc.RpcError) as raised:

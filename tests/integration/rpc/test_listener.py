@@ -31,7 +31,7 @@ from collective.rpc import context
 from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.crowd import Bounds
-from collective.rpc.farewell import LINGER_S, REVOKED
+from collective.rpc.farewell import REVOKED
 from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRequest, Status
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
@@ -249,7 +249,7 @@ async def test_chunk_stream_on_the_same_port(pki: Pki, serve: Serve) -> None:
             served.address, tls, lambda _: Client(), gate=pki.gate(), expect=COORDINATOR
         )
         transport.write(b"over the chunk stream")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await protocol.received == b"over the chunk stream"
         assert peers[0].identity == NODE
         assert [c.alpn for c in served.listener.connections] == [ALPN_CHUNK]
@@ -344,7 +344,7 @@ async def test_a_call_under_way_hears_that_its_caller_was_revoked(pki: Pki, serv
         await entered.wait()
         served.gate.replace(revocations=RevocationSet.of(1, [str(USER)]))
         assert served.listener.sweep() == 1
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(30):
             with pytest.raises(ShutOutError, match="ask its operator for a new invitation"):
                 await call
             await ended.wait()
@@ -362,7 +362,7 @@ async def test_nothing_of_the_revoked_is_acted_on_while_he_is_told(pki: Pki, ser
             expect=COORDINATOR,
             alpn="h2",
         )
-        async with asyncio.timeout(LINGER_S + 2):
+        async with asyncio.timeout(60):
             await greedy.lost.wait()
         assert greedy.got.endswith(REVOKED)
         assert len(greedy.got) < 200
@@ -430,7 +430,7 @@ async def test_channel_tries_the_next_address_and_connects_again(pki: Pki, serve
         stub = channel.stub(ClusterStub)
         await stub.get_status()
         served.listener.close_connections_of(lambda _: True)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while channel.is_connected:
                 await asyncio.sleep(0.01)
         await stub.get_status()

@@ -23,6 +23,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.ids import ChunkId, Domain
+from collective.core.world.threads import InlinePool
 from collective.rpc.errors import to_detail
 from collective.rpc.gen.collective.v1 import (
     AbortUploadResponse,
@@ -62,7 +63,8 @@ from collective.rpc.gen.collective.v1 import (
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.tickets import TicketRefusedError
-from tests.worlds import REAL
+from tests.virtual_time import LoopClock
+from tests.worlds import world_of
 
 COPIES = 3
 QUORUM = 2
@@ -364,7 +366,7 @@ class World:
     def __init__(self, *, nodes: int = 3, state_dir: str | None = None, **options: Any) -> None:
         self.nodes = FakeNodes()
         self.coordinator = FakeCoordinator(self.nodes, nodes)
-        clock = REAL.clock
+        clock = LoopClock()
         settings = {"stall_s": 0.08, "give_up_s": 0.4, "retry_s": 2.0, **options}
         self.options = TransferOptions(**settings)
         files = cast("Any", self.coordinator)
@@ -375,8 +377,8 @@ class World:
             control=control,
             transport=self.nodes,
             buffers=self.nodes.pool,
-            pool=REAL.threads.pool(2, "client"),
-            world=REAL,
+            pool=InlinePool(),
+            world=world_of(clock),
             options=self.options,
             health=health,
             choice=RouteChoice(health),

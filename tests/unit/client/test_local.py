@@ -15,6 +15,8 @@ from collective.core.limits import CHUNK_SIZE_BYTES
 
 from .fakes import World, node_name
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from collective.rpc.leaving import OpenTransports
 
 
@@ -41,6 +43,7 @@ async def test_leaving_cuts_off_a_peer_that_does_not_answer() -> None:
     assert (slow.aborted, quick.aborted) == (True, False)
 
 
+@pytest.mark.virtual_time
 async def test_leaving_with_nothing_open_is_at_once() -> None:
     async with asyncio.timeout(0.5):
         await OpenTransports().leave(30.0)
