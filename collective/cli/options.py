@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collective.client.collective import Collective
     from collective.client.identity.store import IdentityStore
     from collective.pki.credentials import Credentials
+    from collective.rpc.links import Links
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,6 +91,13 @@ class Invocation:
     world: World = field(default_factory=real_world)
     """Made here for the whole command."""
 
+    @property
+    def links(self) -> Links:
+        """How the command reaches others."""
+        from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415 - heavy
+
+        return TlsLinks(self.world)
+
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Collective]:
         """Connect as the options say; NotJoinedError where there are no credentials."""
@@ -101,6 +109,7 @@ class Invocation:
             source.credentials,
             source.addresses,
             world=self.world,
+            links=self.links,
             state_dir=state_dir(os.environ),
         ) as collective:
             yield collective
@@ -151,13 +160,12 @@ class Invocation:
 
     async def _resolve_joined(self, given: tuple[Address, ...]) -> Resolved:
         from collective.client.identity.renewal import Renewer  # noqa: PLC0415 - heavy
-        from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415
 
         store = open_store(self.world)
         chosen = store.selected(self.collective)
         warn_exposed(store.place.key)
         credentials = store.credentials(chosen, passphrase_of(store.place.key))
-        renewer = Renewer(store, self.world, TlsLinks(self.world))
+        renewer = Renewer(store, self.world, self.links)
         credentials = await renewer.fresh(chosen, credentials, given, self.detail)
         chosen = store.find(chosen.name)
 

@@ -43,7 +43,6 @@ def redeem(
         parse_invite,
         redeem_invite,
     )
-    from collective.rpc.tls_links import TlsLinks  # noqa: PLC0415
 
     if code == FROM_STDIN:
         code = code_from_stdin()
@@ -56,7 +55,7 @@ def redeem(
             store,
             code,
             world=world,
-            links=TlsLinks(world),
+            links=invocation.links,
             passphrase=passphrase_of(store.place.key),
             new_passphrase=new_passphrase(is_wanted=False),
         )

@@ -23,7 +23,7 @@ from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1 import GetHeader, PutHeader, Route
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.links import Links
+from collective.transfer.links import KeptLinks
 from collective.transfer.outbound import (
     GetTransfer,
     PartsSource,
@@ -80,7 +80,7 @@ class ChunkClient:
         self._pool = pool
         self._limits = limits or ClientLimits()
         self._threads = threads
-        self._links = Links(
+        self._links = KeptLinks(
             dialer,
             per_peer=self._limits.connections_per_peer,
             crowded=self._limits.crowded_at_requests,

@@ -163,7 +163,7 @@ class Link:
             exchange.failed(error)
 
 
-class Links:
+class KeptLinks:
     """The links of one process to all its peers."""
 
     def __init__(

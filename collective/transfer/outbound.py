@@ -27,7 +27,7 @@ from collective.rpc.gen.collective.v1 import (
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.frames import PIECE_BYTES, Frame, FrameFlag, FrameType, Landing
 from collective.transfer.inbound import Inbound
-from collective.transfer.links import Link, Links, parse_head
+from collective.transfer.links import KeptLinks, Link, parse_head
 
 FOLLOW_BYTES: Final = 64 * KIB
 """Least piece that is passed on before more arrives."""
@@ -104,7 +104,7 @@ class PartsSource:
 class _Outbound:
     """What puts and gets share: a place on a link, an error, and being woken."""
 
-    def __init__(self, links: Links, peer: Peer, patience: Patience) -> None:
+    def __init__(self, links: KeptLinks, peer: Peer, patience: Patience) -> None:
         self._links = links
         self._peer = peer
         self._patience = patience
@@ -172,7 +172,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
 
     def __init__(
         self,
-        links: Links,
+        links: KeptLinks,
         peer: Peer,
         patience: Patience,
         header: PutHeader,
@@ -288,7 +288,7 @@ class GetTransfer(_Outbound):
 
     def __init__(
         self,
-        links: Links,
+        links: KeptLinks,
         peer: Peer,
         patience: Patience,
         header: GetHeader,

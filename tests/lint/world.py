@@ -191,7 +191,6 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "cli/options.py": (REAL, _ENTRY),
     "cli/pki.py": (REAL, _ENTRY),
     "cli/serve.py": (REAL, _ENTRY),
-    "cli/redeem.py": (REAL, _ENTRY),
     "cli/transfer.py": (DISK, _STREAMS + "; whether a local path is a directory"),
     "cli/demo.py": (f"{CLOCK} {DISK} {PROCESS}", _DEMO),
     "cli/demo_client.py": (f"{CHANCE} {DISK}", _DEMO),
