@@ -28,7 +28,7 @@ from collective.core.errors import (
 from collective.pki.credentials import Credentials
 from tests.simulation.member import COORDINATOR_ADDRESS, Member
 from tests.simulation.model import Change, Files, Value, content, value_of
-from tests.simulation.process import Process
+from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
@@ -38,10 +38,6 @@ WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceErr
 PATIENCE_S: Final = 240.0
 """No operation takes longer: the client has deadlines for everything."""
 NAMES: Final = 14
-
-
-class BrokenPromiseError(AssertionError):
-    """The member did what it must not do; the message says which invariant and what was seen."""
 
 
 @dataclass(slots=True)
@@ -66,6 +62,8 @@ class Desk:
     """How often the catalogue was put back: what was under way then is judged no more."""
     calm: bool = False
     """No fault is under way, nor was lately: what the rules allow must work."""
+    check_acknowledged: Callable[[str, int], None] = lambda *_: None
+    """Looks whether what was just acknowledged lies where it must."""
 
     def fresh(self) -> int:
         """Return a value that no path has held, of a size that chance decides."""
@@ -94,6 +92,8 @@ class Person:
         self.chance = random.Random(f"{desk.member.seed} person {name}")
         self.pause_s = 5.0
         self.stopped = False
+        self.idle = False
+        """Whether it was told to stop and has nothing under way."""
 
     @property
     def machine(self) -> Machine:
@@ -101,7 +101,9 @@ class Person:
         return self.desk.member.machine(self.name)
 
     def start(self) -> None:
-        """Begin to use the member, in a new process."""
+        """Begin to use the member, in a new process; nothing where one runs."""
+        if self.machine.alive:
+            return
         process, world, links = self.machine.begin()
         self.machine.run(process, self._use(process, world, links))
 
@@ -114,7 +116,7 @@ class Person:
                 await asyncio.sleep(self.chance.uniform(0.2, 2 * self.pause_s))
                 if not self.stopped:
                     await self.act(home)
-        process.trace.note(f"{process.name} is done")
+        self.idle = True
 
     async def act(self, home: Collective) -> None:
         """Do one thing."""
@@ -196,6 +198,10 @@ class Person:
             if died in process.on_death:
                 process.on_death.remove(died)
         self._note(f"{what} {changes}: done")
+        if what == "write" and restores == desk.restores:
+            for path, value in changes.items():
+                assert value is not None
+                desk.check_acknowledged(path, value)
         self.desk.member.trace.count("acknowledged")
         end(files.done)
         return None

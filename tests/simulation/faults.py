@@ -8,19 +8,20 @@ is needed has all its copies again, for a quorum of copies may be lost to faults
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
-from collective.core.errors import CollectiveError
-from tests.simulation.clients import BrokenPromiseError
+from collective.core.errors import CollectiveError, ConflictError
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
 from tests.simulation.network import Link
+from tests.simulation.process import BrokenPromiseError
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PAUSE_S: Final = 12.0
 NODES_MAX: Final = 6
 _BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
 """Counted by the network, for each message that they befall."""
+TAR_SLACK_S: Final = 150.0
+"""How much older than a tar the newest snapshot may be that it has whole."""
 RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
 KINDS: Final[dict[str, str]] = {
     "message lost": "_lossy",
@@ -63,6 +66,9 @@ KINDS: Final[dict[str, str]] = {
     "operator adds": "_add",
     "operator drains": "_drain",
     "operator removes": "_remove",
+    "operator replaces": "_replace",
+    "operator approves": "_approve",
+    "operator adopts": "_adopt",
     "coordinator restored": "_restore_copy",
     "coordinator restored from a tar": "_restore_tar",
 }
@@ -171,7 +177,9 @@ class Faults:
         if self.dirty is not None:
             if self.dirty in nodes and self.chance.random() < 0.5:
                 return self.dirty
-            if self._scenario.has_open_work() or not self.truth.is_whole():
+            if self._scenario.has_open_work() or not self.truth.is_whole(
+                len(self._scenario.nodes_in_use())
+            ):
                 return self.dirty if self.dirty in nodes else None
             self.dirty = None
         if not nodes:
@@ -265,9 +273,47 @@ class Faults:
         self.member.network.gone(process, silently=False)
 
     async def _down_for(self, name: str) -> None:
+        before = self.truth.held(name, dead=True) if name != COORDINATOR else set()
         away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
         await asyncio.sleep(away_s)
         self._start(name)
+        if before:
+            await self._check_store(name, before)
+
+    def _counted(self, name: str) -> set[tuple[bytes, int]]:
+        """Return the copies on a node that the catalogue counts now."""
+        if self.truth.database() is None:
+            return set()
+        return set(
+            self.truth.rows(
+                "SELECT k.hash, c.generation FROM copies c JOIN chunks k ON k.id = c.chunk"
+                " JOIN nodes n ON n.id = c.node WHERE n.name = ? AND c.state = 1",
+                name,
+            )
+        )
+
+    async def _check_store(self, name: str, before: set[tuple[bytes, int]]) -> None:
+        """Raise where an honest node with a whole disk came back without what it had promised.
+
+        Or with what it had deleted.  ``before`` it died, its store showed so much.
+        """
+        machine = self.member.machines[name]
+        process = machine.process
+        for _ in range(100):
+            if process is None or not process.alive or name == self.dirty:
+                return
+            if self.truth.store(name) is not None:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            return
+        held = self.truth.held(name)
+        back = (held - before) & machine.deleted
+        if back:
+            raise BrokenPromiseError(f"{name} has {len(back)} copies again that it had deleted")
+        lost = (self._counted(name) & before) - held - machine.deleted
+        if lost:
+            raise BrokenPromiseError(f"{name} came back without {len(lost)} copies that counted")
 
     def _start(self, name: str) -> None:
         if not self.member.machines[name].alive and name not in self._scenario.removed:
@@ -457,6 +503,7 @@ class Faults:
         machine = self.member.machines[name]
         machine.kill()
         machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
+        machine.deleted.clear()
         await self._down_for(name)
         self._back_up_nodes()
 
@@ -518,7 +565,8 @@ class Faults:
             for name in sorted(scenario.draining):
                 await home.drain_node(name, stop=True)
             if scenario.was_restored:
-                await home.adopt_nodes(everything=True)
+                with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
+                    await home.adopt_nodes(everything=True)
 
         for _ in range(20):
             if await self._operate("put in order", work):
@@ -559,6 +607,53 @@ class Faults:
                 self.member.machines[name].kill()
                 return
 
+    async def _replace(self) -> None:
+        """Put new nodes in the place of old ones: add, approve, drain and remove, without a rest."""
+        scenario = self._scenario
+        old = [name for name in scenario.nodes_in_use() if name not in scenario.draining]
+        if len(old) > NODES_MAX - 2 or len(old) < 3:
+            return
+        leaving = self.chance.sample(old, self.chance.randrange(2, len(old)))
+        coming = [scenario.new_node_name() for _ in leaving]
+        self.trace.fault("operator replaces", f"{leaving} by {coming}")
+        for name in coming:
+            self.member.start_node(name, code=self.member.node_code())
+            scenario.nodes.append(name)
+        await asyncio.sleep(15.0)
+        await self._operate("approve", functools.partial(_approve_nodes, coming))
+        for name in leaving:
+            scenario.draining.add(name)
+            await self._operate("drain", functools.partial(_drain_node, name))
+        left = list(leaving)
+        for _ in range(40):
+            for name in list(left):
+                if await self._operate("remove", functools.partial(_remove_node, name)):
+                    scenario.forget_node(name)
+                    self.member.machines[name].kill()
+                    left.remove(name)
+            if not left:
+                return
+            await asyncio.sleep(3.0)
+
+    async def _approve(self) -> None:
+        names = self._scenario.nodes_in_use()
+        self.trace.fault("operator approves", str(names))
+
+        async def work(home: Collective) -> None:
+            known = [node.id for node in await home.nodes()]
+            await home.approve_nodes([name for name in names if name in known])
+
+        await self._operate("approve", work)
+
+    async def _adopt(self) -> None:
+        """Adopt all nodes, whether there is a reason or not."""
+        self.trace.fault("operator adopts")
+
+        async def work(home: Collective) -> None:
+            await home.adopt_nodes(everything=True)
+
+        await self._operate("adopt", work)
+
     # --- backups ---------------------------------------------------------------------------------
 
     async def _restore_copy(self) -> None:
@@ -570,11 +665,11 @@ class Faults:
 
     async def _restore(self, kind: str, *, tar: bool) -> None:
         scenario, machine = self._scenario, self.member.machines[COORDINATOR]
-        if scenario.restoring:
+        if scenario.restoring or scenario.loop.now_s < TAR_SLACK_S + 10:
             return
         scenario.restoring = True
         folder = f"/{COORDINATOR}/data"
-        began_s, nodes = scenario.loop.now_s, list(scenario.nodes)
+        began_s, nodes = scenario.loop.now_s, scenario.nodes_in_use()
         if tar:
             copy = await self._tar(machine, folder)
         else:
@@ -584,8 +679,7 @@ class Faults:
         ended_s = scenario.loop.now_s
         await asyncio.sleep(self._duration(90.0))
         scenario.restoring = False
-        if self.dirty is not None or scenario.nodes != nodes or scenario.draining:
-            scenario.restoring = False
+        if self.dirty is not None or scenario.nodes_in_use() != nodes or scenario.draining:
             return
         self.trace.fault(kind, f"of {began_s:.1f} to {ended_s:.1f}")
         machine.kill()
@@ -593,7 +687,7 @@ class Faults:
         for person in scenario.people:
             person.machine.kill()
         scenario.desk.restores += 1
-        slack_s = 150.0 if tar else 0.0
+        slack_s = TAR_SLACK_S if tar else 0.0
         scenario.files.restored(began_s - slack_s, ended_s)
         scenario.was_restored = True
         await self._down_for(COORDINATOR)
@@ -621,6 +715,14 @@ class Faults:
             inside.change(name, node.copy())
             inside.flush()
         return made
+
+
+async def _approve_nodes(names: list[str], home: Collective) -> None:
+    await home.approve_nodes(names)
+
+
+async def _drain_node(name: str, home: Collective) -> None:
+    await home.drain_node(name)
 
 
 async def _remove_node(name: str, home: Collective) -> None:

@@ -6,24 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from collective.client.collective import Collective
-from tests.simulation.clients import BrokenPromiseError, Person
+from tests.simulation.clients import Person
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
 from tests.simulation.model import content
+from tests.simulation.process import BrokenPromiseError
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Scenario
 
-GUARDS_GO: Final = False
-"""Whether copies that are given up under a guard go by themselves, which is being built."""
 SETTLE_S: Final = 1500.0
 """How long a member that is left in peace may take until nothing is left to do."""
 LOOK_S: Final = 10.0
 _LEFTOVERS: Final = (
     (
         "copies being deleted",
-        "SELECT count(*) FROM doomed d JOIN nodes n ON n.id = d.node WHERE n.removed = 0"
-        + ("" if GUARDS_GO else " AND d.guard = 0"),
+        "SELECT count(*) FROM doomed d JOIN nodes n ON n.id = d.node WHERE n.removed = 0",
     ),
     ("chunks that lost a reference", "SELECT count(*) FROM candidates"),
     ("open uploads", "SELECT count(*) FROM uploads WHERE state = 0 OR state >= 2"),
@@ -92,15 +90,6 @@ class Judge:
                     name,
                 )
             }
-            if not GUARDS_GO:
-                held -= {
-                    (chunk, number)
-                    for chunk, number in truth.rows(
-                        "SELECT d.hash, d.generation FROM doomed d JOIN nodes n ON n.id = d.node"
-                        " WHERE n.name = ? AND d.guard > 0",
-                        name,
-                    )
-                }
             if held - known:
                 found.append(f"{name} keeps {len(held - known)} copies that nothing needs")
             if known - held:
@@ -114,7 +103,7 @@ class Judge:
         for one in truth.wanted():
             if self._scenario.may_be_lost(one.chunk):
                 continue
-            if len(one.copies) < one.wanted:
+            if len(one.copies) < min(one.wanted, len(self._scenario.nodes_in_use())):
                 short += 1
             bad += sum(not truth.is_good(node, one.chunk, number) for node, number in one.copies)
         if short:

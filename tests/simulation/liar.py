@@ -54,7 +54,7 @@ def _lies(*kinds: str) -> Lies | None:
     return lies if lies is not None and lies.kind in kinds else None
 
 
-def hook(process: Process, method: str, message: Any) -> Any:
+def as_sent(process: Process, method: str, message: Any) -> Any:
     """Return what ``process`` sends instead of ``message``."""
     lies: Lies | None = process.lies
     if lies is None:

@@ -13,12 +13,13 @@ import asyncio.base_events
 import gc
 import heapq
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Any, Final, NoReturn
 
-from tests.simulation.process import PROCESS, Killed
+from tests.simulation.process import PROCESS, BrokenPromiseError, Killed
 
 STEPS_MAX: Final = 2_000_000
 """Steps without time passing after which a run counts as hung."""
@@ -38,7 +39,9 @@ def ending_quietly() -> Iterator[None]:
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # coroutines that never began
+            gc.collect()
     finally:
         sys.unraisablehook = before
 
@@ -165,10 +168,13 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         if error is None or isinstance(error, Killed):
             return
         process = PROCESS.get()
-        if process is not None and not process.alive:
-            return
-        if isinstance(error, AssertionError):
+        is_dead = process is not None and not process.alive
+        if isinstance(error, BrokenPromiseError) or (
+            isinstance(error, AssertionError) and not is_dead
+        ):
             self._failures.append(error)
+            return
+        if is_dead:
             return
         if process is not None:
             process.trace.note(f"{process.name} unhandled {type(error).__name__}: {error}")

@@ -155,6 +155,8 @@ class Machine:
         self.processes: list[Process] = []
         """Every life so far."""
         self.lives = 0
+        self.deleted: set[tuple[bytes, int]] = set()
+        """Copies that a node here said it has deleted, since its data was last put back."""
         self.stall_s = 0.0
         """What every piece of blocking work takes longer, while the disk is slow."""
 

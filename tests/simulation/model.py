@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from collective.chunking.envelope import encode_header
+from collective.chunking.ids import chunk_id
+
 Value = int | None
 
 HORIZON_S: Final = 90.0
@@ -28,6 +31,13 @@ def content(value: int) -> bytes:
 def value_of(number: int, size_bytes: int) -> int:
     """Return the value of content ``number`` with ``size_bytes``."""
     return number << 24 | size_bytes
+
+
+def chunks_of(value: int, chunk_bytes: int) -> list[bytes]:
+    """Return the ids of the chunks that a file of ``value`` is stored as."""
+    data = content(value)
+    pieces = [data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
+    return [chunk_id([encode_header(len(piece)), piece]) for piece in pieces]
 
 
 @dataclass(slots=True, eq=False)

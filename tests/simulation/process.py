@@ -20,6 +20,10 @@ class Killed(BaseException):
     """The process is dead; no ``Exception``, so that nothing of it goes on."""
 
 
+class BrokenPromiseError(AssertionError):
+    """The member did what it must not do; the message says which promise, and what was seen."""
+
+
 class Process:
     """One life of one program on one machine."""
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from collective.client.collective import Collective
 from collective.pki.credentials import Credentials
+from collective.placement.evidence import quorum_of
+from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import InviteGrant, InviteKind, Right
 from tests.simulation.clients import PATIENCE_S, Desk, Person, Rights
 from tests.simulation.faults import Faults
 from tests.simulation.judge import Judge
-from tests.simulation.liar import able_to_lie, hook
+from tests.simulation.liar import able_to_lie, as_sent
 from tests.simulation.loop import VirtualLoop, ending_quietly
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS, Member
-from tests.simulation.model import Files
+from tests.simulation.model import Files, chunks_of
+from tests.simulation.process import BrokenPromiseError, Process
 from tests.simulation.trace import Trace
-from tests.simulation.tuning import tuned
+from tests.simulation.truth import Truth
+from tests.simulation.tuning import CHUNK_BYTES, tuned
 
-TOPS: Final = {"/media": 3, "/docs": 2, "/attic": 3}
+TOPS: Final = {"/media": 3, "/docs": 2, "/attic": 3, "/wide": 5}
+"""Datastores and copies; the last wants more than there are nodes, as a rule."""
 NODES: Final = 4
 FAULTY_PART: Final = 0.7
 
@@ -48,7 +54,7 @@ class Scenario:
         self.loop = VirtualLoop()
         self.trace = Trace(lambda: self.loop.now_s)
         self.member = Member(seed, self.loop, self.trace)
-        self.member.network.hook = hook
+        self.member.network.hook = self._sent
         self.files = Files(lambda: self.loop.now_s)
         self.desk = Desk(self.member, self.files, random.Random(f"{seed} desk"))
         self.people: list[Person] = []
@@ -60,6 +66,9 @@ class Scenario:
         self.was_restored = False
         self._names = 0
         self._operator: Credentials | None = None
+        self.faults = Faults(self)
+        self.truth = Truth(self.member)
+        self.desk.check_acknowledged = self._check_acknowledged
 
     def run(self) -> Result:
         """Run to the end and judge."""
@@ -68,7 +77,13 @@ class Scenario:
             try:
                 self.loop.run(self._main())
             except AssertionError as error:
-                failure = f"{type(error).__name__}: {error}"
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                where = (
+                    ""
+                    if isinstance(error, BrokenPromiseError)
+                    else f" ({frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.line})"
+                )
+                failure = f"{type(error).__name__}: {error}{where}"
             result = Result(
                 self.seed,
                 self.trace.digest(),
@@ -93,6 +108,15 @@ class Scenario:
         self.member.machines.clear()
         self.member.roles.clear()
         self.people.clear()
+
+    def _sent(self, process: Process, method: str, message: Any) -> Any:
+        """Return what a process sends instead of ``message``, and note what nodes deleted."""
+        if isinstance(message, pb.DeleteCopiesResponse) and process.lies is None:
+            name = process.name.partition(".")[0]
+            self.member.machines[name].deleted.update(
+                (copy.chunk_id, copy.generation) for copy in message.deleted
+            )
+        return as_sent(process, method, message)
 
     # --- what faults and judge ask ------------------------------------------------------------
 
@@ -124,13 +148,37 @@ class Scenario:
         del chunk
         return False
 
+    def _check_acknowledged(self, path: str, value: int) -> None:
+        """Raise where a chunk of what was just acknowledged is on too few disks, or counted too few times.
+
+        A node that does not run may have it; one whose data is damaged, or that lies, need not.
+        """
+        nodes, dirty = self.nodes_in_use(), self.faults.dirty
+        quorum = quorum_of(TOPS[f"/{path.split('/')[1]}"])
+        unknown = sum(not self.member.is_ready(name) for name in nodes) + (dirty is not None)
+        runs = self.truth.database() is not None
+        for chunk in chunks_of(value, CHUNK_BYTES):
+            there = [one for one in self.truth.holders(chunk) if one in nodes and one != dirty]
+            counted = quorum
+            if runs:
+                ((counted,),) = self.truth.rows(
+                    "SELECT count(*) FROM copies c JOIN chunks k ON k.id = c.chunk"
+                    " WHERE k.hash = ? AND c.state = 1",
+                    chunk,
+                )
+            if min(len(there) + unknown, counted + (dirty is not None)) < quorum:
+                raise BrokenPromiseError(
+                    f"a write of {path} was acknowledged, and its chunk {chunk.hex()[:16]} is on"
+                    f" {there} alone, and counted {counted} times"
+                )
+
     # --- the run ------------------------------------------------------------------------------
 
     async def _main(self) -> None:
         await self.found()
         for person in self.people:
             person.start()
-        faults, judge = Faults(self), Judge(self)
+        faults, judge = self.faults, Judge(self)
         watch = self.loop.create_task(self._keep_running())
         await faults.run(self.loop.now_s + self.minutes * 60 * FAULTY_PART)
         await faults.stop()
@@ -138,7 +186,10 @@ class Scenario:
         await asyncio.sleep(self.minutes * 60 * (1 - FAULTY_PART))
         for person in self.people:
             person.stopped = True
-        await asyncio.sleep(PATIENCE_S)
+        for _ in range(int(PATIENCE_S)):
+            if all(person.machine.is_down() or person.idle for person in self.people):
+                break
+            await asyncio.sleep(1.0)
         await judge.settle()
         await judge.read_everything()
         judge.check_defects()

@@ -39,11 +39,16 @@ class Truth:
         assert database is not None, "the coordinator does not run"
         return list(database.execute(sql, params).fetchall())
 
-    def store(self, node: str) -> Any:
-        """Return the open chunk store of a node; None while it does not run."""
+    def store(self, node: str, *, dead: bool = False) -> Any:
+        """Return the open chunk store of a node; None while it does not run.
+
+        ``dead``: also that of a process that died, as it was then.
+        """
         role = self._member.roles.get(node)
         machine = self._member.machines.get(node)
-        if role is None or machine is None or not machine.alive or role._heartbeat is None:
+        if role is None or machine is None or role._heartbeat is None:
+            return None
+        if not (dead or machine.alive):
             return None
         return role._heartbeat._store._core
 
@@ -62,9 +67,17 @@ class Truth:
             return False
         return count == place.length and chunk_id(buffer) == chunk
 
-    def held(self, node: str) -> set[tuple[bytes, int]]:
-        """Return every copy that a node's store shows."""
-        core = self.store(node)
+    def holders(self, chunk: bytes) -> list[str]:
+        """Return the running nodes whose stores have a copy of ``chunk``, whatever its generation."""
+        return [
+            name
+            for name in self._member.node_settings
+            if (core := self.store(name)) is not None and core.holds(chunk)
+        ]
+
+    def held(self, node: str, *, dead: bool = False) -> set[tuple[bytes, int]]:
+        """Return every copy that a node's store shows, or (``dead``) showed when it died."""
+        core = self.store(node, dead=dead)
         if core is None:
             return set()
         return {(copy.chunk, copy.generation) for page in core.inventory(1000) for copy in page}
@@ -86,12 +99,15 @@ class Truth:
         for chunk, (want, copies) in found.items():
             yield Wanted(chunk, want, tuple(sorted(copies)))
 
-    def is_whole(self) -> bool:
-        """Tell whether every chunk that is needed has all its copies, good, on nodes that run."""
+    def is_whole(self, nodes: int) -> bool:
+        """Tell whether every chunk that is needed has all its copies, good, on nodes that run.
+
+        ``nodes`` are in use: no chunk can have more copies than that.
+        """
         if self.database() is None:
             return False
         for one in self.wanted(uploads=True):
             good = sum(self.is_good(node, one.chunk, number) for node, number in one.copies)
-            if good < one.wanted:
+            if good < min(one.wanted, nodes):
                 return False
         return True

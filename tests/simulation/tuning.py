@@ -24,8 +24,11 @@ from collective.chunking.store.model import StoreOptions
 from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
-from collective.pki import certificates, trust
+from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
+from collective.roles.coordinator import upkeep
+from collective.roles.node import renewal
+from collective.roles.runtime import watchdog
 from tests.simulation.process import PROCESS
 
 CHUNK_BYTES: Final = 4 * KIB
@@ -51,6 +54,26 @@ def _catalog_settings(**given: Any) -> CatalogSettings:
 
 def _store_options() -> StoreOptions:
     return STORE
+
+
+def _followed_once(follow: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``follow`` of :mod:`collective.pki.succession`, worked out once for the same words."""
+    known: dict[Any, Any] = {}
+
+    def followed(trusted: Any, told: Any, domain: Any, now_s: float) -> Any:
+        what = (
+            trusted,
+            tuple(told.authorities),
+            tuple(told.links),
+            told.teller_digest,
+            domain,
+            now_s // 3600,
+        )
+        if what not in known:
+            known[what] = follow(trusted, told, domain, now_s)
+        return known[what]
+
+    return followed
 
 
 def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -105,6 +128,10 @@ def tuned() -> Iterator[None]:
             "load_certificate",
             functools.lru_cache(1024)(certificates.load_certificate),
         )
+        put(renewal, "follow", _followed_once(succession.follow))
+        put(watchdog, "INTERVAL_S", 30.0)
+        put(upkeep, "SETTLE_S", 10.0)
+        put(upkeep, "FIGURES_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
             put(builder, "sign", _signing_alike(builder.sign))
         put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))

@@ -1,0 +1,401 @@
+"""Bugs that are put into the product, to show that the simulation finds them.
+
+Each is a patch of product functions at run time, and each is of a kind that was, or nearly was, in the
+product.  ``python -m tests.simulation.mutants`` runs seeds with each until one fails, and fails itself
+where none does within ``SEEDS_MOST``.  To add one: write a function that takes an ``ExitStack``, and
+name it in ``MUTANTS``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Final
+from unittest import mock
+
+from collective.access import decision
+from collective.access.model import Right
+from collective.catalog.sqlite import (
+    chunk_copies,
+    collection,
+    custody,
+    dooming,
+    rechecking,
+    recording,
+    references,
+    repairs,
+    rows,
+    writer,
+)
+from collective.chunking.store.core import StoreCore
+from collective.placement import evidence, healing
+from collective.roles.node import memory
+from collective.roles.node.storage import NodeStorage
+from collective.transfer.client import ChunkClient
+from tests.simulation import disk as disks
+from tests.simulation.database import SimulatedVfs
+from tests.simulation.process import PROCESS
+from tests.simulation.run import say
+from tests.simulation.scenario import Scenario
+
+SEEDS_MOST: Final = 200
+MINUTES: Final = 10.0
+
+
+def everywhere(stack: ExitStack, module: Any, name: str, new: Any) -> None:
+    """Replace a function of a module, also where others have imported it."""
+    old = getattr(module, name)
+    for other in list(sys.modules.values()):
+        if getattr(other, "__name__", "").startswith("collective"):
+            for here, value in list(vars(other).items()):
+                if value is old:
+                    stack.enter_context(mock.patch.object(other, here, new))
+
+
+def sql(stack: ExitStack, *changes: tuple[str, str]) -> None:
+    """Replace pieces of the statements that transactions and readers run."""
+
+    def changed(text: str) -> str:
+        for old, new in changes:
+            text = text.replace(old, new)
+        return text
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, text, *params: method(self, changed(text), *params)
+
+    for name in ("run", "one", "all", "value"):
+        method = getattr(writer.Transaction, name)
+        stack.enter_context(mock.patch.object(writer.Transaction, name, wrap(method)))
+    everywhere(stack, rows, "fetch", wrap(rows.fetch))
+
+
+# --- what nodes and receipts say -------------------------------------------------------------------
+
+
+def length_overwrites(stack: ExitStack) -> None:
+    """A receipt's length becomes the chunk's (finding 1)."""
+    count = recording.count_receipts
+
+    def count_and_believe(tx: Any, upload: str, receipts: Any) -> None:
+        for receipt in receipts:
+            tx.run(
+                "UPDATE OR IGNORE chunks SET stored_length = ? WHERE hash = ?",
+                receipt.stored_length,
+                receipt.chunk,
+            )
+        count(tx, upload, receipts)
+
+    everywhere(stack, recording, "count_receipts", count_and_believe)
+
+
+def unchecked_bytes(stack: ExitStack) -> None:
+    """Whoever reads believes what a node sends."""
+
+    async def believe(self: Any, buffer: Any, chunk_id: bytes) -> None:
+        del self, buffer, chunk_id
+
+    stack.enter_context(mock.patch.object(ChunkClient, "_verify", believe))
+
+
+# --- what is acknowledged --------------------------------------------------------------------------
+
+
+def below_quorum(stack: ExitStack) -> None:
+    """One copy is enough for an acknowledgement."""
+
+    def one(copies: int) -> int:
+        del copies
+        return 1
+
+    everywhere(stack, evidence, "quorum_of", one)
+
+
+def receipt_before_store(stack: ExitStack) -> None:
+    """A node gives its receipt, and stores the chunk a moment later."""
+    put = NodeStorage.put
+
+    async def put_later(self: Any, chunk: Any, generation: Any, parts: Any, **_: Any) -> None:
+        kept = bytes(parts) if isinstance(parts, bytes | memoryview) else b"".join(parts)
+
+        async def later() -> None:
+            await asyncio.sleep(3.0)
+            await put(self, chunk, generation, memoryview(kept))
+
+        process = PROCESS.get()
+        assert process is not None
+        process.keep.append(asyncio.get_running_loop().create_task(later()))
+
+    stack.enter_context(mock.patch.object(NodeStorage, "put", put_later))
+
+
+def node_skips_flush(stack: ExitStack) -> None:
+    """The chunk store forgets to flush bytes."""
+    flush = disks._File.datasync
+
+    def skip(self: Any) -> None:
+        if "/node/" not in self._path:
+            flush(self)
+
+    stack.enter_context(mock.patch.object(disks._File, "datasync", skip))
+
+
+def node_skips_name_flush(stack: ExitStack) -> None:
+    """The chunk store forgets to flush names."""
+    flush = disks.ProcessDisk.sync_dir
+
+    def skip(self: Any, path: str) -> None:
+        if "/node" not in path:
+            flush(self, path)
+
+    stack.enter_context(mock.patch.object(disks.ProcessDisk, "sync_dir", skip))
+
+
+def catalogue_skips_flush(stack: ExitStack) -> None:
+    """The catalogue commits without flushing (synchronous off)."""
+    make = SimulatedVfs.__init__
+
+    def careless(self: Any, seed: int) -> None:
+        make(self, seed)
+        self.ignores_flushes = True
+
+    stack.enter_context(mock.patch.object(SimulatedVfs, "__init__", careless))
+
+
+# --- what is kept in use ---------------------------------------------------------------------------
+
+
+def open_uploads_forgotten(stack: ExitStack) -> None:
+    """Open uploads are no references, and a commit trusts the quorum that once was (finding 2)."""
+    everywhere(stack, rechecking, "is_behind", lambda *_: False)
+    of_files = references.OF_FILES
+    sql(
+        stack,
+        (references.IN_USE, of_files),
+        (references.DUE, f"({of_files} AND ? IS NOT NULL)"),
+    )
+    remake = {
+        name: value.replace(references.IN_USE, of_files)
+        for module in (repairs,)
+        for name, value in vars(module).items()
+        if isinstance(value, str)
+    }
+    for name, value in remake.items():
+        if getattr(repairs, name) != value:
+            stack.enter_context(mock.patch.object(repairs, name, value))
+
+
+def repair_starves(stack: ExitStack) -> None:
+    """The first chunks that are short hide all others (finding 4)."""
+    page = chunk_copies.ChunkCopiesPart.short_chunks
+
+    async def first(self: Any, stored: int, after: int, limit: int) -> Any:
+        del after, limit
+        found = await page(self, stored, 0, 2)
+        return dataclasses.replace(found, chunks=found.chunks[:2])
+
+    stack.enter_context(mock.patch.object(chunk_copies.ChunkCopiesPart, "short_chunks", first))
+
+
+def trims_unconfirmed(stack: ExitStack) -> None:
+    """What was given up is deleted at once, whether others have the chunk or not."""
+    everywhere(stack, healing, "may_delete", lambda *_, **__: True)
+
+
+def trims_too_early(stack: ExitStack) -> None:
+    """Copies on a node that is drained go while a single other one is left."""
+    heal = healing.heal
+
+    def hasty(chunk: Any, facts: Any, place: Any) -> Any:
+        for copy in chunk.copies:
+            leaves = not facts.get(copy.node, healing.UNKNOWN).stays
+            if leaves and copy.state is healing.CopyState.STORED:
+                return healing.GiveUp(chunk, copy)
+        return heal(chunk, facts, place)
+
+    trims_unconfirmed(stack)
+    everywhere(stack, healing, "heal", hasty)
+
+
+def deletes_what_is_used(stack: ExitStack) -> None:
+    """Collection forgets to ask whether a file still has the chunk."""
+    sql(stack, ("EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.chunk)", "0"))
+
+
+# --- what must go ----------------------------------------------------------------------------------
+
+
+def forgets_doomed(stack: ExitStack) -> None:
+    """A copy that is given up is forgotten, and its node never told."""
+
+    def forget(tx: Any, chunk: int, node: int, guard: int = 0) -> None:
+        del guard
+        tx.run("DELETE FROM copies WHERE chunk = ? AND node = ?", chunk, node)
+
+    def forget_chunk(tx: Any, chunk: int) -> None:
+        tx.run("DELETE FROM copies WHERE chunk = ?", chunk)
+        tx.run("DELETE FROM chunks WHERE id = ?", chunk)
+        tx.deltas.chunks -= 1
+
+    everywhere(stack, dooming, "doom", forget)
+    everywhere(stack, dooming, "doom_chunk", forget_chunk)
+
+
+def forgets_tombstones(stack: ExitStack) -> None:
+    """The chunk store takes small chunks out of its index only."""
+    delete = StoreCore.delete
+
+    def from_index(self: Any, chunk: Any, generation: Any) -> bool:
+        place = self._index.find(chunk, generation)
+        if place is None or place.pack == 0:
+            return delete(self, chunk, generation)
+        with self._lock:
+            self._leave(chunk, generation)
+        return True
+
+    stack.enter_context(mock.patch.object(StoreCore, "delete", from_index))
+
+
+def never_deletes_again(stack: ExitStack) -> None:
+    """Nodes refuse every delete after a catalogue was put back, adopted or not (finding 6)."""
+    everywhere(stack, memory, "with_adoption", lambda kept, _: kept)
+
+
+def collection_blocks(stack: ExitStack) -> None:
+    """Collection gets past one row a round, and what is huge keeps the rest waiting (finding 8)."""
+    for name in ("CLEARED_ROWS", "CHUNKS_LOOKED_AT", "IN_TURN"):
+        stack.enter_context(mock.patch.object(collection, name, 1))
+    claim = collection.CollectionPart.claim_collection
+
+    async def one_step(self: Any, limit: int, *args: Any) -> Any:
+        del limit
+        claimed = await claim(self, 1, *args)
+        claimed.is_more = False
+        return claimed
+
+    stack.enter_context(mock.patch.object(collection.CollectionPart, "claim_collection", one_step))
+
+
+# --- backups, full disks, rights -------------------------------------------------------------------
+
+
+def torn_backups(stack: ExitStack) -> None:
+    """Files that were copied while they changed are taken for what they were (finding 11)."""
+    judged = custody.judge
+
+    def trusting(*args: Any, **kwargs: Any) -> Any:
+        origin, record = judged(*args, **kwargs)
+        if origin is custody.Origin.COPIED and record is not None:
+            origin = custody.Origin.OURS
+        return origin, record
+
+    everywhere(stack, custody, "judge", trusting)
+
+
+def full_disk_is_no_error(stack: ExitStack) -> None:
+    """A node whose disk is full says that it stored the chunk."""
+    put = NodeStorage.put
+
+    async def pretend(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            await put(self, *args, **kwargs)
+        except Exception as error:
+            if "full" not in str(error):
+                raise
+
+    stack.enter_context(mock.patch.object(NodeStorage, "put", pretend))
+
+
+def everybody_reads(stack: ExitStack) -> None:
+    """Whoever has a grant anywhere may read everything."""
+    covering = decision.covering
+
+    def generous(grants: Any, path: Any) -> Right:
+        return covering(grants, path) | Right.READ
+
+    everywhere(stack, decision, "covering", generous)
+
+
+MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {
+    re.sub("_", " ", act.__name__): act
+    for act in (
+        length_overwrites,
+        unchecked_bytes,
+        below_quorum,
+        receipt_before_store,
+        node_skips_flush,
+        node_skips_name_flush,
+        catalogue_skips_flush,
+        open_uploads_forgotten,
+        repair_starves,
+        trims_unconfirmed,
+        trims_too_early,
+        deletes_what_is_used,
+        forgets_doomed,
+        forgets_tombstones,
+        never_deletes_again,
+        collection_blocks,
+        torn_backups,
+        full_disk_is_no_error,
+        everybody_reads,
+    )
+}
+
+
+def run_mutant(name: str, seed: int, minutes: float) -> str:
+    """Run one seed with a mutant; return how it failed, empty where it did not."""
+    from tests.simulation.liar import able_to_lie  # noqa: PLC0415
+    from tests.simulation.tuning import tuned  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        stack.enter_context(tuned())
+        stack.enter_context(able_to_lie())
+        MUTANTS[name](stack)
+        return Scenario(seed, minutes).run().failure
+
+
+def hunt(name: str, seeds: int, minutes: float) -> tuple[str, int, str, float]:
+    """Run seeds until one finds the mutant; return its name, that seed (0: none), how, CPU seconds."""
+    began_s = time.process_time()
+    for seed in range(1, seeds + 1):
+        failure = run_mutant(name, seed, minutes)
+        if failure:
+            return name, seed, failure, time.process_time() - began_s
+    return name, 0, "", time.process_time() - began_s
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Hunt every mutant; return 0 if each was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="mutants; all by default")
+    parser.add_argument("--seeds", type=int, default=SEEDS_MOST)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(arguments)
+    names = [name.replace("-", " ").replace("_", " ") for name in options.names] or list(MUTANTS)
+    os.environ["PYTHONHASHSEED"] = "0"
+    context = multiprocessing.get_context("spawn")
+    missed = []
+    with concurrent.futures.ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+        hunts = [pool.submit(hunt, name, options.seeds, options.minutes) for name in names]
+        for done in concurrent.futures.as_completed(hunts):
+            name, seed, failure, cpu_s = done.result()
+            if seed:
+                say(f"found: {name}: seed {seed} ({cpu_s:.0f} CPU s): {failure[:200]}")
+            else:
+                missed.append(name)
+                say(f"MISSED: {name}: {options.seeds} seeds ({cpu_s:.0f} CPU s)")
+    say(f"{len(names) - len(missed)} of {len(names)} mutants were found")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
