@@ -102,7 +102,7 @@ class LocalFiles:
         journal = None
         if self._state_dir is not None and state.size_bytes >= JOURNAL_FROM_BYTES:
             journal = UploadJournal(
-                self._state_dir, self._domain, path, local, self._session.world, self._session.pool
+                self._state_dir, self._domain, path, local, self._session.world.randomness
             )
         resume_id = await journal.load(state) if journal is not None else ""
 

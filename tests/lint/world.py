@@ -185,7 +185,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "client/parts.py": (DISK, _LOCAL),
     "client/trees.py": (DISK, _LOCAL),
     "client/checking.py": (DISK, _LOCAL),
-    "client/journal.py": (DISK, "looks whether others may write in the folder of notes"),
+    "client/journal.py": (f"{DISK} {THREADS}", "notes beside the user's own files, by aiofiles"),
     "client/identity/place.py": (DISK, "looks whether others may read the key"),
     "cli/app.py": (f"{DISK} {THREADS}", _STREAMS),
     "cli/options.py": (REAL, _ENTRY),

@@ -19,7 +19,6 @@ from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
-from collective.core.world.threads import InlinePool
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind
 from tests.worlds import REAL
@@ -322,7 +321,7 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
 @pytest.mark.parametrize("mode", [0o777, 0o720])
 async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
     state = LocalState(1, 2, 3)
-    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL, InlinePool())
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL.randomness)
     await journal.save(state, "mine")
     assert await journal.load(state) == "mine"
     assert stat.S_IMODE((tmp_path / "uploads").stat().st_mode) == 0o700
@@ -338,6 +337,6 @@ async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mod
 async def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "uploads").symlink_to(tmp_path / "elsewhere")
-    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL, InlinePool())
+    journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL.randomness)
     await journal.save(LocalState(1, 2, 3), "x")
     assert not list((tmp_path / "elsewhere").iterdir())
