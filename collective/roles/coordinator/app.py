@@ -307,6 +307,7 @@ class CoordinatorRole:
                 parts.sampler.worker(),
                 parts.collector,
                 parts.rotation.worker(),
+                parts.prover,
                 Freshness(identity, renewed),
             ],
         )

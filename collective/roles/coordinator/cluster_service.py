@@ -67,7 +67,7 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
     record = live.record
     return pb.NodeStatus(
         id=record.node,
-        address=str(live.addresses[0]) if live.addresses else "",
+        address=str((*live.reachable, *live.addresses, "")[0]),
         total_capacity=record.capacity_bytes,
         used_capacity=record.used_bytes,
         chunk_count=record.chunk_count,

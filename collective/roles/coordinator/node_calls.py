@@ -93,13 +93,15 @@ class NodeCaller:
 
     def _channel(self, node: NodeId) -> Channel:
         live = self._table.get(node)
-        if live is None or not live.addresses:
-            raise UnreachableError(f"Node {node} has not said yet where it can be reached.")
+        if live is None or not live.reachable:
+            raise UnreachableError(
+                f"Node {node} was not found yet at any of the addresses that it says."
+            )
         kept = self._channels.get(node)
         if kept is not None:
-            if kept[0] == live.addresses:
+            if kept[0] == live.reachable:
                 return kept[1]
             kept[1].close()
-        channel = self._opener(live.addresses, self._table.identity(node))
-        self._channels[node] = (live.addresses, channel)
+        channel = self._opener(live.reachable, self._table.identity(node))
+        self._channels[node] = (live.reachable, channel)
         return channel

@@ -40,6 +40,11 @@ class LiveNode:
     superseded: str = ""
     """The instance before the present one; hearing it again means that two live."""
     addresses: tuple[Address, ...] = ()
+    """Where its present process says that it is."""
+    proven: frozenset[Address] = frozenset()
+    """Those of them at which the coordinator found it."""
+    earlier: tuple[Address, ...] = ()
+    """Where it was found before; used while none of the present ones is proven."""
     version: str = ""
     stopping: bool = False
     disk: DiskState = DiskState.OK
@@ -66,6 +71,16 @@ class LiveNode:
     """Id of the catalogue that it obeyed last, as it says."""
     changed: bool = False
     """The record differs from what the catalogue has."""
+
+    @property
+    def reachable(self) -> tuple[Address, ...]:
+        """Where others may be told that it is."""
+        return tuple(one for one in self.addresses if one in self.proven) or self.earlier
+
+    @property
+    def unproven(self) -> tuple[Address, ...]:
+        """Where it says that it is, and nobody has found it."""
+        return tuple(one for one in self.addresses if one not in self.proven)
 
     @property
     def ready(self) -> bool:
@@ -114,7 +129,7 @@ class NodeTable:
             live = self._nodes.get(node)
             if live is None:
                 addresses = tuple(Address.parse(text) for text in record.addresses)
-                self._nodes[node] = LiveNode(record, addresses=addresses, refused=record.refused)
+                self._nodes[node] = LiveNode(record, earlier=addresses, refused=record.refused)
             else:
                 live.record = replace(
                     live.record,
@@ -207,7 +222,10 @@ class NodeTable:
             live.stored_meanwhile.clear()
         live.instance_id = report.instance_id
         live.last_heartbeat_s = self._clock.monotonic_s()
+        reachable = live.reachable
         live.addresses = report.addresses
+        live.proven &= frozenset(report.addresses)
+        live.earlier = () if live.proven else reachable
         live.version = report.version
         live.stopping = report.stopping
         live.disk = report.disk
@@ -221,7 +239,7 @@ class NodeTable:
             capacity_bytes=report.capacity_bytes,
             used_bytes=report.used_bytes,
             chunk_count=report.chunk_count,
-            addresses=tuple(str(address) for address in report.addresses),
+            addresses=tuple(str(address) for address in live.reachable),
             last_seen_ms=int(self._clock.wall_s() * 1000),
             certificate_serial=report.certificate_serial,
             certificate_expires_ms=report.certificate_expires_ms,
@@ -285,6 +303,34 @@ class NodeTable:
         for live in changed:
             live.changed = False
         return [live.record for live in changed]
+
+    def proved(self, node: NodeId, address: Address) -> None:
+        """Note that ``node`` was found at ``address``, and so nobody else is there."""
+        live = self._nodes.get(node)
+        if live is None or address not in live.addresses:
+            return
+        for other in self._nodes.values():
+            if other is not live and address in other.reachable:
+                self._forget(other, address)
+        live.proven |= {address}
+        live.earlier = ()
+        self._note_reachable(live)
+
+    def disproved(self, node: NodeId, address: Address) -> None:
+        """Note that ``node`` was not found at ``address`` although it is there somewhere."""
+        live = self._nodes.get(node)
+        if live is not None and address in live.reachable:
+            self._forget(live, address)
+
+    def _forget(self, live: LiveNode, address: Address) -> None:
+        live.proven -= {address}
+        live.earlier = tuple(one for one in live.earlier if one != address)
+        self._note_reachable(live)
+
+    def _note_reachable(self, live: LiveNode) -> None:
+        told = tuple(str(address) for address in live.reachable)
+        live.record = replace(live.record, addresses=told)
+        live.changed = True
 
     def changed_again(self, records: Iterable[NodeRecord]) -> None:
         """Note that the catalogue does not have these after all."""
@@ -405,4 +451,10 @@ def space_of(nodes: Iterable[LiveNode]) -> tuple[int, int]:
 
 def _accepts(live: LiveNode, state: NodeState) -> bool:
     """Tell whether the node may be given new copies, as far as it and its disk go."""
-    return state is NodeState.UP and not live.stopping and live.ready and live.disk is DiskState.OK
+    return (
+        state is NodeState.UP
+        and not live.stopping
+        and live.ready
+        and bool(live.reachable)
+        and live.disk is DiskState.OK
+    )

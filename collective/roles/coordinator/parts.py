@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from collective.catalog.interface import Catalog
 from collective.core import limits
 from collective.core.ids import SpiffeId
 from collective.core.settings import ServeSettings
+from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.revocation import key_entry, serial_entry
@@ -36,6 +38,7 @@ from collective.roles.coordinator.metrics import HEALTHY, WAITING, CoordinatorMe
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable, space_of
 from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.reachability import AddressProver
 from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
@@ -56,7 +59,7 @@ from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
-from collective.rpc.links import Links
+from collective.rpc.links import Channel, Links
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
 from collective.transfer.server import ChunkServer
@@ -132,6 +135,7 @@ class Parts:
     collector: Collector
     upkeep: Upkeep
     readiness: Readiness
+    prover: AddressProver
 
 
 def build(
@@ -204,12 +208,14 @@ def build(
     chunks = ChunkClient(dialer, stream_pool, world.threads)
     routes = RouteMaker(own, identity.addresses, table, keys, clock, randomness)
     receipts = ReceiptDesk(keys)
-    nodes = NodeCaller(
-        table,
-        lambda addresses, node: links.channel(
+
+    def to_node(addresses: Sequence[Address], node: SpiffeId) -> Channel:
+        return links.channel(
             addresses, credentials=identity.credentials, gate=identity.gate, expect=node
-        ),
-    )
+        )
+
+    nodes = NodeCaller(table, to_node)
+    prover = AddressProver(table, to_node, clock, randomness)
     doubts = Doubts(wakes, clock)
     challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
 
@@ -249,6 +255,7 @@ def build(
     return Parts(
         table=table,
         readiness=readiness,
+        prover=prover,
         metrics=metrics,
         denials=denials,
         revocations=revocations,
@@ -318,6 +325,7 @@ def build(
             interval_s=settings.heartbeat_interval_s,
             trusted=identity.trusted_ders,
             sightings=sightings,
+            unproven=prover.look,
             links=identity.link_ders,
         ),
         repairer=Repairer(

@@ -38,6 +38,7 @@ from collective.roles.coordinator.messages import (
 )
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable, Report
+from collective.roles.coordinator.reachability import plausible
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.sightings import Sightings
@@ -76,12 +77,15 @@ class RegistryService(pb.NodeRegistryBase):
         trusted: Callable[[], list[bytes]] = list,
         links: Callable[[], list[bytes]] = list,
         sightings: Sightings | None = None,
+        unproven: Callable[[], None] = lambda: None,
     ) -> None:
         """Answer as ``own``; ask nodes to call every ``interval_s`` seconds.
 
         ``trusted`` gives the CAs that count (DER), the one that signs nodes first, ``links`` the old
-        CA's word for the new one; ``sightings`` is told of nodes' certificates.
+        CA's word for the new one; ``sightings`` is told of nodes' certificates, and ``unproven`` is called
+        when a node says an address at which it was not found yet.
         """
+        self._unproven = unproven
         self._trusted = trusted
         self._links = links
         self._own = own
@@ -123,9 +127,12 @@ class RegistryService(pb.NodeRegistryBase):
         live = self._table.get(node)
         assert live is not None, "enrolled nodes are in the table"
         instance_id = parse_hex_id(message.instance_id)
-        addresses = addresses_from(message.addresses)
+        addresses = plausible(addresses_from(message.addresses))
         if not addresses:
-            raise UsageError("A heartbeat needs the addresses where the node can be reached.")
+            raise UsageError(
+                "A heartbeat needs an address where the node can be reached; set "
+                "COLLECTIVE_ADVERTISE_ADDRESS of the node to one."
+            )
         if len(message.key_ids) > _KEY_IDS_MAX or len(message.version) > _TEXT_MAX:
             raise UsageError("The heartbeat is malformed.")
         self._table.check_instance(node, instance_id, addresses)
@@ -159,6 +166,8 @@ class RegistryService(pb.NodeRegistryBase):
                 disk=_disk_state(message.disk),
             ),
         )
+        if live.unproven:
+            self._unproven()
         if changed:
             state = self._table.states()[node]
             self._log.info("node_state", node=node, state=state.value)
@@ -291,7 +300,7 @@ class RegistryService(pb.NodeRegistryBase):
             capacity_bytes=message.total_capacity,
             used_bytes=message.used_capacity,
             chunk_count=message.chunk_count,
-            addresses=tuple(str(one) for one in addresses_from(message.addresses)),
+            addresses=tuple(str(one) for one in plausible(addresses_from(message.addresses))),
             obeys=told.catalog_id if told else "",
         )
         if self._waiting.note(claim):

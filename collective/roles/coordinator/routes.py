@@ -138,7 +138,7 @@ class RouteMaker:
         live = self._table.get(node)
         return (
             live is not None
-            and bool(live.addresses)
+            and bool(live.reachable)
             and self._keys.signing_key(self._table.identity(node)) is not None
         )
 
@@ -189,4 +189,4 @@ class RouteMaker:
 
     def _addresses_of(self, node: NodeId) -> Sequence[Address]:
         live = self._table.get(node)
-        return live.addresses if live else ()
+        return live.reachable if live else ()

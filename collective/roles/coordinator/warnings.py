@@ -177,9 +177,7 @@ def _node_warnings(situation: Situation) -> list[str]:
                 f"Another process, at {situation.rivals[record.node]}, runs as node {record.node} and"
                 " is refused; stop it, and give each node its own data dir and certificate."
             )
-        trouble = saying(live.disk, f"Node {record.node}: its")
-        if trouble:
-            found.append(f"{trouble} It serves reads and gets no new copies.")
+        found += _usability_warnings(live)
         if record.capacity_bytes and record.used_bytes > record.capacity_bytes * _FULL_PART:
             found.append(f"Node {record.node} is nearly full; add space or another node.")
         expires_ms = record.certificate_expires_ms
@@ -198,6 +196,21 @@ def _node_warnings(situation: Situation) -> list[str]:
                 f"Node {record.node} cannot be emptied: its {live.copies_left} copies have no other "
                 "node to go to; add one."
             )
+    return found
+
+
+def _usability_warnings(live: LiveNode) -> list[str]:
+    """Return why a node that is there can be used in part only, or not at all."""
+    found = []
+    if live.addresses and not live.reachable:
+        where = ", ".join(map(str, live.addresses))
+        found.append(
+            f"Node {live.record.node} is not found at any address that it says ({where}), so it gets "
+            "no copies and serves none; set its COLLECTIVE_ADVERTISE_ADDRESS, or open its firewall."
+        )
+    trouble = saying(live.disk, f"Node {live.record.node}: its")
+    if trouble:
+        found.append(f"{trouble} It serves reads and gets no new copies.")
     return found
 
 

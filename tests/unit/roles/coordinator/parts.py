@@ -71,6 +71,8 @@ class World:
             live = self.table.get(node)
             assert live is not None
             live.inventoried = live.instance_id
+            for address in live.addresses:
+                self.table.proved(node, address)
             self.keys.hand_out(self.table.identity(node), frozenset())
 
     def sign(
