@@ -37,6 +37,8 @@ from collective.core.world import Pool
 T = TypeVar("T")
 
 BATCH_MAX_OPERATIONS = 256
+BATCH_MAX_S = 0.025
+"""Work after which a batch is committed; the rest waits for the next."""
 
 
 @dataclass(slots=True)
@@ -249,12 +251,18 @@ class Writer:
         """Commit batch after batch until nothing waits; on the pool."""
         while batch := self._take():
             self._working_since_s = batch[0].queued_s
-            self._commit(batch)
+            tried = self._commit(batch)
             self._working_since_s = None
-            for done in batch:
+            self._put_back(batch[len(tried) :])
+            for done in tried:
                 if done.transaction is not None:
                     done.transaction.end(durable=done.error is None)
-            _answer(batch)
+            _answer(tried)
+
+    def _put_back(self, untried: Sequence[_Job]) -> None:
+        """Have what a full batch left out form the next one, before what came later."""
+        with self._queue_lock:
+            self._queue.extendleft(reversed(untried))
 
     def _take(self) -> list[_Job]:
         """Return what waits, as much of it as one COMMIT takes; with nothing, the draining ends."""
@@ -265,13 +273,23 @@ class Writer:
                 self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX_OPERATIONS))
             ]
 
-    def _commit(self, batch: Sequence[_Job]) -> None:
+    def _commit(self, batch: Sequence[_Job]) -> Sequence[_Job]:
+        """Run ``batch`` and commit; return the jobs that have their result or error now.
+
+        The batch closes after :data:`BATCH_MAX_S` of work; each takes one job at least.
+        """
         try:
             self._custody.require()
         except DataDirError as error:
-            for job in batch:
-                job.error = error
-            return
+            return _refused(batch, error)
+        except OSError as error:
+            self.trouble = DiskFailedError(
+                f"The catalogue's disk failed ({error.strerror}), nothing was changed; check the disk."
+            )
+            self.trouble.__cause__ = error
+            return _refused(batch, self.trouble)
+        tried = 0
+        began_s = self._clock.monotonic_s()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             changes = self._db.total_changes()
@@ -280,9 +298,12 @@ class Writer:
                 if self._is_ending:
                     raise apsw.InterruptError("the process ends")
                 book = self._attempt(job, book)
+                tried += 1
+                if self._clock.monotonic_s() - began_s >= BATCH_MAX_S:
+                    break
             if self._db.total_changes() == changes:
                 self._db.execute("COMMIT")
-                return
+                return batch[:tried]
             self._counters.sequence += 1
             self._store_counters()
             self._db.execute("COMMIT")
@@ -290,6 +311,8 @@ class Writer:
             self.trouble = None
         except apsw.Error as error:
             self._fail(batch, error)
+            return batch
+        return batch[:tried]
 
     def _attempt(self, job: _Job, book: GrantBook) -> GrantBook:
         transaction = Transaction(self._db, self._clock, self._counters, book)
@@ -344,6 +367,12 @@ class Writer:
         except apsw.Error:
             # The disk does not even let us read; the next operation meets the same error.
             return
+
+
+def _refused(batch: Sequence[_Job], error: CollectiveError) -> Sequence[_Job]:
+    for job in batch:
+        job.error = error
+    return batch
 
 
 def translate(error: apsw.Error) -> CollectiveError:
