@@ -165,15 +165,15 @@ async def test_collection_says_whether_it_has_more_to_do(
 ) -> None:
     slow(monkeypatch)
     assert not (await ready.claim_collection(1000, 0)).is_more
-    upload = await fill(ready, "/d/huge", 200)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 200)
+    upload = await fill(ready, "/d/huge", 60)  # whose pins are cleared by the commit
+    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 60)
     await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     clock.advance(1)
     steps = 0
     while (await ready.claim_collection(1000, 0)).is_more:
         clock.advance(0.01)
         steps += 1
-    assert 5 <= steps <= 20
+    assert 1 <= steps <= 5
     clock.advance(1)
     await ready.claim_collection(1000, 0)
     assert (await ready.totals(None, frozenset(NODES))).chunks == 0
