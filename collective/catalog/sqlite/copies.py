@@ -11,7 +11,7 @@ from collective.catalog.model import Copy
 from collective.catalog.sqlite.dooming import CORRUPT, doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
-from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED
+from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED, recheck_uploads
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -82,5 +82,7 @@ def node_number(tx: Transaction, node: NodeId) -> int:
 
 
 def set_state(tx: Transaction, chunk: int, node: int, state: int) -> None:
-    """Set the state of one copy."""
+    """Set the state of one copy; uploads that relied on it are checked again if it counts no more."""
+    if state != STORED:
+        recheck_uploads(tx, node, (chunk,))
     tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", state, chunk, node)

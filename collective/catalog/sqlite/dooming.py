@@ -12,7 +12,7 @@ from typing import Final
 import apsw
 
 from collective.catalog.model import CopyKey
-from collective.catalog.sqlite.rows import fetch
+from collective.catalog.sqlite.rows import fetch, recheck_uploads
 from collective.catalog.sqlite.writer import Transaction
 
 FREE: Final = 0
@@ -32,6 +32,7 @@ def doom(tx: Transaction, chunk: int, node: int, guard: int = FREE) -> None:
         node: the node's.
         guard: FREE for one that never counted or whose chunk nothing needs, else what keeps it.
     """
+    recheck_uploads(tx, node, (chunk,))
     tx.run(
         "INSERT OR IGNORE INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
         " guard) SELECT c.node, k.hash, c.generation, k.stored_length, ?, 0, ? FROM copies c"

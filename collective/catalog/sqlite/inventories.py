@@ -170,7 +170,8 @@ def _compare(
 def _set_states(
     tx: Transaction, node: int, state: int, was: Sequence[int], copies: Sequence[tuple[int, int]]
 ) -> None:
-    """Set the state of copies that are what they were, in one statement."""
+    """Set the state of copies that are what they were, in one statement; none becomes stored."""
+    rows.recheck_uploads(tx, node, [chunk for chunk, _ in copies])
     tx.run(
         "UPDATE copies SET state = ?1 WHERE node = ?2 AND state IN (SELECT value FROM json_each(?3))"
         " AND chunk IN (SELECT value ->> 0 FROM json_each(?4))"

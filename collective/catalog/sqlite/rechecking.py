@@ -1,9 +1,10 @@
-"""Checking an upload's extents again, after a node was removed, refused or doubted.
+"""Checking an upload's extents again, after a node or a copy of theirs stopped counting.
 
 Extents are checked when they are recorded.  The *trust epoch* of the catalogue rises with every node
 whose copies stop counting; an upload whose extents were checked at an earlier one goes through them
 again before it commits: a page in each transaction, so that other changes have their turn.  The rows
-remember how far it has come.  An extent whose chunk has no quorum any more is dropped, and what was
+remember how far it has come.  A single copy that is lost, corrupt, doubted or given up marks the uploads
+that use its chunk alone: they have been checked at no epoch (-1).  An extent whose chunk has no quorum any more is dropped, and what was
 dropped is sent again by a client that resumes.
 """
 

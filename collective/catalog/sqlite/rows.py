@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,27 @@ def raise_trust_epoch(tx: Transaction) -> None:
     Uploads whose extents were checked at an earlier epoch are checked again before they commit.
     """
     tx.run("UPDATE state SET trust_epoch = trust_epoch + 1")
+
+
+def recheck_uploads(tx: Transaction, node: int, chunks: Sequence[int]) -> None:
+    """Have open uploads that use the copies of ``chunks`` on ``node`` checked again before they commit.
+
+    Call it before copies that may be stored stop being so; those that are not stored mark nothing.  A
+    check under way begins anew.
+
+    Args:
+        tx: the transaction in which they stop counting.
+        node: the number of the node that has them.
+        chunks: rows of chunks.
+    """
+    tx.run(
+        "UPDATE uploads SET checked_epoch = -1, checking_epoch = -1 WHERE state = 0 AND id IN"
+        " (SELECT p.upload FROM json_each(?) j"
+        " JOIN copies c ON c.chunk = j.value AND c.node = ? AND c.state = 1"
+        " JOIN pins p ON p.chunk = c.chunk)",
+        json.dumps(chunks),
+        node,
+    )
 
 
 def load_grants(db: apsw.Connection) -> GrantBook:

@@ -36,7 +36,7 @@ class UploadRow:
     credit: int
     """What the file that it replaces counts for."""
     checked_epoch: int
-    """The trust epoch at which all its extents were checked."""
+    """The trust epoch at which all its extents were checked; -1 after one of its copies went."""
     checking_epoch: int
     """The one at which they are being checked again,"""
     checked_to: int

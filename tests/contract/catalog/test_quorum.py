@@ -6,14 +6,24 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.model import ChunkIntent, NodeRecord, RepairTask, Upload, VerifiedReceipt
+from collective.catalog.model import (
+    ChunkIntent,
+    CopyKey,
+    Judged,
+    NodeRecord,
+    RepairTask,
+    Upload,
+    VerifiedReceipt,
+)
 from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
+from collective.catalog.sqlite.copies import node_number, take_out
 from collective.catalog.sqlite.rows import raise_trust_epoch
-from collective.catalog.sqlite.upload_rows import UploadRow
+from collective.catalog.sqlite.upload_rows import UploadRow, load_upload
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
-from collective.core.ids import NodeId, SpiffeId
+from collective.core.ids import Generation, NodeId, SpiffeId
+from collective.placement.challenges import Verdict
 from collective.placement.evidence import Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
@@ -237,6 +247,85 @@ async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
         await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
     _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
+
+
+async def lose(catalog: SqliteCatalog, how: str, node: NodeId, generation: Generation) -> None:
+    """Have a copy of chunk "a" stop counting."""
+    match how:
+        case "missing" | "corrupt":
+            gone = [(chunk("a"), generation)]
+            await catalog.mark_copies(node, gone, lost=how == "missing")
+        case "not in the inventory":
+            await catalog.compare_inventory(node, [], after=b"", last=True)
+        case "of another length":
+            told = [CopyKey(chunk("a"), generation, 25)]
+            await catalog.compare_inventory(node, told, after=b"", last=True)
+        case _:
+            verdict = Judged(chunk("a"), node, generation, Verdict.MISSING)
+            await catalog.note_verdicts([verdict])
+
+
+LOSSES = ["missing", "corrupt", "not in the inventory", "of another length", "challenged"]
+
+
+@pytest.mark.parametrize("how", LOSSES)
+async def test_copies_that_are_lost_between_record_and_commit_count_for_nothing(
+    ready: SqliteCatalog, how: str
+) -> None:
+    upload, _ = await opened(ready, "a")
+    for receipt in receipts(upload)[:2]:
+        await lose(ready, how, receipt.node, receipt.generation)
+    with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+
+
+async def test_one_lost_copy_of_three_leaves_a_quorum(ready: SqliteCatalog) -> None:
+    upload, _ = await opened(ready, "a")
+    (first, *_) = receipts(upload)
+    await lose(ready, "missing", first.node, first.generation)
+    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    assert entry.copies_least == 2
+
+
+async def test_a_copy_lost_behind_a_check_under_way_begins_it_anew(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    upload, wanted = await opened(ready, "a", "b", "c", "d", "e")
+    await remove(ready, OLD[0], force=True)
+    lost = next(one for one in receipts(upload) if one.node == OLD[1] and one.chunk == chunk("a"))
+    offset = next(one.offset for one in wanted if one.chunk == chunk("a"))
+    pages = 0
+    check_page = rechecking.check_page
+
+    def loses(tx: Transaction, row: UploadRow) -> rechecking.Step:
+        nonlocal pages
+        pages += 1
+        if pages == 3:
+            number = node_number(tx, lost.node)
+            take_out(tx, number, lost.node, lost.chunk, lost.generation, is_lost=True)
+            row = load_upload(tx, OPERATOR, row.id)
+        return check_page(tx, row)
+
+    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", loses)
+    with pytest.raises(NotEnoughCopiesError, match=f"at offset {offset} "):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 50)
+    assert pages == 5
+
+
+async def test_a_lost_copy_has_no_other_upload_checked_again(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, _ = await opened(ready, "b")
+    await write(ready, "/d/other", "a", nodes=OLD)
+    (copy, *_) = await ready.copies_of(chunk("a"))
+    await lose(ready, "missing", copy.node, copy.generation)
+    checked: list[UploadRow] = []
+    monkeypatch.setattr(
+        "collective.catalog.sqlite.uploads.check_page", lambda _, row: checked.append(row)
+    )
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    assert not checked
 
 
 # --- whose copies count --------------------------------------------------------------------------
