@@ -46,8 +46,6 @@ _UNUSABLE: Final = {
     Origin.COPIED: "is a copy of files that were in use",
     Origin.MISSING: "is not there",
 }
-REBUILDS = "DROP TABLE"
-"""A script with these words puts a new table in an old one's place."""
 
 
 def lock_data_dir(data_dir: str, disk: Disk) -> DiskLock:
