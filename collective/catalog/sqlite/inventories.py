@@ -26,7 +26,7 @@ from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.quarantine import kept_between, quarantine, release, spans_of
+from collective.catalog.sqlite.quarantine import enter, kept_between, quarantine, release, spans_of
 from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
@@ -184,11 +184,11 @@ def _set_states(
 
 
 def _note_strangers(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
-    """Note our own orphans for deletion, and keep what is from another life; return the former."""
+    """Note our own orphans for deletion, and take in what is from another life; return the former."""
     spans = spans_of(tx)
     foreign = [copy for copy in copies if belongs_elsewhere(spans, copy.generation)]
     if foreign:
-        quarantine(tx, node, foreign)
+        quarantine(tx, node, [copy for copy in foreign if not enter(tx, node, copy)])
         copies = [copy for copy in copies if not belongs_elsewhere(spans, copy.generation)]
     return [copy for copy in copies if note_stranger(tx, node, copy)]
 

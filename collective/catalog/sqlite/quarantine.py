@@ -1,9 +1,12 @@
 """Copies that this catalogue never gave out: kept on their nodes until an operator discards them.
 
-They are of a lost future of this catalogue, or of one that it takes the place of.  Nothing deletes them
-by itself; discarding hands them to collection, in bounded steps, seven days after they were found and
+They are of a lost future of this catalogue, or of one that it takes the place of.  One of a chunk that is
+in use here may be the last good one: it is entered as doubted, and the challenge decides.  Nothing deletes
+the others by itself; discarding hands them to collection, in bounded steps, seven days after they were found and
 after their node was adopted at the earliest.  Figures of each node are kept, so nothing counts rows.
 """
+
+# ruff: noqa: S608 - statements are put together from constants alone
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ from collective.access.model import Caller
 from collective.catalog.decisions.generations import SKIPPED, Spans
 from collective.catalog.model import CopyKey, Discarded
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
+from collective.catalog.sqlite.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.references import IN_USE
+from collective.catalog.sqlite.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -46,6 +51,36 @@ def skip_generations(tx: Transaction) -> None:
     first = tx.given_generations
     tx.run("INSERT INTO foreign_generations VALUES (?, ?)", first, first + SKIPPED)
     tx.skip_numbers(SKIPPED, 0)
+
+
+def enter(tx: Transaction, node: int, copy: CopyKey) -> bool:
+    """Enter a copy that this catalogue never gave out where it is of use; False: it is not.
+
+    It is of use where its chunk is, and where the node has no other copy of it than a missing one, which
+    is given up under a guard.  It counts when a challenge has proved it.
+    """
+    row = tx.one(
+        "SELECT k.id, c.state FROM chunks k LEFT JOIN copies c ON c.chunk = k.id AND c.node = ?1"
+        " WHERE k.hash = ?2 AND k.stored_length = ?4"
+        f" AND {IN_USE} AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.node = ?1"
+        " AND d.hash = ?2 AND d.generation = ?3)",
+        node,
+        copy.chunk,
+        copy.generation,
+        copy.stored_length,
+    )
+    if row is None or row[1] not in {None, MISSING}:
+        return False
+    doom(tx, row[0], node, GUARDED)
+    tx.run(
+        "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
+        row[0],
+        node,
+        copy.generation,
+        DOUBTED,
+    )
+    release(tx, node, [(copy.chunk, copy.generation)])
+    return True
 
 
 def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:

@@ -1,0 +1,159 @@
+"""A catalogue of before: copies that were made since are used once they are proven, and none is lost."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from collective.catalog.model import CopyKey, Judged, Position
+from collective.catalog.sqlite import SqliteCatalog
+from collective.core.clock import ManualClock
+from collective.core.ids import Generation, NodeId
+from collective.placement.challenges import Verdict
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, repair, stored
+from tests.contract.catalog.world import (
+    NODES,
+    OPERATOR,
+    begin,
+    chunk,
+    confirm,
+    enrol,
+    p,
+    write,
+)
+
+PutBack = Callable[[str], Awaitable[SqliteCatalog]]
+LENGTH = 26
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await write(catalog, "/d/f", "a")
+    return catalog
+
+
+@pytest.fixture
+def put_back(engines: Engines, tmp_path: Path) -> PutBack:
+    """Put a database back in the place of what is there now, and open it."""
+
+    async def do(database: str) -> SqliteCatalog:
+        await engines.close()
+        for name in ("catalog.db-wal", "catalog.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        shutil.copy(database, tmp_path / "catalog.db")
+        return await engines.open()
+
+    return do
+
+
+async def backed_up(catalog: SqliteCatalog, tmp_path: Path) -> str:
+    kept = str(tmp_path / "kept.db")
+    shutil.copy(await catalog.snapshot(), kept)
+    return kept
+
+
+async def generations(catalog: SqliteCatalog) -> dict[NodeId, Generation]:
+    return {copy.node: copy.generation for copy in await catalog.copies_of(chunk("a"))}
+
+
+async def move_all(catalog: SqliteCatalog, clock: ManualClock) -> dict[NodeId, Generation]:
+    """Drain A to D, and have B and C lose their copies and get new ones; return what is there."""
+    before = await generations(catalog)
+    await catalog.drain_node(OPERATOR, A, draining=True)
+    await repair(catalog, D)
+    await repair(catalog)
+    clock.advance(4000)
+    await confirm(catalog)
+    for node in (B, C):
+        await catalog.mark_copies(node, [(chunk("a"), before[node])], lost=True)
+        await repair(catalog, node)
+        clock.advance(4000)
+        await confirm(catalog)
+    now = await generations(catalog)
+    assert now.keys() == {B, C, D}
+    assert not set(now.values()) & set(before.values())
+    return now
+
+
+async def tell(catalog: SqliteCatalog, held: dict[NodeId, Generation]) -> None:
+    for node in NODES:
+        copies = [CopyKey(chunk("a"), held[node], LENGTH)] if node in held else []
+        await catalog.compare_inventory(node, copies, after=b"", last=True)
+
+
+async def judge(catalog: SqliteCatalog, verdict: Verdict) -> None:
+    for node in NODES:
+        for one in (await catalog.doubted_on(node, 0, 9)).chunks:
+            (copy,) = [copy for copy in one.copies if copy.node == node]
+            await catalog.note_verdicts([Judged(one.chunk, node, copy.generation, verdict)])
+
+
+async def quarantined(catalog: SqliteCatalog) -> int:
+    return sum(record.quarantined_bytes for record in await catalog.nodes())
+
+
+async def restored(
+    ready: SqliteCatalog, put_back: PutBack, kept: str, seen: Position
+) -> SqliteCatalog:
+    old = await put_back(kept)
+    await old.observe_position(seen)
+    assert await old.is_restored()
+    return old
+
+
+async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_proven(
+    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+) -> None:
+    kept = await backed_up(ready, tmp_path)
+    now = await move_all(ready, clock)
+    old = await restored(ready, put_back, kept, await ready.position())
+    for _ in range(2):  # an inventory told again changes nothing
+        await tell(old, now)
+    assert await stored(old) == set(), "nobody is believed"
+    assert await quarantined(old) == 0
+    await judge(old, Verdict.PROVEN)
+    assert await stored(old) == {B, C, D}
+    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await tell(old, now)
+    assert await stored(old) == {B, C, D}
+    assert not set(await deletes(old)) & set(now.items())
+
+
+async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing(
+    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+) -> None:
+    kept = await backed_up(ready, tmp_path)
+    now = await move_all(ready, clock)
+    old = await restored(ready, put_back, kept, await ready.position())
+    await tell(old, now)
+    await judge(old, Verdict.MISSING)
+    assert await stored(old) == set()
+    assert await old.copies_in_doubt() == (0, 2), "what B and C had before"
+
+
+async def test_beside_a_copy_that_counts_another_lifes_copy_stays_in_quarantine(
+    ready: SqliteCatalog,
+) -> None:
+    known = await generations(ready)
+    page = [CopyKey(chunk("a"), Generation(7), LENGTH), CopyKey(chunk("a"), known[A], LENGTH)]
+    await ready.compare_inventory(A, page, after=b"", last=True)
+    assert (await generations(ready), await quarantined(ready)) == (known, LENGTH)
+    await ready.compare_inventory(A, page[:1], after=b"", last=True)
+    assert await quarantined(ready) == 0, "it is used when the other one is gone"
+    await judge(ready, Verdict.PROVEN)
+    assert await generations(ready) == known | {A: Generation(7)}
+
+
+async def test_another_lifes_copy_of_a_chunk_that_nothing_needs_stays_in_quarantine(
+    ready: SqliteCatalog,
+) -> None:
+    await begin(ready, "/d/g", "b")  # it has a row, and nobody has sent it
+    page = [CopyKey(chunk("b"), Generation(7), LENGTH)]
+    await ready.compare_inventory(D, page, after=b"", last=True)
+    assert await quarantined(ready) == LENGTH
