@@ -2,8 +2,9 @@
 
 A copy *counts* where it is stored on a node whose word counts and which stays.  Rules kept here:
 
-* too few count: a copy that is only in doubt is verified before another one is made, and what is copied
-  comes from whichever copy is left, since the node that receives it checks the chunk's id;
+* too few count: a copy that is only in doubt is verified before another one is made, unless it was
+  challenged often enough without a result, or fewer than a quorum count; what is copied comes from
+  whichever copy is left, since the node that receives it checks the chunk's id;
 * enough count: what is beyond is given up, one at a time, the least useful first;
 * a copy that was given up is deleted only where enough others were *confirmed since*, on approved nodes
   alone, and is taken back where it is needed after all.
@@ -18,9 +19,11 @@ from enum import IntEnum
 
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.placement.choose import Held
-from collective.placement.evidence import Standing, counted
+from collective.placement.evidence import Standing, counted, quorum_of
 
 CopyName = tuple[NodeId, Generation]
+WaitFor = Callable[[ChunkId, CopyName], bool]
+"""Tells whether a challenge may still settle the doubt about a copy soon."""
 
 
 class CopyState(IntEnum):
@@ -166,20 +169,25 @@ def held_by_standing(chunk: ChunkCopies, facts: Facts) -> Held:
     return Held(chunk.wanted, there.count(Standing.APPROVED), there.count(Standing.PROBATION))
 
 
-def heal(chunk: ChunkCopies, facts: Facts, place: Place) -> Act:
+def heal(
+    chunk: ChunkCopies, facts: Facts, place: Place, wait_for: WaitFor = lambda _, __: True
+) -> Act:
     """Return what to do about a chunk now.
 
     Args:
         chunk: what is known of it.
         facts: of every enrolled node.
         place: asked only where a copy can be made.
+        wait_for: asked for copies that are in doubt.
     """
     live = count_of(chunk.copies, facts)
     if live >= chunk.wanted:
         return _surplus(chunk, facts)
     if not chunk.is_due:
         return Leave.NOT_DUE
-    if any(_can_be_cleared(copy, facts) for copy in chunk.copies):
+    if live >= quorum_of(chunk.wanted) and any(
+        _can_be_cleared(copy, facts) and wait_for(chunk.chunk, copy.name) for copy in chunk.copies
+    ):
         return Verify(chunk)
     return _copy(chunk, facts, place, live)
 

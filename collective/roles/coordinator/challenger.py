@@ -26,6 +26,7 @@ from collective.placement.healing import ChunkCopies, CopyName
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.routes import RouteMaker
+from collective.roles.coordinator.unsettled import Unsettled
 from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.client import WrongBytesError
@@ -83,6 +84,7 @@ class Challenger:
         self._clock = clock
         self._randomness = randomness
         self._mute_until_s: dict[NodeId, float] = {}
+        self.unsettled = Unsettled(clock)
         self._log = structlog.get_logger("coordinator.challenger")
 
     def mute(self) -> frozenset[NodeId]:
@@ -100,8 +102,9 @@ class Challenger:
             verdicts = judge(mine, witness=ask.witness)
             if verdicts is None:
                 verdicts = await self._by_reading(ask, mine, nonce)
-            for verdict in verdicts.values():
+            for name, verdict in verdicts.items():
                 self._metrics.challenges.labels(verdict.value).inc()
+                self.unsettled.note(ask.chunk.chunk, name, verdict)
             proved.append(verdicts)
         return proved
 

@@ -340,6 +340,7 @@ def build(
             randomness=randomness,
             reload=reload,
             mute=challenger.mute,
+            wait_for=challenger.unsettled.may_settle,
         ),
         verifier=Verifier(
             doubts=doubts,

@@ -31,6 +31,7 @@ from collective.placement.healing import (
     MakeCopy,
     Place,
     Verify,
+    WaitFor,
     heal,
     held_by_standing,
 )
@@ -102,11 +103,13 @@ class Repairer(Worker):
         randomness: Randomness,
         reload: Callable[[], Awaitable[None]],
         mute: Callable[[], AbstractSet[NodeId]] = frozenset,
+        wait_for: WaitFor = lambda _, __: True,
         rate_bytes_s: float = RATE_BYTES_S,
     ) -> None:
         """Copy at most ``rate_bytes_s`` on average.
 
-        ``mute`` tells which nodes answer no challenges, ``reload`` is called after nodes changed.
+        ``mute`` tells which nodes answer no challenges and ``wait_for`` which copies challenges may
+        still settle; ``reload`` is called after nodes changed.
         """
         self._catalog = catalog
         self._table = table
@@ -119,6 +122,7 @@ class Repairer(Worker):
         self._randomness = randomness
         self._reload = reload
         self._mute = mute
+        self._wait_for = wait_for
         self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
         self._held = False
         self._searches: dict[Hashable, _Search] = {}
@@ -233,7 +237,7 @@ class Repairer(Worker):
     def _decide(
         self, chunk: ChunkCopies, facts: Facts, place: Place, key: Hashable, found: _Round
     ) -> None:
-        act = heal(chunk, facts, place)
+        act = heal(chunk, facts, place, self._wait_for)
         if isinstance(act, MakeCopy):
             found.copies.append((act, key))
         elif isinstance(act, GiveUp):

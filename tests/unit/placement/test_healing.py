@@ -97,6 +97,19 @@ def test_what_is_only_in_doubt_is_verified_before_it_is_made_anew() -> None:
         assert isinstance(act(one, facts, D), MakeCopy)
 
 
+def test_what_stays_in_doubt_is_not_waited_for() -> None:
+    one = chunk(copy(A, CopyState.DOUBTED), copy(B), copy(C))
+    waits = heal(one, FACTS, on(D), lambda _, name: name[0] == A)  # type: ignore[arg-type]
+    assert waits == Verify(one)
+    goes = heal(one, FACTS, on(D), lambda _, name: name[0] != A)  # type: ignore[arg-type]
+    assert isinstance(goes, MakeCopy)
+
+
+def test_nothing_is_waited_for_where_fewer_than_a_quorum_count() -> None:
+    one = chunk(copy(A, CopyState.DOUBTED), copy(B))
+    assert isinstance(act(one, FACTS, D), MakeCopy)
+
+
 def test_a_missing_copy_may_be_made_anew_on_its_own_node() -> None:
     found = act(chunk(copy(A, CopyState.MISSING), copy(B), copy(C)), FACTS, A)
     assert isinstance(found, MakeCopy)

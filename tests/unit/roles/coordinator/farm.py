@@ -79,6 +79,8 @@ class Farm:
     down: set[NodeId] = field(default_factory=set)
     puts: list[Put] = field(default_factory=list)
     stalled: asyncio.Event | None = None
+    unread: set[NodeId] = field(default_factory=set)
+    """These answer challenges and reads with "not now"."""
     liars: set[NodeId] = field(default_factory=set)
     """These send any bytes, and answer challenges with what comes to mind."""
     reads: int = 0
@@ -121,6 +123,8 @@ class Farm:
         node = SpiffeId.parse(ticket.node).node_id
         if node in self.down:
             raise UnreachableError("down")
+        if node in self.unread:
+            raise UnreachableError("not now")
         self.reads += 1
         if node in self.liars:
             raise WrongBytesError("other bytes came")
@@ -178,7 +182,9 @@ class Farm:
         for copy in request.copies:
             data = self.stored.get(node, {}).get((ChunkId(copy.chunk_id), copy.generation))
             finding, digest = pb.CopyFinding.SOUND, b""
-            if node in self.liars:
+            if node in self.unread:
+                finding = pb.CopyFinding.UNSPECIFIED
+            elif node in self.liars:
                 digest = bytes(32)
             elif data is None:
                 finding = pb.CopyFinding.MISSING
@@ -227,7 +233,9 @@ class Scene:
             self.world.randomness,
         )
 
-    def repairer(self, catalog: Nodes | None = None) -> Repairer:
+    def repairer(
+        self, catalog: Nodes | None = None, challenger: Challenger | None = None
+    ) -> Repairer:
         return Repairer(
             catalog=catalog or self.catalog,
             table=self.world.table,
@@ -239,14 +247,15 @@ class Scene:
             clock=self.world.clock,
             randomness=self.world.randomness,
             reload=self.reload,
+            wait_for=(challenger or self.challenger()).unsettled.may_settle,
         )
 
-    def verifier(self) -> Verifier:
+    def verifier(self, challenger: Challenger | None = None) -> Verifier:
         return Verifier(
             doubts=self.doubts,
             catalog=self.catalog,
             table=self.world.table,
-            challenger=self.challenger(),
+            challenger=challenger or self.challenger(),
             metrics=self.metrics,
             wakes=self.wakes,
             clock=self.world.clock,

@@ -12,11 +12,11 @@ from collective.core.paths import FilePath
 from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
 from collective.placement.evidence import Standing
 from collective.roles.coordinator import repair as repair_module
-from collective.roles.coordinator import verification
+from collective.roles.coordinator import unsettled, verification
 from collective.roles.coordinator.verification import COOLDOWN_S, Doubts
 from collective.roles.coordinator.wake import Wakes
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
-from tests.unit.roles.coordinator.parts import USER, World
+from tests.unit.roles.coordinator.parts import USER, World, record
 from tests.unit.roles.coordinator.test_healing import PATH, collector_of, pass_time, put
 from tests.unit.roles.coordinator.test_streams import stream
 
@@ -129,6 +129,33 @@ async def test_a_node_that_only_says_that_it_has_its_copies_back_is_found_out(
         assert await standing(here, A) is Standing.DOUBTED
         assert {await standing(here, node) for node in (B, C)} == {Standing.APPROVED}
         assert await counted(here, chunk) == {B, C}
+
+
+async def test_a_copy_that_is_doubted_and_never_proved_does_not_stop_repair(
+    tmp_path: Path,
+) -> None:
+    """Its node answers each challenge with "not now"; two others still have the chunk."""
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, generation = held(here, A)
+        (known,) = await here.catalog.chunk_copies(chunk)
+        page = [CopyKey(chunk, generation, known.stored_length)]
+        await here.catalog.compare_inventory(A, [], after=b"", last=True)
+        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        here.farm.unread.add(A)
+        await here.catalog.add_node(record("d"))
+        await here.reload()
+        challenger = here.challenger()
+        verifier, repairer = here.verifier(challenger), here.repairer(challenger=challenger)
+        made = []
+        for _ in range(unsettled.TRIES + 1):
+            here.world.hear("a", "b", "c", "d")
+            repairer.begin_anew()
+            made.append(await repairer.round())
+            await verifier.work()
+            here.world.clock.advance(60.0)
+        assert made == [0] * unsettled.TRIES + [1]
+        assert await counted(here, chunk) == {B, C, NodeId("d")}
 
 
 async def test_a_node_that_stores_nothing_is_found_by_its_samples(tmp_path: Path) -> None:
