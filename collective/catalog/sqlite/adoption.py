@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from collective.access.model import Caller
 from collective.catalog.model import Adoption, NodeClaim, Position
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.dooming import guard_again
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.fallback import VERSIONS_SKIPPED
 from collective.catalog.sqlite.keys import store_issued
@@ -43,6 +44,7 @@ class AdoptionPart(Part):
             new_epoch = max(epoch, seen.epoch) + 1
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
+            guard_again(tx.db)
             skip_generations(tx)
             tx.skip_numbers(0, VERSIONS_SKIPPED)
             detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"

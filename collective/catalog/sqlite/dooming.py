@@ -86,6 +86,20 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
     return tx.db.changes() > 0
 
 
+def guard_again(db: apsw.Connection) -> None:
+    """Guard what was to be deleted of chunks that have a row: the catalogue became *restored*.
+
+    What confirmed the others may have been lost since.  It is one statement: the nodes' next words must
+    find it done.
+    """
+    db.execute(
+        "UPDATE doomed SET guard = ?, retry_ms = 0 WHERE guard = ? AND EXISTS"
+        " (SELECT 1 FROM chunks k WHERE k.hash = doomed.hash"
+        " AND k.stored_length = doomed.stored_length)",
+        (GUARDED, FREE),
+    )
+
+
 def guarded_on(db: apsw.Connection, node: int) -> int:
     """Count the copies on a node that are given up, may be good, and must not be lost yet."""
     return int(

@@ -21,6 +21,7 @@ import apsw
 
 from collective.catalog.decisions.generations import SKIPPED
 from collective.catalog.sqlite.custody import DATABASE
+from collective.catalog.sqlite.dooming import guard_again
 from collective.catalog.sqlite.snapshot import FOLDER, Pair, find_pairs, is_verified, read_kept
 from collective.core.disk import Disk
 
@@ -124,7 +125,8 @@ def set_aside(data_dir: str, disk: Disk, names: list[str], now_s: float) -> list
 def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) -> None:
     """Make the database of ``db`` *restored*: a later life of it may have existed.
 
-    Nothing is deleted until the operator says so; open codes end, since they may be used up; numbers
+    Nothing is deleted until the operator says so, and no copy then whose others were confirmed in the
+    former life alone; open codes end, since they may be used up; numbers
     are skipped that the later life may have given out, and remembered as not this catalogue's.
 
     Args:
@@ -145,6 +147,7 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
             (epoch, SKIPPED, VERSIONS_SKIPPED),
         )
         db.execute("UPDATE codes SET revoked = 1 WHERE uses_left > 0")
+        guard_again(db)
         db.execute(
             "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
             " SELECT ?, 'coordinator', 'restored', catalog_id, ?, '' FROM state",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CopyKey, Judged, Position
+from collective.catalog.model import CopyKey, Judged, Position, Settled
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.ids import Generation, NodeId
@@ -157,3 +157,45 @@ async def test_another_lifes_copy_of_a_chunk_that_nothing_needs_stays_in_quarant
     page = [CopyKey(chunk("b"), Generation(7), LENGTH)]
     await ready.compare_inventory(D, page, after=b"", last=True)
     assert await quarantined(ready) == LENGTH
+
+
+async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_confirmed_again(
+    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+) -> None:
+    """Its guard was lifted, and what had confirmed it was lost after the backup."""
+    before = await generations(ready)
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    clock.advance(4000)
+    assert await confirm(ready) == [Settled.DELETED]
+    kept = await backed_up(ready, tmp_path)
+    await ready.make_directory(OPERATOR, p("/e"), parents=False)
+    old = await restored(ready, put_back, kept, await ready.position())
+    for node, generation in (await generations(old)).items():
+        await old.mark_copies(node, [(chunk("a"), generation)], lost=True)
+    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    clock.advance(100_000)
+    assert await deletes(old) == []
+    await old.drain_node(OPERATOR, A, draining=False)
+    assert Settled.TAKEN_BACK in await confirm(old, frozenset({A}))
+    assert await generations(old) == {A: before[A]}
+
+
+async def test_a_fallback_keeps_it_too(
+    ready: SqliteCatalog, engines: Engines, tmp_path: Path, clock: ManualClock
+) -> None:
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    clock.advance(4000)
+    assert await confirm(ready) == [Settled.DELETED]
+    await ready.snapshot()
+    await engines.close()
+    (tmp_path / "catalog.db").write_bytes(b"torn")
+    old = await engines.open()
+    assert await old.is_restored()
+    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    clock.advance(100_000)
+    assert await old.copies_in_doubt() == (0, 1)
+    assert await deletes(old) == []
