@@ -213,7 +213,11 @@ class Nodes(Protocol):
         ...
 
     async def copies_left(self) -> Mapping[NodeId, int]:
-        """Count the stored copies of chunks in use, open uploads' too, on each node that has any."""
+        """Count the copies on each node that keep it from being removed.
+
+        Those are the stored ones of chunks in use, by open uploads too, and missing and doubted ones
+        where fewer than a quorum are elsewhere: they may be the last.
+        """
         ...
 
     async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:

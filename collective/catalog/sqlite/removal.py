@@ -1,6 +1,7 @@
 """Taking a node away: only when no chunk in use has a copy there, or by force.
 
-A doubted node's copies count for nothing; it goes when each chunk has a quorum elsewhere.
+Copies that count for nothing, on a doubted node or missing or doubted themselves, do not keep it once
+each chunk has a quorum elsewhere; until then they may be the last ones.
 
 What is on the node is looked through by a reader, page by page, since that may take seconds.  Nothing
 may come to depend on the node meanwhile, so it is marked first: from then on its copies count for no
@@ -38,8 +39,9 @@ FORGET_ROWS: Final = 500
 """Copies on removed nodes that one step forgets."""
 
 _HELD: Final = (
-    "SELECT c.chunk, k.wanted FROM copies c JOIN chunks k ON k.id = c.chunk"
-    f" WHERE c.node = ? AND c.chunk > ? AND c.chunk <= ? AND c.state = 1 AND {IN_USE}"
+    "SELECT c.chunk, k.wanted, c.state = 1 FROM copies c JOIN chunks k ON k.id = c.chunk"
+    " WHERE c.node = ? AND c.chunk > ? AND c.chunk <= ? AND c.state IN (1, 2, 3)"
+    f" AND {IN_USE}"
 )
 _UNTIL: Final = (
     "SELECT max(chunk) FROM"
@@ -49,7 +51,7 @@ _ELSEWHERE: Final = (
     "SELECT n.standing FROM copies c JOIN nodes n ON n.id = c.node"
     f" WHERE c.chunk = ? AND c.node <> ? AND c.state = 1 AND {TRUSTED}"
 )
-_Held: TypeAlias = tuple[int, list[Standing]]
+_Held: TypeAlias = tuple[int, bool, list[Standing]]
 
 
 class RemovalPart(Part):
@@ -108,18 +110,20 @@ class RemovalPart(Part):
     async def _refuse_while_held(self, node: NodeId) -> None:
         """Raise ConflictError while copies there are in use.
 
-        Those of a doubted node count for nothing and are never emptied, so that there it is enough
-        that each chunk has a quorum elsewhere.
+        Those of a doubted node, and those that are missing or doubted, count for nothing and may never
+        be emptied, so that for them it is enough that each chunk has a quorum elsewhere.
         """
         is_doubted = await self._engine.read(lambda db: _is_doubted(db, node))
         copies = short = pages = 0
         async for page in self._held(node):
-            copies += len(page)
-            short += sum(not evidence.is_quorum(elsewhere, wanted) for wanted, elsewhere in page)
+            for wanted, is_stored, elsewhere in page:
+                is_short = not evidence.is_quorum(elsewhere, wanted)
+                short += is_short
+                copies += is_short or (is_stored and not is_doubted)
             pages += bool(copies)
-            if pages >= COUNTED_PAGES and (short or not is_doubted):
+            if pages >= COUNTED_PAGES:
                 break
-        if short or (copies and not is_doubted):
+        if copies:
             raise still_needed(node, copies, short, is_all=pages < COUNTED_PAGES)
         waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
         if waiting:
@@ -130,14 +134,17 @@ class RemovalPart(Part):
             )
 
     async def _held(self, node: NodeId) -> AsyncIterator[Sequence[_Held]]:
-        """Yield the chunks in use with a stored copy on the node: copies wanted, and elsewhere."""
+        """Yield the copies there of chunks in use: copies wanted, is it stored, where others are."""
         after = 0
 
         def work(db: apsw.Connection) -> tuple[int | None, Sequence[_Held]]:
             number = _number(db, node)
             until = rows.fetch(db, _UNTIL, number, after, LOOK_ROWS)[0]
             found: Any = db.execute(_HELD, (number, after, until)).fetchall() if until else []
-            return until, [(wanted, _elsewhere(db, chunk, number)) for chunk, wanted in found]
+            return until, [
+                (wanted, bool(is_stored), _elsewhere(db, chunk, number))
+                for chunk, wanted, is_stored in found
+            ]
 
         while True:
             until, page = await self._engine.read(work)

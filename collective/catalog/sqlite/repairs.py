@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
 from collective.core.randomness import hex_id
+from collective.placement.evidence import counted, quorum_of
 from collective.placement.healing import MakeCopy
 
 SHORT = (
@@ -39,6 +41,22 @@ SHORT = (
 )
 """Counts chunks short of copies, and those of files without any, not counting copies on the given
 nodes.  What an upload is sending just now is not short; ``DUE`` takes the time as last parameter."""
+
+_ELSEWHERE = (
+    "(SELECT count(*) FROM copies o JOIN nodes n ON n.id = o.node WHERE o.chunk = k.id"
+    f" AND o.node <> c.node AND o.state = 1 AND {TRUSTED} AND n.standing = '{{}}')"
+)
+LEFT = (
+    "SELECT name, is_stored, wanted, approved, on_probation, count(*) FROM"
+    " (SELECT h.name, c.state = 1 AS is_stored, k.wanted,"
+    f" iif(c.state = 1, 0, {_ELSEWHERE.format('approved')}) AS approved,"
+    f" iif(c.state = 1, 0, {_ELSEWHERE.format('probation')}) AS on_probation"
+    " FROM copies c JOIN nodes h ON h.id = c.node JOIN chunks k ON k.id = c.chunk"
+    f" WHERE c.state IN (1, 2, 3) AND {IN_USE})"
+    " GROUP BY name, is_stored, wanted, approved, on_probation"
+)
+"""Counts the copies of chunks in use by node: stored ones, and others by how many the chunk wants and has
+on trusted nodes elsewhere."""
 
 
 class RepairsPart(Part):
@@ -81,16 +99,15 @@ class RepairsPart(Part):
         )
 
     async def copies_left(self) -> Mapping[NodeId, int]:
-        """Count the stored copies of chunks in use on each node that has any."""
+        """Count the copies on each node that keep it from being removed."""
 
         def work(db: apsw.Connection) -> Mapping[NodeId, int]:
-            found: Any = db.execute(
-                "SELECT n.name, count(*) FROM copies c JOIN nodes n ON n.id = c.node"
-                f" JOIN chunks k ON k.id = c.chunk WHERE c.state = ? AND {IN_USE}"
-                " GROUP BY n.name",
-                (STORED,),
-            ).fetchall()
-            return {NodeId(name): count for name, count in found}
+            left: Counter[NodeId] = Counter()
+            found: Any = db.execute(LEFT)
+            for name, is_stored, wanted, approved, on_probation, count in found:
+                if is_stored or counted(approved, on_probation) < quorum_of(wanted):
+                    left[NodeId(name)] += count
+            return left
 
         return await self._engine.read(work)
 

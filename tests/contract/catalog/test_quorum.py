@@ -456,6 +456,44 @@ async def test_a_doubted_node_goes_once_each_chunk_has_a_quorum_elsewhere(
     assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
 
 
+async def back_with_its_disk(catalog: SqliteCatalog, node: NodeId, text: str) -> None:
+    """The node's disk was not mounted and is again: its copy is doubted until it is challenged."""
+    (copy,) = [copy for copy in await catalog.copies_of(chunk(text)) if copy.node == node]
+    await catalog.compare_inventory(node, [], after=b"", last=True)
+    told = [CopyKey(chunk(text), copy.generation, 26)]
+    await catalog.compare_inventory(node, told, after=b"", last=True)
+
+
+@pytest.mark.parametrize("how", ["missing", "doubted"])
+async def test_a_node_with_what_may_be_the_last_copy_goes_by_force_alone(
+    ready: SqliteCatalog, how: str
+) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    if how == "doubted":
+        await back_with_its_disk(ready, OLD[0], "a")
+    for copy in await ready.copies_of(chunk("a")):
+        await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=True)
+    assert await copies(ready, "a") == set()
+    assert (await ready.copies_left())[OLD[0]] == 1
+    with pytest.raises(ConflictError, match=r"1 copies .*for 1 of them there is less than"):
+        await remove(ready, OLD[0])
+    await remove(ready, OLD[0], force=True)
+
+
+@pytest.mark.parametrize("how", ["missing", "doubted"])
+async def test_a_copy_that_does_not_count_keeps_no_node_where_a_quorum_is_elsewhere(
+    ready: SqliteCatalog, how: str
+) -> None:
+    await write(ready, "/d/f", "a", nodes=OLD)
+    if how == "doubted":
+        await back_with_its_disk(ready, OLD[0], "a")
+    else:
+        await ready.compare_inventory(OLD[0], [], after=b"", last=True)
+    assert await ready.copies_left() == dict.fromkeys(OLD[1:], 1)
+    await remove(ready, OLD[0])
+    assert await copies(ready, "a") == set(OLD[1:])
+
+
 async def test_a_removal_is_refused_without_counting_everything(
     ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
