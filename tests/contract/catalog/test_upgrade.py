@@ -11,13 +11,15 @@ import pytest
 from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import opening
 from collective.catalog.sqlite.custody import DATABASE
-from collective.core.errors import CorruptionError
-from collective.core.ids import Generation
+from collective.core.errors import CorruptionError, NotEnoughCopiesError
+from collective.core.ids import Generation, UploadId
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import NODES, OPERATOR, chunk, p
 
 BEFORE_LENGTHS = 9
 """The last schema in which a chunk was its id alone."""
+BEFORE_TRUST = 8
+"""The last schema in which removing a node had no open upload checked again."""
 
 
 @contextmanager
@@ -95,6 +97,30 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "_migrate", lambda db, _: check(db))
         await engines.open()
+
+
+async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
+    engines: Engines, tmp_path: Path
+) -> None:
+    """Earlier versions took nodes away under it, and noted nothing."""
+    upload = UploadId("cd" * 16)
+    with old(tmp_path, BEFORE_TRUST) as db:
+        fill(db)
+        db.execute(
+            "INSERT INTO versions (id, number, state, size, recorded, chunk_count, modified_ms, mode,"
+            " content_type, metadata, digest) VALUES (2, 0, 0, 0, 10, 1, 5, 420, '', '{}', x'')"
+        )
+        db.execute("INSERT INTO extents VALUES (2, 0, 10, 1, 0, x'')")
+        db.execute(
+            "INSERT INTO uploads (id, principal, path, version, state, copies, if_version,"
+            " if_absent, expires_ms, datastore) VALUES (?,?,'/d/g',2,0,3,0,0,?,2)",
+            (upload, str(OPERATOR.principal), 1 << 50),
+        )
+        db.execute("INSERT INTO pins (upload, chunk, authorised) VALUES (?, 1, 1)", (upload,))
+        db.execute("UPDATE nodes SET removed = 1 WHERE id < 3")
+    catalog = await engines.open()
+    with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
+        await catalog.commit_upload(OPERATOR, upload, [], [], 10)
 
 
 def check(db: apsw.Connection) -> None:
