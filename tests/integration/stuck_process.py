@@ -62,6 +62,13 @@ async def blocking_expire(self: SqliteCatalog) -> None:
         loop.call_soon(lambda: threading.Event().wait())
 
 
+async def deaf_expire(self: SqliteCatalog) -> None:
+    """A step that keeps the event loop before SIGTERM comes."""
+    del self
+    say_stuck()
+    threading.Event().wait()
+
+
 def stuck_close(self: StoreCore) -> None:
     """A node's disk that does not answer when the store is closed."""
     del self
@@ -76,6 +83,8 @@ if __name__ == "__main__":
             patched.expire = stuck_expire
         case "step":
             patched.expire = stubborn_expire
+        case "deaf":
+            patched.expire = deaf_expire
         case "loop":
             patched.expire = blocking_expire
         case "store":

@@ -9,10 +9,10 @@ the event loop nor a free interpreter, with the stack of every thread on stderr.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import structlog
 from collective.core.errors import CollectiveError, ExitCode
 from collective.core.settings import ServeSettings, unknown_variables
 from collective.core.world import World
-from collective.roles.runtime import descriptors, logs
+from collective.roles.runtime import descriptors, logs, signals
 from collective.roles.runtime.http import ObserveListener
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
@@ -40,7 +40,6 @@ EXIT_TIMEOUT_S: Final = 4.0
 """How long tasks and threads may take to end after that."""
 GC_THRESHOLDS: Final = (20_000, 5, 5)
 """The last two bound what floods of calls leave lying: cycles that were old when they ended."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,9 @@ def run(
     for name in unknown_variables(environment):
         log.warning("variable not known", variable=name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve_with_signals(runtime, build))
+        stop = Stop(runner.get_loop(), settings.drain_timeout_s)
+        signals.hear(stop.ask)
+        return runner.run(_serve_until(stop, runtime, build))
 
 
 def settle_garbage_collector() -> None:
@@ -166,28 +167,36 @@ def end_within(seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True, file=sys.stderr)
 
 
-async def _serve_with_signals(runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    drain_s = runtime.settings.drain_timeout_s
+class Stop:
+    """What tells the process to end, and sees that it does; asked from any thread."""
 
-    def on_signal() -> None:
-        if stop.is_set():
+    def __init__(self, loop: asyncio.AbstractEventLoop, drain_s: float) -> None:
+        """Stop what runs on ``loop``, which may take ``drain_s`` seconds to drain."""
+        self.event: Final = asyncio.Event()
+        self._loop = loop
+        self._drain_s = drain_s
+        self._was_asked = False
+
+    def ask(self) -> None:
+        """Begin to drain; asked once more, end the process at once."""
+        if self._was_asked:
             structlog.get_logger("collective.runtime").warning("stopped at once by second signal")
             os._exit(ExitCode.FAILURE)
-        stop.set()
-        end_within(drain_s + STOP_TIMEOUT_S + EXIT_TIMEOUT_S)
+        self._was_asked = True
+        end_within(self._drain_s + STOP_TIMEOUT_S + EXIT_TIMEOUT_S)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends anyway
+            self._loop.call_soon_threadsafe(self.event.set)
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
+
+async def _serve_until(
+    stop: Stop, runtime: Runtime, build: Callable[[Runtime], Sequence[Role]]
+) -> int:
     try:
         notifier = Notifier(runtime.environment)
-        return await serve(runtime, build, stop, notifier, settle_garbage_collector)
+        return await serve(runtime, build, stop.event, notifier, settle_garbage_collector)
     finally:
-        if stop.is_set():
+        if stop.event.is_set():
             end_within(EXIT_TIMEOUT_S)
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 async def serve(
