@@ -5,7 +5,7 @@ A copy *counts* where it is stored on a node whose word counts and which stays. 
 * too few count: a copy that is only in doubt is verified before another one is made, unless it was
   challenged often enough without a result, or fewer than a quorum count; what is copied comes from
   whichever copy is left, since the node that receives it checks the chunk's id;
-* enough count: what is beyond is given up, one at a time, the least useful first;
+* enough count: what is beyond is given up, the least useful first, one at a time of each node;
 * a copy that was given up is deleted only where enough others were *confirmed since*, on approved nodes
   alone, and is taken back where it is needed after all.
 """
@@ -139,7 +139,7 @@ class Leave(IntEnum):
     NO_SOURCE = 1
     NO_PLACE = 2
     WAITS = 3
-    """Another copy of it was given up and is not confirmed yet."""
+    """The node has another copy of it that was given up and is not settled yet."""
     NOT_DUE = 4
 
 
@@ -235,6 +235,9 @@ def _sources(chunk: ChunkCopies, facts: Facts) -> tuple[HeldCopy | GivenUp, ...]
 
 
 def _surplus(chunk: ChunkCopies, facts: Facts) -> Act:
+    # A node may invent copies that it was never asked to store, each of which is guarded like one that was
+    # given up: they hold back its own copies alone.
+    waits = False
     for copy in sorted(chunk.copies, key=lambda one: _usefulness(one, facts)):
         at = facts.get(copy.node, UNKNOWN)
         if copy.state is CopyState.INTENT or not at.answers:
@@ -243,8 +246,10 @@ def _surplus(chunk: ChunkCopies, facts: Facts) -> Act:
             continue  # its node may clear itself; it is read where no other is left
         others = [one for one in chunk.copies if one is not copy]
         if count_of(others, facts) >= chunk.wanted:
-            return Leave.WAITS if chunk.given_up else GiveUp(chunk, copy)
-    return Leave.WELL
+            if all(given.node != copy.node for given in chunk.given_up):
+                return GiveUp(chunk, copy)
+            waits = True
+    return Leave.WAITS if waits else Leave.WELL
 
 
 def _usefulness(copy: HeldCopy, facts: Facts) -> tuple[int, int]:
@@ -292,6 +297,35 @@ def may_delete(
         and facts[copy.node].standing is Standing.APPROVED
     )
     return sure >= chunk.wanted or (given.is_corrupt and lacks_room and sure > 0)
+
+
+def worth_asking(
+    chunk: ChunkCopies, given: GivenUp, facts: Facts, *, lacks_room: bool
+) -> tuple[CopyName, ...]:
+    """Return the copies to challenge so that a given-up one may be settled; none if that cannot be now.
+
+    They are the copy itself, where it may be good, and all that may let it go.  Nodes on probation are
+    not asked: they prove nothing about others.
+    """
+
+    def can_be_asked(node: NodeId) -> bool:
+        at = facts.get(node, UNKNOWN)
+        return at.answers and not at.is_mute
+
+    itself = (given.name,) if can_be_asked(given.node) else ()
+    others = tuple(
+        copy.name
+        for copy in chunk.copies
+        if copy.state is CopyState.STORED
+        and can_be_asked(copy.node)
+        and facts[copy.node].counts
+        and facts[copy.node].standing is Standing.APPROVED
+    )
+    if not chunk.is_in_use:
+        return ()
+    may_go = may_delete(chunk, given, set(others), facts, lacks_room=lacks_room)
+    may_come_back = bool(itself) and may_take_back(chunk, given, facts)
+    return itself + others if may_go or may_come_back else ()
 
 
 def may_take_back(chunk: ChunkCopies, given: GivenUp, facts: Facts) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
+from collective.catalog.decisions.turns import even
 from collective.catalog.model import Judged, Settled
 from collective.catalog.sqlite.chunk_copies import load_chunk, load_chunks, present_facts
 from collective.catalog.sqlite.copies import set_state, take_out
@@ -60,19 +61,15 @@ class GivingUpPart(Part):
         return await self._engine.change(work)
 
     async def claim_given_up(self, limit: int) -> Sequence[tuple[ChunkCopies, GivenUp]]:
-        """Return guarded copies whose turn it is; each has its next one later and later."""
+        """Return guarded copies whose turn it is; each has its next one later and later.
+
+        Every node that has any gets its share, also where that is beyond ``limit``.
+        """
 
         def work(tx: Transaction) -> Sequence[tuple[ChunkCopies, GivenUp]]:
             if _is_restored(tx):
                 return []
-            found = tx.all(
-                "SELECT d.node, n.name, d.hash, d.generation, d.guard, d.since_ms, k.id FROM doomed d"
-                " JOIN nodes n ON n.id = d.node LEFT JOIN chunks k ON k.hash = d.hash"
-                " AND k.stored_length = d.stored_length"
-                " WHERE d.guard > 0 AND d.retry_ms <= ? ORDER BY d.retry_ms LIMIT ?",
-                tx.now_ms,
-                limit,
-            )
+            found = _due(tx, limit)
             for node, _, chunk_id, generation, _, since_ms, row in found:
                 wait_ms = min(CHECK_MOST_MS, max(CHECK_LEAST_MS, abs(tx.now_ms - since_ms) // 2))
                 tx.run(
@@ -195,6 +192,27 @@ def _note(tx: Transaction, one: Judged) -> None:
     )
     if row is not None and one.verdict is not Verdict.OPEN:
         set_state(tx, row[0], number, becomes)
+
+
+def _due(tx: Transaction, limit: int) -> list[tuple[Any, ...]]:
+    found: list[tuple[Any, ...]] = []
+    present = tx.all(
+        "SELECT id FROM nodes n WHERE removed = 0 AND EXISTS"
+        " (SELECT 1 FROM doomed d WHERE d.node = n.id AND d.guard > 0 AND d.retry_ms <= ?)"
+        " ORDER BY id",
+        tx.now_ms,
+    )
+    for place, (number,) in enumerate(present):
+        found += tx.all(
+            "SELECT d.node, n.name, d.hash, d.generation, d.guard, d.since_ms, k.id FROM doomed d"
+            " JOIN nodes n ON n.id = d.node LEFT JOIN chunks k ON k.hash = d.hash"
+            " AND k.stored_length = d.stored_length"
+            " WHERE d.node = ? AND d.guard > 0 AND d.retry_ms <= ? ORDER BY d.retry_ms LIMIT ?",
+            number,
+            tx.now_ms,
+            even(len(present) - place, limit - len(found)),
+        )
+    return found
 
 
 def _number(tx: Transaction, node: NodeId) -> int:

@@ -32,8 +32,10 @@ from collective.transfer.buffers import PooledBuffer
 from collective.transfer.client import WrongBytesError
 
 READ_S: Final = 30.0
+READS_MAX: Final = 4
+"""Copies that are read at a time to settle what the answers do not."""
 MUTE_S: Final = 60.0
-"""How long nothing waits for a node that did not answer a challenge."""
+"""How long nothing waits for a node that did not answer a challenge, or let a read wait."""
 _FINDINGS: Final = {
     pb.CopyFinding.SOUND: Finding.SOUND,
     pb.CopyFinding.MISSING: Finding.MISSING,
@@ -92,21 +94,29 @@ class Challenger:
         now_s = self._clock.monotonic_s()
         return frozenset(node for node, until_s in self._mute_until_s.items() if until_s > now_s)
 
+    def _let_be(self, node: NodeId) -> None:
+        self._mute_until_s[node] = self._clock.monotonic_s() + MUTE_S
+
     async def prove(self, asks: Sequence[Ask]) -> list[Verdicts]:
         """Return the verdicts on the copies of each of ``asks``, in order."""
         nonce = self._randomness.token(limits.CHALLENGE_NONCE_BYTES)
         answers = await self._ask_all(asks, nonce)
-        proved = []
-        for ask in asks:
+        reads = asyncio.Semaphore(READS_MAX)
+
+        async def settle(ask: Ask) -> Verdicts:
             mine = {name: answers.get((ask.chunk.chunk, name), UNREAD) for name in ask.copies}
             verdicts = judge(mine, witness=ask.witness)
             if verdicts is None:
-                verdicts = await self._by_reading(ask, mine, nonce)
+                async with reads:
+                    verdicts = await self._by_reading(ask, mine, nonce)
             for name, verdict in verdicts.items():
                 self._metrics.challenges.labels(verdict.value).inc()
                 self.unsettled.note(ask.chunk.chunk, name, verdict)
-            proved.append(verdicts)
-        return proved
+            return verdicts
+
+        async with asyncio.TaskGroup() as group:
+            proved = [group.create_task(settle(ask)) for ask in asks]
+        return [task.result() for task in proved]
 
     async def read(self, chunk: ChunkCopies, name: CopyName) -> PooledBuffer:
         """Read a copy as a reader does, and check it; the caller releases the buffer.
@@ -141,6 +151,8 @@ class Challenger:
         async def ask_node(node: NodeId, copies: list[tuple[ChunkCopies, Generation]]) -> None:
             for part in _calls(copies):
                 answers.update(await self._ask(node, part, nonce))
+                if node in self.mute():
+                    return
 
         async with asyncio.TaskGroup() as group:
             for node, copies in by_node.items():
@@ -162,7 +174,7 @@ class Challenger:
         try:
             response = await self._nodes.challenge_copies(node, request)
         except CollectiveError as error:
-            self._mute_until_s[node] = self._clock.monotonic_s() + MUTE_S
+            self._let_be(node)
             self._log.info("challenge_not_answered", node=node, why=error.message)
             return {}
         self._mute_until_s.pop(node, None)
@@ -181,7 +193,7 @@ class Challenger:
         """Judge by the bytes themselves, from the first copy that can be read."""
         liars: dict[CopyName, Verdict] = {}
         for name, answer in answers.items():
-            if answer.finding is not Finding.SOUND:
+            if answer.finding is not Finding.SOUND or name[0] in self.mute():
                 continue
             try:
                 with await self.read(ask.chunk, name) as buffer:
@@ -190,6 +202,8 @@ class Challenger:
                 liars[name] = Verdict.LIED
                 continue
             except (CollectiveError, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    self._let_be(name[0])
                 self._log.info("not_read", node=name[0], why=str(error))
                 continue
             verdicts = judge(answers, truth=truth)

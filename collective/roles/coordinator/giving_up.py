@@ -1,4 +1,9 @@
-"""Giving up: what is not needed any more is deleted once others have proved that they are there."""
+"""Giving up: what is not needed any more is deleted once others have proved that they are there.
+
+Nodes have turns, so that one with very many copies to settle holds up no other.  Nothing is asked where
+no answer could settle anything, nor of a node that lately did not answer; what the nodes read for it has
+a budget, as verification and repair have.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,11 @@ from typing import Final
 
 from collective.catalog.interface import Nodes
 from collective.catalog.model import Settled
+from collective.core.clock import Clock
 from collective.placement.challenges import Verdict
 from collective.placement.choose import has_room
-from collective.placement.healing import ChunkCopies, CopyState, Facts, GivenUp
+from collective.placement.healing import ChunkCopies, GivenUp, worth_asking
+from collective.placement.repair import Budget
 from collective.roles.coordinator.challenger import Ask, Challenger
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable
@@ -19,6 +26,9 @@ from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
 
 BATCH: Final = 8
+RATE_BYTES_S: Final = 50e6
+"""What nodes read for it on average, all together."""
+BURST_BYTES: Final = 64e6
 IDLE_S: Final = 5.0
 
 
@@ -35,6 +45,7 @@ class GivingUp(Worker):
         challenger: Challenger,
         metrics: CoordinatorMetrics,
         wakes: Wakes,
+        clock: Clock,
         reload: Callable[[], Awaitable[None]],
     ) -> None:
         """Settle what the catalogue keeps under a guard."""
@@ -43,10 +54,15 @@ class GivingUp(Worker):
         self._challenger = challenger
         self._metrics = metrics
         self._wakes = wakes
+        self._clock = clock
         self._reload = reload
+        self._budget = Budget.full(RATE_BYTES_S, BURST_BYTES, clock.monotonic_s())
 
     async def work(self) -> Outcome:
         """Settle a batch; what is cut off is done again."""
+        self._budget = self._budget.at(self._clock.monotonic_s())
+        if self._budget.wait_s() > 0:
+            return Outcome.rest(self._budget.wait_s())
         return BUSY if await self.step() else IDLE
 
     async def wait(self) -> None:
@@ -57,8 +73,13 @@ class GivingUp(Worker):
         """Settle a batch of what is due; return whether there may be more."""
         due = await self._catalog.claim_given_up(BATCH)
         facts = self._table.facts(self._challenger.mute())
-        asks = [_ask(chunk, given, facts) for chunk, given in due]
-        proved = await self._challenger.prove(asks) if asks else []
+        asks = []
+        for chunk, given in due:
+            lacks_room = self._lacks_room(chunk, given)
+            names = worth_asking(chunk, given, facts, lacks_room=lacks_room)
+            self._budget = self._budget.spend(chunk.stored_length * len(names))
+            asks.append(Ask(chunk, names, witness=given.name))
+        proved = await self._challenger.prove(asks)
         for (chunk, given), verdicts in zip(due, proved, strict=True):
             await note(self._catalog, chunk, verdicts, self._reload)
             settled = await self._catalog.settle_given_up(
@@ -72,28 +93,10 @@ class GivingUp(Worker):
             bad = {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED}
             if settled is Settled.KEPT and bad & set(verdicts.values()):
                 self._wakes.repair.set()
-        return len(due) == BATCH
+        return bool(due)
 
     def _lacks_room(self, chunk: ChunkCopies, given: GivenUp) -> bool:
         return any(
             one.node == given.node and not has_room(one, chunk.stored_length)
             for one in self._table.candidates()
         )
-
-
-def _ask(chunk: ChunkCopies, given: GivenUp, facts: Facts) -> Ask:
-    """Ask the copy itself, where it may be good, and all that could take its place."""
-
-    def answers(copy: GivenUp) -> bool:
-        return copy.node in facts and facts[copy.node].answers
-
-    names = [given.name] if answers(given) else []
-    names += [
-        copy.name
-        for copy in chunk.copies
-        if copy.state is CopyState.STORED
-        and copy.node in facts
-        and facts[copy.node].counts
-        and facts[copy.node].answers
-    ]
-    return Ask(chunk, tuple(names), witness=given.name)

@@ -18,7 +18,7 @@ ChannelOpener = Callable[[Sequence[Address], SpiffeId], Channel]
 
 CALL_S: Final = 15.0
 COPY_S: Final = 60.0
-CHALLENGE_S: Final = 60.0
+CHALLENGE_S: Final = 20.0
 
 
 class NodeCaller:

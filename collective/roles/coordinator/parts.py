@@ -368,6 +368,7 @@ def build(
             challenger=challenger,
             metrics=metrics,
             wakes=wakes,
+            clock=clock,
             reload=reload,
         ),
         collector=Collector(

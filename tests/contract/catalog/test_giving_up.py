@@ -165,25 +165,42 @@ async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
     assert task.target.node == A
 
 
-async def test_copies_beyond_what_a_policy_wants_go_one_at_a_time(
+async def test_copies_beyond_what_a_policy_wants_go_once_those_left_are_confirmed(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
     await ready.create_datastore(OPERATOR, p("/one"), copies=1, quota_bytes=0, owner=None)
     await ready.move(OPERATOR, p("/d/f"), p("/one/f"), condition=ANY)
     while await ready.settle_copies():
         pass
-    held = 3
-    while held > 1:
+    for left in (2, 1, 1):
         await repair(ready)
-        assert len(await stored(ready)) == held - 1
-        await repair(ready)
-        assert len(await stored(ready)) == held - 1
-        clock.advance(4000)
-        assert await confirm(ready) == [Settled.DELETED]
-        held -= 1
-    await repair(ready)
-    assert len(await stored(ready)) == 1
+        assert len(await stored(ready)) == left
+        assert await deletes(ready) == []
+    clock.advance(4000)
+    (kept,) = await stored(ready)
+    assert await confirm(ready, liars=frozenset({kept})) == [Settled.KEPT] * 2
+    clock.advance(4000)
+    assert await confirm(ready) == [Settled.DELETED] * 2
+    assert await stored(ready) == {kept}
     assert await ready.copies_in_doubt() == (0, 0)
+
+
+async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
+    ready: SqliteCatalog,
+) -> None:
+    texts = [f"t{number}" for number in range(24)]
+    await write(ready, "/d/many", *texts)
+    other = await generation(ready, B)
+    told = [CopyKey(chunk(text), Generation(other), 26) for text in texts]
+    told += [CopyKey(chunk(text), await generation(ready, A, text), 26) for text in ("a", *texts)]
+    await ready.compare_inventory(A, sorted(told, key=lambda key: key.chunk), after=b"", last=True)
+    assert (await ready.copies_in_doubt())[1] == len(texts)
+    await ready.drain_node(OPERATOR, C, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    assert not [text for text in texts if C in await stored(ready, text)]
+    due = [given.node for _, given in await ready.claim_given_up(8)]
+    assert (due.count(A), due.count(C)) == (4, 4)
 
 
 async def test_copies_on_probation_let_no_copy_go(ready: SqliteCatalog) -> None:

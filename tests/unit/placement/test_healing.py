@@ -26,6 +26,7 @@ from collective.placement.healing import (
     heal,
     may_delete,
     may_take_back,
+    worth_asking,
 )
 
 ID = ChunkId(b"c" * 32)
@@ -147,8 +148,15 @@ def test_surplus_goes_one_at_a_time_the_least_useful_first() -> None:
         order.append(found.copy.node)
         held.remove(found.copy)
     assert order == [D, E, C, A]
-    waiting = chunk(*held, copy(A), wanted=1, given_up=(GivenUp(C, Generation(1)),))
-    assert act(waiting) is Leave.WAITS
+
+
+def test_a_copy_that_is_given_up_holds_back_those_of_its_own_node_alone() -> None:
+    """A node can invent as many of them as it likes."""
+    invented = (GivenUp(A, Generation(9)),)
+    waiting = chunk(copy(A), copy(B), wanted=1, given_up=invented)
+    assert act(waiting, {A: WELL, B: replace(WELL, answers=False)}) is Leave.WAITS
+    assert act(waiting, where(B, free_bytes=9)) == GiveUp(waiting, copy(B))
+    assert act(waiting, where(A, free_bytes=9)) == GiveUp(waiting, copy(B))
 
 
 def test_a_node_that_is_emptied_or_on_probation_gives_up_before_the_others() -> None:
@@ -210,6 +218,29 @@ def test_a_corrupt_copy_leaves_a_full_node_for_one_that_is_confirmed() -> None:
 
 def test_what_nothing_refers_to_needs_no_confirmation() -> None:
     assert may(replace(chunk(), is_in_use=False), set())
+
+
+def worth(one: ChunkCopies, facts: Facts = FACTS, *, lacks_room: bool = False) -> set[NodeId]:
+    return {node for node, _ in worth_asking(one, GIVEN, facts, lacks_room=lacks_room)}
+
+
+def test_nobody_is_asked_where_no_answer_could_settle_anything() -> None:
+    one = chunk(copy(B), copy(C), copy(D))
+    assert worth(one) == {A, B, C, D}
+    for changes in ({"is_mute": True}, {"answers": False}):
+        assert worth(one, where(A, **changes)) == {B, C, D}
+        assert worth(one, where(B, **changes)) == set()
+    assert worth(replace(one, is_in_use=False)) == set()
+    short = chunk(copy(B), copy(C))
+    assert worth(short) == {A, B, C}  # it may be taken back
+    assert worth(short, where(A, is_mute=True)) == set()
+    corrupt = replace(GIVEN, is_corrupt=True)
+    assert worth_asking(short, corrupt, where(A, is_mute=True), lacks_room=True)
+
+
+def test_a_node_on_probation_is_not_asked_about_others() -> None:
+    four = chunk(copy(B), copy(C), copy(D), copy(E))
+    assert worth(four, where(E, standing=Standing.PROBATION)) == {A, B, C, D}
 
 
 def test_a_copy_is_taken_back_where_it_is_needed() -> None:

@@ -84,6 +84,8 @@ class Farm:
     liars: set[NodeId] = field(default_factory=set)
     """These send any bytes, and answer challenges with what comes to mind."""
     reads: int = 0
+    asked: list[NodeId] = field(default_factory=list)
+    """Nodes that were challenged, those that are down too."""
     challenged: int = 0
     """Copies that nodes were asked to prove."""
     deletes: int = 0
@@ -175,6 +177,7 @@ class Farm:
         self, node: NodeId, request: pb.ChallengeCopiesRequest
     ) -> pb.ChallengeCopiesResponse:
         """Answer as a node does; one in ``liars`` as it likes."""
+        self.asked.append(node)
         if node in self.down:
             raise UnreachableError("down")
         self.challenged += len(request.copies)
@@ -281,6 +284,7 @@ class Scene:
             challenger=self.challenger(),
             metrics=self.metrics,
             wakes=self.wakes,
+            clock=self.world.clock,
             reload=self.reload,
         )
 
