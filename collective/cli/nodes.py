@@ -67,10 +67,15 @@ def approve(
     """Say that nodes are yours: their copies count fully, and 'status' need not name them any more."""
 
     async def work(collective: Collective) -> Sequence[NodeApproval]:
-        if not yes:
-            known = {node.id: node for node in await collective.nodes()}
-            _ask_about([known[one] for one in nodes if one in known])
-        return await collective.approve_nodes(nodes, even_doubted=True)
+        if yes:
+            return await collective.approve_nodes(nodes, even_doubted=True)
+        known = {node.id: node for node in await collective.nodes()}
+        agreed = _ask_about([known[one] for one in nodes if one in known])
+        rest = [one for one in nodes if one not in agreed]
+        done = list(await collective.approve_nodes(rest)) if rest else []
+        if agreed:  # what was not asked about may be doubted since, and stays so
+            done += await collective.approve_nodes(agreed, even_doubted=True)
+        return done
 
     done = invocation.run(work)
     if invocation.as_json:
@@ -79,8 +84,12 @@ def approve(
         output.lines([_approved(one) for one in done])
 
 
-def _ask_about(nodes: Sequence[NodeStatus]) -> None:
-    """Ask before a doubted node is approved; UsageError without a terminal, and where it is declined."""
+def _ask_about(nodes: Sequence[NodeStatus]) -> list[str]:
+    """Ask before doubted nodes are approved, and return them.
+
+    UsageError without a terminal, and where it is declined.
+    """
+    agreed = []
     for node in nodes:
         if node.standing != "doubted":
             continue
@@ -89,6 +98,8 @@ def _ask_about(nodes: Sequence[NodeStatus]) -> None:
             raise UsageError(f"{told} If you trust it all the same, give --yes.")
         if not typer.confirm(f"{told} Trust it all the same?", err=True):
             raise UsageError("No node was approved.")
+        agreed.append(node.id)
+    return agreed
 
 
 def _approved(one: NodeApproval) -> str:

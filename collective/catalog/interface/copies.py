@@ -70,11 +70,20 @@ class Nodes(Protocol):
         """
         ...
 
-    async def approve_nodes(self, actor: Caller, nodes: Sequence[NodeId]) -> Sequence[Approval]:
-        """Approve nodes, whatever their standing, and note that they were seen; admins only.
+    async def approve_nodes(
+        self, actor: Caller, nodes: Sequence[NodeId], *, even_doubted: bool
+    ) -> Sequence[Approval]:
+        """Approve nodes, and note that they were seen; admins only.
 
-        All or none: NotFoundError for one that is not enrolled or was removed.  Repeating changes
-        nothing.
+        All or none: NotFoundError for one that is not enrolled or was removed, ConflictError for one
+        that is doubted, unless ``even_doubted``.  Repeating changes nothing.
+        """
+        ...
+
+    def doubts(self) -> int:
+        """Return how often a node was put in doubt since the start.
+
+        Where it differs after an operation, the nodes are to be read anew.
         """
         ...
 

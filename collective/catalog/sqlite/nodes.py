@@ -187,16 +187,22 @@ class NodesPart(Part):
         if refused:
             await self._engine.change(work)
 
-    async def approve_nodes(self, actor: Caller, nodes: Sequence[NodeId]) -> Sequence[Approval]:
-        """Approve nodes, whatever their standing, and note that they were seen; all or none."""
+    async def approve_nodes(
+        self, actor: Caller, nodes: Sequence[NodeId], *, even_doubted: bool
+    ) -> Sequence[Approval]:
+        """Approve nodes, doubted ones only if ``even_doubted``, and note that they were seen."""
 
         def work(tx: Transaction) -> Sequence[Approval]:
             tx.decider(actor).require_admin("approve nodes")
-            return [_approve(tx, actor, node) for node in nodes]
+            return [_approve(tx, actor, node, even_doubted=even_doubted) for node in nodes]
 
         return await self._engine.write(
             work, caller=actor, action="node-approve", target=" ".join(nodes)
         )
+
+    def doubts(self) -> int:
+        """Return how often a node was put in doubt since the start."""
+        return self._engine.writer.doubts
 
     async def doubt_node(self, node: NodeId, reason: str) -> bool:
         """Let nothing count that a node says or holds; return whether that is new."""
@@ -247,15 +253,23 @@ def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
         node,
     )
     rows.raise_trust_epoch(tx)
+    tx.deltas.doubts += 1
     tx.audit_of("coordinator", "node-doubt", node, reason)
     return True
 
 
-def _approve(tx: Transaction, actor: Caller, node: NodeId) -> Approval:
-    row = tx.one("SELECT standing, is_new, removed FROM nodes WHERE name = ?", node)
+def _approve(tx: Transaction, actor: Caller, node: NodeId, *, even_doubted: bool) -> Approval:
+    row = tx.one(
+        "SELECT standing, is_new, removed, standing_reason FROM nodes WHERE name = ?", node
+    )
     if row is None or row[2]:
         raise _unknown(node)
     found = Approval(node, Standing(row[0]), bool(row[1]))
+    if found.was is Standing.DOUBTED and not even_doubted:
+        raise ConflictError(
+            f"Node {node} is doubted: {row[3]}. If you trust it all the same: collective node approve"
+            f" {node} --yes"
+        )
     if found.was is not Standing.APPROVED or found.was_new:
         tx.run(
             "UPDATE nodes SET standing = ?, standing_reason = '', before_doubt = '', is_new = 0"

@@ -60,6 +60,8 @@ class Deltas:
     files: int = 0
     file_bytes: int = 0
     chunks: int = 0
+    doubts: int = 0
+    """Nodes that it put in doubt."""
 
 
 class Transaction:
@@ -189,6 +191,8 @@ class Writer:
         self.totals = Deltas()
         """Files, bytes and chunks as of the last COMMIT."""
         self._publish(self.book)
+        self.doubts = 0
+        """How often a node was put in doubt since the start."""
         self.trouble: CollectiveError | None = None
         """Why the last COMMIT that would have changed something did not; None since one did."""
         self._working_since_s: float | None = None
@@ -335,6 +339,7 @@ class Writer:
         self._counters.files += transaction.deltas.files
         self._counters.file_bytes += transaction.deltas.file_bytes
         self._counters.chunks += transaction.deltas.chunks
+        self.doubts += transaction.deltas.doubts
         return transaction.book
 
     def _store_counters(self) -> None:

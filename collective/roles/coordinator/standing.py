@@ -14,9 +14,8 @@ import structlog
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.model import Approval
-from collective.core.errors import ConflictError, UsageError
+from collective.core.errors import UsageError
 from collective.core.ids import NodeId, parse_node_id
-from collective.placement.evidence import Standing
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.wake import Wakes
 
@@ -46,9 +45,7 @@ class StandingDesk:
         """
         nodes = _parse(node_ids)
         await self._catalog.require_admin(caller, "approve nodes")
-        if not even_doubted:
-            self._require_undoubted(nodes)
-        done = await self._catalog.approve_nodes(caller, nodes)
+        done = await self._catalog.approve_nodes(caller, nodes, even_doubted=even_doubted)
         await self._follow()
         self._log.info("nodes_approved", nodes=nodes, by=str(caller.principal))
         return done
@@ -58,15 +55,6 @@ class StandingDesk:
         if await self._catalog.clear_doubt(node):
             self._log.warning("node_cleared", node=node)
             await self._follow()
-
-    def _require_undoubted(self, nodes: Sequence[NodeId]) -> None:
-        for node in nodes:
-            live = self._table.get(node)
-            if live is not None and live.record.standing is Standing.DOUBTED:
-                raise ConflictError(
-                    f"Node {node} is doubted: {live.record.standing_reason}. If you trust it all the"
-                    f" same: collective node approve {node} --yes"
-                )
 
     async def _follow(self) -> None:
         self._table.load(await self._catalog.nodes())

@@ -205,9 +205,10 @@ class UploadDesk:
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
         await keep_refusals(self._catalog, self._table)
-        return await self._uploads.record_extents(
-            caller, upload, extents, checked, absent=self._table.absent()
-        )
+        async with self._following_doubts():
+            return await self._uploads.record_extents(
+                caller, upload, extents, checked, absent=self._table.absent()
+            )
 
     async def commit(
         self,
@@ -221,9 +222,10 @@ class UploadDesk:
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
         await keep_refusals(self._catalog, self._table)
-        return await self._uploads.commit_upload(
-            caller, upload, extents, checked, size_bytes, absent=self._table.absent()
-        )
+        async with self._following_doubts():
+            return await self._uploads.commit_upload(
+                caller, upload, extents, checked, size_bytes, absent=self._table.absent()
+            )
 
     async def abort(self, caller: Caller, upload: UploadId) -> None:
         """Forget an upload."""
@@ -265,6 +267,16 @@ class UploadDesk:
         for allocation in allocations:
             for target in allocation.targets:
                 self._table.promise(target.node, allocation.stored_length)
+
+    @asynccontextmanager
+    async def _following_doubts(self) -> AsyncIterator[None]:
+        """Take a node that is doubted for its receipt out of placement at once."""
+        before = self._catalog.doubts()
+        try:
+            yield
+        finally:
+            if self._catalog.doubts() != before:
+                self._table.load(await self._catalog.nodes())
 
     @asynccontextmanager
     async def _explaining(

@@ -134,7 +134,7 @@ async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a", approves=True)
     await join(catalog, clock, "b")
-    done = await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("b")])
+    done = await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("b")], even_doubted=False)
     assert [(one.was, one.was_new) for one in done] == [
         (Standing.APPROVED, True),
         (Standing.PROBATION, True),
@@ -146,7 +146,7 @@ async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
             "",
             False,
         )
-    again = await catalog.approve_nodes(OPERATOR, [NodeId("b")])
+    again = await catalog.approve_nodes(OPERATOR, [NodeId("b")], even_doubted=False)
     assert [(one.was, one.was_new) for one in again] == [(Standing.APPROVED, False)]
     audit = await catalog.audit(since_ms=0, limit=99)
     assert [(row.target, row.detail) for row in audit if row.action == "node-approve"] == [
@@ -161,14 +161,14 @@ async def test_only_an_admin_approves_and_all_or_none(
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a")
     with pytest.raises(PermissionDeniedError) as refused:
-        await catalog.approve_nodes(user("bob"), [NodeId("a")])
+        await catalog.approve_nodes(user("bob"), [NodeId("a")], even_doubted=False)
     assert refused.value.concerns == ("node-approve", "a")
     with pytest.raises(NotFoundError):
-        await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("nobody")])
+        await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("nobody")], even_doubted=False)
     assert (await node(catalog, "a")).standing is Standing.PROBATION
     await catalog.remove_node(OPERATOR, NodeId("a"), SpiffeId.node(DOMAIN, NodeId("a")), force=True)
     with pytest.raises(NotFoundError):
-        await catalog.approve_nodes(OPERATOR, [NodeId("a")])
+        await catalog.approve_nodes(OPERATOR, [NodeId("a")], even_doubted=False)
 
 
 async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
@@ -199,7 +199,7 @@ async def test_a_heartbeats_figures_change_no_standing(
 ) -> None:
     clock.advance(2 * DAY_S)
     stale = await join(catalog, clock, "a")
-    await catalog.approve_nodes(OPERATOR, [NodeId("a")])
+    await catalog.approve_nodes(OPERATOR, [NodeId("a")], even_doubted=False)
     await catalog.update_nodes([stale])
     assert (await node(catalog, "a")).standing is Standing.APPROVED
 

@@ -13,19 +13,22 @@ import pytest
 
 from collective.catalog.model import (
     Attributes,
+    ChunkIntent,
     CodeKind,
     CodeRecord,
     IssuedCertificate,
     Precondition,
 )
 from collective.core.errors import ConflictError, ExitCode, NotEnoughCopiesError
-from collective.core.ids import NodeId, SpiffeId
+from collective.core.ids import ChunkId, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.placement.evidence import Standing
 from collective.roles.coordinator.parts import node_figures
 from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
+from collective.rpc.gen.collective import v1 as pb
+from collective.transfer.receipts import sign_receipt
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, GIB, report
 from tests.unit.roles.coordinator.test_streams import stream
@@ -180,6 +183,10 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
         assert node_figures(here.world.table).by_state == {"up": 2, "probation": 3, "doubted": 1}
         with pytest.raises(ConflictError, match="--yes"):
             await desk.approve(OPERATOR, ["b", "a"], even_doubted=False)
+        await here.catalog.doubt_node(NodeId("c"), "it was found out just now")
+        with pytest.raises(ConflictError, match=r"found out just now.*--yes"):
+            await desk.approve(OPERATOR, ["c"], even_doubted=False)
+        await desk.clear(NodeId("c"))
         await desk.clear(NodeId("a"))
         live = here.world.table.get(NodeId("a"))
         assert live is not None
@@ -187,3 +194,38 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
         await doubt(here, "a", "again")
         await desk.approve(OPERATOR, ["a"], even_doubted=True)
         assert live.record.standing is Standing.APPROVED
+
+
+async def test_a_node_is_out_of_placement_with_the_receipt_that_put_it_in_doubt(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await here.catalog.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
+        here.world.hear("a", "b", "c")
+        chunk = ChunkId(b"c" * 32)
+        upload = await here.uploads.open(
+            OPERATOR,
+            FilePath.parse("/d/f"),
+            Attributes(),
+            Precondition(),
+            [ChunkIntent(chunk, 2, 0, 2)],
+        )
+        target = upload.allocations[0].targets[0]
+        identity = here.world.table.identity(target.node)
+        key = here.world.keys.signing_key(identity)
+        assert key is not None
+        receipt = sign_receipt(
+            key,
+            pb.Receipt(
+                chunk_id=chunk,
+                length=7,
+                generation=target.generation,
+                transfer_id=upload.id,
+                node=str(identity),
+                flushed=True,
+            ),
+        )
+        await here.uploads.record(OPERATOR, upload.id, [], [receipt])
+        live = here.world.table.get(target.node)
+        assert live is not None
+        assert live.record.standing is Standing.DOUBTED
