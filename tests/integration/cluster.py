@@ -288,7 +288,7 @@ class Cluster:
         self.wait_status(enough, f"{count} healthy nodes", timeout_s)
 
     def wait_heartbeats(self, count: int = 1) -> None:
-        """Return when each node has called ``count`` times from now on."""
+        """Return when each node that runs here has called ``count`` times from now on."""
         for _ in range(count):
             before = self._last_seen()
 
@@ -298,7 +298,9 @@ class Cluster:
             self.wait_status(all_came, "heartbeat of each node")
 
     def _last_seen(self) -> dict[str, str]:
-        return {node["id"]: node["last_seen"] for node in self.status()["local_nodes"]}
+        ours = {one.name for one in self.nodes if one.is_running}
+        seen = self.status()["local_nodes"]
+        return {node["id"]: node["last_seen"] for node in seen if node["id"] in ours}
 
     def wait_status(self, wanted: Any, what: str, timeout_s: float = PATIENCE_S) -> Any:
         """Return the status for which ``wanted(status)`` holds; fail with logs after ``timeout_s``."""

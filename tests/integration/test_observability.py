@@ -9,11 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import IO
 
+import psutil
 import pytest
 
 from tests.integration import processes
@@ -204,6 +208,24 @@ def test_a_node_is_alive_but_not_ready_without_its_coordinator(tmp_path: Path) -
         cluster.kill_all()
 
 
+def feed(pipe: IO[bytes], material: Material) -> None:
+    """Write until it is all taken or nobody reads any more; close the pipe."""
+    with suppress(BrokenPipeError), pipe:
+        pipe.write(material.all())
+
+
+def bytes_stuck(sender: Service, ports: set[int]) -> int:
+    """Return how many bytes of ``sender`` lie unread at the listeners of ``ports``."""
+    own = {one.laddr.port for one in psutil.Process(sender.pid).net_connections("tcp")}
+    stuck = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        here, there = (int(one.rpartition(":")[2], 16) for one in (local, remote))
+        if here in ports and there in own:
+            stuck += int(queues.rpartition(":")[2], 16)
+    return stuck
+
+
 def test_a_process_that_drains_is_alive_but_not_ready(own_cluster: Cluster) -> None:
     cluster = own_cluster
     cluster.cli("mkdir", "/d")
@@ -216,16 +238,20 @@ def test_a_process_that_drains_is_alive_but_not_ready(own_cluster: Cluster) -> N
     )
     assert writer.stdin is not None
     node = cluster.nodes[0]
+    feeder = threading.Thread(target=feed, args=(writer.stdin, Material(32 * MIB, seed=2)))
     try:
-        # a put that hangs at its second hop keeps the node from ending at once
-        for other in cluster.nodes[1:]:
-            other.pause()
-        writer.stdin.write(Material(8 * MIB).all())
+        writer.stdin.write(Material(5 * MIB, seed=1).all())
         writer.stdin.flush()
         wait_for(
             lambda: metric(node, "collective_node_store_bytes_total", operation="put") > 0,
-            "chunk at the first hop",
+            "write under way",
         )
+        # a put that hangs at its second hop keeps the node from ending at once
+        for other in cluster.nodes[1:]:
+            other.pause()
+        feeder.start()
+        hung = {cluster.node_ports[other.name] for other in cluster.nodes[1:]}
+        wait_for(lambda: bytes_stuck(node, hung) > 0, "put that hangs at its second hop")
         seen = set()
         assert node.process is not None
         coordinator_process = coordinator.process
@@ -242,6 +268,8 @@ def test_a_process_that_drains_is_alive_but_not_ready(own_cluster: Cluster) -> N
             other.resume()
         writer.kill()
         writer.wait()
+        if feeder.ident is not None:
+            feeder.join()
         writer.stdin.close()
 
 
