@@ -24,7 +24,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-mutants check \
-	format bench fuzz proto lock clean
+	format bench bench-growth fuzz proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -107,6 +107,9 @@ format: $(DEV) ## Format, and fix what can be fixed safely
 
 bench: $(DEV) ## Print the figures of the performance section; JSON goes to bench-results/
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-growth: $(DEV) ## Print what calls cost as the catalogue grows to 1,000,000 files and 3,000,000 chunks
+	$(BIN)/python -m tests.bench.growth $(BENCH_ARGS)
 
 fuzz: $(DEV) ## Fuzz every decoder for FUZZ_SECONDS each, by atheris where it can be installed
 	@[ $(FUZZ) -nt requirements-fuzz.lock ] || { \

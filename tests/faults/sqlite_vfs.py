@@ -85,15 +85,17 @@ class _RecordingFile(apsw.VFSFile):
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
         super().xWrite(data, offset)
-        self._vfs.note(Event("write", self._name, offset, bytes(data)))
+        if self._name:  # temporary files have none, and are gone with the process
+            self._vfs.note(Event("write", self._name, offset, bytes(data)))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         super().xTruncate(size)
-        self._vfs.note(Event("truncate", self._name, size))
+        if self._name:
+            self._vfs.note(Event("truncate", self._name, size))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         super().xSync(flags)
-        if not self._vfs.ignore_sync:
+        if self._name and not self._vfs.ignore_sync:
             self._vfs.note(Event("sync", self._name))
 
 

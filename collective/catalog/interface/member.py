@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
@@ -104,6 +104,10 @@ class Upkeep(Protocol):
 
     async def expire(self) -> None:
         """End uploads, leases and pins whose time has passed."""
+        ...
+
+    def watch_writer(self, observe: Callable[[str, float], None]) -> None:
+        """Tell ``observe`` the ``work`` and the ``flush`` of each batch in seconds, on any thread."""
         ...
 
     async def notices(self) -> tuple[str, ...]:

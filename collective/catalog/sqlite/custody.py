@@ -45,6 +45,8 @@ class Origin(Enum):
     """Nothing is there, or a first start that was cut off."""
     OURS = auto()
     """They are as the last process left them, by whatever end."""
+    ENDED = auto()
+    """So, and that end was a clean one, and the database was not written to since."""
     TOUCHED = auto()
     """They may be: the same files, but owner or mode were changed, or inode numbers are made up."""
     CLOSED = auto()
@@ -64,6 +66,7 @@ class Closed:
     """The database as a clean end left it."""
 
     size_bytes: int
+    modified_ns: int
     blake3: str
 
 
@@ -140,12 +143,21 @@ def _compare(data_dir: str, path: str, record: Record, disk: Disk) -> Origin:
         )
         unchanged = mark.changed_ns == told.changed_ns
         if same_mark and same_database:
-            return Origin.OURS if unchanged else Origin.TOUCHED
+            if not unchanged:
+                return Origin.TOUCHED
+            return Origin.ENDED if _is_untouched(path, database, record, disk) else Origin.OURS
         if unchanged and mark.inode != told.inode and database.inode != record.database_inode:
             return Origin.TOUCHED
     if record.closed is not None and _is_closed(path, record.closed, disk):
         return Origin.CLOSED
     return Origin.COPIED
+
+
+def _is_untouched(path: str, database: FileIdentity, record: Record, disk: Disk) -> bool:
+    closed = record.closed
+    if closed is None or disk.exists(f"{path}-wal"):
+        return False
+    return (database.size_bytes, database.modified_ns) == (closed.size_bytes, closed.modified_ns)
 
 
 def _is_closed(path: str, closed: Closed, disk: Disk) -> bool:
@@ -270,7 +282,7 @@ class Custody:
             path = os.path.join(self._data_dir, DATABASE)
             found = self._disk.identity(path)
             assert found is not None
-            closed = Closed(found.size_bytes, digest_of(path, self._disk))
+            closed = Closed(found.size_bytes, found.modified_ns, digest_of(path, self._disk))
             self._replace(
                 replace(self._record, epoch=epoch, sequence=sequence, closed=closed),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ import apsw
 from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.model import Refusal
+from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.leases import Leases
 from collective.catalog.sqlite.opening import Opened
@@ -222,6 +224,9 @@ class Engine:
             self._db.close()
         if is_whole:
             with contextlib.suppress(OSError):  # the next start looks for itself
+                for suffix in ("-wal", "-shm"):  # empty
+                    with contextlib.suppress(FileNotFoundError):
+                        self.world.disk.unlink(os.path.join(self.data_dir, DATABASE + suffix))
                 self.custody.closed(self.epoch, self.writer.sequence)
 
 

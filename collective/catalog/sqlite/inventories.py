@@ -3,10 +3,6 @@
 A page is compared on a reading connection, in windows; only differences are written, in steps that
 hold the writer for milliseconds.  Each write holds for the generation and state that were compared, so
 what changed meanwhile stays as it is.
-
-Steps are small for another reason, too: inside a savepoint, with ``temp_store = MEMORY``, each statement
-that fires a trigger gets a journal of its own, and dropping it walks the savepoint's whole journal in
-memory.  Updates of one savepoint cost the square of their number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Snapshots: consistent copies of a serving catalogue, each with its checksum.
 
 ``snapshots/catalog-<epoch>-<sequence>.db`` and the same name with ``.b3`` (BLAKE3 in hex, as ``b3sum``
-writes it) are a *pair*.  A copy is flushed, renamed, read back and compared; then its checksum is
+writes it) are a *pair*.  A copy is flushed, checked, renamed, read back and compared; then its checksum is
 published, which makes the pair complete.  ``snapshots/kept.json`` names the pairs of this catalogue and when
 each was written.
 
@@ -98,16 +98,19 @@ class Snapshots:
         self._kept: dict[Pair, float] | None = None
         self._verified: set[Pair] = set()
 
-    def write(self, copy: Callable[[str], None], position: Position) -> str:
+    def write(
+        self, copy: Callable[[str], None], is_sound: Callable[[str], bool], position: Position
+    ) -> str:
         """Write one snapshot at least as new as ``position``, unless it is there; return its path.
 
         Args:
             copy: writes a consistent copy to the path given, and leaves nothing open.
+            is_sound: whether the database at the path given shows no fault.
             position: names it.
 
         Raises:
             NoSpaceError: it does not fit; older snapshots stay.
-            CorruptionError: what was read back is not what was written.
+            CorruptionError: the catalogue is damaged, or what was read back is not what was written.
             DataDirError: the files are no longer this process's.
         """
         pair = Pair(position.epoch, position.sequence)
@@ -117,7 +120,7 @@ class Snapshots:
             self._disk.make_dir(self._folder)
             self._clear_drafts()
             if pair not in self._verified and not self._check(pair):
-                self._publish(copy, pair, path)
+                self._publish(copy, is_sound, pair, path)
             self._note(pair)
             self._drop_old()
         except OSError as error:
@@ -127,11 +130,16 @@ class Snapshots:
             ) from error
         return path
 
-    def _publish(self, copy: Callable[[str], None], pair: Pair, path: str) -> None:
+    def _publish(
+        self, copy: Callable[[str], None], is_sound: Callable[[str], bool], pair: Pair, path: str
+    ) -> None:
         draft = os.path.join(self._folder, _DRAFT)
         copy(draft)
-        with self._disk.open(draft, "update") as file:
-            file.datasync()
+        if not is_sound(draft):
+            raise CorruptionError(
+                "The catalogue is damaged; restart the coordinator, and it goes on from the newest good"
+                " snapshot."
+            )
         checksum = digest_of(draft, self._disk)
         self._custody.require()
         for leftover in (f"{path}.b3", path):

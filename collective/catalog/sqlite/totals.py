@@ -21,17 +21,19 @@ COST_SHARE = 20
 """A count is made again only after this many times what making it took."""
 CACHED_MAX = 256
 
+# CROSS JOIN and the signs + keep the planner from going through all extents and copies.
 _SCOPE = (
     "WITH RECURSIVE bad(node) AS (SELECT value FROM json_each(?1)),"
     " doubted(node) AS (SELECT value FROM json_each(?3)),"
     " tree(id, version) AS (SELECT id, version FROM entries"
     " WHERE id IN (SELECT value FROM json_each(?2))"
     " UNION SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id),"
-    " used(chunk) AS (SELECT DISTINCT x.chunk FROM tree JOIN extents x ON x.version = tree.version),"
+    " used(chunk) AS (SELECT DISTINCT x.chunk FROM tree CROSS JOIN extents x"
+    " ON x.version = tree.version),"
     " counted(wanted, readable, live) AS (SELECT k.wanted, count(c.node),"
     " count(c.node) FILTER (WHERE c.node NOT IN (SELECT node FROM doubted))"
-    " FROM used JOIN chunks k ON k.id = used.chunk LEFT JOIN copies c ON c.chunk = k.id"
-    " AND c.state = 1 AND c.node NOT IN (SELECT node FROM bad) GROUP BY k.id)"
+    " FROM used CROSS JOIN chunks k ON k.id = used.chunk LEFT JOIN copies c ON c.chunk = k.id"
+    " AND +c.state = 1 AND +c.node NOT IN (SELECT node FROM bad) GROUP BY k.id)"
     " SELECT (SELECT count(*) FROM tree WHERE version IS NOT NULL),"
     " (SELECT coalesce(sum(v.size), 0) FROM tree JOIN versions v ON v.id = tree.version),"
     " count(*), coalesce(sum(live < wanted), 0), coalesce(sum(readable = 0), 0) FROM counted"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import apsw
 
 from collective.catalog.model import Health, Position
+from collective.catalog.sqlite.copying import copy_database, is_sound
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
@@ -71,17 +75,24 @@ class UpkeepPart(Part):
 
         def work(db: apsw.Connection) -> str:
             def copy(path: str) -> None:
+                sqlite, threads = engine.world.sqlite, engine.world.threads
+                pause = _do_not_pause if sqlite.is_exclusive else threads.pause
                 try:
-                    db.execute("VACUUM INTO ?", (path,))
+                    copy_database(db, path, vfs=sqlite.vfs, disk=engine.world.disk, pause=pause)
                 except apsw.Error as error:
                     raise translate(error) from error
 
-            path = engine.snapshots.write(copy, position)
+            vfs = engine.world.sqlite.vfs
+            path = engine.snapshots.write(copy, partial(is_sound, vfs=vfs), position)
             mark = hex_id(engine.randomness)[:8]
             engine.custody.note(position.epoch, position.sequence, mark=mark)
             return path
 
         return await engine.copy_out(work)
+
+    def watch_writer(self, observe: Callable[[str, float], None]) -> None:
+        """Tell ``observe`` the ``work`` and the ``flush`` of each batch in seconds, on any thread."""
+        self._engine.writer.observe = observe
 
     async def notices(self) -> tuple[str, ...]:
         """Return what the operator must know of this start, and of the files under it."""
@@ -99,3 +110,7 @@ class UpkeepPart(Part):
                 await self._engine.flush_denials()
         finally:
             await self._engine.close()
+
+
+def _do_not_pause(seconds: float) -> None:
+    """Go on: in an exclusive world nobody else has a turn meanwhile."""

@@ -196,6 +196,8 @@ class Writer:
         self.trouble: CollectiveError | None = None
         """Why the last COMMIT that would have changed something did not; None since one did."""
         self._working_since_s: float | None = None
+        self.observe: Callable[[str, float], None] = _unobserved
+        """Told how long each batch took, in seconds: ``work`` and ``flush``; on the pool."""
         self._closed = False
         self._is_ending = False
 
@@ -305,14 +307,17 @@ class Writer:
                 tried += 1
                 if self._clock.monotonic_s() - began_s >= BATCH_MAX_S:
                     break
-            if self._db.total_changes() == changes:
-                self._db.execute("COMMIT")
-                return batch[:tried]
-            self._counters.sequence += 1
-            self._store_counters()
+            has_changed = self._db.total_changes() != changes
+            if has_changed:
+                self._counters.sequence += 1
+                self._store_counters()
+            worked_s = self._clock.monotonic_s()
             self._db.execute("COMMIT")
-            self._publish(book)
-            self.trouble = None
+            if has_changed:
+                self._publish(book)
+                self.trouble = None
+            self.observe("work", worked_s - began_s)
+            self.observe("flush", self._clock.monotonic_s() - worked_s)
         except apsw.Error as error:
             self._fail(batch, error)
             return batch
@@ -374,6 +379,10 @@ class Writer:
             return
 
 
+def _unobserved(phase: str, seconds: float) -> None:
+    """Nobody asked."""
+
+
 def _refused(batch: Sequence[_Job], error: CollectiveError) -> Sequence[_Job]:
     for job in batch:
         job.error = error
@@ -387,7 +396,8 @@ def translate(error: apsw.Error) -> CollectiveError:
         told = DiskFullError("The catalogue's disk is full, nothing was changed; free some space.")
     elif isinstance(error, apsw.CorruptError | apsw.NotADBError):
         told = CorruptionError(
-            "The catalogue is damaged; stop the coordinator and put its latest snapshot in place."
+            "The catalogue is damaged; restart the coordinator, and it goes on from its newest good"
+            " snapshot."
         )
     elif isinstance(error, apsw.InterruptError):
         told = BusyError("The coordinator is stopping, nothing was changed; try again later.")

@@ -14,6 +14,7 @@ from collective.catalog.model import Totals
 from collective.placement.evidence import Standing
 from collective.placement.states import NodeState
 
+_WRITER_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 _LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 HEALTHY: Final = frozenset({NodeState.UP, NodeState.DRAINING})
 WAITING: Final = "waiting"
@@ -138,6 +139,18 @@ class CoordinatorMetrics:
             buckets=_LATENCIES_S,
             registry=registry,
         )
+        self._writer = Histogram(
+            "collective_catalog_writer_seconds",
+            "How long one batch of changes held the catalogue's writer, and its flush.",
+            ("phase",),
+            buckets=_WRITER_S,
+            registry=registry,
+        )
+        self._longest_hold = gauge(
+            "collective_catalog_writer_longest_hold_seconds",
+            "The longest work of one batch since the start.",
+        ).labels(member)
+        self._longest_hold_s = 0.0
         self.denials = counter(
             "collective_permission_denials_total", "Refused calls.", ("operation",)
         )
@@ -175,6 +188,13 @@ class CoordinatorMetrics:
         """Count one call."""
         self._operations.labels(self._member, operation, result).inc()
         self._latency.labels(operation).observe(duration_s)
+
+    def writer(self, phase: str, seconds: float) -> None:
+        """Note one phase (``work`` or ``flush``) of a batch; on the writer's thread."""
+        self._writer.labels(phase).observe(seconds)
+        if phase == "work" and seconds > self._longest_hold_s:
+            self._longest_hold_s = seconds
+            self._longest_hold.set(seconds)
 
     def quarantined(self, sizes_bytes: Mapping[str, int]) -> None:
         """Show what each node has in quarantine, and of no other node any more."""

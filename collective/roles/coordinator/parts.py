@@ -163,6 +163,7 @@ def build(
     metrics = CoordinatorMetrics(
         registry, authority.member, lambda: node_figures(table, len(waiting.all()))
     )
+    catalog.watch_writer(metrics.writer)
     wakes = Wakes()
     waiting = WaitingNodes(clock)
     keys = KeyRing(own, clock, randomness, identity.ticket_root)

@@ -8,16 +8,23 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog, copying
+from collective.catalog.sqlite.custody import Origin, judge
 from collective.catalog.sqlite.opening import _deep_objection
 from collective.catalog.sqlite.snapshot import GRACE_S, find_pairs, is_verified
+from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
-from collective.core.errors import CollectiveError, DataDirError
+from collective.core.errors import CollectiveError, CorruptionError, DataDirError
+from collective.core.randomness import SeededRandomness
+from collective.core.world import InlineThreads
 from tests.contract.catalog.slow_tar import Member, Order, opened, slow_tar, unpack
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
+from tests.worlds import world_of
 
 ORDERS: dict[str, Callable[[random.Random], Order]] = {
     "by-name": lambda _: list,
@@ -52,7 +59,7 @@ async def backed_up(member: Member, live: Path, backup: Path, order: Order) -> i
     running: set[asyncio.Task[None]] = set()
 
     async def pause() -> None:
-        member.clock.advance(member.chance.uniform(0, 6))
+        member.clock.advance(member.chance.uniform(0, 2))
         await member.change(member.chance.randrange(1, 12))
         if not running and member.chance.random() < 0.1:
             task = asyncio.create_task(member.snapshot())
@@ -215,6 +222,41 @@ async def test_a_killed_catalogue_goes_on_where_it_was(
         assert await member.catalog.notices() == ()
         await member.change(5)
     closing.append(member.catalog)
+
+
+async def test_a_database_that_was_not_written_to_since_a_clean_end_is_not_read_through(
+    tmp_path: Path,
+) -> None:
+    member = await Member.start(tmp_path, 1)
+    await member.catalog.close()
+    assert [path.name for path in tmp_path.glob("catalog.db*")] == ["catalog.db"]
+    assert judge(str(tmp_path), OsDisk(), has_snapshots=True)[0] is Origin.ENDED
+    os.utime(tmp_path / "catalog.db")
+    assert judge(str(tmp_path), OsDisk(), has_snapshots=True)[0] is Origin.OURS
+    member.catalog = await opened(tmp_path, 2)
+    assert judge(str(tmp_path), OsDisk(), has_snapshots=True)[0] is Origin.OURS
+    await member.catalog.close()
+
+
+async def test_no_snapshot_is_made_of_a_damaged_database_and_good_ones_stay(
+    tmp_path: Path, closing: list[SqliteCatalog]
+) -> None:
+    member = await Member.start(tmp_path, 1)
+    for _ in range(50):
+        await member.write_file()
+    await member.catalog.close()
+    member.catalog = await opened(tmp_path, 2, member.clock)
+    good = find_pairs(str(tmp_path), OsDisk())
+    await member.change(1)
+    flip(tmp_path)
+    member.clock.advance(GRACE_S * 3)
+    with pytest.raises(CorruptionError, match="restart"):
+        await member.catalog.snapshot()
+    assert find_pairs(str(tmp_path), OsDisk()) == good
+    await abandon(member.catalog)
+    restored = await opened(tmp_path, 3, member.clock)
+    closing.append(restored)
+    assert await check(restored) == member.states[member.snapshot_of]
 
 
 async def test_another_owner_or_mode_of_the_files_is_no_damage(
@@ -402,3 +444,48 @@ async def test_without_snapshot_files_that_show_no_fault_are_used(
     assert await check(copy) == {"/e"}
     assert await copy.is_restored()
     assert "no good snapshot" in (await copy.notices())[0]
+
+
+async def test_an_exclusive_world_has_snapshots_too(tmp_path: Path) -> None:
+    world = world_of(ManualClock(), SeededRandomness(1), threads=InlineThreads(), exclusive=True)
+    catalog = await SqliteCatalog.open(str(tmp_path), world)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.snapshot()
+    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
+    await catalog.close()
+    truncate(tmp_path)
+    catalog = await SqliteCatalog.open(str(tmp_path), world)
+    assert await check(catalog) == {"/d"}
+    await catalog.close()
+
+
+async def test_a_copy_made_in_steps_is_of_one_moment(
+    tmp_path: Path, closing: list[SqliteCatalog]
+) -> None:
+    """What is written between the steps is not in it, and makes it no longer."""
+    member = await Member.start(tmp_path / "live", 1)
+    closing.append(member.catalog)
+    for _ in range(40):
+        await member.write_file()
+    db = member.catalog._engine._connect()
+    before: Any = db.execute("SELECT sequence, files FROM state").fetchone()
+    other = apsw.Connection(str(tmp_path / "live" / "catalog.db"))
+    steps = 0
+
+    def change(_: float) -> None:
+        nonlocal steps
+        steps += 1
+        other.execute("UPDATE state SET sequence = sequence + 1")
+        other.execute("UPDATE entries SET name = name || 'x' WHERE parent IS NOT NULL")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copying, "STEP_PAGES", 4)
+        copying.copy_database(db, str(tmp_path / "copy.db"), vfs=None, disk=OsDisk(), pause=change)
+    pages: Any = db.execute("PRAGMA page_count").fetchone()
+    assert steps == -(-pages[0] // 4)
+    copy = apsw.Connection(str(tmp_path / "copy.db"))
+    assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert copy.execute("SELECT sequence, files FROM state").fetchone() == before
+    assert not copy.execute("SELECT 1 FROM entries WHERE name LIKE '%x'").fetchall()
+    for connection in (copy, other, db):
+        connection.close()

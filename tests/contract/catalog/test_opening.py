@@ -1,4 +1,6 @@
+import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from blake3 import blake3
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.opening import lock_data_dir
+from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
@@ -111,3 +114,24 @@ async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
     copy = await SqliteCatalog.open(str(other), world_of(ManualClock(), SeededRandomness(3)))
     assert await names(copy, "/") == ["/d", "/e"]
     await copy.close()
+
+
+async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: Engines) -> None:
+    catalog = await engines.open()
+    works: list[float] = []
+    catalog.watch_writer(lambda phase, s: works.append(round(s, 3)) if phase == "work" else None)
+    order: list[int] = []
+
+    def change(number: int, _: Transaction) -> None:
+        order.append(number)
+        engines.clock.advance(0.010)
+
+    await asyncio.gather(*(catalog._engine.change(partial(change, n)) for n in range(10)))
+    assert order == list(range(10))
+    assert sum(works) == pytest.approx(0.1)
+    assert max(works) == pytest.approx(0.03)
+
+
+async def test_what_undoes_a_savepoint_is_no_list_in_memory(engines: Engines) -> None:
+    catalog = await engines.open()
+    assert catalog._engine._db.execute("PRAGMA temp_store").fetchall() == [(1,)]

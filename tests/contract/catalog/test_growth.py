@@ -1,0 +1,60 @@
+"""The made catalogue of the growth bench is one of the product's, and calls find their way in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite.custody import DATABASE
+from collective.catalog.sqlite.opening import _deep_objection
+from collective.catalog.sqlite.totals import _SCOPE
+from tests.bench.growth import catalogue
+from tests.bench.growth.__main__ import table
+from tests.bench.growth.measure import Bench
+from tests.contract.catalog.world import OPERATOR, p
+from tests.worlds import world_of
+
+FILES = 1000
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("growth") / "catalog"
+    catalogue.make(str(folder), FILES)
+    return folder
+
+
+def test_it_has_what_it_says_and_shows_no_fault(made: Path) -> None:
+    db = apsw.Connection(str(made / DATABASE))
+    shape = catalogue.Shape(FILES)
+    assert _deep_objection(db) is None
+    assert db.execute("SELECT count(*) FROM chunks").fetchall() == [(shape.chunks,)]
+    assert db.execute("SELECT count(*) FROM copies WHERE state = 1").fetchall() == [
+        (3 * shape.chunks,)
+    ]
+    db.close()
+
+
+def test_what_a_user_may_read_is_counted_without_going_through_everything(made: Path) -> None:
+    db = apsw.Connection(str(made / DATABASE))
+    plan: Any = db.execute(f"EXPLAIN QUERY PLAN {_SCOPE}", (json.dumps([]),) * 3).fetchall()
+    steps = [row[3] for row in plan]
+    assert [step for step in steps if "AUTOMATIC" in step] == []
+    assert not {"SCAN k", "SCAN c", "SCAN x", "SCAN v"} & set(steps)
+    assert "SCAN x" not in " ".join(steps)
+    db.close()
+
+
+async def test_every_call_of_the_bench_can_be_measured(made: Path) -> None:
+    rows = await Bench(made, catalogue.Shape(FILES), times=3).run()
+    lines = table({FILES: rows})
+    assert len(lines) == len(rows) + 1
+    assert all(row.p50 >= 0 for row in rows)
+    catalog = await SqliteCatalog.open(str(made), world_of(), CatalogSettings())
+    assert (await catalog.stat(OPERATOR, p(catalogue.Shape(FILES).path(1)))).size_bytes > 0
+    await catalog.close()
