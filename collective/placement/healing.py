@@ -283,19 +283,23 @@ def may_delete(
 
     Copies on probation do not count here: no enrolment takes another node's copy away.  A corrupt
     one, whose bytes are of no use, may leave a node that has no room for a good one when a single
-    other copy is confirmed; else both would wait for each other.
+    other copy is confirmed; else both would wait for each other.  An older copy beside one that counts
+    and is confirmed, on the same node, adds nothing: it goes though the chunk lacks other copies, which
+    it may for ever where there are too few nodes.
     """
     if not chunk.is_in_use:
         return True
-    sure = sum(
-        1
+    good = [
+        copy
         for copy in chunk.copies
         if copy.state is CopyState.STORED
         and copy.name in confirmed
         and copy.name != given.name
         and facts.get(copy.node, UNKNOWN).counts
-        and facts[copy.node].standing is Standing.APPROVED
-    )
+    ]
+    if any(copy.node == given.node for copy in good):
+        return True
+    sure = sum(1 for copy in good if facts[copy.node].standing is Standing.APPROVED)
     return sure >= chunk.wanted or (given.is_corrupt and lacks_room and sure > 0)
 
 

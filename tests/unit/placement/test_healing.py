@@ -216,6 +216,15 @@ def test_a_corrupt_copy_leaves_a_full_node_for_one_that_is_confirmed() -> None:
     assert not may(chunk(), given=corrupt, lacks_room=True)
 
 
+def test_an_older_copy_beside_a_confirmed_one_of_its_node_goes_though_others_lack() -> None:
+    newer = copy(A, generation=2)
+    one = chunk(newer, copy(B), wanted=5)
+    assert may(one, {newer.name})
+    assert not may(one, {copy(B).name})
+    assert not may(chunk(copy(A, CopyState.DOUBTED, 2), copy(B), wanted=5), {newer.name})
+    assert not may(one, {newer.name}, where(A, standing=Standing.DOUBTED))
+
+
 def test_what_nothing_refers_to_needs_no_confirmation() -> None:
     assert may(replace(chunk(), is_in_use=False), set())
 
@@ -316,4 +325,9 @@ def test_nothing_is_deleted_of_which_not_enough_is_proven_elsewhere(
             and facts[one.node].standing is Standing.APPROVED
             and facts[one.node].stays
         ]
-        assert len(good) >= (1 if is_corrupt and lacks_room else wanted)
+        is_beside = any(
+            one.node == given.node and one.name in confirmed and facts[one.node].counts
+            for one in copies
+            if one.state is CopyState.STORED
+        )
+        assert is_beside or len(good) >= (1 if is_corrupt and lacks_room else wanted)
