@@ -20,6 +20,10 @@ CLEAR_AFTER: Final = 24
 """So many right answers in a row clear a node that is in doubt …"""
 CLEAR_OVER_S: Final = 6 * 3600.0
 """… if they are spread over so long."""
+UNPROVED_AFTER: Final = 5
+"""So many samples without one that proved anything put a node in doubt …"""
+UNPROVED_OVER_S: Final = 20 * 3600.0
+"""… if they are spread over so long."""
 
 
 class Finding(Enum):
@@ -86,22 +90,38 @@ def judge(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How a node did in its samples since the last wrong one, or since it is watched."""
+    """How a node did in its samples: right ones since the last wrong one, open ones since the last right."""
 
     right: int = 0
     first_s: float = 0.0
     """Monotonic seconds of the first right answer."""
     last_s: float = 0.0
+    unproved: int = 0
+    """Samples that stayed open."""
+    unproved_first_s: float = 0.0
+    unproved_last_s: float = 0.0
 
     def after(self, verdict: Verdict, now_s: float) -> Record:
-        """Return the record after one more sample; what stayed open changes nothing."""
+        """Return the record after one more sample; only a right one ends a row of open ones."""
         if verdict is Verdict.OPEN:
-            return self
+            first_s = self.unproved_first_s if self.unproved else now_s
+            return replace(
+                self,
+                unproved=self.unproved + 1,
+                unproved_first_s=first_s,
+                unproved_last_s=now_s,
+            )
         if verdict is not Verdict.PROVEN:
-            return Record()
+            return replace(self, right=0, first_s=0.0, last_s=0.0)
         if not self.right:
             return Record(1, now_s, now_s)
-        return replace(self, right=self.right + 1, last_s=now_s)
+        return Record(self.right + 1, self.first_s, now_s)
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether the node was asked often enough, over long enough, without proving anything."""
+        spread_s = self.unproved_last_s - self.unproved_first_s
+        return self.unproved >= UNPROVED_AFTER and spread_s >= UNPROVED_OVER_S
 
     @property
     def is_clear(self) -> bool:

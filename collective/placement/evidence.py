@@ -2,7 +2,7 @@
 
 A node that is *approved* counts fully.  One on *probation* may hold copies, but among the copies of a
 chunk those on probation stay a minority, so that no enrolment wins a majority by itself.  One that is
-*doubted* said what no honest node can say: its copies still serve checked reads, and count for nothing
+*doubted* said what no honest node can say, or proved none of its copies for a day: its copies still serve checked reads, and count for nothing
 until it is verified or approved.
 """
 

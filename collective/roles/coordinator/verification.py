@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -194,7 +195,10 @@ class Verifier(Worker):
 
 
 class Sampler:
-    """Challenges a few copies of every node a day, drawn at random; clears nodes that prove themselves."""
+    """Challenges a few copies of every node a day, drawn at random.
+
+    It clears nodes that prove themselves, and doubts those that prove nothing for a day.
+    """
 
     def __init__(
         self,
@@ -238,9 +242,10 @@ class Sampler:
         sampled = 0
         for node, about in facts.items():
             is_doubted = about.standing is Standing.DOUBTED
-            due_s = self._due_s.setdefault(node, now_s + self._next_s(is_doubted=is_doubted))
-            if is_doubted:
-                due_s = min(due_s, now_s + self._next_s(is_doubted=True))
+            due_s = self._due_s.get(node, inf)
+            if due_s > now_s + next_sample_s(is_doubted=is_doubted, uniform=lambda: 1.0):
+                due_s = now_s + self._next_s(is_doubted=is_doubted)
+                self._due_s[node] = due_s
             if due_s > now_s or not about.answers:
                 continue
             self._due_s[node] = now_s + self._next_s(is_doubted=is_doubted)
@@ -268,12 +273,33 @@ class Sampler:
                 self._records[node] = Record()
                 await self._clear(node)
                 await self._reload()
+            if record.proves_nothing and facts[node].standing is not Standing.DOUBTED:
+                await self._doubt(node, record)
             return verdicts[name] is not Verdict.OPEN
         return False
 
+    async def _doubt(self, node: NodeId, record: Record) -> None:
+        """Put a node in doubt that says that it is there and proves nothing, while others do."""
+        if not any(
+            other.last_s > record.unproved_first_s
+            for name, other in self._records.items()
+            if name != node
+        ):
+            return  # it may be this side that cannot ask
+        self._records[node] = Record()
+        hours = (record.unproved_last_s - record.unproved_first_s) / 3600
+        reason = (
+            f"it sends heartbeats, but proved none of its copies in {record.unproved} challenges"
+            f" over {hours:.0f} hours"
+        )
+        if await self._catalog.doubt_node(node, reason):
+            self._log.warning("node_doubted", node=node, why=reason)
+        self._wakes.repair.set()
+        await self._reload()
+
 
 def other_copy(chunk: ChunkCopies, node: NodeId, facts: Facts) -> Iterable[CopyName]:
-    """Return a copy to compare with, if another node whose word counts answers now."""
+    """Return a copy to compare with, if another node that is approved answers now."""
     return [
         copy.name
         for copy in chunk.copies
@@ -281,7 +307,7 @@ def other_copy(chunk: ChunkCopies, node: NodeId, facts: Facts) -> Iterable[CopyN
         and copy.state is CopyState.STORED
         and (about := facts.get(copy.node)) is not None
         and about.answers
-        and about.standing is not Standing.DOUBTED
+        and about.standing is Standing.APPROVED
         and not about.is_mute
     ][:1]
 

@@ -10,6 +10,8 @@ from collective.placement.challenges import (
     CLEAR_AFTER,
     CLEAR_OVER_S,
     SAMPLE_EVERY_S,
+    UNPROVED_AFTER,
+    UNPROVED_OVER_S,
     UNREAD,
     Answer,
     Finding,
@@ -110,10 +112,26 @@ def test_a_node_is_cleared_by_many_right_answers_over_long_and_by_no_less() -> N
 
 
 @pytest.mark.parametrize("bad", [Verdict.LIED, Verdict.MISSING, Verdict.CORRUPT])
-def test_one_wrong_answer_begins_anew_and_silence_changes_nothing(bad: Verdict) -> None:
-    record = Record(CLEAR_AFTER, 0.0, CLEAR_OVER_S)
-    assert record.after(Verdict.OPEN, 1e9) == record
+def test_one_wrong_answer_begins_anew_and_silence_clears_nobody(bad: Verdict) -> None:
+    record = Record(CLEAR_AFTER - 1, 0.0, CLEAR_OVER_S)
+    assert not record.after(Verdict.OPEN, 1e9).is_clear
+    assert record.after(Verdict.OPEN, 1e9).after(Verdict.PROVEN, 2e9).is_clear
     assert record.after(bad, 1e9) == Record()
+
+
+@pytest.mark.parametrize("bad", [Verdict.LIED, Verdict.MISSING, Verdict.CORRUPT])
+def test_a_node_that_proves_nothing_for_a_day_is_told_from_one_that_is_slow(bad: Verdict) -> None:
+    step_s = UNPROVED_OVER_S / (UNPROVED_AFTER - 1)
+    record = Record()
+    for _ in range(UNPROVED_AFTER * 3):
+        record = record.after(Verdict.OPEN, 100.0)
+    assert not record.proves_nothing  # all in one moment
+    record = Record()
+    for number in range(UNPROVED_AFTER):
+        assert not record.proves_nothing
+        record = record.after(bad, number * step_s).after(Verdict.OPEN, number * step_s)
+    assert record.proves_nothing
+    assert not record.after(Verdict.PROVEN, 1e9).proves_nothing
 
 
 def test_samples_come_when_nobody_can_tell_and_sooner_for_those_in_doubt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,16 @@ from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
 from collective.placement.evidence import Standing
+from collective.placement.healing import (
+    ChunkCopies,
+    CopyState,
+    HeldCopy,
+    NodeFacts,
+    count_of,
+)
 from collective.roles.coordinator import repair as repair_module
 from collective.roles.coordinator import unsettled, verification
-from collective.roles.coordinator.verification import COOLDOWN_S, Doubts
+from collective.roles.coordinator.verification import COOLDOWN_S, Doubts, other_copy
 from collective.roles.coordinator.wake import Wakes
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import USER, World, record
@@ -172,18 +180,75 @@ async def test_a_node_that_stores_nothing_is_found_by_its_samples(tmp_path: Path
         assert {await standing(here, node) for node in (A, B)} == {Standing.APPROVED}
 
 
+async def sample_for_days(here: Scene, days: int, *heard: str) -> None:
+    sampler = here.sampler()
+    for _ in range(days * 8):
+        await sampler.step()
+        here.world.clock.advance(3 * 3600.0)
+        here.world.hear(*heard)
+
+
+@pytest.mark.parametrize("how", ["unread", "down"])
+async def test_a_node_that_never_proves_a_copy_is_doubted_within_days(
+    tmp_path: Path, how: str
+) -> None:
+    """Its heartbeats come, but to challenges it answers "not now", or not at all."""
+    async with scene(tmp_path) as here:
+        await put(here)
+        chunk, _ = held(here, C)
+        getattr(here.farm, how).add(C)
+        await sample_for_days(here, 3, "a", "b", "c")
+        assert {await standing(here, node) for node in (A, B)} == {Standing.APPROVED}
+        (record,) = [one for one in await here.catalog.nodes() if one.node == C]
+        assert record.standing is Standing.DOUBTED
+        assert "proved none of its copies" in record.standing_reason
+        (known,) = await here.catalog.chunk_copies(chunk)
+        assert count_of(known.copies, here.world.table.facts()) == 2
+
+
 async def test_nodes_that_lag_or_are_down_are_not_doubted(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await put(here)
         here.farm.down.add(C)
+        await sample_for_days(here, 3, "a", "b")  # no heartbeat of c comes either
+        assert {await standing(here, node) for node in (A, B, C)} == {Standing.APPROVED}
+        here.farm.down.clear()
+        sampler = here.sampler()
+        for step in range(40):
+            here.farm.unread = {C} if step % 4 else set()
+            await sampler.step()
+            await pass_time(here, SAMPLE_EVERY_S * 1.6)
+        assert {await standing(here, node) for node in (A, B, C)} == {Standing.APPROVED}
+
+
+async def test_no_node_is_doubted_where_none_can_be_asked(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        here.farm.down.update((A, B, C))
+        await sample_for_days(here, 4, "a", "b", "c")
+        assert {await standing(here, node) for node in (A, B, C)} == {Standing.APPROVED}
+
+
+async def test_a_node_that_becomes_doubted_is_sampled_within_the_hour(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
         sampler = here.sampler()
         await sampler.step()
-        for _ in range(10):
-            await pass_time(here, SAMPLE_EVERY_S)
+        await here.catalog.doubt_node(C, "a test says so")
+        await here.reload()
+        for _ in range(12):
+            await pass_time(here, 300.0)
             await sampler.step()
-        assert {await standing(here, node) for node in (A, B, C)} == {Standing.APPROVED}
-        chunk, _ = held(here, C)
-        assert await counted(here, chunk) == {A, B, C}
+        assert C in here.farm.asked
+
+
+def test_a_node_on_probation_is_not_compared_with() -> None:
+    copies = [HeldCopy(node, Generation(1), CopyState.STORED) for node in (A, B, C)]
+    chunk = ChunkCopies(ChunkId(b"x" * 32), 9, 3, tuple(copies))
+    well = NodeFacts(Standing.APPROVED, answers=True, stays=True)
+    probation = replace(well, standing=Standing.PROBATION)
+    assert other_copy(chunk, C, {A: probation, B: well, C: probation}) == [copies[1].name]
+    assert other_copy(chunk, C, {A: probation, B: probation, C: probation}) == []
 
 
 async def test_a_node_that_proves_itself_over_hours_is_cleared(tmp_path: Path) -> None:
