@@ -182,7 +182,7 @@ class NodesPart(Part):
                     continue
                 tx.run("UPDATE nodes SET refused = ? WHERE name = ?", why, node)
                 if not before:
-                    rows.raise_trust_epoch(tx)
+                    rows.raise_trust_epoch(tx, node)
 
         if refused:
             await self._engine.change(work)
@@ -252,7 +252,7 @@ def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
         reason,
         node,
     )
-    rows.raise_trust_epoch(tx)
+    rows.raise_trust_epoch(tx, node)
     tx.deltas.doubts += 1
     tx.audit_of("coordinator", "node-doubt", node, reason)
     return True

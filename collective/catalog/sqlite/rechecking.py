@@ -1,7 +1,7 @@
 """Checking an upload's extents again, after a node or a copy of theirs stopped counting.
 
 Extents are checked when they are recorded.  The *trust epoch* of the catalogue rises with every node
-whose copies stop counting; an upload whose extents were checked at an earlier one goes through them
+that has copies and whose copies stop counting; an upload whose extents were checked at an earlier one goes through them
 again before it commits: a page in each transaction, so that other changes have their turn.  The rows
 remember how far it has come.  A single copy that is lost, corrupt, doubted or given up marks the uploads
 that use its chunk alone: they have been checked at no epoch (-1).  An extent whose chunk has no quorum any more is dropped, and what was
@@ -40,6 +40,8 @@ _PAGE = (
 class Step:
     """What one step found."""
 
+    is_first: bool
+    """It began with the first extent."""
     is_done: bool
     """Every extent was checked at the present epoch."""
     lost: NotEnoughCopiesError | None
@@ -86,4 +88,4 @@ def check_page(tx: Transaction, upload: UploadRow) -> Step:
         0 if is_done else found[-1][0] + 1,
         upload.id,
     )
-    return Step(is_done, lost)
+    return Step(from_offset == 0, is_done, lost)

@@ -85,7 +85,7 @@ class RemovalPart(Part):
             tx.decider(actor).require_admin("remove nodes")
             _number(tx.db, node)
             tx.run("UPDATE nodes SET removed = 1, removing = 0 WHERE name = ?", node)
-            rows.raise_trust_epoch(tx)
+            rows.raise_trust_epoch(tx, node)
             epoch = revoke_node(tx, actor, identity)
             tx.audit(actor, "node-remove", node, "by force" if force else "")
             return epoch
@@ -157,7 +157,7 @@ class RemovalPart(Part):
         def work(tx: Transaction) -> None:
             if removing:
                 tx.decider(actor).require_admin("remove nodes")
-                rows.raise_trust_epoch(tx)
+                rows.raise_trust_epoch(tx, node)
             tx.run("UPDATE nodes SET removing = ? WHERE name = ?", int(removing), node)
 
         await self._engine.write(work, caller=actor, action="node-remove", target=node)

@@ -14,7 +14,7 @@ from collective.access.book import GrantBook
 from collective.access.model import Grant, Right
 from collective.catalog.model import Entry, EntryKind
 from collective.catalog.sqlite.references import untrusted_nodes
-from collective.core.ids import SpiffeId
+from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 
 if TYPE_CHECKING:
@@ -55,12 +55,17 @@ def moment(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
-def raise_trust_epoch(tx: Transaction) -> None:
+def raise_trust_epoch(tx: Transaction, node: NodeId) -> None:
     """Note that a node was removed, refused or doubted; call it in the transaction that does so.
 
-    Uploads whose extents were checked at an earlier epoch are checked again before they commit.
+    Uploads whose extents were checked at an earlier epoch are checked again before they commit, unless
+    no copy on the node is known: then nothing relied on it.
     """
-    tx.run("UPDATE state SET trust_epoch = trust_epoch + 1")
+    tx.run(
+        "UPDATE state SET trust_epoch = trust_epoch + 1 WHERE EXISTS"
+        " (SELECT 1 FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?)",
+        node,
+    )
 
 
 def recheck_uploads(tx: Transaction, node: int, chunks: Sequence[int]) -> None:

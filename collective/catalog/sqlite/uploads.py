@@ -82,7 +82,7 @@ CLEAR_AT_COMMIT = 256
 ANSWER_KEPT_MS = 3_600_000
 """So long a commit that is repeated has its answer."""
 CHECKS_MAX = 8
-"""Times that one commit checks everything again because yet another node went."""
+"""Times that one call checks everything again because yet another node went."""
 
 
 class UploadsPart(Part):
@@ -255,10 +255,15 @@ class UploadsPart(Part):
             if entry is not None:
                 return entry
             await self._check_again(caller, upload)
-        raise BusyError("The nodes are changing all the time; commit again.")
+        raise _unsettled()
 
     async def _check_again(self, caller: Caller, upload: UploadId) -> None:
-        """Go through all extents, page by page; NotEnoughCopiesError if some had to be dropped."""
+        """Go through all extents, page by page.
+
+        Raises:
+            BusyError: nodes or copies stopped counting while it went on, time and again.
+            NotEnoughCopiesError: extents had to be dropped.
+        """
 
         def work(tx: Transaction) -> Step:
             found, _ = active_upload(tx, caller, upload)
@@ -266,9 +271,13 @@ class UploadsPart(Part):
 
         lost: NotEnoughCopiesError | None = None
         is_done = False
+        starts = 0
         while not is_done:
             step = await self._engine.write(work, caller=caller, action="write", target=upload)
             is_done, lost = step.is_done, lost or step.lost
+            starts += step.is_first
+            if starts > CHECKS_MAX:
+                raise _unsettled()
         if lost is not None:
             raise lost
 
@@ -333,6 +342,10 @@ class UploadsPart(Part):
         if found.state == ENDED or found.expires_ms <= int(self._engine.clock.wall_s() * 1000):
             raise gone()
         return found
+
+
+def _unsettled() -> BusyError:
+    return BusyError("The nodes are changing all the time; commit again.")
 
 
 def _allocate(

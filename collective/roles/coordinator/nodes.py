@@ -27,6 +27,8 @@ STORED_MEANWHILE_MAX: Final = 200_000
 """More are not noted: they may be taken for missing until the next inventory finds them."""
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
+REFUSAL_KEPT_S: Final = 300.0
+"""So long a node that came with another store stays refused: each refusal has open uploads checked again."""
 _ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
 
 
@@ -55,6 +57,8 @@ class LiveNode:
     """Placed since the last heartbeat told its free space."""
     refused: str = ""
     """Why it is refused; empty if it is not."""
+    refused_until_s: float = 0.0
+    """No heartbeat ends that before."""
     rival_at: str = ""
     """Where another process said that it runs as this node, and was refused."""
     rival_s: float = 0.0
@@ -232,7 +236,8 @@ class NodeTable:
         live.promised_bytes = 0
         live.authority_digest = report.authority_digest
         live.key_digest = report.key_digest
-        live.refused = ""
+        if live.last_heartbeat_s >= live.refused_until_s:
+            live.refused = ""
         live.changed = True
         live.record = replace(
             live.record,
@@ -276,11 +281,12 @@ class NodeTable:
             live.inventoried = instance_id
             live.stored_meanwhile.clear()
 
-    def refuse(self, node: NodeId, reason: str) -> None:
-        """Mark a node refused until its next good heartbeat."""
+    def refuse(self, node: NodeId, reason: str, *, for_s: float = 0.0) -> None:
+        """Mark a node refused until its next good heartbeat after ``for_s`` seconds."""
         live = self._nodes.get(node)
         if live is not None:
             live.refused = reason
+            live.refused_until_s = self._clock.monotonic_s() + for_s
 
     def refusals(self) -> Mapping[NodeId, str]:
         """Return which nodes are refused, or not any more, other than the catalogue has it."""

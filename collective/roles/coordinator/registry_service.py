@@ -37,7 +37,7 @@ from collective.roles.coordinator.messages import (
     position_message,
 )
 from collective.roles.coordinator.metrics import CoordinatorMetrics
-from collective.roles.coordinator.nodes import NodeTable, Report
+from collective.roles.coordinator.nodes import REFUSAL_KEPT_S, NodeTable, Report
 from collective.roles.coordinator.reachability import plausible
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
@@ -141,7 +141,7 @@ class RegistryService(pb.NodeRegistryBase):
             try:
                 await self._catalog.bind_store(node, store)
             except ConflictError as error:
-                self._table.refuse(node, error.message)
+                self._table.refuse(node, error.message, for_s=REFUSAL_KEPT_S)
                 raise
             await self.reload()
         await self._observe_position(node, message.highest_position)

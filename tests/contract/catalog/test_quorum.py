@@ -239,7 +239,7 @@ async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
         pages.append(row.checked_to)
         if len(pages) == 3:
             tx.run("UPDATE nodes SET removed = 1 WHERE name = ?", OLD[1])
-            raise_trust_epoch(tx)
+            raise_trust_epoch(tx, OLD[1])
         return check_page(tx, row)
 
     monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", another_goes)
@@ -247,6 +247,48 @@ async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
         await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
     _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
+
+
+async def test_a_commit_gives_up_when_nodes_go_all_the_time(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
+    await ready.set_refused({OLD[0]: "why"})
+    pages: list[int] = []
+    check_page = rechecking.check_page
+
+    def flaps(tx: Transaction, row: UploadRow) -> rechecking.Step:
+        pages.append(row.checked_to)
+        assert len(pages) < 100, "it never ends"
+        if len(pages) % 3 == 0:
+            raise_trust_epoch(tx, OLD[0])
+        return check_page(tx, row)
+
+    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", flaps)
+    with pytest.raises(BusyError, match="commit again"):
+        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", check_page)
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+
+
+@pytest.mark.parametrize("how", ["refused", "doubted", "removed"])
+async def test_a_node_without_copies_has_no_upload_checked_again(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    upload, _ = await opened(ready, "a")
+    if how == "refused":
+        await ready.set_refused({NEW[0]: "it came with another store"})
+    elif how == "doubted":
+        await ready.doubt_node(NEW[0], "it lied")
+    else:
+        await remove(ready, NEW[0])
+    checked: list[UploadRow] = []
+    monkeypatch.setattr(
+        "collective.catalog.sqlite.uploads.check_page", lambda _, row: checked.append(row)
+    )
+    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    assert not checked
 
 
 async def lose(catalog: SqliteCatalog, how: str, node: NodeId, generation: Generation) -> None:

@@ -15,6 +15,7 @@ from collective.pki.revocation import RevocationSet
 from collective.placement.states import NodeState
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.messages import position_message
+from collective.roles.coordinator.nodes import REFUSAL_KEPT_S
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
@@ -119,6 +120,27 @@ async def test_another_store_under_the_same_certificate_is_refused(tmp_path: Pat
         live = here.world.table.get(NodeId("a"))
         assert live is not None
         assert live.refused
+
+
+async def test_a_node_that_came_with_another_store_stays_refused_for_minutes(
+    tmp_path: Path,
+) -> None:
+    """Else one that comes with either in turn would have every upload checked again each time."""
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        desk = service(here)
+        await desk.heartbeat(beat())
+        with pytest.raises(ConflictError):
+            await desk.heartbeat(beat(store="cd" * 16))
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        here.world.clock.advance(REFUSAL_KEPT_S - 1)
+        await desk.heartbeat(beat())
+        assert live.refused
+        assert here.world.table.states()[NodeId("a")] is NodeState.REFUSED
+        here.world.clock.advance(1)
+        await desk.heartbeat(beat())
+        assert not live.refused
 
 
 async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_path: Path) -> None:
