@@ -130,8 +130,9 @@ def adopt(
 ) -> None:
     """Have nodes obey this catalogue after the former one was lost, or an old backup was restored.
 
-    It deletes nothing: copies that this catalogue never gave out are kept in quarantine. Seven days later,
-    --discard deletes them.
+    Nodes that this catalogue does not know are enrolled: those named are approved, --all takes the others in
+    on probation. It deletes nothing: copies that this catalogue never gave out are kept in quarantine. Seven
+    days later, --discard deletes them.
     """
     named = list(nodes or ())
     if discard:
@@ -159,17 +160,22 @@ def adopt(
             }
         )
     else:
-        output.lines(_adopted(done))
+        output.lines(_adopted(done, is_named=bool(named)))
 
 
-def _adopted(done: AdoptNodesResponse) -> list[str]:
+def _adopted(done: AdoptNodesResponse, *, is_named: bool) -> list[str]:
     lines = []
     if done.confirmed:
         lines.append(f"This catalogue is the newest from now on, in epoch {done.epoch}.")
     if done.replaced:
         lines.append("It takes the place of the one before, also at nodes that come back later.")
-    if done.enrolled:
-        lines.append(f"Nodes enrolled: {', '.join(done.enrolled)}")
+    if done.enrolled and is_named:
+        lines.append(f"Nodes enrolled, and approved: {', '.join(done.enrolled)}")
+    elif done.enrolled:
+        lines.append(
+            f"Nodes enrolled, on probation: {', '.join(done.enrolled)}. Those that are yours: collective"
+            f" node approve {' '.join(done.enrolled)}"
+        )
     lines.append("Nothing is deleted: what it never gave out is kept, see QUARANTINE in node list.")
     return lines
 

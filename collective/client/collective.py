@@ -348,7 +348,8 @@ class Collective:
     ) -> AdoptNodesResponse:
         """Have nodes obey this catalogue, new or restored, in the place of what they obeyed.
 
-        ``everything``: all nodes; a restored catalogue deletes again afterwards.  The operator only;
+        ``everything``: all nodes; a restored catalogue deletes again afterwards.  Nodes that it does
+        not know are enrolled: approved if they are named, else on probation.  The operator only;
         ConflictError where there is nothing to adopt.
         """
         control = self._session.control

@@ -56,9 +56,10 @@ def test_after_a_lost_data_dir_nodes_are_adopted_keep_what_is_not_known_and_dele
         status = wait_for(*NAMES[:2])
         assert any("node adopt" in one for one in status["warnings"])
         assert (
-            "Nodes enrolled: alice-node-01, alice-node-02"
+            "collective node approve alice-node-01 alice-node-02"
             in cluster.cli("node", "adopt", "--all", "--yes").text
         )
+        assert "it was on probation" in cluster.cli("node", "approve", *NAMES[:2]).text
         late.start()
         wait_for(NAMES[2])
         cluster.cli("node", "adopt", NAMES[2], "--yes")

@@ -559,14 +559,14 @@ class Faults:
         scenario = self._scenario
 
         async def work(home: Collective) -> None:
+            if scenario.was_restored:
+                with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
+                    await home.adopt_nodes(everything=True)
             known = await home.nodes()
             names = [node.id for node in known if node.id in scenario.nodes_in_use()]
             await home.approve_nodes(names, even_doubted=True)
             for name in sorted(scenario.draining):
                 await home.drain_node(name, stop=True)
-            if scenario.was_restored:
-                with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
-                    await home.adopt_nodes(everything=True)
 
         for _ in range(20):
             if await self._operate("put in order", work):

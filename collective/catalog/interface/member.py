@@ -86,7 +86,8 @@ class Upkeep(Protocol):
         """Have nodes obey this catalogue in the place of those in ``obeyed``; admins only.
 
         ``nodes`` None: all, and a restored catalogue goes on collecting.  The nodes of ``claims`` are
-        enrolled, approved.  Nothing is deleted.  ConflictError where there is nothing to adopt.
+        enrolled, approved if they are named, else on probation.  Nothing is deleted.  ConflictError
+        where there is nothing to adopt.
         """
         ...
 

@@ -2,8 +2,7 @@
 
 Two cases.  A catalogue that was restored from a backup is behind what its nodes have seen; it deletes
 nothing until it is adopted.  A catalogue that was made anew is another one; its nodes delete nothing for
-it until it is adopted, and those that it does not know are let in by it, by the certificate that they
-have.  Adopting deletes nothing: see ``quarantine``.
+it until it is adopted, and those that have; those that the operator names are approved.  Adopting deletes nothing  Adopting deletes nothing: see ``quarantine``.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from collective.catalog.sqlite.quarantine import skip_generations
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
+from collective.placement.evidence import Standing
 
 
 class AdoptionPart(Part):
@@ -90,9 +90,10 @@ class AdoptionPart(Part):
 
         Args:
             actor: an admin.
-            nodes: those named; None: all, and a restored catalogue is confirmed by it.
+            nodes: those named; None: all, and a restored catalogue is confirmed by it.  Being named
+                is what approves a node; what comes with all is on probation.
             obeyed: the catalogues that these nodes obey now.
-            claims: those of them that this catalogue does not know; they are enrolled, approved.
+            claims: those of them that this catalogue does not know; they are enrolled.
 
         Raises:
             ConflictError: there is nothing to adopt, or a node that was claimed is known by now.
@@ -109,7 +110,7 @@ class AdoptionPart(Part):
             if not (confirmed or replaced or claims):
                 raise _nothing_to_adopt(restored=bool(restored))
             for claim in claims:
-                _enrol(tx, actor, claim)
+                _enrol(tx, actor, claim, is_named=nodes is not None)
             named = None if nodes is None else json.dumps(sorted(nodes))
             tx.run(
                 "UPDATE nodes SET adopted_ms = ?1 WHERE removed = 0"
@@ -147,11 +148,12 @@ def _replace(tx: Transaction, actor: Caller, catalog_id: str) -> bool:
     return True
 
 
-def _enrol(tx: Transaction, actor: Caller, claim: NodeClaim) -> None:
+def _enrol(tx: Transaction, actor: Caller, claim: NodeClaim, *, is_named: bool) -> None:
+    standing = Standing.APPROVED if is_named else Standing.PROBATION
     tx.run(
         "INSERT OR IGNORE INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
-        " last_seen_ms, draining, removed, serial, expires_ms)"
-        " VALUES (?,?,?,?,?,?,?,0,0,?,?)",
+        " last_seen_ms, draining, removed, serial, expires_ms, standing, standing_reason)"
+        " VALUES (?,?,?,?,?,?,?,0,0,?,?,?,?)",
         claim.node,
         claim.store_uuid,
         claim.capacity_bytes,
@@ -161,6 +163,8 @@ def _enrol(tx: Transaction, actor: Caller, claim: NodeClaim) -> None:
         tx.now_ms,
         claim.serial,
         claim.expires_ms,
+        standing.value,
+        "" if is_named else "it was adopted with all others, and not by its name",
     )
     if not tx.db.changes():
         raise ConflictError(
@@ -171,7 +175,8 @@ def _enrol(tx: Transaction, actor: Caller, claim: NodeClaim) -> None:
         actor,
         "node-adopt",
         claim.node,
-        f"key {claim.key_digest.hex()}, store {claim.store_uuid}, serial {claim.serial}",
+        f"{standing.value}, key {claim.key_digest.hex()}, store {claim.store_uuid},"
+        f" serial {claim.serial}",
     )
 
 

@@ -108,8 +108,8 @@ def _adoption_warnings(situation: Situation) -> list[str]:
     if situation.waiting:
         found.append(
             f"This catalogue does not know {listed(situation.waiting)}, with certificates of this member. "
-            f"If the former catalogue was lost: collective node adopt {_named(situation.waiting)} (or "
-            "--all)"
+            f"If the former catalogue was lost: collective node adopt {_named(situation.waiting)}, "
+            "which approves those named (or --all, which does not)"
         )
     others = [
         live.record.node

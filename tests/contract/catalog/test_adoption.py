@@ -121,6 +121,17 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
     assert all(row.actor == str(OPERATOR.principal) for row in rows)
 
 
+async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: SqliteCatalog) -> None:
+    """Strangers that the former catalogue did not approve wait beside the member's own nodes."""
+    await catalog.observe_position(OLD)
+    await catalog.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
+    record = next(one for one in await catalog.nodes() if one.node == "attic")
+    assert (record.standing, record.standing_reason) == (
+        Standing.PROBATION,
+        "it was adopted with all others, and not by its name",
+    )
+
+
 async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
     catalog: SqliteCatalog,
 ) -> None:
