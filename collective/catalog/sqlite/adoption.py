@@ -2,7 +2,8 @@
 
 Two cases.  A catalogue that was restored from a backup is behind what its nodes have seen; it deletes
 nothing until it is adopted.  A catalogue that was made anew is another one; its nodes delete nothing for
-it until it is adopted, and those that have; those that the operator names are approved.  Adopting deletes nothing  Adopting deletes nothing: see ``quarantine``.
+it until it is adopted, and those that it does not know are let in by it, by the certificate that they
+have, and approved if the operator names them.  Adopting deletes nothing: see ``quarantine``.
 """
 
 from __future__ import annotations

@@ -160,15 +160,15 @@ class QuarantinePart(Part):
         """Hand a bounded number of discarded copies to collection; True if more is to be done now."""
 
         def work(tx: Transaction) -> bool:
-            row = tx.one(
-                "SELECT id, discard_before_ms FROM nodes WHERE discard_before_ms > 0 LIMIT 1"
+            row = tx.one(  # a node that is away and has no room left holds up no other
+                "SELECT id, discard_before_ms, room FROM (SELECT n.id, n.discard_before_ms,"
+                " ? - (SELECT count(*) FROM doomed d WHERE d.node = n.id) AS room FROM nodes n"
+                " WHERE n.discard_before_ms > 0) WHERE room > 0 LIMIT 1",
+                STRANGERS_MAX,
             )
             if row is None:
                 return False
-            node, before_ms = row
-            room = STRANGERS_MAX - tx.value("SELECT count(*) FROM doomed WHERE node = ?", node)
-            if room <= 0:
-                return False
+            node, before_ms, room = row
             found = tx.all(
                 "SELECT hash, generation, stored_length FROM quarantine WHERE node = ?"
                 " AND since_ms <= ? ORDER BY since_ms LIMIT ?",

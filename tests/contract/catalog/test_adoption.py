@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collective.catalog.model import CodeKind, CodeRecord, CopyKey, NodeClaim, Position
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, quarantine
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
@@ -230,6 +230,21 @@ async def test_discarding_hands_over_in_bounded_steps(
         steps += 1
     assert steps == 4, "256, 256, 88, and the end noted"
     assert await held(catalog) == 0
+
+
+async def test_a_node_that_has_no_room_for_more_to_delete_holds_up_no_discard_of_another(
+    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enrol(catalog)
+    for node in NODES[:2]:
+        await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
+    clock.advance(WEEK_S)
+    await catalog.discard_quarantined(OPERATOR, None)
+    monkeypatch.setattr(quarantine, "STRANGERS_MAX", 1)
+    while await catalog.discard_step():
+        pass
+    kept = [record.quarantined_bytes for record in await catalog.nodes()]
+    assert kept == [26, 26, 0], "each has handed over what it has room for"
 
 
 async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
