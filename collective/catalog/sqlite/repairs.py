@@ -32,15 +32,20 @@ from collective.placement.healing import MakeCopy
 
 SHORT = (
     "WITH bad(node) AS (SELECT value FROM json_each(?)),"
+    " waiting(node) AS (SELECT id FROM nodes WHERE standing = 'probation'"
+    " AND id NOT IN (SELECT node FROM bad)),"
     " some(chunk) AS (SELECT id FROM chunks WHERE stored < wanted"
     " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
-    " SELECT count(*), coalesce(sum(live <= 0 AND is_kept), 0) FROM (SELECT k.wanted, k.stored -"
+    " SELECT count(*), coalesce(sum(held <= 0 AND is_kept), 0) FROM (SELECT k.wanted, k.stored -"
     " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
-    f" AND c.node IN (SELECT node FROM bad)) AS live, {OF_FILES} AS is_kept"
-    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {DUE}) WHERE live < wanted"
+    " AND c.node IN (SELECT node FROM bad)) AS held,"
+    " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
+    f" AND c.node IN (SELECT node FROM waiting)) AS waits, {OF_FILES} AS is_kept"
+    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {DUE})"
+    " WHERE held - waits + min(waits, max(0, held - waits - 1)) < wanted"
 )
 """Counts chunks short of copies, and those of files without any, not counting copies on the given
-nodes.  What an upload is sending just now is not short; ``DUE`` takes the time as last parameter."""
+nodes, and those on probation as a minority only (``placement.evidence.counted``).  What an upload is sending just now is not short; ``DUE`` takes the time as last parameter."""
 
 _ELSEWHERE = (
     "(SELECT count(*) FROM copies o JOIN nodes n ON n.id = o.node WHERE o.chunk = k.id"

@@ -216,6 +216,23 @@ async def test_copies_on_probation_let_no_copy_go(ready: SqliteCatalog) -> None:
     assert {record.node for record in await ready.nodes() if record.standing is Standing.PROBATION}
 
 
+async def test_figures_count_copies_on_probation_as_repair_does(ready: SqliteCatalog) -> None:
+    """Two are wanted; of four, one is on a node that is lost, and two on nodes on probation."""
+    for path, copies in (("/four", 4), ("/two", 2)):
+        await ready.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    await write(ready, "/four/f", "four", nodes=NODES)
+    await ready.move(OPERATOR, p("/four/f"), p("/two/f"), condition=ANY)
+    while await ready.settle_copies():
+        pass
+    lost = frozenset({A})
+    assert await stored(ready, "four") == ALL
+    assert await ready.repair_backlog(ALL - lost, lost) == 1  # the file that wants three
+    await ready._engine.change(
+        lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name IN (?, ?)", C, D)
+    )
+    assert await ready.repair_backlog(ALL - lost, lost) == 2
+
+
 async def test_a_restored_catalogue_gives_up_nothing(
     ready: SqliteCatalog, engines: Engines, tmp_path: Path
 ) -> None:
