@@ -34,6 +34,14 @@ ENTRY_COLUMNS = (
 ENTRY_FROM = "FROM entries e LEFT JOIN versions v ON v.id = e.version"
 
 
+RECHECK = (
+    "UPDATE uploads SET checked_epoch = -1, checking_epoch = -1 WHERE state = 0 AND id IN"
+    " (SELECT p.upload FROM json_each(?) j"
+    " CROSS JOIN copies c ON c.chunk = j.value AND c.node = ? AND c.state = 1"
+    " CROSS JOIN pins p ON p.chunk = c.chunk)"
+)
+"""Begins with the chunks (a cross join keeps its order): a node may have millions of copies."""
+
 INSERT_FOLDER = (
     "INSERT INTO entries (id, parent, name, kind, version, modified_ms)"
     " SELECT 1 + max((SELECT max(id) FROM entries),"
@@ -79,14 +87,7 @@ def recheck_uploads(tx: Transaction, node: int, chunks: Sequence[int]) -> None:
         node: the number of the node that has them.
         chunks: rows of chunks.
     """
-    tx.run(
-        "UPDATE uploads SET checked_epoch = -1, checking_epoch = -1 WHERE state = 0 AND id IN"
-        " (SELECT p.upload FROM json_each(?) j"
-        " JOIN copies c ON c.chunk = j.value AND c.node = ? AND c.state = 1"
-        " JOIN pins p ON p.chunk = c.chunk)",
-        json.dumps(chunks),
-        node,
-    )
+    tx.run(RECHECK, json.dumps(chunks), node)
 
 
 def load_grants(db: apsw.Connection) -> GrantBook:
