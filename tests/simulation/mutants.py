@@ -214,12 +214,12 @@ def trims_too_early(stack: ExitStack) -> None:
     """Copies on a node that is drained go while a single other one is left."""
     heal = healing.heal
 
-    def hasty(chunk: Any, facts: Any, place: Any) -> Any:
+    def hasty(chunk: Any, facts: Any, place: Any, *rest: Any) -> Any:
         for copy in chunk.copies:
             leaves = not facts.get(copy.node, healing.UNKNOWN).stays
             if leaves and copy.state is healing.CopyState.STORED:
                 return healing.GiveUp(chunk, copy)
-        return heal(chunk, facts, place)
+        return heal(chunk, facts, place, *rest)
 
     trims_unconfirmed(stack)
     everywhere(stack, healing, "heal", hasty)
