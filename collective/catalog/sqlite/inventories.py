@@ -22,7 +22,14 @@ from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.quarantine import enter, kept_between, quarantine, release, spans_of
+from collective.catalog.sqlite.quarantine import (
+    begin_inventory,
+    enter,
+    kept_between,
+    quarantine,
+    release,
+    spans_of,
+)
 from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
@@ -63,6 +70,8 @@ class InventoriesPart(Part):
         engine = self._engine
         number = await engine.read(lambda db: _node_number(db, node))
         strangers: list[CopyKey] = []
+        if not after:
+            await engine.change(partial(begin_inventory, node=number))
         for begin, end, told in _windows(copies, after, is_last=last):
             cursor: bytes | None = begin
             while cursor is not None:

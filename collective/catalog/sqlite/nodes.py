@@ -88,7 +88,7 @@ class NodesPart(Part):
 
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
             found: Any = db.execute(
-                f"SELECT {_COLUMNS}, quarantined_bytes FROM nodes ORDER BY name"
+                f"SELECT {_COLUMNS}, quarantined_bytes + unlisted_bytes FROM nodes ORDER BY name"
             ).fetchall()
             return [_node(row) for row in found]
 

@@ -27,11 +27,12 @@ from collective.catalog.sqlite.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.placement.evidence import Standing
 
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 """So long at least a copy stays in quarantine, and so long after its node was adopted."""
 ROWS_MAX: Final = 4_000_000
-"""Rows of one node; what it holds beyond stays there, unknown."""
+"""Rows over all nodes; of what is beyond there is a figure alone."""
 STEP_COPIES: Final = 256
 """Copies that one transaction hands to collection."""
 
@@ -86,12 +87,16 @@ def enter(tx: Transaction, node: int, copy: CopyKey) -> bool:
 def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
     """Keep copies that this catalogue never gave out; what is kept already stays as it is.
 
+    A node that is not approved gets no rows: it may invent as many as it likes.
+
     Args:
         tx: the transaction.
         node: the node's row.
         copies: a few hundred at most.
     """
-    room = ROWS_MAX - tx.value("SELECT quarantined_copies FROM nodes WHERE id = ?", node)
+    room = 0
+    if tx.value("SELECT standing FROM nodes WHERE id = ?", node) == Standing.APPROVED.value:
+        room = max(0, ROWS_MAX - tx.value("SELECT sum(quarantined_copies) FROM nodes"))
     told = [[copy.chunk.hex(), copy.generation, copy.stored_length] for copy in copies]
     added = tx.all(
         "INSERT OR IGNORE INTO quarantine (node, hash, generation, stored_length, since_ms)"
@@ -101,9 +106,24 @@ def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
         " RETURNING stored_length",
         node,
         tx.now_ms,
-        json.dumps(told[: max(0, room)]),
+        json.dumps(told[:room]),
     )
     _count(tx, node, len(added), sum(length for (length,) in added))
+    if told[room:]:
+        tx.run(
+            "UPDATE nodes SET unlisted_bytes = unlisted_bytes + (SELECT coalesce(sum(value ->> 2), 0)"
+            " FROM json_each(?2) t WHERE NOT EXISTS (SELECT 1 FROM doomed d WHERE d.node = ?1"
+            " AND d.hash = unhex(t.value ->> 0) AND d.generation = t.value ->> 1)"
+            " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.node = ?1"
+            " AND q.hash = unhex(t.value ->> 0) AND q.generation = t.value ->> 1)) WHERE id = ?1",
+            node,
+            json.dumps(told[room:]),
+        )
+
+
+def begin_inventory(tx: Transaction, node: int) -> None:
+    """Forget what the last inventory told of copies that have no row."""
+    tx.run("UPDATE nodes SET unlisted_bytes = 0 WHERE id = ? AND unlisted_bytes > 0", node)
 
 
 def release(tx: Transaction, node: int, copies: Sequence[tuple[bytes, int]]) -> None:

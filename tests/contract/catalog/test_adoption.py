@@ -218,6 +218,39 @@ async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
     assert [(row.target, row.detail) for row in rows] == [(NODES[0], "2 copies, 52 bytes")]
 
 
+async def test_a_node_that_is_not_approved_has_a_figure_in_quarantine_and_no_rows(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    """A stranger invents as many copies as it likes; they fill no disk."""
+    await enrol(catalog)
+    await catalog.doubt_node(NODES[0], "a test says so")
+    for _ in range(2):
+        await told(catalog, foreign("x", "y"))
+        assert await held(catalog) == 2 * 26, "an inventory told again counts nothing twice"
+    clock.advance(WEEK_S)
+    with pytest.raises(ConflictError, match="No copies are quarantined"):
+        await catalog.discard_quarantined(OPERATOR, None)
+    await catalog.clear_doubt(NODES[0])
+    await told(catalog, foreign("x", "y"))
+    assert await held(catalog) == 2 * 26
+    clock.advance(WEEK_S)
+    done = await catalog.discard_quarantined(OPERATOR, [NODES[0]])
+    assert [one.copies for one in done] == [2]
+
+
+async def test_quarantine_has_one_bound_over_all_nodes(
+    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "ROWS_MAX", 3)
+    await enrol(catalog)
+    for node in NODES[:2]:
+        await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
+    assert [record.quarantined_bytes for record in await catalog.nodes()] == [52, 52, 0]
+    clock.advance(WEEK_S)
+    done = await catalog.discard_quarantined(OPERATOR, None)
+    assert [one.copies for one in done] == [2, 1, 0]
+
+
 async def test_discarding_hands_over_in_bounded_steps(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
