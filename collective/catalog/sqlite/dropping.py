@@ -13,7 +13,7 @@ from typing import Final
 
 from collective.catalog.sqlite.writer import Transaction
 
-STEP_ROWS_MAX: Final = 1000
+STEP_ROWS_MAX: Final = 200
 """Rows that one transaction drops or writes."""
 
 

@@ -15,6 +15,7 @@ import apsw
 from collective.access.decision import Decider
 from collective.access.model import Caller
 from collective.catalog.model import Refusal
+from collective.catalog.sqlite.checkpoints import Checkpoints
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.leases import Leases
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 _STEPS_BETWEEN_LOOKS: Final = 50_000
 """Steps of SQLite's machine between two looks whether the process ends: a few milliseconds."""
-_DROP_STEPS: Final = 20
+_DROP_STEPS: Final = 100
 """Transactions of one round that shorten the audit; other writes have their turn between them."""
 
 
@@ -73,6 +74,8 @@ class Engine:
         else:
             self._reading = world.threads.pool(settings.readers, "catalog-reader")
             self._copying = world.threads.pool(1, "catalog-copy")
+            self._checkpoints = Checkpoints(writer_db, connect, opened.custody)
+            self._checkpoints.start(world.threads.pool(1, "catalog-checkpoint"))
             self._all_readers.extend(
                 self._interruptible(connect()) for _ in range(settings.readers)
             )
@@ -209,6 +212,7 @@ class Engine:
         """Finish what was accepted and release files, threads and the lock."""
         if not self.world.sqlite.is_exclusive:
             await self._copying.close()
+            await self._checkpoints.close()
             await self._reading.close()
             for reader in self._all_readers:
                 reader.close()

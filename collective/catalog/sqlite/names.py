@@ -43,7 +43,7 @@ WITH RECURSIVE below (id, depth, size) AS (
 SELECT max(depth), max(size) FROM below
 """
 
-REMOVE_BATCH = 2000
+REMOVE_BATCH = 400
 """Entries that one transaction of a recursive removal takes away."""
 
 

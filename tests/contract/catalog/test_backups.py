@@ -201,6 +201,7 @@ async def abandon(catalog: SqliteCatalog) -> None:
     """Leave everything as kill -9 does: nothing is checkpointed, nothing noted."""
     engine = catalog._engine
     await engine._copying.close()
+    await engine._checkpoints.close()
     await engine._reading.close()
     for reader in engine._all_readers:
         reader.close()

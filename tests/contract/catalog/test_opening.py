@@ -9,7 +9,7 @@ import pytest
 from blake3 import blake3
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog, checkpoints
 from collective.catalog.sqlite.opening import lock_data_dir
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
@@ -135,3 +135,26 @@ async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: Engines) -
 async def test_what_undoes_a_savepoint_is_no_list_in_memory(engines: Engines) -> None:
     catalog = await engines.open()
     assert catalog._engine._db.execute("PRAGMA temp_store").fetchall() == [(1,)]
+
+
+async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: Engines) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "LOG_PAGES", 50)
+        catalog = await engines.open()
+        engine = catalog._engine
+        log = os.path.join(engines.data_dir, "catalog.db-wal")
+        assert engine._checkpoints._pool is not None
+        longest = 0
+        for number in range(150):
+            await catalog.make_directory(OPERATOR, p(f"/{number}{'x' * 200}"), parents=False)
+            if engine._checkpoints._is_running:
+                await engine._checkpoints._pool.run(lambda: None)  # the round has ended
+            longest = max(longest, os.path.getsize(log))
+        assert longest < 4096 * 300, "the log would have over 1,000 pages"
+        database: Any = engine._db.execute("PRAGMA page_count").fetchone()
+        assert os.path.getsize(os.path.join(engines.data_dir, "catalog.db")) > 4096 * (
+            database[0] // 2
+        )
+        with pytest.MonkeyPatch.context() as lost:
+            lost.setattr(engine.custody, "is_ours", lambda: False)
+            assert engine._checkpoints._move(engine._db) is None
