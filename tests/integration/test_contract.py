@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.integration.cluster import Cluster
 from tests.integration.ports import free_port
+from tests.integration.processes import wait_for
 
 COMMAND = (sys.executable, "-m", "collective")
 CONTENT = bytes(range(256)) * 40_000  # three chunks
@@ -81,10 +83,20 @@ def test_names_come_out_of_a_pipe_as_they_went_in(member: Cluster) -> None:
     assert sorted(out.decode().removesuffix("\n").split("\n")) == sorted(names)
 
 
-@pytest.mark.parametrize("delay_s", [0.15, 1.0])
+def is_importing(pid: int, _: Cluster) -> bool:
+    return "_ssl." in Path(f"/proc/{pid}/maps").read_text()
+
+
+def is_connected(pid: int, member: Cluster) -> bool:
+    found = psutil.Process(pid).net_connections("tcp")
+    return any(one.raddr and one.raddr.port == member.coordinator_port for one in found)
+
+
+@pytest.mark.parametrize(("fed", "is_there"), [(b"", is_importing), (CONTENT, is_connected)])
 def test_an_interrupt_at_any_moment_is_silent_and_exits_130(
-    member: Cluster, delay_s: float
+    member: Cluster, fed: bytes, is_there: Callable[[int, Cluster], bool]
 ) -> None:
+    """From when the program itself runs: before, the word is Python's."""
     with subprocess.Popen(
         [*COMMAND, "write", "/x/interrupted", *member.operator],
         env=member.client_environment,
@@ -92,7 +104,10 @@ def test_an_interrupt_at_any_moment_is_silent_and_exits_130(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        time.sleep(delay_s)  # an import is under way, then a transfer
+        assert process.stdin is not None
+        process.stdin.write(fed)
+        process.stdin.flush()
+        wait_for(lambda: is_there(process.pid, member), "moment", every_s=0.001)
         process.send_signal(signal.SIGINT)
         code = process.wait(180)
         _, error = process.communicate()
