@@ -197,6 +197,8 @@ class Heartbeat(Worker):
             self._answered_s = received_s
             if answer.send_inventory:
                 await self._report_inventory(stub)
+            else:  # it has it, though its word that it has may have been lost on the way
+                self._inventory_reported = True
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
 

@@ -40,6 +40,8 @@ class Coordinator:
         self.problems: list[pb.CopyTrouble] = []
         self.answer = pb.HeartbeatResponse(interval_s=2.0)
         self.failure: CollectiveError | None = None
+        self.verdict: CollectiveError | None = None
+        """What becomes of the answer to an inventory that was taken."""
         self.opened = 0
         self.closed = 0
 
@@ -63,6 +65,8 @@ class Coordinator:
         self, messages: AsyncIterator[pb.InventoryPage], **_: float
     ) -> pb.InventoryVerdict:
         self.inventory = [page async for page in messages]
+        if self.verdict is not None:
+            raise self.verdict
         return pb.InventoryVerdict()
 
     async def report_problems(
@@ -192,7 +196,6 @@ async def test_the_node_is_ready_only_when_its_inventory_is_known(bench: Bench) 
     for number in range(3):
         content = bytes([number]) * 1000
         await bench.store.put(ChunkId(blake3(content).digest()), Generation(number + 1), content)
-    await bench.beat()
     assert not accepted(bench)
     bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
     await bench.beat()
@@ -204,6 +207,16 @@ async def test_the_node_is_ready_only_when_its_inventory_is_known(bench: Bench) 
     assert sorted(copy.generation for copy in reported) == [1, 2, 3]
     await bench.beat()
     assert bench.coordinator.heard[-1].inventory_reported
+
+
+async def test_a_node_is_ready_though_the_answer_to_its_inventory_was_lost(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    bench.coordinator.verdict = UnreachableError("The connection broke.")
+    await bench.beat()
+    assert not accepted(bench)
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=False)
+    await bench.beat()
+    assert accepted(bench)
 
 
 async def test_a_lost_coordinator_is_connected_to_anew(bench: Bench) -> None:
