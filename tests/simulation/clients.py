@@ -38,6 +38,9 @@ WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceErr
 PATIENCE_S: Final = 240.0
 """No operation takes longer: the client has deadlines for everything."""
 NAMES: Final = 14
+PAUSE_S: Final = 6.0
+ACTS_A_MINUTE: Final = 19.0
+"""Acknowledged acts of all people together that a run is to have."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Desk:
     member: Member
     files: Files
     chance: random.Random
+    minutes: float
     contents: int = 0
     busy: dict[str, None] = field(default_factory=dict)
     """Paths that somebody is changing."""
@@ -65,6 +69,12 @@ class Desk:
     check_acknowledged: Callable[[str, int], None] = lambda *_: None
     """Looks whether what was just acknowledged lies where it must."""
 
+    def pause_s(self) -> float:
+        """Return how long people rest between two acts: so that a run has about what it must have."""
+        share = min(1.0, self.member.loop.now_s / (self.minutes * 60))
+        ahead = self.member.trace.counts["acknowledged"] - share * ACTS_A_MINUTE * self.minutes
+        return PAUSE_S * min(4.0, max(0.3, 1.0 + ahead / 20))
+
     def fresh(self) -> int:
         """Return a value that no path has held, of a size that chance decides."""
         self.contents += 1
@@ -74,7 +84,7 @@ class Desk:
         elif kind < 0.9:
             size = self.chance.randrange(3000, 9000)
         else:
-            size = self.chance.randrange(9000, 60_000)
+            size = self.chance.randrange(9000, 30_000)
         return value_of(self.contents, size)
 
 
@@ -90,7 +100,6 @@ class Person:
         self.credentials = credentials
         self.rights = rights
         self.chance = random.Random(f"{desk.member.seed} person {name}")
-        self.pause_s = 5.0
         self.stopped = False
         self.idle = False
         """Whether it was told to stop and has nothing under way."""
@@ -113,7 +122,7 @@ class Person:
             self.credentials, (COORDINATOR_ADDRESS,), world=world, links=links
         ) as home:
             while not self.stopped:
-                await asyncio.sleep(self.chance.uniform(0.2, 2 * self.pause_s))
+                await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
                 if not self.stopped:
                     await self.act(home)
         self.idle = True

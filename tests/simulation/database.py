@@ -149,9 +149,12 @@ class _DatabaseFile:
         return bytes(self._node.data[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        with _as_sqlite():
-            self._effect()
+        try:
+            if self._process is not None:
+                self._process.effect()
             self._disk.write(self._node, data, offset, self._path)
+        except (OSError, Killed) as error:
+            raise _sqlite_error(error) from error
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         with _as_sqlite():
@@ -198,16 +201,21 @@ class _DatabaseFile:
         pass
 
 
+def _sqlite_error(error: OSError | Killed) -> apsw.Error:
+    """Return the engine's error for the disk's."""
+    if isinstance(error, Killed):
+        return apsw.IOError("the process is dead")
+    if error.errno == errno.ENOSPC:
+        return apsw.FullError(str(error))
+    if error.errno == errno.EROFS:
+        return apsw.ReadOnlyError(str(error))
+    return apsw.IOError(str(error))
+
+
 @contextmanager
 def _as_sqlite() -> Iterator[None]:
     """Raise the engine's errors for the disk's."""
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise apsw.FullError(str(error)) from error
-        if error.errno == errno.EROFS:
-            raise apsw.ReadOnlyError(str(error)) from error
-        raise apsw.IOError(str(error)) from error
-    except Killed as error:
-        raise apsw.IOError("the process is dead") from error
+    except (OSError, Killed) as error:
+        raise _sqlite_error(error) from error

@@ -74,6 +74,10 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         self.tasks_made = 0
         self.steps = 0
         self._failures: list[BaseException] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        """By time, and by the order in which they were set."""
+        self._timers_made = 0
+        self._timers_cancelled = 0
         self.set_task_factory(_make_task)
         self.set_exception_handler(self._on_error)
 
@@ -118,44 +122,95 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _run_once(self) -> None:  # noqa: C901, PLR0912 - the innermost loop of everything
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        cancelled = self._timer_cancelled_count  # type: ignore[has-type]
-        if cancelled > _PURGE_LEAST and cancelled * 2 > len(scheduled):
-            for handle in scheduled:
-                if handle._cancelled:
-                    handle._scheduled = False
-            scheduled[:] = [handle for handle in scheduled if not handle._cancelled]
-            heapq.heapify(scheduled)
-            self._timer_cancelled_count = 0
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call ``callback`` at a moment; those of one moment in the order in which they were set."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+    def call_later(  # type: ignore[override]
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Call ``callback`` after so many virtual seconds."""
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call ``callback`` in the next step."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if handle._scheduled:  # type: ignore[attr-defined]
+            self._timers_cancelled += 1
+
+    def _drop_cancelled(self) -> None:
+        self._timers = [one for one in self._timers if not one[2]._cancelled]
+        heapq.heapify(self._timers)
+        self._timers_cancelled = 0
+
+    def _next_moment(self) -> None:
+        """Let time jump to the next timer that was not cancelled."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heapq.heappop(timers)[2]._scheduled = False  # type: ignore[attr-defined]
+            self._timers_cancelled -= 1
+        if not timers:
+            raise HungError("Nothing is left to happen, and the run has not ended.")
+        if timers[0][0] > self.now_s:
+            self.now_s = timers[0][0]
+            self.steps = 0
+
+    def _run_once(self) -> None:  # noqa: C901 - the innermost loop of everything
+        ready = self._ready  # type: ignore[attr-defined]
+        if self._timers_cancelled > _PURGE_LEAST and self._timers_cancelled * 2 > len(self._timers):
+            self._drop_cancelled()
         if not ready and not self._stopping:  # type: ignore[attr-defined]
-            while scheduled and scheduled[0]._cancelled:
-                self._timer_cancelled_count -= 1
-                heapq.heappop(scheduled)._scheduled = False
-            if not scheduled:
-                raise HungError("Nothing is left to happen, and the run has not ended.")
-            if scheduled[0]._when > self.now_s:
-                self.now_s = scheduled[0]._when
-                self.steps = 0
-        while scheduled and scheduled[0]._when <= self.now_s:
-            handle = heapq.heappop(scheduled)
-            handle._scheduled = False
+            self._next_moment()
+        timers, now_s = self._timers, self.now_s
+        while timers and timers[0][0] <= now_s:
+            handle = heapq.heappop(timers)[2]
+            handle._scheduled = False  # type: ignore[attr-defined]
             if handle._cancelled:
-                self._timer_cancelled_count -= 1
+                self._timers_cancelled -= 1
             else:
                 ready.append(handle)
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            process = handle._context.get(PROCESS)
-            if process is None or process.alive:
-                handle._run()
+            if not handle._cancelled:
+                context = handle._context
+                process = context.get(PROCESS)
+                if process is None or process.alive:
+                    # what Handle._run does, without its call
+                    try:
+                        context.run(handle._callback, *handle._args)
+                    except Exception:  # noqa: BLE001 - it tells the handler, as it does there
+                        self._tell()
+                    except Killed:
+                        continue
         self.steps += 1
         if self.steps > STEPS_MAX:
             raise HungError(f"{STEPS_MAX} steps at second {self.now_s:.3f} got nowhere.")
         if self._failures:
             self.stop()
+
+    def _tell(self) -> None:
+        error = sys.exc_info()[1]
+        self.call_exception_handler({"message": "in a callback", "exception": error})
 
     def _process_events(self, event_list: Any) -> None:
         del event_list

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-SWEEP_INTERVAL_S: Final = 5.0
+SWEEP_INTERVAL_S: Final = 15.0
 RESET_AFTER_S: Final = 0.2
 """How soon the other end hears that a process died."""
 _STEP_BYTES: Final = 256 * 1024

@@ -56,7 +56,7 @@ class Scenario:
         self.member = Member(seed, self.loop, self.trace)
         self.member.network.hook = self._sent
         self.files = Files(lambda: self.loop.now_s)
-        self.desk = Desk(self.member, self.files, random.Random(f"{seed} desk"))
+        self.desk = Desk(self.member, self.files, random.Random(f"{seed} desk"), minutes)
         self.people: list[Person] = []
         self.chance = random.Random(f"{seed} scenario")
         self.nodes: list[str] = []
