@@ -7,12 +7,16 @@ take turns; reads go beside them.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from collective.catalog.model import EntryKind
 from collective.client.collective import Collective
+from collective.client.source import open_source
+from collective.client.upload import Upload, UploadRequest
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -25,6 +29,7 @@ from collective.core.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
+from collective.core.paths import FilePath
 from collective.pki.credentials import Credentials
 from tests.simulation.member import COORDINATOR_ADDRESS, Member
 from tests.simulation.model import Change, Files, Value, content, value_of
@@ -41,6 +46,11 @@ NAMES: Final = 14
 PAUSE_S: Final = 6.0
 ACTS_A_MINUTE: Final = 19.0
 """Acknowledged acts of all people together that a run is to have."""
+
+
+def rarely(minutes: float) -> float:
+    """Return how much rarer things happen in a run of ``minutes``: a long one has more, not as many."""
+    return math.sqrt(max(1.0, minutes / 10))
 
 
 @dataclass(slots=True)
@@ -71,9 +81,10 @@ class Desk:
 
     def pause_s(self) -> float:
         """Return how long people rest between two acts: so that a run has about what it must have."""
-        share = min(1.0, self.member.loop.now_s / (self.minutes * 60))
-        ahead = self.member.trace.counts["acknowledged"] - share * ACTS_A_MINUTE * self.minutes
-        return PAUSE_S * min(4.0, max(0.3, 1.0 + ahead / 20))
+        scale = rarely(self.minutes)
+        due = self.member.loop.now_s / 60 * ACTS_A_MINUTE / scale
+        ahead = self.member.trace.counts["acknowledged"] - due
+        return PAUSE_S * scale * min(4.0, max(0.3, 1.0 + ahead / 20))
 
     def fresh(self) -> int:
         """Return a value that no path has held, of a size that chance decides."""
@@ -130,8 +141,10 @@ class Person:
     async def act(self, home: Collective) -> None:
         """Do one thing."""
         acts: tuple[tuple[float, Callable[[Collective], Awaitable[None]]], ...] = (
-            (0.34, self._write),
-            (0.08, self._write_slowly),
+            (0.30, self._write),
+            (0.07, self._write_slowly),
+            (0.04, self._resume),
+            (0.03, self._tree),
             (0.24, self._read),
             (0.08, self._read_range),
             (0.06, self._list),
@@ -272,6 +285,66 @@ class Person:
         await self._change({path: value}, home.write(path, pieces()), "write")
         return None
 
+    async def _resume(self, home: Collective) -> None:  # noqa: C901 - each way that it can end
+        """Write as ``put`` does: what is cut off goes on where it stopped."""
+        if not self.rights.write:
+            return
+        path = self._path(self.rights.write)
+        if path in self.desk.busy:
+            return
+        value = self.desk.fresh()
+        session = home._session
+        upload_id = ""
+
+        async def opened(upload: str) -> None:
+            nonlocal upload_id
+            upload_id = upload
+
+        async def put() -> None:
+            nonlocal upload_id
+            for left in (2, 1, 0):
+                request = UploadRequest(FilePath.parse(path), resume_id=upload_id, on_opened=opened)
+                source = open_source(content(value), session.pool)
+                try:
+                    await Upload(session, request, source).run()
+                except UnreachableError:
+                    if not left:
+                        raise
+                    await asyncio.sleep(self.chance.random() * 10)
+                except NotFoundError:  # the upload has ended meanwhile, or is of a lost future
+                    if not left or not upload_id:
+                        raise
+                    upload_id = ""
+                else:
+                    return
+
+        await self._change({path: value}, put(), "write")
+
+    async def _tree(self, home: Collective) -> None:
+        """Make a folder with files, or remove it with all that is in it."""
+        if not self.rights.write:
+            return
+        top = self.chance.choice(sorted(self.rights.write))
+        folder = f"{top}/d{self.chance.randrange(3)}"
+        files, busy = self.desk.files, self.desk.busy
+        below = [path for path in files.paths() if path.startswith(f"{folder}/")]
+        if any(path in busy or not files.is_quiet(path) for path in below):
+            return
+        if any(files.may_be(path) - {None} for path in below):
+            work = home.remove(folder, recursive=True)
+            await self._change(dict.fromkeys(below), work, "remove tree")
+            return
+        try:
+            await home.mkdir(folder, parents=True)
+        except CollectiveError as error:
+            self._note(f"mkdir {folder}: {error.code}")
+            return
+        for name in ("a", "b"):
+            path = f"{folder}/{name}"
+            if path not in busy:
+                value = self.desk.fresh()
+                await self._change({path: value}, home.write(path, content(value)), "write")
+
     async def _remove(self, home: Collective) -> None:
         path = self._existing(self.rights.write) if self.rights.write else None
         if path is None or path in self.desk.busy or not self.desk.files.is_quiet(path):
@@ -393,7 +466,11 @@ class Person:
         watches = [files.watch(path) for path in below]
         restores = self.desk.restores
         try:
-            found = {str(entry.path): entry.size_bytes async for entry in home.list(top)}
+            found = {
+                str(entry.path): entry.size_bytes
+                async for entry in home.list(top, recursive=True)
+                if entry.kind is EntryKind.FILE
+            }
         except CollectiveError as error:
             self._note(f"list {top}: {error.code}")
             if isinstance(error, PermissionDeniedError | NotFoundError):

@@ -18,6 +18,7 @@ import apsw
 from collective.core.randomness import SeededRandomness
 from tests.simulation.disk import Inode, SimulatedDisk
 from tests.simulation.process import Killed, Process
+from tests.simulation.trace import Trace
 
 _names: Final = itertools.count(1)
 _READ_ONLY: Final = apsw.SQLITE_OPEN_READONLY
@@ -37,7 +38,22 @@ class SimulatedVfs(apsw.VFS):
         self.ignores_flushes = False
         """A bug that can be put in: nothing that a database flushes is flushed."""
         self._randomness = SeededRandomness(seed)
+        self._files: list[_DatabaseFile] = []
         super().__init__(self.vfs_name, "")
+
+    def forget(self) -> None:
+        """Let go of everything; no connection may be used any more.
+
+        The engine's objects hold their files where the garbage collector does not look.
+        """
+        self.machines.clear()
+        nobody = Process("nobody", Trace(lambda: 0.0))
+        nobody.die()
+        nowhere = SimulatedDisk()
+        for file in self._files:
+            file.let_go(nobody, nowhere)
+        self._files.clear()
+        self.unregister()
 
     def mount(self, machine: str, disk: SimulatedDisk, process: Process) -> None:
         """Let files below ``/machine`` belong to ``process`` from now on."""
@@ -74,7 +90,9 @@ class SimulatedVfs(apsw.VFS):
             raise apsw.CantOpenError(path)
         flags[1] = flags[0]
         names = is_new and bool(flags[0] & _FLUSHES_NAME)
-        return _DatabaseFile(disk, process, node, path, self, names=names)
+        file = _DatabaseFile(disk, process, node, path, self, names=names)
+        self._files.append(file)
+        return file
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
         """Tell whether there is such a file."""
@@ -134,6 +152,10 @@ class _DatabaseFile:
         self._names = names
         """Whether the next flush is of the directory, too: as the engine does for new logs."""
         self._lock = 0
+
+    def let_go(self, nobody: Process, nowhere: SimulatedDisk) -> None:
+        """Belong to a process that is dead, and to an empty disk."""
+        self._process, self._disk, self._node = nobody, nowhere, Inode()
 
     def _effect(self) -> None:
         if self._process is not None:

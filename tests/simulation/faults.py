@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ConflictError
+from tests.simulation.clients import rarely
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
@@ -108,13 +109,14 @@ class Faults:
         loop = self._scenario.loop
         await asyncio.sleep(10.0)
         self._back_up_nodes()
+        scale = rarely(self._scenario.minutes)
         while loop.now_s < until_s:
             before = self._count()
             kind = self.chance.choice(list(self._kinds))
             self._begin(self._kinds[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind in _BY_MESSAGE:
-                await asyncio.sleep(self.chance.expovariate(1 / PAUSE_S))
+                await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))
 
     def _count(self) -> int:
         return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))

@@ -15,6 +15,7 @@ from unittest import mock
 
 from collective.chunking.store.facade import ChunkStore
 from collective.core.errors import BusyError
+from collective.roles.node.problems import Problems
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.gen.collective import v1 as pb
@@ -33,6 +34,7 @@ KINDS: Final = (
     "pretended deletes",
     "other bytes",
     "invented problems",
+    "wrong proofs",
     "others' addresses",
     "invented capacity",
 )
@@ -66,6 +68,11 @@ def as_sent(process: Process, method: str, message: Any) -> Any:
             return _changed(message, addresses=[pb.Address(host="coordinator", port=7000)])
         if lies.kind == "invented capacity":
             return _changed(message, total_capacity=1 << 50, used_capacity=0)
+    if isinstance(message, pb.ChallengeCopiesResponse) and lies.kind == "wrong proofs":
+        answers = [
+            _changed(one, digest=lies.chance.randbytes(len(one.digest))) for one in message.answers
+        ]
+        return _changed(message, answers=answers)
     del method
     return message
 
@@ -104,7 +111,7 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
     """Have the places where a liar's program differs from an honest one."""
     sign, put, get_into = receipts.sign_receipt, NodeStorage.put, NodeStorage.get_into
     delete = NodeService.delete_copies
-    store_get = ChunkStore.get_into
+    store_get, batch = ChunkStore.get_into, Problems.batch
 
     def lying_sign(key: Any, receipt: Any) -> Any:
         if _lies("wrong lengths"):
@@ -131,6 +138,15 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
             buffer[: count // 2] = lies.chance.randbytes(count // 2)
         return count
 
+    def lying_batch(self: Any) -> Any:
+        lies = _lies("invented problems")
+        found: dict[Any, bool] = dict(batch(self))
+        if lies is not None:
+            for chunk, generation in lies.known[-3:]:
+                found[chunk, generation] = lies.chance.random() < 0.5
+            found[lies.chance.randbytes(32), 5] = True
+        return found
+
     async def lying_delete(self: Any, message: Any) -> Any:
         if _lies("refused deletes"):
             raise BusyError("Not now.")
@@ -145,6 +161,7 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
             (NodeStorage, "get_into", lying_get),
             (ChunkStore, "get_into", lying_store_get),
             (NodeService, "delete_copies", lying_delete),
+            (Problems, "batch", lying_batch),
         ):
             stack.enter_context(mock.patch.object(target, name, value))
         yield

@@ -39,10 +39,10 @@ def ending_quietly() -> Iterator[None]:
     before, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         yield
+    finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # coroutines that never began
             gc.collect()
-    finally:
         sys.unraisablehook = before
 
 
@@ -119,6 +119,11 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
         if self._failures:
             raise self._failures[0]
         return task.result()
+
+    def close(self) -> None:
+        """Forget everything that was to happen."""
+        self._timers.clear()
+        super().close()
 
     # --- inside ----------------------------------------------------------------------------------
 

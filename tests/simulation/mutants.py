@@ -45,7 +45,7 @@ from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
 from tests.simulation.run import say
-from tests.simulation.scenario import Scenario
+from tests.simulation.scenario import run_here
 
 SEEDS_MOST: Final = 200
 MINUTES: Final = 10.0
@@ -359,7 +359,7 @@ def run_mutant(name: str, seed: int, minutes: float) -> str:
         stack.enter_context(tuned())
         stack.enter_context(able_to_lie())
         MUTANTS[name](stack)
-        return Scenario(seed, minutes).run().failure
+        return run_here(seed, minutes).failure
 
 
 def hunt(name: str, seeds: int, minutes: float) -> tuple[str, int, str, float]:

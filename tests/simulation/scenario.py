@@ -73,26 +73,19 @@ class Scenario:
     def run(self) -> Result:
         """Run to the end and judge."""
         failure = ""
-        with ending_quietly():
-            try:
-                self.loop.run(self._main())
-            except AssertionError as error:
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                where = (
-                    ""
-                    if isinstance(error, BrokenPromiseError)
-                    else f" ({frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.line})"
-                )
-                failure = f"{type(error).__name__}: {error}{where}"
-            result = Result(
-                self.seed,
-                self.trace.digest(),
-                self.trace.counts,
-                self.loop.now_s,
-                failure,
-                list(self.trace.tail),
-            )
-            self._dispose()
+        try:
+            self.loop.run(self._main())
+        except AssertionError as error:
+            failure = _told(error)
+        result = Result(
+            self.seed,
+            self.trace.digest(),
+            self.trace.counts,
+            self.loop.now_s,
+            failure,
+            list(self.trace.tail),
+        )
+        self._dispose()
         return result
 
     def _dispose(self) -> None:
@@ -103,8 +96,7 @@ class Scenario:
                 process.forget()
         self.trace.close()
         self.loop.close()
-        self.member.vfs.machines.clear()
-        self.member.vfs.unregister()
+        self.member.vfs.forget()
         self.member.machines.clear()
         self.member.roles.clear()
         self.people.clear()
@@ -253,7 +245,22 @@ class Scenario:
             self.people.append(Person(name, self.desk, joined, may))
 
 
+def _told(error: AssertionError) -> str:
+    """Return what a broken promise says, or where an assertion failed."""
+    if isinstance(error, BrokenPromiseError):
+        return f"{type(error).__name__}: {error}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.line}"
+    return f"{type(error).__name__}: {error} ({where})"
+
+
 def run_seed(seed: int, minutes: float = 10.0) -> Result:
     """Run one seed."""
     with tuned(), able_to_lie():
+        return run_here(seed, minutes)
+
+
+def run_here(seed: int, minutes: float) -> Result:
+    """Run one seed where everything is tuned already, and collect what it leaves."""
+    with ending_quietly():
         return Scenario(seed, minutes).run()

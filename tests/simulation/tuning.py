@@ -29,7 +29,7 @@ from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.coordinator import upkeep
 from collective.roles.node import renewal
-from collective.roles.runtime import watchdog
+from collective.roles.runtime import lifecycle, watchdog
 from tests.simulation.process import PROCESS
 
 CHUNK_BYTES: Final = 4 * KIB
@@ -140,6 +140,7 @@ def tuned() -> Iterator[None]:
         )
         put(renewal, "follow", _followed_once(succession.follow))
         put(watchdog, "INTERVAL_S", 30.0)
+        put(lifecycle, "READY_POLL_S", 1.0)
         put(upkeep, "SETTLE_S", 10.0)
         put(upkeep, "FIGURES_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
