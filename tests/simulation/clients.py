@@ -43,6 +43,8 @@ WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceErr
 PATIENCE_S: Final = 240.0
 """No operation takes longer: the client has deadlines for everything."""
 NAMES: Final = 14
+SELDOM: Final = "/wide"
+"""Chunks there never have all the copies that they want, so repair looks at them in each round."""
 PAUSE_S: Final = 6.0
 ACTS_A_MINUTE: Final = 19.0
 """Acknowledged acts of all people together that a run is to have."""
@@ -141,14 +143,14 @@ class Person:
     async def act(self, home: Collective) -> None:
         """Do one thing."""
         acts: tuple[tuple[float, Callable[[Collective], Awaitable[None]]], ...] = (
-            (0.30, self._write),
-            (0.07, self._write_slowly),
-            (0.04, self._resume),
-            (0.03, self._tree),
-            (0.24, self._read),
-            (0.08, self._read_range),
-            (0.06, self._list),
-            (0.05, self._stat),
+            (0.21, self._write),
+            (0.05, self._write_slowly),
+            (0.03, self._resume),
+            (0.02, self._tree),
+            (0.25, self._read),
+            (0.10, self._read_range),
+            (0.10, self._list),
+            (0.12, self._stat),
             (0.08, self._remove),
             (0.04, self._move),
             (0.03, self._trespass),
@@ -166,6 +168,8 @@ class Person:
 
     def _path(self, tops: frozenset[str]) -> str:
         top = self.chance.choice(sorted(tops))
+        if top == SELDOM and self.chance.random() < 0.75:
+            top = self.chance.choice(sorted(tops))
         return f"{top}/{self.chance.randrange(NAMES):02d}"
 
     def _existing(self, tops: frozenset[str]) -> str | None:

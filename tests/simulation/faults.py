@@ -34,7 +34,7 @@ PAUSE_S: Final = 12.0
 NODES_MAX: Final = 6
 _BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
 """Counted by the network, for each message that they befall."""
-TAR_SLACK_S: Final = 150.0
+TAR_SLACK_S: Final = 210.0
 """How much older than a tar the newest snapshot may be that it has whole."""
 RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
 KINDS: Final[dict[str, str]] = {

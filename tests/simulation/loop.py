@@ -57,8 +57,7 @@ class SimulatedTask(asyncio.Task[Any]):
         self._log_destroy_pending = False
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:
-            process.tasks[self] = None
-            self.add_done_callback(process.tasks.pop)
+            process.began(self)
 
     def __hash__(self) -> int:
         return hash(self._number)
@@ -164,6 +163,8 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
             self._timers_cancelled += 1
 
     def _drop_cancelled(self) -> None:
+        if self._timers_cancelled * 2 <= len(self._timers):
+            return
         self._timers = [one for one in self._timers if not one[2]._cancelled]
         heapq.heapify(self._timers)
         self._timers_cancelled = 0
@@ -180,25 +181,29 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
             self.now_s = timers[0][0]
             self.steps = 0
 
-    def _run_once(self) -> None:  # noqa: C901 - the innermost loop of everything
+    def _run_once(self) -> None:  # noqa: C901, PLR0912 - the innermost loop of everything
+        """Run until told to stop: what is ready, then what comes next, step by step."""
         ready = self._ready  # type: ignore[attr-defined]
-        if self._timers_cancelled > _PURGE_LEAST and self._timers_cancelled * 2 > len(self._timers):
-            self._drop_cancelled()
-        if not ready and not self._stopping:  # type: ignore[attr-defined]
-            self._next_moment()
-        timers, now_s = self._timers, self.now_s
-        while timers and timers[0][0] <= now_s:
-            handle = heapq.heappop(timers)[2]
-            handle._scheduled = False  # type: ignore[attr-defined]
-            if handle._cancelled:
-                self._timers_cancelled -= 1
-            else:
-                ready.append(handle)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
+        heappop, mine = heapq.heappop, PROCESS
+        while not self._stopping:  # type: ignore[attr-defined]
+            if not ready:
+                if self._timers_cancelled > _PURGE_LEAST:
+                    self._drop_cancelled()
+                self._next_moment()
+            timers, now_s = self._timers, self.now_s
+            while timers and timers[0][0] <= now_s:
+                handle = heappop(timers)[2]
+                handle._scheduled = False  # type: ignore[attr-defined]
+                if handle._cancelled:
+                    self._timers_cancelled -= 1
+                else:
+                    ready.append(handle)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle._cancelled:
+                    continue
                 context = handle._context
-                process = context.get(PROCESS)
+                process = context.get(mine)
                 if process is None or process.alive:
                     # what Handle._run does, without its call
                     try:
@@ -207,11 +212,11 @@ class VirtualLoop(asyncio.base_events.BaseEventLoop):
                         self._tell()
                     except Killed:
                         continue
-        self.steps += 1
-        if self.steps > STEPS_MAX:
-            raise HungError(f"{STEPS_MAX} steps at second {self.now_s:.3f} got nowhere.")
-        if self._failures:
-            self.stop()
+            self.steps += 1
+            if self.steps > STEPS_MAX:
+                raise HungError(f"{STEPS_MAX} steps at second {self.now_s:.3f} got nowhere.")
+            if self._failures:
+                self.stop()
 
     def _tell(self) -> None:
         error = sys.exc_info()[1]

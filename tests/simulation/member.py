@@ -36,15 +36,34 @@ COORDINATOR: Final = "coordinator"
 COORDINATOR_ADDRESS: Final = Address(COORDINATOR, 7000)
 BOOTSTRAP_ADDRESS: Final = Address(COORDINATOR, 7001)
 NODE_PORT: Final = 7100
+REPEATABLE: Final = frozenset(
+    f"/collective.v1.{method}"
+    for method in (
+        "Files/AllocateChunks",
+        "Files/RecordExtents",
+        "Files/CommitUpload",
+        "Files/GetUpload",
+        "Files/OpenRead",
+        "Files/PlanRead",
+        "Files/CloseRead",
+        "Files/Stat",
+        "Files/List",
+        "NodeRegistry/Heartbeat",
+        "NodeRegistry/ReportProblems",
+        "Node/DeleteCopies",
+        "Node/ChallengeCopies",
+    )
+)
+"""Calls that somebody repeats when an answer is lost: each may arrive twice."""
 BASE: Final = ServeSettings(
     roles=frozenset(),
     copies=3,
-    heartbeat_interval_s=10.0,
-    node_suspect_after_s=25.0,
-    node_down_after_s=40.0,
-    node_lost_after_s=80.0,
+    heartbeat_interval_s=15.0,
+    node_suspect_after_s=35.0,
+    node_down_after_s=55.0,
+    node_lost_after_s=100.0,
     collection_grace_s=30.0,
-    snapshot_interval_s=60.0,
+    snapshot_interval_s=90.0,
     scrub_cycle_s=300.0,
     drain_timeout_s=5.0,
 )
@@ -59,6 +78,7 @@ class Member:
         self.loop = loop
         self.trace = trace
         self.network = Network(loop, trace, random.Random(f"{seed} network").getrandbits(64))
+        self.network.repeatable = REPEATABLE
         self.vfs = SimulatedVfs(random.Random(f"{seed} vfs").getrandbits(64))
         self.machines: dict[str, Machine] = {}
         self.roles: dict[str, Any] = {}

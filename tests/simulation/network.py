@@ -404,6 +404,12 @@ class SimulatedChannel:
         assert self.peer is not None
         return self.peer
 
+    @property
+    def standing(self) -> Connection | None:
+        """The connection that stands now, if one does."""
+        connection = self._connection
+        return connection if connection is not None and connection.open else None
+
     async def connected(self) -> Connection:
         """Return a connection that stands."""
         if self._connection is not None and self._connection.open:
@@ -482,6 +488,8 @@ class _Call:
         self._channel = channel
         self.name = name
         self._is_unary = cardinality in {_UNARY, Cardinality.UNARY_STREAM}
+        self.is_answered_once = cardinality in {_UNARY, Cardinality.STREAM_UNARY}
+        self._timer: asyncio.TimerHandle | None = None
         self._deadline_s = None if timeout_s is None else channel.links.loop.time() + timeout_s
         self._metadata = metadata
         self.connection: Connection | None = None
@@ -496,6 +504,8 @@ class _Call:
 
     async def __aexit__(self, *_: object) -> None:
         self._channel.calls.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
         connection, served = self.connection, self._served
         if not self._ended and connection is not None and served is not None:
             self._ended = True
@@ -529,12 +539,17 @@ class _Call:
 
     async def _begin(self, message: Any) -> None:
         channel = self._channel
-        try:
-            async with asyncio.timeout_at(self._deadline_s):
-                connection = self.connection = await channel.connected()
-        except TimeoutError as error:
-            raise from_grpc(error, peer=str(channel)) from error
+        connection = channel.standing
+        if connection is None:
+            try:
+                async with asyncio.timeout_at(self._deadline_s):
+                    connection = await channel.connected()
+            except TimeoutError as error:
+                raise from_grpc(error, peer=str(channel)) from error
+        self.connection = connection
         channel.calls[self] = None
+        if self._deadline_s is not None:
+            self._timer = channel.links.loop.call_at(self._deadline_s, self._expired)
         listener = channel.listener
         assert listener is not None
         deadline = (
@@ -564,12 +579,17 @@ class _Call:
             if self._ended:
                 return None
             self._waiting = self._channel.links.loop.create_future()
-            try:
-                async with asyncio.timeout_at(self._deadline_s):
-                    await self._waiting
-            except TimeoutError as error:
-                raise from_grpc(error, peer=str(self._channel)) from error
+            await self._waiting
         return self._answers.popleft()
+
+    def _expired(self) -> None:
+        """The deadline has come: the server is told, and the caller hears of it."""
+        if not self._ended:
+            error = from_grpc(TimeoutError(), peer=str(self._channel))
+            connection, served = self.connection, self._served
+            if connection is not None and served is not None and connection.open:
+                connection.send(0, served.cancel)
+            self.failed(error)
 
     def __aiter__(self) -> Self:
         return self
@@ -590,10 +610,18 @@ class _Call:
             self._answers.append(message)
             self._wake()
 
-    def over(self, detail: ErrorDetail | None, status: GRPCError | None) -> None:
-        """The call has ended at the server."""
+    def over(
+        self,
+        detail: ErrorDetail | None,
+        status: GRPCError | None,
+        answer: Any = None,
+        newest: bytes = b"",
+    ) -> None:
+        """The call has ended at the server, with its only ``answer`` if it has one."""
         if self._ended:
             return
+        if answer is not None:
+            self.answered(answer, newest)
         self._ended = True
         if detail is not None:
             self._error = from_detail(detail)
@@ -637,6 +665,8 @@ class _Served:
         self._waiting: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
+        self._answer: Any = None
+        """The only answer, which travels with the end of the call."""
 
     # --- what arrives ----
 
@@ -718,11 +748,16 @@ class _Served:
         hook = listener.links.network.hook
         if hook is not None:
             message = hook(listener.process, self._name, message)
-        if self._call is not None and not self._is_over:
-            newest = listener.newest_authority() if listener.newest_authority else b""
-            self._connection.send(1, self._call.answered, message, newest, ordered=True)
-        else:
+        if self._call is None or self._is_over:
             listener.process.check()
+        elif self._call.is_answered_once:
+            self._answer = message
+        else:
+            self._connection.send(1, self._call.answered, message, self._newest(), ordered=True)
+
+    def _newest(self) -> bytes:
+        newest = self._listener.newest_authority
+        return newest() if newest else b""
 
     # --- CallEnd ----
 
@@ -739,7 +774,17 @@ class _Served:
             return
         self._is_over = True
         if self._call is not None and self._connection.open:
-            self._connection.send(1, self._call.over, detail, status, ordered=True)
+            answer = self._answer
+            newest = self._newest() if answer is not None else b""
+            self._connection.send(
+                1,
+                self._call.over,
+                detail,
+                status,
+                answer,
+                newest,
+                ordered=not self._call.is_answered_once,
+            )
 
 
 class SimulatedListener:
@@ -976,14 +1021,18 @@ class StreamTransport(asyncio.Transport):
                 self._unread[0] = data[count:]
             taken += count
             self._protocol.buffer_updated(count)
-        if taken and self._connection.open:
-            self._connection.send(self._side, self.other.taken, taken)
+        if taken:
+            self.other.taken(taken)
 
     def taken(self, count: int) -> None:
         """The other end has taken bytes."""
         self._unsent -= count
         if self._paused and self._unsent <= self._high // 4:
             self._paused = False
+            self._loop.call_soon(self._resume, context=self._connection.context[self._side])
+
+    def _resume(self) -> None:
+        if not self._paused and not self._lost:
             self._protocol.resume_writing()
 
     def _lose(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from typing import Any
@@ -37,7 +38,8 @@ class Process:
         self.effects = 0
         self.kill_at = 0
         """The number of the effect before which the process dies; 0: none."""
-        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[weakref.ref[asyncio.Task[Any]]] = []
+        self._tasks_most = 256
         self.on_death: list[Callable[[], None]] = []
         self.errors: list[BaseException] = []
         """Exceptions that nobody in the process handled."""
@@ -66,14 +68,25 @@ class Process:
             return
         self.alive = False
         self.trace.note(f"{self.name} dies after {self.effects} effects")
-        self.keep.extend(self.tasks)
+        self.keep.extend(self._living())
         for act in self.on_death:
             act()
+
+    def began(self, task: asyncio.Task[Any]) -> None:
+        """Hear of a task of this process, which is kept if the process dies before it ends."""
+        if len(self._tasks) >= self._tasks_most:
+            self._tasks = [weakref.ref(one) for one in self._living()]
+            self._tasks_most = max(256, 2 * len(self._tasks))
+        self._tasks.append(weakref.ref(task))
+
+    def _living(self) -> list[asyncio.Task[Any]]:
+        tasks = (one() for one in self._tasks)
+        return [task for task in tasks if task is not None and not task.done()]
 
     def forget(self) -> None:
         """Let go of what a dead process left; the run is over."""
         self.keep.clear()
-        self.tasks.clear()
+        self._tasks.clear()
         self.on_death.clear()
 
     def unhandled(self, message: str, error: BaseException) -> None:

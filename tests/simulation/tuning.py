@@ -27,7 +27,7 @@ from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
-from collective.roles.coordinator import upkeep
+from collective.roles.coordinator import collection, giving_up, reachability, repair, upkeep
 from collective.roles.node import renewal
 from collective.roles.runtime import lifecycle, watchdog
 from tests.simulation.process import PROCESS
@@ -141,8 +141,11 @@ def tuned() -> Iterator[None]:
         put(renewal, "follow", _followed_once(succession.follow))
         put(watchdog, "INTERVAL_S", 30.0)
         put(lifecycle, "READY_POLL_S", 1.0)
-        put(upkeep, "SETTLE_S", 10.0)
-        put(upkeep, "FIGURES_S", 30.0)
+        for rarely in (repair, giving_up, reachability, collection):
+            put(rarely, "IDLE_S", 20.0)
+        put(upkeep, "SETTLE_S", 20.0)
+        put(upkeep, "FIGURES_S", 60.0)
+        put(upkeep, "RECORDS_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
             put(builder, "sign", _signing_alike(builder.sign))
         put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))
