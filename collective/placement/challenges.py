@@ -46,6 +46,11 @@ class Verdict(Enum):
     """No honest node answers so."""
     OPEN = "open"
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether the copy is known not to be what it should be."""
+        return self in {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

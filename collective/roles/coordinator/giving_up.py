@@ -90,8 +90,7 @@ class GivingUp(Worker):
                 lacks_room=self._lacks_room(chunk, given),
             )
             self._metrics.given_up.labels(settled.value).inc()
-            bad = {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED}
-            if settled is Settled.KEPT and bad & set(verdicts.values()):
+            if settled is Settled.KEPT and any(one.is_bad for one in verdicts.values()):
                 self._wakes.repair.set()
         return bool(due)
 

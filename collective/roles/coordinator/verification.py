@@ -187,9 +187,7 @@ class Verifier(Worker):
 
     async def _note(self, chunk: ChunkCopies, verdicts: Verdicts) -> None:
         await note(self._catalog, chunk, verdicts, self._reload)
-        if any(
-            one in {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED} for one in verdicts.values()
-        ):
+        if any(one.is_bad for one in verdicts.values()):
             self._metrics.bad_copies.labels("verification").inc()
             self._wakes.repair.set()
 
@@ -262,7 +260,7 @@ class Sampler:
             ask = Ask(chunk, (name, *other_copy(chunk, node, facts)))
             (verdicts,) = await self._challenger.prove([ask])
             await note(self._catalog, chunk, verdicts, self._reload)
-            if verdicts[name] in {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED}:
+            if verdicts[name].is_bad:
                 self._wakes.repair.set()
             record = self._records.get(node, Record()).after(
                 verdicts[name], self._clock.monotonic_s()
