@@ -34,6 +34,8 @@ class RecordingVfs(apsw.VFS):
         self.journal: list[Event] = []
         self.lock = threading.Lock()
         self.ignore_sync = ignore_sync
+        self.full_syncs = 0
+        """So many of the next flushes say that the disk is full, though they covered everything."""
         super().__init__(name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802 - SQLite's name
@@ -97,6 +99,9 @@ class _RecordingFile(apsw.VFSFile):
         super().xSync(flags)
         if self._name and not self._vfs.ignore_sync:
             self._vfs.note(Event("sync", self._name))
+        if self._name and self._vfs.full_syncs > 0:
+            self._vfs.full_syncs -= 1
+            raise apsw.FullError("no space left on device")
 
 
 def _apply(files: dict[str, bytearray], event: Event) -> None:

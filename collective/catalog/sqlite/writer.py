@@ -2,8 +2,8 @@
 
 Owns the writing connection and the pool of one worker that alone touches it.  What is queued while a
 batch is under way forms the next one.  Invariants: a caller is answered only after the COMMIT
-that holds his change; a change that raises leaves nothing; the commit sequence rises by one with
-every COMMIT that changed anything.
+that holds its change; a change that raises leaves nothing, but where the error says that nobody knows;
+the commit sequence rises with every COMMIT that changed anything.
 """
 
 from __future__ import annotations
@@ -295,6 +295,7 @@ class Writer:
             self.trouble.__cause__ = error
             return _refused(batch, self.trouble)
         tried = 0
+        is_saving = False
         began_s = self._clock.monotonic_s()
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -312,6 +313,7 @@ class Writer:
                 self._counters.sequence += 1
                 self._store_counters()
             worked_s = self._clock.monotonic_s()
+            is_saving = has_changed
             self._db.execute("COMMIT")
             if has_changed:
                 self._publish(book)
@@ -319,7 +321,7 @@ class Writer:
             self.observe("work", worked_s - began_s)
             self.observe("flush", self._clock.monotonic_s() - worked_s)
         except apsw.Error as error:
-            self._fail(batch, error)
+            self._fail(batch, error, is_saving=is_saving)
             return batch
         return batch[:tried]
 
@@ -362,21 +364,51 @@ class Writer:
             ),
         )
 
-    def _fail(self, batch: Sequence[_Job], error: apsw.Error) -> None:
-        """Undo the whole transaction and tell everyone in it."""
+    def _fail(self, batch: Sequence[_Job], error: apsw.Error, *, is_saving: bool) -> None:
+        """Undo the whole transaction and tell everyone in it.
+
+        ``is_saving``: it was the COMMIT that failed, of a transaction that changed something.
+        """
         told = translate(error)
+        is_undone = self._undo() and (not is_saving or self._write_over())
+        if not is_undone and is_saving and isinstance(told, OperatorError):
+            told = DiskFailedError(
+                "The catalogue's disk failed while it saved a change, which may be there or not;"
+                " check the disk, and look before you repeat the change."
+            )
+            told.__cause__ = error
         if isinstance(told, OperatorError | CorruptionError):
             self.trouble = told
         for job in batch:
             if job.error is None:
                 job.error, job.result = told, None
+
+    def _undo(self) -> bool:
+        """Roll back; return False where the disk does not even let us read (the next operation meets that)."""
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._counters = self._load_counters()
         except apsw.Error:
-            # The disk does not even let us read; the next operation meets the same error.
-            return
+            return False
+        return True
+
+    def _write_over(self) -> bool:
+        """Write over what a failed COMMIT left in the log; return whether that worked.
+
+        It may have failed after all of its frames were there, the disk being full or a flush failing:
+        the next start would take them for committed, though those who asked heard that nothing was.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("UPDATE state SET sequence = sequence + 1")
+            self._db.execute("COMMIT")
+        except apsw.Error:
+            self._undo()
+            return False
+        self._counters = self._load_counters()
+        self._publish(self.book)
+        return True
 
 
 def _unobserved(phase: str, seconds: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.errors import CollectiveError, NoSpaceError
+from collective.core.errors import CollectiveError, NoSpaceError, OperatorError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
@@ -93,6 +93,29 @@ async def losses(vfs: RecordingVfs, folder: str, stride: int) -> tuple[int, int]
             if (must and sequence < must[-1][2]) or (found and found not in states):
                 broken += 1
     return tried, broken
+
+
+@pytest.mark.parametrize("full", [1, 2])
+async def test_a_change_that_failed_while_it_was_saved_is_not_told_to_be_undone_and_comes_back(
+    tmp_path: Path, full: int
+) -> None:
+    vfs = RecordingVfs("full-while-saving")
+    catalog = await SqliteCatalog.open(
+        str(tmp_path / "live"),
+        world_of(ManualClock(), SeededRandomness(1), vfs="full-while-saving"),
+    )
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    vfs.full_syncs = full
+    with pytest.raises(OperatorError) as failed:
+        await catalog.make_directory(OPERATOR, p("/lost"), parents=False)
+    is_undone = "nothing was changed" in failed.value.message
+    assert is_undone == (full == 1)
+    assert is_undone or "may be there or not" in failed.value.message
+    found, _ = await crash(vfs, vfs.position(), str(tmp_path / "after"), 0, 1.0)
+    assert found in ({"/d"}, {"/d", "/lost"})
+    assert not is_undone or found == {"/d"}
+    await catalog.make_directory(OPERATOR, p("/e"), parents=False)  # and it goes on
+    await catalog.close()
 
 
 async def test_no_point_of_power_loss_loses_or_halves_anything(tmp_path: Path) -> None:
