@@ -71,7 +71,7 @@ class _Search:
     read: Read
     after: int = 0
     found: bool = False
-    """There was work since it began at the front."""
+    """Something it found was done since it began at the front."""
     rests: bool = False
 
 
@@ -80,8 +80,11 @@ class _Round:
     """What one round found to do."""
 
     copies: list[tuple[MakeCopy, Hashable]] = field(default_factory=list)
-    given_up: list[GiveUp] = field(default_factory=list)
+    """Each with the search that found it, the most urgent first."""
+    given_up: list[tuple[GiveUp, Hashable]] = field(default_factory=list)
     to_verify: bool = False
+    ends: dict[Hashable, int | None] = field(default_factory=dict)
+    """Where each search that was read goes on; None: at its front, its end was reached."""
 
 
 class Repairer(Worker):
@@ -172,9 +175,15 @@ class Repairer(Worker):
         found = await self._look(facts)
         if found.to_verify:
             self._wakes.verify.set()
-        if found.given_up:
-            await self._catalog.give_up(found.given_up, facts)
-        tasks = await self._catalog.claim_repairs([act for act, _ in found.copies])
+        done: set[Hashable] = set()
+        if found.given_up and await self._catalog.give_up(
+            [act for act, _ in found.given_up], facts
+        ):
+            done.update(key for _, key in found.given_up)
+        tasks = await self._catalog.claim_repairs([act for act, _ in found.copies[:CLAIMED]])
+        if tasks:
+            done.update(key for _, key in found.copies)
+        self._move_on(found, done)
         return sum(await self._run_all(tasks)) if tasks else 0
 
     def _set_searches(self, facts: Facts) -> None:
@@ -207,32 +216,38 @@ class Repairer(Worker):
         return await self._catalog.surplus_chunks(after, PAGE)
 
     async def _look(self, facts: Facts) -> _Round:
-        """Read a page of each search that does not rest; move those on whose finds are all taken."""
+        """Read a page of each search that does not rest."""
         found = _Round()
         place = self._placer(facts)
-        ends: dict[Hashable, int | None] = {}
         seen: set[tuple[ChunkId, int]] = set()
         for key, search in list(self._searches.items()):
             if search.rests:
                 continue
             page = await search.read(search.after)
-            ends[key] = page.after
+            found.ends[key] = page.after
             for chunk in page.chunks:
                 name = (chunk.chunk, chunk.stored_length)
                 if name not in seen and self._failed.is_due(name, self._clock.monotonic_s()):
                     seen.add(name)
                     self._decide(chunk, facts, place, key, found)
         found.copies.sort(key=lambda one: one[0].live)
-        left = {key for _, key in found.copies[CLAIMED:]}
-        del found.copies[CLAIMED:]
-        for key, after in ends.items():
+        return found
+
+    def _move_on(self, found: _Round, done: AbstractSet[Hashable]) -> None:
+        """Move each search past what was read; one that reached its end and had nothing ``done`` rests.
+
+        The catalogue may refuse all that was found (a restored one gives nothing up), so a search is not
+        busy for what it finds.
+        """
+        left = {key for _, key in found.copies[CLAIMED:]} & done
+        for key, after in found.ends.items():
             search = self._searches[key]
+            search.found = search.found or key in done
             if key in left:
                 continue  # what is left comes again
             search.after = after or 0
             if after is None:
                 search.rests, search.found = not search.found, False
-        return found
 
     def _decide(
         self, chunk: ChunkCopies, facts: Facts, place: Place, key: Hashable, found: _Round
@@ -241,11 +256,9 @@ class Repairer(Worker):
         if isinstance(act, MakeCopy):
             found.copies.append((act, key))
         elif isinstance(act, GiveUp):
-            found.given_up.append(act)
+            found.given_up.append((act, key))
         elif isinstance(act, Verify):
             found.to_verify = True
-        if isinstance(act, MakeCopy | GiveUp):
-            self._searches[key].found = True
 
     def _placer(self, facts: Facts) -> Place:
         place = self._table.placer()

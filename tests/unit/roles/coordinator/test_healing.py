@@ -60,6 +60,22 @@ async def test_a_repair_that_fails_is_given_up_and_tried_again(tmp_path: Path) -
         assert await work.round() == 1
 
 
+async def test_repair_rests_though_a_restored_catalogue_gives_no_surplus_up(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        await here.catalog._engine.change(lambda tx: tx.run("UPDATE chunks SET wanted = 2"))
+        await here.catalog._engine.change(lambda tx: tx.run("UPDATE state SET restored = 1"))
+        work = here.repairer()
+        for _ in range(3):
+            await work.round()
+        assert work.rests
+        await here.catalog._engine.change(lambda tx: tx.run("UPDATE state SET restored = 0"))
+        work.begin_anew()
+        await work.round()
+        assert here.farm.copies() == 3
+        assert not work.rests, "it goes on while there is something to do"
+
+
 async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await put(here)
