@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import structlog
 
 from collective.chunking.store import ChunkStore, Reservation
 from collective.chunking.store.model import Parts
+from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    CorruptionError,
+    NotFoundError,
+)
 from collective.core.ids import ChunkId, Generation
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 
+DELETED_KEPT_S: Final = 2 * limits.TICKET_LIFE_S
+"""How long a deleted copy is refused: no ticket for it lives longer, on clocks that are nearly right."""
+DELETED_MOST: Final = 100_000
+"""Deleted copies that are remembered; of more, the oldest are forgotten, and inventories find what comes."""
+
 
 class NodeStorage:
-    """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store."""
+    """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store.
+
+    A copy that was deleted here does not come back: what is sent to this node may be late, and the
+    coordinator may have had it deleted meanwhile.
+    """
 
     def __init__(
         self,
@@ -36,6 +53,8 @@ class NodeStorage:
         self._problems = problems
         self._metrics = metrics
         self._clock = clock
+        self._deleted: dict[tuple[ChunkId, Generation], float] = {}
+        """Copies that the coordinator had deleted, in this order, and until when they are refused."""
         self._log = structlog.get_logger("collective.node.storage")
 
     def reserve(self, length: int) -> Reservation:
@@ -59,16 +78,41 @@ class NodeStorage:
         *,
         reservation: Reservation | None = None,
     ) -> None:
-        """Verify, store and flush ``parts``; raises as :meth:`ChunkStore.put`."""
+        """Verify, store and flush ``parts``.
+
+        Raises:
+            ConflictError: the coordinator had this copy deleted before it came.
+            CollectiveError: as :meth:`ChunkStore.put`.
+        """
         with self._measured("put"):
+            self._refuse_deleted(chunk, generation)
             await self._store.put(chunk, generation, parts, reservation=reservation)
+            try:
+                self._refuse_deleted(chunk, generation)
+            except ConflictError:
+                await self._store.delete(chunk, generation)
+                raise
         sizes = [len(parts)] if isinstance(parts, bytes | memoryview) else map(len, parts)
         self._metrics.store_bytes.labels("put").inc(sum(sizes))
 
     async def delete(self, chunk: ChunkId, generation: Generation) -> bool:
         """Remove that generation; return whether it was there; raises as the store does."""
+        self._remember_deleted(chunk, generation)
         with self._measured("delete"):
             return await self._store.delete(chunk, generation)
+
+    def _remember_deleted(self, chunk: ChunkId, generation: Generation) -> None:
+        now_s = self._clock.monotonic_s()
+        self._deleted.pop((chunk, generation), None)
+        self._deleted[chunk, generation] = now_s + DELETED_KEPT_S
+        for key, until_s in list(itertools.islice(self._deleted.items(), 2)):
+            if until_s <= now_s or len(self._deleted) > DELETED_MOST:
+                del self._deleted[key]
+
+    def _refuse_deleted(self, chunk: ChunkId, generation: Generation) -> None:
+        until_s = self._deleted.get((chunk, generation))
+        if until_s is not None and until_s > self._clock.monotonic_s():
+            raise ConflictError("This copy was deleted before it came.")
 
     async def get_into(self, chunk: ChunkId, buffer: memoryview) -> int:
         """Read and verify a chunk into ``buffer``, return its length.

@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from collective.chunking.store import ChunkStore
 from collective.core import limits
+from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
     CorruptionError,
@@ -26,7 +27,7 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.node.service import COPIES_MAX, NodeService
-from collective.roles.node.storage import NodeStorage
+from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
 from collective.rpc.gen.collective.v1 import (
@@ -87,9 +88,10 @@ class Bench:
         self.memory = NodeMemory(str(folder / "memory.json"), REAL)
         self.sender = Sender()
         self.pool = BufferPool(32 * MIB)
-        storage = NodeStorage(store, self.problems, NodeMetrics(Metrics()), REAL.clock)
+        self.clock = ManualClock()
+        self.storage = NodeStorage(store, self.problems, NodeMetrics(Metrics()), self.clock)
         sender: Any = self.sender
-        self.service = NodeService(COORDINATOR, store, storage, self.memory, sender, self.pool)
+        self.service = NodeService(COORDINATOR, store, self.storage, self.memory, sender, self.pool)
 
     async def put(self, content: bytes, generation: int = 1) -> CopyRecord:
         chunk = ChunkId(blake3(content).digest())
@@ -132,6 +134,23 @@ async def test_only_the_generation_that_was_named_is_deleted(bench: Bench) -> No
     assert not bench.store.holds(ChunkId(first.chunk_id), Generation(1))
     again = await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[first]))
     assert again.deleted == []
+
+
+async def test_a_copy_that_was_deleted_before_it_came_does_not_come_any_more(bench: Bench) -> None:
+    called_by(COORDINATOR)
+    content = b"x" * 1000
+    late = CopyRecord(chunk_id=blake3(content).digest(), generation=1, length=1000)
+    answer = await bench.service.delete_copies(DeleteCopiesRequest(position=NOW, copies=[late]))
+    assert answer.absent == [late]
+    chunk = ChunkId(late.chunk_id)
+    bench.clock.advance(DELETED_KEPT_S - 1)
+    with pytest.raises(ConflictError, match="deleted before it came"):
+        await bench.storage.put(chunk, Generation(1), content)
+    assert not bench.store.holds(chunk)
+    await bench.storage.put(chunk, Generation(2), content)
+    bench.clock.advance(2)
+    await bench.storage.put(chunk, Generation(1), content)
+    assert bench.store.holds(chunk, Generation(1))
 
 
 async def test_a_restored_old_catalogue_deletes_nothing(bench: Bench) -> None:
