@@ -25,6 +25,7 @@ RECORDS_S: Final = 10.0
 EXPIRE_S: Final = 30.0
 FIGURES_S: Final = 15.0
 SETTLE_S: Final = 2.0
+DISCARD_S: Final = 30.0
 
 
 class Upkeep:
@@ -74,7 +75,7 @@ class Upkeep:
             Periodic("expiry", EXPIRE_S, self._expire),
             Periodic("figures", FIGURES_S, self.figures),
             Periodic("settling", SETTLE_S, self.settle),
-            Periodic("discarding", SETTLE_S, self.discard),
+            Periodic("discarding", DISCARD_S, self.discard),
             Periodic("snapshot", self._snapshot_interval_s, self.snapshot),
         )
 
