@@ -46,7 +46,7 @@ NAMES: Final = 14
 SELDOM: Final = "/wide"
 """Chunks there never have all the copies that they want, so repair looks at them in each round."""
 PAUSE_S: Final = 6.0
-ACTS_A_MINUTE: Final = 19.0
+ACTS_A_MINUTE: Final = 20.0
 """Acknowledged acts of all people together that a run is to have."""
 
 

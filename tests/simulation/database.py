@@ -47,7 +47,7 @@ class SimulatedVfs(apsw.VFS):
         The engine's objects hold their files where the garbage collector does not look.
         """
         self.machines.clear()
-        nobody = Process("nobody", Trace(lambda: 0.0))
+        nobody = Process("nobody", Trace(lambda: 0.0, file=""))
         nobody.die()
         nowhere = SimulatedDisk()
         for file in self._files:

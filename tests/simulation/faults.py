@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
@@ -23,19 +23,20 @@ from tests.simulation.liar import Lies
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
 from tests.simulation.network import Link
 from tests.simulation.process import BrokenPromiseError
+from tests.simulation.restores import Restores
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
     from tests.simulation.machine import Machine
     from tests.simulation.scenario import Scenario
 
-PAUSE_S: Final = 12.0
+PAUSE_S: Final = 17.0
 """Between two faults, on average."""
 NODES_MAX: Final = 6
+HEARTBEATS_S: Final = 45.0
+"""After so long every node that runs has told the coordinator what it knows."""
 _BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
 """Counted by the network, for each message that they befall."""
-TAR_SLACK_S: Final = 210.0
-"""How much older than a tar the newest snapshot may be that it has whole."""
 RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
 KINDS: Final[dict[str, str]] = {
     "message lost": "_lossy",
@@ -67,18 +68,29 @@ KINDS: Final[dict[str, str]] = {
     "operator adds": "_add",
     "operator drains": "_drain",
     "operator removes": "_remove",
+    "operator removes by force": "_remove_by_force",
     "operator replaces": "_replace",
     "operator approves": "_approve",
     "operator adopts": "_adopt",
-    "coordinator restored": "_restore_copy",
-    "coordinator restored from a tar": "_restore_tar",
 }
 """Kinds of faults, and the methods that make them."""
+RESTORED: Final = ("coordinator restored", "coordinator restored from a tar")
+OFTEN: Final = {
+    "liar": 6,
+    "connection silent": 3,
+    "message lost": 2,
+    "operator removes": 3,
+    "operator removes by force": 3,
+    **dict.fromkeys(RESTORED, 2),
+}
+"""Kinds that chance takes more often than the rest, and how many times as often."""
 
 
 def all_kinds() -> list[str]:
     """Return every kind of fault that a run counts."""
-    return [kind for kind in KINDS if kind != "liar"] + [f"liar: {kind}" for kind in LIES]
+    return [kind for kind in (*KINDS, *RESTORED) if kind != "liar"] + [
+        f"liar: {kind}" for kind in LIES
+    ]
 
 
 class Faults:
@@ -86,33 +98,39 @@ class Faults:
 
     def __init__(self, scenario: Scenario) -> None:
         """Choose the kinds."""
-        self._scenario = scenario
+        self.scenario = scenario
         self.member = scenario.member
         self.trace = scenario.trace
         self.chance = random.Random(f"{scenario.seed} faults")
         self.truth = Truth(scenario.member)
         self.dirty: str | None = None
         """The node whose copies may be damaged."""
-        self._backups: list[tuple[float, float, Folder]] = []
+        self.behind = False
+        """Whether the catalogue was put back, and has perhaps not found all copies since."""
+        self._damaging = 0
+        """Faults under way that damage what ``dirty`` has, or says."""
         self._node_backups: dict[str, Folder] = {}
         self._running: dict[asyncio.Task[None], None] = {}
         self.stopping = False
+        restores = Restores(self)
         kinds = {kind: getattr(self, name) for kind, name in KINDS.items()}
+        kinds.update(zip(RESTORED, (restores.from_copy, restores.from_tar), strict=True))
         share = self.chance.uniform(0.35, 0.9)
         self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
             kind: act for kind, act in kinds.items() if self.chance.random() < share
         }
+        self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
         self._next_node = 0
 
     async def run(self, until_s: float) -> None:
         """Let things go wrong until ``until_s``."""
-        loop = self._scenario.loop
+        loop = self.scenario.loop
         await asyncio.sleep(10.0)
         self._back_up_nodes()
-        scale = rarely(self._scenario.minutes)
+        scale = rarely(self.scenario.minutes)
         while loop.now_s < until_s:
             before = self._count()
-            kind = self.chance.choice(list(self._kinds))
+            (kind,) = self.chance.choices(list(self._kinds), self._weights)
             self._begin(self._kinds[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind in _BY_MESSAGE:
@@ -125,7 +143,7 @@ class Faults:
         async def run() -> None:
             await work
 
-        task: asyncio.Task[None] = self._scenario.loop.create_task(run())
+        task: asyncio.Task[None] = self.scenario.loop.create_task(run())
         self._running[task] = None
         task.add_done_callback(self._running.pop)
 
@@ -141,7 +159,7 @@ class Faults:
             self._mend(machine)
             if machine.process is not None and machine.process.lies is not None:
                 await self._restart_now(name)
-        for name in (COORDINATOR, *self._scenario.nodes_in_use()):
+        for name in (COORDINATOR, *self.scenario.nodes_in_use()):
             if not self.member.machines[name].alive:
                 self.member.start(name)
         self.trace.note("faults have stopped")
@@ -170,32 +188,52 @@ class Faults:
     # --- choosing --------------------------------------------------------------------------------
 
     def _node(self) -> str | None:
-        nodes = [one for one in self._scenario.nodes_in_use() if self.member.machines[one].alive]
+        nodes = [one for one in self.scenario.nodes_in_use() if self.member.machines[one].alive]
         return self.chance.choice(nodes) if nodes else None
+
+    def all_whole(self) -> bool:
+        """Return whether nothing is damaged, so that something may be; forget what was if so."""
+        if self._damaging or self.scenario.has_open_work():
+            return False
+        if not self.truth.is_whole():
+            return False
+        self.dirty, self.behind = None, False
+        return True
 
     def _victim(self) -> str | None:
         """Return a node whose copies may be damaged now."""
-        nodes = [one for one in self._scenario.nodes_in_use() if self.member.machines[one].alive]
-        if self.dirty is not None:
-            if self.dirty in nodes and self.chance.random() < 0.5:
-                return self.dirty
-            if self._scenario.has_open_work() or not self.truth.is_whole(
-                len(self._scenario.nodes_in_use())
-            ):
-                return self.dirty if self.dirty in nodes else None
-            self.dirty = None
+        if self.scenario.restoring:
+            return None
+        nodes = [one for one in self.scenario.nodes_in_use() if self.member.machines[one].alive]
+        if self.dirty is not None and self.dirty in nodes and self.chance.random() < 0.5:
+            return self.dirty
+        if (self.dirty is not None or self.behind) and not self.all_whole():
+            return self.dirty if self.dirty in nodes else None
         if not nodes:
             return None
         self.dirty = self.chance.choice(nodes)
         return self.dirty
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """Be under way with damage."""
+        self._damaging += 1
+        try:
+            yield
+        finally:
+            self._damaging -= 1
+
+    def _stays(self) -> bool:
+        """Return whether the member's nodes must stay as they are."""
+        return self.scenario.restoring
 
     def _duration(self, most_s: float = 40.0) -> float:
         return self.chance.uniform(1.0, most_s)
 
     def _ends(self) -> tuple[str, str]:
         """Return two machines that talk to each other."""
-        names = [COORDINATOR, *self._scenario.nodes_in_use()]
-        people = [person.name for person in self._scenario.people]
+        names = [COORDINATOR, *self.scenario.nodes_in_use()]
+        people = [person.name for person in self.scenario.people]
         first = self.chance.choice(names)
         second = self.chance.choice([one for one in names + people if one != first])
         return (first, second) if self.chance.random() < 0.5 else (second, first)
@@ -234,7 +272,18 @@ class Faults:
         link.most_s = before_s
 
     async def _repeating(self) -> None:
-        await self._with_link("request repeated", 60.0, repeat=self.chance.uniform(0.2, 0.8))
+        repeat = self.chance.uniform(0.1, 0.5)
+        links = [
+            self.member.network.link(*ends)
+            for name in self.member.machines
+            for ends in ((name, COORDINATOR), (COORDINATOR, name))
+            if name != COORDINATOR
+        ]
+        for link in links:
+            link.repeat = repeat
+        await asyncio.sleep(self._duration())
+        for link in links:
+            link.repeat = 0.0
 
     async def _one_way(self) -> None:
         await self._cut("one-way partition", both=False)
@@ -274,7 +323,8 @@ class Faults:
         process.die()
         self.member.network.gone(process, silently=False)
 
-    async def _down_for(self, name: str) -> None:
+    async def down_for(self, name: str) -> None:
+        """Start ``name`` again after a while, and look whether it has what it had."""
         before = self.truth.held(name, dead=True) if name != COORDINATOR else set()
         away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
         await asyncio.sleep(away_s)
@@ -318,7 +368,7 @@ class Faults:
             raise BrokenPromiseError(f"{name} came back without {len(lost)} copies that counted")
 
     def _start(self, name: str) -> None:
-        if not self.member.machines[name].alive and name not in self._scenario.removed:
+        if not self.member.machines[name].alive and name not in self.scenario.removed:
             self.member.start(name)
 
     async def _kill_coordinator(self) -> None:
@@ -334,10 +384,10 @@ class Faults:
         if machine.alive:
             self.trace.fault(kind, name)
             await self._soon(machine)
-            await self._down_for(name)
+            await self.down_for(name)
 
     async def _kill_client(self) -> None:
-        person = self.chance.choice(self._scenario.people)
+        person = self.chance.choice(self.scenario.people)
         if person.machine.alive:
             self.trace.fault("kill client", person.name)
             await self._soon(person.machine)
@@ -362,13 +412,14 @@ class Faults:
             await self._soon(machine)
         keep = random.Random(self.chance.random()) if self.chance.random() < 0.6 else None
         machine.cut_power(keep)
-        await self._down_for(name)
+        await self.down_for(name)
 
     async def _restart(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
         if self.member.machines[name].alive:
             self.trace.fault("restart", name)
-            await self._restart_now(name)
+            await self.member.stop(name)
+            await self.down_for(name)
 
     async def _restart_now(self, name: str) -> None:
         if self.member.machines[name].alive:
@@ -409,7 +460,7 @@ class Faults:
         disk.read_only = False
 
     async def _failing_flush(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
         self.trace.fault("flush fails", name)
         disk = self.member.machines[name].disk
         disk.failing_flushes = self.chance.randrange(1, 5)
@@ -417,7 +468,7 @@ class Faults:
         disk.failing_flushes = 0
 
     async def _slow_disk(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self._scenario.nodes_in_use()])
+        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
         machine = self.member.machines[name]
         self.trace.fault("slow disk", name)
         machine.stall_s = self.chance.choice((0.05, 0.5, 3.0))
@@ -472,7 +523,8 @@ class Faults:
         self.trace.fault("read fails", name)
         disk = self.member.machines[name].disk
         disk.failing_reads = self.chance.randrange(1, 6)
-        await asyncio.sleep(self._duration(30.0))
+        with self._damage():
+            await asyncio.sleep(self._duration(30.0))
         disk.failing_reads = 0
 
     async def _lost_disk(self) -> None:
@@ -488,10 +540,10 @@ class Faults:
                 folder.change(short, None)
                 folder.flush()
                 machine.disk.free_bytes += len(node.data)
-        await self._down_for(name)
+        await self.down_for(name)
 
     def _back_up_nodes(self) -> None:
-        for name in self._scenario.nodes_in_use():
+        for name in self.scenario.nodes_in_use():
             found = self.member.machines[name].disk.node(f"/{name}/data")
             if isinstance(found, Folder):
                 self._node_backups[name] = found.copy()
@@ -506,7 +558,7 @@ class Faults:
         machine.kill()
         machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
         machine.deleted.clear()
-        await self._down_for(name)
+        await self.down_for(name)
         self._back_up_nodes()
 
     # --- lies ------------------------------------------------------------------------------------
@@ -515,16 +567,17 @@ class Faults:
         name = self._victim()
         if name is None:
             return
-        kind = self.chance.choice(LIES)
-        self.trace.fault(f"liar: {kind}", name)
-        await self._restart_now(name)
-        process = self.member.machines[name].process
-        if process is None:
-            return
-        process.lies = Lies(kind, random.Random(self.chance.random()), [])
-        await asyncio.sleep(self._duration(120.0))
-        if process.alive:
-            await self._restart_now(name)
+        with self._damage():
+            for kind in self.chance.sample(LIES, self.chance.randrange(1, 5)):
+                await self._restart_now(name)
+                process = self.member.machines[name].process
+                if process is None or self.scenario.restoring:
+                    break
+                self.trace.fault(f"liar: {kind}", name)
+                process.lies = Lies(kind, random.Random(self.chance.random()), [])
+                await asyncio.sleep(self._duration(60.0))
+            if self.member.machines[name].alive:
+                await self._restart_now(name)
 
     # --- the operator ----------------------------------------------------------------------------
 
@@ -540,7 +593,7 @@ class Faults:
             nonlocal done
             try:
                 async with Collective.connect(
-                    self._scenario.operator_credentials(),
+                    self.scenario.operator_credentials(),
                     (COORDINATOR_ADDRESS,),
                     world=world,
                     links=links,
@@ -558,7 +611,7 @@ class Faults:
 
     async def put_in_order(self) -> None:
         """Do what an operator does once everything runs again: nodes count fully, and are used."""
-        scenario = self._scenario
+        scenario = self.scenario
 
         async def work(home: Collective) -> None:
             if scenario.was_restored:
@@ -567,53 +620,80 @@ class Faults:
             known = await home.nodes()
             names = [node.id for node in known if node.id in scenario.nodes_in_use()]
             await home.approve_nodes(names, even_doubted=True)
-            for name in sorted(scenario.draining):
+            for name in names:
                 await home.drain_node(name, stop=True)
 
         for _ in range(20):
+            for _ in range(30):
+                if all(self.member.is_ready(name) for name in scenario.nodes_in_use()):
+                    break
+                await asyncio.sleep(2.0)
+            if scenario.was_restored:  # adopted is what has come back
+                await asyncio.sleep(HEARTBEATS_S)
             if await self._operate("put in order", work):
                 scenario.draining.clear()
-                return
+                await asyncio.sleep(5.0)
+                if self.truth.database() and self.truth.rows("SELECT restored FROM state") == [
+                    (0,)
+                ]:
+                    return
             await asyncio.sleep(5.0)
         raise BrokenPromiseError("the operator cannot put the member in order")
 
     async def _add(self) -> None:
-        if len(self._scenario.nodes_in_use()) >= NODES_MAX:
+        if self.scenario.restoring or len(self.scenario.nodes_in_use()) >= NODES_MAX:
             return
-        name = self._scenario.new_node_name()
+        name = self.scenario.new_node_name()
         self.trace.fault("operator adds", name)
         self.member.start_node(name, code=self.member.node_code())
-        self._scenario.nodes.append(name)
+        self.scenario.nodes.append(name)
 
     async def _drain(self) -> None:
-        nodes = self._scenario.nodes_in_use()
-        if len(nodes) - len(self._scenario.draining) <= 3:
-            if self._scenario.draining:
-                name = self.chance.choice(sorted(self._scenario.draining))
+        nodes = self.scenario.nodes_in_use()
+        if len(nodes) - len(self.scenario.draining) <= 3:
+            if self.scenario.draining:
+                name = self.chance.choice(sorted(self.scenario.draining))
                 self.trace.fault("operator drains", f"{name} no more")
                 if await self._operate("undrain", lambda home: home.drain_node(name, stop=True)):
-                    self._scenario.draining.discard(name)
+                    self.scenario.draining.discard(name)
             return
         name = self.chance.choice(nodes)
         self.trace.fault("operator drains", name)
-        self._scenario.draining.add(name)
+        self.scenario.draining.add(name)
         await self._operate("drain", lambda home: home.drain_node(name))
 
     async def _remove(self) -> None:
         """Remove a node without force: what counts must not be there any more."""
-        for name in sorted(self._scenario.draining):
+        for name in sorted(self.scenario.draining):
+            if self.scenario.restoring:
+                return
             self.trace.fault("operator removes", name)
             if await self._operate("remove", functools.partial(_remove_node, name)):
-                self._scenario.forget_node(name)
+                self.scenario.forget_node(name)
                 await asyncio.sleep(self._duration(10.0))
                 self.member.machines[name].kill()
                 return
 
+    async def _remove_by_force(self) -> None:
+        """Remove a node as one that is lost, with all that counts there."""
+        scenario = self.scenario
+        if len(scenario.nodes_in_use()) - len(scenario.draining) <= 3:
+            return
+        name = self._victim()
+        if name is None or name in scenario.draining or self._damaging:
+            return
+        self.trace.fault("operator removes by force", name)
+        with self._damage():
+            if await self._operate("remove", functools.partial(_remove_node, name, force=True)):
+                scenario.forget_node(name)
+                await asyncio.sleep(self._duration(10.0))
+                self.member.machines[name].kill()
+
     async def _replace(self) -> None:
         """Put new nodes in the place of old ones: add, approve, drain and remove, without a rest."""
-        scenario = self._scenario
+        scenario = self.scenario
         old = [name for name in scenario.nodes_in_use() if name not in scenario.draining]
-        if len(old) > NODES_MAX - 2 or len(old) < 3:
+        if len(old) > NODES_MAX - 2 or len(old) < 3 or scenario.restoring:
             return
         leaving = self.chance.sample(old, self.chance.randrange(2, len(old)))
         coming = [scenario.new_node_name() for _ in leaving]
@@ -629,6 +709,8 @@ class Faults:
         left = list(leaving)
         for _ in range(40):
             for name in list(left):
+                if self._stays():
+                    break
                 if await self._operate("remove", functools.partial(_remove_node, name)):
                     scenario.forget_node(name)
                     self.member.machines[name].kill()
@@ -638,7 +720,7 @@ class Faults:
             await asyncio.sleep(3.0)
 
     async def _approve(self) -> None:
-        names = self._scenario.nodes_in_use()
+        names = self.scenario.nodes_in_use()
         self.trace.fault("operator approves", str(names))
 
         async def work(home: Collective) -> None:
@@ -656,68 +738,6 @@ class Faults:
 
         await self._operate("adopt", work)
 
-    # --- backups ---------------------------------------------------------------------------------
-
-    async def _restore_copy(self) -> None:
-        """Keep a copy of the coordinator's data; later, put it back."""
-        await self._restore("coordinator restored", tar=False)
-
-    async def _restore_tar(self) -> None:
-        await self._restore("coordinator restored from a tar", tar=True)
-
-    async def _restore(self, kind: str, *, tar: bool) -> None:
-        scenario, machine = self._scenario, self.member.machines[COORDINATOR]
-        if scenario.restoring or scenario.loop.now_s < TAR_SLACK_S + 10:
-            return
-        scenario.restoring = True
-        folder = f"/{COORDINATOR}/data"
-        began_s, nodes = scenario.loop.now_s, scenario.nodes_in_use()
-        if tar:
-            copy = await self._tar(machine, folder)
-        else:
-            found = machine.disk.node(folder)
-            assert isinstance(found, Folder)
-            copy = found.copy()
-        ended_s = scenario.loop.now_s
-        await asyncio.sleep(self._duration(90.0))
-        scenario.restoring = False
-        if self.dirty is not None or scenario.nodes_in_use() != nodes or scenario.draining:
-            return
-        self.trace.fault(kind, f"of {began_s:.1f} to {ended_s:.1f}")
-        machine.kill()
-        machine.disk.replace(folder, copy)
-        for person in scenario.people:
-            person.machine.kill()
-        scenario.desk.restores += 1
-        slack_s = TAR_SLACK_S if tar else 0.0
-        scenario.files.restored(began_s - slack_s, ended_s)
-        scenario.was_restored = True
-        await self._down_for(COORDINATOR)
-        for person in scenario.people:
-            person.start()
-
-    async def _tar(self, machine: Machine, folder: str) -> Folder:
-        """Copy file by file, as tar does, while the coordinator goes on."""
-        made = Folder()
-        paths = [path for path, _ in machine.disk.walk(folder)]
-        for path in paths:
-            await asyncio.sleep(self.chance.random() * 0.5)
-            node = machine.disk.node(path)
-            if not isinstance(node, Inode):
-                continue
-            inside = made
-            *above, name = path[len(folder) :].strip("/").split("/")
-            for part in above:
-                below = inside.entries.get(part)
-                if not isinstance(below, Folder):
-                    below = Folder()
-                    inside.change(part, below)
-                inside.flush()
-                inside = below
-            inside.change(name, node.copy())
-            inside.flush()
-        return made
-
 
 async def _approve_nodes(names: list[str], home: Collective) -> None:
     await home.approve_nodes(names)
@@ -727,5 +747,5 @@ async def _drain_node(name: str, home: Collective) -> None:
     await home.drain_node(name)
 
 
-async def _remove_node(name: str, home: Collective) -> None:
-    await home.remove_node(name)
+async def _remove_node(name: str, home: Collective, *, force: bool = False) -> None:
+    await home.remove_node(name, force=force)

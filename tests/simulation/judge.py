@@ -82,18 +82,35 @@ class Judge:
                     name,
                 )
             }
-            held = truth.held(name) - {
-                (chunk, number)  # of a lost future: an operator discards them, in a week
-                for chunk, number in truth.rows(
-                    "SELECT q.hash, q.generation FROM quarantine q JOIN nodes n ON n.id = q.node"
-                    " WHERE n.name = ?",
-                    name,
-                )
-            }
-            if held - known:
-                found.append(f"{name} keeps {len(held - known)} copies that nothing needs")
+            held = truth.held(name)
+            extra = held - known - self._of_lost_futures(name)
+            if extra:
+                found.append(f"{name} keeps {len(extra)} copies that nothing needs")
             if known - held:
                 found.append(f"{name} lacks {len(known - held)} copies that count")
+        return found
+
+    def _of_lost_futures(self, name: str) -> set[tuple[bytes, int]]:
+        """Return a node's copies that an operator discards, in a week at the earliest.
+
+        Those of a node that is not approved when they are seen have no rows, but a figure.
+        """
+        truth = self._truth
+        found = {
+            (chunk, number)
+            for chunk, number in truth.rows(
+                "SELECT q.hash, q.generation FROM quarantine q JOIN nodes n ON n.id = q.node"
+                " WHERE n.name = ?",
+                name,
+            )
+        }
+        if truth.rows("SELECT 1 FROM nodes WHERE name = ? AND unlisted_bytes > 0", name):
+            spans = truth.rows("SELECT first, past FROM foreign_generations")
+            found |= {
+                (chunk, number)
+                for chunk, number in truth.held(name)
+                if any(first <= number for first, _ in spans)
+            }
         return found
 
     def _lacking(self) -> list[str]:

@@ -6,6 +6,7 @@ process lies, and how, stands in ``Process.lies``.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,8 @@ KINDS: Final = (
     "other bytes",
     "invented problems",
     "wrong proofs",
+    "no proofs",
+    "unread copies",
     "others' addresses",
     "invented capacity",
 )
@@ -68,11 +71,8 @@ def as_sent(process: Process, method: str, message: Any) -> Any:
             return _changed(message, addresses=[pb.Address(host="coordinator", port=7000)])
         if lies.kind == "invented capacity":
             return _changed(message, total_capacity=1 << 50, used_capacity=0)
-    if isinstance(message, pb.ChallengeCopiesResponse) and lies.kind == "wrong proofs":
-        answers = [
-            _changed(one, digest=lies.chance.randbytes(len(one.digest))) for one in message.answers
-        ]
-        return _changed(message, answers=answers)
+    if isinstance(message, pb.ChallengeCopiesResponse):
+        return _changed(message, answers=[_answer(lies, one) for one in message.answers])
     del method
     return message
 
@@ -82,6 +82,14 @@ M = TypeVar("M", bound="DataclassInstance")
 
 def _changed(message: M, **fields: Any) -> M:
     return replace(message, **fields)
+
+
+def _answer(lies: Lies, answer: pb.ChallengeAnswer) -> pb.ChallengeAnswer:
+    if lies.kind == "wrong proofs":
+        return _changed(answer, digest=lies.chance.randbytes(len(answer.digest)))
+    if lies.kind == "unread copies":
+        return _changed(answer, finding=pb.CopyFinding.UNSPECIFIED, digest=b"")
+    return answer
 
 
 def _inventory(lies: Lies, page: pb.InventoryPage) -> pb.InventoryPage:
@@ -110,7 +118,7 @@ def _inventory(lies: Lies, page: pb.InventoryPage) -> pb.InventoryPage:
 def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
     """Have the places where a liar's program differs from an honest one."""
     sign, put, get_into = receipts.sign_receipt, NodeStorage.put, NodeStorage.get_into
-    delete = NodeService.delete_copies
+    delete, challenge = NodeService.delete_copies, NodeService.challenge_copies
     store_get, batch = ChunkStore.get_into, Problems.batch
 
     def lying_sign(key: Any, receipt: Any) -> Any:
@@ -128,14 +136,14 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
         count = await get_into(self, chunk, buffer)
         lies = _lies("other bytes")
         if lies is not None:
-            buffer[: count // 2] = lies.chance.randbytes(count // 2)
+            buffer[count // 2 : count] = lies.chance.randbytes(count - count // 2)
         return count
 
     async def lying_store_get(self: Any, chunk: Any, buffer: Any, generation: Any = None) -> int:
         count = await store_get(self, chunk, buffer, generation)
         lies = _lies("other bytes")
         if lies is not None:
-            buffer[: count // 2] = lies.chance.randbytes(count // 2)
+            buffer[count // 2 : count] = lies.chance.randbytes(count - count // 2)
         return count
 
     def lying_batch(self: Any) -> Any:
@@ -154,6 +162,11 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
             return pb.DeleteCopiesResponse(deleted=list(message.copies))
         return await delete(self, message)
 
+    async def silent_challenge(self: Any, message: Any) -> Any:
+        if _lies("no proofs"):
+            await asyncio.sleep(3600.0)
+        return await challenge(self, message)
+
     with ExitStack() as stack:
         for target, name, value in (
             (put_job, "sign_receipt", lying_sign),
@@ -161,6 +174,7 @@ def able_to_lie() -> Iterator[None]:  # noqa: C901 - one function for each place
             (NodeStorage, "get_into", lying_get),
             (ChunkStore, "get_into", lying_store_get),
             (NodeService, "delete_copies", lying_delete),
+            (NodeService, "challenge_copies", silent_challenge),
             (Problems, "batch", lying_batch),
         ):
             stack.enter_context(mock.patch.object(target, name, value))

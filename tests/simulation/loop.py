@@ -42,7 +42,9 @@ def ending_quietly() -> Iterator[None]:
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # coroutines that never began
-            gc.collect()
+            asyncio.set_event_loop(None)  # else gather() makes one for those that end here
+            while gc.collect():  # again for what those held or made while they ended
+                pass
         sys.unraisablehook = before
 
 

@@ -58,12 +58,12 @@ REPEATABLE: Final = frozenset(
 BASE: Final = ServeSettings(
     roles=frozenset(),
     copies=3,
-    heartbeat_interval_s=15.0,
-    node_suspect_after_s=35.0,
-    node_down_after_s=55.0,
-    node_lost_after_s=100.0,
+    heartbeat_interval_s=20.0,
+    node_suspect_after_s=45.0,
+    node_down_after_s=65.0,
+    node_lost_after_s=110.0,
     collection_grace_s=30.0,
-    snapshot_interval_s=90.0,
+    snapshot_interval_s=30.0,
     scrub_cycle_s=300.0,
     drain_timeout_s=5.0,
 )
@@ -137,8 +137,10 @@ class Member:
         """Start again what runs on a machine."""
         if name == COORDINATOR:
             self.start_coordinator()
-        else:
-            self.start_node(name)
+        else:  # one that never enrolled gets the code that is good now
+            disk = self.machines[name].disk
+            has_joined = disk.node(CertDir(f"/{name}/certs", MEMBER).node_certificate(NodeId(name)))
+            self.start_node(name, code=None if has_joined else self.node_code())
 
     def _start(self, name: str, settings: ServeSettings, role: Any) -> None:
         machine = self.machine(name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import concurrent.futures
-import dataclasses
+import contextlib
 import multiprocessing
 import os
 import re
@@ -24,11 +24,14 @@ from unittest import mock
 
 from collective.access import decision
 from collective.access.model import Right
+from collective.catalog.model import ChunkPage
 from collective.catalog.sqlite import (
+    adoption,
     chunk_copies,
     collection,
     custody,
     dooming,
+    inventories,
     rechecking,
     recording,
     references,
@@ -37,6 +40,9 @@ from collective.catalog.sqlite import (
     writer,
 )
 from collective.chunking.store.core import StoreCore
+from collective.chunking.store.index import OWN_FILE
+from collective.core import limits
+from collective.core.errors import NoSpaceError
 from collective.placement import evidence, healing
 from collective.roles.node import memory
 from collective.roles.node.storage import NodeStorage
@@ -82,8 +88,20 @@ def sql(stack: ExitStack, *changes: tuple[str, str]) -> None:
 
 
 def length_overwrites(stack: ExitStack) -> None:
-    """A receipt's length becomes the chunk's (finding 1)."""
-    count = recording.count_receipts
+    """The length that a receipt or an inventory tells becomes the chunk's (finding 1)."""
+    count, compare = recording.count_receipts, inventories.InventoriesPart.compare_inventory
+
+    async def compare_and_believe(self: Any, node: Any, copies: Any, **given: Any) -> Any:
+        def believe(tx: Any) -> None:
+            for copy in copies:
+                tx.run(
+                    "UPDATE OR IGNORE chunks SET stored_length = ? WHERE hash = ?",
+                    copy.stored_length,
+                    copy.chunk,
+                )
+
+        await self._engine.change(believe)
+        return await compare(self, node, copies, **given)
 
     def count_and_believe(tx: Any, upload: str, receipts: Any) -> None:
         for receipt in receipts:
@@ -95,6 +113,21 @@ def length_overwrites(stack: ExitStack) -> None:
         count(tx, upload, receipts)
 
     everywhere(stack, recording, "count_receipts", count_and_believe)
+    stack.enter_context(
+        mock.patch.object(inventories.InventoriesPart, "compare_inventory", compare_and_believe)
+    )
+
+
+def page_at_once(stack: ExitStack) -> None:
+    """All that an inventory's page changes is one change of the catalogue, copy by copy (finding 3)."""
+    set_states = inventories._set_states
+
+    def one_by_one(tx: Any, node: int, state: int, was: Any, copies: Any) -> None:
+        for copy in copies:
+            set_states(tx, node, state, was, [copy])
+
+    everywhere(stack, inventories, "_steps", lambda items: [items] if items else [])
+    everywhere(stack, inventories, "_set_states", one_by_one)
 
 
 def unchecked_bytes(stack: ExitStack) -> None:
@@ -198,9 +231,15 @@ def repair_starves(stack: ExitStack) -> None:
     page = chunk_copies.ChunkCopiesPart.short_chunks
 
     async def first(self: Any, stored: int, after: int, limit: int) -> Any:
-        del after, limit
-        found = await page(self, stored, 0, 2)
-        return dataclasses.replace(found, chunks=found.chunks[:2])
+        if stored:
+            return ChunkPage((), None)
+        found = [
+            chunk
+            for count in range(limits.COPIES_MAX)
+            for chunk in (await page(self, count, after, limit)).chunks
+        ]
+        found.sort(key=lambda chunk: chunk.chunk)
+        return ChunkPage(found[:2], None)
 
     stack.enter_context(mock.patch.object(chunk_copies.ChunkCopiesPart, "short_chunks", first))
 
@@ -255,7 +294,7 @@ def forgets_tombstones(stack: ExitStack) -> None:
 
     def from_index(self: Any, chunk: Any, generation: Any) -> bool:
         place = self._index.find(chunk, generation)
-        if place is None or place.pack == 0:
+        if place is None or place.pack == OWN_FILE:
             return delete(self, chunk, generation)
         with self._lock:
             self._leave(chunk, generation)
@@ -267,21 +306,26 @@ def forgets_tombstones(stack: ExitStack) -> None:
 def never_deletes_again(stack: ExitStack) -> None:
     """Nodes refuse every delete after a catalogue was put back, adopted or not (finding 6)."""
     everywhere(stack, memory, "with_adoption", lambda kept, _: kept)
+    sql(stack, ("SET epoch = ?, restored = 1", "SET epoch = iif(?, epoch, epoch), restored = 1"))
+    follow = adoption.AdoptionPart._follow
+
+    def stay(self: Any, epoch: int, **given: Any) -> None:
+        del epoch
+        follow(self, self._engine.epoch, **given)
+
+    stack.enter_context(mock.patch.object(adoption.AdoptionPart, "_follow", stay))
 
 
 def collection_blocks(stack: ExitStack) -> None:
-    """Collection gets past one row a round, and what is huge keeps the rest waiting (finding 8)."""
-    for name in ("CLEARED_ROWS", "CHUNKS_LOOKED_AT", "IN_TURN"):
-        stack.enter_context(mock.patch.object(collection, name, 1))
-    claim = collection.CollectionPart.claim_collection
+    """Collection clears one version after the other, a row a round: a huge one keeps the rest waiting (finding 8)."""
 
-    async def one_step(self: Any, limit: int, *args: Any) -> Any:
-        del limit
-        claimed = await claim(self, 1, *args)
-        claimed.is_more = False
-        return claimed
+    def only_the_oldest(tx: Any) -> bool:
+        oldest = tx.value("SELECT min(id) FROM versions WHERE state = 3")
+        if oldest is not None:
+            recording.clear_extents(tx, oldest, 1)
+        return False
 
-    stack.enter_context(mock.patch.object(collection.CollectionPart, "claim_collection", one_step))
+    everywhere(stack, collection, "_clear_versions", only_the_oldest)
 
 
 # --- backups, full disks, rights -------------------------------------------------------------------
@@ -302,16 +346,20 @@ def torn_backups(stack: ExitStack) -> None:
 
 def full_disk_is_no_error(stack: ExitStack) -> None:
     """A node whose disk is full says that it stored the chunk."""
-    put = NodeStorage.put
+    put, reserve = NodeStorage.put, NodeStorage.reserve
 
     async def pretend(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
+        with contextlib.suppress(NoSpaceError):
             await put(self, *args, **kwargs)
-        except Exception as error:
-            if "full" not in str(error):
-                raise
+
+    def reserve_nothing(self: Any, length: int) -> Any:
+        try:
+            return reserve(self, length)
+        except NoSpaceError:
+            return reserve(self, 0)
 
     stack.enter_context(mock.patch.object(NodeStorage, "put", pretend))
+    stack.enter_context(mock.patch.object(NodeStorage, "reserve", reserve_nothing))
 
 
 def everybody_reads(stack: ExitStack) -> None:
@@ -328,6 +376,7 @@ MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {
     re.sub("_", " ", act.__name__): act
     for act in (
         length_overwrites,
+        page_at_once,
         unchecked_bytes,
         below_quorum,
         receipt_before_store,

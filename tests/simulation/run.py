@@ -13,13 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from tests.simulation.scenario import Result, run_seed
+from tests.simulation.scenario import ACKNOWLEDGED_LEAST, Result, run_seed
 
 SEEDS: Final = 400
 MINUTES: Final = 10.0
 WORKERS: Final = 2
-ACKNOWLEDGED_LEAST: Final = 200
-"""Operations that each seed must have acknowledged."""
 FAULTS_LEAST: Final = 10
 """Faults that each seed must have had."""
 KIND_LEAST: Final = 50

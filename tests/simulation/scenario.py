@@ -30,6 +30,12 @@ TOPS: Final = {"/media": 3, "/docs": 2, "/attic": 3, "/wide": 5}
 """Datastores and copies; the last wants more than there are nodes, as a rule."""
 NODES: Final = 4
 FAULTY_PART: Final = 0.7
+QUIET_PART: Final = 0.1
+"""Of a run's minutes: with faults, then without; what is left is for settling and judging."""
+READ_MOST: Final = 5
+"""How often everything is read at the end, until enough was acknowledged."""
+ACKNOWLEDGED_LEAST: Final = 200
+"""Operations that a run of ten minutes has acknowledged at least."""
 
 
 @dataclass(slots=True)
@@ -63,6 +69,9 @@ class Scenario:
         self.removed: set[str] = set()
         self.draining: set[str] = set()
         self.restoring = False
+        """Whether a backup of the coordinator was made and is to be put back: nodes stay as they are."""
+        self.nodes_changed_s = 0.0
+        """When the catalogue last did not have the nodes that are in use, seen every 2 s."""
         self.was_restored = False
         self._names = 0
         self._operator: Credentials | None = None
@@ -175,7 +184,7 @@ class Scenario:
         await faults.run(self.loop.now_s + self.minutes * 60 * FAULTY_PART)
         await faults.stop()
         await faults.put_in_order()
-        await asyncio.sleep(self.minutes * 60 * (1 - FAULTY_PART))
+        await asyncio.sleep(self.minutes * 60 * QUIET_PART)
         for person in self.people:
             person.stopped = True
         for _ in range(int(PATIENCE_S)):
@@ -183,19 +192,38 @@ class Scenario:
                 break
             await asyncio.sleep(1.0)
         await judge.settle()
-        await judge.read_everything()
+        enough = ACKNOWLEDGED_LEAST * min(1.0, self.minutes / 10)
+        for _ in range(READ_MOST):
+            await judge.read_everything()
+            if self.trace.counts["acknowledged"] >= enough:
+                break
         judge.check_defects()
         watch.cancel()
+        await asyncio.sleep(max(0.0, self.minutes * 60 - self.loop.now_s))
 
     async def _keep_running(self) -> None:
         """Start again what ended by itself, as a service manager does."""
         while True:
             await asyncio.sleep(2.0)
+            self.watch_nodes()
             for name in (COORDINATOR, *self.nodes_in_use()):
                 if self.member.exits.get(name) is not None and not self.member.machines[name].alive:
                     await asyncio.sleep(self.chance.uniform(0.0, 3.0))
                     if not self.member.machines[name].alive:
                         self.member.start(name)
+
+    def watch_nodes(self) -> None:
+        """Note when the catalogue has not all nodes that are in use, or others."""
+        if self.truth.database() is None:
+            return
+        nodes = dict(self.truth.rows("SELECT name, removed FROM nodes"))
+        for name in self.nodes_in_use():
+            if nodes.get(name):  # the operator did not hear that it was done
+                self.forget_node(name)
+                self.member.machines[name].kill()
+        known = {name for name, removed in nodes.items() if not removed}
+        if known != set(self.nodes_in_use()):
+            self.nodes_changed_s = self.loop.now_s
 
     async def found(self) -> None:
         """Start the coordinator and nodes, make datastores, invite people."""
@@ -243,6 +271,7 @@ class Scenario:
             joined = await machine.run(process, member.join_user(name, world, links, codes[name]))
             machine.kill()
             self.people.append(Person(name, self.desk, joined, may))
+        self.nodes_changed_s = self.loop.now_s
 
 
 def _told(error: AssertionError) -> str:

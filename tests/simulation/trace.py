@@ -14,15 +14,18 @@ TAIL_EVENTS: Final = 400
 class Trace:
     """What happened, in order.  Two runs of a seed give the same :meth:`digest`."""
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        """Stamp events with the virtual time of ``now_s``."""
+    def __init__(self, now_s: Callable[[], float], file: str | None = None) -> None:
+        """Stamp events with the virtual time of ``now_s``.
+
+        ``file``: where all of them are written, empty for nowhere; by default ``SIMULATION_TRACE`` says.
+        """
         self._now_s = now_s
         self._hash = hashlib.blake2b(digest_size=16)
         self.tail: deque[str] = deque(maxlen=TAIL_EVENTS)
         self.counts: Counter[str] = Counter()
         """Faults and operations by kind, for the report of a run."""
-        self._file = os.environ.get("SIMULATION_TRACE", "")
-        self._out = open(self._file, "w", encoding="utf-8") if self._file else None  # noqa: SIM115
+        file = os.environ.get("SIMULATION_TRACE", "") if file is None else file
+        self._out = open(file, "w", encoding="utf-8") if file else None  # noqa: SIM115
 
     def note(self, text: str) -> None:
         """Add one event that tells the story."""

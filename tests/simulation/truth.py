@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from collective.chunking.ids import chunk_id
+from collective.placement.evidence import Standing, count
 from tests.simulation.member import COORDINATOR, Member
 
 
@@ -99,15 +100,25 @@ class Truth:
         for chunk, (want, copies) in found.items():
             yield Wanted(chunk, want, tuple(sorted(copies)))
 
-    def is_whole(self, nodes: int) -> bool:
-        """Tell whether every chunk that is needed has all its copies, good, on nodes that run.
+    def is_whole(self) -> bool:
+        """Tell whether every chunk that is needed has as many good copies as it can have now.
 
-        ``nodes`` are in use: no chunk can have more copies than that.
+        A node that is drained, doubted or without its data gets none.
         """
         if self.database() is None:
             return False
+        standings = dict(self.rows("SELECT name, standing FROM nodes WHERE removed = 0"))
+        usable = [
+            Standing(standings[name])
+            for (name,) in self.rows("SELECT name FROM nodes WHERE removed = 0 AND draining = 0")
+        ]
+        most = count(usable)
         for one in self.wanted(uploads=True):
-            good = sum(self.is_good(node, one.chunk, number) for node, number in one.copies)
-            if good < min(one.wanted, nodes):
+            good = [
+                Standing(standings[node])
+                for node, number in one.copies
+                if node in standings and self.is_good(node, one.chunk, number)
+            ]
+            if count(good) < min(one.wanted, most):
                 return False
         return True

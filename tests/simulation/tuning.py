@@ -19,6 +19,8 @@ import structlog
 from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
+from collective.catalog.sqlite import collection as catalog_collection
+from collective.catalog.sqlite import inventories, quarantine, uploads, writer
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
@@ -29,8 +31,9 @@ from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.coordinator import collection, giving_up, reachability, repair, upkeep
 from collective.roles.node import renewal
-from collective.roles.runtime import lifecycle, watchdog
-from tests.simulation.process import PROCESS
+from collective.roles.runtime import diskwatch, lifecycle, watchdog
+from collective.rpc import reflection
+from tests.simulation.process import PROCESS, BrokenPromiseError
 
 CHUNK_BYTES: Final = 4 * KIB
 STORE: Final = StoreOptions(
@@ -45,6 +48,8 @@ CATALOG: Final[dict[str, Any]] = {
     "repair_claim_s": 60.0,
     "delete_retry_s": 20.0,
 }
+CHANGED_ROWS_MOST: Final = 150
+"""Rows that one change of the catalogue may touch where its steps are as small as here."""
 
 
 def _catalog_settings(**given: Any) -> CatalogSettings:
@@ -89,6 +94,21 @@ def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]
         return found
 
     return signed
+
+
+def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``Writer._attempt``, watched for changes that would hold the writer."""
+
+    def attempted(self: Any, job: Any, book: Any) -> Any:
+        before = self._db.total_changes()
+        after = attempt(self, job, book)
+        rows = self._db.total_changes() - before
+        process = PROCESS.get()
+        if rows > CHANGED_ROWS_MOST and process is not None and process.alive:
+            process.errors.append(BrokenPromiseError(f"one change of {rows} rows holds the writer"))
+        return after
+
+    return attempted
 
 
 def _into_trace(_: Any, level: str, event: MutableMapping[str, Any]) -> NoReturn:
@@ -139,10 +159,21 @@ def tuned() -> Iterator[None]:
             functools.lru_cache(1024)(certificates.load_certificate),
         )
         put(renewal, "follow", _followed_once(succession.follow))
+        put(reflection, "load_descriptors", functools.cache(reflection.load_descriptors))
         put(watchdog, "INTERVAL_S", 30.0)
+        put(diskwatch, "LOOK_S", 10.0)
         put(lifecycle, "READY_POLL_S", 1.0)
         for rarely in (repair, giving_up, reachability, collection):
             put(rarely, "IDLE_S", 20.0)
+        for stepping in (inventories, quarantine):
+            put(stepping, "STEP_COPIES", 8)
+        put(catalog_collection, "CLEARED_ROWS", 6)
+        put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
+        put(catalog_collection, "IN_TURN", 8)
+        put(uploads, "CLEAR_AT_COMMIT", 8)
+        put(collection, "BATCH", 16)
+        put(repair, "PAGE", 8)
+        put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
         put(upkeep, "SETTLE_S", 20.0)
         put(upkeep, "FIGURES_S", 60.0)
         put(upkeep, "RECORDS_S", 30.0)

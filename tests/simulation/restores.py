@@ -1,0 +1,170 @@
+"""The coordinator's data is kept, as an operator backs it up, and put back later."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from collective.catalog.sqlite.custody import RECORD, Record
+from tests.simulation.disk import Folder, Inode
+from tests.simulation.member import COORDINATOR
+
+if TYPE_CHECKING:
+    from tests.simulation.faults import Faults
+    from tests.simulation.machine import Machine
+
+MAKING_S: Final = 30.0
+"""How long it takes to make a snapshot, at most: it has what was there before that."""
+TAR_STEP_S: Final = 0.3
+"""How long tar takes for one file, at most."""
+PIECE_BYTES: Final = 64 << 10
+WAIT_S: Final = 150.0
+"""How long an operator waits for a moment at which a backup is worth something."""
+AGE_MOST_S: Final = 60.0
+_FOLDER: Final = f"/{COORDINATOR}/data"
+
+
+class Restores:
+    """Backs up and restores one run's coordinator.
+
+    While it is about that, ``scenario.restoring`` keeps the member's nodes the same, and their data whole:
+    what a catalogue put back does not know is lost rightly, and may not meet another loss.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        """Restore as one of ``faults``."""
+        self._faults = faults
+        self._scenario = faults.scenario
+        self._member = faults.member
+        self._chance = faults.chance
+
+    async def from_copy(self) -> None:
+        """Stop the coordinator, copy its data, start it; later, put them back."""
+        await self._guarded("coordinator restored", is_tar=False)
+
+    async def from_tar(self) -> None:
+        """Copy the data file by file while they change; later, put them back."""
+        await self._guarded("coordinator restored from a tar", is_tar=True)
+
+    async def _guarded(self, kind: str, *, is_tar: bool) -> None:
+        scenario = self._scenario
+        if scenario.restoring:
+            return
+        scenario.restoring = True
+        try:
+            if await self._wait_for_calm(is_tar=is_tar):
+                await self._restore(kind, is_tar=is_tar)
+        finally:
+            scenario.restoring = False
+            for person in scenario.people:
+                person.start()
+
+    def _since_s(self, *, is_tar: bool) -> float:
+        """Return since when, at least, what happened may be missing in a backup that is begun now.
+
+        One of files in use is as old as the snapshots in it.
+        """
+        if not is_tar:
+            return self._scenario.loop.now_s
+        made = [
+            node.modified_s
+            for path, node in self._member.machines[COORDINATOR].disk.walk(
+                f"{_FOLDER}/catalog/snapshots"
+            )
+            if path.endswith(".b3")
+        ]
+        return sorted(made)[-2] - MAKING_S if len(made) > 1 else -1.0
+
+    async def _wait_for_calm(self, *, is_tar: bool) -> bool:
+        """Return whether, before long, all copies are whole and a backup has all nodes that are used."""
+        loop, machine = self._scenario.loop, self._member.machines[COORDINATOR]
+        until_s = loop.now_s + WAIT_S
+        while loop.now_s < until_s:
+            self._scenario.watch_nodes()
+            has_nodes = self._since_s(is_tar=is_tar) > self._scenario.nodes_changed_s
+            if machine.alive and has_nodes and self._faults.all_whole():
+                return True
+            await asyncio.sleep(3.0)
+        return False
+
+    async def _restore(self, kind: str, *, is_tar: bool) -> None:
+        scenario, machine = self._scenario, self._member.machines[COORDINATOR]
+        draining = set(scenario.draining)
+        since_s = self._since_s(is_tar=is_tar)
+        snapshots_s = self._since_s(is_tar=True)
+        copy = await (self._tar(machine) if is_tar else self._copy(machine))
+        if copy is None:
+            return
+        ended_s = scenario.loop.now_s
+        if not is_tar and not _is_closed(copy):
+            since_s = snapshots_s
+        if since_s <= scenario.nodes_changed_s:
+            return
+        await asyncio.sleep(self._chance.uniform(1.0, AGE_MOST_S))
+        self._faults.trace.fault(kind, f"of {since_s:.1f} to {ended_s:.1f}")
+        machine.kill()
+        machine.disk.replace(_FOLDER, copy)
+        for person in scenario.people:
+            person.machine.kill()
+        scenario.desk.restores += 1
+        scenario.files.restored(since_s, ended_s)
+        scenario.was_restored = self._faults.behind = True
+        scenario.draining |= draining
+        await self._faults.down_for(COORDINATOR)
+
+    async def _copy(self, machine: Machine) -> Folder | None:
+        """Copy what a stopped coordinator left; None where it did not end by itself."""
+        if not machine.alive:
+            return None
+        process = machine.process
+        await self._member.stop(COORDINATOR)
+        if machine.process is not process or self._member.exits[COORDINATOR] != 0:
+            return None
+        found = machine.disk.node(_FOLDER)
+        assert isinstance(found, Folder)
+        copy = found.copy()
+        self._member.start(COORDINATOR)
+        return copy
+
+    async def _tar(self, machine: Machine) -> Folder:
+        """Copy file by file, as tar does, while the coordinator goes on."""
+        made = Folder()
+        paths = [path for path, _ in machine.disk.walk(_FOLDER)]
+        for path in paths:
+            await asyncio.sleep(self._chance.random() * TAR_STEP_S)
+            node = machine.disk.node(path)
+            if not isinstance(node, Inode):
+                continue
+            content = await self._read_slowly(node)
+            inside = made
+            *above, name = path[len(_FOLDER) :].strip("/").split("/")
+            for part in above:
+                below = inside.entries.get(part)
+                if not isinstance(below, Folder):
+                    below = Folder()
+                    inside.change(part, below)
+                inside.flush()
+                inside = below
+            inside.change(name, content)
+            inside.flush()
+        return made
+
+    async def _read_slowly(self, node: Inode) -> Inode:
+        """Copy a file piece by piece, the bytes of each as they are at that moment."""
+        made = Inode(now_s=node.modified_s)
+        at = 0
+        while at < len(node.data):
+            made.data += node.data[at : at + PIECE_BYTES]
+            at += PIECE_BYTES
+            if at < len(node.data):
+                await asyncio.sleep(self._chance.random() * TAR_STEP_S)
+        made.flush()
+        return made
+
+
+def _is_closed(copy: Folder) -> bool:
+    """Return whether the coordinator could note, at its end, that its files are whole (its disk may be full)."""
+    folder: Folder | Inode | None = copy
+    for name in ("catalog", RECORD):
+        folder = folder.entries.get(name) if isinstance(folder, Folder) else None
+    return isinstance(folder, Inode) and Record.from_json(bytes(folder.data)).closed is not None
