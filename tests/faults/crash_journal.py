@@ -41,7 +41,7 @@ class Manifest:
                 begun[line["begin"]] = (line["path"], line["value"])
             elif "end" in line:
                 path, value = begun.pop(line["end"])
-                self._ended(path, value, line["code"])
+                self._ended(path, value, line["code"], line.get("why", ""))
             else:
                 self.wrong.append(line["wrong"])
         for path, value in begun.values():
@@ -57,13 +57,14 @@ class Manifest:
         """Note what a path was seen to be while nobody wrote."""
         self.allowed[path] = frozenset((value,))
 
-    def _ended(self, path: str, value: Value, code: str) -> None:
+    def _ended(self, path: str, value: Value, code: str, why: str) -> None:
         if code == "ok":
             self.acknowledged += 1
             self.allowed[path] = frozenset((value,))
             return
         self.refused[code] = self.refused.get(code, 0) + 1
         if code == "not_found" and None not in self.may_be(path):
-            self.wrong.append(f"{path} is acknowledged and was not found")
+            what = "remove" if value is None else "write"
+            self.wrong.append(f"{path} is acknowledged and was not found by a {what}: {why}")
         if code not in WITHOUT_EFFECT:
             self.allowed[path] = self.may_be(path) | {value}

@@ -133,6 +133,7 @@ class Scenario:
     def forget_node(self, name: str) -> None:
         """Note that the operator removed a node."""
         self.removed.add(name)
+        self.nodes_changed_s = self.loop.now_s
         self.draining.discard(name)
 
     def operator_credentials(self) -> Credentials:
