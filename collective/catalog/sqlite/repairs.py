@@ -34,7 +34,7 @@ SHORT = (
     "WITH bad(node) AS (SELECT value FROM json_each(?)),"
     " waiting(node) AS (SELECT id FROM nodes WHERE standing = 'probation'"
     " AND id NOT IN (SELECT node FROM bad)),"
-    " some(chunk) AS (SELECT id FROM chunks WHERE stored < wanted"
+    " some(chunk) AS (SELECT id FROM chunks INDEXED BY chunks_short WHERE stored < wanted"
     " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
     " SELECT count(*), coalesce(sum(held <= 0 AND is_kept), 0) FROM (SELECT k.wanted, k.stored -"
     " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
