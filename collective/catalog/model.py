@@ -323,11 +323,11 @@ class RepairTask:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPage:
-    """Chunks in use that one bounded search found."""
+    """Chunks in use that one bounded search found; perhaps none, and more behind them."""
 
     chunks: Sequence[ChunkCopies]
     after: int | None
-    """Where the next search goes on; None at the end."""
+    """Where the next search goes on; None at the end, and only there."""
 
 
 class Settled(Enum):

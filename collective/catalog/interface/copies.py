@@ -148,8 +148,9 @@ class Nodes(Protocol):
     async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
         """Return chunks in use that want more than the ``stored`` copies they have.
 
-        This and the next three look at ``limit`` chunks in one order, beginning behind ``after`` (0:
-        the first), and say where to go on; chunks that a repair has claimed are left out.
+        This and the next three return up to ``limit`` chunks in one order, beginning behind ``after``
+        (0: the first), and say where to go on; chunks that a repair has claimed are left out.  Each
+        looks at a bounded number of copies, so that a page may be empty although more follows.
         """
         ...
 
@@ -166,7 +167,10 @@ class Nodes(Protocol):
         ...
 
     async def sample_on(self, node: NodeId, at: float, limit: int) -> Sequence[ChunkCopies]:
-        """Return up to ``limit`` chunks with a stored copy on ``node``, from ``at`` (0 to 1) on."""
+        """Return up to ``limit`` chunks with a stored copy on ``node``, from ``at`` (0 to 1) on.
+
+        It looks at a bounded number of copies; where none of them is stored, at as many of the first.
+        """
         ...
 
     async def chunk_copies(self, chunk: ChunkId) -> Sequence[ChunkCopies]:

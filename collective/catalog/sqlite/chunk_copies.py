@@ -1,7 +1,8 @@
 """Chunks with all that is known of their copies, found by what may be wrong with them.
 
 Each search goes along one index, a bounded number of rows at a time, and says where the next one goes
-on: what cannot be helped now is passed, and hides nothing behind it.
+on: what cannot be helped now is passed, and hides nothing behind it.  The bound is on what is looked
+at, not on what is found.
 """
 
 # ruff: noqa: S608 - statements are put together from constants alone
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 import apsw
@@ -32,6 +34,19 @@ from collective.placement.healing import (
 )
 
 UNCLAIMED: Final = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
+LOOKED_AT: Final = 2000
+"""Copies of a node that one search looks at, whatever their state."""
+
+_ENDS: Final = (
+    "SELECT n.id, (SELECT c.chunk FROM copies c WHERE c.node = n.id ORDER BY c.chunk LIMIT 1),"
+    " (SELECT c.chunk FROM copies c WHERE c.node = n.id ORDER BY c.chunk DESC LIMIT 1)"
+    " FROM nodes n WHERE n.name = ?"
+)
+"""Each end by itself: asked for both, ``min`` and ``max`` read all copies of the node."""
+_COPIES_ON: Final = (
+    "SELECT c.chunk, c.state FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
+    " AND c.chunk > ? ORDER BY c.chunk LIMIT ?"
+)
 
 
 class ChunkCopiesPart(Part):
@@ -57,13 +72,22 @@ class ChunkCopiesPart(Part):
 
     async def chunks_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
         """Return chunks with a stored copy on ``node``."""
-        return await self._page(
-            "SELECT c.chunk FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
-            f" AND c.state = {STORED} AND c.chunk > ? ORDER BY c.chunk LIMIT ?",
-            node,
-            after,
-            limit,
-        )
+
+        def work(db: apsw.Connection) -> ChunkPage:
+            found: list[int] = []
+            seen, last = 0, after
+            copies: Any = db.execute(_COPIES_ON, (node, after, LOOKED_AT))
+            for last, state in copies:
+                seen += 1
+                if state == STORED:
+                    found.append(last)
+                if len(found) == limit:
+                    break
+            is_end = seen < LOOKED_AT and len(found) < limit
+            return ChunkPage(_in_use(db, found, now_ms), None if is_end else last)
+
+        now_ms = self._now_ms()
+        return await self._engine.read(work)
 
     async def doubted_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
         """Return chunks whose copy on ``node`` is doubted."""
@@ -82,21 +106,13 @@ class ChunkCopiesPart(Part):
         """
 
         def work(db: apsw.Connection) -> Sequence[ChunkCopies]:
-            ends = rows.fetch(
-                db,
-                "SELECT n.id, min(c.chunk), max(c.chunk) FROM nodes n JOIN copies c ON c.node = n.id"
-                " WHERE n.name = ?",
-                node,
-            )
+            ends = rows.fetch(db, _ENDS, node)
             if ends is None or ends[1] is None:
                 return []
-            begin = ends[1] + int((ends[2] - ends[1] + 1) * at)
-            found: Any = db.execute(
-                "SELECT chunk FROM copies WHERE node = ? AND chunk >= ? AND state = ?"
-                " ORDER BY chunk LIMIT ?",
-                (ends[0], begin, STORED, limit),
-            ).fetchall()
-            return [one for _, one in load_chunks(db, [row for (row,) in found], now_ms)]
+            number, first, last = ends
+            begin = first + int((last - first + 1) * at)
+            drawn = _stored_from(db, number, begin, limit) or _stored_from(db, number, first, limit)
+            return [one for _, one in load_chunks(db, drawn, now_ms)]
 
         now_ms = self._now_ms()
         return await self._engine.read(work)
@@ -127,14 +143,26 @@ class ChunkCopiesPart(Part):
         def work(db: apsw.Connection) -> ChunkPage:
             rows_found: Any = db.execute(sql, params).fetchall()
             found: list[int] = [row for (row,) in rows_found]
-            chunks = [one for _, one in load_chunks(db, found, now_ms) if one.is_in_use]
-            return ChunkPage(chunks, found[-1] if len(found) == limit else None)
+            return ChunkPage(_in_use(db, found, now_ms), found[-1] if len(found) == limit else None)
 
         now_ms = self._now_ms()
         return await self._engine.read(work)
 
     def _now_ms(self) -> int:
         return int(self._engine.clock.wall_s() * 1000)
+
+
+def _stored_from(db: apsw.Connection, node: int, begin: int, limit: int) -> list[int]:
+    """Return the first chunks from ``begin`` on with a stored copy on a node, of a bounded part."""
+    looked_at: Any = db.execute(
+        "SELECT chunk, state FROM copies WHERE node = ? AND chunk >= ? ORDER BY chunk LIMIT ?",
+        (node, begin, LOOKED_AT),
+    )
+    return list(islice((chunk for chunk, state in looked_at if state == STORED), limit))
+
+
+def _in_use(db: apsw.Connection, ids: Iterable[int], now_ms: int) -> list[ChunkCopies]:
+    return [one for _, one in load_chunks(db, ids, now_ms) if one.is_in_use]
 
 
 def load_chunks(

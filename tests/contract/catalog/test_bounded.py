@@ -13,8 +13,9 @@ from typing import Final
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies
 from collective.core.ids import NodeId
+from collective.placement.healing import ChunkCopies
 from tests.bench.growth import catalogue
 from tests.contract.catalog.plans import watching
 from tests.worlds import world_of
@@ -72,3 +73,62 @@ async def sized(made: Path, tmp_path: Path) -> AsyncIterator[Sized]:
 async def test_counting_what_is_short_reads_no_chunk_that_is_not(sized: Sized) -> None:
     small, large = await sized.steps(lambda catalog: catalog.repair_backlog(ALL, frozenset()))
     assert large <= MORE * small
+
+
+async def test_a_sample_finds_both_ends_of_a_nodes_copies(sized: Sized) -> None:
+    small, large = await sized.steps(lambda catalog: catalog.sample_on(A, 0.5, 1))
+    assert large <= MORE * small
+
+
+@pytest.mark.parametrize("at", [0.0, 0.5, 0.999])
+async def test_a_sample_looks_at_a_bounded_part_of_what_is_missing(
+    sized: Sized, monkeypatch: pytest.MonkeyPatch, at: float
+) -> None:
+    """Most of a node's copies are missing: behind where the sample begins, and at the front."""
+    monkeypatch.setattr(chunk_copies, "LOOKED_AT", 10)
+    await sized.run("UPDATE copies SET state = 2 WHERE node = 1")
+    small, large = await sized.steps(lambda catalog: catalog.sample_on(A, at, 1))
+    assert large <= MORE * small
+    await sized.run("UPDATE copies SET state = 1 WHERE node = 1 AND chunk < 20")
+    for catalog in sized.catalogs:
+        assert len(await catalog.sample_on(A, at, 1)) == 1
+
+
+async def test_a_search_passes_missing_copies_in_bounded_pages(
+    sized: Sized, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_copies, "LOOKED_AT", 10)
+    await sized.run("UPDATE copies SET state = 2 WHERE node = 1")
+    await sized.run(
+        "UPDATE copies SET state = 1 WHERE node = 1 AND chunk = (SELECT max(chunk) FROM copies WHERE node = 1)"
+    )
+    small, large = await sized.steps(lambda catalog: catalog.chunks_on(A, 0, 5))
+    assert large <= MORE * small
+    for catalog in sized.catalogs:
+        pages = [await catalog.chunks_on(A, 0, 5)]
+        while (after := pages[-1].after) is not None:
+            pages.append(await catalog.chunks_on(A, after, 5))
+        assert len(pages) > 5
+        assert [len(page.chunks) for page in pages if page.chunks] == [1]
+
+
+async def test_a_search_finds_each_stored_copy_once(
+    sized: Sized, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunk_copies, "LOOKED_AT", 10)
+    await sized.run("UPDATE copies SET state = 2 WHERE node = 1 AND chunk % 5 < 3")
+    for catalog in sized.catalogs:
+        found: list[ChunkCopies] = []
+        after: int | None = 0
+        while after is not None:
+            page = await catalog.chunks_on(A, after, 3)
+            assert len(page.chunks) <= 3
+            found += page.chunks
+            after = page.after
+        stored = await catalog._engine.read(
+            lambda db: db.execute(
+                "SELECT k.hash FROM copies c JOIN chunks k ON k.id = c.chunk"
+                " WHERE c.node = 1 AND c.state = 1 ORDER BY k.id"
+            ).fetchall()
+        )
+        assert [(bytes(one.chunk),) for one in found] == stored
