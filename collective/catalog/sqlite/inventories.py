@@ -3,6 +3,10 @@
 A page is compared on a reading connection, in windows; only differences are written, in steps that
 hold the writer for milliseconds.  Each write holds for the generation and state that were compared, so
 what changed meanwhile stays as it is.
+
+A window goes along the ids of all chunks, of whichever node, since copies are not in that order.  So a
+whole inventory reads each chunk once, also that of a node with few copies: some seconds of a reader at
+three million chunks, in steps of milliseconds.
 """
 
 from __future__ import annotations
@@ -36,9 +40,17 @@ from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
 
 WINDOW_COPIES: Final = 2048
-"""Copies of one read transaction."""
+"""Copies, and chunks, of one read transaction."""
 STEP_COPIES: Final = 256
 """Copies that one transaction changes."""
+
+_KNOWN: Final = (
+    "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM"
+    " (SELECT id, hash, stored_length FROM chunks WHERE hash > ?2 AND (?3 IS NULL OR hash <= ?3)"
+    " ORDER BY hash, stored_length LIMIT ?4) k"
+    " LEFT JOIN copies c ON c.chunk = k.id AND c.node = ?1 ORDER BY k.hash, k.stored_length"
+)
+"""The next chunks, with the node's copies; where it has none, the generation is null."""
 
 Spare = AbstractSet[tuple[ChunkId, Generation]]
 
@@ -136,12 +148,7 @@ def _compare(
     spare: Spare,
 ) -> tuple[_Differences, bytes | None]:
     """Compare what is known after ``after`` up to ``end``, a bounded part; return where to go on."""
-    known: list[Any] = db.execute(
-        "SELECT k.hash, k.id, c.generation, c.state, k.stored_length FROM chunks k"
-        " JOIN copies c ON c.chunk = k.id AND c.node = ?1"
-        " WHERE k.hash > ?2 AND (?3 IS NULL OR k.hash <= ?3) ORDER BY k.hash LIMIT ?4",
-        (node, after, end, WINDOW_COPIES),
-    ).fetchall()
+    known: list[Any] = db.execute(_KNOWN, (node, after, end, WINDOW_COPIES)).fetchall()
     cursor: bytes | None = None
     if len(known) == WINDOW_COPIES:
         cursor = known[-1][0]
@@ -155,7 +162,22 @@ def _compare(
         for copy in told
         if copy.chunk > after and (upto is None or copy.chunk <= upto)
     }
+    _tell_apart(known, there, spare, found)
+    room = STRANGERS_MAX - rows.fetch(db, "SELECT count(*) FROM doomed WHERE node = ?", node)[0]
+    found.strangers = list(islice(there.values(), max(0, room)))
+    return found, cursor
+
+
+def _tell_apart(
+    known: Sequence[Any],
+    there: dict[tuple[ChunkId, Generation], CopyKey],
+    spare: Spare,
+    found: _Differences,
+) -> None:
+    """Find what is missing and what is doubtful; leave in ``there`` what is not known."""
     for chunk_id, row, generation, state, length in known:
+        if generation is None:
+            continue  # the node was never given this chunk
         copy = there.pop((chunk_id, generation), None)
         if state == INTENT:
             continue  # only its upload's receipt makes it a copy
@@ -167,9 +189,6 @@ def _compare(
                 found.doubtful.append((row, generation))
         elif state == MISSING:
             found.doubtful.append((row, generation))
-    room = STRANGERS_MAX - rows.fetch(db, "SELECT count(*) FROM doomed WHERE node = ?", node)[0]
-    found.strangers = list(islice(there.values(), max(0, room)))
-    return found, cursor
 
 
 def _set_states(

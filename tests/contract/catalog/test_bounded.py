@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies, inventories
 from collective.core.ids import NodeId
 from collective.placement.healing import ChunkCopies
 from tests.bench.growth import catalogue
@@ -132,3 +132,18 @@ async def test_a_search_finds_each_stored_copy_once(
             ).fetchall()
         )
         assert [(bytes(one.chunk),) for one in found] == stored
+
+
+async def test_a_window_of_an_inventory_reads_no_copy_beyond_it(
+    sized: Sized, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many copies the node has: a whole inventory would read them all once a window."""
+    monkeypatch.setattr(inventories, "WINDOW_COPIES", 64)
+
+    async def one_window(catalog: SqliteCatalog) -> object:
+        return await catalog._engine.read(
+            lambda db: inventories._compare(db, 1, (), b"", None, frozenset())
+        )
+
+    small, large = await sized.steps(one_window)
+    assert large <= MORE * small

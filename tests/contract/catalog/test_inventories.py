@@ -178,3 +178,23 @@ async def test_a_node_that_invents_copies_without_end_fills_no_disk(
     assert len(await tell(ready, A, page)) == 10
     assert not await tell(ready, A, page)
     assert len(await tell(ready, D, page)) == 10
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_a_node_with_few_copies_among_many_chunks_has_them_compared(
+    ready: SqliteCatalog,
+) -> None:
+    """Windows hold chunks that the node was never given, whole windows of them too."""
+    texts = [f"t{number}" for number in range(60)]
+    await write(ready, "/d/f", *texts, nodes=[A, B, C])
+    await write(ready, "/d/g", "only", "both", nodes=[B, C, D])
+    page = await held(ready, D, "only", "both")
+    lost = page[0]
+    stranger = CopyKey(chunk("t9"), lost.generation, 26)
+    assert await tell(ready, D, sorted([page[1], stranger], key=lambda key: key.chunk)) == [
+        stranger
+    ]
+    kept = {text for text in ("only", "both") if chunk(text) == page[1].chunk}
+    for text in ("only", "both"):
+        nodes = {copy.node for copy in await ready.copies_of(chunk(text))}
+        assert nodes == ({B, C, D} if text in kept else {B, C})
