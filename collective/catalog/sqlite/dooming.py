@@ -114,10 +114,13 @@ def guarded_on(db: apsw.Connection, node: int) -> int:
 
 
 def forget_removed(tx: Transaction, limit: int) -> int:
-    """Forget what was to go on nodes that are removed; return how many rows were dropped."""
+    """Forget what was to go on nodes that are removed; return how many rows were dropped.
+
+    It begins with the nodes (a cross join keeps its order): the others may have many such copies.
+    """
     tx.run(
         "DELETE FROM doomed WHERE (node, hash, generation) IN (SELECT d.node, d.hash, d.generation"
-        " FROM nodes n JOIN doomed d ON d.node = n.id WHERE n.removed = 1 LIMIT ?)",
+        " FROM nodes n CROSS JOIN doomed d ON d.node = n.id WHERE n.removed = 1 LIMIT ?)",
         limit,
     )
     return tx.db.changes()

@@ -210,12 +210,11 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
     """Return the versions that are not kept even for readers.
 
     In a datastore with a quota, the last that were replaced or removed are kept while readers lease
-    them, in all as many bytes as the quota has.
+    them, in all as many bytes as the quota has.  What was replaced elsewhere is not looked at.
     """
     full: Any = db.execute(
-        "SELECT d.entry, d.quota FROM datastores d JOIN versions v ON v.datastore = d.entry"
-        " AND v.state = ? WHERE d.quota > 0 GROUP BY d.entry HAVING sum(v.size) > d.quota",
-        (RETIRED,),
+        f"SELECT d.entry, d.quota FROM datastores d CROSS JOIN versions v ON v.datastore = d.entry"
+        f" AND v.state = {RETIRED} WHERE d.quota > 0 GROUP BY d.entry HAVING sum(v.size) > d.quota"
     ).fetchall()
     beyond: set[int] = set()
     for datastore, left in full:

@@ -14,6 +14,8 @@ from typing import Final
 import pytest
 
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies, inventories
+from collective.catalog.sqlite.dooming import forget_removed
+from collective.catalog.sqlite.quotas import beyond_quota
 from collective.core.ids import NodeId
 from collective.placement.healing import ChunkCopies
 from tests.bench.growth import catalogue
@@ -146,4 +148,28 @@ async def test_a_window_of_an_inventory_reads_no_copy_beyond_it(
         )
 
     small, large = await sized.steps(one_window)
+    assert large <= MORE * small
+
+
+async def test_what_removed_nodes_were_to_delete_is_found_by_these_nodes(sized: Sized) -> None:
+    await sized.run(
+        "INSERT INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms)"
+        " SELECT 2, hash, 1, 5, 0, 0 FROM chunks"
+    )
+    await sized.run("UPDATE nodes SET removed = 1 WHERE id = 1")
+
+    async def forget(catalog: SqliteCatalog) -> object:
+        return await catalog._engine.change(lambda tx: forget_removed(tx, 200))
+
+    small, large = await sized.steps(forget)
+    assert large <= MORE * small
+
+
+async def test_without_a_quota_no_old_version_is_looked_at(sized: Sized) -> None:
+    await sized.run("UPDATE versions SET state = 2, datastore = 2")
+
+    async def look(catalog: SqliteCatalog) -> object:
+        return await catalog._engine.read(beyond_quota)
+
+    small, large = await sized.steps(look)
     assert large <= MORE * small
