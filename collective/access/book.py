@@ -1,7 +1,8 @@
 """All grants of a member, and the time until which each really holds.
 
-A book never changes: :meth:`GrantBook.adding` and :meth:`GrantBook.removing` return the next one, which
-shares all that they do not touch, so that one grant more costs no reading of all the others.
+A book never changes: :meth:`GrantBook.adding`, :meth:`GrantBook.removing` and :meth:`GrantBook.revoking`
+return the next one, which shares all that they do not touch, so that one grant more costs no reading of all
+the others.
 
 Invariant: what was passed on (granted by anyone but a coordinator) holds only while every grant that
 it came from holds; where none is recorded (an older catalogue), while its giver holds ``share`` and
@@ -109,6 +110,22 @@ class GrantBook:
         for source in sources:
             _strike(book._came_from, source, gone)
         return book, list(gone)
+
+    def revoking(self, identities: Iterable[SpiffeId], keys: Iterable[bytes] = ()) -> GrantBook:
+        """Return the book in which these are shut out too, with all that they passed on."""
+        new = frozenset(identities)
+        revoked, revoked_keys = self._revoked | new, self._revoked_keys | frozenset(keys)
+        if self._sourceless:
+            return GrantBook(self.all(), revoked, revoked_keys)
+        book = self._copy()
+        book._revoked, book._revoked_keys = revoked, revoked_keys
+        pending = [grant.id for one in new for grant in (*self.given_to(one), *self.given_by(one))]
+        while pending:
+            one = pending.pop()
+            if book._until[one] > -math.inf:
+                book._until[one] = -math.inf
+                pending += self._came_from.get(one, ())
+        return book
 
     def _removing_with_sourceless(self, gone: dict[str, None]) -> tuple[GrantBook, Sequence[str]]:
         while True:

@@ -243,7 +243,10 @@ def _add(tx: Transaction, revoked: Sequence[str]) -> int:
     tx.run("UPDATE state SET revocation_epoch = ?", epoch)
     for what in revoked:
         tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
-    tx.reload_grants()
+    tx.book = tx.book.revoking(
+        (SpiffeId.parse(what) for what in revoked if not what.startswith((SERIAL, KEY))),
+        (bytes.fromhex(what.removeprefix(KEY)) for what in revoked if what.startswith(KEY)),
+    )
     return epoch
 
 

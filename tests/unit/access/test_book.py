@@ -52,6 +52,11 @@ def test_changing_a_book_step_by_step_gives_the_book_made_at_once() -> None:
             else:
                 known.append(some_grant(rng, number, known, sourceless=sourceless))
                 book = book.adding(known[-1:])
+            if number == 25:
+                book = book.revoking(PEOPLE[1:2], [b"key"])
+                revoked |= {PEOPLE[1]}
+                assert book.is_revoked(PEOPLE[1])
+                assert book.is_revoked_key(b"key")
             same(book, GrantBook(known, revoked))
 
 
@@ -60,8 +65,12 @@ def test_a_book_is_not_changed_by_the_next_one() -> None:
     book = GrantBook([first])
     more = book.adding([Grant("g2", FilePath(), ALL, PEOPLE[0], COORDINATOR)])
     less, gone = more.removing(["g1"])
+    none = more.revoking(PEOPLE[:1])
     assert [len(book), len(more), len(less), list(gone)] == [1, 2, 1, ["g1"]]
     assert book.of(PEOPLE[0], 0) == [first]
+    assert len(more.of(PEOPLE[0], 0)) == 2
+    assert none.of(PEOPLE[0], 0) == []
+    assert not more.is_revoked(PEOPLE[0])
 
 
 def test_a_long_chain_is_worked_out_once_a_link() -> None:
