@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -16,6 +16,9 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
 
+STEP_COPIES: Final = 128
+"""Copies that one transaction changes."""
+
 
 class CopiesPart(Part):
     """The methods of ``Nodes`` about single copies."""
@@ -25,12 +28,15 @@ class CopiesPart(Part):
     ) -> None:
         """Take copies of ``node`` out of use because they are missing (``lost``) or corrupt."""
 
-        def work(tx: Transaction) -> None:
+        def step(tx: Transaction, some: Sequence[tuple[ChunkId, Generation]]) -> Sequence[ChunkId]:
             number = node_number(tx, node)
-            for chunk_id, generation in copies:
+            done = []
+            for chunk_id, generation in tx.unspent(some):
                 take_out(tx, number, node, chunk_id, generation, is_lost=lost)
+                done.append(chunk_id)
+            return done
 
-        await self._engine.change(work)
+        await self._engine.change_each(copies, step, STEP_COPIES)
 
     async def copies_of(self, chunk: ChunkId) -> Sequence[Copy]:
         """Return the stored copies of a chunk."""

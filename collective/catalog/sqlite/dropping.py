@@ -13,7 +13,7 @@ from typing import Final
 
 from collective.catalog.sqlite.writer import Transaction
 
-STEP_ROWS_MAX: Final = 200
+STEP_ROWS_MAX: Final = 100
 """Rows that one transaction drops or writes."""
 
 
@@ -51,25 +51,23 @@ def shares(counts: Mapping[str, int], excess: int) -> dict[str, int]:
 
 
 def drop(tx: Transaction, cuts: Sequence[Cut]) -> Sequence[Cut]:
-    """Drop up to :data:`STEP_ROWS_MAX` rows; return what is left to do."""
-    budget = STEP_ROWS_MAX
-    for place, cut in enumerate(cuts):
+    """Drop up to :data:`STEP_ROWS_MAX` rows in a step; return what is left to do."""
+    budget, left = STEP_ROWS_MAX, list(cuts)
+    for cut in tx.unspent(cuts):
         number = min(cut.left, budget - 1)
         if number <= 0:
-            return cuts[place:]
+            break
         tx.run(cut.drop, cut.actor, number)
         done = replace(cut, left=cut.left - number, gone=cut.gone + number)
         row = _tell(tx, done)
         budget -= number + 1
         if done.left:
-            return [replace(done, row=row), *cuts[place + 1 :]]
-    return ()
+            left[0] = replace(done, row=row)
+            break
+        del left[0]
+    return left
 
 
 def _tell(tx: Transaction, cut: Cut) -> int:
     detail = f"the {cut.gone} oldest rows about {cut.about}"
-    if cut.row is not None:
-        tx.run("UPDATE audit SET detail = ? WHERE id = ?", detail, cut.row)
-        if tx.db.changes():
-            return cut.row
-    return tx.audit_of("coordinator", "audit-drop", cut.actor, detail)
+    return tx.audit_of("coordinator", "audit-drop", cut.actor, detail, row=cut.row)

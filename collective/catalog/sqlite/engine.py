@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -31,11 +31,14 @@ from collective.core.errors import PermissionDeniedError
 from collective.core.world import World
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _STEPS_BETWEEN_LOOKS: Final = 50_000
 """Steps of SQLite's machine between two looks whether the process ends: a few milliseconds."""
-_DROP_STEPS: Final = 100
+_DROP_STEPS: Final = 200
 """Transactions of one round that shorten the audit; other writes have their turn between them."""
+_STEP_REFUSALS: Final = 200
+"""Refusals that one transaction writes into the audit."""
 
 
 class Engine:
@@ -111,6 +114,31 @@ class Engine:
         """Run a change of the coordinator's own."""
         return await self.writer.write(operation)
 
+    async def change_each(
+        self,
+        items: Sequence[T],
+        step: Callable[[Transaction, Sequence[T]], Sequence[R]],
+        most: int,
+    ) -> list[R]:
+        """Run a change of the coordinator's own for each of ``items``, in as many transactions as it takes.
+
+        Other writes have their turn between these; cancelled half-way, what was done stays.
+
+        Args:
+            items: what is to be done, in this order.
+            step: does the first of the items that it is given, and more until its transaction is spent;
+                returns one result for each that it did.  One that does none ends it all.
+            most: items of one step.
+        """
+        results: list[R] = []
+
+        def work(tx: Transaction) -> Sequence[R]:
+            return step(tx, items[len(results) : len(results) + most])
+
+        while len(results) < len(items) and (done := await self.change(work)):
+            results += done
+        return results
+
     async def read(self, function: Callable[[apsw.Connection], T]) -> T:
         """Run ``function`` on a reading connection, in one read transaction, off the loop."""
         return await self._reading.run(self._read, function)
@@ -181,10 +209,9 @@ class Engine:
         """Write the refusals noted so far into the audit; keep it within its size."""
         async with self._flushing:
             pending = self._refusals.unwritten()
-            if pending:
-                rows = await self.change(lambda tx: [_write_refusal(tx, *one) for one in pending])
-                for (counted, count, _), row in zip(pending, rows, strict=True):
-                    counted.row, counted.written = row, count
+            rows = await self.change_each(pending, _write_refusals, _STEP_REFUSALS)
+            for (counted, count, _), row in zip(pending, rows, strict=True):
+                counted.row, counted.written = row, count
             self._refusals.forget_ended(int(self.clock.wall_s() * 1000))
             await self._keep_audit_small()
 
@@ -241,6 +268,10 @@ def _empty_log(db: apsw.Connection) -> bool:
     except apsw.Error:
         return False
     return bool(row[0] == 0)
+
+
+def _write_refusals(tx: Transaction, refusals: Sequence[tuple[Counted, int, str]]) -> Sequence[int]:
+    return [_write_refusal(tx, *one) for one in tx.unspent(refusals)]
 
 
 def _write_refusal(tx: Transaction, counted: Counted, count: int, detail: str) -> int:

@@ -41,7 +41,7 @@ from collective.core.ids import ChunkId, Generation, NodeId
 
 WINDOW_COPIES: Final = 2048
 """Copies, and chunks, of one read transaction."""
-STEP_COPIES: Final = 256
+STEP_COPIES: Final = 128
 """Copies that one transaction changes."""
 
 _KNOWN: Final = (

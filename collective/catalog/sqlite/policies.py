@@ -59,9 +59,9 @@ def follow_setting(tx: Transaction, copies: int) -> None:
 
 
 def settle(tx: Transaction, default: int, rows_max: int) -> bool:
-    """Go through about ``rows_max`` names and chunks; return whether something is left."""
+    """Go through about ``rows_max`` names and chunks at most; return whether something is left."""
     step = _Step(tx, default)
-    while step.rows < rows_max:
+    while step.rows < rows_max and not (step.rows and tx.is_spent):
         found = tx.one(
             "SELECT u.entry, u.after_name, u.from_offset, e.kind, e.version FROM unsettled u"
             " JOIN entries e ON e.id = u.entry LIMIT 1"
@@ -111,7 +111,7 @@ class _Step:
         self.rows += 1
         done = after_name
         for child, name, kind, version, chunk_count in children:
-            if self.rows >= until and done != after_name:
+            if done != after_name and (self.rows >= until or tx.is_spent):
                 break
             self.rows += 1
             offset: int | None = 0
@@ -161,7 +161,7 @@ class _Step:
             elif wanted > copies and chunk not in self._lowered:
                 self._lowered.add(chunk)
                 self.lower(chunk, wanted)
-            if self.rows >= until:
+            if self.rows >= until or tx.is_spent:
                 return int(offset) + 1
         return None
 

@@ -33,7 +33,7 @@ KEPT_MS: Final = 7 * 24 * 3600 * 1000
 """So long at least a copy stays in quarantine, and so long after its node was adopted."""
 ROWS_MAX: Final = 4_000_000
 """Rows over all nodes; of what is beyond there is a figure alone."""
-STEP_COPIES: Final = 256
+STEP_COPIES: Final = 128
 """Copies that one transaction hands to collection."""
 
 
@@ -161,7 +161,7 @@ class QuarantinePart(Part):
 
         def work(tx: Transaction) -> Sequence[Discarded]:
             tx.decider(actor).require_admin("discard quarantined copies")
-            if tx.value("SELECT restored FROM state"):
+            if rows.is_restored(tx.db):
                 raise ConflictError(
                     "This catalogue is restored, and nothing is deleted until it is adopted: collective"
                     " node adopt --all"
@@ -196,10 +196,11 @@ class QuarantinePart(Part):
                 before_ms,
                 min(room, STEP_COPIES),
             )
-            for chunk, generation, length in found:
-                copy = CopyKey(ChunkId(chunk), Generation(generation), length)
-                note_stranger(tx, node, copy)
-            release(tx, node, [(chunk, generation) for chunk, generation, _ in found])
+            noted = []
+            for chunk, generation, length in tx.unspent(found):
+                note_stranger(tx, node, CopyKey(ChunkId(chunk), Generation(generation), length))
+                noted.append((chunk, generation))
+            release(tx, node, noted)
             if not found:
                 tx.run("UPDATE nodes SET discard_before_ms = 0 WHERE id = ?", node)
             return True

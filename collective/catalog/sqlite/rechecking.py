@@ -24,7 +24,7 @@ from collective.core.errors import NotEnoughCopiesError
 from collective.placement import evidence
 from collective.placement.evidence import Standing
 
-PAGE_EXTENTS = 1000
+PAGE_EXTENTS = 500
 """Extents of one step."""
 
 _PAGE = (
@@ -63,7 +63,9 @@ def check_page(tx: Transaction, upload: UploadRow) -> Step:
     found = tx.all(_PAGE, upload.version, from_offset, PAGE_EXTENTS)
     lost: NotEnoughCopiesError | None = None
     dropped = dropped_bytes = 0
-    for offset, length, approved, on_probation in found:
+    looked_at = 0
+    for offset, length, approved, on_probation in tx.unspent(found):
+        looked_at += 1
         standings = [Standing.APPROVED] * approved + [Standing.PROBATION] * on_probation
         if evidence.is_quorum(standings, upload.copies):
             continue
@@ -79,13 +81,13 @@ def check_page(tx: Transaction, upload: UploadRow) -> Step:
             dropped,
             upload.version,
         )
-    is_done = len(found) < PAGE_EXTENTS
+    is_done = looked_at == len(found) < PAGE_EXTENTS
     tx.run(
         "UPDATE uploads SET checked_epoch = iif(?1, ?2, checked_epoch), checking_epoch = ?2,"
         " checked_to = ?3 WHERE id = ?4",
         is_done,
         epoch,
-        0 if is_done else found[-1][0] + 1,
+        0 if is_done else found[looked_at - 1][0] + 1,
         upload.id,
     )
     return Step(from_offset == 0, is_done, lost)

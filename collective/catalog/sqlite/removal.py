@@ -35,7 +35,7 @@ LOOK_ROWS: Final = 2_000
 """Copies that one look goes through."""
 COUNTED_PAGES: Final = 20
 """Pages with copies in use after which the refusal says "at least"."""
-FORGET_ROWS: Final = 500
+FORGET_ROWS: Final = 200
 """Copies on removed nodes that one step forgets."""
 
 _HELD: Final = (

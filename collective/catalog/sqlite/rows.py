@@ -192,6 +192,11 @@ def lack(db: apsw.Connection) -> Lack:
     return Lack(is_any or fetch(db, short) is not None, untrusted)
 
 
+def is_restored(db: apsw.Connection) -> bool:
+    """Tell whether the catalogue went back to an earlier state, and no operator has adopted it yet."""
+    return bool(fetch(db, "SELECT restored FROM state")[0])
+
+
 def is_unsettled(db: apsw.Connection) -> bool:
     """Tell whether what chunks want is being worked out anew somewhere."""
     return fetch(db, "SELECT 1 FROM unsettled LIMIT 1") is not None

@@ -1,6 +1,6 @@
 """What is deleted some time after its end: grants, codes with their redemptions, certificates.
 
-Each sweep takes a bounded number of rows, so that it holds up nobody.  A code by which nodes joined
+Each sort has a sweep of its own, which takes a bounded number of rows, so that it holds up nobody.  A code by which nodes joined
 stays as long as the catalogue: a node that comes back with its key is known by its redemption.
 """
 
@@ -14,18 +14,19 @@ from collective.core import limits
 
 _GRANTS: Final = 500
 _CODES: Final = 200
-_REDEMPTIONS: Final = 1000
-_CERTIFICATES: Final = 1000
+_REDEMPTIONS: Final = 500
+_CERTIFICATES: Final = 500
 _CERTIFICATE_KEPT_MS: Final = int((limits.EXPIRED_RENEWAL_S + 86400) * 1000)
 """As long as it may renew itself, its key must be known, to be revoked by its serial."""
 
 
-def sweep(tx: Transaction) -> None:
-    """Delete what ended long enough ago."""
+def _sweep_grants(tx: Transaction) -> None:
     ended = tx.book.ended(tx.now_s - limits.GRANT_KEPT_S)
     if ended:
         drop_grants(tx, ended[:_GRANTS])
-    _sweep_codes(tx)
+
+
+def _sweep_certificates(tx: Transaction) -> None:
     tx.run(
         "DELETE FROM issued WHERE serial IN"
         " (SELECT serial FROM issued WHERE expires_ms <= ? LIMIT ?)",
@@ -57,3 +58,7 @@ def _sweep_codes(tx: Transaction) -> None:
         if left <= 0:
             return  # this one may have more; it goes on in the next sweep
         tx.run("DELETE FROM codes WHERE id = ?", code)
+
+
+SWEEPS: Final = (_sweep_grants, _sweep_codes, _sweep_certificates)
+"""Each deletes, in a transaction of its own, what ended long enough ago."""

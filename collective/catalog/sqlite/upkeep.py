@@ -13,7 +13,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
 from collective.catalog.sqlite.repairs import end_repair
-from collective.catalog.sqlite.sweeping import sweep
+from collective.catalog.sqlite.sweeping import SWEEPS
 from collective.catalog.sqlite.writer import Transaction, translate
 from collective.core.errors import DataDirError
 from collective.core.randomness import hex_id
@@ -51,22 +51,18 @@ class UpkeepPart(Part):
         self._engine.leases.expire()
         await self._engine.flush_denials()
 
-        def work(tx: Transaction) -> None:
-            for (upload,) in tx.all(
-                "SELECT id FROM uploads WHERE expires_ms <= ? AND state = ? LIMIT ?",
-                tx.now_ms,
-                ACTIVE,
-                EXPIRE_BATCH,
-            ):
-                end_upload(tx, upload)
-            for (repair,) in tx.all(
-                "SELECT id FROM repairs WHERE expires_ms <= ? LIMIT ?", tx.now_ms, EXPIRE_BATCH
-            ):
-                end_repair(tx, repair, stored=False)
-            expire_in_time(tx, self._engine.settings.upload_life_s, EXPIRE_BATCH)
-            sweep(tx)
+        for work in (self._end_uploads, _end_repairs, *SWEEPS):
+            await self._engine.change(work)
 
-        await self._engine.change(work)
+    def _end_uploads(self, tx: Transaction) -> None:
+        for (upload,) in tx.all(
+            "SELECT id FROM uploads WHERE expires_ms <= ? AND state = ? LIMIT ?",
+            tx.now_ms,
+            ACTIVE,
+            EXPIRE_BATCH,
+        ):
+            end_upload(tx, upload)
+        expire_in_time(tx, self._engine.settings.upload_life_s, EXPIRE_BATCH)
 
     async def snapshot(self) -> str:
         """Write a consistent, checksummed snapshot into the data dir; return its path."""
@@ -110,6 +106,13 @@ class UpkeepPart(Part):
                 await self._engine.flush_denials()
         finally:
             await self._engine.close()
+
+
+def _end_repairs(tx: Transaction) -> None:
+    for (repair,) in tx.all(
+        "SELECT id FROM repairs WHERE expires_ms <= ? LIMIT ?", tx.now_ms, EXPIRE_BATCH
+    ):
+        end_repair(tx, repair, stored=False)
 
 
 def _do_not_pause(seconds: float) -> None:

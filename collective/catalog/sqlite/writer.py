@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -39,6 +39,8 @@ T = TypeVar("T")
 BATCH_MAX_OPERATIONS = 256
 BATCH_MAX_S = 0.025
 """Work after which a batch is committed; the rest waits for the next."""
+STEP_MAX_S = 0.010
+"""Work after which an operation on many items leaves the rest to another transaction."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,8 @@ class Transaction:
     ) -> None:
         """Begin with the state after the operations before it."""
         self.db = db
+        self._clock = clock
+        self._began_s = clock.monotonic_s()
         self.now_s = clock.wall_s()
         self.now_ms = int(self.now_s * 1000)
         self.deltas = Deltas()
@@ -87,6 +91,21 @@ class Transaction:
         """Call what :meth:`at_end` collected."""
         for function in self._endings:
             function(durable)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether this has worked for as long as an operation on many items may hold the writer."""
+        return self._clock.monotonic_s() - self._began_s >= STEP_MAX_S
+
+    def unspent(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield ``items`` until this is spent, the first one always.
+
+        A clock may stand still meanwhile, so the number of items is to be bounded as well.
+        """
+        for item in items:
+            yield item
+            if self.is_spent:
+                return
 
     def run(self, sql: str, *params: Any) -> apsw.Cursor:
         """Execute one statement."""
@@ -134,18 +153,29 @@ class Transaction:
         """Return the decisions for ``caller`` as of this transaction."""
         return Decider(caller, self.book, self.now_s)
 
-    def reload_grants(self) -> None:
-        """Read all grants and revocations anew, for here and (after COMMIT) everywhere."""
-        self.book = load_grants(self.db)
-
     def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:
         """Write the audit row of this change."""
         self.audit_of(str(caller.principal), action, target, detail, caller.request_id)
 
     def audit_of(
-        self, actor: str, action: str, target: str, detail: str, request_id: str = ""
+        self,
+        actor: str,
+        action: str,
+        target: str,
+        detail: str,
+        request_id: str = "",
+        *,
+        row: int | None = None,
     ) -> int:
-        """Write the audit row of what ``actor`` did, who need be no caller; return its id."""
+        """Write the audit row of what ``actor`` did, who need be no caller; return its id.
+
+        ``row``: the one that an earlier step of the same work wrote; it gets the new detail, if it is
+        there still.
+        """
+        if row is not None:
+            self.db.execute("UPDATE audit SET detail = ? WHERE id = ?", (detail, row))
+            if self.db.changes():
+                return row
         self.db.execute(
             "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
             " VALUES (?,?,?,?,?,?)",

@@ -261,7 +261,7 @@ async def test_discarding_hands_over_in_bounded_steps(
     steps = 0
     while await catalog.discard_step():
         steps += 1
-    assert steps == 4, "256, 256, 88, and the end noted"
+    assert steps == 6, "128 four times, 88, and the end noted"
     assert await held(catalog) == 0
 
 
