@@ -10,7 +10,8 @@ import json
 from collective.catalog.model import Entry, EntryKind
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for, count_files, datastore_of
-from collective.catalog.sqlite.names import load_entry, parent_missing, retire
+from collective.catalog.sqlite.name_removal import leaf_at, retire
+from collective.catalog.sqlite.names import load_entry, parent_missing
 from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import overhead_of, require_room
 from collective.catalog.sqlite.rows import CURRENT, FILE, ROOT
@@ -91,7 +92,7 @@ def flip(
     else:
         entry = existing[0]
         tx.run("UPDATE entries SET version = ? WHERE id = ?", found.version, entry)
-        retire(tx, existing[1], datastore, found.path)
+        retire(tx, [leaf_at(tx, entry, existing[1], found.path)], datastore)
     count_files(tx, datastore, 1, *overhead_of(tx, found.version))
     tx.deltas.files += 1
     tx.deltas.file_bytes += size_bytes

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import apsw
 
 from collective.access.decision import Sight
@@ -19,15 +15,15 @@ from collective.catalog.sqlite.datastores import (
     copies_for,
     count_files,
     datastore_of,
-    disown,
     moved,
     settle_owner,
 )
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.listing import list_page
+from collective.catalog.sqlite.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import overhead_of, require_room
-from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, RETIRED, ROOT
+from collective.catalog.sqlite.quotas import require_room
+from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
@@ -42,9 +38,6 @@ WITH RECURSIVE below (id, depth, size) AS (
 )
 SELECT max(depth), max(size) FROM below
 """
-
-REMOVE_BATCH = 400
-"""Entries that one transaction of a recursive removal takes away."""
 
 
 def absent(path: FilePath) -> NotFoundError:
@@ -74,25 +67,6 @@ def check_condition(
             raise ConflictError(
                 f"{path} has version {number}, not {condition.if_version}; read it again first."
             )
-
-
-def retire(tx: Transaction, version: int, datastore: int, path: FilePath) -> None:
-    """Take the current version at ``path`` out of use; collection forgets it when unleased.
-
-    Who leases it reads on while he may read ``path``.
-    """
-    size, overhead = overhead_of(tx, version)
-    tx.run(
-        "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
-        RETIRED,
-        tx.now_ms,
-        str(path),
-        datastore,
-        version,
-    )
-    tx.deltas.files -= 1
-    tx.deltas.file_bytes -= size
-    count_files(tx, datastore, -1, -size, -overhead)
 
 
 def load_entry(db: apsw.Connection, entry: int, path: FilePath, copies: int) -> Entry:
@@ -182,9 +156,10 @@ class NamesPart(Part):
         A large tree goes in several transactions, deepest names first; cancelled half-way, what is
         left is a smaller tree.
         """
-        total = 0
+        gone = 0
+        row: int | None = None
 
-        def work(tx: Transaction) -> tuple[int, bool]:
+        def work(tx: Transaction) -> tuple[int, bool, int | None]:
             tx.decider(caller).require(Right.WRITE, path)
             _refuse_peer(path)
             if path.is_root:
@@ -197,29 +172,24 @@ class NamesPart(Part):
                 check_disposal(tx, caller, path, entry)
             check_condition(tx.db, path, version if kind == FILE else 0, condition)
             datastore = datastore_of(tx.db, path)
-            if kind == FILE:
-                _delete(tx, [_Leaf(entry, version, path)], datastore)
-                tx.audit(caller, "remove", str(path))
-                return 1, True
-            if not recursive:
-                if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
-                    raise ConflictError(f"{path} is not empty; remove it with -r.")
-                _delete(tx, [_Leaf(entry, None, path)], datastore)
-                tx.audit(caller, "remove", str(path))
-                return 1, True
-            doomed = _leaves(tx, entry, path)
-            _delete(tx, doomed, datastore)
-            done = any(gone.entry == entry for gone in doomed)
-            tx.audit(caller, "remove", str(path), f"{len(doomed)} entries")
-            return len(doomed), done
+            if kind != FILE and recursive:
+                count, is_all = remove_part(tx, entry, path, datastore)
+                who, detail = str(caller.principal), f"{gone + count} entries"
+                told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
+                return count, is_all, told
+            if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
+                raise ConflictError(f"{path} is not empty; remove it with -r.")
+            delete(tx, [leaf_at(tx, entry, version, path)], datastore)
+            tx.audit(caller, "remove", str(path))
+            return 1, True, None
 
-        while True:
-            count, done = await self._engine.write(
+        is_all = False
+        while not is_all:
+            count, is_all, row = await self._engine.write(
                 work, caller=caller, action="remove", target=str(path)
             )
-            total += count
-            if done:
-                return total
+            gone += count
+        return gone
 
     async def move(
         self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
@@ -324,51 +294,6 @@ def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
     return tx.db.last_insert_rowid()
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """An entry that goes, with the version that it has (None for a folder)."""
-
-    entry: int
-    version: int | None
-    path: FilePath
-
-
-def _leaves(tx: Transaction, top: int, path: FilePath) -> list[_Leaf]:
-    """Return at most REMOVE_BATCH entries of the tree at ``top``, children before their parents.
-
-    ``top`` itself comes last, and only when everything fits.
-    """
-    sql = "SELECT id, name, kind, version FROM entries WHERE parent = ? ORDER BY name"
-    found: list[_Leaf] = []
-    stack: list[tuple[int, FilePath, Iterator[Any]]] = [(top, path, tx.run(sql, top))]
-    while stack and len(found) < REMOVE_BATCH:
-        folder, at, children = stack[-1]
-        for child, name, kind, version in children:
-            below = at.child(name)
-            if kind != FILE:
-                stack.append((child, below, tx.run(sql, child)))
-                break
-            found.append(_Leaf(child, version, below))
-            if len(found) >= REMOVE_BATCH:
-                break
-        else:
-            stack.pop()
-            found.append(_Leaf(folder, None, at))
-    return found
-
-
-def _delete(tx: Transaction, doomed: Sequence[_Leaf], datastore: int) -> None:
-    """Delete entries, children before their parents."""
-    for gone in doomed:
-        if gone.entry == datastore:
-            disown(tx, gone.entry)
-        tx.run("DELETE FROM entries WHERE id = ?", gone.entry)
-        if gone.version is not None:
-            retire(tx, gone.version, datastore, gone.path)
-        elif gone.entry != datastore:
-            count_files(tx, datastore, 0, 0, -NAME_BYTES)
-
-
 def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
     """Make room at ``target``: a file gives way to a file, anything else is a conflict."""
     there = rows.find(tx.db, target)
@@ -377,4 +302,5 @@ def _replace(tx: Transaction, kind: int, target: FilePath, condition: Preconditi
         return
     if kind != FILE or there[1] != FILE:
         raise ConflictError(f"{target} exists already; choose another name.")
-    _delete(tx, [_Leaf(there[0], there[2], target)], datastore_of(tx.db, target))
+    leaf = leaf_at(tx, there[0], there[2], target)
+    delete(tx, [leaf], datastore_of(tx.db, target))

@@ -36,6 +36,8 @@ So does one whose last use lies further than that ahead: the clock was set back 
 UPLOADS_PER_CALLER_MAX = 1000
 _WEIGHT = "v.chunk_count, length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))"
 """A version's extents and the bytes of its attributes."""
+WEIGHT_COLUMNS = f"v.size, {_WEIGHT}"
+"""See :func:`weight_from`."""
 
 
 def require_room(
@@ -143,10 +145,13 @@ def weight(intent: ChunkIntent) -> int:
 
 def overhead_of(tx: Transaction, version: int) -> tuple[int, int]:
     """Return the size of a version, and what it counts for beyond that."""
-    size, extents, attributes = tx.one(
-        f"SELECT v.size, {_WEIGHT} FROM versions v WHERE v.id = ?", version
-    )
-    return size, catalog_bytes(extents=extents, attribute_bytes=attributes)
+    row = tx.one(f"SELECT {WEIGHT_COLUMNS} FROM versions v WHERE v.id = ?", version)
+    return weight_from(*row)
+
+
+def weight_from(size: int, extents: int, attribute_bytes: int) -> tuple[int, int]:
+    """Return the same from :data:`WEIGHT_COLUMNS`."""
+    return size, catalog_bytes(extents=extents, attribute_bytes=attribute_bytes)
 
 
 def charge_at(tx: Transaction, path: FilePath) -> int:

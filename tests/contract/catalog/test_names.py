@@ -101,7 +101,7 @@ async def test_remove_needs_empty_or_recursive_and_meets_preconditions(
 async def test_a_tree_larger_than_one_transaction_is_removed_whole(
     catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collective.catalog.sqlite.names.REMOVE_BATCH", 7)
+    monkeypatch.setattr("collective.catalog.sqlite.name_removal.STEP_NAMES", 7)
     for outer in range(4):
         for inner in range(5):
             await catalog.make_directory(OPERATOR, p(f"/t/{outer}/{inner}"), parents=True)

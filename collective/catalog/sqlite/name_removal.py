@@ -1,0 +1,114 @@
+"""Taking names away: a file, an empty folder, or a tree, whose deepest names go first.
+
+A tree goes in steps that hold the writer for milliseconds; between two of them there is a smaller tree.
+A file's version is retired: collection forgets it when nobody leases it.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants alone
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from collective.catalog.decisions.charges import NAME_BYTES
+from collective.catalog.sqlite.datastores import count_files, disown
+from collective.catalog.sqlite.quotas import WEIGHT_COLUMNS, overhead_of, weight_from
+from collective.catalog.sqlite.rows import FILE, RETIRED
+from collective.catalog.sqlite.writer import Transaction
+from collective.core.paths import FilePath
+
+STEP_NAMES: Final = 200
+"""Names that one step takes away."""
+PORTION_NAMES: Final = 50
+"""Names after which a step looks whether it has held the writer for long enough."""
+
+_CHILDREN: Final = (
+    f"SELECT e.id, e.name, e.kind, e.version, {WEIGHT_COLUMNS} FROM entries e"
+    " LEFT JOIN versions v ON v.id = e.version WHERE e.parent = ? ORDER BY e.name"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A name with nothing below it."""
+
+    entry: int
+    version: int | None
+    """None for a folder."""
+    path: FilePath
+    size_bytes: int = 0
+    overhead_bytes: int = NAME_BYTES
+    """What it counts for beyond its size."""
+
+
+def leaf_at(tx: Transaction, entry: int, version: int | None, path: FilePath) -> Leaf:
+    """Return the file, or the empty folder (``version`` None), at ``path``."""
+    if version is None:
+        return Leaf(entry, None, path)
+    return Leaf(entry, version, path, *overhead_of(tx, version))
+
+
+def remove_part(tx: Transaction, top: int, path: FilePath, datastore: int) -> tuple[int, bool]:
+    """Take away a bounded part of the tree at ``path``; return how many names went, and whether all did."""
+    gone = 0
+    while True:
+        leaves = _leaves(tx, top, path, min(PORTION_NAMES, STEP_NAMES - gone))
+        delete(tx, leaves, datastore)
+        gone += len(leaves)
+        is_all = leaves[-1].entry == top
+        if is_all or gone >= STEP_NAMES or tx.is_spent:
+            return gone, is_all
+
+
+def delete(tx: Transaction, leaves: Sequence[Leaf], datastore: int) -> None:
+    """Delete names of one datastore, children before their parents."""
+    if any(leaf.entry == datastore for leaf in leaves):
+        disown(tx, datastore)
+    tx.db.executemany("DELETE FROM entries WHERE id = ?", [(leaf.entry,) for leaf in leaves])
+    files = [leaf for leaf in leaves if leaf.version is not None]
+    if files:
+        retire(tx, files, datastore)
+    folders = sum(leaf.version is None and leaf.entry != datastore for leaf in leaves)
+    if folders:
+        count_files(tx, datastore, 0, 0, -NAME_BYTES * folders)
+
+
+def retire(tx: Transaction, files: Sequence[Leaf], datastore: int) -> None:
+    """Take current versions out of use, and out of what their datastore holds.
+
+    Who leases one reads on while they may read its path.
+    """
+    tx.db.executemany(
+        "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
+        [(RETIRED, tx.now_ms, str(file.path), datastore, file.version) for file in files],
+    )
+    size = sum(file.size_bytes for file in files)
+    tx.deltas.files -= len(files)
+    tx.deltas.file_bytes -= size
+    overhead = sum(file.overhead_bytes for file in files)
+    count_files(tx, datastore, -len(files), -size, -overhead)
+
+
+def _leaves(tx: Transaction, top: int, path: FilePath, limit: int) -> list[Leaf]:
+    """Return up to ``limit`` names of the tree at ``top``, children before their parents.
+
+    ``top`` itself comes last, and only when everything fits.
+    """
+    found: list[Leaf] = []
+    stack: list[tuple[int, FilePath, Iterator[Any]]] = [(top, path, tx.run(_CHILDREN, top))]
+    while stack and len(found) < limit:
+        folder, at, children = stack[-1]
+        for child, name, kind, version, *weight in children:
+            below = at.child(name)
+            if kind != FILE:
+                stack.append((child, below, tx.run(_CHILDREN, child)))
+                break
+            found.append(Leaf(child, version, below, *weight_from(*weight)))
+            if len(found) >= limit:
+                break
+        else:
+            stack.pop()
+            found.append(Leaf(folder, None, at))
+    return found
