@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from collective.access.decision import Decider
 from collective.catalog.model import Extent, VerifiedReceipt
 from collective.catalog.sqlite.allocation import (
-    add_candidate,
     copy_rows,
     is_kept,
     may_use,
@@ -230,26 +231,41 @@ def end_upload(tx: Transaction, upload: str) -> None:
 def clear_upload(tx: Transaction, upload: str, limit: int) -> bool:
     """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left."""
     sent = tx.all(
-        "SELECT s.chunk, s.node, c.state FROM sent s LEFT JOIN copies c ON c.chunk = s.chunk"
-        " AND c.node = s.node AND c.generation = s.generation WHERE s.upload = ? LIMIT ?",
+        "DELETE FROM sent WHERE upload = ?1 AND (chunk, node) IN"
+        " (SELECT chunk, node FROM sent WHERE upload = ?1 LIMIT ?2)"
+        " RETURNING chunk, node, generation",
         upload,
         limit,
     )
-    for chunk, node, state in sent:
-        tx.run("DELETE FROM sent WHERE upload = ? AND chunk = ? AND node = ?", upload, chunk, node)
-        if state != INTENT:
-            continue
-        if tx.value("SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node) is None:
-            doom(tx, chunk, node)
+    for chunk, node in _intents_of_nobody(tx, sent):
+        doom(tx, chunk, node)
     limit -= len(sent)
     if limit <= 0:  # pins go last: collection looks at their chunks once, from then on
         return False
-    pins = tx.all("SELECT chunk FROM pins WHERE upload = ? LIMIT ?", upload, limit)
-    for (chunk,) in pins:
-        tx.run("DELETE FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
-        if tx.value("SELECT 1 FROM extents WHERE chunk = ? LIMIT 1", chunk) is None:
-            add_candidate(tx, chunk)
+    pins = tx.all(
+        "DELETE FROM pins WHERE upload = ?1 AND chunk IN"
+        " (SELECT chunk FROM pins WHERE upload = ?1 LIMIT ?2) RETURNING chunk",
+        upload,
+        limit,
+    )
+    tx.run(
+        "INSERT OR IGNORE INTO candidates (chunk, since_ms) SELECT value, ?1 FROM json_each(?2)"
+        " WHERE NOT EXISTS (SELECT 1 FROM extents WHERE chunk = value)",
+        tx.now_ms,
+        json.dumps([chunk for (chunk,) in pins]),
+    )
     return len(pins) < limit
+
+
+def _intents_of_nobody(tx: Transaction, sent: Sequence[tuple[int, int, int]]) -> Sequence[Any]:
+    """Return (chunk, node) of those copies that never came and that no other upload sends."""
+    return tx.all(
+        "SELECT c.chunk, c.node FROM json_each(?) j CROSS JOIN copies c ON c.chunk = j.value ->> 0"
+        " AND c.node = j.value ->> 1 AND c.generation = j.value ->> 2 AND c.state = ?"
+        " WHERE NOT EXISTS (SELECT 1 FROM sent s WHERE s.chunk = c.chunk AND s.node = c.node)",
+        json.dumps(sent),
+        INTENT,
+    )
 
 
 def clear_extents(tx: Transaction, version: int, limit: int) -> bool:
