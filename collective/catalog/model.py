@@ -31,15 +31,23 @@ class EntryKind(Enum):
     DIRECTORY = "directory"
     DATASTORE = "datastore"
     PEER = "peer"
+    LINK = "link"
+    """A symbolic link: its target is kept as it was given and never followed."""
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether nothing lies below it and it has versions: a file or a link."""
+        return self in {EntryKind.FILE, EntryKind.LINK}
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a client says about a file."""
+    """What a client says about a file, directory or link."""
 
-    modified_ms: int = 0
-    """Unix milliseconds; 0: the time of the commit."""
-    mode: int = 0o644
+    modified_ns: int | None = None
+    """Nanoseconds since 1970 (``core.moments``); None: the time of the commit."""
+    mode: int | None = None
+    """At most 0o7777; None: whoever takes the file out decides."""
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,8 +59,10 @@ class Entry:
     path: FilePath
     kind: EntryKind
     size_bytes: int = 0
-    modified_ms: int = 0
-    mode: int = 0
+    modified_ns: int | None = None
+    """Nanoseconds since 1970; None where the caller may not see it."""
+    mode: int | None = None
+    """None: none was given."""
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     digest: bytes = b""
@@ -60,6 +70,8 @@ class Entry:
     chunk_count: int = 0
     copies_wanted: int = 0
     copies_least: int = 0
+    target: bytes = b""
+    """Where a link points to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,14 @@ class Extent:
     stored_length: int
     format: int = 0
     plain_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A piece of a file that reads as zeros and is stored nowhere."""
+
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +205,8 @@ class ReadView:
     entry: Entry
     lease: LeaseId
     lease_expires_ms: int
-    extents: Sequence[LocatedExtent]
+    extents: Sequence[LocatedExtent | Hole]
+    """In order of offset; without gaps."""
     more: bool
 
 
@@ -504,10 +525,10 @@ class DatastoreRecord:
     quota_bytes: int
     """Of what files, their rows in the catalogue and open uploads count for; 0: none."""
     used_bytes: int
-    """Of current files."""
+    """Of current files, without their holes."""
     files: int
     catalog_bytes: int = 0
-    """What names, extents and attributes count for."""
+    """What names, extents, holes and attributes count for."""
     reserved_bytes: int = 0
     """What open uploads have reserved."""
 

@@ -68,7 +68,9 @@ def _below(path: FilePath, base: FilePath) -> str:
 
 
 def _long(entry: Entry, name: str) -> str:
-    modified = output.moment(entry.modified_ms, "-")
+    modified = output.shown_time(output.exact_time(entry.modified_ns), "-")
+    if entry.kind is EntryKind.LINK:
+        name = f"{name} -> {output.target(entry)}"
     if entry.kind is not EntryKind.FILE:
         return f"{entry.kind.value:<9}  {'-':>10}  {modified:<20}  {'-':>5}  {name}"
     copies = f"{entry.copies_least}/{entry.copies_wanted}"
@@ -84,7 +86,7 @@ def rm(
         bool, typer.Option("--recursive", "-r", help="A directory with everything below it.")
     ] = False,
 ) -> None:
-    """Remove a file, an empty directory or a tree."""
+    """Remove a file, a link, an empty directory or a tree."""
 
     async def work(collective: Collective) -> int:
         return await collective.remove(path, recursive=recursive)
@@ -101,7 +103,7 @@ def mv(
     source: Annotated[str, typer.Argument(metavar="OLD")],
     destination: Annotated[str, typer.Argument(metavar="NEW")],
 ) -> None:
-    """Rename a file or directory; a file at NEW is replaced."""
+    """Rename a file, link or directory; a file or link at NEW is replaced."""
 
     async def work(collective: Collective) -> Entry:
         return await collective.move(source, destination)
@@ -124,6 +126,6 @@ def stat(invocation: Invocation, path: PathArgument) -> None:
         output.as_json(facts)
         return
     for name, value in facts.items():
-        if name == "mode":
+        if name == "mode" and value is not None:
             value = f"{value:04o}"  # noqa: PLW2901 - shown as people write it
         output.line(f"{name.replace('_', ' '):<14}{'' if value is None else value}".rstrip())

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final, TextIO
 
-from collective.catalog.model import Entry, EntryKind
+from collective.catalog.model import Entry
 from collective.core.clock import Clock
+from collective.core.moments import moment_text
 from collective.core.terminal import safe
 from collective.core.units import format_size
 
@@ -119,8 +120,21 @@ def moment(unix_ms: int, otherwise: str = "") -> str:
 
 
 def shown_time(json_time: str | None, otherwise: str = "") -> str:
-    """Return a time that is :func:`when`'s for people."""
-    return f"{json_time[:19]}Z" if json_time else otherwise
+    """Return a time that is :func:`when`'s or :func:`exact_time`'s for people: by the second."""
+    if not json_time:
+        return otherwise
+    seconds = json_time.partition(".")[0].removesuffix("Z")
+    return seconds if seconds.startswith("@") else f"{seconds}Z"
+
+
+def exact_time(moment_ns: int | None) -> str | None:
+    """Return a file's time to the nanosecond, or None where it is not known."""
+    return None if moment_ns is None else moment_text(moment_ns)
+
+
+def target(entry: Entry) -> str:
+    """Return where a link points to, as text."""
+    return entry.target.decode("utf-8", "surrogateescape")
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "path": str(entry.path),
         "kind": entry.kind.value,
         "size": entry.size_bytes,
-        "modified": when(entry.modified_ms),
+        "modified": exact_time(entry.modified_ns),
         "mode": entry.mode,
         "content_type": entry.content_type,
         "metadata": dict(entry.metadata),
@@ -138,12 +152,13 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "chunk_count": entry.chunk_count,
         "copies_wanted": entry.copies_wanted,
         "copies_least": entry.copies_least,
+        "target": target(entry) if entry.target else None,
     }
 
 
 def shown_name(entry: Entry, name: str) -> str:
     """Return ``name`` with a ``/`` after it if the entry holds others."""
-    return name if entry.kind is EntryKind.FILE else f"{name}/"
+    return name if entry.kind.is_leaf else f"{name}/"
 
 
 class Meter:

@@ -30,6 +30,7 @@ from collective.core.errors import (
     NotFoundError,
     UsageError,
 )
+from collective.core.moments import check_moment
 from collective.core.paths import FilePath
 
 JOURNAL_FROM_BYTES: Final = 4 * limits.CHUNK_SIZE_BYTES
@@ -97,7 +98,7 @@ class LocalFiles:
                 raise ConflictError(f"Local file {local!r} changed while it was read; put again.")
 
         attributes = Attributes(
-            modified_ms=status.st_mtime_ns // 1_000_000, mode=status.st_mode & 0o7777
+            modified_ns=check_moment(status.st_mtime_ns), mode=status.st_mode & 0o7777
         )
         journal = None
         if self._state_dir is not None and state.size_bytes >= JOURNAL_FROM_BYTES:
@@ -186,16 +187,15 @@ class LocalFiles:
 
 
 def is_like(local: str, entry: Entry | None) -> bool:
-    """Tell whether ``local`` is a plain file of the size and time (milliseconds) of ``entry``."""
+    """Tell whether ``local`` is a plain file of the size and time of ``entry``."""
     if entry is None:
         return False
     try:
         status = os.lstat(local)
     except OSError:
         return False
-    modified_ms = status.st_mtime_ns // 1_000_000
-    wanted = (entry.size_bytes, entry.modified_ms)
-    return stat.S_ISREG(status.st_mode) and (status.st_size, modified_ms) == wanted
+    wanted = (entry.size_bytes, entry.modified_ns)
+    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == wanted
 
 
 def write_all(descriptor: int, block: memoryview) -> None:

@@ -80,11 +80,11 @@ class Part:
         """Flush the part, give it its attributes and its target's name; OSError if it cannot be."""
         _check_target(self._local)
         os.fsync(self.fd)
-        if entry.mode:
-            os.fchmod(self.fd, entry.mode & 0o777 & ~_umask())
-        if entry.modified_ms:
+        mode = 0o666 if entry.mode is None else entry.mode
+        os.fchmod(self.fd, mode & 0o777 & ~_umask())
+        if entry.modified_ns is not None:
             with suppress(OSError, OverflowError):  # a time that this machine does not know
-                os.utime(self.fd, ns=(entry.modified_ms * 1_000_000,) * 2)
+                os.utime(self.fd, ns=(entry.modified_ns,) * 2)
         if not _names(self.path, self.fd):
             raise OSError(errno.EBUSY, "someone else changed its part while it was written")
         os.replace(self.path, self._local)

@@ -10,6 +10,8 @@ MIB: Final = 1024 * KIB
 NAME_MAX_BYTES: Final = 255
 PATH_MAX_BYTES: Final = 4096
 PATH_MAX_DEPTH: Final = 128
+LINK_TARGET_MAX_BYTES: Final = 4095
+"""What Linux takes for the target of a symbolic link."""
 
 CHUNK_SIZE_BYTES: Final = 4 * MIB
 """Plain bytes a chunk holds by the default split."""
@@ -24,7 +26,9 @@ EXTENTS_FREE: Final = 1024
 EXTENT_MEAN_LEAST_BYTES: Final = 64 * KIB
 """A file has at most EXTENTS_FREE extents, and one more for each of so many bytes."""
 BATCH_MAX_CHUNKS: Final = 64
-"""Chunks in one call that allocates, records or plans."""
+"""Chunks in one call that allocates, records or plans; and as many holes."""
+HOLE_LEAST_BYTES: Final = 64 * KIB
+"""Shorter holes of a local file are stored as the zeros that they read as."""
 LIST_PAGE_MAX_ENTRIES: Final = 2000
 RPC_MESSAGE_MAX_BYTES: Final = 4 * MIB
 ANSWER_MAX_BYTES: Final = 3 * MIB

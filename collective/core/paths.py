@@ -32,6 +32,20 @@ def check_name(name: str) -> None:
         raise UsageError(f"A name may have at most {limits.NAME_MAX_BYTES} bytes; this has {size}.")
 
 
+def check_target(target: bytes) -> None:
+    """Raise :class:`UsageError` unless ``target`` can be where a symbolic link points to.
+
+    Any bytes can that a file system takes: where they lead concerns nobody here.
+    """
+    if not 0 < len(target) <= limits.LINK_TARGET_MAX_BYTES:
+        raise UsageError(
+            f"The target of a symbolic link has 1 to {limits.LINK_TARGET_MAX_BYTES} bytes,"
+            f" not {len(target)}."
+        )
+    if b"\0" in target:
+        raise UsageError("The target of a symbolic link may not hold NUL.")
+
+
 def _is_plain(text: str) -> bool:
     """Tell whether ``text`` is so short and simple that no rule can be broken."""
     return (
@@ -58,12 +72,16 @@ class FilePath:
             return cls(names)
         for name in names:
             check_name(name)
-        if len(names) > limits.PATH_MAX_DEPTH:
-            raise UsageError(f"A path may be at most {limits.PATH_MAX_DEPTH} names deep.")
         path = cls(names)
-        if len(str(path).encode()) > limits.PATH_MAX_BYTES:
-            raise UsageError(f"A path may have at most {limits.PATH_MAX_BYTES} bytes.")
+        path.check_size()
         return path
+
+    def check_size(self) -> None:
+        """Raise :class:`UsageError` where the path is too deep or too long."""
+        if len(self.names) > limits.PATH_MAX_DEPTH:
+            raise UsageError(f"A path may be at most {limits.PATH_MAX_DEPTH} names deep.")
+        if len(str(self).encode()) > limits.PATH_MAX_BYTES:
+            raise UsageError(f"A path may have at most {limits.PATH_MAX_BYTES} bytes.")
 
     def __str__(self) -> str:
         return "/" + "/".join(self.names)

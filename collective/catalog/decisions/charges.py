@@ -3,31 +3,56 @@
 The rows are what the coordinator's own disk has to hold, so that a small quota does not fill it.
 Measured in SQLite with three copies of each chunk, indices included: an extent of a chunk of its own
 takes 300 bytes (600 while its upload is open, 26 where the chunk is shared), a file with one extent 320
-with a short name and 820 with the longest, a folder 90 to 600.  Each constant is above these, so that
-offsets, ids and counts may grow.
+with a short name and 820 with the longest, a folder 90 to 600, a hole 30.  Each constant is above these,
+so that offsets, ids and counts may grow.  The bytes of a hole count for nothing: they are stored nowhere.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from collective.core import limits
 
 NAME_BYTES: Final = 1024
-"""A file or folder, whatever its name, but for a file's extents and attributes."""
+"""A file, link or folder, whatever its name, but for a file's pieces and attributes."""
 EXTENT_BYTES: Final = 512
+HOLE_BYTES: Final = 64
 
 
-def catalog_bytes(*, extents: int, attribute_bytes: int) -> int:
-    """Return what a file counts for beyond its size.
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What the current version of a file or link counts for."""
+
+    files: int
+    """1; 0 for a link."""
+    size_bytes: int
+    """As it reads, holes included."""
+    data_bytes: int
+    """Of these, what is stored."""
+    overhead_bytes: int
+    """Its rows in the catalogue."""
+
+    @property
+    def charge_bytes(self) -> int:
+        """What a quota counts."""
+        return self.data_bytes + self.overhead_bytes
+
+
+def catalog_bytes(*, extents: int, attribute_bytes: int, holes: int = 0) -> int:
+    """Return what a file or link counts for beyond the bytes that it stores.
 
     Args:
         extents: of the file.
-        attribute_bytes: of its metadata and content type, as they are kept.
+        attribute_bytes: of its metadata and content type, or of its target, as they are kept.
+        holes: of the file.
     """
-    return NAME_BYTES + EXTENT_BYTES * extents + attribute_bytes
+    return NAME_BYTES + EXTENT_BYTES * extents + HOLE_BYTES * holes + attribute_bytes
 
 
 def extents_most(size_bytes: int) -> int:
-    """Return how many extents a file of ``size_bytes`` may have, with and without a quota."""
+    """Return how many extents ``size_bytes`` of data may have, with and without a quota.
+
+    As many holes may be in ``size_bytes`` of holes.
+    """
     return limits.EXTENTS_FREE + size_bytes // limits.EXTENT_MEAN_LEAST_BYTES

@@ -13,6 +13,7 @@ from collective.catalog.model import (
     Entry,
     EntryPage,
     Extent,
+    Hole,
     PlaceFunction,
     Precondition,
     ReadView,
@@ -26,11 +27,51 @@ from collective.core.paths import FilePath
 class Names(Protocol):
     """The tree of names."""
 
-    async def make_directory(self, caller: Caller, path: FilePath, *, parents: bool) -> Entry:
+    async def make_directory(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        parents: bool,
+        attributes: Attributes | None = None,
+    ) -> Entry:
         """Make a directory, or a datastore at top level (needs ``write``).
+
+        ``attributes``: its time and mode, if it is made by this call; parents get the defaults.
 
         A missing parent is NotFoundError "Parent directory does not exist" with the mkdir to run,
         unless ``parents``; an existing name is ConflictError, unless ``parents`` and a directory.
+        """
+        ...
+
+    async def make_link(
+        self,
+        caller: Caller,
+        path: FilePath,
+        target: bytes,
+        attributes: Attributes,
+        condition: Precondition,
+    ) -> Entry:
+        """Make a symbolic link (needs ``write``), in the place of a file or link that may be there.
+
+        It counts in quotas as a name and its target, and for no file.  Nothing ever follows it: a
+        path that leads through it does not exist, and reading it is ConflictError.
+        """
+        ...
+
+    async def set_attributes(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        modified_ns: int | None,
+        mode: int | None,
+        condition: Precondition,
+    ) -> Entry:
+        """Change time and mode (None: as it is) of what is at ``path`` (needs ``write``).
+
+        A file or link has a new version afterwards, with the same content.  A link has no mode, and
+        ``/`` has neither.
         """
         ...
 
@@ -47,13 +88,13 @@ class Names(Protocol):
     async def remove(
         self, caller: Caller, path: FilePath, *, recursive: bool, condition: Precondition
     ) -> int:
-        """Remove a file, an empty directory, or a tree; return how many entries went."""
+        """Remove a file, a link, an empty directory, or a tree; return how many entries went."""
         ...
 
     async def move(
         self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
     ) -> Entry:
-        """Rename; an existing file at the target is replaced, anything else there is a conflict.
+        """Rename; a file or link at the target is replaced by one, anything else is a conflict.
 
         Rights: read+write at the source, write at the destination, and share at the source where
         anyone would gain access by it.  Moving a directory into itself is a conflict.
@@ -74,10 +115,11 @@ class Uploads(Protocol):
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Upload:
         """Begin an upload and allocate its first batch, in one transaction.
 
-        Copies on nodes in ``absent`` (down, lost, refused) are not counted by deduplication.
+        ``holes`` are as for :meth:`allocate`.  Copies on nodes in ``absent`` (down, lost, refused) are not counted by deduplication.
         Raises NotEnoughCopiesError when ``place`` cannot give quorum copies, naming the setting.
         """
         ...
@@ -90,10 +132,13 @@ class Uploads(Protocol):
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Sequence[Allocation]:
         """Write intent rows for a batch (at most BATCH_MAX_CHUNKS), pin deduplicated chunks.
 
-        ``absent`` is as for :meth:`open_upload`.
+        ``absent`` is as for :meth:`open_upload`.  ``holes`` (as many at most) are recorded at once; the
+        same one again is no error, one that overlaps anything else is a conflict.  What lies before
+        the end of a batch and is declared as a hole counts for no quota.
         Repeating a chunk of the same upload asks for the copies still missing, elsewhere.
         """
         ...
@@ -122,10 +167,11 @@ class Uploads(Protocol):
         size_bytes: int,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Entry:
         """Flip the current version; repeating a commit that succeeded returns the same entry.
 
-        The extents must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts
+        The extents and holes must cover ``size_bytes`` exactly, and every chunk have a quorum of receipts
         (or of copies that the caller may use, but for those on nodes in ``absent``).
         """
         ...
@@ -164,13 +210,16 @@ class Reads(Protocol):
         if_version: int,
         batch: int,
     ) -> ReadView:
-        """Lease the current version and return the first batch of extents that touch the range."""
+        """Lease the current version and return the first batch of pieces that touch the range.
+
+        They follow one another without gaps: extents and holes.
+        """
         ...
 
     async def plan_read(
         self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
     ) -> ReadView:
-        """Renew the lease and return the extents that touch the range."""
+        """Renew the lease and return the pieces that touch the range."""
         ...
 
     async def is_read_from(

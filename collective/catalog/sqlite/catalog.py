@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from collective.catalog.sqlite.adoption import AdoptionPart
+from collective.catalog.sqlite.attributes import AttributesPart
 from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
@@ -38,6 +39,7 @@ from collective.core.world import World
 
 class SqliteCatalog(
     NamesPart,
+    AttributesPart,
     UploadsPart,
     ReadsPart,
     NodesPart,

@@ -220,8 +220,8 @@ def _forget_removed(tx: Transaction) -> bool:
 
 
 def _collected(db: apsw.Connection) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Return ids and extents of the oldest and of the smallest versions that nobody needs."""
-    columns = "SELECT id, chunk_count FROM versions WHERE state = 3"
+    """Return ids and pieces of the oldest and of the smallest versions that nobody needs."""
+    columns = "SELECT id, chunk_count + hole_count FROM versions WHERE state = 3"
     return (
         _all(db, f"{columns} ORDER BY id LIMIT ?", IN_TURN),
         _all(db, f"{columns} ORDER BY chunk_count LIMIT ?", IN_TURN),

@@ -1,8 +1,10 @@
 """Datastores: owner, copies, quota, and the running count of what lies in each.
 
-``used``, ``files`` and ``overhead`` (what names, extents and attributes count for) change in the same
-transaction as the files do; ``quotas`` checks them.
+``used`` (stored bytes), ``files`` and ``overhead`` (what names, extents, holes and attributes count for)
+change in the same transaction as the files do; ``quotas`` checks them.
 """
+
+# ruff: noqa: S608 - statements are put together from constants alone
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ import apsw
 from collective.access.decision import ALL_RIGHTS, Sight
 from collective.access.disposal import Holding, require_disposal
 from collective.access.model import Caller, Grant
-from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
-from collective.catalog.model import DatastoreRecord
+from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES, Weight
+from collective.catalog.model import Attributes, DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grants import drop_grant, insert_grants
 from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import require_room
+from collective.catalog.sqlite.quotas import ATTRIBUTE_BYTES, require_room
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
@@ -124,15 +126,17 @@ class DatastoresPart(Part):
 # --- for the other parts, inside their transactions ------------------------------------------------
 
 
-def add_datastore(tx: Transaction, name: str, *, copies: int = 0, quota_bytes: int = 0) -> int:
+def add_datastore(
+    tx: Transaction,
+    name: str,
+    *,
+    copies: int = 0,
+    quota_bytes: int = 0,
+    attributes: Attributes | None = None,
+) -> int:
     """Insert a top-level folder as a datastore of the member; return its entry."""
-    tx.run(
-        rows.INSERT_FOLDER,
-        ROOT,
-        name,
-        DATASTORE,
-        tx.now_ms,
-    )
+    columns = rows.attribute_columns(attributes or Attributes(), tx.now_ms)
+    tx.run(rows.INSERT_FOLDER, ROOT, name, DATASTORE, *columns)
     entry = tx.db.last_insert_rowid()
     tx.run(_INSERT, entry, copies, quota_bytes, 0, 0, 0)
     return entry
@@ -158,15 +162,27 @@ def copies_for(db: apsw.Connection, path: FilePath, default: int) -> int:
     return row[0] if row and row[0] else default
 
 
+def count_leaves(
+    tx: Transaction, datastore: int, weights: Sequence[Weight], sign: Literal[1, -1]
+) -> None:
+    """Count versions that became current in a datastore (1), or are not any more (-1)."""
+    files = sign * sum(weight.files for weight in weights)
+    data_bytes = sign * sum(weight.data_bytes for weight in weights)
+    overhead = sign * sum(weight.overhead_bytes for weight in weights)
+    count_files(tx, datastore, files, data_bytes, overhead)
+    tx.deltas.files += files
+    tx.deltas.file_bytes += sign * sum(weight.size_bytes for weight in weights)
+
+
 def count_files(
-    tx: Transaction, datastore: int, files: int, size_bytes: int, overhead: int
+    tx: Transaction, datastore: int, files: int, data_bytes: int, overhead: int
 ) -> None:
     """Add to (or, negative, take from) what lies in a datastore, and what that counts for."""
     tx.run(
         "UPDATE datastores SET files = files + ?, used = used + ?, overhead = overhead + ?"
         " WHERE entry = ?",
         files,
-        size_bytes,
+        data_bytes,
         overhead,
         datastore,
     )
@@ -239,16 +255,18 @@ def settle_owner(
 
 
 def _weigh(tx: Transaction, entry: int) -> tuple[int, int, int]:
-    """Return files and bytes of a tree, and what it counts for beyond these, its top included."""
-    names, files, used, extents, attributes = tx.one(
+    """Return files and stored bytes of a tree, and what it counts for beyond these, itself included."""
+    names, files, used, extents, holes, attributes = tx.one(
         "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries WHERE id = ?"
         " UNION ALL SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
-        " SELECT count(*), count(v.id), coalesce(sum(v.size), 0), coalesce(sum(v.chunk_count), 0),"
-        " coalesce(sum(length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))), 0)"
+        " SELECT count(*), count(v.id) FILTER (WHERE v.target IS NULL),"
+        " coalesce(sum(v.size - v.hole_bytes), 0), coalesce(sum(v.chunk_count), 0),"
+        f" coalesce(sum(v.hole_count), 0), coalesce(sum({ATTRIBUTE_BYTES}), 0)"
         " FROM tree LEFT JOIN versions v ON v.id = tree.version",
         entry,
     )
-    return files, used, NAME_BYTES * names + EXTENT_BYTES * extents + attributes
+    overhead = NAME_BYTES * names + EXTENT_BYTES * extents + HOLE_BYTES * holes + attributes
+    return files, used, overhead
 
 
 # --- inside ----------------------------------------------------------------------------------------

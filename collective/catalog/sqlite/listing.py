@@ -18,7 +18,7 @@ from collective.access.model import Right
 from collective.catalog.model import Entry, EntryPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
-from collective.catalog.sqlite.rows import FILE
+from collective.catalog.sqlite.rows import FILE, LEAVES
 from collective.core import limits
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
 from collective.core.paths import FilePath
@@ -49,7 +49,7 @@ def list_page(
         raise NotFoundError(f"{path} does not exist; list {path.parent} to see what does.")
     walk = _Walk(db, decider, copies)
     after = _parse_token(token)
-    if found[1] == FILE:
+    if found[1] in LEAVES:
         decider.require(Right.READ, path)
         row = rows.fetch(
             db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", found[0]
@@ -79,7 +79,7 @@ class _Walk:
         least = copies = 0
         if row[2] == FILE:
             copies = self._copies(path)
-            least = rows.copies_least(self._db, row[4], row[12], copies, self._lack)
+            least = rows.copies_least(self._db, row[6], row[9], copies, self._lack)
         return rows.entry_value(row, path, copies, least)
 
     def _copies(self, path: FilePath) -> int:
@@ -103,7 +103,7 @@ class _Walk:
             seen = bool(after) and name == first
             if not seen:
                 yield self._seen(row, here)
-            if recursive and row[2] != FILE:
+            if recursive and row[2] not in LEAVES:
                 rest = after[1:] if seen else ()
                 yield from self.below(row[0], here, rest, recursive=True)
 
@@ -116,6 +116,7 @@ class _Walk:
 def _weigh(entry: Entry) -> int:
     """Return at least the bytes that an entry has on the wire."""
     size = 200 + len(str(entry.path).encode()) + len(entry.content_type.encode())
+    size += len(entry.target)
     for key, value in entry.metadata.items():
         size += len(key.encode()) + len(value.encode()) + 12
     return size

@@ -1,7 +1,7 @@
-"""Taking names away: a file, an empty folder, or a tree, whose deepest names go first.
+"""Taking names away: a file or link, an empty folder, or a tree, whose deepest names go first.
 
 A tree goes in steps that hold the writer for milliseconds; between two of them there is a smaller tree.
-A file's version is retired: collection forgets it when nobody leases it.
+A leaf's version is retired: collection forgets it when nobody leases it.
 """
 
 # ruff: noqa: S608 - statements are put together from constants alone
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collective.catalog.decisions.charges import NAME_BYTES
-from collective.catalog.sqlite.datastores import count_files, disown
-from collective.catalog.sqlite.quotas import WEIGHT_COLUMNS, overhead_of, weight_from
-from collective.catalog.sqlite.rows import FILE, RETIRED
+from collective.catalog.decisions.charges import NAME_BYTES, Weight
+from collective.catalog.sqlite.datastores import count_files, count_leaves, disown
+from collective.catalog.sqlite.quotas import WEIGHT_COLUMNS, weigh, weight_from
+from collective.catalog.sqlite.rows import LEAVES, RETIRED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.paths import FilePath
 
@@ -38,16 +38,13 @@ class Leaf:
     version: int | None
     """None for a folder."""
     path: FilePath
-    size_bytes: int = 0
-    overhead_bytes: int = NAME_BYTES
-    """What it counts for beyond its size."""
+    weight: Weight | None = None
+    """Of its version."""
 
 
 def leaf_at(tx: Transaction, entry: int, version: int | None, path: FilePath) -> Leaf:
-    """Return the file, or the empty folder (``version`` None), at ``path``."""
-    if version is None:
-        return Leaf(entry, None, path)
-    return Leaf(entry, version, path, *overhead_of(tx, version))
+    """Return the file or link, or the empty folder (``version`` None), at ``path``."""
+    return Leaf(entry, version, path, None if version is None else weigh(tx, version))
 
 
 def remove_part(tx: Transaction, top: int, path: FilePath, datastore: int) -> tuple[int, bool]:
@@ -67,28 +64,25 @@ def delete(tx: Transaction, leaves: Sequence[Leaf], datastore: int) -> None:
     if any(leaf.entry == datastore for leaf in leaves):
         disown(tx, datastore)
     tx.db.executemany("DELETE FROM entries WHERE id = ?", [(leaf.entry,) for leaf in leaves])
-    files = [leaf for leaf in leaves if leaf.version is not None]
-    if files:
-        retire(tx, files, datastore)
+    kept = [leaf for leaf in leaves if leaf.version is not None]
+    if kept:
+        retire(tx, kept, datastore)
     folders = sum(leaf.version is None and leaf.entry != datastore for leaf in leaves)
     if folders:
         count_files(tx, datastore, 0, 0, -NAME_BYTES * folders)
 
 
-def retire(tx: Transaction, files: Sequence[Leaf], datastore: int) -> None:
+def retire(tx: Transaction, leaves: Sequence[Leaf], datastore: int) -> None:
     """Take current versions out of use, and out of what their datastore holds.
 
     Who leases one reads on while they may read its path.
     """
     tx.db.executemany(
         "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
-        [(RETIRED, tx.now_ms, str(file.path), datastore, file.version) for file in files],
+        [(RETIRED, tx.now_ms, str(leaf.path), datastore, leaf.version) for leaf in leaves],
     )
-    size = sum(file.size_bytes for file in files)
-    tx.deltas.files -= len(files)
-    tx.deltas.file_bytes -= size
-    overhead = sum(file.overhead_bytes for file in files)
-    count_files(tx, datastore, -len(files), -size, -overhead)
+    weights = [leaf.weight for leaf in leaves if leaf.weight is not None]
+    count_leaves(tx, datastore, weights, -1)
 
 
 def _leaves(tx: Transaction, top: int, path: FilePath, limit: int) -> list[Leaf]:
@@ -102,10 +96,10 @@ def _leaves(tx: Transaction, top: int, path: FilePath, limit: int) -> list[Leaf]
         folder, at, children = stack[-1]
         for child, name, kind, version, *weight in children:
             below = at.child(name)
-            if kind != FILE:
+            if kind not in LEAVES:
                 stack.append((child, below, tx.run(_CHILDREN, child)))
                 break
-            found.append(Leaf(child, version, below, *weight_from(*weight)))
+            found.append(Leaf(child, version, below, weight_from(*weight)))
             if len(found) >= limit:
                 break
         else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import apsw
 
-from collective.access.decision import Sight
+from collective.access.decision import Decider, Sight
 from collective.access.model import Caller, Right
 from collective.catalog.decisions.charges import NAME_BYTES
-from collective.catalog.model import Entry, EntryKind, EntryPage, Precondition
+from collective.catalog.model import Attributes, Entry, EntryKind, EntryPage, Precondition
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
@@ -23,7 +23,7 @@ from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room
-from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, ROOT
+from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, LEAVES, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
@@ -74,15 +74,28 @@ def load_entry(db: apsw.Connection, entry: int, path: FilePath, copies: int) -> 
     row = rows.fetch(db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", entry)
     if row[2] != FILE:
         return rows.entry_value(row, path, 0, 0)
-    least = rows.copies_least(db, row[4], row[12], copies, rows.lack(db))
+    least = rows.copies_least(db, row[6], row[9], copies, rows.lack(db))
     return rows.entry_value(row, path, copies, least)
+
+
+def seen(decider: Decider, entry: Entry) -> Entry:
+    """Return as much of ``entry`` as the caller may know who may write there."""
+    return entry if decider.may(Right.READ, entry.path) else Entry(entry.path, entry.kind)
 
 
 class NamesPart(Part):
     """The methods of ``Names``."""
 
-    async def make_directory(self, caller: Caller, path: FilePath, *, parents: bool) -> Entry:
+    async def make_directory(
+        self,
+        caller: Caller,
+        path: FilePath,
+        *,
+        parents: bool,
+        attributes: Attributes | None = None,
+    ) -> Entry:
         """Make a directory, or a datastore at top level."""
+        given = attributes or Attributes()
 
         def work(tx: Transaction) -> Entry:
             decider = tx.decider(caller)
@@ -99,8 +112,9 @@ class NamesPart(Part):
                 found = rows.child(tx.db, here, name)
                 last = len(at.names) == len(path.names)
                 if found is not None:
-                    if found[1] == FILE:
-                        raise ConflictError(f"{at} is a file; choose another name.")
+                    if found[1] in LEAVES:
+                        word = rows.WORDS[found[1]]
+                        raise ConflictError(f"{at} is {word}; choose another name.")
                     if last and not parents:
                         raise ConflictError(f"{path} exists already; choose another name.")
                     here = found[0]
@@ -108,11 +122,11 @@ class NamesPart(Part):
                 if not last and not parents:
                     raise parent_missing(path)
                 decider.require(Right.WRITE, at)
-                here = _add_folder(tx, here, at)
+                here = _add_folder(tx, here, at, given if last else Attributes())
                 made = True
             if made:
                 tx.audit(caller, "mkdir", str(path))
-            return load_entry(tx.db, here, path, 0)
+            return seen(decider, load_entry(tx.db, here, path, 0))
 
         return await self._engine.write(work, caller=caller, action="mkdir", target=str(path))
 
@@ -170,9 +184,9 @@ class NamesPart(Part):
             entry, kind, version = found
             if kind == DATASTORE:
                 check_disposal(tx, caller, path, entry)
-            check_condition(tx.db, path, version if kind == FILE else 0, condition)
+            check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
             datastore = datastore_of(tx.db, path)
-            if kind != FILE and recursive:
+            if kind not in LEAVES and recursive:
                 count, is_all = remove_part(tx, entry, path, datastore)
                 who, detail = str(caller.principal), f"{gone + count} entries"
                 told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
@@ -241,17 +255,17 @@ def _movable(tx: Transaction, source: FilePath, target: FilePath) -> tuple[int, 
     parent = rows.find(tx.db, target.parent)
     if parent is None:
         raise parent_missing(target)
-    if parent[1] == FILE:
-        raise ConflictError(f"{target.parent} is a file; choose another place.")
-    if kind == FILE and parent[0] == ROOT:
+    if parent[1] in LEAVES:
+        raise ConflictError(f"{target.parent} is {rows.WORDS[parent[1]]}; choose another place.")
+    if kind in LEAVES and parent[0] == ROOT:
         raise ConflictError("A file cannot lie in /; move it into a datastore.")
-    if kind != FILE:
+    if kind not in LEAVES:
         _check_fits(tx, entry, source, target)
     return entry, kind, parent[0]
 
 
 def _rename(tx: Transaction, entry: int, kind: int, parent: int, name: str) -> None:
-    new_kind = kind if kind == FILE else DATASTORE if parent == ROOT else DIRECTORY
+    new_kind = kind if kind in LEAVES else DATASTORE if parent == ROOT else DIRECTORY
     tx.run(
         "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
         parent,
@@ -278,29 +292,24 @@ def _check_fits(tx: Transaction, entry: int, source: FilePath, target: FilePath)
         )
 
 
-def _add_folder(tx: Transaction, parent: int, path: FilePath) -> int:
+def _add_folder(tx: Transaction, parent: int, path: FilePath, attributes: Attributes) -> int:
     if parent == ROOT:
-        return add_datastore(tx, path.name)
+        return add_datastore(tx, path.name, attributes=attributes)
     datastore = datastore_of(tx.db, path)
     require_room(tx, datastore, NAME_BYTES)
     count_files(tx, datastore, 0, 0, NAME_BYTES)
-    tx.run(
-        rows.INSERT_FOLDER,
-        parent,
-        path.name,
-        DIRECTORY,
-        tx.now_ms,
-    )
+    columns = rows.attribute_columns(attributes, tx.now_ms)
+    tx.run(rows.INSERT_FOLDER, parent, path.name, DIRECTORY, *columns)
     return tx.db.last_insert_rowid()
 
 
 def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
-    """Make room at ``target``: a file gives way to a file, anything else is a conflict."""
+    """Make room at ``target``: a file or link gives way to one, anything else is a conflict."""
     there = rows.find(tx.db, target)
     check_condition(tx.db, target, None if there is None else there[2] or 0, condition)
     if there is None:
         return
-    if kind != FILE or there[1] != FILE:
+    if kind not in LEAVES or there[1] not in LEAVES:
         raise ConflictError(f"{target} exists already; choose another name.")
     leaf = leaf_at(tx, there[0], there[2], target)
     delete(tx, [leaf], datastore_of(tx.db, target))

@@ -13,7 +13,7 @@ from typing import Any
 
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.rows import CURRENT, FILE, RETIRED, ROOT
+from collective.catalog.sqlite.rows import CURRENT, LEAVES, RETIRED, ROOT
 from collective.catalog.sqlite.writer import Transaction
 
 AT_ONCE_ROWS = 64
@@ -69,7 +69,7 @@ def settle(tx: Transaction, default: int, rows_max: int) -> bool:
         if found is None:
             return False
         entry, after_name, from_offset, kind, version = found
-        if kind == FILE:
+        if kind in LEAVES:
             step.file(entry, version or 0, from_offset, rows_max - step.rows)
         else:
             step.folder(entry, after_name, rows_max - step.rows)
@@ -115,7 +115,7 @@ class _Step:
                 break
             self.rows += 1
             offset: int | None = 0
-            if kind == FILE and self.rows + chunk_count <= until:
+            if kind in LEAVES and self.rows + chunk_count <= until:
                 offset = self._extents(version, copies, 0, until - self.rows)
             if offset is not None:
                 tx.run(

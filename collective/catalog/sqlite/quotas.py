@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from collective.catalog.decisions.charges import catalog_bytes, extents_most
+from collective.catalog.decisions.charges import Weight, catalog_bytes, extents_most
 from collective.catalog.model import ChunkIntent
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
@@ -34,9 +34,13 @@ IDLE_MS = 600_000
 So does one whose last use lies further than that ahead: the clock was set back since.
 """
 UPLOADS_PER_CALLER_MAX = 1000
-_WEIGHT = "v.chunk_count, length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))"
-"""A version's extents and the bytes of its attributes."""
-WEIGHT_COLUMNS = f"v.size, {_WEIGHT}"
+ATTRIBUTE_BYTES = (
+    "length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))"
+    " + coalesce(length(v.target), 0)"
+)
+"""Of a version."""
+_WEIGHT = f"v.chunk_count, v.hole_count, v.hole_bytes, {ATTRIBUTE_BYTES}"
+WEIGHT_COLUMNS = f"v.target IS NOT NULL, v.size, {_WEIGHT}"
 """See :func:`weight_from`."""
 
 
@@ -94,24 +98,27 @@ def reserve(
         upload: that asks.
         path: where it goes.
         datastore: in which it goes there.
-        end: the highest end that the batch names, and
+        end: the highest end that the batch names (holes before it count for nothing), and
         new_bytes: those of its chunks that are new to the upload, whatever offsets it names.
         new_pins: how many these are.
 
     Raises:
         NoSpaceError: the quota has no room.
-        UsageError: the file would have more extents than one of its size may have.
+        UsageError: the file would have more extents or holes than one of its size may have.
     """
-    reach, pinned, pins, before, recorded, extents, attributes = tx.one(
+    reach, pinned, pins, before, recorded, extents, holes, hole_bytes, attributes = tx.one(
         f"SELECT u.reach, u.pinned, u.pin_count, u.reserved, v.recorded, {_WEIGHT}"
         " FROM uploads u JOIN versions v ON v.id = u.version WHERE u.id = ?",
         upload,
     )
     pinned, pins = pinned + new_bytes, pins + new_pins
-    reach = max(reach, end, pinned)
+    reach = max(reach, end - hole_bytes, pinned, recorded)
     require_few(extents, recorded)
     require_few(pins, pinned)
-    counted = reach + catalog_bytes(extents=max(pins, extents), attribute_bytes=attributes)
+    require_few(holes, hole_bytes, "holes")
+    counted = reach + catalog_bytes(
+        extents=max(pins, extents), attribute_bytes=attributes, holes=holes
+    )
     if counted <= before and not new_pins:
         return
     reserved = max(before, counted)
@@ -129,12 +136,12 @@ def reserve(
     )
 
 
-def require_few(extents: int, size_bytes: int) -> None:
-    """Raise UsageError if a file of ``size_bytes`` may not have so many extents."""
+def require_few(extents: int, size_bytes: int, what: str = "extents") -> None:
+    """Raise UsageError if ``size_bytes`` of a file may not have so many extents (or holes)."""
     if extents > extents_most(size_bytes):
         raise UsageError(
-            f"A file may have {limits.EXTENTS_FREE} extents, and one more for each"
-            f" {format_size(limits.EXTENT_MEAN_LEAST_BYTES)}; cut it into larger chunks."
+            f"A file may have {limits.EXTENTS_FREE} {what}, and one more for each"
+            f" {format_size(limits.EXTENT_MEAN_LEAST_BYTES)} of them; cut it into larger pieces."
         )
 
 
@@ -143,21 +150,23 @@ def weight(intent: ChunkIntent) -> int:
     return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
 
 
-def overhead_of(tx: Transaction, version: int) -> tuple[int, int]:
-    """Return the size of a version, and what it counts for beyond that."""
-    row = tx.one(f"SELECT {WEIGHT_COLUMNS} FROM versions v WHERE v.id = ?", version)
-    return weight_from(*row)
+def weigh(tx: Transaction, version: int) -> Weight:
+    """Return what a version counts for where it is current."""
+    return weight_from(*tx.one(f"SELECT {WEIGHT_COLUMNS} FROM versions v WHERE v.id = ?", version))
 
 
-def weight_from(size: int, extents: int, attribute_bytes: int) -> tuple[int, int]:
+def weight_from(
+    is_link: int, size: int, extents: int, holes: int, hole_bytes: int, attribute_bytes: int
+) -> Weight:
     """Return the same from :data:`WEIGHT_COLUMNS`."""
-    return size, catalog_bytes(extents=extents, attribute_bytes=attribute_bytes)
+    overhead = catalog_bytes(extents=extents, attribute_bytes=attribute_bytes, holes=holes)
+    return Weight(0 if is_link else 1, size, size - hole_bytes, overhead)
 
 
 def charge_at(tx: Transaction, path: FilePath) -> int:
-    """Return what the file at ``path`` counts for; 0 if there is none."""
+    """Return what the file or link at ``path`` counts for; 0 if there is none."""
     there = rows.find(tx.db, path)
-    return sum(overhead_of(tx, there[2])) if there is not None and there[2] else 0
+    return weigh(tx, there[2]).charge_bytes if there is not None and there[2] else 0
 
 
 def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
@@ -219,12 +228,13 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
     """
     full: Any = db.execute(
         f"SELECT d.entry, d.quota FROM datastores d CROSS JOIN versions v ON v.datastore = d.entry"
-        f" AND v.state = {RETIRED} WHERE d.quota > 0 GROUP BY d.entry HAVING sum(v.size) > d.quota"
+        f" AND v.state = {RETIRED} WHERE d.quota > 0 GROUP BY d.entry"
+        " HAVING sum(v.size - v.hole_bytes) > d.quota"
     ).fetchall()
     beyond: set[int] = set()
     for datastore, left in full:
         kept: Any = db.execute(
-            "SELECT id, size FROM versions WHERE datastore = ? AND state = ?"
+            "SELECT id, size - hole_bytes FROM versions WHERE datastore = ? AND state = ?"
             " ORDER BY retired_ms DESC, id DESC",
             (datastore, RETIRED),
         )

@@ -1,4 +1,6 @@
-"""Files going out: leases on versions, and batches of extents with the copies to read."""
+"""Files going out: leases on versions, and batches of their pieces with the copies to read."""
+
+# ruff: noqa: S608 - statements are put together from constants alone
 
 from __future__ import annotations
 
@@ -10,13 +12,13 @@ from typing import Any
 import apsw
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Copy, Entry, Extent, LocatedExtent, ReadView
+from collective.catalog.model import Copy, Entry, Extent, Hole, LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.dooming import GUARDED
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.names import absent
-from collective.catalog.sqlite.rows import CURRENT, DOUBTED, FILE, RETIRED, STORED
+from collective.catalog.sqlite.rows import CURRENT, DOUBTED, FILE, LINK, RETIRED, STORED
 from collective.core import limits
 from collective.core.errors import (
     BusyError,
@@ -36,7 +38,7 @@ ATTEMPTS = 5
 class _Found:
     version: int
     entry: Entry
-    extents: Sequence[LocatedExtent]
+    extents: Sequence[LocatedExtent | Hole]
     more: bool
 
 
@@ -64,6 +66,11 @@ class ReadsPart(Part):
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
+            if found[1] == LINK:
+                raise ConflictError(
+                    f"{path} is a symbolic link, which is not followed; 'stat' shows where it points"
+                    " to: read that by its own path."
+                )
             if found[1] != FILE:
                 raise ConflictError(f"{path} is a directory; name a file in it.")
             copies = copies_for(db, path, engine.settings.copies)
@@ -182,38 +189,66 @@ def _load(
         raise UsageError("Offset and length of a read may not be negative.")
     row = rows.fetch(
         db,
-        "SELECT 0, '', 0, modified_ms, id, number, size, modified_ms, mode, content_type,"
-        " metadata, digest, chunk_count FROM versions WHERE id = ? AND state IN (?, ?)",
+        f"SELECT 0, '', {FILE}, v.modified_ms, v.modified_ns, v.mode, {rows.VERSION_COLUMNS},"
+        " v.hole_count FROM versions v WHERE v.id = ? AND v.state IN (?, ?)",
         version,
         CURRENT,
         RETIRED,
     )
     if row is None:
         return None
-    size = row[6]
+    size, holes = row[8], row[14]
     end = min(size, offset + length) if length else size
     limit = min(batch or limits.BATCH_MAX_CHUNKS, limits.BATCH_MAX_CHUNKS)
-    extents: list[LocatedExtent] = []
+    extents: list[LocatedExtent | Hole] = []
     more = False
     if offset < end:
-        extents, more = _extents(db, version, offset, end, limit)
+        load = _pieces if holes else _extents
+        extents, more = load(db, version, offset, end, limit)
     return _Found(version, rows.entry_value(row, path, copies, copies), extents, more)
+
+
+_EXTENTS = (
+    "SELECT e.offset, e.length, c.hash, c.stored_length, e.format, e.plain_id, e.chunk"
+    " FROM extents e JOIN chunks c ON c.id = e.chunk"
+    " WHERE e.version = ?1 AND e.offset >= ?2 AND e.offset < ?3"
+)
+_HOLES = (
+    "SELECT h.offset, h.length, NULL, 0, 0, NULL, 0 FROM holes h"
+    " WHERE h.version = ?1 AND h.offset >= ?2 AND h.offset < ?3"
+)
+_FIRST = "SELECT max(offset) FROM {} WHERE version = ? AND offset <= ?"
 
 
 def _extents(
     db: apsw.Connection, version: int, offset: int, end: int, limit: int
-) -> tuple[list[LocatedExtent], bool]:
-    first = rows.fetch(
-        db, "SELECT max(offset) FROM extents WHERE version = ? AND offset <= ?", version, offset
-    )[0]
-    found: Any = db.execute(
-        "SELECT e.offset, e.length, c.hash, c.stored_length, e.format, e.plain_id, e.chunk"
-        " FROM extents e JOIN chunks c ON c.id = e.chunk"
-        " WHERE e.version = ? AND e.offset >= ? AND e.offset < ? ORDER BY e.offset LIMIT ?",
-        (version, first or 0, end, limit + 1),
-    ).fetchall()
+) -> tuple[list[LocatedExtent | Hole], bool]:
+    """Return the extents that touch the range, and whether there are more than ``limit``."""
+    first = rows.fetch(db, _FIRST.format("extents"), version, offset)[0] or 0
+    return _load_pieces(db, f"{_EXTENTS} ORDER BY 1 LIMIT ?4", (version, first, end), limit)
+
+
+def _pieces(
+    db: apsw.Connection, version: int, offset: int, end: int, limit: int
+) -> tuple[list[LocatedExtent | Hole], bool]:
+    """Return the same of a version with holes, and these among them."""
+    first = max(
+        rows.fetch(db, _FIRST.format(table), version, offset)[0] or 0
+        for table in ("extents", "holes")
+    )
+    sql = f"{_EXTENTS} UNION ALL {_HOLES} ORDER BY 1 LIMIT ?4"
+    return _load_pieces(db, sql, (version, first, end), limit)
+
+
+def _load_pieces(
+    db: apsw.Connection, sql: str, where: tuple[int, int, int], limit: int
+) -> tuple[list[LocatedExtent | Hole], bool]:
+    found: Any = db.execute(sql, (*where, limit + 1)).fetchall()
     return [
-        LocatedExtent(extent_value(row), readable_copies(db, row[6])) for row in found[:limit]
+        Hole(row[0], row[1])
+        if row[2] is None
+        else LocatedExtent(extent_value(row), readable_copies(db, row[6]))
+        for row in found[:limit]
     ], len(found) > limit
 
 

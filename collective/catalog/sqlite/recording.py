@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from collective.access.decision import Decider
-from collective.catalog.model import Extent, VerifiedReceipt
+from collective.catalog.model import Extent, Hole, VerifiedReceipt
 from collective.catalog.sqlite.allocation import (
     copy_rows,
     is_kept,
@@ -176,14 +177,18 @@ def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> in
                 extent.offset,
             )
         return 0
-    after = tx.value(
-        "SELECT min(offset) FROM extents WHERE version = ? AND offset > ?", version, extent.offset
+    after, hole_end = tx.one(
+        "SELECT (SELECT min(offset) FROM extents WHERE version = ?1 AND offset > ?2),"
+        " (SELECT offset + length FROM holes WHERE version = ?1 AND offset < ?3"
+        " ORDER BY offset DESC LIMIT 1)",
+        version,
+        extent.offset,
+        extent.offset + extent.length,
     )
     overlaps = before is not None and before[0] + before[1] > extent.offset
-    if overlaps or (after is not None and after < extent.offset + extent.length):
-        raise ConflictError(
-            f"The extent at offset {extent.offset} overlaps one recorded before; begin a new upload."
-        )
+    overlaps |= after is not None and after < extent.offset + extent.length
+    if overlaps or (hole_end is not None and hole_end > extent.offset):
+        raise _overlap(extent.offset)
     tx.run(
         "INSERT INTO extents (version, offset, length, chunk, format, plain_id)"
         " VALUES (?,?,?,?,?,?)",
@@ -197,23 +202,83 @@ def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> in
     return extent.length
 
 
-def check_complete(tx: Transaction, version: int, size_bytes: int) -> int:
-    """Return the count of extents when they cover ``size_bytes`` exactly, else ConflictError.
+def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
+    """Record holes of an open version; the same one again is no error."""
+    count = total = 0
+    for hole in holes:
+        if hole.offset < 0 or hole.length <= 0:
+            raise UsageError("A hole needs an offset of at least 0 and a length above 0.")
+        known = tx.value(
+            "SELECT length FROM holes WHERE version = ? AND offset = ?", version, hole.offset
+        )
+        if known == hole.length:
+            continue
+        for table in ("extents", "holes"):
+            if _touches(tx, table, version, hole.offset, hole.length):
+                raise _overlap(hole.offset)
+        tx.run(
+            "INSERT INTO holes (version, offset, length) VALUES (?,?,?)",
+            version,
+            hole.offset,
+            hole.length,
+        )
+        count += 1
+        total += hole.length
+    if count:
+        tx.run(
+            "UPDATE versions SET hole_count = hole_count + ?, hole_bytes = hole_bytes + ?"
+            " WHERE id = ?",
+            count,
+            total,
+            version,
+        )
 
-    Extents never overlap, so the sum of their lengths and the end of the last one decide.
+
+def _touches(tx: Transaction, table: str, version: int, offset: int, length: int) -> bool:
+    """Tell whether a row of ``table`` (extents or holes) overlaps a range of the version."""
+    end = tx.value(
+        f"SELECT offset + length FROM {table} WHERE version = ? AND offset < ?"  # noqa: S608
+        " ORDER BY offset DESC LIMIT 1",
+        version,
+        offset + length,
+    )
+    return end is not None and end > offset
+
+
+def _overlap(offset: int) -> ConflictError:
+    return ConflictError(
+        f"The extent or hole at offset {offset} overlaps one recorded before; begin a new upload."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """How many pieces a complete version has."""
+
+    extents: int
+    holes: int
+    hole_bytes: int
+
+
+def check_complete(tx: Transaction, version: int, size_bytes: int) -> Pieces:
+    """Return the pieces when they cover ``size_bytes`` exactly, else ConflictError.
+
+    Extents and holes never overlap, so the sum of their lengths and the end of the last one decide.
     """
-    recorded, count = tx.one("SELECT recorded, chunk_count FROM versions WHERE id = ?", version)
-    last = tx.one(
-        "SELECT offset + length FROM extents WHERE version = ? ORDER BY offset DESC LIMIT 1",
+    recorded, hole_bytes, extents, holes, data_end, hole_end = tx.one(
+        "SELECT recorded, hole_bytes, chunk_count, hole_count,"
+        " (SELECT offset + length FROM extents WHERE version = ?1 ORDER BY offset DESC LIMIT 1),"
+        " (SELECT offset + length FROM holes WHERE version = ?1 ORDER BY offset DESC LIMIT 1)"
+        " FROM versions WHERE id = ?1",
         version,
     )
-    end = last[0] if last else 0
-    if recorded != size_bytes or end != size_bytes:
+    recorded += hole_bytes
+    if recorded != size_bytes or max(data_end or 0, hole_end or 0) != size_bytes:
         raise ConflictError(
             f"The upload is not complete: {recorded} of {size_bytes} bytes are recorded; send the"
             " rest and commit again."
         )
-    return int(count)
+    return Pieces(extents, holes, hole_bytes)
 
 
 def end_upload(tx: Transaction, upload: str) -> None:
@@ -269,7 +334,7 @@ def _intents_of_nobody(tx: Transaction, sent: Sequence[tuple[int, int, int]]) ->
 
 
 def clear_extents(tx: Transaction, version: int, limit: int) -> bool:
-    """Drop up to ``limit`` extents of a version that is no more, and it with the last; True then."""
+    """Drop up to ``limit`` extents and holes of a version that is no more, and it with the last; True then."""
     last, count = tx.one(
         "SELECT max(offset), count(*) FROM"
         " (SELECT offset FROM extents WHERE version = ? ORDER BY offset LIMIT ?)",
@@ -288,6 +353,18 @@ def clear_extents(tx: Transaction, version: int, limit: int) -> bool:
     if count >= limit:
         tx.run(
             "UPDATE versions SET chunk_count = max(chunk_count - ?, 0) WHERE id = ?", count, version
+        )
+        return False
+    tx.run(
+        "DELETE FROM holes WHERE (version, offset) IN"
+        " (SELECT version, offset FROM holes WHERE version = ? LIMIT ?)",
+        version,
+        limit - count,
+    )
+    holes = tx.db.changes()
+    if holes >= limit - count:
+        tx.run(
+            "UPDATE versions SET hole_count = max(hole_count - ?, 0) WHERE id = ?", holes, version
         )
         return False
     tx.run("DELETE FROM versions WHERE id = ?", version)

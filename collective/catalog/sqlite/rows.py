@@ -12,26 +12,48 @@ import apsw
 
 from collective.access.book import GrantBook
 from collective.access.model import Grant, Right
-from collective.catalog.model import Entry, EntryKind
+from collective.catalog.model import Attributes, Entry, EntryKind
 from collective.catalog.sqlite.references import untrusted_nodes
 from collective.core.ids import NodeId, SpiffeId
+from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
 
 if TYPE_CHECKING:
     from collective.catalog.sqlite.writer import Transaction
 
 ROOT = 1
-FILE, DIRECTORY, DATASTORE = 0, 1, 2
+FILE, DIRECTORY, DATASTORE, LINK = 0, 1, 2, 3
+LEAVES = frozenset((FILE, LINK))
+"""Kinds of entries that have versions and nothing below them."""
 OPEN, CURRENT, RETIRED, COLLECTED = 0, 1, 2, 3
 INTENT, STORED, MISSING, DOUBTED = 0, 1, 2, 3
 
-KINDS = {FILE: EntryKind.FILE, DIRECTORY: EntryKind.DIRECTORY, DATASTORE: EntryKind.DATASTORE}
+KINDS = {
+    FILE: EntryKind.FILE,
+    DIRECTORY: EntryKind.DIRECTORY,
+    DATASTORE: EntryKind.DATASTORE,
+    LINK: EntryKind.LINK,
+}
+WORDS = {
+    FILE: "a file",
+    DIRECTORY: "a directory",
+    DATASTORE: "a datastore",
+    LINK: "a symbolic link",
+}
+"""What errors call an entry of each kind."""
 
+VERSION_COLUMNS = (
+    "v.id, v.number, v.size, v.chunk_count, v.content_type, v.metadata, v.digest, v.target"
+)
 ENTRY_COLUMNS = (
-    "e.id, e.name, e.kind, e.modified_ms, v.id, v.number, v.size, v.modified_ms, v.mode,"
-    " v.content_type, v.metadata, v.digest, v.chunk_count"
+    "e.id, e.name, e.kind, coalesce(v.modified_ms, e.modified_ms),"
+    f" coalesce(v.modified_ns, e.modified_ns), coalesce(v.mode, e.mode), {VERSION_COLUMNS}"
 )
 ENTRY_FROM = "FROM entries e LEFT JOIN versions v ON v.id = e.version"
+NO_MODE = -1
+"""A mode in a row, where none was given."""
+AT_COMMIT = -1
+"""The nanoseconds of an open version whose time will be that of its commit."""
 
 
 RECHECK = (
@@ -43,13 +65,13 @@ RECHECK = (
 """Begins with the chunks (a cross join keeps its order): a node may have millions of copies."""
 
 INSERT_FOLDER = (
-    "INSERT INTO entries (id, parent, name, kind, version, modified_ms)"
+    "INSERT INTO entries (id, parent, name, kind, version, modified_ms, modified_ns, mode)"
     " SELECT 1 + max((SELECT max(id) FROM entries),"
     " (SELECT coalesce(max(datastore), 0) FROM uploads WHERE state = 0),"
     " (SELECT coalesce(max(datastore), 0) FROM versions WHERE state = 2)),"
-    " ?, ?, ?, NULL, ?"
+    " ?, ?, ?, NULL, ?, ?, ?"
 )
-"""Parent, name, kind, time.  Nothing that is left of a removed datastore names the id that it gets;
+"""Parent, name, kind, time in two columns, mode.  Nothing that is left of a removed datastore names the id that it gets;
 each maximum is the end of an index."""
 
 
@@ -133,7 +155,7 @@ def find(db: apsw.Connection, path: FilePath) -> tuple[int, int, int | None] | N
     """Return (id, kind, version) of the entry at ``path``, or None."""
     found: Any = (ROOT, DIRECTORY, None)
     for name in path.names:
-        if found is None or found[1] == FILE:
+        if found is None or found[1] in LEAVES:
             return None
         found = child(db, found[0], name)
     answer: tuple[int, int, int | None] | None = found
@@ -153,22 +175,39 @@ def path_of(db: apsw.Connection, entry: int) -> FilePath:
     return FilePath(tuple(row[0] for row in rows))
 
 
+def time_columns(moment_ns: int) -> tuple[int, int]:
+    """Return a time as rows have it: milliseconds, and the nanoseconds after them."""
+    return divmod(moment_ns, NS_PER_MS)
+
+
+def attribute_columns(attributes: Attributes, otherwise_ms: int) -> tuple[int, int, int]:
+    """Return time (``otherwise_ms`` where none is given) and mode as rows have them."""
+    mode = NO_MODE if attributes.mode is None else attributes.mode
+    if attributes.modified_ns is None:
+        return otherwise_ms, 0, mode
+    return *time_columns(attributes.modified_ns), mode
+
+
 def entry_value(row: Any, path: FilePath, copies: int, least: int) -> Entry:
     """Return the entry in a row of ENTRY_COLUMNS; ``copies`` wanted and ``least`` for files."""
     kind = KINDS[row[2]]
+    modified_ns = None if path.is_root else row[3] * NS_PER_MS + row[4]
+    mode = None if row[5] == NO_MODE else row[5]
+    if kind is EntryKind.LINK:
+        return Entry(path, kind, modified_ns=modified_ns, version=row[7], target=row[13])
     if kind is not EntryKind.FILE:
-        return Entry(path, kind, modified_ms=row[3], mode=0o755)
+        return Entry(path, kind, modified_ns=modified_ns, mode=mode)
     return Entry(
         path,
         kind,
-        size_bytes=row[6],
-        modified_ms=row[7],
-        mode=row[8],
-        content_type=row[9],
-        metadata=json.loads(row[10]) if row[10] != "{}" else {},
-        digest=row[11],
-        version=row[5],
-        chunk_count=row[12],
+        size_bytes=row[8],
+        modified_ns=modified_ns,
+        mode=mode,
+        content_type=row[10],
+        metadata=json.loads(row[11]) if row[11] != "{}" else {},
+        digest=row[12],
+        version=row[7],
+        chunk_count=row[9],
         copies_wanted=copies,
         copies_least=least,
     )

@@ -34,7 +34,7 @@ _SCOPE = (
     " count(c.node) FILTER (WHERE c.node NOT IN (SELECT node FROM doubted))"
     " FROM used CROSS JOIN chunks k ON k.id = used.chunk LEFT JOIN copies c ON c.chunk = k.id"
     " AND +c.state = 1 AND +c.node NOT IN (SELECT node FROM bad) GROUP BY k.id)"
-    " SELECT (SELECT count(*) FROM tree WHERE version IS NOT NULL),"
+    " SELECT (SELECT count(*) FROM tree JOIN versions v ON v.id = tree.version WHERE v.target IS NULL),"
     " (SELECT coalesce(sum(v.size), 0) FROM tree JOIN versions v ON v.id = tree.version),"
     " count(*), coalesce(sum(live < wanted), 0), coalesce(sum(readable = 0), 0) FROM counted"
 )

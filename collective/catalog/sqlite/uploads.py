@@ -17,6 +17,7 @@ from collective.catalog.model import (
     ChunkIntent,
     Entry,
     Extent,
+    Hole,
     PlaceFunction,
     Precondition,
     Upload,
@@ -48,13 +49,14 @@ from collective.catalog.sqlite.recording import (
     COMMITTED,
     COMMITTED_UNCLEARED,
     ENDED,
+    add_holes,
     check_complete,
     clear_upload,
     count_receipts,
     end_upload,
     record,
 )
-from collective.catalog.sqlite.rows import OPEN
+from collective.catalog.sqlite.rows import AT_COMMIT, OPEN
 from collective.catalog.sqlite.upload_rows import (
     SELECT_UPLOAD,
     UploadRow,
@@ -98,10 +100,12 @@ class UploadsPart(Part):
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Upload:
         """Begin an upload and allocate its first batch, in one transaction."""
         _check_attributes(attributes)
         _check_batch(intents)
+        _check_batch(holes)
         upload = UploadId(hex_id(self._engine.randomness))
         settings = self._engine.settings
 
@@ -113,12 +117,15 @@ class UploadsPart(Part):
             require_place(tx, str(caller.principal))
             copies = copies_for(tx.db, path, settings.copies)
             datastore = datastore_of(tx.db, path)
+            modified_ms, modified_ns, mode = rows.attribute_columns(attributes, 0)
             tx.run(
                 "INSERT INTO versions (number, state, size, recorded, chunk_count, modified_ms,"
-                " mode, content_type, metadata, digest) VALUES (0,?,0,0,0,?,?,?,?,x'')",
+                " modified_ns, mode, content_type, metadata, digest)"
+                " VALUES (0,?,0,0,0,?,?,?,?,?,x'')",
                 OPEN,
-                attributes.modified_ms,
-                attributes.mode,
+                modified_ms,
+                AT_COMMIT if attributes.modified_ns is None else modified_ns,
+                mode,
                 attributes.content_type,
                 json.dumps(dict(attributes.metadata)),
             )
@@ -141,6 +148,7 @@ class UploadsPart(Part):
                 tx.value("SELECT trust_epoch FROM state"),
             )
             row = upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
+            add_holes(tx, row.version, holes)
             allocations = _allocate(tx, decider, row, intents, place, absent)
             return Upload(upload, path, copies, quorum_of(copies), expires_ms, allocations)
 
@@ -154,13 +162,16 @@ class UploadsPart(Part):
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Sequence[Allocation]:
-        """Write intent rows for a batch and pin what is stored already."""
+        """Record holes, write intent rows for a batch and pin what is stored already."""
         _check_batch(intents)
+        _check_batch(holes)
 
         def work(tx: Transaction) -> Sequence[Allocation]:
             found, decider = active_upload(tx, caller, upload)
             keep_alive(tx, upload, self._engine.settings.upload_life_s)
+            add_holes(tx, found.version, holes)
             return _allocate(tx, decider, found, intents, place, absent)
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
@@ -205,9 +216,11 @@ class UploadsPart(Part):
         size_bytes: int,
         *,
         absent: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Entry:
         """Flip the current version; repeating a commit that succeeded returns the same entry."""
         _check_batch(extents)
+        _check_batch(holes)
 
         def work(tx: Transaction) -> Entry | None:
             found = load_upload(tx, caller, upload)
@@ -219,6 +232,7 @@ class UploadsPart(Part):
             parent, existing = target_of(tx, found.path)
             check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
             count_receipts(tx, upload, receipts)
+            add_holes(tx, found.version, holes)
             record(
                 tx,
                 decider,
@@ -232,13 +246,13 @@ class UploadsPart(Part):
             if is_behind(tx.db, found):
                 keep_alive(tx, upload, self._engine.settings.upload_life_s)
                 return None
-            chunk_count = check_complete(tx, found.version, size_bytes)
+            pieces = check_complete(tx, found.version, size_bytes)
             tx.run("UPDATE versions SET size = ? WHERE id = ?", size_bytes, found.version)
-            require_few(chunk_count, size_bytes)
+            require_few(pieces.extents, size_bytes - pieces.hole_bytes)
+            require_few(pieces.holes, pieces.hole_bytes, "holes")
             check_quota(tx, found, existing)
-            entry = flip(
-                tx, found, parent, existing, size_bytes, chunk_count, self._engine.settings.copies
-            )
+            copies = self._engine.settings.copies
+            entry = flip(tx, found, parent, existing, size_bytes, pieces.extents, copies)
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
                 "UPDATE uploads SET state = ?, result = ?, expires_ms = ? WHERE id = ?",

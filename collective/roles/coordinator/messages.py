@@ -10,6 +10,7 @@ from collective.chunking.envelope import HEADER_BYTES, Codec
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, parse_chunk_id
+from collective.core.moments import NS_PER_S, moment_of
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.roles.coordinator.seals import Seals
@@ -20,6 +21,7 @@ _KINDS = {
     model.EntryKind.DIRECTORY: pb.EntryKind.DIRECTORY,
     model.EntryKind.DATASTORE: pb.EntryKind.DATASTORE,
     model.EntryKind.PEER: pb.EntryKind.PEER,
+    model.EntryKind.LINK: pb.EntryKind.LINK,
 }
 _RIGHTS = {
     pb.Right.READ: Right.READ,
@@ -32,7 +34,6 @@ _ADDRESSES_MAX = 16
 _MODE_MAX = 0o7777
 _FORMAT_MAX = 255
 _HOST_MAX_CHARS = 253
-_MODIFIED_MAX_MS = 253_402_300_799_999
 
 
 def local_path(text: str) -> FilePath:
@@ -47,11 +48,15 @@ def local_path(text: str) -> FilePath:
 
 def entry_message(entry: model.Entry) -> pb.Entry:
     """Return ``entry`` for the wire."""
+    seconds, nanoseconds = (
+        (None, 0) if entry.modified_ns is None else divmod(entry.modified_ns, NS_PER_S)
+    )
     return pb.Entry(
         path=str(entry.path),
         kind=_KINDS[entry.kind],
         size_bytes=entry.size_bytes,
-        modified_ms=entry.modified_ms,
+        modified_s=seconds,
+        modified_ns=nanoseconds,
         mode=entry.mode,
         content_type=entry.content_type,
         metadata=dict(entry.metadata),
@@ -60,7 +65,24 @@ def entry_message(entry: model.Entry) -> pb.Entry:
         chunk_count=entry.chunk_count,
         copies_wanted=entry.copies_wanted,
         copies_least=entry.copies_least,
+        target=entry.target,
     )
+
+
+def modified_from(seconds: int | None, nanoseconds: int) -> int | None:
+    """Return the checked time of a pair of fields; None where it is absent."""
+    if seconds is None:
+        if nanoseconds:
+            raise UsageError("Nanoseconds of a time come with its seconds.")
+        return None
+    return moment_of(seconds, nanoseconds)
+
+
+def mode_from(mode: int | None) -> int | None:
+    """Return a checked mode; None where it is absent."""
+    if mode is not None and mode > _MODE_MAX:
+        raise UsageError("A mode has permission bits only (at most 0o7777).")
+    return mode
 
 
 def attributes_from(message: pb.FileAttributes | None) -> model.Attributes:
@@ -72,15 +94,9 @@ def attributes_from(message: pb.FileAttributes | None) -> model.Attributes:
         raise UsageError(f"Metadata may have at most {limits.METADATA_MAX_BYTES} bytes in all.")
     if len(message.content_type.encode()) > limits.CONTENT_TYPE_MAX_BYTES:
         raise UsageError(f"A content type has at most {limits.CONTENT_TYPE_MAX_BYTES} bytes.")
-    if message.mode > _MODE_MAX:
-        raise UsageError("A mode has permission bits only (at most 0o7777).")
-    if message.modified_ms < 0:
-        raise UsageError("A modification time may not lie before 1970.")
-    if message.modified_ms > _MODIFIED_MAX_MS:
-        raise UsageError("A modification time lies in the year 9999 at the latest.")
     return model.Attributes(
-        modified_ms=message.modified_ms,
-        mode=message.mode,
+        modified_ns=modified_from(message.modified_s, message.modified_ns),
+        mode=mode_from(message.mode),
         content_type=message.content_type,
         metadata=dict(message.metadata),
     )
@@ -149,6 +165,18 @@ def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
             )
         )
     return extents
+
+
+def holes_from(messages: Sequence[pb.Hole]) -> list[model.Hole]:
+    """Return checked holes of one batch."""
+    if len(messages) > limits.BATCH_MAX_CHUNKS:
+        raise UsageError(f"One call takes at most {limits.BATCH_MAX_CHUNKS} holes.")
+    for message in messages:
+        if not 0 < message.length <= limits.FILE_MAX_BYTES:
+            raise UsageError(f"A hole of {message.length} bytes cannot lie in a file.")
+        if message.offset + message.length > limits.FILE_MAX_BYTES:
+            raise UsageError(f"A file has at most {limits.FILE_MAX_BYTES} bytes.")
+    return [model.Hole(message.offset, message.length) for message in messages]
 
 
 def extent_message(extent: model.Extent) -> pb.Extent:

@@ -7,7 +7,13 @@ from collective.catalog.model import Precondition
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.roles.coordinator.calls import Calls
-from collective.roles.coordinator.messages import entry_message, local_path
+from collective.roles.coordinator.messages import (
+    attributes_from,
+    entry_message,
+    local_path,
+    mode_from,
+    modified_from,
+)
 from collective.rpc.gen.collective import v1 as pb
 
 _PAGE_DEFAULT = 1000
@@ -26,7 +32,34 @@ class NameCalls(pb.FilesBase):
         """Make a directory or a datastore."""
         async with self._name_frame.client("mkdir", message.path) as caller:
             entry = await self._names.make_directory(
-                caller, local_path(message.path), parents=message.parents
+                caller,
+                local_path(message.path),
+                parents=message.parents,
+                attributes=attributes_from(message.attributes),
+            )
+            return entry_message(entry)
+
+    async def make_link(self, message: pb.MakeLinkRequest) -> pb.Entry:
+        """Make a symbolic link."""
+        async with self._name_frame.client("make_link", message.path) as caller:
+            entry = await self._names.make_link(
+                caller,
+                local_path(message.path),
+                message.target,
+                attributes_from(message.attributes),
+                Precondition(if_version=message.if_version, if_absent=message.if_absent),
+            )
+            return entry_message(entry)
+
+    async def set_attributes(self, message: pb.SetAttributesRequest) -> pb.Entry:
+        """Change time and mode of what is there."""
+        async with self._name_frame.client("set_attributes", message.path) as caller:
+            entry = await self._names.set_attributes(
+                caller,
+                local_path(message.path),
+                modified_ns=modified_from(message.modified_s, message.modified_ns),
+                mode=mode_from(message.mode),
+                condition=Precondition(if_version=message.if_version),
             )
             return entry_message(entry)
 

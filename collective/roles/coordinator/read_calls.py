@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from collective.catalog.interface import Reads
-from collective.catalog.model import LocatedExtent
+from collective.catalog.model import Hole, LocatedExtent
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import ChunkId, LeaseId, NodeId, SpiffeId, parse_chunk_id, parse_hex_id
@@ -103,22 +103,24 @@ class ReadCalls(pb.FilesBase):
 
     def _plans(
         self,
-        extents: Sequence[LocatedExtent],
+        pieces: Sequence[LocatedExtent | Hole],
         lease: LeaseId,
         holder: SpiffeId,
         mode: pb.RouteMode,
     ) -> list[pb.ExtentPlan]:
         return [
-            pb.ExtentPlan(
-                extent=extent_message(located.extent),
+            pb.ExtentPlan(hole=pb.Hole(offset=piece.offset, length=piece.length))
+            if isinstance(piece, Hole)
+            else pb.ExtentPlan(
+                extent=extent_message(piece.extent),
                 routes=self._read_routes.get(
-                    located.extent.chunk,
-                    located.extent.stored_length,
-                    located.copies,
+                    piece.extent.chunk,
+                    piece.extent.stored_length,
+                    piece.copies,
                     holder=holder,
                     transfer_id=lease,
                     relay=mode == pb.RouteMode.RELAY,
                 ),
             )
-            for located in extents
+            for piece in pieces
         ]

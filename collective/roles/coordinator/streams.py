@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ from collective.catalog.model import (
     Attributes,
     Entry,
     Extent,
+    Hole,
     LocatedExtent,
     Precondition,
     ReadView,
@@ -244,29 +245,48 @@ class StreamDesk:
             if not view.extents:
                 raise CorruptionError(f"{view.entry.path} has a gap at byte {position}.")
             for located in view.extents:
-                extent = located.extent
-                if extent.offset + extent.length <= position:
-                    continue
-                with await self._fetch(caller, view, located) as buffer:
-                    plain = open_plain(buffer.view)
-                    until = min(end, extent.offset + extent.length)
-                    while position < until:
-                        start = position - extent.offset
-                        piece = plain[start : min(start + PIECE_BYTES, until - extent.offset)]
-                        if not piece:
-                            raise CorruptionError(f"{view.entry.path} ends early at {position}.")
+                plain = self._plain(caller, view, located, position, end)
+                async with contextlib.aclosing(plain) as pieces:
+                    async for piece in pieces:
                         if now_s() - checked_s >= CHECK_S:
                             checked_s = now_s()
                             await self._reads.plan_read(
                                 caller, view.lease, offset=position, length=1, batch=1
                             )
                         position += len(piece)
-                        yield bytes(piece)
+                        yield piece
             if position < end:
                 view = await self._reads.plan_read(
                     caller, view.lease, offset=position, length=end - position, batch=_READ_BATCH
                 )
         await self._reads.close_read(caller, view.lease)
+
+    async def _plain(
+        self,
+        caller: Caller,
+        view: ReadView,
+        located: LocatedExtent | Hole,
+        position: int,
+        end: int,
+    ) -> AsyncGenerator[bytes]:
+        """Yield what one piece of the file has from ``position`` up to ``end``."""
+        extent = located if isinstance(located, Hole) else located.extent
+        until = min(end, extent.offset + extent.length)
+        if until <= position:
+            return
+        if isinstance(located, Hole):
+            for start in range(position, until, PIECE_BYTES):
+                yield bytes(min(PIECE_BYTES, until - start))
+            return
+        with await self._fetch(caller, view, located) as buffer:
+            plain = open_plain(buffer.view)
+            while position < until:
+                start = position - extent.offset
+                piece = plain[start : min(start + PIECE_BYTES, until - extent.offset)]
+                if not piece:
+                    raise CorruptionError(f"{view.entry.path} ends early at {position}.")
+                position += len(piece)
+                yield bytes(piece)
 
     async def _fetch(self, caller: Caller, view: ReadView, located: LocatedExtent) -> PooledBuffer:
         """Fetch and verify one chunk from whichever copy is good."""
@@ -291,7 +311,8 @@ class StreamDesk:
             again = await self._reads.plan_read(
                 caller, view.lease, offset=extent.offset, length=extent.length, batch=1
             )
-            located = again.extents[0] if again.extents else located
+            first = next(iter(again.extents), None)
+            located = first if isinstance(first, LocatedExtent) else located
         raise NotEnoughCopiesError(
             f"No healthy copy of a part of {view.entry.path} can be reached; start the nodes that "
             "are down (collective node list shows them) and try again."

@@ -16,6 +16,7 @@ from collective.roles.coordinator.messages import (
     entry_message,
     extent_message,
     extents_from,
+    holes_from,
     intents_from,
     local_path,
 )
@@ -51,6 +52,7 @@ class UploadCalls(pb.FilesBase):
                 attributes_from(message.attributes),
                 Precondition(if_version=message.if_version, if_absent=message.if_absent),
                 intents_from(message.chunks),
+                holes_from(message.holes),
             )
             return pb.OpenUploadResponse(
                 upload_id=upload.id,
@@ -74,7 +76,11 @@ class UploadCalls(pb.FilesBase):
             if exclude:
                 self._log.info("nodes_excluded_by_client", upload=upload, nodes=sorted(exclude))
             allocations = await self._uploads.allocate(
-                caller, upload, intents_from(message.chunks), exclude
+                caller,
+                upload,
+                intents_from(message.chunks),
+                exclude,
+                holes_from(message.holes),
             )
             return pb.AllocateChunksResponse(
                 plans=self._uploads.plans(
@@ -105,6 +111,7 @@ class UploadCalls(pb.FilesBase):
                 extents_from(message.extents),
                 message.receipts,
                 message.size_bytes,
+                holes_from(message.holes),
             )
             return entry_message(entry)
 

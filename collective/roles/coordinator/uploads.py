@@ -19,6 +19,7 @@ from collective.catalog.model import (
     ChunkIntent,
     Entry,
     Extent,
+    Hole,
     Precondition,
     Upload,
 )
@@ -134,6 +135,7 @@ class UploadDesk:
         attributes: Attributes,
         condition: Precondition,
         intents: Sequence[ChunkIntent],
+        holes: Sequence[Hole] = (),
     ) -> Upload:
         """Begin an upload; see :meth:`Uploads.open_upload`."""
         await keep_refusals(self._catalog, self._table)
@@ -146,6 +148,7 @@ class UploadDesk:
                 intents,
                 self._table.placer(),
                 absent=self._table.absent(),
+                holes=holes,
             )
         self._promise(upload.allocations)
         return upload
@@ -156,8 +159,9 @@ class UploadDesk:
         upload: UploadId,
         intents: Sequence[ChunkIntent],
         exclude: frozenset[NodeId] = frozenset(),
+        holes: Sequence[Hole] = (),
     ) -> Sequence[Allocation]:
-        """Allocate a batch outside of the nodes in ``exclude``."""
+        """Record holes, and allocate a batch outside of the nodes in ``exclude``."""
         await keep_refusals(self._catalog, self._table)
         async with self._explaining(exclude, intents):
             allocations = await self._uploads.allocate(
@@ -166,6 +170,7 @@ class UploadDesk:
                 intents,
                 self._table.placer(exclude),
                 absent=self._table.absent(),
+                holes=holes,
             )
             if exclude:
                 allocations = [self._without(one, exclude) for one in allocations]
@@ -217,6 +222,7 @@ class UploadDesk:
         extents: Sequence[Extent],
         receipts: Sequence[pb.SignedReceipt],
         size_bytes: int,
+        holes: Sequence[Hole] = (),
     ) -> Entry:
         """Check receipts and make the new version current."""
         checked = self._receipts.check_all(receipts, upload)
@@ -224,7 +230,13 @@ class UploadDesk:
         await keep_refusals(self._catalog, self._table)
         async with self._following_doubts():
             return await self._uploads.commit_upload(
-                caller, upload, extents, checked, size_bytes, absent=self._table.absent()
+                caller,
+                upload,
+                extents,
+                checked,
+                size_bytes,
+                absent=self._table.absent(),
+                holes=holes,
             )
 
     async def abort(self, caller: Caller, upload: UploadId) -> None:

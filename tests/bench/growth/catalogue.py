@@ -170,7 +170,9 @@ def _names(db: apsw.Connection, shape: Shape) -> None:
     first_folder = 2 + DATASTORES + 1
     first_file = first_folder + shape.folders
     flat = 2 + DATASTORES
-    insert = "INSERT INTO entries VALUES (?,?,?,?,?,?)"
+    insert = (
+        "INSERT INTO entries (id, parent, name, kind, version, modified_ms) VALUES (?,?,?,?,?,?)"
+    )
     db.executemany(insert, ((2 + n, 1, f"ds{n:02}", 2, None, NOW_MS) for n in range(DATASTORES)))
     db.execute(insert, (flat, 2, "flat", 1, None, NOW_MS))
     db.executemany(

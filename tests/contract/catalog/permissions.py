@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from collective.access.book import GrantBook
 from collective.access.decision import Decider
 from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import CodeKind, CodeRecord, Entry, IssuedCertificate
+from collective.catalog.model import Attributes, CodeKind, CodeRecord, Entry, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -42,6 +42,8 @@ from tests.worlds import world_of
 
 USERS = ("ann", "bob", "cat", "dan")
 REVOKED_MAX = 2
+TARGET = b"where it points"
+LEAVES = ("file", "link")
 BITS = {"r": Right.READ, "w": Right.WRITE, "s": Right.SHARE}
 
 callers = st.sampled_from((OPERATOR, *USERS, *USERS))
@@ -345,6 +347,41 @@ class Permissions(RuleBasedStateMachine):
         if expected == "ok":
             model.names[path] = "file"
 
+    @rule(who=callers, path=named)
+    def link(self, who: str, path: Path) -> None:
+        model = self.model
+        expected = "ok"
+        if "w" not in model.rights(who, path):
+            expected = "denied"
+        elif (
+            len(path) == 1 or model.names.get(path[:-1]) != "dir" or model.names.get(path) == "dir"
+        ):
+            expected = "not"
+        happened, made = self.do(
+            self.catalog.make_link(self.caller(who), p(text(path)), TARGET, Attributes(), ANY)
+        )
+        self._changed(happened, expected, "link", who, path)
+        if expected == "ok":
+            model.names[path] = "link"
+            assert (made.target == TARGET) == ("r" in model.rights(who, path))
+
+    @rule(who=callers, path=named)
+    def set_attributes(self, who: str, path: Path) -> None:
+        model = self.model
+        expected = "ok"
+        if "w" not in model.rights(who, path):
+            expected = "denied"
+        elif path not in model.names:
+            expected = "absent"
+        happened, told = self.do(
+            self.catalog.set_attributes(
+                self.caller(who), p(text(path)), modified_ns=1, mode=None, condition=ANY
+            )
+        )
+        self.same(happened, expected, "set_attributes", who, path)
+        if expected == "ok":
+            assert self._is_whole(told) == ("r" in model.rights(who, path))
+
     @rule(who=callers, path=named, recursive=st.booleans())
     def remove(self, who: str, path: Path, recursive: bool) -> None:
         self._remove(who, path, recursive=recursive)
@@ -444,8 +481,8 @@ class Permissions(RuleBasedStateMachine):
         if source != to:
             fine = fine and to[: len(source)] != source
             if to in model.names:
-                fine = fine and kind == "file" and model.names[to] == "file"
-        if kind == "file" and len(to) == 1:
+                fine = fine and kind in LEAVES and model.names[to] in LEAVES
+        if kind in LEAVES and len(to) == 1:
             fine = False
         allowed = model.may_move(who, source, to, USERS)
         allowed = allowed and (kind is None or model.may_take_away(who, source))
@@ -586,7 +623,7 @@ class Permissions(RuleBasedStateMachine):
 
     @staticmethod
     def _is_whole(entry: Entry) -> bool:
-        return entry.modified_ms != 0
+        return entry.modified_ns is not None
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -617,7 +654,7 @@ class Permissions(RuleBasedStateMachine):
         expected = there if knows else "denied"
         if knows and "r" not in rights:
             leads_on = any(model.is_way_below(who, path, (*path, name)) for name in "abc")
-            if ("w" in rights and not leads_on) or kind == "file":
+            if ("w" in rights and not leads_on) or kind in LEAVES:
                 expected = "denied"
         self.same(happened, expected, "list", who, path)
         if happened == "ok" and kind == "dir":

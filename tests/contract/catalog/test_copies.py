@@ -28,6 +28,7 @@ from tests.contract.catalog.world import (
     chunk,
     claim,
     confirm,
+    data_of,
     enrol,
     extent,
     grant,
@@ -129,7 +130,7 @@ async def test_a_leased_version_is_not_collected(ready: SqliteCatalog, clock: Ma
     await write(ready, "/d/f", "new")
     assert await ready.claim_collection(100, 0) == []
     again = await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
-    assert [item.extent.chunk for item in again.extents] == [chunk("old")]
+    assert [item.extent.chunk for item in data_of(again)] == [chunk("old")]
     await ready.close_read(OPERATOR, view.lease)
     doomed = await ready.claim_collection(100, 0)
     assert {key.chunk for _, key in doomed} == {chunk("old")}
@@ -182,13 +183,13 @@ async def test_nothing_retired_is_collected_right_after_a_restart(
 async def test_a_range_touches_only_its_chunks(ready: SqliteCatalog) -> None:
     await write(ready, "/d/f", "a", "b", "c")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
-    assert [item.extent.chunk for item in view.extents] == [chunk("b")]
-    assert len(view.extents[0].copies) == 3
+    assert [item.extent.chunk for item in data_of(view)] == [chunk("b")]
+    assert len(data_of(view)[0].copies) == 3
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=5, length=0, if_version=0, batch=2)
-    assert [item.extent.offset for item in view.extents] == [0, 10]
+    assert [item.extent.offset for item in data_of(view)] == [0, 10]
     assert view.more
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=99, length=0, if_version=0, batch=2)
-    assert not view.extents
+    assert not data_of(view)
 
 
 async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatalog) -> None:
@@ -208,7 +209,7 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
     assert await ready.compare_inventory(NODES[0], both, after=b"", last=True) == []
     assert len(await ready.copies_of(chunk("b"))) == 2  # until it is challenged
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
-    assert [(copy.node, copy.is_doubted) for copy in view.extents[0].copies] == [
+    assert [(copy.node, copy.is_doubted) for copy in data_of(view)[0].copies] == [
         (NODES[1], False),
         (NODES[2], False),
         (NODES[0], True),
@@ -248,7 +249,7 @@ async def test_a_claim_of_another_length_is_another_chunk(ready: SqliteCatalog) 
     }
     assert await ready.copies_of(chunk("a")) == before
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
-    assert [located.extent.stored_length for located in view.extents] == [26]
+    assert [located.extent.stored_length for located in data_of(view)] == [26]
 
 
 async def test_finding_1_a_receipt_of_another_length_takes_nothing_from_other_nodes(
@@ -305,7 +306,7 @@ async def test_finding_1_a_user_who_knows_a_content_elsewhere_does_nothing_to_it
     gone = {key.stored_length for _, key in await ready.claim_collection(100, 0)}
     assert 26 not in gone
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
-    assert [located.extent.stored_length for located in view.extents] == [26]
+    assert [located.extent.stored_length for located in data_of(view)] == [26]
 
 
 async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: SqliteCatalog) -> None:

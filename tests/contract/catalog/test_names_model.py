@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from collective.catalog.model import Attributes
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
@@ -17,6 +18,7 @@ from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, write
 from tests.worlds import world_of
 
+LEAVES = ("file", "link")
 PATHS = st.lists(st.sampled_from(["a", "b", "e\u0301"]), min_size=1, max_size=3).map(
     lambda parts: FilePath(tuple(parts))
 )
@@ -64,6 +66,22 @@ class Tree(RuleBasedStateMachine):
             self.model[path] = "file"
         self.attempt(write(self.catalog, str(path), "x"), fine)
 
+    @rule(path=PATHS)
+    def link(self, path: FilePath) -> None:
+        fine = (
+            len(path.names) > 1
+            and self.model.get(path.parent) == "dir"
+            and self.model.get(path) != "dir"
+        )
+        if fine:
+            self.model[path] = "link"
+        self.attempt(self.catalog.make_link(OPERATOR, path, b"a", Attributes(), ANY), fine)
+
+    @rule(path=PATHS)
+    def set_attributes(self, path: FilePath) -> None:
+        work = self.catalog.set_attributes(OPERATOR, path, modified_ns=1, mode=None, condition=ANY)
+        self.attempt(work, path in self.model)
+
     @rule(path=PATHS, recursive=st.booleans())
     def remove(self, path: FilePath, recursive: bool) -> None:
         there = self.below(path)
@@ -81,8 +99,8 @@ class Tree(RuleBasedStateMachine):
         if source != target:
             fine = fine and not target.starts_with(source)
             if target in self.model:
-                fine = fine and kind == "file" and self.model[target] == "file"
-        if kind == "file" and len(target.names) == 1:
+                fine = fine and kind in LEAVES and self.model[target] in LEAVES
+        if kind in LEAVES and len(target.names) == 1:
             fine = False
         if fine and source != target:
             for old in self.below(source):

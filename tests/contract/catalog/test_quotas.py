@@ -263,14 +263,11 @@ async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: Sqli
 
 async def test_one_chunk_at_many_offsets_passes_no_quota(ready: SqliteCatalog) -> None:
     upload, _ = await begin(ready, "/d/f", "0")
-    await ready.record_extents(
-        OPERATOR,
-        upload.id,
-        [extent(intent("0", LARGE * one, LARGE)) for one in range(4)],
-        receipts(upload),
-    )
+    many = [extent(intent("0", LARGE * one, LARGE)) for one in range(4)]
     with pytest.raises(NoSpaceError):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 4 * LARGE)
+        await ready.record_extents(OPERATOR, upload.id, many, receipts(upload))
+    with pytest.raises(NoSpaceError):
+        await ready.commit_upload(OPERATOR, upload.id, many, receipts(upload), 4 * LARGE)
 
 
 async def test_a_commit_of_more_than_was_reserved_takes_nothing_from_another_upload(

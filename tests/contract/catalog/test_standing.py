@@ -30,6 +30,7 @@ from tests.contract.catalog.world import (
     OPERATOR,
     chunk,
     claim,
+    data_of,
     enrol,
     grant,
     p,
@@ -232,7 +233,7 @@ async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
     await write(catalog, "/d/f", "a")
     await catalog.doubt_node(NODES[0], "it lied")
     view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=9)
-    told = [(copy.node, copy.is_doubted) for copy in view.extents[0].copies]
+    told = [(copy.node, copy.is_doubted) for copy in data_of(view)[0].copies]
     assert told == [(NODES[1], False), (NODES[2], False), (NODES[0], True)]
     for name in NODES[1:3]:
         await catalog.doubt_node(name, "it lied")

@@ -11,15 +11,18 @@ import pytest
 from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import opening
 from collective.catalog.sqlite.custody import DATABASE
+from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
 from collective.core.ids import Generation, UploadId
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.world import NODES, OPERATOR, chunk, p
+from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, p
 
 BEFORE_LENGTHS = 9
 """The last schema in which a chunk was its id alone."""
 BEFORE_TRUST = 8
 """The last schema in which removing a node had no open upload checked again."""
+BEFORE_TREES = 20
+"""The last schema in which times were milliseconds, and 0 said that there was none."""
 
 
 @contextmanager
@@ -51,7 +54,7 @@ def fill(db: apsw.Connection) -> None:
             (number, name),
         )
     db.execute("INSERT INTO entries VALUES (2, 1, 'd', 2, NULL, 0)")
-    db.execute("INSERT INTO datastores VALUES (2, NULL, NULL, 0, 0, 20, 1)")
+    db.execute("INSERT INTO datastores (entry, copies, quota, used, files) VALUES (2, 0, 0, 20, 1)")
     db.execute(
         "INSERT INTO versions (id, number, state, size, recorded, chunk_count, modified_ms, mode,"
         " content_type, metadata, digest) VALUES (1, 4, 1, 20, 20, 2, 5, 420, '', '{}', x'')"
@@ -79,11 +82,11 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
         fill(db)
     catalog = await engines.open()
     view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
-    assert [(one.extent.chunk, one.extent.stored_length) for one in view.extents] == [
+    assert [(one.extent.chunk, one.extent.stored_length) for one in data_of(view)] == [
         (chunk("a"), 26),
         (chunk("b"), 26),
     ]
-    assert [len(one.copies) for one in view.extents] == [3, 2]
+    assert [len(one.copies) for one in data_of(view)] == [3, 2]
     totals = await catalog.totals(None, frozenset(NODES))
     assert (totals.chunks, totals.under_replicated) == (2, 1)
     held = sorted(
@@ -121,6 +124,43 @@ async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
     catalog = await engines.open()
     with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
         await catalog.commit_upload(OPERATOR, upload, [], [], 10)
+
+
+async def test_times_and_modes_of_before_read_the_same(
+    engines: Engines, tmp_path: Path, clock: ManualClock
+) -> None:
+    uploads = [UploadId(letter * 32) for letter in "abc"]
+    with old(tmp_path, BEFORE_TREES) as db:
+        fill(db)
+        db.execute("UPDATE versions SET modified_ms = 1700000000123, mode = 416 WHERE id = 1")
+        db.execute("UPDATE entries SET modified_ms = 5 WHERE id = 2")
+        for version, modified_ms, mode in ((2, 0, 0), (3, 7, 420)):
+            db.execute(
+                "INSERT INTO versions (id, number, state, size, recorded, chunk_count, modified_ms,"
+                " mode, content_type, metadata, digest) VALUES (?,0,0,0,0,0,?,?,'','{}',x'')",
+                (version, modified_ms, mode),
+            )
+        kept = '[20, 5000, 420, "", {}, "", 4, 2, 3, 3]'
+        for upload, version, state, result in zip(
+            uploads, (2, 3, 1), (0, 0, 1), (None, None, kept), strict=True
+        ):
+            db.execute(
+                "INSERT INTO uploads (id, principal, path, version, state, copies, if_version,"
+                " if_absent, expires_ms, result, datastore) VALUES (?,?,?,?,?,3,0,0,?,?,2)",
+                (upload, str(OPERATOR.principal), f"/d/{version}", version, state, 1 << 50, result),
+            )
+    catalog = await engines.open()
+    file = await catalog.stat(OPERATOR, p("/d/f"))
+    assert (file.modified_ns, file.mode) == (1_700_000_000_123_000_000, 0o640)
+    folder = await catalog.stat(OPERATOR, p("/d"))
+    assert (folder.modified_ns, folder.mode) == (5_000_000, None)
+    assert (await catalog.stat(OPERATOR, p("/"))).modified_ns is None
+    now = await catalog.commit_upload(OPERATOR, uploads[0], [], [], 0)
+    assert (now.modified_ns, now.mode) == (int(clock.wall_s() * 1000) * 1_000_000, None)
+    told = await catalog.commit_upload(OPERATOR, uploads[1], [], [], 0)
+    assert (told.modified_ns, told.mode) == (7_000_000, 0o644)
+    again = await catalog.commit_upload(OPERATOR, uploads[2], [], [], 20)
+    assert (again.size_bytes, again.modified_ns, again.version) == (20, 5_000_000_000, 4)
 
 
 def check(db: apsw.Connection) -> None:

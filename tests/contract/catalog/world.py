@@ -15,10 +15,12 @@ from collective.catalog.model import (
     ChunkPage,
     Entry,
     Extent,
+    LocatedExtent,
     NodeRecord,
     PlaceFunction,
     PlacementNeed,
     Precondition,
+    ReadView,
     RepairTask,
     Settled,
     Upload,
@@ -206,6 +208,11 @@ async def write(
         receipts(upload, count=copies),
         unit * len(wanted),
     )
+
+
+def data_of(view: ReadView) -> list[LocatedExtent]:
+    """Return the extents of a view, without the holes."""
+    return [piece for piece in view.extents if isinstance(piece, LocatedExtent)]
 
 
 async def names(

@@ -269,9 +269,10 @@ async def test_the_largest_numbers_that_are_numbers(channel: RpcChannel) -> None
 
 async def test_negative_and_absurd_attributes(channel: RpcChannel) -> None:
     for attributes in (
-        pb.FileAttributes(modified_ms=-1),
-        pb.FileAttributes(modified_ms=-(1 << 63)),
-        pb.FileAttributes(modified_ms=(1 << 63) - 1),
+        pb.FileAttributes(modified_s=-(1 << 63)),
+        pb.FileAttributes(modified_s=(1 << 63) - 1),
+        pb.FileAttributes(modified_s=0, modified_ns=1_000_000_000),
+        pb.FileAttributes(modified_ns=1),
         pb.FileAttributes(mode=0o10000),
         pb.FileAttributes(mode=(1 << 32) - 1),
         pb.FileAttributes(content_type="x" * 256),

@@ -278,7 +278,8 @@ class FakeCoordinator:
             kind=EntryKind.FILE,
             size_bytes=message.size_bytes,
             version=1,
-            modified_ms=upload["attributes"].modified_ms,
+            modified_s=upload["attributes"].modified_s,
+            modified_ns=upload["attributes"].modified_ns,
             mode=upload["attributes"].mode,
             digest=chunk_id([extent.chunk_id for extent in extents]),
         )

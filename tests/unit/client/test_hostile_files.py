@@ -17,6 +17,7 @@ from collective.client.journal import LocalState, UploadJournal
 from collective.client.parts import Part, part_path
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES
+from collective.core.moments import MOST_S, NS_PER_S
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
@@ -168,7 +169,7 @@ async def test_a_part_that_was_exchanged_is_not_published(world: World, tmp_path
 
 
 async def test_a_time_beyond_all_clocks_stops_nothing(world: World, tmp_path: Path) -> None:
-    attributes = Attributes(modified_ms=2**63 - 1)
+    attributes = Attributes(modified_ns=MOST_S * NS_PER_S)
     await world.collective.mkdir("/m")
     await world.collective.write("/m/A", b"x", attributes=attributes)
     await world.collective.write("/m/B", b"y")
@@ -192,7 +193,7 @@ async def test_a_file_with_the_size_and_time_of_another_is_not_taken_for_it(
     world: World, tmp_path: Path
 ) -> None:
     """Both trees go into one directory; size and time are of the attacker's choosing."""
-    times = Attributes(modified_ms=1_700_000_000_000)
+    times = Attributes(modified_ns=1_700_000_000_123_456_789)
     await world.collective.mkdir("/s")
     await world.collective.mkdir("/m")
     await world.collective.write("/s/A", DATA, attributes=times)

@@ -107,7 +107,7 @@ def test_what_others_encode_differently_is_taken() -> None:
     assert packed.key_ids == parse_message(pb.HeartbeatRequest, b"\x58\x01\x58\x02").key_ids
     turned = parse_message(pb.BeginJoinRequest, b"\xf8\x01\x01\x0a\x01a")
     assert turned.code_id == "a"
-    attributes = pb.FileAttributes(mode=0o644, modified_ms=-1, metadata={"a": "b", "c": ""})
+    attributes = pb.FileAttributes(mode=0o644, modified_s=-1, metadata={"a": "b", "c": ""})
     assert parse_message(pb.FileAttributes, bytes(attributes)) == attributes
 
 

@@ -70,7 +70,7 @@ def messages(message_class: type[Message], depth: int = 0) -> st.SearchStrategy[
     return st.builds(message_class, **parts)
 
 
-@example(v1.FileAttributes(metadata={"int": "", "": "x"}, modified_ms=-1))
+@example(v1.FileAttributes(metadata={"int": "", "": "x"}, modified_s=-1))
 @given(st.sampled_from(CLASSES).flatmap(messages))
 def test_every_class_is_written_as_betterproto2_writes_it_and_read_back(message: Message) -> None:
     raw = encode(message)

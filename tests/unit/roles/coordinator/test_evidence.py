@@ -23,6 +23,7 @@ from collective.roles.coordinator import repair as repair_module
 from collective.roles.coordinator import unsettled, verification
 from collective.roles.coordinator.verification import COOLDOWN_S, Doubts, other_copy
 from collective.roles.coordinator.wake import Wakes
+from tests.contract.catalog.world import data_of
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import USER, World, record
 from tests.unit.roles.coordinator.test_healing import PATH, collector_of, pass_time, put
@@ -341,7 +342,7 @@ async def test_finding_4_what_cannot_be_repaired_hides_nothing_behind_it(
         view = await here.catalog.open_read(
             OPERATOR, path, offset=0, length=0, if_version=0, batch=0
         )
-        (located,) = view.extents
+        (located,) = data_of(view)
         lost = located.copies[0]
         await here.catalog.mark_copies(
             lost.node, [(located.extent.chunk, lost.generation)], lost=True

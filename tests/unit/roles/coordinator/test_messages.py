@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 
 from collective.access.model import Right
+from collective.catalog import model
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
 from collective.roles.coordinator.messages import (
     addresses_from,
     attributes_from,
     extents_from,
+    holes_from,
     intents_from,
     local_path,
     position_from,
@@ -117,9 +119,36 @@ def test_content_that_no_file_can_have_is_refused(bad: pb.ChunkIntent) -> None:
         )
 
 
-def test_times_after_the_year_9999_are_refused() -> None:
-    with pytest.raises(UsageError, match="9999"):
-        attributes_from(pb.FileAttributes(modified_ms=1 << 60))
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pb.FileAttributes(modified_s=1 << 60),
+        pb.FileAttributes(modified_s=-(1 << 60)),
+        pb.FileAttributes(modified_s=1, modified_ns=1_000_000_000),
+        pb.FileAttributes(modified_ns=1),
+        pb.FileAttributes(mode=0o10000),
+    ],
+)
+def test_times_and_modes_that_no_file_has_are_refused(bad: pb.FileAttributes) -> None:
+    with pytest.raises(UsageError):
+        attributes_from(bad)
+
+
+def test_a_time_or_mode_that_is_none_is_another_than_zero() -> None:
+    assert attributes_from(pb.FileAttributes()) == model.Attributes()
+    zero = attributes_from(pb.FileAttributes(modified_s=0, mode=0))
+    assert (zero.modified_ns, zero.mode) == (0, 0)
+    before = attributes_from(pb.FileAttributes(modified_s=-1, modified_ns=999_999_999))
+    assert before.modified_ns == -1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [[pb.Hole(offset=0, length=0)], [pb.Hole(offset=1 << 60, length=1)], [pb.Hole(length=1)] * 65],
+)
+def test_holes_that_no_file_has_are_refused(bad: list[pb.Hole]) -> None:
+    with pytest.raises(UsageError):
+        holes_from(bad)
 
 
 @pytest.mark.parametrize("host", ["h" * 254, "a\nb", "a\0"])

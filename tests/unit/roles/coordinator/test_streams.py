@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Attributes, Precondition
+from collective.catalog.model import Attributes, ChunkIntent, Extent, Hole, Precondition
 from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.roles.coordinator import streams
 from collective.roles.coordinator.streams import WINDOW_CHUNKS
+from tests.contract.catalog.world import data_of
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import USER
 
@@ -193,4 +194,27 @@ async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives
             await writing
         with pytest.raises(NotFoundError):
             await here.catalog.stat(OPERATOR, PATH)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
+    data = random.Random(6).randbytes(1000)
+    size, at = 3_000_000, 1_500_000
+    whole = bytes(at) + data + bytes(size - at - len(data))
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        view = await here.streams.open(OPERATOR, PATH, offset=0, length=0)
+        (known,) = data_of(view)
+        piece = ChunkIntent(known.extent.chunk, known.extent.stored_length, at, len(data))
+        holes = [Hole(0, at), Hole(at + len(data), size - at - len(data))]
+        upload = await here.uploads.open(
+            OPERATOR, PATH, Attributes(), Precondition(), [piece], holes
+        )
+        extent = Extent(piece.offset, piece.length, piece.chunk, piece.stored_length)
+        await here.uploads.commit(OPERATOR, upload.id, [extent], [], size)
+        assert await read(here) == whole
+        ranges = ((0, 10), (at - 5, 10), (at + 995, 10), (at - 5, 2000), (size - 9, 99))
+        for offset, length in ranges:
+            assert await read(here, offset, length) == whole[offset : offset + length]
         assert here.farm.pool.used_bytes == 0

@@ -80,6 +80,7 @@ __all__ = (
     "Grant",
     "HeartbeatRequest",
     "HeartbeatResponse",
+    "Hole",
     "IdentitiesBase",
     "IdentitiesStub",
     "IdentityStatus",
@@ -109,6 +110,7 @@ __all__ = (
     "ListRequest",
     "ListResponse",
     "MakeDirectoryRequest",
+    "MakeLinkRequest",
     "MoveRequest",
     "NodeApproval",
     "NodeBase",
@@ -152,6 +154,7 @@ __all__ = (
     "RotateAuthorityResponse",
     "Route",
     "RouteMode",
+    "SetAttributesRequest",
     "SetDatastoreRequest",
     "SignedAdoption",
     "SignedReceipt",
@@ -288,6 +291,11 @@ class EntryKind(betterproto2.Enum):
     "@DOMAIN" in the listing of "/"
     """
 
+    LINK = 5
+    """
+    a symbolic link: kept, never followed
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -296,6 +304,7 @@ class EntryKind(betterproto2.Enum):
             2: "ENTRY_KIND_DIRECTORY",
             3: "ENTRY_KIND_DATASTORE",
             4: "ENTRY_KIND_PEER",
+            5: "ENTRY_KIND_LINK",
         }
 
     @classmethod
@@ -306,6 +315,7 @@ class EntryKind(betterproto2.Enum):
             "ENTRY_KIND_DIRECTORY": 2,
             "ENTRY_KIND_DATASTORE": 3,
             "ENTRY_KIND_PEER": 4,
+            "ENTRY_KIND_LINK": 5,
         }
 
 
@@ -544,6 +554,13 @@ class AllocateChunksRequest(betterproto2.Message):
     )
     """
     node SPIFFE ids that did not answer
+    """
+
+    holes: "list[Hole]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    recorded at once; the same one again is no error
     """
 
 
@@ -882,7 +899,14 @@ class CommitUploadRequest(betterproto2.Message):
 
     size_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
-    of the whole file; extents must cover it exactly
+    of the whole file; extents and holes must cover it exactly
+    """
+
+    holes: "list[Hole]" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    the last ones
     """
 
 
@@ -1176,14 +1200,16 @@ class Entry(betterproto2.Message):
 
     size_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
 
-    modified_ms: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+    modified_s: "int | None" = betterproto2.field(
+        4, betterproto2.TYPE_INT64, optional=True
+    )
     """
-    Unix milliseconds
+    Unix seconds, rounded down; absent where the caller may not see it
     """
 
-    mode: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    mode: "int | None" = betterproto2.field(5, betterproto2.TYPE_UINT32, optional=True)
     """
-    permission bits as the client gave them; not interpreted
+    permission bits as the client gave them; absent: none were given
     """
 
     content_type: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
@@ -1203,7 +1229,7 @@ class Entry(betterproto2.Message):
 
     version: "int" = betterproto2.field(9, betterproto2.TYPE_UINT64)
     """
-    monotone for each path; 0 for directories
+    monotone for each path, changed by attributes too; 0 for directories
     """
 
     chunk_count: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
@@ -1213,6 +1239,16 @@ class Entry(betterproto2.Message):
     copies_least: "int" = betterproto2.field(12, betterproto2.TYPE_UINT32)
     """
     copies of the chunk that has the fewest
+    """
+
+    modified_ns: "int" = betterproto2.field(13, betterproto2.TYPE_UINT32)
+    """
+    nanoseconds after modified_s, below 1,000,000,000
+    """
+
+    target: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
+    """
+    of a link: as it was given, 1 to 4,095 bytes without NUL
     """
 
 
@@ -1261,7 +1297,7 @@ default_message_pool.register_message("collective.v1", "Extent", Extent)
 @dataclass(eq=False, repr=False)
 class ExtentPlan(betterproto2.Message):
     """
-    A piece of a file and where its copies are, best first.
+    A piece of a file: an extent and where its copies are, best first, or a hole.
     """
 
     extent: "Extent | None" = betterproto2.field(
@@ -1272,18 +1308,27 @@ class ExtentPlan(betterproto2.Message):
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    hole: "Hole | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
 
 default_message_pool.register_message("collective.v1", "ExtentPlan", ExtentPlan)
 
 
 @dataclass(eq=False, repr=False)
 class FileAttributes(betterproto2.Message):
-    modified_ms: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+    modified_s: "int | None" = betterproto2.field(
+        1, betterproto2.TYPE_INT64, optional=True
+    )
     """
-    0: the time of the commit
+    Unix seconds, rounded down; absent: the time of the commit
     """
 
-    mode: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    mode: "int | None" = betterproto2.field(2, betterproto2.TYPE_UINT32, optional=True)
+    """
+    at most 07777; absent: none
+    """
 
     content_type: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
@@ -1294,6 +1339,11 @@ class FileAttributes(betterproto2.Message):
             betterproto2.TYPE_STRING, betterproto2.TYPE_STRING
         ),
     )
+
+    modified_ns: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    nanoseconds after modified_s, below 1,000,000,000
+    """
 
 
 default_message_pool.register_message("collective.v1", "FileAttributes", FileAttributes)
@@ -1629,6 +1679,20 @@ class HeartbeatResponse(betterproto2.Message):
 default_message_pool.register_message(
     "collective.v1", "HeartbeatResponse", HeartbeatResponse
 )
+
+
+@dataclass(eq=False, repr=False)
+class Hole(betterproto2.Message):
+    """
+    A piece of a file that holds zeros and is stored nowhere.
+    """
+
+    offset: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+
+    length: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message("collective.v1", "Hole", Hole)
 
 
 @dataclass(eq=False, repr=False)
@@ -2046,9 +2110,49 @@ class MakeDirectoryRequest(betterproto2.Message):
     make missing parents, and no error if it is a directory already
     """
 
+    attributes: "FileAttributes | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    time and mode, where it is made by this call
+    """
+
 
 default_message_pool.register_message(
     "collective.v1", "MakeDirectoryRequest", MakeDirectoryRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class MakeLinkRequest(betterproto2.Message):
+    """
+    A symbolic link, in the place of a file or link that may be there.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    target: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+    """
+    1 to 4,095 bytes without NUL; nobody looks where it leads
+    """
+
+    attributes: "FileAttributes | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    its time
+    """
+
+    if_version: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    0: any
+    """
+
+    if_absent: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message(
+    "collective.v1", "MakeLinkRequest", MakeLinkRequest
 )
 
 
@@ -2222,6 +2326,13 @@ class OpenUploadRequest(betterproto2.Message):
     mode: "RouteMode" = betterproto2.field(
         6, betterproto2.TYPE_ENUM, default_factory=lambda: RouteMode(0)
     )
+
+    holes: "list[Hole]" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    as in AllocateChunksRequest
+    """
 
 
 default_message_pool.register_message(
@@ -2739,6 +2850,33 @@ class Route(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "Route", Route)
+
+
+@dataclass(eq=False, repr=False)
+class SetAttributesRequest(betterproto2.Message):
+    """
+    Another time or mode for what is there; what is absent stays as it is.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    modified_s: "int | None" = betterproto2.field(
+        2, betterproto2.TYPE_INT64, optional=True
+    )
+
+    modified_ns: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    mode: "int | None" = betterproto2.field(4, betterproto2.TYPE_UINT32, optional=True)
+
+    if_version: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
+    """
+    0: any
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1", "SetAttributesRequest", SetAttributesRequest
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -3470,6 +3608,42 @@ class FilesStub(betterproto2_grpclib.ServiceStub):
 
         return await self._unary_unary(
             "/collective.v1.Files/MakeDirectory",
+            message,
+            Entry,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def make_link(
+        self,
+        message: "MakeLinkRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Entry":
+
+        return await self._unary_unary(
+            "/collective.v1.Files/MakeLink",
+            message,
+            Entry,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def set_attributes(
+        self,
+        message: "SetAttributesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Entry":
+
+        return await self._unary_unary(
+            "/collective.v1.Files/SetAttributes",
             message,
             Entry,
             timeout=timeout,
@@ -4474,6 +4648,14 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def make_link(self, message: "MakeLinkRequest") -> "Entry":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def set_attributes(self, message: "SetAttributesRequest") -> "Entry":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def list(self, message: "ListRequest") -> "ListResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -4560,6 +4742,22 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.make_directory(request)
+        await stream.send_message(response)
+
+    async def __rpc_make_link(
+        self, stream: "grpclib.server.Stream[MakeLinkRequest, Entry]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.make_link(request)
+        await stream.send_message(response)
+
+    async def __rpc_set_attributes(
+        self, stream: "grpclib.server.Stream[SetAttributesRequest, Entry]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.set_attributes(request)
         await stream.send_message(response)
 
     async def __rpc_list(
@@ -4700,6 +4898,18 @@ class FilesBase(betterproto2_grpclib.ServiceBase):
                 self.__rpc_make_directory,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 MakeDirectoryRequest,
+                Entry,
+            ),
+            "/collective.v1.Files/MakeLink": grpclib.const.Handler(
+                self.__rpc_make_link,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                MakeLinkRequest,
+                Entry,
+            ),
+            "/collective.v1.Files/SetAttributes": grpclib.const.Handler(
+                self.__rpc_set_attributes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetAttributesRequest,
                 Entry,
             ),
             "/collective.v1.Files/List": grpclib.const.Handler(
