@@ -1,7 +1,8 @@
 """Where a file is cut into chunks: by default every 4 MiB, known here alone.
 
-Everything else handles extents of any length.  The boundaries are frozen by golden vectors, since
-deduplication depends on equal content giving equal chunks.
+A hole cuts, too, and changes no boundary behind it: chunks end where the file's offset is a multiple of
+4 MiB, whatever came before.  Everything else handles extents of any length.  The boundaries are frozen
+by golden vectors, since deduplication depends on equal content giving equal chunks.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ def split(size_bytes: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> I
         raise UsageError("A file's size cannot be negative and a chunk holds at least one byte.")
     for offset in range(0, size_bytes, chunk_size_bytes):
         yield Piece(offset, min(chunk_size_bytes, size_bytes - offset))
+
+
+def room_at(offset: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> int:
+    """Return how many bytes a chunk that begins at ``offset`` may have: up to the next boundary."""
+    return chunk_size_bytes - offset % chunk_size_bytes
 
 
 def piece_count(size_bytes: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> int:

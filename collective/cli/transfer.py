@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from collective.catalog.model import Entry, EntryKind
+from collective.catalog.model import Entry
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.client.collective import Collective
 from collective.client.local import write_all
-from collective.client.trees import TreeResult
-from collective.core.errors import CollectiveError, NotFoundError, UsageError
+from collective.client.trees.result import LeftOut, TreeResult
+from collective.core.errors import CollectiveError, NotFoundError, PartialError, UsageError
 from collective.core.paths import FilePath
 
 app = typer.Typer()
@@ -77,8 +77,19 @@ def put(
     invocation: Invocation,
     local: Annotated[str, typer.Argument(metavar="LOCAL", help="A file or a directory.")],
     path: PathArgument,
+    checksum: Annotated[
+        bool,
+        typer.Option(
+            "--checksum",
+            help="Compare what is in all files, also where size, times and inode are as they were.",
+        ),
+    ] = False,
 ) -> None:
-    """Upload a file, or a directory with everything below it; goes on where it stopped."""
+    """Upload a file, or a directory with everything below it: what changed, and nothing else.
+
+    Links go as links, holes as holes, with times and modes. What cannot be stored is named and left
+    out; the rest is done, and the exit code is 9.
+    """
     FilePath.parse(path)
     is_tree = os.path.isdir(local)
     name = os.path.basename(os.path.abspath(local))
@@ -88,7 +99,9 @@ def put(
 
     async def work(collective: Collective) -> Entry | TreeResult:
         if is_tree:
-            return await collective.put_tree(local, path, skip=_skipped, progress=meter)
+            return await collective.put_tree(
+                local, path, compares_all=checksum, progress=meter, named=_left_out
+            )
         target = await _into(collective, path, name)
         return await collective.put(local, target, progress=meter)
 
@@ -108,7 +121,7 @@ async def _into(collective: Collective, path: str, name: str) -> str:
         entry = await collective.stat(path)
     except CollectiveError:
         return path
-    return path if entry.kind is EntryKind.FILE else below
+    return path if entry.kind.is_leaf else below
 
 
 @app.command()
@@ -117,19 +130,34 @@ def get(
     invocation: Invocation,
     path: PathArgument,
     local: Annotated[str, typer.Argument(metavar="LOCAL")],
+    checksum: Annotated[
+        bool,
+        typer.Option("--checksum", help="Compare what is in all files: 'get' always does."),
+    ] = False,
+    set_id: Annotated[
+        bool,
+        typer.Option("--set-id", help="Give files their set-user-id and set-group-id bits, too."),
+    ] = False,
 ) -> None:
-    """Download a file, or a directory with everything below it; goes on where it stopped."""
+    """Download a file, or a directory with everything below it: what differs here, and nothing else.
+
+    Links come as links, holes as holes, with times and modes. What cannot be made here is named and left
+    out; the rest is done, and the exit code is 9.
+    """
+    del checksum  # for scripts that give it both ways
     parsed = FilePath.parse(path)
     meters: list[output.Meter] = []
     target = os.path.join(local, parsed.name) if os.path.isdir(local) else local
 
     async def work(collective: Collective) -> Entry | TreeResult:
         entry = await collective.stat(path)
-        if entry.kind is not EntryKind.FILE:
+        if not entry.kind.is_leaf:
             meters.append(output.Meter(invocation.world.clock))
-            return await collective.get_tree(path, local, progress=meters[0])
+            return await collective.get_tree(
+                path, local, keeps_set_id=set_id, progress=meters[0], named=_left_out
+            )
         meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
-        return await collective.get(path, target, progress=meters[0])
+        return await collective.get(path, target, keeps_set_id=set_id, progress=meters[0])
 
     try:
         result = invocation.run(work, is_transfer=True)
@@ -139,34 +167,37 @@ def get(
     _finish(invocation, result)
 
 
-def _skipped(name: str, reason: str) -> None:
-    output.note(f"Skipped {name!r}: {reason}")
+def _left_out(one: LeftOut) -> None:
+    output.note(f"Left out {one.name!r}: {one.error.message}")
 
 
 def _finish(invocation: Invocation, result: Entry | TreeResult) -> None:
-    """Print what was done; raise the first error of a tree after all have been named."""
+    """Print what was done; raise PartialError where something of a tree was left out."""
     if isinstance(result, Entry):
         if invocation.as_json:
             output.as_json(output.entry_json(result))
         return
     if invocation.as_json:
         output.as_json(_tree_json(result))
-    for name, error in result.errors:
-        output.note(f"Failed {name!r}: {error.message}")
-    if result.errors:
-        first = result.errors[0][1]
-        raise type(first)(
-            f"{len(result.errors)} of {len(result.errors) + result.files} files failed;"
-            " run the same command again to go on with them."
+    count = len(result.left_out)
+    if count:
+        things = "1 thing was" if count == 1 else f"{count} things were"
+        raise PartialError(
+            f"{things} left out, each named above with its reason; the rest is done. Mend that and run"
+            " the same command again."
         )
 
 
 def _tree_json(result: TreeResult) -> dict[str, Any]:
     return {
         "files": result.files,
+        "links": result.links,
         "directories": result.directories,
+        "attributes": result.attributes,
         "bytes": result.bytes,
         "unchanged": result.unchanged,
-        "skipped": result.skipped,
-        "failed": [{"name": name, "error": error.message} for name, error in result.errors],
+        "left_out": [
+            {"name": one.name, "code": one.error.code, "reason": one.error.message}
+            for one in result.left_out
+        ],
     }

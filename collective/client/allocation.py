@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from collective.catalog.model import Hole
 from collective.client.model import NewChunk
 from collective.client.session import Session
 from collective.core.errors import NotEnoughCopiesError, RejectedError
 from collective.rpc.gen.collective.v1 import AllocateChunksRequest, ChunkIntent, ChunkPlan
+from collective.rpc.gen.collective.v1 import Hole as HoleMessage
 
 PATIENCE_S: Final = 6.0
 """A coordinator that has just restarted hears from its nodes within a few seconds."""
@@ -33,10 +35,20 @@ def check_plans(chunks: Sequence[NewChunk], plans: Sequence[ChunkPlan]) -> list[
     return list(plans)
 
 
+def hole_messages(holes: Sequence[Hole]) -> list[HoleMessage]:
+    """Return ``holes`` as the coordinator is told of them."""
+    return [HoleMessage(offset=hole.offset, length=hole.length) for hole in holes]
+
+
 async def allocate(
-    session: Session, upload_id: str, chunks: Sequence[NewChunk], *, patience_s: float = PATIENCE_S
+    session: Session,
+    upload_id: str,
+    chunks: Sequence[NewChunk],
+    *,
+    holes: Sequence[Hole] = (),
+    patience_s: float = PATIENCE_S,
 ) -> list[ChunkPlan]:
-    """Return a plan for each of ``chunks``, leaving out nodes that are to be gone round.
+    """Tell of ``holes``, and return a plan for each of ``chunks``, leaving out nodes that are avoided.
 
     When that leaves too few, all nodes are asked for (a hung one may have come back), and again
     until ``patience_s`` are over.  Raises NotEnoughCopiesError then.
@@ -49,6 +61,7 @@ async def allocate(
             chunks=[intent_message(chunk) for chunk in chunks],
             mode=session.choice.mode,
             exclude_nodes=exclude,
+            holes=hole_messages(holes),
         )
         try:
             answer = await session.control.persist(session.control.files.allocate_chunks, request)

@@ -1,7 +1,7 @@
 """One joined member, as a program uses it: names, files, status and grants.
 
 Owns the connection to the coordinator, the connections to nodes and the buffers of transfers.
-Refuses: printing, choosing credentials, and any file of its own except upload journals.
+Refuses: printing, choosing credentials, and any file of its own except notes on what was uploaded.
 Every method raises the classes of ``core/errors.py`` and nothing else on purpose.  All of them may
 be cancelled at any time: a cancelled write leaves no visible trace, a cancelled change may or may
 not have been made.
@@ -32,7 +32,10 @@ from collective.client.people import People
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
 from collective.client.source import open_source
-from collective.client.trees import Skip, TreeResult, Trees
+from collective.client.trees.getting import TreeGet
+from collective.client.trees.notes import RootNote, TreeNotes
+from collective.client.trees.putting import TreePut
+from collective.client.trees.result import LeftOut, Record, TreeResult
 from collective.client.upload import Upload, UploadRequest
 from collective.core.errors import ConflictError, NotJoinedError, UsageError
 from collective.core.ids import Domain, SpiffeId
@@ -104,8 +107,9 @@ class Collective:
         self._channel = channel
         self.domain: Final = domain
         self._names = Names(session.control)
+        self._state_dir = state_dir
         self._local = LocalFiles(session, self._names, domain, state_dir)
-        self._trees = Trees(self._names, self._local, session.randomness)
+        self._tree_names = Names(session.control, persists=True)
 
     @classmethod
     @asynccontextmanager
@@ -199,9 +203,28 @@ class Collective:
         """Yield what is below ``path`` in order of path, fetched page by page."""
         return self._names.list(FilePath.parse(path), recursive=recursive)
 
-    async def mkdir(self, path: str, *, parents: bool = False) -> Entry:
-        """Make a directory, or a datastore at top level; ``parents`` accepts what exists."""
-        return await self._names.mkdir(FilePath.parse(path), parents=parents)
+    async def mkdir(
+        self, path: str, *, parents: bool = False, attributes: Attributes | None = None
+    ) -> Entry:
+        """Make a directory, or a datastore at top level; ``parents`` accepts what exists.
+
+        ``attributes``: its time and mode, if this call makes it.
+        """
+        return await self._names.mkdir(FilePath.parse(path), parents=parents, attributes=attributes)
+
+    async def make_link(
+        self, path: str, target: bytes, *, attributes: Attributes | None = None
+    ) -> Entry:
+        """Make a symbolic link, in the place of a file or link that may be there; nobody follows it."""
+        return await self._names.make_link(FilePath.parse(path), target, attributes)
+
+    async def set_attributes(
+        self, path: str, attributes: Attributes, *, if_version: int = 0
+    ) -> Entry:
+        """Change time and mode of what is at ``path``; None in ``attributes`` leaves it as it is."""
+        return await self._names.set_attributes(
+            FilePath.parse(path), attributes, if_version=if_version
+        )
 
     async def remove(self, path: str, *, recursive: bool = False, if_version: int = 0) -> int:
         """Remove a file, an empty directory or (``recursive``) a tree; return entries removed."""
@@ -278,21 +301,90 @@ class Collective:
         """Upload a local file; an upload that was interrupted goes on where it stopped."""
         return await self._local.put(local, FilePath.parse(path), progress=progress)
 
-    async def get(self, path: str, local: str, *, progress: Progress | None = None) -> Entry:
-        """Download to a local file, which appears when all of it has been verified; resumes."""
-        return await self._local.get(FilePath.parse(path), local, progress=progress)
+    async def get(
+        self,
+        path: str,
+        local: str,
+        *,
+        keeps_set_id: bool = False,
+        progress: Progress | None = None,
+    ) -> Entry:
+        """Download to a local file, which appears when all of it has been verified; resumes.
+
+        A link comes as a link.  ``keeps_set_id``: also set-user-id and set-group-id bits.
+        """
+        return await self._local.get(
+            FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress
+        )
 
     async def put_tree(
-        self, local: str, path: str, *, skip: Skip, progress: Progress | None = None
+        self,
+        local: str,
+        path: str,
+        *,
+        compares_all: bool = False,
+        progress: Progress | None = None,
+        named: Callable[[LeftOut], None] | None = None,
     ) -> TreeResult:
-        """Upload a local directory; ``skip`` hears of names that cannot be stored."""
-        return await self._trees.put(local, FilePath.parse(path), skip=skip, progress=progress)
+        """Upload a local directory: what changed since the last time, and nothing else.
+
+        What cannot be stored is left out, told to ``named`` at once and listed in the result.
+
+        Args:
+            local: the directory.
+            path: where it goes; made if absent.
+            compares_all: compare the content of all files, also where size, times and inode are those
+                of the last time.
+            progress: called with the bytes of each chunk stored.
+            named: called with each thing that is left out.
+
+        Raises what ends the whole: no connection, no right at ``path``, a file in its place.
+        """
+        parsed = FilePath.parse(path)
+        record = Record(named)
+        await TreePut(
+            session=self._session,
+            names=self._tree_names,
+            files=self._local,
+            notes=TreeNotes(self._state_dir, self.domain, parsed, local),
+            record=record,
+            compares_all=compares_all,
+            progress=progress,
+        ).run(local, parsed)
+        return record.result
 
     async def get_tree(
-        self, path: str, local: str, *, progress: Progress | None = None
+        self,
+        path: str,
+        local: str,
+        *,
+        keeps_set_id: bool = False,
+        progress: Progress | None = None,
+        named: Callable[[LeftOut], None] | None = None,
     ) -> TreeResult:
-        """Download a directory."""
-        return await self._trees.get(FilePath.parse(path), local, progress=progress)
+        """Download a directory; files that are there already are compared by content.
+
+        Args:
+            path: the directory at the member.
+            local: where it goes; made if absent.  One that was there keeps its own time and mode.
+            keeps_set_id: give files their set-user-id and set-group-id bits, too.
+            progress: called with the bytes of each block delivered.
+            named: called with each thing that is left out.
+
+        Raises what ends the whole: no connection, no right at ``path``, no directory there or here.
+        """
+        parsed = FilePath.parse(path)
+        record = Record(named)
+        await TreeGet(
+            session=self._session,
+            names=self._tree_names,
+            files=self._local,
+            root_note=RootNote(self._state_dir, self.domain, parsed, local),
+            record=record,
+            keeps_set_id=keeps_set_id,
+            progress=progress,
+        ).run(parsed, local)
+        return record.result
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""

@@ -1,18 +1,20 @@
 """Reading a file: several chunks on their way at once, delivered in order, in bounded memory.
 
-Only the chunks that the range touches are fetched.  The version read is leased when the reader is
+Only the chunks that the range touches are fetched; holes read as zeros and are fetched from nowhere.
+The version read is leased when the reader is
 entered, so a file that is replaced meanwhile is read to its end as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from collective.catalog.model import Entry
+from collective.catalog.model import Entry, Hole
 from collective.client.fetching import ChunkFetch, Fetched
 from collective.client.messages import entry_from
 from collective.client.model import Progress
@@ -28,9 +30,14 @@ from collective.rpc.gen.collective.v1 import (
     PlanReadRequest,
     RouteMode,
 )
+from collective.rpc.gen.collective.v1 import Hole as HoleMessage
 
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
+HOLES_AHEAD: Final = 64
+"""Holes that are known and not delivered yet, at most; they need no memory worth a slot."""
+ZEROS: Final = bytes(256 * limits.KIB)
+"""What a hole is delivered as, block by block."""
 
 
 @dataclass(slots=True)
@@ -67,7 +74,8 @@ class FileReader:
         self._if_version = if_version
         self._progress = progress
         self._group = asyncio.TaskGroup()
-        self._pieces: asyncio.Queue[_Piece | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[_Piece | Hole | None] = asyncio.Queue()
+        self._holes = asyncio.Semaphore(HOLES_AHEAD)
         self._tasks: set[asyncio.Task[None]] = set()
         self._entry: Entry | None = None
         self._lease_id = ""
@@ -124,30 +132,51 @@ class FileReader:
             self._let_go()
             while not self._pieces.empty():
                 piece = self._pieces.get_nowait()
-                if piece is not None:
+                if isinstance(piece, _Piece):
                     self._drop(piece)
             self._session.leases.give_back(self._lease_id)
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
-        """Yield the range block by block, in order."""
+        """Yield the range block by block, in order; holes as zeros."""
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Hole):
+                    for start in range(0, piece.length, len(ZEROS)):
+                        yield memoryview(ZEROS)[: piece.length - start]
+                else:
+                    yield piece
+
+    async def pieces(self) -> AsyncGenerator[memoryview | Hole]:
+        """Yield the range in order: blocks as the iterator's, and holes as what they are."""
         position = self._offset
         while position < self._end:
             self._let_go()
             piece = await self._pieces.get()
             if piece is None:
                 raise self._broken_plan()
-            try:
-                fetched = await asyncio.shield(piece.result)
-            except BaseException:
-                self._drop(piece)
-                raise
-            self._in_hand = fetched
-            block = fetched.plain[position - piece.offset : self._end - piece.offset]
-            position += len(block)
+            block: memoryview | Hole
+            if isinstance(piece, Hole):
+                self._holes.release()
+                length = min(piece.offset + piece.length, self._end) - position
+                block = Hole(position, length)
+            else:
+                block = await self._block(piece, position)
+                length = len(block)
+            position += length
             if self._progress is not None:
-                self._progress(len(block))
+                self._progress(length)
             yield block
         self._let_go()
+
+    async def _block(self, piece: _Piece, position: int) -> memoryview:
+        """Return what a piece has from ``position`` on, when it has come."""
+        try:
+            fetched = await asyncio.shield(piece.result)
+        except BaseException:
+            self._drop(piece)
+            raise
+        self._in_hand = fetched
+        return fetched.plain[position - piece.offset : self._end - piece.offset]
 
     # --- fetching ahead ------------------------------------------------------------------------
 
@@ -159,8 +188,14 @@ class FileReader:
                 if not plans:
                     plans, mode = await self._plan(position, self._end - position)
                 plan = plans.pop(0)
+                if plan.hole is not None:
+                    hole = self._checked_hole(plan.hole, position)
+                    await self._take(self._holes, position)
+                    self._pieces.put_nowait(hole)
+                    position = hole.offset + hole.length
+                    continue
                 extent = self._checked(plan.extent, position)
-                await self._take_slot(position)
+                await self._take(self._session.slots, position)
                 piece = _Piece(extent.offset, asyncio.get_running_loop().create_future())
                 self._pieces.put_nowait(piece)
                 fetch = ChunkFetch(self._session, self._lease_id, plan, mode)
@@ -176,12 +211,12 @@ class FileReader:
         else:
             self._pieces.put_nowait(None)
 
-    async def _take_slot(self, position: int) -> None:
+    async def _take(self, slots: asyncio.Semaphore, position: int) -> None:
         """Wait for a slot, renewing the lease while nobody asks for bytes."""
         while True:
             try:
                 async with asyncio.timeout(RENEW_AFTER_S):
-                    await self._session.slots.acquire()
+                    await slots.acquire()
             except TimeoutError:
                 await self._plan(position, 1)
             else:
@@ -205,6 +240,15 @@ class FileReader:
         if not begins_right or not extent.offset <= position < extent.offset + extent.length:
             raise self._broken_plan()
         return extent
+
+    def _checked_hole(self, hole: HoleMessage, position: int) -> Hole:
+        """Return ``hole`` if it is the one at ``position``."""
+        end = hole.offset + hole.length
+        if not hole.offset <= position < end <= limits.FILE_MAX_BYTES:
+            raise self._broken_plan()
+        if position not in {hole.offset, self._offset}:
+            raise self._broken_plan()
+        return Hole(hole.offset, hole.length)
 
     async def _fetch(self, fetch: ChunkFetch, piece: _Piece) -> None:
         """Fetch one extent into its piece; a typed error waits there for the reader."""

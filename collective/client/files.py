@@ -1,20 +1,22 @@
-"""Names: stat, list, mkdir, remove, move."""
+"""Names: stat, list, mkdir, link, attributes, remove, move."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
-from collective.catalog.model import Entry
+from collective.catalog.model import Attributes, Entry
 from collective.client.control import Control
-from collective.client.messages import entry_from
-from collective.core.paths import FilePath
+from collective.client.messages import attributes_message, entry_from
+from collective.core.paths import FilePath, check_target
 from collective.rpc.gen.collective.v1 import (
     ListRequest,
     ListResponse,
     MakeDirectoryRequest,
+    MakeLinkRequest,
     MoveRequest,
     RemoveRequest,
+    SetAttributesRequest,
     StatRequest,
 )
 
@@ -22,25 +24,26 @@ from collective.rpc.gen.collective.v1 import (
 class Names:
     """The tree of names at one coordinator; every path is checked here before it is sent."""
 
-    def __init__(self, control: Control) -> None:
-        """Use ``control``."""
+    def __init__(self, control: Control, *, persists: bool = False) -> None:
+        """Use ``control``; ``persists``: what may be repeated outlives a coordinator that restarts."""
         self._control = control
+        self._ask = control.persist if persists else control.call
 
     async def stat(self, path: FilePath) -> Entry:
         """Return what ``path`` names."""
         request = StatRequest(path=str(path))
-        return entry_from(await self._control.call(self._control.files.stat, request))
+        return entry_from(await self._ask(self._control.files.stat, request))
 
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
-    ) -> AsyncIterator[Entry]:
+    ) -> AsyncGenerator[Entry]:
         """Yield what is below ``path``; the next page is on its way while one is used."""
 
         def ask(token: str) -> asyncio.Task[ListResponse]:
             request = ListRequest(
                 path=str(path), recursive=recursive, page_size=page_size, page_token=token
             )
-            return asyncio.create_task(self._control.call(self._control.files.list, request))
+            return asyncio.create_task(self._ask(self._control.files.list, request))
 
         coming: asyncio.Task[ListResponse] | None = ask("")
         try:
@@ -55,10 +58,39 @@ class Names:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
 
-    async def mkdir(self, path: FilePath, *, parents: bool) -> Entry:
-        """Make a directory or datastore."""
-        request = MakeDirectoryRequest(path=str(path), parents=parents)
-        return entry_from(await self._control.call(self._control.files.make_directory, request))
+    async def mkdir(
+        self, path: FilePath, *, parents: bool, attributes: Attributes | None = None
+    ) -> Entry:
+        """Make a directory or datastore; ``attributes`` are for one that this call makes."""
+        request = MakeDirectoryRequest(
+            path=str(path), parents=parents, attributes=attributes_message(attributes)
+        )
+        ask = self._ask if parents else self._control.call  # the second time it is there
+        return entry_from(await ask(self._control.files.make_directory, request))
+
+    async def make_link(
+        self, path: FilePath, target: bytes, attributes: Attributes | None = None
+    ) -> Entry:
+        """Make a symbolic link, in the place of a file or link that may be there."""
+        check_target(target)
+        request = MakeLinkRequest(
+            path=str(path), target=target, attributes=attributes_message(attributes)
+        )
+        return entry_from(await self._ask(self._control.files.make_link, request))
+
+    async def set_attributes(
+        self, path: FilePath, attributes: Attributes, *, if_version: int = 0
+    ) -> Entry:
+        """Change time and mode of what is there; what ``attributes`` leave open stays as it is."""
+        wanted = attributes_message(attributes)
+        request = SetAttributesRequest(
+            path=str(path),
+            modified_s=wanted.modified_s,
+            modified_ns=wanted.modified_ns,
+            mode=wanted.mode,
+            if_version=if_version,
+        )
+        return entry_from(await self._ask(self._control.files.set_attributes, request))
 
     async def remove(self, path: FilePath, *, recursive: bool, if_version: int) -> int:
         """Remove; return how many entries went."""

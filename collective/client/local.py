@@ -1,58 +1,61 @@
 """Between local files and the collective: put and get of one file, both resumable.
 
-`get` writes to a part file beside its target (see ``parts``), which is flushed and renamed when
-everything is there.  What a part from before holds is kept as far as it has the chunks of the version
+`get` writes to a part file beside its target (see ``disk.parts``), which is flushed and renamed when
+everything is there.  What a part from before holds is kept as far as it has the pieces of the version
 that is read (see ``checking``); no byte of a file that `get` leaves was not verified by it.
 """
 
 from __future__ import annotations
 
-import errno
+import asyncio
 import os
 import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO, Final
+from typing import Final, TypeVar
 
-from collective.catalog.model import Attributes, Entry, EntryKind
+from collective.catalog.model import Entry, EntryKind, Hole
 from collective.client.checking import matching_bytes
+from collective.client.disk.attributes import WantedAttributes, shortfall
+from collective.client.disk.errors import FULL, local_error
+from collective.client.disk.holes import DataRuns
+from collective.client.disk.landing import make_link
+from collective.client.disk.parts import Part
+from collective.client.disk.things import FileState, Kind, Thing
 from collective.client.download import FileReader
 from collective.client.files import Names
-from collective.client.journal import LocalState, UploadJournal
-from collective.client.model import Progress
-from collective.client.parts import Part
+from collective.client.journal import UploadJournal
+from collective.client.model import Progress, Readable
 from collective.client.session import Session
 from collective.client.source import open_source
 from collective.client.upload import Upload, UploadRequest
 from collective.core import limits
-from collective.core.errors import (
-    CollectiveError,
-    ConflictError,
-    NotFoundError,
-    UsageError,
-)
-from collective.core.moments import check_moment
+from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
+from collective.core.moments import NS_PER_S
 from collective.core.paths import FilePath
+
+T = TypeVar("T")
 
 JOURNAL_FROM_BYTES: Final = 4 * limits.CHUNK_SIZE_BYTES
 """Smaller files are sent again rather than resumed."""
+TICK_S: Final = 0.02
+"""Longer than the ticks in which file systems date changes."""
+TICKS_MAX: Final = 5
+"""A file that changes all the time is read all the same; it is found out at the end."""
 
 
-class LocalError(CollectiveError):
-    """A file on this machine cannot be read or written."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file is to land."""
 
-    code = "local_file"
-
-
-def _local_error(error: OSError, local: str) -> CollectiveError:
-    reason = error.strerror or str(error)
-    if isinstance(error, FileNotFoundError):
-        folder = os.path.dirname(os.path.abspath(local))
-        if not os.path.isdir(folder):
-            return NotFoundError(f"There is no local directory {folder!r}; make it first.")
-        return NotFoundError(f"Local file {local!r} does not exist.")
-    if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return UsageError(f"{local!r}: {reason}.")
-    return LocalError(f"Local file {local!r} cannot be used: {reason}.")
+    folder: int
+    """A descriptor of the directory; its owner keeps it open meanwhile."""
+    name: str
+    shown: str
+    """Its path for people."""
+    left: Iterable[str] | None = None
+    """Parts that lie in the directory; None: it is not known."""
 
 
 class LocalFiles:
@@ -65,137 +68,206 @@ class LocalFiles:
         self._domain = domain
         self._state_dir = state_dir
 
-    async def put(
-        self,
-        local: str,
-        path: FilePath,
-        *,
-        progress: Progress | None = None,
-        follows_link: bool = True,
-    ) -> Entry:
-        """Upload ``local`` as ``path``; ConflictError when it changes while it is read."""
-        try:
-            file = await self._session.in_thread(
-                lambda: _open_source(local, follows_link=follows_link)
-            )
-        except OSError as error:
-            raise _local_error(error, local) from error
-        try:
-            return await self._put(file, local, path, progress)
-        except OSError as error:
-            raise _local_error(error, local) from error
-        finally:
-            file.close()
+    # --- put -------------------------------------------------------------------------------------
 
-    async def _put(
-        self, file: BinaryIO, local: str, path: FilePath, progress: Progress | None
+    async def put(self, local: str, path: FilePath, *, progress: Progress | None = None) -> Entry:
+        """Upload what ``local`` names, through links; ConflictError when it changes meanwhile."""
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        fd = await self._local(local, lambda: os.open(local, flags))
+        try:
+            return await self.put_open(fd, local, path, progress=progress)
+        finally:
+            os.close(fd)
+
+    async def put_open(
+        self, fd: int, local: str, path: FilePath, *, progress: Progress | None = None
     ) -> Entry:
-        status = os.fstat(file.fileno())
-        state = LocalState.of(status)
+        """Upload the file ``fd``, which stays the caller's, as ``path``.
+
+        ``local`` is its name, for notes and people.  Raises ConflictError when it changes while it is
+        read: nothing of it is then visible at ``path``.
+        """
+        try:
+            return await self._put(fd, local, path, progress)
+        except OSError as error:
+            raise local_error(error, local) from error
+
+    async def _put(self, fd: int, local: str, path: FilePath, progress: Progress | None) -> Entry:
+        status = await self._at_rest(fd)
+        thing = Thing.of(status)
+        journal = None
+        if self._state_dir is not None and status.st_size >= JOURNAL_FROM_BYTES:
+            randomness = self._session.randomness
+            journal = UploadJournal(self._state_dir, self._domain, path, local, randomness)
+        resume_id = await journal.load(thing.state) if journal is not None else ""
 
         def check_unchanged() -> None:
-            if LocalState.of(os.fstat(file.fileno())) != state:
+            if FileState.of(os.fstat(fd)) != thing.state:
                 raise ConflictError(f"Local file {local!r} changed while it was read; put again.")
 
-        attributes = Attributes(
-            modified_ns=check_moment(status.st_mtime_ns), mode=status.st_mode & 0o7777
-        )
-        journal = None
-        if self._state_dir is not None and state.size_bytes >= JOURNAL_FROM_BYTES:
-            journal = UploadJournal(
-                self._state_dir, self._domain, path, local, self._session.world.randomness
-            )
-        resume_id = await journal.load(state) if journal is not None else ""
-
-        def request(upload_id: str) -> UploadRequest:
-            return UploadRequest(
+        async def send(upload_id: str) -> Entry:
+            request = UploadRequest(
                 path=path,
-                attributes=attributes,
+                attributes=thing.attributes,
                 progress=progress,
                 resume_id=upload_id,
-                on_opened=partial(journal.save, state) if journal is not None else None,
+                on_opened=partial(journal.save, thing.state) if journal is not None else None,
                 before_commit=check_unchanged,
             )
+            source: Readable
+            if stat.S_ISREG(status.st_mode):
+                source = DataRuns(fd, status)
+            else:
+                source = open(fd, "rb", buffering=0, closefd=False)  # noqa: ASYNC230, SIM115 - it is open
+            return await Upload(
+                self._session, request, open_source(source, self._session.pool)
+            ).run()
 
-        source = open_source(file, self._session.pool)  # type: ignore[arg-type]
         try:
-            entry = await Upload(self._session, request(resume_id), source).run()
+            entry = await send(resume_id)
         except (NotFoundError, ConflictError):
             if journal is not None:
                 await journal.forget()
             if not resume_id:
                 raise
             check_unchanged()
-            file.seek(0)  # the upload has expired or was committed: start afresh
-            entry = await Upload(self._session, request(""), source).run()
+            entry = await send("")  # the upload has expired or was committed: start afresh
         if journal is not None:
             await journal.forget()
         return entry
 
-    async def get(self, path: FilePath, local: str, *, progress: Progress | None = None) -> Entry:
-        """Download ``path`` to ``local`` (a file, which is replaced), resuming a part of it."""
+    async def _at_rest(self, fd: int) -> os.stat_result:
+        """Return the status of ``fd``, if possible when its last change lies more than a tick back.
+
+        A change in the tick of the one before leaves size and times as they are, so it would not be seen.
+        """
+        status = os.fstat(fd)
+        for _ in range(TICKS_MAX):
+            age_s = self._session.clock.wall_s() - status.st_ctime_ns / NS_PER_S
+            if not 0 <= age_s < TICK_S:
+                break
+            await asyncio.sleep(TICK_S - age_s)
+            status = os.fstat(fd)
+        return status
+
+    # --- get -------------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        path: FilePath,
+        local: str,
+        *,
+        keeps_set_id: bool = False,
+        progress: Progress | None = None,
+    ) -> Entry:
+        """Download ``path`` to ``local`` (a file or link, which is replaced), resuming a part of it."""
         entry = await self._names.stat(path)
-        if entry.kind is not EntryKind.FILE:
+        if not entry.kind.is_leaf:
             raise UsageError(f"{path} is a directory; give a local directory to get it into.")
+        above, name = os.path.split(local)
+        if not name:
+            raise UsageError(f"{local!r} names no file; add one.")
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        folder = await self._local(local, lambda: os.open(above or ".", flags))
+        wanted = WantedAttributes.of(entry, keeps_set_id=keeps_set_id)
         try:
-            randomness = self._session.randomness
-            part = await self._session.in_thread(
-                partial(Part.open, local, self._domain, entry, randomness)
-            )
-        except OSError as error:
-            raise _local_error(error, local) from error
-        try:
-            done = await matching_bytes(self._session, entry, part.fd, part.size_bytes)
-            os.ftruncate(part.fd, done)
-            if progress is not None and done:
-                progress(done)
-            if done < entry.size_bytes:
-                await self._fetch(part.fd, path, entry, done, progress)
-            await self._session.to_the_end(partial(part.publish, entry))
-        except OSError as error:
-            raise _local_error(error, local) from error
+            if entry.kind is EntryKind.LINK:
+                randomness = self._session.randomness
+                make = partial(make_link, folder, name, entry.target, wanted, randomness)
+                await self._local(local, make)
+            else:
+                place = Place(folder, name, local)
+                await self.get_into(place, entry, wanted, progress=progress)
         finally:
-            part.close()
+            os.close(folder)
         return entry
 
-    async def is_current(self, local: str, entry: Entry) -> bool:
-        """Tell whether ``local`` is a plain file with the size, time and content of ``entry``."""
-        if not is_like(local, entry):
-            return False
+    async def get_into(
+        self,
+        place: Place,
+        entry: Entry,
+        wanted: WantedAttributes,
+        *,
+        progress: Progress | None = None,
+    ) -> str:
+        """Download the file ``entry`` to ``place``; return what the machine would not keep of it.
+
+        A part of it stays for the next time where that helps, and is then named in the error.
+        """
         try:
-            fd = os.open(local, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
+            part = await self._session.in_thread(
+                partial(
+                    Part.open,
+                    place.folder,
+                    place.name,
+                    self._domain,
+                    entry,
+                    self._session.randomness,
+                    left=place.left,
+                )
+            )
+        except OSError as error:
+            raise local_error(error, place.shown) from error
         try:
-            matched = await matching_bytes(self._session, entry, fd, entry.size_bytes)
-        except (OSError, ConflictError):  # it cannot be read, or there is a newer version
-            return False
+            await self._fill(part, entry, progress)
+            await self._session.to_the_end(partial(part.publish, wanted))
+            return shortfall(Thing.of(os.fstat(part.fd)), wanted)
+        except OSError as error:
+            if error.errno in FULL:
+                part.discard()
+            raise self._left(local_error(error, place.shown), part, place) from error
+        except CollectiveError as error:
+            raise self._left(error, part, place) from error
         finally:
-            os.close(fd)
-        return matched == entry.size_bytes
+            part.close()
 
-    async def _fetch(
-        self, fd: int, path: FilePath, entry: Entry, done: int, progress: Progress | None
-    ) -> None:
-        reader = FileReader(
-            self._session, path, offset=done, if_version=entry.version, progress=progress
+    def _left(self, error: CollectiveError, part: Part, place: Place) -> CollectiveError:
+        """Return ``error``, with the part in it if one stays."""
+        if not part.will_stay:
+            return error
+        where = os.path.join(os.path.dirname(place.shown), part.name)
+        kept = (
+            f"What came of it stays in {where!r} for the next 'get'; delete it if none will follow."
         )
-        async with reader:
-            os.lseek(fd, done, os.SEEK_SET)
-            async for block in reader:
-                await self._session.to_the_end(partial(write_all, fd, block))
+        return type(error)(f"{error.message} {kept}")
 
+    async def _fill(self, part: Part, entry: Entry, progress: Progress | None) -> None:
+        """Have all of ``entry`` in the part."""
+        done = await matching_bytes(self._session, entry, part.fd, part.size_bytes)
+        os.ftruncate(part.fd, done)
+        if progress is not None and done:
+            progress(done)
+        if done < entry.size_bytes:
+            reader = FileReader(
+                self._session, entry.path, offset=done, if_version=entry.version, progress=progress
+            )
+            async with reader:
+                async for piece in reader.pieces():
+                    if isinstance(piece, Hole):
+                        done += piece.length
+                        continue
+                    await self._session.to_the_end(partial(write_at, part.fd, piece, done))
+                    done += len(piece)
+        os.ftruncate(part.fd, entry.size_bytes)  # a hole at the end
 
-def is_like(local: str, entry: Entry | None) -> bool:
-    """Tell whether ``local`` is a plain file of the size and time of ``entry``."""
-    if entry is None:
-        return False
-    try:
-        status = os.lstat(local)
-    except OSError:
-        return False
-    wanted = (entry.size_bytes, entry.modified_ns)
-    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == wanted
+    async def holds(self, fd: int, entry: Entry, *, is_stored: bool) -> bool:
+        """Tell whether the file ``fd`` has the content of ``entry``.
+
+        ``is_stored``: its holes must be what they would be if it was stored now.  ConflictError where
+        there is a newer version.
+        """
+        status = os.fstat(fd)
+        if status.st_size != entry.size_bytes or Thing.of(status).kind is not Kind.FILE:
+            return False
+        size = entry.size_bytes
+        return size == await matching_bytes(self._session, entry, fd, size, is_stored=is_stored)
+
+    async def _local(self, local: str, work: Callable[[], T]) -> T:
+        """Do blocking work on this machine; what it refuses is about ``local``."""
+        try:
+            return await self._session.in_thread(work)
+        except OSError as error:
+            raise local_error(error, local) from error
 
 
 def write_all(descriptor: int, block: memoryview) -> None:
@@ -204,12 +276,8 @@ def write_all(descriptor: int, block: memoryview) -> None:
         block = block[os.write(descriptor, block) :]
 
 
-def _open_source(local: str, *, follows_link: bool) -> BinaryIO:
-    """Open what is uploaded; without links, only a plain file, which is what a tree's walk saw."""
-    if follows_link:
-        return open(local, "rb", buffering=0)
-    fd = os.open(local, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is no plain file any more")
-    return open(fd, "rb", buffering=0)
+def write_at(descriptor: int, block: memoryview, offset: int) -> None:
+    """Write all of ``block`` at ``offset``; blocking."""
+    while block:
+        count = os.pwrite(descriptor, block, offset)
+        block, offset = block[count:], offset + count

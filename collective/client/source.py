@@ -1,4 +1,7 @@
-"""Reading what is to be written: bytes, an async iterator of bytes, or a file object."""
+"""Reading what is to be written: bytes, an async iterator of bytes, or a file object.
+
+Only a local file has holes (``disk.holes``): everything else is data from its first byte to its last.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Protocol
 
+from collective.client.disk.holes import DataRuns
 from collective.client.model import Readable, Source
 from collective.core.world import Pool
 
@@ -14,8 +18,12 @@ from collective.core.world import Pool
 class BlockSource(Protocol):
     """Fills buffers in order."""
 
+    async def skip(self) -> int:
+        """Pass the hole that begins here, if one does; return its length."""
+        ...
+
     async def fill(self, buffer: memoryview) -> int:
-        """Fill ``buffer`` from its start; less than its length only at the end of the source."""
+        """Fill ``buffer`` from its start; less than its length only before a hole and at the end."""
         ...
 
     def when_idle(self, then: Callable[[], None]) -> None:
@@ -24,7 +32,10 @@ class BlockSource(Protocol):
 
 
 class _InLoop:
-    """Sources that fill in the loop's own thread, where a cancelled fill has ended."""
+    """Sources without holes that fill in the loop's own thread, where a cancelled fill has ended."""
+
+    async def skip(self) -> int:
+        return 0
 
     def when_idle(self, then: Callable[[], None]) -> None:
         then()
@@ -70,6 +81,12 @@ class _FileSource:
         self._pool = pool
         self._is_reading = False
         self._then: list[Callable[[], None]] = []
+
+    async def skip(self) -> int:
+        file = self._file
+        if not isinstance(file, DataRuns) or file.is_in_data:
+            return 0
+        return await self._pool.run_to_end(file.skip)
 
     async def fill(self, buffer: memoryview) -> int:
         loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ A file of one batch costs two control calls: the open carries the first batch, t
 extents and receipts.  A longer one is a pipeline: a reader fills pooled buffers and hashes them, an
 allocator asks for places batch by batch while earlier chunks are under way, and a recorder reports
 finished chunks, so that the commit only flips the version.  A chunk that occurs again in the same
-file is sent once.  Nothing is visible before the commit; an upload that fails is aborted, unless it
+file is sent once, and a hole not at all: it is told of with the chunks behind it.  Nothing is visible before the commit; an upload that fails is aborted, unless it
 can be resumed.
 """
 
@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from collective.catalog.model import Attributes, Entry, Precondition
+from collective.catalog.model import Attributes, Entry, Hole, Precondition
 from collective.chunking.envelope import encode_header, stored_length
 from collective.chunking.ids import chunk_id
-from collective.client.allocation import allocate, check_plans, intent_message
+from collective.chunking.split import room_at
+from collective.client.allocation import allocate, check_plans, hole_messages, intent_message
 from collective.client.messages import attributes_message, entry_from
 from collective.client.model import NewChunk, Progress
 from collective.client.sending import ChunkSending
@@ -98,10 +99,12 @@ class Upload:
         self._source = source
         self._upload_id = request.resume_id
         window = session.options.window_chunks
-        self._blocks: asyncio.Queue[_Block | None] = asyncio.Queue(window)
+        self._blocks: asyncio.Queue[_Block | Hole | None] = asyncio.Queue(window)
         self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window)
         self._known: dict[bytes, asyncio.Future[None]] = {}
         self._unrecorded: list[_Stored] = []
+        self._holes: list[Hole] = []
+        """That the coordinator was not told of yet."""
         self._size_bytes = 0
         self._live: set[Buffer] = set()
 
@@ -139,14 +142,22 @@ class Upload:
     # --- reading -------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Fill buffers and hash them, one slot each, until the source ends."""
+        """Pass holes, fill buffers and hash them, one slot each, until the source ends."""
         recorded = self._recorded() if self._upload_id else None
         known = await anext(recorded, None) if recorded is not None else None
         offset = 0
+        may_go_on = True
         while True:
+            skipped = await self._source.skip()
+            if skipped:
+                await self._blocks.put(Hole(offset, skipped))
+                offset += skipped
+            elif not may_go_on:
+                break
+            room = room_at(offset, limits.CHUNK_SIZE_BYTES)
             await self._session.slots.acquire()
             buffer = await self._acquire_buffer()
-            length = await self._fill(buffer)
+            length = await self._fill(buffer, room)
             if length == 0:
                 self._release(buffer)
                 break
@@ -158,8 +169,7 @@ class Upload:
             block.is_recorded = known is not None and _is_same(known, block.chunk)
             await self._blocks.put(block)
             offset += length
-            if length < limits.CHUNK_SIZE_BYTES:
-                break
+            may_go_on = length == room
         self._size_bytes = offset
         await self._blocks.put(None)
 
@@ -172,9 +182,9 @@ class Upload:
         self._live.add(buffer)
         return buffer
 
-    async def _fill(self, buffer: Buffer) -> int:
+    async def _fill(self, buffer: Buffer, room: int) -> int:
         try:
-            return await self._source.fill(buffer.view)
+            return await self._source.fill(buffer.view[:room])
         except asyncio.CancelledError:
             self._live.discard(buffer)
             self._session.slots.release()
@@ -209,14 +219,18 @@ class Upload:
     async def _allocate(self, senders: asyncio.TaskGroup) -> None:
         """Ask for places, batch by batch, and start a sender for each chunk."""
         ended = False
+        most = self._session.options.batch_chunks
         while not ended:
             batch: list[_Block] = []
-            while not ended and len(batch) < self._session.options.batch_chunks:
+            while not ended and len(batch) < most and not self._is_full_of_holes:
                 if batch and self._blocks.empty():
                     break
                 block = await self._blocks.get()
                 if block is None:
                     ended = True
+                elif isinstance(block, Hole):
+                    self._holes.append(block)
+                    self._tell(block.length)
                 elif block.is_recorded:
                     self._finish(block)
                 elif (earlier := self._known.get(block.chunk.chunk)) is not None:
@@ -224,11 +238,16 @@ class Upload:
                 else:
                     self._remember(block.chunk.chunk)
                     batch.append(block)
-            if not batch and self._upload_id:
+            if not batch and self._upload_id and not self._is_full_of_holes:
                 continue
             plans = await self._plan([block.chunk for block in batch])
             for block, plan in zip(batch, plans, strict=True):
                 senders.create_task(self._send(block, plan))
+
+    @property
+    def _is_full_of_holes(self) -> bool:
+        """Whether one call can tell of no more holes."""
+        return len(self._holes) >= limits.BATCH_MAX_CHUNKS
 
     def _remember(self, chunk: bytes) -> None:
         if len(self._known) >= KNOWN_MAX:
@@ -238,8 +257,9 @@ class Upload:
         self._known[chunk] = asyncio.get_running_loop().create_future()
 
     async def _plan(self, chunks: list[NewChunk]) -> list[ChunkPlan]:
+        holes, self._holes = self._holes, []
         if self._upload_id:
-            return await allocate(self._session, self._upload_id, chunks)
+            return await allocate(self._session, self._upload_id, chunks, holes=holes)
         request = self._request
         opened = await self._session.control.call(
             self._session.control.files.open_upload,
@@ -250,6 +270,7 @@ class Upload:
                 if_absent=request.condition.if_absent,
                 chunks=[intent_message(chunk) for chunk in chunks],
                 mode=self._session.choice.mode,
+                holes=hole_messages(holes),
             ),
         )
         self._upload_id = opened.upload_id
@@ -280,8 +301,11 @@ class Upload:
 
     def _finish(self, block: _Block) -> None:
         self._release(block.buffer)
+        self._tell(block.chunk.length)
+
+    def _tell(self, size_bytes: int) -> None:
         if self._request.progress is not None:
-            self._request.progress(block.chunk.length)
+            self._request.progress(size_bytes)
 
     async def _record(self) -> None:
         """Report what is stored batch by batch; the last batch is left for the commit.
@@ -319,6 +343,7 @@ class Upload:
             extents=[one.extent for one in self._unrecorded],
             receipts=[receipt for one in self._unrecorded for receipt in one.receipts],
             size_bytes=self._size_bytes,
+            holes=hole_messages(self._holes),
         )
         files = self._session.control.files
         return entry_from(await self._session.control.persist(files.commit_upload, request))

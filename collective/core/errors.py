@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     NOT_ENOUGH = 6
     CORRUPT = 7
     CONFLICT = 8
+    PARTIAL = 9
 
 
 class CollectiveError(Exception):
@@ -86,6 +87,13 @@ class ConflictError(CallerError):
 
     code = "conflict"
     exit_code = ExitCode.CONFLICT
+
+
+class PartialError(CallerError):
+    """Something of a tree was left out; the rest was done, and each thing was named before."""
+
+    code = "partial"
+    exit_code = ExitCode.PARTIAL
 
 
 class NameTakenError(ConflictError):

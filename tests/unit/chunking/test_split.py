@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.chunking.split import Piece, covering, piece_count, split
+from collective.chunking.split import Piece, covering, piece_count, room_at, split
 from collective.core.errors import UsageError
 
 MIB = 1 << 20
@@ -37,6 +37,14 @@ def test_pieces_cover_the_file_without_gap(size: int, chunk_size: int) -> None:
         assert piece.offset == end
         assert 0 < piece.length <= chunk_size
         end = piece.end
+
+
+@pytest.mark.parametrize(
+    ("offset", "room"),
+    [(0, 4194304), (1, 4194303), (4 * MIB - 1, 1), (4 * MIB, 4194304), (9 * MIB, 3145728)],
+)
+def test_a_chunk_behind_a_hole_ends_at_the_boundary(offset: int, room: int) -> None:
+    assert room_at(offset) == room
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 700))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from collective.chunking.ids import check_chunk_id, chunk_id
+from collective.client import model as client_model
 from collective.client.collective import Collective
 from collective.client.control import Control
+from collective.client.disk.parts import part_name
 from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
@@ -40,9 +44,11 @@ from collective.rpc.gen.collective.v1 import (
     FileAttributes,
     GetUploadRequest,
     GetUploadResponse,
+    Hole,
     ListRequest,
     ListResponse,
     MakeDirectoryRequest,
+    MakeLinkRequest,
     OpenReadRequest,
     OpenReadResponse,
     OpenUploadRequest,
@@ -56,6 +62,7 @@ from collective.rpc.gen.collective.v1 import (
     ReportCopyResponse,
     Route,
     RouteMode,
+    SetAttributesRequest,
     SignedReceipt,
     SignedTicket,
     StatRequest,
@@ -68,6 +75,12 @@ from tests.worlds import world_of
 
 COPIES = 3
 QUORUM = 2
+
+
+def part_path(local: str, domain: str, entry: client_model.Entry) -> str:
+    """Return where the part of a download to ``local`` lies."""
+    folder, name = os.path.split(local)
+    return os.path.join(folder, part_name(name, domain, entry))
 
 
 def node_name(number: int) -> str:
@@ -187,7 +200,8 @@ class FakeCoordinator:
         self.names = [node_name(number) for number in range(1, count + 1)]
         for name in self.names:
             nodes.chunks.setdefault(name, {})
-        self.files: dict[str, tuple[Entry, list[Extent]]] = {}
+        self.files: dict[str, tuple[Entry, list[Extent | Hole]]] = {}
+        self.versions = 0
         self.uploads: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.reports: list[ReportCopyRequest] = []
@@ -227,6 +241,7 @@ class FakeCoordinator:
             "extents": {},
         }
         upload["attributes"] = message.attributes or FileAttributes()
+        upload["holes"] = {hole.offset: hole for hole in message.holes}
         identity = f"{len(self.uploads):032x}"
         plans = [self._plan(upload, one, message.mode, ()) for one in message.chunks]
         self.uploads[identity] = upload
@@ -237,6 +252,7 @@ class FakeCoordinator:
     ) -> AllocateChunksResponse:
         self._called("allocate_chunks")
         upload = self._upload(message.upload_id)
+        upload["holes"] |= {hole.offset: hole for hole in message.holes}
         return AllocateChunksResponse(
             plans=[
                 self._plan(upload, one, message.mode, message.exclude_nodes)
@@ -270,21 +286,59 @@ class FakeCoordinator:
     async def commit_upload(self, message: CommitUploadRequest, **_: Any) -> Entry:
         self._called("commit_upload")
         upload = self._count(message)
-        extents = [upload["extents"][offset] for offset in sorted(upload["extents"])]
-        if sum(extent.length for extent in extents) != message.size_bytes:
-            raise ConflictError("The extents do not cover the file.")
-        entry = Entry(
-            path=upload["path"],
-            kind=EntryKind.FILE,
+        holes = upload["holes"] | {hole.offset: hole for hole in message.holes}
+        pieces = [*upload["extents"].values(), *holes.values()]
+        pieces.sort(key=lambda piece: piece.offset)
+        end = 0
+        for piece in pieces:
+            if piece.offset != end:
+                raise ConflictError("Extents and holes do not cover the file.")
+            end += piece.length
+        if end != message.size_bytes:
+            raise ConflictError("Extents and holes do not cover the file.")
+        entry = self._entry(
+            upload["path"],
+            EntryKind.FILE,
+            upload["attributes"],
             size_bytes=message.size_bytes,
-            version=1,
-            modified_s=upload["attributes"].modified_s,
-            modified_ns=upload["attributes"].modified_ns,
-            mode=upload["attributes"].mode,
-            digest=chunk_id([extent.chunk_id for extent in extents]),
+            digest=chunk_id([piece.chunk_id for piece in pieces if isinstance(piece, Extent)]),
         )
-        self.files[upload["path"]] = (entry, extents)
+        self.files[upload["path"]] = (entry, pieces)
         del self.uploads[message.upload_id]
+        return entry
+
+    def _entry(
+        self, path: str, kind: EntryKind, attributes: FileAttributes | None, **facts: Any
+    ) -> Entry:
+        given = attributes or FileAttributes()
+        self.versions += 1
+        return Entry(
+            path=path,
+            kind=kind,
+            modified_s=1_700_000_000 if given.modified_s is None else given.modified_s,
+            modified_ns=given.modified_ns,
+            mode=given.mode,
+            version=self.versions if kind in {EntryKind.FILE, EntryKind.LINK} else 0,
+            **facts,
+        )
+
+    async def make_link(self, message: MakeLinkRequest, **_: Any) -> Entry:
+        self._called("make_link")
+        entry = self._entry(message.path, EntryKind.LINK, message.attributes, target=message.target)
+        self.files[message.path] = (entry, [])
+        return entry
+
+    async def set_attributes(self, message: SetAttributesRequest, **_: Any) -> Entry:
+        self._called("set_attributes")
+        entry, pieces = self.files[message.path]
+        self.versions += 1
+        changes: dict[str, Any] = {"version": self.versions} if entry.version else {}
+        if message.modified_s is not None:
+            changes |= {"modified_s": message.modified_s, "modified_ns": message.modified_ns}
+        if message.mode is not None:
+            changes["mode"] = message.mode
+        entry = dataclasses.replace(entry, **changes)
+        self.files[message.path] = (entry, pieces)
         return entry
 
     async def abort_upload(self, message: Any, **_: Any) -> AbortUploadResponse:
@@ -301,7 +355,9 @@ class FakeCoordinator:
     def _extents(self, path: str, offset: int, length: int, mode: RouteMode) -> list[ExtentPlan]:
         _, extents = self.files[path]
         return [
-            ExtentPlan(
+            ExtentPlan(hole=extent)
+            if isinstance(extent, Hole)
+            else ExtentPlan(
                 extent=extent,
                 routes=[
                     route(extent.chunk_id, [name], mode)
@@ -318,6 +374,8 @@ class FakeCoordinator:
         if message.path not in self.files:
             raise NotFoundError(f"{message.path} does not exist.")
         entry = self.files[message.path][0]
+        if message.if_version not in {0, entry.version}:
+            raise ConflictError(f"{message.path} has another version.")
         length = message.length or entry.size_bytes
         plans = self._extents(message.path, message.offset, length, message.mode)
         return OpenReadResponse(
@@ -346,13 +404,17 @@ class FakeCoordinator:
         return self.files[message.path][0]
 
     async def make_directory(self, message: MakeDirectoryRequest, **_: Any) -> Entry:
-        entry = Entry(path=message.path, kind=EntryKind.DIRECTORY)
+        self._called("make_directory")
+        if message.path in self.files:
+            return self.files[message.path][0]
+        entry = self._entry(message.path, EntryKind.DIRECTORY, message.attributes)
         self.files[message.path] = (entry, [])
         return entry
 
     async def list(self, message: ListRequest, **_: Any) -> ListResponse:
         below = sorted(
-            path for path in self.files if path.startswith(message.path.rstrip("/") + "/")
+            (path for path in self.files if path.startswith(message.path.rstrip("/") + "/")),
+            key=lambda path: path.split("/"),
         )
         start = int(message.page_token or 0)
         return ListResponse(
@@ -394,6 +456,7 @@ class World:
         return [
             sum(extent.chunk_id in self.nodes.chunks[name] for name in self.coordinator.names)
             for extent in extents
+            if isinstance(extent, Extent)
         ]
 
     def close(self) -> None:

@@ -6,15 +6,19 @@ import fcntl
 import os
 import random
 import stat
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from collective.catalog.model import Attributes
-from collective.client import landing
-from collective.client.journal import LocalState, UploadJournal
-from collective.client.parts import Part, part_path
+from collective.client.disk import landing
+from collective.client.disk.attributes import WantedAttributes
+from collective.client.disk.parts import Part
+from collective.client.disk.things import FileState
+from collective.client.disk.tree import LocalTree
+from collective.client.journal import UploadJournal
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.moments import MOST_S, NS_PER_S
@@ -24,7 +28,7 @@ from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind
 from tests.worlds import REAL
 
-from .fakes import World
+from .fakes import World, part_path
 
 DOMAIN = "home.alice"
 DATA = random.Random(1).randbytes(2 * CHUNK_SIZE_BYTES + 5)
@@ -90,10 +94,8 @@ async def test_no_name_at_a_member_is_the_name_of_a_part(world: World, tmp_path:
     refuse(f"/m/{os.path.basename(part)}")
     (tmp_path / "tree").mkdir()
     Path(part_path(str(tmp_path / "tree" / "A"), DOMAIN, entry)).write_bytes(b"private")
-    result = await world.collective.put_tree(
-        str(tmp_path / "tree"), "/m", skip=lambda _name, _why: None
-    )
-    assert (result.files, result.skipped) == (0, 1)
+    result = await world.collective.put_tree(str(tmp_path / "tree"), "/m")
+    assert (result.files, len(result.left_out)) == (0, 1)
 
 
 def as_link(part: Path, victim: Path) -> None:
@@ -139,42 +141,69 @@ async def test_a_part_that_another_get_writes_is_left_to_it(world: World, tmp_pa
     assert (tmp_path / "A").read_bytes() == DATA
 
 
-async def test_a_part_is_private_and_what_is_published_keeps_to_the_umask(
-    world: World, tmp_path: Path
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_PATH)
+    yield fd
+    os.close(fd)
+
+
+async def test_a_part_is_private_and_a_file_runs_as_nobody_else(
+    world: World, tmp_path: Path, folder: int
 ) -> None:
-    entry = await world.collective.write("/s/A", b"x", attributes=Attributes(mode=0o4777))
+    entry = await world.collective.write("/s/A", b"x", attributes=Attributes(mode=0o6755))
     local = str(tmp_path / "A")
     Path(part_path(local, DOMAIN, entry)).write_bytes(b"y")
     os.chmod(part_path(local, DOMAIN, entry), 0o666)
-    part = Part.open(local, DOMAIN, entry, SeededRandomness(1))
+    part = Part.open(folder, "A", DOMAIN, entry, SeededRandomness(1))
     assert stat.S_IMODE(os.fstat(part.fd).st_mode) == 0o600
     part.close()
+    await world.collective.get("/s/A", local)
+    assert stat.S_IMODE(os.stat(local).st_mode) == 0o755
+    await world.collective.get("/s/A", local, keeps_set_id=True)
+    assert stat.S_IMODE(os.stat(local).st_mode) == 0o6755
+
+
+async def test_a_file_that_nobody_gave_a_mode_keeps_to_the_umask(
+    world: World, tmp_path: Path
+) -> None:
+    await world.collective.write("/s/A", b"x")
     mask = os.umask(0o027)
     try:
-        await world.collective.get("/s/A", local)
+        await world.collective.get("/s/A", str(tmp_path / "A"))
     finally:
         os.umask(mask)
-    assert stat.S_IMODE(os.stat(local).st_mode) == 0o750
+    assert stat.S_IMODE(os.stat(tmp_path / "A").st_mode) == 0o640
 
 
-async def test_a_part_that_was_exchanged_is_not_published(world: World, tmp_path: Path) -> None:
+async def test_a_part_that_was_exchanged_is_not_published(
+    world: World, tmp_path: Path, folder: int
+) -> None:
     entry = await world.collective.write("/s/A", b"x")
-    part = Part.open(str(tmp_path / "A"), DOMAIN, entry, SeededRandomness(1))
-    os.unlink(part.path)
-    Path(part.path).write_bytes(b"EVIL")
+    part = Part.open(folder, "A", DOMAIN, entry, SeededRandomness(1))
+    os.unlink(tmp_path / part.name)
+    (tmp_path / part.name).write_bytes(b"EVIL")
     with pytest.raises(OSError, match="someone else"):
-        part.publish(entry)
+        part.publish(WantedAttributes(None, None))
     part.close()
     assert not (tmp_path / "A").exists()
 
 
-async def test_a_time_beyond_all_clocks_stops_nothing(world: World, tmp_path: Path) -> None:
-    attributes = Attributes(modified_ns=MOST_S * NS_PER_S)
+@pytest.mark.parametrize("seconds", [MOST_S, -MOST_S])
+async def test_a_time_beyond_this_machines_clocks_stops_nothing_and_is_named(
+    world: World, tmp_path: Path, seconds: int
+) -> None:
+    attributes = Attributes(modified_ns=seconds * NS_PER_S)
     await world.collective.mkdir("/m")
-    await world.collective.write("/m/A", b"x", attributes=attributes)
+    await world.collective.mkdir("/m/d", attributes=attributes)
+    await world.collective.write("/m/d/A", b"x", attributes=attributes)
+    await world.collective.make_link("/m/d/l", b"x", attributes=attributes)
     await world.collective.write("/m/B", b"y")
     result = await world.collective.get_tree("/m", str(tmp_path / "back"))
-    assert (result.files, result.errors) == (2, [])
+    assert (result.files, result.links) == (2, 1)
+    kept = os.stat(tmp_path / "back" / "d" / "A").st_mtime_ns == attributes.modified_ns
+    named = [] if kept else ["/m/d", "/m/d/A", "/m/d/l"]  # most file systems end before
+    assert sorted(one.name for one in result.left_out) == named
 
 
 async def test_a_device_or_pipe_is_not_replaced(world: World, tmp_path: Path) -> None:
@@ -225,8 +254,8 @@ async def test_a_link_below_the_target_leads_nothing_out_of_it(
     assert os.listdir(outside) == ["e"]
     assert (outside / "e").read_bytes() == b"kept"
     assert (back / "e").read_bytes() == b"fine"
-    assert [path for path, _ in result.errors] == ["/m/d", "/m/d/authorized_keys"]
-    assert "symbolic link" in result.errors[0][1].message
+    assert [one.name for one in result.left_out] == ["/m/d"]
+    assert "symbolic link" in result.left_out[0].error.message
 
 
 async def test_a_directory_where_a_file_is_and_the_reverse_fail_alone(
@@ -240,7 +269,7 @@ async def test_a_directory_where_a_file_is_and_the_reverse_fail_alone(
     (tmp_path / "a").write_bytes(b"mine")
     (tmp_path / "b").mkdir()
     result = await world.collective.get_tree("/m", str(tmp_path))
-    assert [path for path, _ in result.errors] == ["/m/a", "/m/a/x", "/m/b"]
+    assert [one.name for one in result.left_out] == ["/m/a", "/m/b"]
     assert (tmp_path / "a").read_bytes() == b"mine"
     assert (tmp_path / "c").read_bytes() == b"3"
 
@@ -263,20 +292,37 @@ async def test_names_that_the_file_system_holds_for_one_do_not_replace_each_othe
         await world.collective.write(f"/m/x{name}/y", data)
     result = await world.collective.get_tree("/m", str(tmp_path / "back"))
     kept, refused = sorted((first, second))
-    failed = sorted(path for path, _ in result.errors)
-    assert failed == sorted([f"/m/{refused}", f"/m/x{refused}", f"/m/x{refused}/y"])
-    assert all(kept in error.message for _, error in result.errors)
+    failed = sorted(one.name for one in result.left_out)
+    assert failed == sorted([f"/m/{refused}", f"/m/x{refused}"])
+    assert all(kept in one.error.message for one in result.left_out)
     assert sorted(os.listdir(tmp_path / "back")) == sorted([kept, f"x{kept}"])
 
 
-async def test_where_all_names_differ_all_are_kept(world: World, tmp_path: Path) -> None:
-    if landing.folds_names(str(tmp_path), REAL.randomness):
+async def test_a_directory_that_folds_names_by_itself_is_noticed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def casefolded(_: int, __: int, flags: bytearray) -> int:
+        flags[:4] = (0x40000000).to_bytes(4, sys.byteorder)
+        return 0
+
+    await world.collective.mkdir("/m")
+    for name in ("README", "readme"):
+        await world.collective.write(f"/m/{name}", name.encode())
+    monkeypatch.setattr(fcntl, "ioctl", casefolded)
+    result = await world.collective.get_tree("/m", str(tmp_path / "back"))
+    assert [one.name for one in result.left_out] == ["/m/readme"]
+
+
+async def test_where_all_names_differ_all_are_kept(
+    world: World, tmp_path: Path, folder: int
+) -> None:
+    if landing.folds_names(folder, REAL.randomness):
         pytest.skip("this file system folds names")
     await world.collective.mkdir("/m")
     for name in ("README", "readme", "caf\u00e9", "cafe\u0301"):
         await world.collective.write(f"/m/{name}", name.encode())
     result = await world.collective.get_tree("/m", str(tmp_path / "back"))
-    assert (result.files, result.errors) == (4, [])
+    assert (result.files, result.left_out) == (4, [])
     assert len(os.listdir(tmp_path / "back")) == 4
 
 
@@ -303,16 +349,16 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
     secret.write_bytes(b"key")
     tree.mkdir()
     (tree / "x").write_bytes(b"1")
-    real = world.collective._trees._files.put
+    real = LocalTree.open_file
 
-    async def exchanged(local: str, *args: object, **options: object) -> object:
-        os.unlink(local)
-        plant(Path(local), secret)
-        return await real(local, *args, **options)  # type: ignore[arg-type]
+    def exchanged(self: LocalTree, names: tuple[str, ...]) -> int:
+        os.unlink(tree / "x")
+        plant(tree / "x", secret)
+        return real(self, names)
 
-    monkeypatch.setattr(world.collective._trees._files, "put", exchanged)
-    result = await world.collective.put_tree(str(tree), "/m", skip=lambda _name, _why: None)
-    assert [os.path.basename(path) for path, _ in result.errors] == ["x"]
+    monkeypatch.setattr(LocalTree, "open_file", exchanged)
+    result = await world.collective.put_tree(str(tree), "/m")
+    assert [os.path.basename(one.name) for one in result.left_out] == ["x"]
     assert "/m/x" not in world.coordinator.files
 
 
@@ -321,7 +367,7 @@ async def test_what_becomes_a_link_while_a_tree_is_uploaded_is_not_followed(
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])
 async def test_a_note_where_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
-    state = LocalState(1, 2, 3)
+    state = FileState(1, 2, 3, 4)
     journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL.randomness)
     await journal.save(state, "mine")
     assert await journal.load(state) == "mine"
@@ -339,5 +385,5 @@ async def test_a_folder_of_notes_that_is_a_link_is_not_used(tmp_path: Path) -> N
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "uploads").symlink_to(tmp_path / "elsewhere")
     journal = UploadJournal(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL.randomness)
-    await journal.save(LocalState(1, 2, 3), "x")
+    await journal.save(FileState(1, 2, 3, 4), "x")
     assert not list((tmp_path / "elsewhere").iterdir())
