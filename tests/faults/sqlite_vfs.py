@@ -34,8 +34,10 @@ class RecordingVfs(apsw.VFS):
         self.journal: list[Event] = []
         self.lock = threading.Lock()
         self.ignore_sync = ignore_sync
-        self.full_syncs = 0
-        """So many of the next flushes say that the disk is full, though they covered everything."""
+        self.failing_syncs = 0
+        """So many of the next flushes fail, though they covered everything."""
+        self.room: int | None = None
+        """Bytes by which files may still grow; None: as many as the disk has."""
         super().__init__(name, "")
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802 - SQLite's name
@@ -86,6 +88,12 @@ class _RecordingFile(apsw.VFSFile):
         super().__init__("", name, flags)
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+        room = self._vfs.room
+        if room is not None and self._name:
+            grows = max(0, offset + len(data) - self.xFileSize())
+            if grows > room:
+                raise apsw.FullError("no space left on device")
+            self._vfs.room = room - grows
         super().xWrite(data, offset)
         if self._name:  # temporary files have none, and are gone with the process
             self._vfs.note(Event("write", self._name, offset, bytes(data)))
@@ -99,9 +107,9 @@ class _RecordingFile(apsw.VFSFile):
         super().xSync(flags)
         if self._name and not self._vfs.ignore_sync:
             self._vfs.note(Event("sync", self._name))
-        if self._name and self._vfs.full_syncs > 0:
-            self._vfs.full_syncs -= 1
-            raise apsw.FullError("no space left on device")
+        if self._name and self._vfs.failing_syncs > 0:
+            self._vfs.failing_syncs -= 1
+            raise apsw.IOError("input/output error")
 
 
 def _apply(files: dict[str, bytearray], event: Event) -> None:

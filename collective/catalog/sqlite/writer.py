@@ -2,7 +2,7 @@
 
 Owns the writing connection and the pool of one worker that alone touches it.  What is queued while a
 batch is under way forms the next one.  Invariants: a caller is answered only after the COMMIT
-that holds its change; a change that raises leaves nothing, but where the error says that nobody knows;
+that holds its change; a change that raises leaves nothing, unless its error says that it may have;
 the commit sequence rises with every COMMIT that changed anything.
 """
 
@@ -216,6 +216,8 @@ class Writer:
         self._is_draining = False
         self.book = load_grants(db)
         self._counters = self._load_counters()
+        self._is_counting_anew = False
+        """Whether what was counted since the last COMMIT was undone."""
         self.sequence = self._counters.sequence
         """The last sequence that is durable."""
         self.totals = Deltas()
@@ -328,6 +330,9 @@ class Writer:
         is_saving = False
         began_s = self._clock.monotonic_s()
         try:
+            if self._is_counting_anew:
+                self._counters = self._load_counters()
+                self._is_counting_anew = False
             self._db.execute("BEGIN IMMEDIATE")
             changes = self._db.total_changes()
             book = self.book
@@ -401,12 +406,8 @@ class Writer:
         """
         told = translate(error)
         is_undone = self._undo() and (not is_saving or self._write_over())
-        if not is_undone and is_saving and isinstance(told, OperatorError):
-            told = DiskFailedError(
-                "The catalogue's disk failed while it saved a change, which may be there or not;"
-                " check the disk, and look before you repeat the change."
-            )
-            told.__cause__ = error
+        if is_saving and not is_undone and isinstance(told, OperatorError):
+            told = _uncertain(told)
         if isinstance(told, OperatorError | CorruptionError):
             self.trouble = told
         for job in batch:
@@ -414,31 +415,45 @@ class Writer:
                 job.error, job.result = told, None
 
     def _undo(self) -> bool:
-        """Roll back; return False where the disk does not even let us read (the next operation meets that)."""
+        """Roll back; return whether that worked.  The counters are read again before they are used."""
+        self._is_counting_anew = True
         try:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._counters = self._load_counters()
         except apsw.Error:
             return False
         return True
 
     def _write_over(self) -> bool:
-        """Write over what a failed COMMIT left in the log; return whether that worked.
+        """Write over what a failed COMMIT left in the log; return whether nothing of it can come back.
 
-        It may have failed after all of its frames were there, the disk being full or a flush failing:
-        the next start would take them for committed, though those who asked heard that nothing was.
+        It may have failed after all of its frames were there, for what pads them or by a flush: the next
+        start would take them for committed, though those who asked heard that nothing was.  The one
+        frame written here goes where its first one began.  There is no room for it only where there
+        was none for that.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE state SET sequence = sequence + 1")
             self._db.execute("COMMIT")
+        except apsw.FullError:
+            return self._undo()
         except apsw.Error:
             self._undo()
             return False
-        self._counters = self._load_counters()
-        self._publish(self.book)
         return True
+
+
+def _uncertain(told: OperatorError) -> CollectiveError:
+    """Return ``told`` for a change of which nobody knows whether it is there."""
+    what = "is read-only" if isinstance(told, DiskReadOnlyError) else "failed"
+    kind = type(told) if isinstance(told, DiskReadOnlyError) else DiskFailedError
+    found = kind(
+        f"The catalogue's disk {what} since a change was being saved, which may be there or not;"
+        " check the disk, and look before you repeat the change."
+    )
+    found.__cause__ = told.__cause__
+    return found
 
 
 def _unobserved(phase: str, seconds: float) -> None:

@@ -12,7 +12,8 @@ import pytest
 from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
-from collective.core.errors import CollectiveError, NoSpaceError, OperatorError
+from collective.core.disk_errors import DiskFailedError, DiskFullError
+from collective.core.errors import CollectiveError, NoSpaceError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
@@ -95,26 +96,54 @@ async def losses(vfs: RecordingVfs, folder: str, stride: int) -> tuple[int, int]
     return tried, broken
 
 
-@pytest.mark.parametrize("full", [1, 2])
-async def test_a_change_that_failed_while_it_was_saved_is_not_told_to_be_undone_and_comes_back(
-    tmp_path: Path, full: int
+@pytest.mark.parametrize("failing", [1, 2])
+async def test_a_change_whose_flush_failed_does_not_come_back_unless_it_was_told_so(
+    tmp_path: Path, failing: int
 ) -> None:
-    vfs = RecordingVfs("full-while-saving")
+    vfs = RecordingVfs("fails-while-saving")
     catalog = await SqliteCatalog.open(
-        str(tmp_path / "live"),
-        world_of(ManualClock(), SeededRandomness(1), vfs="full-while-saving"),
+        str(tmp_path / "live"), world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name)
     )
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    vfs.full_syncs = full
-    with pytest.raises(OperatorError) as failed:
+    vfs.failing_syncs = failing
+    with pytest.raises(DiskFailedError) as failed:
         await catalog.make_directory(OPERATOR, p("/lost"), parents=False)
     is_undone = "nothing was changed" in failed.value.message
-    assert is_undone == (full == 1)
+    assert is_undone == (failing == 1)
     assert is_undone or "may be there or not" in failed.value.message
     found, _ = await crash(vfs, vfs.position(), str(tmp_path / "after"), 0, 1.0)
     assert found in ({"/d"}, {"/d", "/lost"})
     assert not is_undone or found == {"/d"}
     await catalog.make_directory(OPERATOR, p("/e"), parents=False)  # and it goes on
+    await catalog.close()
+
+
+@pytest.mark.parametrize("room", [0, 4000, 4120, 9000, 40_000, 90_000])
+async def test_a_change_for_which_the_disk_has_no_room_is_undone_and_counted_as_such(
+    tmp_path: Path, room: int
+) -> None:
+    vfs = RecordingVfs("no-room")
+    catalog = await SqliteCatalog.open(
+        str(tmp_path / "live"), world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name)
+    )
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    vfs.room = room
+    exists = {"/d"}
+
+    async def fill() -> None:
+        for number in range(40):
+            await write(catalog, f"/d/f{number}", f"c{number}")
+            exists.add(f"/d/f{number}")
+
+    with pytest.raises(DiskFullError, match="nothing was changed"):
+        await fill()
+    found, _ = await crash(vfs, vfs.position(), str(tmp_path / "after"), 0, 1.0)
+    assert found == exists
+    vfs.room = None
+    await write(catalog, "/d/last", "last")
+    totals = await catalog.totals(None, frozenset())
+    assert totals.files == len(exists)
     await catalog.close()
 
 
