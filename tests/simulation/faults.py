@@ -141,7 +141,12 @@ class Faults:
 
     def _begin(self, work: Awaitable[None]) -> None:
         async def run() -> None:
-            await work
+            try:
+                await work
+            except AssertionError:
+                raise
+            except Exception as error:
+                raise BrokenPromiseError(f"a fault broke: {error!r}") from error
 
         task: asyncio.Task[None] = self.scenario.loop.create_task(run())
         self._running[task] = None

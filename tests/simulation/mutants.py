@@ -95,7 +95,8 @@ def length_overwrites(stack: ExitStack) -> None:
         def believe(tx: Any) -> None:
             for copy in copies:
                 tx.run(
-                    "UPDATE OR IGNORE chunks SET stored_length = ? WHERE hash = ?",
+                    "UPDATE OR IGNORE chunks SET stored_length = ?1 WHERE hash = ?2"
+                    " AND stored_length <> ?1",
                     copy.stored_length,
                     copy.chunk,
                 )

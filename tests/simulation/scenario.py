@@ -157,7 +157,8 @@ class Scenario:
         """
         nodes, dirty = self.nodes_in_use(), self.faults.dirty
         quorum = quorum_of(TOPS[f"/{path.split('/')[1]}"])
-        unknown = sum(not self.member.is_ready(name) for name in nodes) + (dirty is not None)
+        is_dirty = dirty in nodes
+        unknown = sum(not self.member.is_ready(name) for name in nodes) + is_dirty
         runs = self.truth.database() is not None
         for chunk in chunks_of(value, CHUNK_BYTES):
             there = [one for one in self.truth.holders(chunk) if one in nodes and one != dirty]
@@ -168,7 +169,7 @@ class Scenario:
                     " WHERE k.hash = ? AND c.state = 1",
                     chunk,
                 )
-            if min(len(there) + unknown, counted + (dirty is not None)) < quorum:
+            if min(len(there) + unknown, counted + is_dirty) < quorum:
                 raise BrokenPromiseError(
                     f"a write of {path} was acknowledged, and its chunk {chunk.hex()[:16]} is on"
                     f" {there} alone, and counted {counted} times"

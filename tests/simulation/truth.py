@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from collective.chunking.ids import chunk_id
-from collective.placement.evidence import Standing, count
+from collective.placement.evidence import Standing, count, quorum_of
 from tests.simulation.member import COORDINATOR, Member
 
 
@@ -103,7 +103,7 @@ class Truth:
     def is_whole(self) -> bool:
         """Tell whether every chunk that is needed has as many good copies as it can have now.
 
-        A node that is drained, doubted or without its data gets none.
+        A node that is drained or doubted gets none; fewer than a quorum are never enough.
         """
         if self.database() is None:
             return False
@@ -119,6 +119,6 @@ class Truth:
                 for node, number in one.copies
                 if node in standings and self.is_good(node, one.chunk, number)
             ]
-            if count(good) < min(one.wanted, most):
+            if count(good) < min(one.wanted, max(most, quorum_of(one.wanted))):
                 return False
         return True

@@ -181,8 +181,7 @@ class Repairer(Worker):
         ):
             done.update(key for _, key in found.given_up)
         tasks = await self._catalog.claim_repairs([act for act, _ in found.copies[:CLAIMED]])
-        if tasks:
-            done.update(key for _, key in found.copies)
+        done.update(key for _, key in found.copies)  # what was not claimed has changed meanwhile
         self._move_on(found, done)
         return sum(await self._run_all(tasks)) if tasks else 0
 

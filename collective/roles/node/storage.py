@@ -25,15 +25,15 @@ from collective.roles.node.problems import Problems
 
 DELETED_KEPT_S: Final = 2 * limits.TICKET_LIFE_S
 """How long a deleted copy is refused: no ticket for it lives longer, on clocks that are nearly right."""
-DELETED_MOST: Final = 100_000
+DELETED_MOST: Final = 20_000
 """Deleted copies that are remembered; of more, the oldest are forgotten, and inventories find what comes."""
 
 
 class NodeStorage:
     """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store.
 
-    A copy that was deleted here does not come back: what is sent to this node may be late, and the
-    coordinator may have had it deleted meanwhile.
+    A copy that this process was told to delete does not come afterwards: what is sent to a node may be
+    late, and the coordinator may have had it deleted meanwhile.  After a restart inventories find it.
     """
 
     def __init__(
