@@ -23,6 +23,7 @@ from collective.core import limits
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
 from collective.core.paths import FilePath
 
+_CHILD = f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.parent = ? AND e.name = ?"
 _CHILDREN = (
     f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.parent = ? AND e.name >= ?"
     " ORDER BY e.name"
@@ -92,13 +93,9 @@ class _Walk:
         self, folder: int, path: FilePath, after: tuple[str, ...], *, recursive: bool
     ) -> Iterator[Entry]:
         """Yield what comes after the relative path ``after``, parents before children."""
-        full = self._decider.may(Right.READ, path)
         first = after[0] if after else ""
-        names = None if full else self._decider.next_names(path)
-        for row in self._db.execute(_CHILDREN, (folder, first)):
+        for row in self._children(folder, path, first):
             name: str = row[1]
-            if names is not None and name not in names:
-                continue
             here = path.child(name)
             seen = bool(after) and name == first
             if not seen:
@@ -106,6 +103,18 @@ class _Walk:
             if recursive and row[2] not in LEAVES:
                 rest = after[1:] if seen else ()
                 yield from self.below(row[0], here, rest, recursive=True)
+
+    def _children(self, folder: int, path: FilePath, first: str) -> Iterator[Any]:
+        """Yield the rows of what may be seen in a folder, in the order of names from ``first`` on.
+
+        Above the caller's grants only the names that lead to them are looked up.
+        """
+        if self._decider.may(Right.READ, path):
+            yield from self._db.execute(_CHILDREN, (folder, first))
+            return
+        for name in sorted(self._decider.next_names(path)):
+            if name >= first:
+                yield from self._db.execute(_CHILD, (folder, name))
 
     def _seen(self, row: Any, path: FilePath) -> Entry:
         if self._decider.may(Right.READ, path):

@@ -20,13 +20,15 @@ from collective.core.ids import NodeId
 from collective.placement.healing import ChunkCopies
 from tests.bench.growth import catalogue
 from tests.contract.catalog.plans import watching
+from tests.contract.catalog.world import grant, p, user
 from tests.worlds import world_of
 
 SIZES: Final = (100, 1000)
 """Files; a node has two and a half copies for each three files."""
 MORE: Final = 1.5
 """The large catalogue may take so many times the steps of the small one: trees are deeper."""
-A, B = (NodeId(catalogue.node_name(number)) for number in (1, 2))
+A = NodeId(catalogue.node_name(1))
+WHO: Final = user("somebody")
 ALL: Final = frozenset(NodeId(catalogue.node_name(n)) for n in range(1, catalogue.NODES + 1))
 
 
@@ -172,4 +174,18 @@ async def test_without_a_quota_no_old_version_is_looked_at(sized: Sized) -> None
         return await catalog._engine.read(beyond_quota)
 
     small, large = await sized.steps(look)
+    assert large <= MORE * small
+
+
+async def test_above_ones_grants_only_the_names_that_lead_to_them_are_read(sized: Sized) -> None:
+    """The large one has ten times as many names in that folder."""
+    for catalog in sized.catalogs:
+        for number in (3, 7):
+            await grant(catalog, WHO, f"/ds00/flat/file-{number:07}", 1)
+
+    async def listing(catalog: SqliteCatalog) -> None:
+        page = await catalog.list(WHO, p("/ds00/flat"), recursive=False, page_size=50, token="")
+        assert [entry.path.name for entry in page.entries] == ["file-0000003", "file-0000007"]
+
+    small, large = await sized.steps(listing)
     assert large <= MORE * small
