@@ -542,7 +542,8 @@ class Permissions(RuleBasedStateMachine):
             expected = "not"
         policy = model.policies.get(path, Policy())
         had = "member" if policy.owner is None else policy.owner.whose
-        is_new = owner is not None and owner != had
+        lacks = policy.owner is not None and model.ends(policy.owner) <= model.now_s
+        is_new = owner is not None and (owner != had or lacks)  # the grant is made again
         if expected == "ok" and is_new and owner in model.revoked:
             expected = "not"
         wanted = user(owner).principal if owner in USERS else owner

@@ -62,6 +62,19 @@ def test_each_outcome_that_the_matrix_is_for_is_compared() -> None:
         assert Permissions.checks[outcome], outcome
 
 
+def test_an_owner_whose_grant_was_ended_gets_it_again() -> None:
+    """A derived sequence: the machine at length met it, and the model did not know it."""
+    machine = Permissions()
+    try:
+        machine.begin([], "bob", 0)
+        machine.end_grant(OPERATOR, len(machine.model.grants) - 1)
+        for path, owner in ((("b",), "bob"), (("a",), "ann")):
+            machine.set_policy(OPERATOR, path, owner, None, None)
+        machine.decisions_agree()
+    finally:
+        machine.teardown()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_permission_matrix_hostile_at_length() -> None:
