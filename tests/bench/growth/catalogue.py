@@ -1,9 +1,12 @@
-"""A large catalogue, made quickly: rows written straight into the product's schema.
+"""A large catalogue, made quickly: rows written straight into the schema of an earlier version.
 
 Deterministic: the same size gives the same rows.  A tenth of the files lie in one folder, the others by the
 hundred in folders of twenty datastores; a file has one to five chunks of 4 MiB (three on average), a
 chunk three copies on twelve nodes, each file a row of the audit.  Indexes and triggers are dropped for
 the filling and made again from their own definitions.
+
+It is always made in schema 20, and the first start upgrades it: what the product derives from these rows it
+derives itself, and what an upgrade takes at this size is measured.
 """
 
 from __future__ import annotations
@@ -28,9 +31,18 @@ USERS: Final = 100
 GRANTS_PER_USER: Final = 20
 COPIES: Final = 3
 CHUNK_BYTES: Final = 4 << 20
+STORED_BYTES: Final = CHUNK_BYTES + 16
+CHUNKS_AT_ONCE: Final = 5000
+"""Chunks of one transaction where rows of all are changed."""
+SCHEMA: Final = 20
+"""The version whose rows are written."""
 AUDIT_MAX: Final = 900_000
 NOW_MS: Final = 1_790_000_000_000
 OPERATOR: Final = "spiffe://home.alice/coordinator"
+SCATTERED, READS_ALL, READS_ONE = (
+    f"spiffe://home.alice/user/home.alice/{name}" for name in ("scattered", "all", "one")
+)
+"""Users with other grants than the hundred have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,16 @@ def chunk_hash(number: int) -> bytes:
     return blake3(number.to_bytes(8, "big")).digest()
 
 
+def node_of(chunk: int, place: int) -> int:
+    """Return the number of the node that has copy ``place``, from 0, of a chunk."""
+    return 1 + (chunk + 5 * place) % NODES
+
+
+def generation_of(chunk: int, place: int) -> int:
+    """Return the generation of copy ``place``, from 0, of a chunk."""
+    return chunk * COPIES + place - 2
+
+
 def make(folder: str, files: int) -> Shape:
     """Write the catalogue of a data dir that does not exist; return its shape."""
     os.makedirs(folder)
@@ -97,7 +119,8 @@ def make(folder: str, files: int) -> Shape:
         db.execute(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -524288"
         )
-        opening._migrate(db, SeededRandomness(1))
+        for number, script in enumerate(opening._scripts()[:SCHEMA], 1):
+            opening._apply(db, number, script, SeededRandomness(1))
         late: Any = db.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger')"
             " AND sql IS NOT NULL"
@@ -149,8 +172,9 @@ def _people(db: apsw.Connection, shape: Shape) -> None:
         "INSERT INTO identities VALUES (?,?,?,?)",
         ((user(n), f"User {n}", OPERATOR, NOW_MS) for n in range(USERS)),
     )
+    grant = "INSERT INTO grants (id, path, rights, principal, granted_by) VALUES (?,?,?,?,?)"
     db.executemany(
-        "INSERT INTO grants (id, path, rights, principal, granted_by) VALUES (?,?,?,?,?)",
+        grant,
         (
             (
                 f"grant{n:03}{number:03}",
@@ -162,6 +186,23 @@ def _people(db: apsw.Connection, shape: Shape) -> None:
             for n in range(USERS)
             for number in range(GRANTS_PER_USER)
         ),
+    )
+    db.executemany(
+        "INSERT INTO identities VALUES (?,?,?,?)",
+        ((who, who, OPERATOR, NOW_MS) for who in (SCATTERED, READS_ALL, READS_ONE)),
+    )
+    in_one = range(1, shape.folders, DATASTORES)
+    spread = max(1, len(in_one) // GRANTS_PER_USER)
+    db.executemany(
+        grant,
+        (
+            (f"scattered{place:03}", shape.folder(number), 1, SCATTERED, OPERATOR)
+            for place, number in enumerate(in_one[::spread][:GRANTS_PER_USER])
+        ),
+    )
+    db.executemany(
+        grant,
+        (("all", "/", 1, READS_ALL, OPERATOR), ("one", "/ds01", 1, READS_ONE, OPERATOR)),
     )
 
 
@@ -228,7 +269,7 @@ def _chunks(db: apsw.Connection, shape: Shape) -> None:
     db.executemany(
         "INSERT INTO chunks (id, hash, stored_length, wanted, stored) VALUES (?,?,?,?,?)",
         (
-            (number, chunk_hash(number), CHUNK_BYTES + 16, COPIES, COPIES)
+            (number, chunk_hash(number), STORED_BYTES, COPIES, COPIES)
             for number in range(1, shape.chunks + 1)
         ),
     )
