@@ -72,6 +72,7 @@ class Judge:
             for ((count,),) in (truth.rows(sql),)
             if count
         ]
+        found.extend(truth.disagreements())
         found.extend(self._lacking())
         for name in nodes:
             known = {

@@ -29,13 +29,13 @@ from collective.catalog.sqlite import (
     adoption,
     chunk_copies,
     collection,
+    counting,
     custody,
     dooming,
     inventories,
     rechecking,
     recording,
     references,
-    repairs,
     rows,
     writer,
 )
@@ -44,6 +44,7 @@ from collective.chunking.store.index import OWN_FILE
 from collective.core import limits
 from collective.core.errors import NoSpaceError
 from collective.placement import evidence, healing
+from collective.placement.health import Use
 from collective.roles.node import memory
 from collective.roles.node.storage import NodeStorage
 from collective.transfer.client import ChunkClient
@@ -216,15 +217,12 @@ def open_uploads_forgotten(stack: ExitStack) -> None:
         (references.IN_USE, of_files),
         (references.DUE, f"({of_files} AND ? IS NOT NULL)"),
     )
-    remake = {
-        name: value.replace(references.IN_USE, of_files)
-        for module in (repairs,)
-        for name, value in vars(module).items()
-        if isinstance(value, str)
-    }
-    for name, value in remake.items():
-        if getattr(repairs, name) != value:
-            stack.enter_context(mock.patch.object(repairs, name, value))
+    groups = counting.groups
+
+    def of_files_alone(*args: Any) -> Any:
+        return [one for one in groups(*args) if one[1].use is Use.FILED]
+
+    everywhere(stack, counting, "groups", of_files_alone)
 
 
 def repair_starves(stack: ExitStack) -> None:

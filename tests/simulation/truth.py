@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from collective.catalog.sqlite.counting import disagreements
 from collective.chunking.ids import chunk_id
 from collective.placement.evidence import Standing, count, quorum_of
 from tests.simulation.member import COORDINATOR, Member
@@ -39,6 +40,10 @@ class Truth:
         database = self.database()
         assert database is not None, "the coordinator does not run"
         return list(database.execute(sql, params).fetchall())
+
+    def disagreements(self) -> list[str]:
+        """Return what the catalogue's kept figures say that its rows do not."""
+        return disagreements(self.database())
 
     def store(self, node: str, *, dead: bool = False) -> Any:
         """Return the open chunk store of a node; None while it does not run.

@@ -48,8 +48,8 @@ CATALOG: Final[dict[str, Any]] = {
     "repair_claim_s": 60.0,
     "delete_retry_s": 20.0,
 }
-CHANGED_ROWS_MOST: Final = 150
-"""Rows that one change of the catalogue may touch where its steps are as small as here."""
+CHANGED_ROWS_MOST: Final = 300
+"""Rows that one change of the catalogue may touch, by triggers too, where its steps are as small as here."""
 
 
 def _catalog_settings(**given: Any) -> CatalogSettings:

@@ -208,7 +208,7 @@ class Nodes(Protocol):
         ...
 
     async def copies_in_doubt(self) -> tuple[int, int]:
-        """Count the copies that are doubted, and those that are given up and guarded."""
+        """Count the doubted copies of chunks in use, and those that are given up and guarded."""
         ...
 
     async def claim_repairs(self, acts: Sequence[MakeCopy]) -> Sequence[RepairTask]:
@@ -229,12 +229,13 @@ class Nodes(Protocol):
         """Count the copies on each node that keep it from being removed.
 
         Those are the stored ones of chunks in use, by open uploads too, and missing and doubted ones
-        where fewer than a quorum are elsewhere: they may be the last.
+        where fewer than a quorum are elsewhere: they may be the last.  What was removed counts until
+        collection has cleared it; :meth:`remove_node` decides exactly.
         """
         ...
 
     async def repair_backlog(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> int:
-        """Count chunks that are short of copies."""
+        """Count chunks of files that are short of copies; what is being sent counts when it is quiet."""
         ...
 
     async def settle_copies(self) -> bool:

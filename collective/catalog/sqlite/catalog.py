@@ -7,6 +7,7 @@ import os
 from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.catalog.sqlite.attributes import AttributesPart
 from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
+from collective.catalog.sqlite.chunk_health import ChunkHealthPart
 from collective.catalog.sqlite.codes import CodesPart
 from collective.catalog.sqlite.collection import CollectionPart
 from collective.catalog.sqlite.copies import CopiesPart
@@ -46,6 +47,7 @@ class SqliteCatalog(
     CopiesPart,
     InventoriesPart,
     ChunkCopiesPart,
+    ChunkHealthPart,
     GivingUpPart,
     RepairsPart,
     RemovalPart,

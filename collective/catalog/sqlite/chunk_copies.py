@@ -127,16 +127,6 @@ class ChunkCopiesPart(Part):
         now_ms = self._now_ms()
         return await self._engine.read(work)
 
-    async def copies_in_doubt(self) -> tuple[int, int]:
-        """Count the copies that are doubted, and those that are given up and guarded."""
-
-        def work(db: apsw.Connection) -> tuple[int, int]:
-            doubted = rows.fetch(db, f"SELECT count(*) FROM copies WHERE state = {DOUBTED}")[0]
-            guarded = rows.fetch(db, "SELECT count(*) FROM doomed WHERE guard > 0")[0]
-            return doubted, guarded
-
-        return await self._engine.read(work)
-
     async def _page(self, sql: str, *params: Any) -> ChunkPage:
         limit = params[-1]
 

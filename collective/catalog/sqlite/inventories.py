@@ -163,7 +163,7 @@ def _compare(
         if copy.chunk > after and (upto is None or copy.chunk <= upto)
     }
     _tell_apart(known, there, spare, found)
-    room = STRANGERS_MAX - rows.fetch(db, "SELECT count(*) FROM doomed WHERE node = ?", node)[0]
+    room = STRANGERS_MAX - rows.fetch(db, "SELECT doomed FROM nodes WHERE id = ?", node)[0]
     found.strangers = list(islice(there.values(), max(0, room)))
     return found, cursor
 

@@ -16,7 +16,9 @@ from importlib import resources
 from typing import Any, Final
 
 import apsw
+import structlog
 
+from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.custody import DATABASE, Custody, Origin, Record, judge
 from collective.catalog.sqlite.fallback import (
     become_restored,
@@ -38,6 +40,8 @@ AT_REST = "copied-at-rest"
 APPLICATION_ID = 0x436F6C6C  # "Coll"
 REBUILDS = "DROP TABLE"
 """A script with these words puts a new table in an old one's place."""
+
+_log: Final = structlog.get_logger("collective.catalog")
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _AS_LEFT: Final = frozenset((Origin.OURS, Origin.ENDED, Origin.TOUCHED))
@@ -255,7 +259,8 @@ def _deep_objection(db: apsw.Connection) -> str | None:
         " (SELECT coalesce(sum(size), 0) FROM entries e JOIN versions v ON v.id = e.version)"
     ).fetchone()
     kept = db.execute("SELECT files, chunks, file_bytes FROM state").fetchone()
-    if counted != kept:
+    is_newest = _pragma(db, "user_version") == len(_scripts())  # else the upgrade counts anew
+    if counted != kept or (is_newest and disagreements(db)):
         return "holds rows and counters of different moments"
     return None
 
@@ -398,6 +403,13 @@ def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
     done = _pragma(db, "user_version")
     if done == len(scripts):
         return
+    if done:
+        _log.info(
+            "catalogue_upgrade",
+            schema=done,
+            to=len(scripts),
+            note="with many files this takes some minutes; if it is cut off, it begins anew",
+        )
     db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
     try:
         for number, script in enumerate(scripts[done:], done + 1):

@@ -181,9 +181,8 @@ class QuarantinePart(Part):
 
         def work(tx: Transaction) -> bool:
             row = tx.one(  # a node that is away and has no room left holds up no other
-                "SELECT id, discard_before_ms, room FROM (SELECT n.id, n.discard_before_ms,"
-                " ? - (SELECT count(*) FROM doomed d WHERE d.node = n.id) AS room FROM nodes n"
-                " WHERE n.discard_before_ms > 0) WHERE room > 0 LIMIT 1",
+                "SELECT id, discard_before_ms, ?1 - doomed FROM nodes"
+                " WHERE discard_before_ms > 0 AND doomed < ?1 LIMIT 1",
                 STRANGERS_MAX,
             )
             if row is None:

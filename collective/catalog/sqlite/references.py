@@ -82,7 +82,6 @@ def too_few(offset: int, copies: int, standings: Sequence[Standing]) -> NotEnoug
 def untrusted_nodes(db: apsw.Connection) -> Sequence[int]:
     """Return the numbers of nodes whose copies do not count and which have stored ones still."""
     found: Any = db.execute(
-        f"SELECT n.id FROM nodes n WHERE NOT ({TRUSTED})"
-        " AND EXISTS (SELECT 1 FROM copies c WHERE c.node = n.id AND c.state = 1)"
+        f"SELECT n.id FROM nodes n WHERE NOT ({TRUSTED}) AND n.stored > 0"
     ).fetchall()
     return [row[0] for row in found]

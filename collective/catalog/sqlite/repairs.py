@@ -1,67 +1,23 @@
-"""Which chunks are short of copies, and the claims of those who make new ones."""
-
-# ruff: noqa: S608 - statements are put together from constants of this file alone
+"""The claims of those who make new copies of chunks that are short of them."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import apsw
+from collections.abc import Sequence
 
 from collective.catalog.model import (
     Copy,
     RepairTask,
     VerifiedReceipt,
 )
-from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import add_candidate, new_copy
 from collective.catalog.sqlite.chunk_copies import load_chunk
 from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.references import DUE, IN_USE, OF_FILES, TRUSTED
 from collective.catalog.sqlite.rows import INTENT, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import RejectedError
-from collective.core.ids import NodeId
 from collective.core.randomness import hex_id
-from collective.placement.evidence import counted, quorum_of
 from collective.placement.healing import MakeCopy
-
-SHORT = (
-    "WITH bad(node) AS (SELECT value FROM json_each(?)),"
-    " waiting(node) AS (SELECT id FROM nodes WHERE standing = 'probation'"
-    " AND id NOT IN (SELECT node FROM bad)),"
-    " some(chunk) AS (SELECT id FROM chunks INDEXED BY chunks_short WHERE stored < wanted"
-    " UNION SELECT c.chunk FROM bad JOIN copies c ON c.node = bad.node WHERE c.state = 1)"
-    " SELECT count(*), coalesce(sum(held <= 0 AND is_kept), 0) FROM (SELECT k.wanted, k.stored -"
-    " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
-    " AND c.node IN (SELECT node FROM bad)) AS held,"
-    " (SELECT count(*) FROM copies c WHERE c.chunk = k.id AND c.state = 1"
-    f" AND c.node IN (SELECT node FROM waiting)) AS waits, {OF_FILES} AS is_kept"
-    f" FROM some JOIN chunks k ON k.id = some.chunk WHERE {DUE})"
-    " WHERE held - waits + min(waits, max(0, held - waits - 1)) < wanted"
-)
-"""Counts chunks short of copies, and those of files without any, not counting copies on the given
-nodes, and those on probation as a minority only (``placement.evidence.counted``).  What an upload is sending just now is not short; ``DUE`` takes the time as last parameter."""
-
-_ELSEWHERE = (
-    "(SELECT count(*) FROM copies o JOIN nodes n ON n.id = o.node WHERE o.chunk = k.id"
-    f" AND o.node <> c.node AND o.state = 1 AND {TRUSTED} AND n.standing = '{{}}')"
-)
-LEFT = (
-    "SELECT name, is_stored, wanted, approved, on_probation, count(*) FROM"
-    " (SELECT h.name, c.state = 1 AS is_stored, k.wanted,"
-    f" iif(c.state = 1, 0, {_ELSEWHERE.format('approved')}) AS approved,"
-    f" iif(c.state = 1, 0, {_ELSEWHERE.format('probation')}) AS on_probation"
-    " FROM copies c JOIN nodes h ON h.id = c.node JOIN chunks k ON k.id = c.chunk"
-    f" WHERE c.state IN (1, 2, 3) AND {IN_USE})"
-    " GROUP BY name, is_stored, wanted, approved, on_probation"
-)
-"""Counts the copies of chunks in use by node: stored ones, and others by how many the chunk wants and has
-on trusted nodes elsewhere."""
 
 
 class RepairsPart(Part):
@@ -103,38 +59,6 @@ class RepairsPart(Part):
             lambda tx: end_repair(tx, task.repair_id, stored=receipt is not None)
         )
 
-    async def copies_left(self) -> Mapping[NodeId, int]:
-        """Count the copies on each node that keep it from being removed."""
-
-        def work(db: apsw.Connection) -> Mapping[NodeId, int]:
-            left: Counter[NodeId] = Counter()
-            found: Any = db.execute(LEFT)
-            for name, is_stored, wanted, approved, on_probation, count in found:
-                if is_stored or counted(approved, on_probation) < quorum_of(wanted):
-                    left[NodeId(name)] += count
-            return left
-
-        return await self._engine.read(work)
-
-    async def repair_backlog(
-        self,
-        usable: frozenset[NodeId],  # noqa: ARG002 - of the interface; unreachable copies count
-        lost: frozenset[NodeId],
-    ) -> int:
-        """Count chunks that are short of copies."""
-        now_ms = int(self._engine.clock.wall_s() * 1000)
-
-        def work(db: apsw.Connection) -> int:
-            return count_short(db, _bad_nodes(db, lost), now_ms)[0]
-
-        return await self._engine.read(work)
-
-
-def count_short(db: apsw.Connection, bad: Iterable[int], now_ms: int) -> tuple[int, int]:
-    """Return how many chunks are short and how many have no copy, copies on ``bad`` not counted."""
-    row: Any = rows.fetch(db, SHORT, json.dumps(list(bad)), now_ms)
-    return row[0], row[1]
-
 
 def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
     """End a claim; unknown ones (expired, or ended before) are ignored."""
@@ -156,13 +80,6 @@ def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
     ):
         doom(tx, chunk, node)
     add_candidate(tx, chunk)
-
-
-def _bad_nodes(db: apsw.Connection, lost: frozenset[NodeId]) -> frozenset[int]:
-    found: Any = db.execute(
-        f"SELECT n.id, n.name, n.draining OR NOT ({TRUSTED}) FROM nodes n"
-    ).fetchall()
-    return frozenset(number for number, name, is_bad in found if is_bad or name in lost)
 
 
 def _claim(tx: Transaction, act: MakeCopy, repair_id: str, expires_ms: int) -> RepairTask | None:

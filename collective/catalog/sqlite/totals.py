@@ -12,8 +12,8 @@ from collective.access.decision import Decider
 from collective.access.model import Caller, Right
 from collective.catalog.model import Totals
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.chunk_health import count_lack
 from collective.catalog.sqlite.engine import Engine, Part
-from collective.catalog.sqlite.repairs import count_short
 from collective.core.ids import NodeId
 from collective.placement.evidence import Standing
 
@@ -84,17 +84,14 @@ class TotalsPart(Part):
 def _count(
     db: apsw.Connection, engine: Engine, decider: Decider | None, usable: frozenset[NodeId]
 ) -> Totals:
+    if decider is None:
+        known = engine.writer.totals
+        lack = count_lack(db, usable, int(engine.clock.wall_s() * 1000))
+        return Totals(known.files, known.file_bytes, known.chunks, lack.short, lack.unavailable)
     found: Any = db.execute("SELECT id, name, standing FROM nodes").fetchall()
     bad = [number for number, name, _ in found if name not in usable]
     # A copy on a doubted node can be read, and counts for nothing.
     doubted = [number for number, _, standing in found if standing == Standing.DOUBTED.value]
-    if decider is None:
-        known = engine.writer.totals
-        now_ms = int(engine.clock.wall_s() * 1000)
-        short, unavailable = count_short(db, bad, now_ms)
-        if doubted:
-            short = count_short(db, {*bad, *doubted}, now_ms)[0]
-        return Totals(known.files, known.file_bytes, known.chunks, short, unavailable)
     roots = [
         entry[0]
         for grant in decider.grants

@@ -7,6 +7,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite.counting import disagreements
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
 from tests.worlds import world_of
@@ -37,8 +38,14 @@ class Engines:
         return catalog
 
     async def close(self) -> None:
+        """Close them all; what rows keep of other rows must agree by then."""
+        wrong: list[str] = []
         while self.opened:
-            await self.opened.pop().close()
+            catalog = self.opened.pop()
+            if not catalog._engine.writer._closed:
+                wrong += await catalog._engine.read(disagreements)
+            await catalog.close()
+        assert not wrong
 
 
 @pytest.fixture(params=["sqlite"])

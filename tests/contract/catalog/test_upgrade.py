@@ -24,6 +24,9 @@ BEFORE_TRUST = 8
 BEFORE_TREES = 20
 """The last schema in which times were milliseconds, and 0 said that there was none."""
 
+BEFORE_FIGURES = 20
+"""The last schema in which chunks were counted one by one."""
+
 
 @contextmanager
 def old(folder: Path, version: int) -> Iterator[apsw.Connection]:
@@ -170,6 +173,52 @@ def check(db: apsw.Connection) -> None:
     assert last == (9,)  # a row's number is never given again
     with pytest.raises(apsw.ConstraintError):
         db.execute("INSERT INTO candidates VALUES (77, 0)")
+
+
+async def test_what_is_kept_of_other_rows_is_counted_by_the_upgrade(
+    engines: Engines, tmp_path: Path
+) -> None:
+    """Rows of every kind that the figures are made of; the fixture compares all figures."""
+    with old(tmp_path, BEFORE_FIGURES) as db:
+        fill(db)
+        db.execute("UPDATE copies SET state = 3 WHERE chunk = 2 AND node = 2")
+        db.execute(  # shared with an open upload, and one that only this has named
+            "INSERT INTO uploads (id, principal, path, version, state, copies, if_version,"
+            " if_absent, expires_ms, datastore) VALUES (?, 'nobody', '/d/g', 1, 0, 3, 0, 0, ?, 2)",
+            ("cd" * 16, 1 << 50),
+        )
+        for row, length in ((7, 26), (8, 27)):
+            db.execute(
+                "INSERT INTO chunks (id, hash, stored_length, wanted) VALUES (?,?,?,2)",
+                (row, chunk("c"), length),
+            )
+        for row in (1, 7):
+            db.execute(
+                "INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,0)", ("cd" * 16, row)
+            )
+        db.execute("INSERT INTO copies (chunk, node, generation, state) VALUES (7, 2, 70, 0)")
+        for node, guard in ((1, 0), (1, 1), (2, 2)):
+            db.execute(
+                "INSERT INTO doomed (node, hash, generation, stored_length, since_ms, retry_ms,"
+                " guard) VALUES (?, ?, ?, 26, 0, 0, ?)",
+                (node, chunk("a"), 90 + guard, guard),
+            )
+    catalog = await engines.open()
+    assert await catalog.copies_in_doubt() == (1, 2)
+    assert await catalog.copies_left() == {NODES[0]: 2, NODES[1]: 2, NODES[2]: 2}
+
+
+async def test_figures_that_do_not_agree_are_an_objection(engines: Engines, tmp_path: Path) -> None:
+    """A database that nothing vouches for is counted anew."""
+    with old(tmp_path, BEFORE_FIGURES) as db:
+        fill(db)
+    await engines.open()
+    await engines.close()
+    db = apsw.Connection(os.path.join(tmp_path, DATABASE))
+    assert opening._deep_objection(db) is None
+    db.execute("UPDATE health SET chunks = chunks + 1")
+    assert opening._deep_objection(db) == "holds rows and counters of different moments"
+    db.close()
 
 
 async def test_rows_that_refer_to_nothing_stop_the_upgrade_and_change_nothing(

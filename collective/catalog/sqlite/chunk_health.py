@@ -1,0 +1,146 @@
+"""How many chunks are short of copies or cannot be read, and what keeps nodes from being removed.
+
+All of it follows from some hundred groups of chunks (``counting``), judged by what the nodes are worth when
+the question is asked; what a node is worth changes no row.  A chunk counts as in use from its first
+recorded extent until collection has cleared its last one: so figures may hold for a while what was just
+removed.  Whether a node may go is decided exactly, elsewhere (``removal``).
+"""
+
+# ruff: noqa: S608 - statements are put together from constants alone
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.counting import groups
+from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.references import DUE, OF_FILES, TRUSTED
+from collective.core.ids import NodeId
+from collective.placement import health
+from collective.placement.evidence import Standing
+from collective.placement.health import Use
+
+LOOKED_AT: Final = 20_000
+"""Chunks of open uploads that one counting looks at; what is beyond them counts as short."""
+
+_SHARED: Final = (
+    f"SELECT k.wanted, k.spread, {DUE}, {OF_FILES} FROM"
+    " (SELECT DISTINCT chunk FROM pins ORDER BY chunk LIMIT ?) p"
+    f" CROSS JOIN chunks k ON k.id = p.chunk WHERE k.use = {int(Use.SHARED)}"
+    " AND (k.wanted, k.spread) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What the nodes are worth at one moment."""
+
+    standings: Mapping[NodeId, Standing]
+    trusted: AbstractSet[NodeId]
+    """Their copies count towards a quorum."""
+    draining: AbstractSet[NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """How many chunks of files lack copies."""
+
+    short: int
+    unavailable: int
+    """Without any copy that can be read now."""
+
+
+class ChunkHealthPart(Part):
+    """The methods of ``Nodes`` that count chunks and copies."""
+
+    async def copies_left(self) -> Mapping[NodeId, int]:
+        """Count the copies on each node that keep it from being removed."""
+
+        def work(db: apsw.Connection) -> Mapping[NodeId, int]:
+            nodes = _nodes(db)
+            trusted = {node: nodes.standings[node] for node in nodes.trusted}
+            return health.copies_left((group for _, group in groups(db)), trusted)
+
+        return await self._engine.read(work)
+
+    async def repair_backlog(
+        self,
+        usable: frozenset[NodeId],  # noqa: ARG002 - of the interface; unreachable copies count
+        lost: frozenset[NodeId],
+    ) -> int:
+        """Count chunks that are short of copies."""
+        now_ms = int(self._engine.clock.wall_s() * 1000)
+
+        def work(db: apsw.Connection) -> int:
+            nodes = _nodes(db)
+            ignored = lost | nodes.draining | (nodes.standings.keys() - nodes.trusted)
+            return _count(db, nodes, ignored, nodes.standings.keys(), now_ms).short
+
+        return await self._engine.read(work)
+
+    async def copies_in_doubt(self) -> tuple[int, int]:
+        """Count the copies that are doubted, and those that are given up and guarded."""
+
+        def work(db: apsw.Connection) -> tuple[int, int]:
+            doubted = health.in_doubt(group for _, group in groups(db))
+            return doubted, rows.fetch(db, "SELECT coalesce(sum(guarded), 0) FROM nodes")[0]
+
+        return await self._engine.read(work)
+
+
+def count_lack(db: apsw.Connection, usable: AbstractSet[NodeId], now_ms: int) -> Lack:
+    """Count the chunks that are short of copies, or without any, on nodes that can be used now."""
+    nodes = _nodes(db)
+    return _count(db, nodes, nodes.standings.keys() - usable, usable, now_ms)
+
+
+def _count(
+    db: apsw.Connection,
+    nodes: Nodes,
+    ignored: AbstractSet[NodeId],
+    usable: AbstractSet[NodeId],
+    now_ms: int,
+) -> Lack:
+    short = unavailable = 0
+    shared: dict[tuple[int, str], tuple[int, bool, bool]] = {}
+    for spread, group in groups(db):
+        lacks = health.is_short(group, nodes.standings, ignored)
+        is_lost = not health.is_readable(group, usable)
+        if group.use is Use.FILED:
+            short += lacks * group.chunks
+            unavailable += is_lost * group.chunks
+        elif group.use is Use.SHARED and (lacks or is_lost):
+            shared[group.wanted, spread] = group.chunks, lacks, is_lost
+    beyond = {key: chunks for key, (chunks, _, _) in shared.items()}
+    for wanted, spread, is_due, is_of_file in _shared(db, shared.keys(), now_ms):
+        _, lacks, is_lost = shared[wanted, spread]
+        beyond[wanted, spread] -= 1
+        short += lacks and bool(is_due)
+        unavailable += is_lost and bool(is_of_file)
+    short += sum(chunks for key, chunks in beyond.items() if shared[key][1])
+    return Lack(short, unavailable)
+
+
+def _shared(db: apsw.Connection, which: AbstractSet[tuple[int, str]], now_ms: int) -> Any:
+    """Return what extents and open uploads name, one by one: it may be a file's or be sent just now."""
+    if not which:
+        return ()
+    return db.execute(_SHARED, (now_ms, LOOKED_AT, json.dumps([list(one) for one in which])))
+
+
+def _nodes(db: apsw.Connection) -> Nodes:
+    found: Any = db.execute(
+        f"SELECT n.name, n.standing, {TRUSTED}, n.draining FROM nodes n"
+    ).fetchall()
+    return Nodes(
+        {NodeId(name): Standing(standing) for name, standing, _, _ in found},
+        {NodeId(name) for name, _, is_trusted, _ in found if is_trusted},
+        {NodeId(name) for name, _, _, is_draining in found if is_draining},
+    )

@@ -1,0 +1,101 @@
+"""Figures that rows keep of other rows, so that nothing counts everything: how to read and to check them.
+
+Triggers keep them (schema 22): no statement that changes copies, pins or extents needs to know of it.
+
+* ``chunks.extents``, ``chunks.pins``: rows that name the chunk; ``chunks.use`` follows from both.
+* ``chunks.spread``: its copies but intents, by number of node: ``'3'`` stored, ``'5-'`` missing, ``'9?'`` doubted.
+* ``health``: how many chunks in use are alike in use, copies wanted and spread (``placement.health``).
+* ``nodes.stored``, ``nodes.doomed``, ``nodes.guarded``: rows of ``copies`` in state 1, and of ``doomed``.
+
+The conflict clause of a statement goes for the triggers that it sets off as well.  So nothing is put into
+``chunks``, ``copies``, ``extents`` or ``pins`` by ``INSERT OR IGNORE`` or ``OR REPLACE``.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants of this file alone
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED
+from collective.core.ids import NodeId
+from collective.placement.healing import CopyState
+from collective.placement.health import Group, Use
+
+WHOLE: Final = 0
+"""In place of a datastore: the whole catalogue."""
+
+_STATES: Final = {
+    "-": CopyState(MISSING),
+    "?": CopyState(DOUBTED),
+}
+_SPREAD: Final = (
+    "coalesce((SELECT group_concat(node || iif(state = 1, '', iif(state = 2, '-', '?')), ' '"
+    " ORDER BY node) FROM copies WHERE chunk = chunks.id AND state > 0), '')"
+)
+_OF_CHUNKS: Final = {
+    "extents": "(SELECT count(*) FROM extents x WHERE x.chunk = chunks.id)",
+    "pins": "(SELECT count(*) FROM pins p WHERE p.chunk = chunks.id)",
+    "stored": "(SELECT count(*) FROM copies c WHERE c.chunk = chunks.id AND c.state = 1)",
+    "spread": _SPREAD,
+}
+_OF_NODES: Final = {
+    "stored": "(SELECT count(*) FROM copies c WHERE c.node = nodes.id AND c.state = 1)",
+    "doomed": "(SELECT count(*) FROM doomed d WHERE d.node = nodes.id)",
+    "guarded": "(SELECT count(*) FROM doomed d WHERE d.node = nodes.id AND d.guard > 0)",
+}
+_HEALTH: Final = (
+    f"SELECT {WHOLE} AS datastore, use, wanted, spread, count(*) AS chunks FROM chunks"
+    " WHERE use > 0 GROUP BY 2, 3, 4"
+)
+
+
+def groups(db: apsw.Connection, datastore: int = WHOLE) -> list[tuple[str, Group]]:
+    """Return the chunks in use in groups, each with its spread: of all, or of one datastore."""
+    found: Any = db.execute("SELECT id, name FROM nodes").fetchall()
+    names = {str(number): NodeId(name) for number, name in found}
+    spreads: dict[str, tuple[tuple[NodeId, CopyState], ...]] = {}
+    kept: Any = db.execute(
+        "SELECT use, wanted, spread, chunks FROM health WHERE datastore = ?", (datastore,)
+    )
+    answer = []
+    for use, wanted, spread, chunks in kept:
+        if spread not in spreads:
+            spreads[spread] = tuple(_copy(one, names) for one in spread.split())
+        answer.append((spread, Group(Use(use), wanted, spreads[spread], chunks)))
+    return answer
+
+
+def _copy(text: str, names: Mapping[str, NodeId]) -> tuple[NodeId, CopyState]:
+    state = _STATES.get(text[-1])
+    return (names[text], CopyState(STORED)) if state is None else (names[text[:-1]], state)
+
+
+def disagreements(db: apsw.Connection) -> list[str]:
+    """Return a sentence for each kind of figure that is not what its rows say; for tests."""
+    found = [
+        *_differing(db, "chunks", _OF_CHUNKS),
+        *_differing(db, "nodes", _OF_NODES),
+    ]
+    kept = "SELECT datastore, use, wanted, spread, chunks FROM health"
+    for what, these, those in (("keeps", kept, _HEALTH), ("lacks", _HEALTH, kept)):
+        row = db.execute(
+            f"SELECT * FROM (SELECT * FROM ({these}) EXCEPT SELECT * FROM ({those})) LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            found.append(f"health {what} the row {row}")
+    return found
+
+
+def _differing(db: apsw.Connection, table: str, columns: Mapping[str, str]) -> Sequence[str]:
+    found = []
+    for column, counted in columns.items():
+        row = db.execute(
+            f"SELECT id, {column}, {counted} FROM {table} WHERE {column} <> {counted} LIMIT 1"
+        ).fetchone()
+        if row is not None:
+            found.append(f"{table}.{column} of row {row[0]} is {row[1]!r}, counted {row[2]!r}")
+    return found
