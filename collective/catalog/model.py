@@ -373,14 +373,24 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkHealth:
+    """How many chunks there are, and how many lack copies, in what a caller may read whole."""
+
+    chunks: int
+    under_replicated: int
+    unavailable: int
+    covers: tuple[FilePath, ...]
+    """The datastores that were counted, or ``/``; a chunk of two datastores counts in each."""
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Counts over the files that a caller may read."""
 
     files: int
     file_bytes: int
-    chunks: int
-    under_replicated: int
-    unavailable: int
+    health: ChunkHealth | None
+    """None: there is no datastore that the caller may read whole."""
 
 
 class CodeKind(Enum):

@@ -105,7 +105,6 @@ def status_json(status: Status) -> dict[str, Any]:
     """Return the status with the fields of the spec and a few more; all always present."""
     coordinator = status.coordinator or CoordinatorStatus()
     files = status.files or FileTotals()
-    chunks = status.chunks or ChunkTotals()
     storage = status.storage or StorageTotals()
     you = status.you or CallerStatus()
     return {
@@ -120,11 +119,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "peers": [_peer_json(peer) for peer in status.peers],
         "remote_nodes": [node_json(node) for node in status.remote_nodes],
         "files": {"total": files.total, "bytes": files.bytes},
-        "chunks": {
-            "total": chunks.total,
-            "under_replicated": chunks.under_replicated,
-            "unavailable": chunks.unavailable,
-        },
+        "chunks": _chunks_json(status.chunks),
         "storage": {
             "total_bytes": storage.total_bytes,
             "used_bytes": storage.used_bytes,
@@ -140,6 +135,16 @@ def status_json(status: Status) -> dict[str, Any]:
     }
 
 
+def _chunks_json(chunks: ChunkTotals | None) -> dict[str, Any]:
+    """Return what is known of chunks; null where there is no datastore that the caller reads whole."""
+    return {
+        "total": chunks.total if chunks else None,
+        "under_replicated": chunks.under_replicated if chunks else None,
+        "unavailable": chunks.unavailable if chunks else None,
+        "datastores": list(chunks.datastores) if chunks else [],
+    }
+
+
 def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
     return {
         "name": worker.name,
@@ -149,6 +154,15 @@ def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
         "error": worker.error,
         "next_s": worker.next_s,
     }
+
+
+def _chunks_line(chunks: dict[str, Any]) -> str:
+    if chunks["total"] is None:
+        return "shown to those who may read a whole datastore"
+    return (
+        f"{chunks['total']}, {chunks['under_replicated']} short of copies,"
+        f" {chunks['unavailable']} unavailable"
+    )
 
 
 def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
@@ -175,9 +189,7 @@ def _code_json(code: JoinCodeStatus | None) -> dict[str, Any] | None:
 def status_lines(status: Status) -> list[str]:
     """Return what people see above the table of nodes."""
     facts = status_json(status)
-    coordinator, files, chunks, storage = (
-        facts[name] for name in ("coordinator", "files", "chunks", "storage")
-    )
+    coordinator, files, storage = (facts[name] for name in ("coordinator", "files", "storage"))
     lines = [
         f"Member       {facts['member_id']} ({facts['domain']})",
         (
@@ -194,10 +206,7 @@ def status_lines(status: Status) -> list[str]:
         lines.append("             you may do nothing yet; ask whoever invited you for a grant")
     lines += [
         f"Files        {files['total']}, {format_size(files['bytes'])}",
-        (
-            f"Chunks       {chunks['total']}, {chunks['under_replicated']} short of copies,"
-            f" {chunks['unavailable']} unavailable"
-        ),
+        f"Chunks       {_chunks_line(facts['chunks'])}",
         (
             f"Storage      {format_size(storage['used_bytes'])} of"
             f" {format_size(storage['total_bytes'])} used,"

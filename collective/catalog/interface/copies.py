@@ -268,5 +268,8 @@ class Nodes(Protocol):
         ...
 
     async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:
-        """Count files and chunks that the caller may read; None counts everything."""
+        """Count the files that the caller may read, and the chunks of datastores that it may read whole.
+
+        None counts everything.
+        """
         ...

@@ -11,7 +11,7 @@ removed.  Whether a node may go is decided exactly, elsewhere (``removal``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +19,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.counting import groups
+from collective.catalog.sqlite.counting import WHOLE, groups
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import DUE, OF_FILES, TRUSTED
 from collective.core.ids import NodeId
@@ -36,6 +36,7 @@ _SHARED: Final = (
     f" CROSS JOIN chunks k ON k.id = p.chunk WHERE k.use = {int(Use.SHARED)}"
     " AND (k.wanted, k.spread) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))"
 )
+_IN_DATASTORE: Final = " AND EXISTS (SELECT 1 FROM held h WHERE h.chunk = k.id AND h.datastore = ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,10 @@ class Nodes:
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
-    """How many chunks of files lack copies."""
+class Counted:
+    """How many chunks of files there are, and how many of them lack copies."""
 
+    chunks: int
     short: int
     unavailable: int
     """Without any copy that can be read now."""
@@ -81,7 +83,7 @@ class ChunkHealthPart(Part):
         def work(db: apsw.Connection) -> int:
             nodes = _nodes(db)
             ignored = lost | nodes.draining | (nodes.standings.keys() - nodes.trusted)
-            return _count(db, nodes, ignored, nodes.standings.keys(), now_ms).short
+            return _count(db, nodes, ignored, nodes.standings.keys(), now_ms, WHOLE).short
 
         return await self._engine.read(work)
 
@@ -95,10 +97,25 @@ class ChunkHealthPart(Part):
         return await self._engine.read(work)
 
 
-def count_lack(db: apsw.Connection, usable: AbstractSet[NodeId], now_ms: int) -> Lack:
-    """Count the chunks that are short of copies, or without any, on nodes that can be used now."""
+def count_chunks(
+    db: apsw.Connection, usable: AbstractSet[NodeId], now_ms: int, datastores: Iterable[int]
+) -> Counted:
+    """Count chunks, those short of copies, and those without any, on nodes that can be used now.
+
+    Args:
+        db: in a read transaction.
+        usable: nodes that can be used.
+        now_ms: the time.
+        datastores: which are counted; a chunk that several hold counts in each.  Or WHOLE alone.
+    """
     nodes = _nodes(db)
-    return _count(db, nodes, nodes.standings.keys() - usable, usable, now_ms)
+    ignored = nodes.standings.keys() - usable
+    found = [_count(db, nodes, ignored, usable, now_ms, one) for one in datastores]
+    return Counted(
+        sum(one.chunks for one in found),
+        sum(one.short for one in found),
+        sum(one.unavailable for one in found),
+    )
 
 
 def _count(
@@ -107,32 +124,39 @@ def _count(
     ignored: AbstractSet[NodeId],
     usable: AbstractSet[NodeId],
     now_ms: int,
-) -> Lack:
-    short = unavailable = 0
+    datastore: int,
+) -> Counted:
+    chunks = short = unavailable = 0
     shared: dict[tuple[int, str], tuple[int, bool, bool]] = {}
-    for spread, group in groups(db):
+    for spread, group in groups(db, datastore):
         lacks = health.is_short(group, nodes.standings, ignored)
         is_lost = not health.is_readable(group, usable)
+        chunks += group.chunks
         if group.use is Use.FILED:
             short += lacks * group.chunks
             unavailable += is_lost * group.chunks
         elif group.use is Use.SHARED and (lacks or is_lost):
             shared[group.wanted, spread] = group.chunks, lacks, is_lost
-    beyond = {key: chunks for key, (chunks, _, _) in shared.items()}
-    for wanted, spread, is_due, is_of_file in _shared(db, shared.keys(), now_ms):
+    beyond = {key: count for key, (count, _, _) in shared.items()}
+    for wanted, spread, is_due, is_of_file in _shared(db, shared.keys(), now_ms, datastore):
         _, lacks, is_lost = shared[wanted, spread]
         beyond[wanted, spread] -= 1
         short += lacks and bool(is_due)
         unavailable += is_lost and bool(is_of_file)
-    short += sum(chunks for key, chunks in beyond.items() if shared[key][1])
-    return Lack(short, unavailable)
+    short += sum(count for key, count in beyond.items() if shared[key][1])
+    return Counted(chunks, short, unavailable)
 
 
-def _shared(db: apsw.Connection, which: AbstractSet[tuple[int, str]], now_ms: int) -> Any:
+def _shared(
+    db: apsw.Connection, which: AbstractSet[tuple[int, str]], now_ms: int, datastore: int
+) -> Any:
     """Return what extents and open uploads name, one by one: it may be a file's or be sent just now."""
     if not which:
         return ()
-    return db.execute(_SHARED, (now_ms, LOOKED_AT, json.dumps([list(one) for one in which])))
+    params = (now_ms, LOOKED_AT, json.dumps([list(one) for one in which]))
+    if datastore == WHOLE:
+        return db.execute(_SHARED, params)
+    return db.execute(_SHARED + _IN_DATASTORE, (*params, datastore))
 
 
 def _nodes(db: apsw.Connection) -> Nodes:

@@ -69,6 +69,7 @@ def flip(
         chunk_count: of its extents.
         default: copies where the datastore does not say.
     """
+    datastore = datastore_of(tx.db, found.path)
     copies = copies_for(tx.db, found.path, default)
     tx.run(
         "UPDATE versions SET number = ?1, state = ?2, size = ?3, chunk_count = ?4,"
@@ -83,7 +84,8 @@ def flip(
         found.version,
     )
     entry = put_in_place(tx, found.path, FILE, found.version, parent, existing)
-    if copies != found.copies:  # its datastore was set, or another one is there, since it began
+    # Its datastore was set, or another one is there, since it began.
+    if copies != found.copies or datastore != found.datastore:
         unsettle(tx, entry, default)
     return load_entry(tx.db, entry, found.path, copies)
 

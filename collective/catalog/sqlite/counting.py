@@ -1,10 +1,12 @@
 """Figures that rows keep of other rows, so that nothing counts everything: how to read and to check them.
 
-Triggers keep them (schema 22): no statement that changes copies, pins or extents needs to know of it.
+Triggers keep them (schemas 22, 23): no statement that changes copies, pins or extents needs to know of it.
 
 * ``chunks.extents``, ``chunks.pins``: rows that name the chunk; ``chunks.use`` follows from both.
 * ``chunks.spread``: its copies but intents, by number of node: ``'3'`` stored, ``'5-'`` missing, ``'9?'`` doubted.
-* ``health``: how many chunks in use are alike in use, copies wanted and spread (``placement.health``).
+* ``held``: how many extents of a datastore name the chunk; ``versions.home`` says which datastore (``policies``).
+* ``health``: how many chunks in use are alike in use, copies wanted and spread (``placement.health``), in
+  the whole catalogue and in each datastore that holds them.
 * ``nodes.stored``, ``nodes.doomed``, ``nodes.guarded``: rows of ``copies`` in state 1, and of ``doomed``.
 
 The conflict clause of a statement goes for the triggers that it sets off as well.  So nothing is put into
@@ -47,10 +49,20 @@ _OF_NODES: Final = {
     "doomed": "(SELECT count(*) FROM doomed d WHERE d.node = nodes.id)",
     "guarded": "(SELECT count(*) FROM doomed d WHERE d.node = nodes.id AND d.guard > 0)",
 }
+_HELD: Final = (
+    "SELECT x.chunk, iif(x.offset < v.homed_to, v.next_home, v.home) AS datastore,"
+    " count(*) AS extents FROM extents x JOIN versions v ON v.id = x.version GROUP BY 1, 2"
+)
 _HEALTH: Final = (
     f"SELECT {WHOLE} AS datastore, use, wanted, spread, count(*) AS chunks FROM chunks"
-    " WHERE use > 0 GROUP BY 2, 3, 4"
+    " WHERE use > 0 GROUP BY 2, 3, 4 UNION ALL"
+    " SELECT h.datastore, k.use, k.wanted, k.spread, count(*) FROM held h"
+    " JOIN chunks k ON k.id = h.chunk GROUP BY 1, 2, 3, 4"
 )
+_TABLES: Final = {
+    "held": ("SELECT chunk, datastore, extents FROM held", _HELD),
+    "health": ("SELECT datastore, use, wanted, spread, chunks FROM health", _HEALTH),
+}
 
 
 def groups(db: apsw.Connection, datastore: int = WHOLE) -> list[tuple[str, Group]]:
@@ -80,13 +92,13 @@ def disagreements(db: apsw.Connection) -> list[str]:
         *_differing(db, "chunks", _OF_CHUNKS),
         *_differing(db, "nodes", _OF_NODES),
     ]
-    kept = "SELECT datastore, use, wanted, spread, chunks FROM health"
-    for what, these, those in (("keeps", kept, _HEALTH), ("lacks", _HEALTH, kept)):
-        row = db.execute(
-            f"SELECT * FROM (SELECT * FROM ({these}) EXCEPT SELECT * FROM ({those})) LIMIT 1"
-        ).fetchone()
-        if row is not None:
-            found.append(f"health {what} the row {row}")
+    for table, (kept, counted) in _TABLES.items():
+        for what, these, those in (("keeps", kept, counted), ("lacks", counted, kept)):
+            row = db.execute(
+                f"SELECT * FROM (SELECT * FROM ({these}) EXCEPT SELECT * FROM ({those})) LIMIT 1"
+            ).fetchone()
+            if row is not None:
+                found.append(f"{table} {what} the row {row}")
     return found
 
 

@@ -226,7 +226,8 @@ class NamesPart(Part):
                 moved(tx, entry, before, after, from_top=from_top)
                 if from_top:
                     settle_owner(tx, self._engine.randomness, caller, entry, target)
-                if asked != copies_for(tx.db, target, default) or rows.is_unsettled(tx.db):
+                other = asked != copies_for(tx.db, target, default) or before != after
+                if other or rows.is_unsettled(tx.db):
                     unsettle(tx, entry, default)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)

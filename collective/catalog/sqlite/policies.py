@@ -1,10 +1,14 @@
-"""How many copies each chunk wants: the most that any datastore asks for that holds a file with it.
+"""How many copies each chunk wants, and in which datastore a file's extents are counted.
 
-``chunks.wanted`` holds that number, so that what is short is found by one index.  A chunk gets it when
-an upload names it.  A move, a new policy or a new setting changes it for a whole tree at once: they
-write one row into ``unsettled``, and :func:`settle` goes through the tree in bounded steps, each a
-transaction that moves the row's mark on.  Invariants: a name is below a row, or its chunks want at
-least what is asked for there; a number is lowered only where nothing that is kept asks for it.
+``chunks.wanted`` is the most that any datastore asks for that holds a file with the chunk, so that what
+is short is found by one index.  ``versions.home`` is the datastore in which the extents count (``held``).
+A chunk gets its number, and a version its home, when an upload names them.  A move, a new policy or a new
+setting changes them for a whole tree at once: it writes one row into ``unsettled``, and :func:`settle`
+goes through the tree in bounded steps, each a transaction that moves the row's mark on.
+
+Invariants: a name is below a row, or its file counts where it lies and its chunks want at least what is
+asked for there; a number is lowered only where nothing that is kept asks for it; every extent of a
+version counts in exactly one datastore.  A carrying that was begun is finished before the next begins.
 """
 
 from __future__ import annotations
@@ -92,7 +96,7 @@ class _Step:
         self._tx = tx
         self._default = default
         self._asked: dict[int, int] = {}
-        self._at: dict[int, int] = {}
+        self._tops: dict[int, int] = {}
         self._lowered: set[int] = set()
         self.rows = 0
 
@@ -107,7 +111,6 @@ class _Step:
             after_name,
             limit,
         )
-        copies = self._copies_at(entry)
         self.rows += 1
         done = after_name
         for child, name, kind, version, chunk_count in children:
@@ -116,7 +119,7 @@ class _Step:
             self.rows += 1
             offset: int | None = 0
             if kind in LEAVES and self.rows + chunk_count <= until:
-                offset = self._extents(version, copies, 0, until - self.rows)
+                offset = self._version(version, entry, 0, until)
             if offset is not None:
                 tx.run(
                     "INSERT OR REPLACE INTO unsettled (entry, from_offset) VALUES (?,?)",
@@ -131,8 +134,9 @@ class _Step:
 
     def file(self, entry: int, version: int, from_offset: int, limit: int) -> None:
         """Go through the next extents of a file."""
+        until = self.rows + limit
         self.rows += 1
-        offset = self._extents(version, self._copies_at(entry), from_offset, limit)
+        offset = self._version(version, entry, from_offset, until)
         if offset is None:
             self._tx.run("DELETE FROM unsettled WHERE entry = ?", entry)
         else:
@@ -144,15 +148,64 @@ class _Step:
         if 0 < asked < wanted:
             self._tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", asked, chunk)
 
-    def _extents(self, version: int, copies: int, from_offset: int, limit: int) -> int | None:
-        """Go through ``limit`` extents and uses; return where to go on, None at the end."""
-        tx, until = self._tx, self.rows + limit
+    def _version(self, version: int, entry: int, from_offset: int, until: int) -> int | None:
+        """Go on with the version of a file that lies at, or in, ``entry``: its home, then its chunks.
+
+        Returns the offset from which its chunks are still to be gone through, None at the end.
+        """
+        if not self._rehome(version, self._top_of(entry), until) or self.rows >= until:
+            return from_offset
+        return self._extents(version, self._copies_at(entry), from_offset, until)
+
+    def _rehome(self, version: int, target: int, until: int) -> bool:
+        """Have extents counted in the datastore ``target``; return whether all of them are."""
+        tx = self._tx
+        home, goal, offset = tx.one(
+            "SELECT home, next_home, homed_to FROM versions WHERE id = ?", version
+        )
+        while goal or home != target:
+            if not goal:
+                goal, offset = target, 0
+            limit = max(1, until - self.rows)
+            found = tx.all(
+                "SELECT offset, chunk FROM extents WHERE version = ? AND offset >= ?"
+                " ORDER BY offset LIMIT ?",
+                version,
+                offset,
+                limit,
+            )
+            self._carry([chunk for _, chunk in found], home, goal)
+            self.rows += len(found)
+            if len(found) == limit:
+                _note_home(tx, version, home, goal, found[-1][0] + 1)
+                return False
+            home, goal = goal, 0
+            _note_home(tx, version, home, goal, 0)
+        return True
+
+    def _carry(self, chunks: list[int], home: int, goal: int) -> None:
+        """Count an extent of each of ``chunks`` in ``goal`` and no more in ``home``."""
+        db = self._tx.db
+        db.executemany(
+            "INSERT INTO held (chunk, datastore, extents) VALUES (?,?,1)"
+            " ON CONFLICT DO UPDATE SET extents = extents + 1",
+            [(chunk, goal) for chunk in chunks],
+        )
+        left = [(chunk, home) for chunk in chunks]
+        db.executemany(
+            "UPDATE held SET extents = extents - 1 WHERE chunk = ? AND datastore = ?", left
+        )
+        db.executemany("DELETE FROM held WHERE chunk = ? AND datastore = ? AND extents = 0", left)
+
+    def _extents(self, version: int, copies: int, from_offset: int, until: int) -> int | None:
+        """Go through extents and uses; return where to go on, None at the end."""
+        tx = self._tx
         found = tx.all(
             "SELECT x.offset, x.chunk, k.wanted FROM extents x JOIN chunks k ON k.id = x.chunk"
             " WHERE x.version = ? AND x.offset >= ? ORDER BY x.offset LIMIT ?",
             version,
             from_offset,
-            limit,
+            until - self.rows,
         )
         for offset, chunk, wanted in found:
             self.rows += 1
@@ -197,20 +250,34 @@ class _Step:
 
     def _copies_at(self, entry: int) -> int:
         """Return what the datastore asks for that ``entry`` is or lies in."""
-        if entry in self._at:
-            return self._at[entry]
-        top = self._tx.value(
-            "WITH RECURSIVE up(id, parent) AS (SELECT id, parent FROM entries WHERE id = ?"
-            " UNION ALL SELECT e.id, e.parent FROM up JOIN entries e ON e.id = up.parent)"
-            " SELECT id FROM up WHERE parent = ?",
-            entry,
-            ROOT,
-        )
-        self._at[entry] = self._copies_of(top or 0)
-        return self._at[entry]
+        return self._copies_of(self._top_of(entry))
+
+    def _top_of(self, entry: int) -> int:
+        """Return the datastore that ``entry`` is or lies in."""
+        if entry not in self._tops:
+            top = self._tx.value(
+                "WITH RECURSIVE up(id, parent) AS (SELECT id, parent FROM entries WHERE id = ?"
+                " UNION ALL SELECT e.id, e.parent FROM up JOIN entries e ON e.id = up.parent)"
+                " SELECT id FROM up WHERE parent = ?",
+                entry,
+                ROOT,
+            )
+            self._tops[entry] = top or 0
+        return self._tops[entry]
 
     def _copies_of(self, datastore: int) -> int:
         if datastore not in self._asked:
             copies = self._tx.value("SELECT copies FROM datastores WHERE entry = ?", datastore)
             self._asked[datastore] = copies or self._default
         return self._asked[datastore]
+
+
+def _note_home(tx: Transaction, version: int, home: int, goal: int, offset: int) -> None:
+    """Write down how far a version's extents are carried from ``home`` to ``goal`` (0: none)."""
+    tx.run(
+        "UPDATE versions SET home = ?, next_home = ?, homed_to = ? WHERE id = ?",
+        home,
+        goal,
+        offset,
+        version,
+    )

@@ -68,7 +68,8 @@ INSERT_FOLDER = (
     "INSERT INTO entries (id, parent, name, kind, version, modified_ms, modified_ns, mode)"
     " SELECT 1 + max((SELECT max(id) FROM entries),"
     " (SELECT coalesce(max(datastore), 0) FROM uploads WHERE state = 0),"
-    " (SELECT coalesce(max(datastore), 0) FROM versions WHERE state = 2)),"
+    " (SELECT coalesce(max(datastore), 0) FROM versions WHERE state = 2),"
+    " (SELECT coalesce(max(datastore), 0) FROM health)),"
     " ?, ?, ?, NULL, ?, ?, ?"
 )
 """Parent, name, kind, time in two columns, mode.  Nothing that is left of a removed datastore names the id that it gets;

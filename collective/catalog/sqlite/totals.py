@@ -8,35 +8,27 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import Decider
+from collective.access.decision import Decider, Sight
 from collective.access.model import Caller, Right
-from collective.catalog.model import Totals
+from collective.catalog.model import ChunkHealth, Totals
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.chunk_health import count_lack
+from collective.catalog.sqlite.chunk_health import count_chunks
+from collective.catalog.sqlite.counting import WHOLE
 from collective.catalog.sqlite.engine import Engine, Part
+from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.core.ids import NodeId
-from collective.placement.evidence import Standing
+from collective.core.paths import FilePath
 
 COST_SHARE = 20
 """A count is made again only after this many times what making it took."""
 CACHED_MAX = 256
 
-# CROSS JOIN and the signs + keep the planner from going through all extents and copies.
-_SCOPE = (
-    "WITH RECURSIVE bad(node) AS (SELECT value FROM json_each(?1)),"
-    " doubted(node) AS (SELECT value FROM json_each(?3)),"
-    " tree(id, version) AS (SELECT id, version FROM entries"
-    " WHERE id IN (SELECT value FROM json_each(?2))"
-    " UNION SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id),"
-    " used(chunk) AS (SELECT DISTINCT x.chunk FROM tree CROSS JOIN extents x"
-    " ON x.version = tree.version),"
-    " counted(wanted, readable, live) AS (SELECT k.wanted, count(c.node),"
-    " count(c.node) FILTER (WHERE c.node NOT IN (SELECT node FROM doubted))"
-    " FROM used CROSS JOIN chunks k ON k.id = used.chunk LEFT JOIN copies c ON c.chunk = k.id"
-    " AND +c.state = 1 AND +c.node NOT IN (SELECT node FROM bad) GROUP BY k.id)"
-    " SELECT (SELECT count(*) FROM tree JOIN versions v ON v.id = tree.version WHERE v.target IS NULL),"
-    " (SELECT coalesce(sum(v.size), 0) FROM tree JOIN versions v ON v.id = tree.version),"
-    " count(*), coalesce(sum(live < wanted), 0), coalesce(sum(readable = 0), 0) FROM counted"
+_FILES = (
+    "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries"
+    " WHERE id IN (SELECT value FROM json_each(?))"
+    " UNION SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
+    " SELECT count(v.id), coalesce(sum(v.size), 0) FROM tree"
+    " CROSS JOIN versions v ON v.id = tree.version AND v.target IS NULL"
 )
 
 
@@ -57,8 +49,9 @@ class TotalsPart(Part):
         self._counted: dict[object, _Counted] = {}
 
     async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:
-        """Count files and chunks that the caller may read; None counts everything.
+        """Count the files that the caller may read, and the chunks of datastores that it may read whole.
 
+        None counts everything.
         Counts that were slow to make may be reused for a short while, in proportion to their cost.
         """
         engine = self._engine
@@ -84,19 +77,36 @@ class TotalsPart(Part):
 def _count(
     db: apsw.Connection, engine: Engine, decider: Decider | None, usable: frozenset[NodeId]
 ) -> Totals:
+    now_ms = int(engine.clock.wall_s() * 1000)
     if decider is None:
         known = engine.writer.totals
-        lack = count_lack(db, usable, int(engine.clock.wall_s() * 1000))
-        return Totals(known.files, known.file_bytes, known.chunks, lack.short, lack.unavailable)
-    found: Any = db.execute("SELECT id, name, standing FROM nodes").fetchall()
-    bad = [number for number, name, _ in found if name not in usable]
-    # A copy on a doubted node can be read, and counts for nothing.
-    doubted = [number for number, _, standing in found if standing == Standing.DOUBTED.value]
+        counted = count_chunks(db, usable, now_ms, [WHOLE])
+        whole = ChunkHealth(known.chunks, counted.short, counted.unavailable, (FilePath(),))
+        return Totals(known.files, known.file_bytes, whole)
     roots = [
         entry[0]
         for grant in decider.grants
         if Right.READ in decider.rights(grant.path)
         and (entry := rows.find(db, grant.path)) is not None
     ]
-    row = rows.fetch(db, _SCOPE, json.dumps(bad), json.dumps(roots), json.dumps(doubted))
-    return Totals(*row)
+    files, size_bytes = rows.fetch(db, _FILES, json.dumps(roots))
+    return Totals(files, size_bytes, _health(db, decider, usable, now_ms))
+
+
+def _health(
+    db: apsw.Connection, decider: Decider, usable: frozenset[NodeId], now_ms: int
+) -> ChunkHealth | None:
+    """Count the chunks of the datastores that the caller may read whole."""
+    found: Any = db.execute(
+        "SELECT name, id FROM entries WHERE parent = ? AND kind = ? ORDER BY name",
+        (ROOT, DATASTORE),
+    )
+    whole = {
+        path: entry
+        for name, entry in found
+        if decider.sight(path := FilePath((name,))) is Sight.FULL
+    }
+    if not whole:
+        return None
+    counted = count_chunks(db, usable, now_ms, whole.values())
+    return ChunkHealth(counted.chunks, counted.short, counted.unavailable, tuple(whole))

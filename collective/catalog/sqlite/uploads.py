@@ -120,14 +120,15 @@ class UploadsPart(Part):
             modified_ms, modified_ns, mode = rows.attribute_columns(attributes, 0)
             tx.run(
                 "INSERT INTO versions (number, state, size, recorded, chunk_count, modified_ms,"
-                " modified_ns, mode, content_type, metadata, digest)"
-                " VALUES (0,?,0,0,0,?,?,?,?,?,x'')",
+                " modified_ns, mode, content_type, metadata, digest, home)"
+                " VALUES (0,?,0,0,0,?,?,?,?,?,x'',?)",
                 OPEN,
                 modified_ms,
                 AT_COMMIT if attributes.modified_ns is None else modified_ns,
                 mode,
                 attributes.content_type,
                 json.dumps(dict(attributes.metadata)),
+                datastore,
             )
             expires_ms = tx.now_ms + int(settings.upload_life_s * 1000)
             tx.run(

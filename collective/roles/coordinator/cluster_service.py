@@ -9,7 +9,7 @@ from typing import Protocol
 import collective
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog
-from collective.catalog.model import NodeClaim
+from collective.catalog.model import ChunkHealth, NodeClaim
 from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
@@ -82,6 +82,16 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         is_new=record.is_new,
         quarantined_bytes=record.quarantined_bytes,
         disk=live.disk.value,
+    )
+
+
+def chunk_totals(health: ChunkHealth) -> pb.ChunkTotals:
+    """Return what is known of chunks for the wire."""
+    return pb.ChunkTotals(
+        total=health.chunks,
+        under_replicated=health.under_replicated,
+        unavailable=health.unavailable,
+        datastores=[str(path) for path in health.covers],
     )
 
 
@@ -160,14 +170,13 @@ class ClusterService(pb.ClusterBase):
             outlook = self._table.outlook()
             nodes = self._table.all()
             totals = await self._catalog.totals(caller, outlook.sources)
-            everything = await self._catalog.totals(None, outlook.sources)
             is_admin = await self._catalog.is_admin(caller)
             now_s = self._clock.wall_s()
             situation = Situation(
                 policy=self._policy,
                 nodes=nodes,
                 outlook=outlook,
-                totals=everything,
+                health=totals.health if is_admin else None,  # for the warnings of admins alone
                 is_restored=await self._catalog.is_restored(),
                 now_ms=int(now_s * 1000),
                 expiry_warning_ms=self._watch.leaf_warning_ms,
@@ -201,11 +210,7 @@ class ClusterService(pb.ClusterBase):
                 peers=[],
                 remote_nodes=[],
                 files=pb.FileTotals(total=totals.files, bytes=totals.file_bytes),
-                chunks=pb.ChunkTotals(
-                    total=totals.chunks,
-                    under_replicated=totals.under_replicated,
-                    unavailable=totals.unavailable,
-                ),
+                chunks=None if totals.health is None else chunk_totals(totals.health),
                 storage=_storage(nodes),
                 you=you,
                 node_join_code=await self._join_code_status(caller),

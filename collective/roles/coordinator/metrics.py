@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
-from collective.catalog.model import Totals
+from collective.catalog.model import ChunkHealth, Totals
 from collective.placement.evidence import Standing
 from collective.placement.states import NodeState
 
@@ -40,11 +40,11 @@ class NodeFigures:
     used_bytes: int
 
 
-def cluster_health(totals: Totals) -> float:
+def cluster_health(health: ChunkHealth) -> float:
     """Return 1 (all copies), 0.5 (some short) or 0 (some chunk cannot be read)."""
-    if totals.unavailable:
+    if health.unavailable:
         return 0.0
-    return 0.5 if totals.under_replicated else 1.0
+    return 0.5 if health.under_replicated else 1.0
 
 
 def _count_of(state: str, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
@@ -222,13 +222,15 @@ class CoordinatorMetrics:
         self._invites.labels(self._member, kind).set(count)
 
     def totals(self, totals: Totals) -> None:
-        """Show what the catalogue counted."""
-        self._health.set(cluster_health(totals))
+        """Show what the catalogue counted of everything."""
+        health = totals.health
+        assert health is not None, "of everything, chunks are counted too"
+        self._health.set(cluster_health(health))
         self._files.set(totals.files)
         self._file_bytes.set(totals.file_bytes)
         for condition, count in (
-            ("total", totals.chunks),
-            ("under_replicated", totals.under_replicated),
-            ("unavailable", totals.unavailable),
+            ("total", health.chunks),
+            ("under_replicated", health.under_replicated),
+            ("unavailable", health.unavailable),
         ):
             self._chunks.labels(self._member, condition).set(count)

@@ -149,7 +149,7 @@ class Upkeep:
                     policy=self._policy,
                     nodes=self._table.all(),
                     outlook=outlook,
-                    totals=totals,
+                    health=totals.health,
                     is_restored=is_restored,
                     now_ms=int(now_s * 1000),
                     expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,

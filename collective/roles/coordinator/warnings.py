@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collective.catalog.model import Totals
+from collective.catalog.model import ChunkHealth
 from collective.core.ids import NodeId
 from collective.placement.evidence import Standing
 from collective.placement.states import NodeState, Outlook
@@ -31,7 +31,7 @@ class Situation:
     policy: Policy
     nodes: Sequence[LiveNode]
     outlook: Outlook
-    totals: Totals | None
+    health: ChunkHealth | None
     is_restored: bool
     now_ms: int
     expiry_warning_ms: int | None = None
@@ -71,9 +71,9 @@ def _catalog_warnings(situation: Situation) -> list[str]:
             f"Over a third of the nodes fell silent together ({names}): repair waits; start them, "
             "or remove those that are gone for good."
         )
-    if situation.totals is not None and situation.totals.unavailable:
+    if situation.health is not None and situation.health.unavailable:
         found.append(
-            f"{situation.totals.unavailable} chunks cannot be read now; start the nodes in question."
+            f"{situation.health.unavailable} chunks cannot be read now; start the nodes in question."
         )
     return found
 

@@ -32,6 +32,7 @@ from tests.contract.catalog.world import (
     enrol,
     extent,
     grant,
+    health,
     intent,
     p,
     place_on,
@@ -77,7 +78,7 @@ async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
         await ready.finish_collection(node, [key])
     clock.advance(1000)
     assert await ready.claim_collection(100, 0) == []
-    assert (await ready.totals(None, USABLE)).chunks == 0
+    assert (await health(ready, USABLE)).chunks == 0
 
 
 async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
@@ -90,7 +91,7 @@ async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
         for node, key in await ready.claim_collection(100, 0):
             await ready.finish_collection(node, [key])
         clock.advance(1)
-    assert (await ready.totals(None, USABLE)).chunks == 0
+    assert (await health(ready, USABLE)).chunks == 0
 
 
 async def test_nobody_can_take_every_lease(
@@ -203,7 +204,7 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
     page = sorted([stored["a"], stranger], key=lambda key: key.chunk)
     assert await ready.compare_inventory(NODES[0], page, after=b"", last=True) == [stranger]
     assert len(await ready.copies_of(chunk("b"))) == 2
-    assert (await ready.totals(None, USABLE)).under_replicated == 1
+    assert (await health(ready, USABLE)).under_replicated == 1
     assert await ready.claim_collection(10, 0) == [(NODES[0], stranger)]
     both = sorted(stored.values(), key=lambda key: key.chunk)
     assert await ready.compare_inventory(NODES[0], both, after=b"", last=True) == []
@@ -430,7 +431,7 @@ async def test_a_corrupt_only_copy_is_not_deleted(ready: SqliteCatalog) -> None:
     for copy in await ready.copies_of(chunk("a")):
         await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=False)
     assert await ready.claim_collection(9, 0) == []
-    assert (await ready.totals(None, USABLE)).unavailable == 1
+    assert (await health(ready, USABLE)).unavailable == 1
 
 
 async def test_a_node_keeps_its_store(ready: SqliteCatalog) -> None:

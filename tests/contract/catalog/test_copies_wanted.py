@@ -21,6 +21,7 @@ from tests.contract.catalog.world import (
     enrol,
     extent,
     grant,
+    health,
     p,
     place_on,
     receipts,
@@ -51,7 +52,7 @@ async def told(catalog: SqliteCatalog, path: str) -> tuple[int, int]:
 
 
 async def short(catalog: SqliteCatalog) -> int:
-    return (await catalog.totals(None, USABLE)).under_replicated
+    return (await health(catalog, USABLE)).under_replicated
 
 
 async def repair(catalog: SqliteCatalog) -> int:

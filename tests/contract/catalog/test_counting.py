@@ -15,11 +15,17 @@ import apsw
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 import collective.catalog.sqlite
 from collective.catalog.model import CopyKey, VerifiedReceipt
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_health
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_health, policies
 from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.references import TRUSTED
 from collective.core.clock import ManualClock
@@ -38,6 +44,7 @@ from tests.contract.catalog.world import (
     confirm,
     enrol,
     extent,
+    health,
     intent,
     p,
     place_on,
@@ -47,8 +54,9 @@ from tests.contract.catalog.world import (
 from tests.worlds import world_of
 
 ALL: Final = frozenset(NODES)
+AT_ONCE, BATCH = policies.AT_ONCE_ROWS, policies.BATCH_ROWS
 PATHS: Final = st.sampled_from(["/d/f", "/d/g", "/e/f", "/e/s/f"])
-FOLDERS: Final = st.sampled_from(["/d", "/e", "/e/s"])
+FOLDERS: Final = st.sampled_from(["/d", "/e", "/e/s", "/t"])
 TEXTS: Final = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4)
 NODE: Final = st.sampled_from(NODES)
 THREE: Final = st.permutations(NODES).map(lambda nodes: nodes[:3])
@@ -69,6 +77,11 @@ class Counting(RuleBasedStateMachine):
         self.runner.run(enrol(self.catalog, len(NODES)))
         for folder in ("/d", "/e/s"):
             self.do(self.catalog.make_directory(OPERATOR, p(folder), parents=True))
+
+    @initialize(rows=st.sampled_from([1, 2, 64]))
+    def cut_steps(self, rows: int) -> None:
+        """Homes and policies are settled at once, or a row or two at a time."""
+        policies.AT_ONCE_ROWS, policies.BATCH_ROWS = rows, rows
 
     def _open(self) -> None:
         self.catalog = self.runner.run(
@@ -251,7 +264,13 @@ class Counting(RuleBasedStateMachine):
         if not self.look(lambda db: db.execute("SELECT 1 FROM pins LIMIT 1").fetchone()):
             assert self.runner.run(self.catalog.repair_backlog(ALL, frozenset())) == short
 
+    @invariant()
+    def what_is_settled_counts_where_it_lies(self) -> None:
+        if self.look(lambda db: db.execute("SELECT 1 FROM unsettled LIMIT 1").fetchone()) is None:
+            assert self.look(strays) == []
+
     def teardown(self) -> None:
+        policies.AT_ONCE_ROWS, policies.BATCH_ROWS = AT_ONCE, BATCH
         self.runner.run(self.catalog.close())
         self.runner.close()
         self.folder.cleanup()
@@ -279,6 +298,16 @@ def one_by_one(db: apsw.Connection) -> tuple[dict[NodeId, int], int]:
             if state == 1 or others < quorum_of(wanted):
                 left[nodes[node][0]] = left.get(nodes[node][0], 0) + 1
     return left, short
+
+
+def strays(db: apsw.Connection) -> list[Any]:
+    """Return the current versions whose home is not the datastore in which their name lies."""
+    return db.execute(
+        "WITH RECURSIVE tree(top, id, version) AS (SELECT id, id, version FROM entries WHERE kind = 2"
+        " UNION ALL SELECT tree.top, e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
+        " SELECT tree.top, v.home, v.next_home FROM tree JOIN versions v ON v.id = tree.version"
+        " WHERE v.home <> tree.top OR v.next_home <> 0"
+    ).fetchall()
 
 
 def run_machine(examples: int, steps: int) -> None:
@@ -320,7 +349,7 @@ async def test_what_an_upload_sends_is_not_short_and_what_a_file_has_is(
     again, _ = await begin(catalog, "/d/h", "filed")
     assert again.allocations[0].stored
     usable = ALL - set(NODES[:3])
-    totals = await catalog.totals(None, usable)
+    totals = await health(catalog, usable)
     assert (totals.under_replicated, totals.unavailable) == (1, 1)
 
 

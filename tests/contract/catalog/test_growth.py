@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -13,7 +11,6 @@ import pytest
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.opening import _deep_objection
-from collective.catalog.sqlite.totals import _SCOPE
 from tests.bench.growth import catalogue
 from tests.bench.growth.__main__ import table, too_much
 from tests.bench.growth.measure import Bench
@@ -44,16 +41,6 @@ def test_it_has_what_it_says_and_shows_no_fault(made: Path) -> None:
     assert db.execute("SELECT count(*) FROM copies WHERE state = 1").fetchall() == [
         (3 * shape.chunks,)
     ]
-    db.close()
-
-
-def test_what_a_user_may_read_is_counted_without_going_through_everything(made: Path) -> None:
-    db = apsw.Connection(str(made / DATABASE))
-    plan: Any = db.execute(f"EXPLAIN QUERY PLAN {_SCOPE}", (json.dumps([]),) * 3).fetchall()
-    steps = [row[3] for row in plan]
-    assert [step for step in steps if "AUTOMATIC" in step] == []
-    assert not {"SCAN k", "SCAN c", "SCAN x", "SCAN v"} & set(steps)
-    assert "SCAN x" not in " ".join(steps)
     db.close()
 
 

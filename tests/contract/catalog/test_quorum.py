@@ -36,6 +36,7 @@ from tests.contract.catalog.world import (
     claim,
     confirm,
     extent,
+    health,
     p,
     place_on,
     receipts,
@@ -613,7 +614,7 @@ async def test_repair_leaves_an_open_upload_alone_until_it_was_quiet_for_five_mi
     clock.advance(299)
     assert await repair(ready, *NEW) == 0
     assert await ready.repair_backlog(ALL, NONE) == 0
-    assert (await ready.totals(None, ALL)).under_replicated == 0
+    assert (await health(ready, ALL)).under_replicated == 0
     clock.advance(1)
     assert await ready.repair_backlog(ALL, NONE) == 1
     assert await repair(ready, *NEW) == 1
@@ -626,7 +627,7 @@ async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
     for node in OLD:
         await remove(ready, node, force=True)
     clock.advance(301)
-    totals = await ready.totals(None, frozenset(NEW))
+    totals = await health(ready, frozenset(NEW))
     assert (totals.under_replicated, totals.unavailable) == (1, 0)
 
 

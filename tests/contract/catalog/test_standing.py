@@ -33,6 +33,7 @@ from tests.contract.catalog.world import (
     data_of,
     enrol,
     grant,
+    health,
     p,
     place_on,
     user,
@@ -240,9 +241,9 @@ async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
     reader = user("reader")
     await grant(catalog, reader, "/d", 1)
     for who in (None, reader):
-        totals = await catalog.totals(who, frozenset(NODES))
+        totals = await health(catalog, frozenset(NODES), who)
         assert (totals.chunks, totals.under_replicated, totals.unavailable) == (1, 1, 0)
-        totals = await catalog.totals(who, frozenset())
+        totals = await health(catalog, frozenset(), who)
         assert (totals.under_replicated, totals.unavailable) == (1, 1)
 
 

@@ -32,6 +32,7 @@ from tests.contract.catalog.world import (
     confirm,
     enrol,
     extent,
+    health,
     p,
     place_on,
     receipts,
@@ -118,7 +119,7 @@ async def collects(scene: Scene) -> None:
         scene.clock.advance(1)
     assert not claimed.is_more
     assert len(gone) == 2 * 3 * MANY
-    assert (await catalog.totals(None, frozenset(NODES))).chunks == 0
+    assert (await health(catalog)).chunks == 0
 
 
 async def gives_up(scene: Scene) -> None:

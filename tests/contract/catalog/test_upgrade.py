@@ -15,7 +15,7 @@ from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
 from collective.core.ids import Generation, UploadId
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, p
+from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, p
 
 BEFORE_LENGTHS = 9
 """The last schema in which a chunk was its id alone."""
@@ -90,14 +90,14 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
         (chunk("b"), 26),
     ]
     assert [len(one.copies) for one in data_of(view)] == [3, 2]
-    totals = await catalog.totals(None, frozenset(NODES))
+    totals = await health(catalog)
     assert (totals.chunks, totals.under_replicated) == (2, 1)
     held = sorted(
         (CopyKey(chunk(text), Generation(10 * row + 1), 26) for row, text in ((1, "a"), (2, "b"))),
         key=lambda key: key.chunk,
     )
     assert await catalog.compare_inventory(NODES[0], held[:1], after=b"", last=True) == []
-    totals = await catalog.totals(None, frozenset(NODES))
+    totals = await health(catalog)
     assert totals.under_replicated == (2 if held[1].chunk == chunk("a") else 1)  # triggers stand
     await engines.close()
     with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import (
     Allocation,
     Attributes,
+    ChunkHealth,
     ChunkIntent,
     ChunkPage,
     Entry,
@@ -148,6 +149,15 @@ async def confirm(
             await catalog.settle_given_up(one, given, proven, facts, lacks_room=given.node in full)
         )
     return done
+
+
+async def health(
+    catalog: Catalog, usable: frozenset[NodeId] = frozenset(NODES), who: Caller | None = None
+) -> ChunkHealth:
+    """Return what is counted of chunks, for ``who`` (None: of everything); there must be something."""
+    found = (await catalog.totals(who, usable)).health
+    assert found is not None
+    return found
 
 
 def chunk(text: str) -> ChunkId:

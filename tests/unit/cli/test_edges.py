@@ -79,7 +79,13 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
             "standing_reason": "", "is_new": False, "quarantined_bytes": 0, "disk": "",
         }
     ]  # fmt: skip
-    assert facts["chunks"] == {"total": 0, "under_replicated": 0, "unavailable": 0}
+    nothing: dict[str, Any] = {
+        "total": None,
+        "under_replicated": None,
+        "unavailable": None,
+        "datastores": [],
+    }
+    assert facts["chunks"] == nothing
     assert facts["you"] == {"global_id": "", "grants": []}
     json.dumps(facts)
 

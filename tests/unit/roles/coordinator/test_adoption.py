@@ -110,7 +110,7 @@ class Lost:
                 policy=Policy(3),
                 nodes=self.here.world.table.all(),
                 outlook=self.here.world.table.outlook(),
-                totals=None,
+                health=None,
                 is_restored=await self.here.catalog.is_restored(),
                 now_ms=0,
                 waiting=[claim.node for claim in self.desk.waiting()],

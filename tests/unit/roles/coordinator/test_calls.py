@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from collective.catalog.model import Totals
+from collective.catalog.model import ChunkHealth, Totals
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.calls import Calls
@@ -82,7 +83,7 @@ def test_metrics_have_the_names_of_the_spec() -> None:
     registry = CollectorRegistry()
     figures = NodeFigures({"up": 2, "down": 1}, 2, 100, 10)
     metrics = CoordinatorMetrics(registry, "alice", lambda: figures)
-    metrics.totals(Totals(1, 2, 3, 1, 0))
+    metrics.totals(Totals(1, 2, ChunkHealth(3, 1, 0, (FilePath(),))))
     metrics.operation("read", "ok", 0.1)
     text = generate_latest(registry).decode()
     for line in (
@@ -112,6 +113,6 @@ def test_the_certificate_of_a_node_that_was_removed_is_shown_no_more() -> None:
 
 
 def test_cluster_health_is_the_worst_that_is_true() -> None:
-    assert cluster_health(Totals(0, 0, 3, 0, 0)) == 1.0
-    assert cluster_health(Totals(0, 0, 3, 1, 0)) == 0.5
-    assert cluster_health(Totals(0, 0, 3, 1, 1)) == 0.0
+    assert cluster_health(ChunkHealth(3, 0, 0, ())) == 1.0
+    assert cluster_health(ChunkHealth(3, 1, 0, ())) == 0.5
+    assert cluster_health(ChunkHealth(3, 1, 1, ())) == 0.0

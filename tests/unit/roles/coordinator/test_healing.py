@@ -45,7 +45,8 @@ async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) ->
         assert await here.repairer().round() == 1
         assert here.farm.copies() == 3
         totals = await here.catalog.totals(None, here.world.table.outlook().sources)
-        assert totals.under_replicated == 0
+        assert totals.health is not None
+        assert totals.health.under_replicated == 0
 
 
 async def test_a_repair_that_fails_is_given_up_and_tried_again(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def sentences(here: Scene) -> tuple[list[str], list[str]]:
         policy=Policy(3),
         nodes=here.world.table.all(),
         outlook=here.world.table.outlook(),
-        totals=None,
+        health=None,
         is_restored=False,
         now_ms=0,
     )

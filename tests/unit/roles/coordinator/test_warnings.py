@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collective.catalog.model import Totals
+from collective.catalog.model import ChunkHealth
 from collective.core.ids import NodeId
+from collective.core.paths import FilePath
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
 from tests.unit.roles.coordinator.parts import World
@@ -19,7 +20,7 @@ def test_whoever_is_no_admin_reads_no_names_and_numbers_of_others() -> None:
         policy=Policy(3),
         nodes=world.table.all(),
         outlook=world.table.outlook(),
-        totals=Totals(7, 7, 7, 7, 7),
+        health=ChunkHealth(7, 7, 7, (FilePath(),)),
         is_restored=False,
         now_ms=10**15,
         told=("The CA is being replaced. eve@home.alice has no certificate of the new CA yet.",),

@@ -851,6 +851,14 @@ class ChunkTotals(betterproto2.Message):
 
     unavailable: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
 
+    datastores: "list[str]" = betterproto2.field(
+        4, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    The datastores that are counted, those that the caller may read whole; "/" for everything.  A
+    chunk that two of them hold counts in each.
+    """
+
 
 default_message_pool.register_message("collective.v1", "ChunkTotals", ChunkTotals)
 
