@@ -393,6 +393,21 @@ class Totals:
     """None: there is no datastore that the caller may read whole."""
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What there is to know of the whole, at one moment."""
+
+    totals: Totals
+    backlog: int
+    """Chunks of files that are short of copies."""
+    copies_left: Mapping[NodeId, int]
+    """By node, the copies that keep it from being removed."""
+    doubted: int
+    """Copies."""
+    guarded: int
+    """Copies that are given up, and kept until others are confirmed."""
+
+
 class CodeKind(Enum):
     """What a join code admits."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Protocol
+from typing import Any, Protocol
 
 from collective.access.model import Caller
 from collective.catalog.model import (
@@ -18,6 +18,7 @@ from collective.catalog.model import (
     NodeRecord,
     RepairTask,
     Settled,
+    Survey,
     Totals,
     VerifiedReceipt,
 )
@@ -265,6 +266,12 @@ class Nodes(Protocol):
 
     async def copies_of(self, chunk: ChunkId) -> Sequence[Copy]:
         """Return the stored copies of a chunk."""
+        ...
+
+    def survey(
+        self, usable: frozenset[NodeId], lost: frozenset[NodeId]
+    ) -> Coroutine[Any, Any, Survey]:
+        """Return :meth:`totals` of everything and the other figures, all of one moment."""
         ...
 
     async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:

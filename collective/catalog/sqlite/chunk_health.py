@@ -11,21 +11,25 @@ removed.  Whether a node may go is decided exactly, elsewhere (``removal``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import apsw
 
+from collective.catalog.model import ChunkHealth, Survey, Totals
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.counting import WHOLE, groups
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import DUE, OF_FILES, TRUSTED
 from collective.core.ids import NodeId
+from collective.core.paths import FilePath
 from collective.placement import health
 from collective.placement.evidence import Standing
-from collective.placement.health import Use
+from collective.placement.health import Group, Use
+
+Groups: TypeAlias = Sequence[tuple[str, Group]]
 
 LOOKED_AT: Final = 20_000
 """Chunks of open uploads that one counting looks at; what is beyond them counts as short."""
@@ -48,6 +52,11 @@ class Nodes:
     """Their copies count towards a quorum."""
     draining: AbstractSet[NodeId]
 
+    @property
+    def trusted_standings(self) -> Mapping[NodeId, Standing]:
+        """The standings of those that are trusted."""
+        return {node: self.standings[node] for node in self.trusted}
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -62,13 +71,33 @@ class Counted:
 class ChunkHealthPart(Part):
     """The methods of ``Nodes`` that count chunks and copies."""
 
+    async def survey(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> Survey:
+        """Return totals of everything and the other figures, all of one moment."""
+        engine = self._engine
+        now_ms = int(engine.clock.wall_s() * 1000)
+
+        def work(db: apsw.Connection) -> Survey:
+            nodes, found = _nodes(db), groups(db)
+            known = engine.writer.totals
+            here = _count(db, nodes, found, nodes.standings.keys() - usable, usable, now_ms)
+            whole = ChunkHealth(known.chunks, here.short, here.unavailable, (FilePath(),))
+            alike = [group for _, group in found]
+            return Survey(
+                Totals(known.files, known.file_bytes, whole),
+                _backlog(db, nodes, found, lost, now_ms),
+                health.copies_left(alike, nodes.trusted_standings),
+                health.in_doubt(alike),
+                _guarded(db),
+            )
+
+        return await engine.read(work)
+
     async def copies_left(self) -> Mapping[NodeId, int]:
         """Count the copies on each node that keep it from being removed."""
 
         def work(db: apsw.Connection) -> Mapping[NodeId, int]:
-            nodes = _nodes(db)
-            trusted = {node: nodes.standings[node] for node in nodes.trusted}
-            return health.copies_left((group for _, group in groups(db)), trusted)
+            alike = (group for _, group in groups(db))
+            return health.copies_left(alike, _nodes(db).trusted_standings)
 
         return await self._engine.read(work)
 
@@ -81,9 +110,7 @@ class ChunkHealthPart(Part):
         now_ms = int(self._engine.clock.wall_s() * 1000)
 
         def work(db: apsw.Connection) -> int:
-            nodes = _nodes(db)
-            ignored = lost | nodes.draining | (nodes.standings.keys() - nodes.trusted)
-            return _count(db, nodes, ignored, nodes.standings.keys(), now_ms, WHOLE).short
+            return _backlog(db, _nodes(db), groups(db), lost, now_ms)
 
         return await self._engine.read(work)
 
@@ -91,8 +118,7 @@ class ChunkHealthPart(Part):
         """Count the copies that are doubted, and those that are given up and guarded."""
 
         def work(db: apsw.Connection) -> tuple[int, int]:
-            doubted = health.in_doubt(group for _, group in groups(db))
-            return doubted, rows.fetch(db, "SELECT coalesce(sum(guarded), 0) FROM nodes")[0]
+            return health.in_doubt(group for _, group in groups(db)), _guarded(db)
 
         return await self._engine.read(work)
 
@@ -110,7 +136,10 @@ def count_chunks(
     """
     nodes = _nodes(db)
     ignored = nodes.standings.keys() - usable
-    found = [_count(db, nodes, ignored, usable, now_ms, one) for one in datastores]
+    found = [
+        _count(db, nodes, groups(db, one), ignored, usable, now_ms, datastore=one)
+        for one in datastores
+    ]
     return Counted(
         sum(one.chunks for one in found),
         sum(one.short for one in found),
@@ -118,17 +147,30 @@ def count_chunks(
     )
 
 
+def _backlog(
+    db: apsw.Connection,
+    nodes: Nodes,
+    found: Groups,
+    lost: AbstractSet[NodeId],
+    now_ms: int,
+) -> int:
+    ignored = lost | nodes.draining | (nodes.standings.keys() - nodes.trusted)
+    return _count(db, nodes, found, ignored, nodes.standings.keys(), now_ms).short
+
+
 def _count(
     db: apsw.Connection,
     nodes: Nodes,
+    found: Groups,
     ignored: AbstractSet[NodeId],
     usable: AbstractSet[NodeId],
     now_ms: int,
-    datastore: int,
+    *,
+    datastore: int = WHOLE,
 ) -> Counted:
     chunks = short = unavailable = 0
     shared: dict[tuple[int, str], tuple[int, bool, bool]] = {}
-    for spread, group in groups(db, datastore):
+    for spread, group in found:
         lacks = health.is_short(group, nodes.standings, ignored)
         is_lost = not health.is_readable(group, usable)
         chunks += group.chunks
@@ -157,6 +199,10 @@ def _shared(
     if datastore == WHOLE:
         return db.execute(_SHARED, params)
     return db.execute(_SHARED + _IN_DATASTORE, (*params, datastore))
+
+
+def _guarded(db: apsw.Connection) -> int:
+    return int(rows.fetch(db, "SELECT coalesce(sum(guarded), 0) FROM nodes")[0])
 
 
 def _nodes(db: apsw.Connection) -> Nodes:

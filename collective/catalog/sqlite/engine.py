@@ -7,6 +7,7 @@ import contextlib
 import os
 import queue
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -34,11 +35,18 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _STEPS_BETWEEN_LOOKS: Final = 50_000
-"""Steps of SQLite's machine between two looks whether the process ends: a few milliseconds."""
+"""Steps of SQLite's machine between two looks whether to go on: a few milliseconds."""
 _DROP_STEPS: Final = 200
 """Transactions of one round that shorten the audit; other writes have their turn between them."""
 _STEP_REFUSALS: Final = 200
 """Refusals that one transaction writes into the audit."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One reading, and whether somebody still waits for it."""
+
+    is_dropped: bool = False
 
 
 class Engine:
@@ -56,6 +64,8 @@ class Engine:
     ) -> None:
         """Own everything given; see :meth:`SqliteCatalog.open`."""
         self._is_ending = False
+        self._reads: dict[int, _Ticket] = {}
+        """For whom each connection reads now, by the connection's identity."""
         self._db = writer_db = self._interruptible(opened.db)
         self.custody = opened.custody
         self.notices = opened.notices
@@ -140,8 +150,16 @@ class Engine:
         return results
 
     async def read(self, function: Callable[[apsw.Connection], T]) -> T:
-        """Run ``function`` on a reading connection, in one read transaction, off the loop."""
-        return await self._reading.run(self._read, function)
+        """Run ``function`` on a reading connection, in one read transaction, off the loop.
+
+        Cancelled, it does not begin, or its statement ends within some thousand of its steps.
+        """
+        ticket = _Ticket()
+        try:
+            return await self._reading.run(self._read, function, ticket)
+        except asyncio.CancelledError:
+            ticket.is_dropped = True
+            raise
 
     async def copy_out(self, function: Callable[[apsw.Connection], T]) -> T:
         """Run ``function``, which copies the whole database, apart from all that calls wait for.
@@ -184,13 +202,17 @@ class Engine:
             error.concerns = (action, target)
             raise
 
-    def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, function: Callable[[apsw.Connection], T], ticket: _Ticket) -> T:
         db = self._readers.get()
         try:
+            if ticket.is_dropped:
+                raise apsw.InterruptError("nobody waits for it")
             db.execute("BEGIN")
+            self._reads[id(db)] = ticket
             try:
                 return function(db)
             finally:
+                del self._reads[id(db)]
                 db.execute("COMMIT")
         except apsw.Error as error:
             raise translate(error) from error
@@ -232,7 +254,13 @@ class Engine:
         self.writer.interrupt()
 
     def _interruptible(self, db: apsw.Connection) -> apsw.Connection:
-        db.set_progress_handler(lambda: self._is_ending, _STEPS_BETWEEN_LOOKS)
+        number = id(db)
+
+        def is_to_end() -> bool:
+            ticket = self._reads.get(number)
+            return self._is_ending or (ticket is not None and ticket.is_dropped)
+
+        db.set_progress_handler(is_to_end, _STEPS_BETWEEN_LOOKS)
         return db
 
     async def close(self) -> None:

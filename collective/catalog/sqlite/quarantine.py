@@ -156,8 +156,15 @@ class QuarantinePart(Part):
         self, actor: Caller, nodes: Sequence[NodeId] | None
     ) -> Sequence[Discarded]:
         """Let quarantined copies go that were kept long enough; None: on every node that has any."""
-        now_ms = int(self._engine.clock.wall_s() * 1000)
-        found = await self._engine.read(lambda db: _plan(db, nodes, now_ms))
+        engine = self._engine
+        now_ms = int(engine.clock.wall_s() * 1000)
+        target = " ".join(nodes or ("all",))
+
+        def look(db: apsw.Connection) -> Sequence[Discarded]:
+            engine.decider(actor).require_admin("discard quarantined copies")
+            return _plan(db, nodes, now_ms)
+
+        found = await engine.read_for(actor, "node-discard", target, look)
 
         def work(tx: Transaction) -> Sequence[Discarded]:
             tx.decider(actor).require_admin("discard quarantined copies")
@@ -173,8 +180,7 @@ class QuarantinePart(Part):
                     _discard(tx, actor, one, now_ms - KEPT_MS)
             return found
 
-        target = " ".join(nodes or ("all",))
-        return await self._engine.write(work, caller=actor, action="node-discard", target=target)
+        return await engine.write(work, caller=actor, action="node-discard", target=target)
 
     async def discard_step(self) -> bool:
         """Hand a bounded number of discarded copies to collection; True if more is to be done now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from collective.catalog.interface import Catalog
 from collective.catalog.model import ChunkHealth, NodeClaim
 from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
-from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
 from collective.pki.certificates import Certified, certificate_der
 from collective.placement.evidence import Standing
@@ -20,6 +20,7 @@ from collective.placement.states import NodeState, Outlook, shown
 from collective.roles.coordinator.adoption import AdoptionDesk
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.expiry import ExpiryWatch
+from collective.roles.coordinator.figures import Figures
 from collective.roles.coordinator.messages import grant_message, local_path, rights_from
 from collective.roles.coordinator.metrics import HEALTHY, WAITING
 from collective.roles.coordinator.nodes import LiveNode, NodeTable, space_of
@@ -62,7 +63,7 @@ class Member:
     address: Address
 
 
-def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
+def node_status(live: LiveNode, state: NodeState, copies_left: int) -> pb.NodeStatus:
     """Return one node for the wire."""
     record = live.record
     return pb.NodeStatus(
@@ -76,7 +77,7 @@ def node_status(live: LiveNode, state: NodeState) -> pb.NodeStatus:
         last_seen_ms=record.last_seen_ms,
         certificate_expires_ms=record.certificate_expires_ms,
         version=live.version,
-        copies_left=live.copies_left,
+        copies_left=copies_left,
         standing=record.standing.value,
         standing_reason=record.standing_reason,
         is_new=record.is_new,
@@ -132,6 +133,7 @@ class ClusterService(pb.ClusterBase):
         member: Member,
         catalog: Catalog,
         table: NodeTable,
+        figures: Figures,
         policy: Policy,
         certificates: Certificates,
         shutting_out: ShuttingOut,
@@ -158,6 +160,7 @@ class ClusterService(pb.ClusterBase):
         self._member = member
         self._catalog = catalog
         self._table = table
+        self._figures = figures
         self._policy = policy
         self._certificates = certificates
         self._calls = calls
@@ -169,8 +172,12 @@ class ClusterService(pb.ClusterBase):
         async with self._calls.client("status", "") as caller:
             outlook = self._table.outlook()
             nodes = self._table.all()
-            totals = await self._catalog.totals(caller, outlook.sources)
             is_admin = await self._catalog.is_admin(caller)
+            if is_admin:
+                survey = await self._figures.survey()
+                totals, left = survey.totals, survey.copies_left
+            else:
+                totals, left = await self._catalog.totals(caller, outlook.sources), {}
             now_s = self._clock.wall_s()
             situation = Situation(
                 policy=self._policy,
@@ -206,7 +213,7 @@ class ClusterService(pb.ClusterBase):
                     version=collective.__version__,
                     uptime_s=self._clock.monotonic_s() - self._started_s,
                 ),
-                local_nodes=self._nodes(outlook),
+                local_nodes=self._nodes(outlook, left),
                 peers=[],
                 remote_nodes=[],
                 files=pb.FileTotals(total=totals.files, bytes=totals.file_bytes),
@@ -219,12 +226,12 @@ class ClusterService(pb.ClusterBase):
             )
 
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002
-        """Return the nodes in order of id."""
-        async with self._calls.client("list_nodes", ""):
-            left = await self._catalog.copies_left()
-            for live in self._table.all():
-                live.copies_left = left.get(live.record.node, 0)
-            return pb.ListNodesResponse(nodes=self._nodes(self._table.outlook()))
+        """Return the nodes in order of id, to admins with the copies that keep each of them."""
+        async with self._calls.client("list_nodes", "") as caller:
+            left: Mapping[NodeId, int] = {}
+            if await self._catalog.is_admin(caller):
+                left = (await self._figures.survey()).copies_left
+            return pb.ListNodesResponse(nodes=self._nodes(self._table.outlook(), left))
 
     async def add_grant(self, message: pb.AddGrantRequest) -> pb.Grant:
         """Give rights on a path to a user."""
@@ -361,11 +368,15 @@ class ClusterService(pb.ClusterBase):
                 ]
             )
 
-    def _nodes(self, outlook: Outlook) -> list[pb.NodeStatus]:
-        """Return the nodes, then those that wait for their adoption."""
+    def _nodes(self, outlook: Outlook, left: Mapping[NodeId, int]) -> list[pb.NodeStatus]:
+        """Return the nodes, then those that wait for their adoption; ``left``: copies, by node."""
         return [
             *(
-                node_status(live, outlook.states.get(live.record.node, NodeState.SUSPECT))
+                node_status(
+                    live,
+                    outlook.states.get(live.record.node, NodeState.SUSPECT),
+                    left.get(live.record.node, 0),
+                )
                 for live in self._table.all()
             ),
             *(waiting_status(claim) for claim in self._adoption.waiting()),

@@ -29,6 +29,7 @@ from collective.roles.coordinator.datastores_service import DatastoresService
 from collective.roles.coordinator.denials import Denials
 from collective.roles.coordinator.enrolment import Enrolment
 from collective.roles.coordinator.expiry import ExpiryWatch
+from collective.roles.coordinator.figures import Figures
 from collective.roles.coordinator.files_service import FilesService
 from collective.roles.coordinator.giving_up import GivingUp
 from collective.roles.coordinator.identities_service import IdentitiesService
@@ -250,6 +251,7 @@ def build(
     identity.on_ticket_root = keys.take_root
     identity.on_former_ended = keys.end_former
     expiry = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
+    figures = Figures(catalog, table)
     shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
     standing = StandingDesk(catalog, table, wakes)
     adoption = AdoptionDesk(catalog, table, waiting, wakes, lambda: revocations.present)
@@ -287,6 +289,7 @@ def build(
             member=Member(authority.member, authority.domain, identity.addresses[0]),
             catalog=catalog,
             table=table,
+            figures=figures,
             policy=policy,
             certificates=Renewals(renewal, identity),
             shutting_out=shutting_out,
@@ -383,6 +386,7 @@ def build(
         upkeep=Upkeep(
             catalog=catalog,
             table=table,
+            figures=figures,
             policy=policy,
             keys=keys,
             revocations=revocations,

@@ -12,6 +12,7 @@ from collective.catalog.model import NodeClaim, Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
 from collective.roles.coordinator.expiry import ExpiryWatch
+from collective.roles.coordinator.figures import Figures
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.nodes import NodeTable
@@ -36,6 +37,7 @@ class Upkeep:
         *,
         catalog: Catalog,
         table: NodeTable,
+        figures: Figures,
         policy: Policy,
         keys: KeyRing,
         revocations: Revocations,
@@ -54,6 +56,7 @@ class Upkeep:
         """
         self._catalog = catalog
         self._table = table
+        self._figures = figures
         self._policy = policy
         self._keys = keys
         self._revocations = revocations
@@ -118,20 +121,16 @@ class Upkeep:
     async def figures(self) -> None:
         """Refresh what metrics and log say of the whole."""
         outlook = self._table.outlook()
-        totals = await self._catalog.totals(None, outlook.sources)
-        backlog = await self._catalog.repair_backlog(outlook.sources, outlook.gone)
+        survey = await self._figures.survey()
         is_restored = await self._catalog.is_restored()
-        self._metrics.totals(totals)
-        self._metrics.repair_queue.set(backlog)
-        doubted, guarded = await self._catalog.copies_in_doubt()
-        self._metrics.copies_doubted.set(doubted)
-        self._metrics.copies_guarded.set(guarded)
+        self._metrics.totals(survey.totals)
+        self._metrics.repair_queue.set(survey.backlog)
+        self._metrics.copies_doubted.set(survey.doubted)
+        self._metrics.copies_guarded.set(survey.guarded)
         self._metrics.restored.set(int(is_restored))
-        draining = any(live.record.draining for live in self._table.all())
-        left = await self._catalog.copies_left() if draining else {}  # it looks at every copy
         ends_s: dict[str, float] = {}
         for live in self._table.all():
-            live.copies_left = left.get(live.record.node, 0)
+            live.copies_left = survey.copies_left.get(live.record.node, 0)
             identity = str(self._table.identity(live.record.node))
             ends_s[identity] = live.record.certificate_expires_ms / 1000
         if self._watch is not None:
@@ -149,7 +148,7 @@ class Upkeep:
                     policy=self._policy,
                     nodes=self._table.all(),
                     outlook=outlook,
-                    health=totals.health,
+                    health=survey.totals.health,
                     is_restored=is_restored,
                     now_ms=int(now_s * 1000),
                     expiry_warning_ms=self._watch.leaf_warning_ms if self._watch else None,

@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from collective.catalog.model import Health
+from collective.catalog.sqlite import CatalogSettings
 from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
@@ -146,3 +147,25 @@ async def test_what_runs_and_what_waits_is_given_up_when_the_process_ends(engine
         lambda db: db.execute("SELECT action FROM audit WHERE actor = 'somebody'").fetchall()
     )
     assert actions == [("kept",)]
+
+
+async def test_a_reading_that_nobody_waits_for_any_more_ends(engines: Engines) -> None:
+    """One reader alone: what comes behind it is answered."""
+    engines.settings = CatalogSettings(readers=1)
+    catalog = await engines.open()
+    begun = threading.Event()
+
+    def endless(db: apsw.Connection) -> Any:
+        begun.set()
+        return db.execute(ENDLESS).fetchone()
+
+    reading = asyncio.create_task(catalog._engine.read(endless))
+    await asyncio.to_thread(begun.wait, 60)
+    behind = asyncio.create_task(catalog._engine.read(lambda db: db.execute(ENDLESS).fetchone()))
+    await asyncio.sleep(0)
+    for task in (behind, reading):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    found = await catalog._engine.read(lambda db: db.execute("SELECT 7").fetchone())
+    assert found == (7,)

@@ -12,6 +12,6 @@ def test_a_node_that_can_take_nothing_new_yet_is_not_called_healthy() -> None:
     world = World()
     live = world.table.get(NodeId("a"))
     assert live is not None
-    assert node_status(live, NodeState.UP).is_healthy
+    assert node_status(live, NodeState.UP, 0).is_healthy
     live.inventoried = "an earlier start"
-    assert not node_status(live, NodeState.UP).is_healthy
+    assert not node_status(live, NodeState.UP, 0).is_healthy
