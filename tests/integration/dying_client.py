@@ -37,16 +37,16 @@ def die_after_chunks(count: int) -> None:
 
 
 def die_after_bytes(count: int) -> None:
-    write, done = local.write_all, 0
+    write, done = local.write_at, 0
 
-    def write_and_die(descriptor: int, block: Any) -> None:
+    def write_and_die(descriptor: int, block: Any, offset: int) -> None:
         nonlocal done
         done += len(block)
-        write(descriptor, block)
+        write(descriptor, block, offset)
         if done >= count:
             die()
 
-    local.write_all = write_and_die
+    local.write_at = write_and_die
 
 
 def main(moment: str, arguments: list[str]) -> int:

@@ -195,6 +195,7 @@ class ClusterService(pb.ClusterBase):
                 rivals=self._table.rivals(),
                 waiting=[claim.node for claim in self._adoption.waiting()],
                 catalog_id=(await self._catalog.position()).catalog_id,
+                copies_left=left,
             )
             you = await self._caller_status(caller)
             told = [

@@ -67,8 +67,6 @@ class LiveNode:
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
     key_digest: bytes = b""
     """SHA-256 of its own key, as of its last heartbeat."""
-    copies_left: int = 0
-    """Copies here of chunks in use, as last counted."""
     stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
     """Copies it gave receipts for while its inventory was under way; pages may lack them."""
     obeys: str = ""

@@ -130,7 +130,6 @@ class Upkeep:
         self._metrics.restored.set(int(is_restored))
         ends_s: dict[str, float] = {}
         for live in self._table.all():
-            live.copies_left = survey.copies_left.get(live.record.node, 0)
             identity = str(self._table.identity(live.record.node))
             ends_s[identity] = live.record.certificate_expires_ms / 1000
         if self._watch is not None:
@@ -161,6 +160,7 @@ class Upkeep:
                     rivals=self._table.rivals(),
                     waiting=[claim.node for claim in self._waiting()],
                     catalog_id=(await self._catalog.position()).catalog_id,
+                    copies_left=survey.copies_left,
                 )
             )
         )

@@ -42,6 +42,8 @@ class Situation:
     """Nodes that a second process was seen running as, and where that is."""
     waiting: Sequence[NodeId] = ()
     """Nodes with a certificate that counts, which the catalogue does not know."""
+    copies_left: Mapping[NodeId, int] = field(default_factory=dict)
+    """Copies that still keep each node, 0 where it is not named."""
     catalog_id: str = ""
     """This catalogue; empty where it does not matter."""
 
@@ -191,10 +193,11 @@ def _node_warnings(situation: Situation) -> list[str]:
                 f"The certificate of node {record.node} runs out soon; let the node reach the "
                 "coordinator so that it can renew."
             )
-        if record.draining and live.copies_left and not _places(situation, record.node):
+        left = situation.copies_left.get(record.node, 0)
+        if record.draining and left and not _places(situation, record.node):
             found.append(
-                f"Node {record.node} cannot be emptied: its {live.copies_left} copies have no other "
-                "node to go to; add one."
+                f"Node {record.node} cannot be emptied: its {left} copies have no other node to go to;"
+                " add one."
             )
     return found
 

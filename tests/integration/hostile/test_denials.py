@@ -110,6 +110,8 @@ REFUSED: dict[str, Any] = {
     "Stat": pb.StatRequest(path=PATH),
     "Remove": pb.RemoveRequest(path=PATH),
     "Move": pb.MoveRequest(source=PATH, destination="/private/other"),
+    "MakeLink": pb.MakeLinkRequest(path="/private/link", target=b"elsewhere"),
+    "SetAttributes": pb.SetAttributesRequest(path=PATH, mode=0o600),
     "OpenUpload": pb.OpenUploadRequest(path=PATH, chunks=[intent(b"x")]),
     "OpenRead": pb.OpenReadRequest(path=PATH),
     "Read": pb.ReadRequest(path=PATH),
