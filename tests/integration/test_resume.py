@@ -106,6 +106,7 @@ def test_a_part_of_another_version_is_not_used(prepared: Cluster, tmp_path: Path
     cluster.write("/r/version", newer.all())
     cluster.cli("get", "/r/version", str(target))
     assert target.read_bytes() == newer.all()
+    assert os.listdir(tmp_path) == ["v"]
 
 
 def test_an_upload_goes_on_when_the_coordinator_restarts_in_the_middle(
