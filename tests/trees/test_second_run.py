@@ -267,6 +267,29 @@ def test_files_that_notes_vouch_for_are_neither_read_nor_asked_for(
         assert len(opened) == 4
 
 
+def test_a_target_that_get_did_not_make_keeps_its_own_mode_and_time(home: Home, desk: Path) -> None:
+    with workplace(desk) as folder:
+        mover = Mover(home, folder)
+        with NOBODY.acting():
+            mover.source.mkdir(0o777)
+            mover.source.chmod(0o777)
+            os.utime(mover.source, ns=(0, 5))
+            mover.put()
+            (folder / "mine").mkdir()
+            (folder / "mine").chmod(0o711)
+        mover.get("mine")
+        mover.get("made")
+        assert stat.S_IMODE((folder / "mine").stat().st_mode) == 0o711
+        assert (folder / "mine").stat().st_mtime_ns != 5
+        with NOBODY.acting():
+            mover.source.chmod(0o755)
+            os.utime(mover.source, ns=(0, 6))
+        mover.put()
+        assert mover.get("made").attributes == 1
+        made = (folder / "made").stat()
+        assert (stat.S_IMODE(made.st_mode), made.st_mtime_ns) == (0o755, 6)
+
+
 def test_notes_that_are_lost_cost_a_comparison_and_nothing_else(home: Home, desk: Path) -> None:
     with workplace(desk) as folder:
         mover = Mover(home, folder)
