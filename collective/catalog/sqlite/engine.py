@@ -81,14 +81,15 @@ class Engine:
         writing = world.threads.pool(1, "catalog-writer")
         self._readers: queue.SimpleQueue[apsw.Connection] = queue.SimpleQueue()
         self._all_readers: list[apsw.Connection] = []
+        self._checkpoints = Checkpoints(writer_db, opened.custody)
         if world.sqlite.is_exclusive:  # reads take turns with the writing, on its connection
             self._reading = self._copying = writing
             self._readers.put(writer_db)
+            self._checkpoints.start_alone()
         else:
             self._reading = world.threads.pool(settings.readers, "catalog-reader")
             self._copying = world.threads.pool(1, "catalog-copy")
-            self._checkpoints = Checkpoints(writer_db, connect, opened.custody)
-            self._checkpoints.start(world.threads.pool(1, "catalog-checkpoint"))
+            self._checkpoints.start(connect, world.threads.pool(1, "catalog-checkpoint"))
             self._all_readers.extend(
                 self._interruptible(connect()) for _ in range(settings.readers)
             )

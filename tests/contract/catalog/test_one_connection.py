@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite.checkpoints import LOG_PAGES
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError
 from collective.core.randomness import SeededRandomness
@@ -73,6 +74,26 @@ async def test_a_snapshot_goes_through_the_same_vfs(tmp_path: Path) -> None:
     copy = await SqliteCatalog.open(str(tmp_path / "other"), one_thread())
     assert await names(copy, "/") == ["/d"]
     await copy.close()
+
+
+async def test_a_change_is_acknowledged_though_the_log_cannot_be_moved_for_want_of_room(
+    tmp_path: Path,
+) -> None:
+    """The change is durable by then: the engine drops that failure, and so must what is hooked into it."""
+    vfs = RecordingVfs("no-room-for-a-checkpoint")
+    catalog = await SqliteCatalog.open(str(tmp_path), one_thread(vfs.vfs_name))
+    log, database = tmp_path / "catalog.db-wal", tmp_path / "catalog.db"
+    before = database.stat().st_size
+    made = 0
+    while log.stat().st_size < 4120 * (LOG_PAGES + 20):
+        vfs.room = 64 << 10  # for the change, and not for all that the database is behind
+        await catalog.make_directory(OPERATOR, p(f"/{made}{'x' * 200}"), parents=False)
+        made += 1
+    assert len(await names(catalog, "/")) == made
+    vfs.room = None
+    await catalog.make_directory(OPERATOR, p("/last"), parents=False)
+    assert database.stat().st_size > before + (64 << 10), "with room again the log is moved"
+    await catalog.close()
 
 
 @pytest.mark.parametrize("readers", [1, 3])

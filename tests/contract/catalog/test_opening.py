@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,21 @@ async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: Engines) -
 async def test_what_undoes_a_savepoint_is_no_list_in_memory(engines: Engines) -> None:
     catalog = await engines.open()
     assert catalog._engine._db.execute("PRAGMA temp_store").fetchall() == [(1,)]
+
+
+async def test_a_look_that_fails_after_a_commit_is_not_the_commits_failure(
+    engines: Engines,
+) -> None:
+    """An exception in what is hooked into a COMMIT would end the writer, and everybody waits for ever."""
+    catalog = await engines.open()
+    engine = catalog._engine
+
+    def fail() -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.custody, "is_ours", fail)
+        assert engine._checkpoints._move(engine._db) is None
 
 
 async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: Engines) -> None:
