@@ -200,7 +200,7 @@ class Faults:
         """Return whether nothing is damaged, so that something may be; forget what was if so."""
         if self._damaging or self.scenario.has_open_work():
             return False
-        if not self.truth.is_whole():
+        if not self.truth.is_whole(self.scenario.may_be_lost):
             return False
         self.dirty, self.behind = None, False
         return True

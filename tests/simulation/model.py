@@ -108,6 +108,15 @@ class Files:
         values = self.may_be(path)
         return next(iter(values)) if len(values) == 1 else None
 
+    def all_certain(self) -> set[int]:
+        """Return what some path certainly holds at this moment."""
+        found = (self.certain(path) for path in self._states)
+        return {value for value in found if value is not None}
+
+    def all_possible(self) -> set[int]:
+        """Return everything that some path may hold at this moment."""
+        return {value for path in self._states for value in self.may_be(path) if value is not None}
+
     def is_quiet(self, path: str) -> bool:
         """Tell whether nothing is under way there, nor may be."""
         state = self._state(path)

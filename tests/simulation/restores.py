@@ -107,10 +107,14 @@ class Restores:
         for person in scenario.people:
             person.machine.kill()
         scenario.desk.restores += 1
+        needed = scenario.files.all_certain()
         scenario.files.restored(since_s, ended_s)
         scenario.was_restored = self._faults.behind = True
         scenario.draining |= draining
-        await self._faults.down_for(COORDINATOR)
+        try:
+            await self._faults.down_for(COORDINATOR)
+        finally:  # no delete of the lost future is under way any more
+            scenario.note_lost(needed)
 
     async def _copy(self, machine: Machine) -> Folder | None:
         """Copy what a stopped coordinator left; None where it did not end by itself."""

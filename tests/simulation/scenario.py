@@ -6,6 +6,7 @@ import asyncio
 import random
 import traceback
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,6 +74,8 @@ class Scenario:
         self.nodes_changed_s = 0.0
         """When the catalogue last did not have the nodes that are in use, seen every 2 s."""
         self.was_restored = False
+        self._lost: set[bytes] = set()
+        """Chunks that were deleted rightly, before the catalogue was put back to a time that had them."""
         self._names = 0
         self._operator: Credentials | None = None
         self.faults = Faults(self)
@@ -146,9 +149,26 @@ class Scenario:
         return bool(self.desk.busy)
 
     def may_be_lost(self, chunk: bytes) -> bool:
-        """Tell whether a chunk may be unreadable through no fault of the product."""
-        del chunk
-        return False
+        """Tell whether a chunk may be unreadable through no fault of the product.
+
+        A backup names files that were removed or replaced after it, and no backup of a catalogue brings
+        back what collection deleted meanwhile.
+        """
+        return chunk in self._lost
+
+    def note_lost(self, needed: Collection[int]) -> None:
+        """Note which chunks were gone when the catalogue was put back, and rightly so.
+
+        That is one that no node had any more, not even a node that is down, and of a content that no
+        file certainly had before (``needed``).  Any other has to have its copies in the end: one that
+        was deleted though a file had it, and one that a restored coordinator lets go.
+        """
+        held = {
+            chunk for name in self.nodes_in_use() for chunk, _ in self.truth.held(name, dead=True)
+        }
+        for value in self.files.all_possible():
+            if value not in needed:
+                self._lost.update(set(chunks_of(value, CHUNK_BYTES)) - held)
 
     def _check_acknowledged(self, path: str, value: int) -> None:
         """Raise where a chunk of what was just acknowledged is on too few disks, or counted too few times.
@@ -161,6 +181,7 @@ class Scenario:
         unknown = sum(not self.member.is_ready(name) for name in nodes) + is_dirty
         runs = self.truth.database() is not None
         for chunk in chunks_of(value, CHUNK_BYTES):
+            self._lost.discard(chunk)
             there = [one for one in self.truth.holders(chunk) if one in nodes and one != dirty]
             counted = quorum
             if runs:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from tests.simulation.disk import ProcessDisk, SimulatedDisk
 from tests.simulation.loop import HungError, VirtualLoop, ending_quietly
-from tests.simulation.model import HORIZON_S, Files, value_of
+from tests.simulation.model import HORIZON_S, Files, chunks_of, value_of
 from tests.simulation.process import Killed, Process
-from tests.simulation.scenario import run_seed
+from tests.simulation.scenario import Scenario, run_seed
 from tests.simulation.trace import Trace
+from tests.simulation.tuning import CHUNK_BYTES
 
 SEEDS = (1, 3, 5)
 
@@ -202,3 +204,27 @@ def test_a_restored_catalogue_is_as_it_was() -> None:
     assert files.may_be("/a") == {values[1], values[2]}
     assert files.may_be("/b") == {None}
     assert files.may_be_lost("/a")
+
+
+def test_of_a_restored_catalogue_only_what_no_file_had_and_no_node_has_is_lost_rightly() -> None:
+    scenario = Scenario(0, 1.0)
+    files, loop = scenario.files, scenario.loop
+    removed, kept, still_there = (value_of(number, 10) for number in range(3))
+    for path, value in (("/removed", removed), ("/kept", kept), ("/still-there", still_there)):
+        files.done(files.begin(path, value))
+    loop.now_s = 10.0
+    for path in ("/removed", "/still-there"):
+        files.done(files.begin(path, None))
+    needed = files.all_certain()
+    files.restored(5.0, 5.0)
+    assert files.all_possible() == {removed, kept, still_there}
+    scenario.nodes = ["n1"]
+    (gone,), (needful,), (held,) = (
+        chunks_of(value, CHUNK_BYTES) for value in (removed, kept, still_there)
+    )
+    with mock.patch.object(scenario.truth, "held", return_value={(held, 7)}):
+        scenario.note_lost(needed)
+    assert scenario.may_be_lost(gone)
+    assert not scenario.may_be_lost(needful), "a file had it all the time"
+    assert not scenario.may_be_lost(held), "a node has it"
+    scenario.loop.close()

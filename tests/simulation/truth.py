@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from collective.catalog.sqlite.counting import disagreements
@@ -105,10 +105,10 @@ class Truth:
         for chunk, (want, copies) in found.items():
             yield Wanted(chunk, want, tuple(sorted(copies)))
 
-    def is_whole(self) -> bool:
+    def is_whole(self, may_be_lost: Callable[[bytes], bool]) -> bool:
         """Tell whether every chunk that is needed has as many good copies as it can have now.
 
-        A node that is drained or doubted gets none; fewer than a quorum are never enough.
+        Those that are lost rightly never do.  A node that is drained or doubted gets none; fewer than a quorum are never enough.
         """
         if self.database() is None:
             return False
@@ -119,6 +119,8 @@ class Truth:
         ]
         most = count(usable)
         for one in self.wanted(uploads=True):
+            if may_be_lost(one.chunk):
+                continue
             good = [
                 Standing(standings[node])
                 for node, number in one.copies
