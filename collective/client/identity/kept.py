@@ -1,7 +1,7 @@
 """The certificates of joined collectives on disk: each one's own, and the CAs beside it.
 
-Invariant: a certificate never gives way to one of the same key that ends earlier.  The caller holds
-the store's lock where it writes.  Blocking: small files only.
+Invariant: a certificate never gives way to one of the same key that is of an older CA, or of the same
+CA and ends earlier.  The caller holds the store's lock where it writes.  Blocking: small files only.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collective.core.disk import Disk
 from collective.core.errors import NotJoinedError, SettingsError
 from collective.core.small_files import read_small
 from collective.pki import certificates, files
+from collective.pki.credentials import is_signed_by
 
 
 class KeptCertificates:
@@ -50,9 +51,14 @@ class KeptCertificates:
         """Keep the CAs alone."""
         files.write_authorities(self._place.authority(name), authorities, disk=self._disk)
 
-    def take_newer(self, known: JoinedCollective, certificate: x509.Certificate) -> None:
-        """Keep ``certificate`` if it is newer than the one of ``known``."""
-        if self.is_newer(certificate, known):
+    def take_newer(
+        self,
+        known: JoinedCollective,
+        certificate: x509.Certificate,
+        trusted: Sequence[x509.Certificate],
+    ) -> None:
+        """Keep ``certificate`` if `is_newer` says so."""
+        if self.is_newer(certificate, known, trusted):
             path = self._place.certificate(known.name)
             files.write_certificate(path, certificate, disk=self._disk)
 
@@ -88,8 +94,17 @@ class KeptCertificates:
         digests = {digest_of(one) for one in given}
         return *given, *(one for one in former if digest_of(one) not in digests)
 
-    def is_newer(self, certificate: x509.Certificate, known: JoinedCollective) -> bool:
-        """Tell whether ``certificate`` lasts longer than the one kept, or that one is unusable."""
+    def is_newer(
+        self,
+        certificate: x509.Certificate,
+        known: JoinedCollective,
+        trusted: Sequence[x509.Certificate],
+    ) -> bool:
+        """Tell whether ``certificate`` takes the place of the one that is kept for ``known``.
+
+        It does if it is of a newer CA of ``trusted``, or of the same one and does not end earlier,
+        or if the kept one is for another key or cannot be used.
+        """
         try:
             kept = files.load_certificate_file(self._place.certificate(known.name), disk=self._disk)
             same_key = certificates.certificate_key(kept) == certificates.certificate_key(
@@ -97,7 +112,15 @@ class KeptCertificates:
             )
         except (NotJoinedError, SettingsError):
             return True
-        return not same_key or certificate.not_valid_after_utc > kept.not_valid_after_utc
+        return not same_key or _age(certificate, trusted) >= _age(kept, trusted)
+
+
+def _age(certificate: x509.Certificate, trusted: Sequence[x509.Certificate]) -> tuple[float, float]:
+    """Return when the CA began that signed it (0 if none of ``trusted``), and when itself ends."""
+    begins = (
+        one.not_valid_before_utc.timestamp() for one in trusted if is_signed_by(certificate, one)
+    )
+    return max(begins, default=0.0), certificate.not_valid_after_utc.timestamp()
 
 
 def public_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -241,10 +241,9 @@ class IdentityStore:
                 grants=joined.grants,
                 grants_expire_ms=joined.grants_expire_ms,
             )
-            if known is None or self._kept.is_newer(joined.certificate, known):
-                self._kept.write(
-                    name, self._kept.with_former(joined.trusted, known), joined.certificate
-                )
+            trusted = self._kept.with_former(joined.trusted, known)
+            if known is None or self._kept.is_newer(joined.certificate, known, trusted):
+                self._kept.write(name, trusted, joined.certificate)
             self._write(self.place.facts(name), facts.encode())
             if self.current() is None and not taken - {name}:
                 self._set_current(name)
@@ -284,7 +283,7 @@ class IdentityStore:
             if renewed.trusted != self._kept.authorities(collective):
                 # first: it must know the certificate
                 self._kept.write_authorities(collective.name, renewed.trusted)
-            self._kept.take_newer(collective, renewed.certificate)
+            self._kept.take_newer(collective, renewed.certificate, renewed.trusted)
             known = self._collective(collective.name)
             facts = replace(
                 known,

@@ -2,7 +2,8 @@
 
 Overlap: both CAs count, servers still show leaves of the old one, users' renewals are of the new
 one, and nodes hear of it by heartbeat.  Finish: the new CA signs everything and the old key is
-destroyed; nodes and bootstraps renew at once; when all have (or by force), only the new one counts.
+destroyed; nodes and bootstraps renew at once; when all have, only the new one counts.  Force shuts out
+those who had not followed when it was given, and waits for the others for a bounded time.
 Notes lie in the cert dir, so that a restart forgets nothing.  Each step stands in the audit, written
 before the step: a crash between leaves a row too many, never one too few.
 """
@@ -35,6 +36,8 @@ NAMES_SHOWN: Final = 5
 AUDIT_NAMES_MAX: Final = 50
 CLOSING_INTERVALS: Final = 5
 """Heartbeat intervals that the closing phase lasts at least, for bootstraps to follow."""
+FORCED_INTERVALS_MOST: Final = 30
+"""Heartbeat intervals after which a forced closing phase waits for nobody any more."""
 _NOTES_FORMAT: Final = 1
 
 
@@ -73,6 +76,7 @@ class RotationDesk:
         self._begun_ms = 0
         self._followed: set[str] = set()
         self._seen_old: set[str] = set()
+        self._left_behind: set[str] = set()
         self._closing_since_s = world.clock.monotonic_s()
         self._forced = False
         self._turn = asyncio.Lock()
@@ -96,8 +100,9 @@ class RotationDesk:
             age_s = self._clock.monotonic_s() - self._closing_since_s
             if age_s < CLOSING_INTERVALS * self._interval_s:
                 return
-            if self._forced or not await self._waiting():
-                await self._close()
+            waiting = await self._waiting()
+            if not waiting or (self._forced and age_s > FORCED_INTERVALS_MOST * self._interval_s):
+                await self._close(waiting)
 
     async def begin(self, actor: Caller) -> Progress:
         """Make the successor; ConflictError, saying how far it is, while a rotation is under way."""
@@ -106,7 +111,8 @@ class RotationDesk:
                 raise ConflictError(await self._under_way())
             await self._note(actor, "begin", "this CA is to be replaced")
             self._begun_ms = int(self._clock.wall_s() * 1000)
-            self._followed, self._seen_old, self._forced = set(), set(), False
+            self._followed, self._seen_old = set(), set()
+            self._left_behind, self._forced = set(), False
             await self._keep()
             await self._identity.rotate(rotation.begin)
         return await self.progress()
@@ -130,15 +136,17 @@ class RotationDesk:
                     newest = self._identity.authorities.newest.digest.hex()
                     detail = f"{newest} signs from now on{_forced_text(waiting)}"
                     await self._note(actor, "finish", detail)
-                    self._followed = set()
+                    self._followed, self._left_behind = set(), set(waiting)
                     self._forced = force
                     self._closing_since_s = self._clock.monotonic_s()
                     await self._keep()
                     await self._identity.rotate(rotation.switch)
-                case Phase.CLOSING if force and not self._forced:
-                    detail = f"waits for nobody{_forced_text(await self._waiting())}"
+                case Phase.CLOSING if force and (waiting := await self._waiting()):
+                    detail = f"waits for nobody{_forced_text(waiting)}"
                     await self._note(actor, "force", detail)
+                    self._left_behind |= set(waiting)
                     self._forced = True
+                    await self._keep()
                 case _:
                     pass
         return await self.progress()
@@ -196,6 +204,7 @@ class RotationDesk:
             for live in self._table.all():
                 if live.authority_digest != known.signing.digest:
                     waiting.add(str(self._table.identity(live.record.node)))
+            waiting -= self._left_behind
         return sorted(who for who in waiting if who not in revoked.entries)
 
     async def _under_way(self) -> str:
@@ -227,12 +236,13 @@ class RotationDesk:
             "--finish --force"
         )
 
-    async def _close(self) -> None:
+    async def _close(self, shut_out: Sequence[str]) -> None:
         own = Caller(SpiffeId.coordinator(self._identity.authority.domain), is_operator=True)
         newest = self._identity.authority.digest.hex()
-        await self._note(own, "end", f"this CA counts no longer, only {newest}")
+        detail = f"this CA counts no longer, only {newest}{_forced_text(shut_out)}"
+        await self._note(own, "end", detail)
         await self._identity.rotate(rotation.close)
-        self._followed = set()
+        self._followed, self._left_behind = set(), set()
         await self._keep()
 
     def _read(self) -> None:
@@ -243,6 +253,8 @@ class RotationDesk:
             self._begun_ms = int(fields["begun_ms"])
             self._followed = {str(SpiffeId.parse(one)) for one in fields["followed"]}
             self._forced = bool(fields["forced"])
+            left_behind = fields.get("left_behind", ())  # notes of an older program have none
+            self._left_behind = {str(SpiffeId.parse(one)) for one in left_behind}
         except (ValueError, KeyError, TypeError, CollectiveError) as error:
             self._log.warning("rotation_notes_lost", why=str(error))
             self._begun_ms = int(self._clock.wall_s() * 1000)
@@ -256,6 +268,7 @@ class RotationDesk:
                     "begun_ms": self._begun_ms,
                     "followed": sorted(self._followed),
                     "forced": self._forced,
+                    "left_behind": sorted(self._left_behind),
                 },
                 indent=1,
             ).encode()

@@ -24,6 +24,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.core.units import Address
+from collective.pki.ca import CertificateAuthority
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
 from tests.worlds import world_of
 
@@ -303,6 +304,24 @@ class TestCollectives:
         store.take_renewed(known, credentials)
         assert store.collectives() == []
         assert not os.path.exists(store.place.certificate("alice-homelab"))
+
+    @pytest.mark.parametrize("lifetime_s", [30 * 86400.0, 86400.0])
+    def test_a_certificate_of_a_newer_ca_replaces_an_older_ones_however_long_that_lasts(
+        self, store: IdentityStore, alice: Member, clock: ManualClock, lifetime_s: float
+    ) -> None:
+        join(store, alice)
+        known = store.find("alice")
+        former = store.credentials(known, none)
+        newest = CertificateAuthority.create(
+            alice.member, alice.domain, world_of(clock), label="2", after=former.authority
+        )
+        key = former.private_key.public_key()
+        renewed = newest.issue(former.identity, key, lifetime_s=lifetime_s)
+        trusted = (former.authority, newest.certificate)
+        store.take_renewed(known, former.renewed(renewed, trusted))
+        assert store.credentials(known, none).certificate == renewed
+        store.take_renewed(known, former.renewed(former.certificate, trusted))
+        assert store.credentials(known, none).certificate == renewed
 
     def test_a_certificate_for_another_key_is_refused(
         self, store: IdentityStore, alice: Member, tmp_path: Path, clock: ManualClock

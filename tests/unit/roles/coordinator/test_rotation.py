@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from collective.access.model import Caller
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
-from collective.core.ids import Domain, MemberId, SpiffeId
+from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.pki.layout import CertDir
@@ -24,7 +24,12 @@ from collective.pki.rotation import Phase
 from collective.placement.states import Timers
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
-from collective.roles.coordinator.rotation import CLOSING_INTERVALS, RotationDesk
+from collective.roles.coordinator.rotation import (
+    CLOSING_INTERVALS,
+    FORCED_INTERVALS_MOST,
+    RotationDesk,
+)
+from tests.unit.roles.coordinator.parts import record
 from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
@@ -41,6 +46,7 @@ class Desk:
     clock: ManualClock
     catalog: SqliteCatalog
     identity: OwnIdentity
+    table: NodeTable
     rotation: RotationDesk
 
     async def rows(self) -> list[tuple[str, str, str, str]]:
@@ -59,7 +65,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     nobody: Any = NobodyRevoked()
     rotation = RotationDesk(identity, catalog, table, nobody, world, interval_s=1.0)
     await rotation.load()
-    yield Desk(clock, catalog, identity, rotation)
+    yield Desk(clock, catalog, identity, table, rotation)
     await catalog.close()
 
 
@@ -92,12 +98,54 @@ async def test_a_forced_end_names_in_the_audit_who_was_shut_out(desk: Desk) -> N
 
 async def test_force_added_while_the_old_ca_ends_is_in_the_audit_once(desk: Desk) -> None:
     await desk.rotation.begin(OPERATOR)
+    desk.table.add(replace(record("alice-node-01"), last_seen_ms=2**60))
     await desk.rotation.finish(OPERATOR, force=False)
     before = len(await desk.rows())
     await desk.rotation.finish(OPERATOR, force=True)
     await desk.rotation.finish(OPERATOR, force=True)
     later = (await desk.rows())[before:]
     assert [row[1] for row in later] == ["rotate-ca-force"]
+
+
+async def forced_while_a_node_follows(desk: Desk) -> None:
+    """Force the end of the old CA; one node was there since the beginning, one was not."""
+    await desk.rotation.begin(OPERATOR)
+    desk.table.add(record("alice-node-01"))
+    desk.table.add(replace(record("alice-node-02"), last_seen_ms=2**60))
+    progress = await desk.rotation.finish(OPERATOR, force=True)
+    assert progress.waiting == ["spiffe://home.alice/node/alice-node-02"]
+
+
+async def test_force_shuts_out_who_had_not_followed_and_waits_for_the_others(desk: Desk) -> None:
+    await forced_while_a_node_follows(desk)
+    desk.clock.advance(FORCED_INTERVALS_MOST - 1)
+    await desk.rotation.look()
+    assert desk.identity.authorities.phase is Phase.CLOSING
+    following = desk.table.get(NodeId("alice-node-02"))
+    assert following is not None
+    following.authority_digest = desk.identity.authority.digest
+    await desk.rotation.look()
+    assert desk.identity.authorities.phase is Phase.NONE
+
+
+async def test_a_forced_end_does_not_wait_for_ever_and_names_who_did_not_follow(desk: Desk) -> None:
+    await forced_while_a_node_follows(desk)
+    desk.clock.advance(FORCED_INTERVALS_MOST + 1)
+    await desk.rotation.look()
+    assert desk.identity.authorities.phase is Phase.NONE
+    _, action, _, detail = (await desk.rows())[-1]
+    assert action == "rotate-ca-end"
+    assert detail.endswith("1 had not followed: node alice-node-02"), detail
+
+
+async def test_force_given_again_waits_for_nobody_also_after_a_restart(desk: Desk) -> None:
+    await forced_while_a_node_follows(desk)
+    assert not (await desk.rotation.finish(OPERATOR, force=True)).waiting
+    await desk.rotation.load()
+    assert not (await desk.rotation.progress()).waiting
+    desk.clock.advance(CLOSING_INTERVALS + 1)
+    await desk.rotation.look()
+    assert desk.identity.authorities.phase is Phase.NONE
 
 
 async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(desk: Desk) -> None:
