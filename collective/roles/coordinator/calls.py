@@ -86,6 +86,18 @@ class Calls:
                 f"A certificate of role {peer.role} may not use files; use a user's."
             )
 
+    async def own(self) -> Certified:
+        """Return the caller of the current call, of any role of this member, once it is known.
+
+        Raises PermissionDeniedError for another member's, and as `Sightings.note`.
+        """
+        peer = context.current().peer
+        if peer.identity.trust_domain != self._domain:
+            raise PermissionDeniedError("This is for certificates of this member only.")
+        if self._sightings is not None:
+            await self._sightings.note(peer)
+        return peer
+
     def moved(self, direction: str, size_bytes: int) -> None:
         """Count file bytes that pass through the coordinator, ``in`` or ``out``."""
         self._metrics.moved.labels(direction).inc(size_bytes)

@@ -30,7 +30,6 @@ from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
 from collective.roles.runtime.workers import Report, report_warnings
-from collective.rpc import context
 from collective.rpc.gen.collective import v1 as pb
 
 _TARGET_MAX = 256
@@ -266,9 +265,7 @@ class ClusterService(pb.ClusterBase):
         self, message: pb.RenewCertificateRequest
     ) -> pb.RenewCertificateResponse:
         """Exchange the peer's certificate; any role of this member may, for itself."""
-        peer = context.current().peer
-        if peer.identity.trust_domain != self._member.domain:
-            raise PermissionDeniedError("Only certificates of this member are renewed here.")
+        peer = await self._calls.own()
         if len(message.csr_der) > _CSR_MAX_BYTES:
             raise UsageError("The certificate request is too large.")
         certificate_der = await self._certificates.renew(peer, message.csr_der)
@@ -282,8 +279,7 @@ class ClusterService(pb.ClusterBase):
 
     async def get_trust(self, message: pb.GetTrustRequest) -> pb.GetTrustResponse:  # noqa: ARG002
         """Tell which CAs count; anyone with a certificate of this member may ask."""
-        if context.current().peer.identity.trust_domain != self._member.domain:
-            raise PermissionDeniedError("This is told to the member's own only.")
+        await self._calls.own()
         return pb.GetTrustResponse(
             trusted_ca_ders=self._certificates.trusted(), ca_link_ders=self._certificates.links()
         )

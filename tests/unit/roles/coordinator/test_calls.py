@@ -79,6 +79,22 @@ async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
                     raise AssertionError("not reached")
 
 
+async def test_a_bootstrap_signed_offline_is_known_once_it_asks_which_cas_count(
+    tmp_path: Path,
+) -> None:
+    """The end of an old CA waits for those that are known."""
+    bootstrap = SpiffeId.bootstrap(DOMAIN, "edge")
+    async with scene(tmp_path) as here:
+        sightings = Sightings(DOMAIN, here.catalog)
+        calls = Calls(DOMAIN, here.metrics, here.world.clock, sightings=sightings)
+        speak_as(bootstrap)
+        assert (await calls.own()).identity == bootstrap
+        assert bootstrap in await here.catalog.certificate_holders()
+        speak_as(SpiffeId.parse("spiffe://garage.bob/bootstrap/edge"))
+        with pytest.raises(PermissionDeniedError, match="of this member only"):
+            await calls.own()
+
+
 def test_metrics_have_the_names_of_the_spec() -> None:
     registry = CollectorRegistry()
     figures = NodeFigures({"up": 2, "down": 1}, 2, 100, 10)

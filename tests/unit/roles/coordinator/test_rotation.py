@@ -120,7 +120,7 @@ async def test_force_shuts_out_who_had_not_followed_and_waits_for_the_others(des
     await forced_while_a_node_follows(desk)
     desk.clock.advance(FORCED_INTERVALS_MOST - 1)
     await desk.rotation.look()
-    assert desk.identity.authorities.phase is Phase.CLOSING
+    assert (await desk.rotation.progress()).phase is Phase.CLOSING
     following = desk.table.get(NodeId("alice-node-02"))
     assert following is not None
     following.authority_digest = desk.identity.authority.digest
