@@ -150,7 +150,7 @@ class CrashRun:
             self.kill(process)
         for client in self.clients:
             self.manifest.follow(client.journal)
-        assert not self.manifest.wrong, self.manifest.wrong
+        assert not self.manifest.wrong, "\n".join(self.manifest.wrong)
         self.check_disks()
         self.cluster.start()
         asyncio.run(self.check_files())
@@ -216,6 +216,8 @@ class CrashRun:
         try:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+            restored = db.execute("SELECT restored FROM state").fetchall()
+            assert restored == [(0,)], "a killed coordinator went on from a snapshot"
             miscounted = db.execute(
                 "SELECT id FROM chunks WHERE stored <> (SELECT count(*) FROM copies"
                 " WHERE copies.chunk = chunks.id AND copies.state = 1)"

@@ -4,8 +4,9 @@ Run as ``python -m tests.faults.crash_writer``.  Each task owns its paths, so th
 come one after the other.  A line goes to the journal before an attempt and after it, in one
 ``os.write`` each: what a killed process has written there stays (the page cache outlives it).
 
-Lines (JSON): ``{"begin": n, "path", "value"}``, ``{"end": n, "code"}`` with code ``ok`` or that of the
-error, ``{"wrong": sentence}`` for a promise seen broken.  ``value`` is a SHA-256, or null for a removal.
+Lines (JSON): ``{"begin": n, "path", "value"}``, ``{"end": n, "path", "code"}`` with code ``ok`` or that
+of the error and then ``why``, ``{"wrong": sentence}`` for a promise seen broken.  ``value`` is a SHA-256,
+or null for a removal.
 """
 
 from __future__ import annotations
@@ -67,9 +68,15 @@ class Journal:
     count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.count = self.path.read_bytes().count(b"\n") if self.path.exists() else 0
+        raw = self.path.read_bytes() if self.path.exists() else b""
+        self.count = raw.count(b"\n")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self.descriptor = os.open(self.path, flags, 0o600)
+        os.ftruncate(self.descriptor, raw.rfind(b"\n") + 1)  # a kill may have cut a line off
+
+    def close(self) -> None:
+        """Give the file up."""
+        os.close(self.descriptor)
 
     def add(self, **line: Any) -> None:
         """Append one line."""
