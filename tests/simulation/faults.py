@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PAUSE_S: Final = 17.0
 """Between two faults, on average."""
+KINDS_LEAST: Final = 8
+"""Kinds of faults that a run has at least."""
 NODES_MAX: Final = 6
 HEARTBEATS_S: Final = 45.0
 """After so long every node that runs has told the coordinator what it knows."""
@@ -119,6 +121,12 @@ class Faults:
         self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
             kind: act for kind, act in kinds.items() if self.chance.random() < share
         }
+        if (
+            len(self._kinds) < KINDS_LEAST
+        ):  # few kinds, each with its conditions, come to few faults
+            others = sorted(kinds.keys() - self._kinds.keys())
+            for kind in self.chance.sample(others, KINDS_LEAST - len(self._kinds)):
+                self._kinds[kind] = kinds[kind]
         self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
         self._next_node = 0
 
