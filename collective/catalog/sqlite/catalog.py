@@ -119,6 +119,7 @@ class SqliteCatalog(
         except BaseException:
             await catalog.close()
             raise
+        catalog._engine.inspect()
         return catalog
 
     @property

@@ -86,6 +86,8 @@ class Record:
     database_inode: int
     database_generation: int
     closed: Closed | None = None
+    is_damaged: bool = False
+    """The process found the database damaged while it ran."""
 
     def to_json(self) -> bytes:
         """Return the file's content."""
@@ -286,6 +288,11 @@ class Custody:
             self._replace(
                 replace(self._record, epoch=epoch, sequence=sequence, closed=closed),
             )
+
+    def condemn(self) -> None:
+        """Note that the database is damaged: the next start is not to use it."""
+        if self.is_ours():
+            self._replace(replace(self._record, is_damaged=True))
 
     def _write(self, record: Record, mark: str) -> None:
         """Write a fresh mark, then the record that names it, then remove other marks."""

@@ -19,6 +19,7 @@ from collective.catalog.model import Refusal
 from collective.catalog.sqlite.checkpoints import Checkpoints
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dropping import drop
+from collective.catalog.sqlite.inspection import Inspection
 from collective.catalog.sqlite.leases import Leases
 from collective.catalog.sqlite.opening import Opened
 from collective.catalog.sqlite.refusals import Counted, RefusalBook
@@ -105,6 +106,14 @@ class Engine:
         self._flushing = asyncio.Lock()
         self._retention = Retention(settings.audit_changes_max, settings.audit_refusals_max)
         self.writer = Writer(writer_db, self.clock, writing, settings.queue_max, self.custody)
+        self.inspection: Inspection | None = None
+        if not opened.is_inspected:
+            self.inspection = Inspection(connect, self.custody, self.writer)
+
+    def inspect(self) -> None:
+        """Have the database read through beside what comes, where the start did not do so."""
+        if self.inspection is not None:
+            self._copying.start(self.inspection.run)
 
     async def write(
         self,
@@ -252,6 +261,7 @@ class Engine:
         Whoever waits is told with BusyError.  A statement ends within some thousand of its steps.
         """
         self._is_ending = True
+        self._stop_inspection()
         self.writer.interrupt()
 
     def _interruptible(self, db: apsw.Connection) -> apsw.Connection:
@@ -266,6 +276,7 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what was accepted and release files, threads and the lock."""
+        self._stop_inspection()
         if not self.world.sqlite.is_exclusive:
             await self._copying.close()
             await self._checkpoints.close()
@@ -279,7 +290,7 @@ class Engine:
         """Close the database; leave it whole in one file, and say so, if it is still ours."""
         self._db.set_progress_handler(None)
         try:
-            is_whole = self.custody.is_ours() and _empty_log(self._db)
+            is_whole = self._is_sound() and self.custody.is_ours() and _empty_log(self._db)
         finally:
             self._db.close()
         if is_whole:
@@ -288,6 +299,14 @@ class Engine:
                     with contextlib.suppress(FileNotFoundError):
                         self.world.disk.unlink(os.path.join(self.data_dir, DATABASE + suffix))
                 self.custody.closed(self.epoch, self.writer.sequence)
+
+    def _stop_inspection(self) -> None:
+        if self.inspection is not None:
+            self.inspection.stop()
+
+    def _is_sound(self) -> bool:
+        """Whether a clean end may be noted: the next start then trusts the database unread."""
+        return self.inspection is None or self.inspection.is_through
 
 
 def _empty_log(db: apsw.Connection) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Final
 
@@ -42,6 +42,9 @@ REBUILDS = "DROP TABLE"
 """A script with these words puts a new table in an old one's place."""
 
 _log: Final = structlog.get_logger("collective.catalog")
+
+READ_AT_START_BYTES: Final = 128 << 20
+"""A larger database is read through beside the start where the last process was killed."""
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _AS_LEFT: Final = frozenset((Origin.OURS, Origin.ENDED, Origin.TOUCHED))
@@ -109,6 +112,8 @@ class Opened:
     custody: Custody
     notices: tuple[str, ...]
     """What the operator must know of this start, a sentence each."""
+    is_inspected: bool = True
+    """Whether the database need not be read through any more: see ``inspection``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,8 @@ def _use(place: _Place, origin: Origin, record: Record | None, pairs: list[Pair]
     except BaseException:
         db.close()
         raise
-    return _take(place, db, tuple(notices), generation)
+    taken = _take(place, db, tuple(notices), generation)
+    return replace(taken, is_inspected=not _can_be_read_later(place, origin))
 
 
 def _objection(
@@ -219,8 +225,11 @@ def _objection(
 ) -> str | None:
     """Return why the open database must not be used; None: it may."""
     _check_version(db, place.database)
+    if origin in _AS_LEFT and record is not None and record.is_damaged:
+        return "is damaged"
     # Every snapshot was checked; the file that a clean end left takes seconds a gigabyte to read.
-    if origin is not Origin.ENDED and db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+    is_read = origin is not Origin.ENDED and not _can_be_read_later(place, origin)
+    if is_read and db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         return "is damaged"
     if not _pragma(db, "user_version"):
         return "is empty" if record is not None or pairs else None
@@ -230,6 +239,14 @@ def _objection(
     if why is None and is_doubtful:
         why = _deep_objection(db)
     return why
+
+
+def _can_be_read_later(place: _Place, origin: Origin) -> bool:
+    """Tell whether reading the database through would keep a start waiting, and can wait itself."""
+    if origin is not Origin.OURS or place.world.sqlite.is_exclusive:
+        return False
+    found = place.disk.identity(place.database)
+    return found is not None and found.size_bytes > READ_AT_START_BYTES
 
 
 def _history_objection(

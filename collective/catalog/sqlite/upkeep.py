@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import apsw
@@ -15,7 +16,7 @@ from collective.catalog.sqlite.recording import ACTIVE, end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.sweeping import SWEEPS
 from collective.catalog.sqlite.writer import Transaction, translate
-from collective.core.errors import DataDirError
+from collective.core.errors import CorruptionError, DataDirError
 from collective.core.randomness import hex_id
 
 EXPIRE_BATCH = 200
@@ -103,7 +104,8 @@ class UpkeepPart(Part):
         """Finish what was accepted and release the files."""
         try:
             if self._engine.custody.is_ours():
-                await self._engine.flush_denials()
+                with suppress(CorruptionError):  # nothing is written into a damaged database
+                    await self._engine.flush_denials()
         finally:
             await self._engine.close()
 

@@ -227,6 +227,7 @@ class Writer:
         """How often a node was put in doubt since the start."""
         self.trouble: CollectiveError | None = None
         """Why the last COMMIT that would have changed something did not; None since one did."""
+        self._refusal: CollectiveError | None = None
         self._working_since_s: float | None = None
         self.observe: Callable[[str, float], None] = _unobserved
         """Told how long each batch took, in seconds: ``work`` and ``flush``; on the pool."""
@@ -261,6 +262,10 @@ class Writer:
             if since_s is None and self._queue:
                 since_s = self._queue[0].queued_s
         return 0.0 if since_s is None else max(0.0, self._clock.monotonic_s() - since_s)
+
+    def refuse(self, why: CollectiveError) -> None:
+        """Write nothing from now on, and tell everybody ``why``; on any thread."""
+        self._refusal = self.trouble = why
 
     def interrupt(self) -> None:
         """Begin nothing more of what waits, and tell those who wait."""
@@ -316,16 +321,9 @@ class Writer:
 
         The batch closes after :data:`BATCH_MAX_S` of work; each takes one job at least.
         """
-        try:
-            self._custody.require()
-        except DataDirError as error:
-            return _refused(batch, error)
-        except OSError as error:
-            self.trouble = DiskFailedError(
-                f"The catalogue's disk failed ({error.strerror}), nothing was changed; check the disk."
-            )
-            self.trouble.__cause__ = error
-            return _refused(batch, self.trouble)
+        obstacle = self._obstacle()
+        if obstacle is not None:
+            return _refused(batch, obstacle)
         tried = 0
         is_saving = False
         began_s = self._clock.monotonic_s()
@@ -359,6 +357,22 @@ class Writer:
             self._fail(batch, error, is_saving=is_saving)
             return batch
         return batch[:tried]
+
+    def _obstacle(self) -> CollectiveError | None:
+        """Return why nothing can be written; None where it can be tried."""
+        if self._refusal is not None:
+            return self._refusal
+        try:
+            self._custody.require()
+        except DataDirError as error:
+            return error
+        except OSError as error:
+            self.trouble = DiskFailedError(
+                f"The catalogue's disk failed ({error.strerror}), nothing was changed; check the disk."
+            )
+            self.trouble.__cause__ = error
+            return self.trouble
+        return None
 
     def _attempt(self, job: _Job, book: GrantBook) -> GrantBook:
         transaction = Transaction(self._db, self._clock, self._counters, book)

@@ -191,13 +191,12 @@ def _people(db: apsw.Connection, shape: Shape) -> None:
         "INSERT INTO identities VALUES (?,?,?,?)",
         ((who, who, OPERATOR, NOW_MS) for who in (SCATTERED, READS_ALL, READS_ONE)),
     )
-    in_one = range(1, shape.folders, DATASTORES)
-    spread = max(1, len(in_one) // GRANTS_PER_USER)
+    spread = shape.in_one_folder // GRANTS_PER_USER
     db.executemany(
         grant,
         (
-            (f"scattered{place:03}", shape.folder(number), 1, SCATTERED, OPERATOR)
-            for place, number in enumerate(in_one[::spread][:GRANTS_PER_USER])
+            (f"scattered{place:03}", shape.path(place * spread), 1, SCATTERED, OPERATOR)
+            for place in range(GRANTS_PER_USER)
         ),
     )
     db.executemany(

@@ -26,7 +26,7 @@ from tests.contract.catalog.world import ANY, OPERATOR, begin, extent, p, receip
 ALL: Final = frozenset(NodeId(catalogue.node_name(number)) for number in range(1, 13))
 SOMEBODY: Final = Caller(SpiffeId.parse(catalogue.user(7)), is_operator=False)
 SCATTERED: Final = Caller(SpiffeId.parse(catalogue.SCATTERED), is_operator=False)
-"""Has grants on twenty folders of one datastore, and none on the datastore itself."""
+"""Has grants on twenty files of the large folder, and none on the folder itself."""
 READS_ALL: Final = Caller(SpiffeId.parse(catalogue.READS_ALL), is_operator=False)
 READS_ONE: Final = Caller(SpiffeId.parse(catalogue.READS_ONE), is_operator=False)
 PAGE: Final = 100
@@ -88,9 +88,9 @@ class Bench:
             lambda _: catalog.list(OPERATOR, p("/ds01"), recursive=True, page_size=PAGE, token=""),
         )
         await meter.each(
-            "list a datastore above one's grants",
+            "list the large folder above one's grants",
             lambda _: catalog.list(
-                SCATTERED, p("/ds01"), recursive=False, page_size=PAGE, token=""
+                SCATTERED, p("/ds00/flat"), recursive=False, page_size=PAGE, token=""
             ),
         )
         await meter.each(
