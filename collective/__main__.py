@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Final
 
+from collective.core.loading import loading
+
 INTERRUPTED: Final = 130
-UNUSED: Final = ("rich",)
-"""Optional to libraries that we use, never used by them here, and slow to import."""
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    for name in UNUSED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # makes the import fail
     try:
-        from collective.cli.app import run  # noqa: PLC0415 - keeps ``import collective`` free
+        with loading():
+            from collective.cli.app import run  # noqa: PLC0415 - keeps ``import collective`` free
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while the program still loads, or once more on the way out
         code = INTERRUPTED
+    gc.freeze()  # the interpreter looks for garbage once more on its way out
     sys.exit(code)
 
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, SpiffeId, StoreUuid, UploadId
 from collective.core.paths import FilePath
+from collective.model.entries import Entry
+from collective.model.extents import Hole
 from collective.placement.challenges import Verdict
 from collective.placement.choose import Held
 from collective.placement.evidence import Standing
@@ -24,56 +26,6 @@ class Page(list[T]):
     next_token: str = ""
 
 
-class EntryKind(Enum):
-    """What a name stands for."""
-
-    FILE = "file"
-    DIRECTORY = "directory"
-    DATASTORE = "datastore"
-    PEER = "peer"
-    LINK = "link"
-    """A symbolic link: its target is kept as it was given and never followed."""
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether nothing lies below it and it has versions: a file or a link."""
-        return self in {EntryKind.FILE, EntryKind.LINK}
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What a client says about a file, directory or link."""
-
-    modified_ns: int | None = None
-    """Nanoseconds since 1970 (``core.moments``); None: the time of the commit."""
-    mode: int | None = None
-    """At most 0o7777; None: whoever takes the file out decides."""
-    content_type: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A name as one caller may see it."""
-
-    path: FilePath
-    kind: EntryKind
-    size_bytes: int = 0
-    modified_ns: int | None = None
-    """Nanoseconds since 1970; None where the caller may not see it."""
-    mode: int | None = None
-    """None: none was given."""
-    content_type: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    digest: bytes = b""
-    version: int = 0
-    chunk_count: int = 0
-    copies_wanted: int = 0
-    copies_least: int = 0
-    target: bytes = b""
-    """Where a link points to."""
-
-
 @dataclass(frozen=True, slots=True)
 class EntryPage:
     """One page of a listing in order of path."""
@@ -81,15 +33,6 @@ class EntryPage:
     entries: Sequence[Entry]
     next_token: str
     """Opaque; empty at the end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Precondition:
-    """What must hold for a change to be made, else ConflictError."""
-
-    if_version: int = 0
-    """0: any; else the current version must be this."""
-    if_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +57,6 @@ class Extent:
     stored_length: int
     format: int = 0
     plain_id: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """A piece of a file that reads as zeros and is stored nowhere."""
-
-    offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,22 @@ imports.
 
 from __future__ import annotations
 
-import difflib
+import copy
 import importlib
 import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from collective import __version__
 from collective.cli import output
+from collective.cli.options import completed
 from collective.core.errors import CollectiveError, ExitCode
+from collective.core.loading import loading
 
 INTERRUPTED: Final = 130
 _NEAR: Final = 0.8
@@ -37,30 +40,69 @@ COMMANDS: Final[Mapping[str, str]] = {
     "read": "transfer",
     "put": "transfer",
     "get": "transfer",
-}
-"""Commands, and the modules whose ``app`` has them."""
-GROUPS: Final[Mapping[str, str]] = {
     "identity": "identity",
     "invite": "invites",
     "node": "nodes",
     "datastore": "datastores",
     "grant": "grants",
     "pki": "pki",
+    "demo": "demo",
 }
-"""Groups of commands, and the modules whose ``app`` they are."""
-FUNCTIONS: Final[Mapping[str, str]] = {"demo": "demo"}
-"""Commands that are one function of the same name in a module."""
+"""Commands and groups of commands in the order of help, and the modules whose ``app`` has them."""
+GROUPS: Final = frozenset(("identity", "invite", "node", "datastore", "grant", "pki"))
+"""Those that are groups: all of their module's ``app``."""
+ABOUT: Final = "Storage shared among friends: files in several copies, over mutual TLS."
 
 
-def build(wanted: str | None) -> typer.Typer:
-    """Return the application with the command ``wanted``, or with all where there is none such."""
-    root = typer.Typer(
-        add_completion=False,
+class Commands(TyperGroup):
+    """The root: knows the names of all commands, and imports the module of the one that is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - its name is given
+        """Return every name, for help and for completion."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command or group of this name, made now; None if there is none such."""
+        if cmd_name not in COMMANDS:
+            return None
+        with loading():
+            app: typer.Typer = importlib.import_module(f"collective.cli.{COMMANDS[cmd_name]}").app
+        holder = _typer(cls=TyperGroup, is_root=False)
+        if cmd_name in GROUPS:
+            group = copy.copy(app)
+            group.registered_commands = [_completed(one) for one in app.registered_commands]
+            holder.add_typer(group, name=cmd_name)
+        else:
+            holder.registered_commands.extend(
+                _completed(one) for one in app.registered_commands if _name(one) == cmd_name
+            )
+        return typer.main.get_group(holder).get_command(ctx, cmd_name)
+
+
+def _completed(one: typer.models.CommandInfo) -> typer.models.CommandInfo:
+    made = copy.copy(one)
+    made.callback = completed(one.callback) if one.callback else None
+    return made
+
+
+def _name(one: typer.models.CommandInfo) -> str:
+    return one.name or str(getattr(one.callback, "__name__", ""))
+
+
+def _typer(*, cls: type[TyperGroup], is_root: bool) -> typer.Typer:
+    return typer.Typer(
+        cls=cls,
+        add_completion=is_root,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         no_args_is_help=True,
-        help="Storage shared among friends: files in several copies, over mutual TLS.",
+        help=ABOUT,
     )
+
+
+def build() -> typer.Typer:
+    """Return the application."""
+    root = _typer(cls=Commands, is_root=True)
 
     @root.callback()
     def _root(
@@ -70,18 +112,6 @@ def build(wanted: str | None) -> typer.Typer:
     ) -> None:
         """Storage shared among friends: files in several copies, over mutual TLS."""
 
-    everything = not any(wanted in known for known in (COMMANDS, GROUPS, FUNCTIONS))
-    modules = dict.fromkeys(COMMANDS.values()) if everything else {COMMANDS.get(str(wanted)): None}
-    for module in filter(None, modules):
-        app: typer.Typer = importlib.import_module(f"collective.cli.{module}").app
-        root.registered_commands.extend(app.registered_commands)
-    for name, module in GROUPS.items():
-        if everything or name == wanted:
-            app = importlib.import_module(f"collective.cli.{module}").app
-            root.add_typer(app, name=name)
-    for name, module in FUNCTIONS.items():
-        if everything or name == wanted:
-            root.command(name)(getattr(importlib.import_module(f"collective.cli.{module}"), name))
     return root
 
 
@@ -99,9 +129,8 @@ def run(arguments: Sequence[str]) -> int:
     _claim_streams()
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     is_verbose = any(argument in {"-v", "--verbose"} for argument in options)
-    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
     try:
-        code = _dispatch(wanted, arguments)
+        code = _dispatch(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
@@ -155,8 +184,8 @@ def _refused(error: OSError) -> str:
     return f"This machine cannot read or write here{where}: {reason}; mend that and try again."
 
 
-def _dispatch(wanted: str | None, arguments: Sequence[str]) -> int:
-    command = typer.main.get_command(build(wanted))
+def _dispatch(arguments: Sequence[str]) -> int:
+    command = typer.main.get_command(build())
     try:
         result = command.main(list(arguments), prog_name="collective", standalone_mode=False)
     except typer.Abort:
@@ -198,6 +227,10 @@ def _command(error: Exception) -> str:
 def _meant(error: Exception) -> str:
     """Return what was likely meant by an option that there is not, where one is near."""
     typed = getattr(error, "option_name", "")
+    if not typed:
+        return ""
+    import difflib  # noqa: PLC0415 - only for what is wrong
+
     near = difflib.get_close_matches(
         typed, getattr(error, "possibilities", None) or (), n=1, cutoff=_NEAR
     )

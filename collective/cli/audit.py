@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.client.collective import Collective
 from collective.core.ids import shown_principal, shown_principals
 from collective.core.units import parse_duration_s
-from collective.rpc.gen.collective.v1 import AuditRecord
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1.people import AuditRecord
 
 app = typer.Typer()
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.client.collective import Collective
 from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId
 from collective.core.units import format_size, parse_size
-from collective.rpc.gen.collective.v1 import Datastore
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1.people import Datastore
 
 app = typer.Typer(no_args_is_help=True, help="Top-level paths: owner, copies, quota.")
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from collective.catalog.model import Entry, EntryKind
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.client.collective import Collective
 from collective.core.paths import FilePath
 from collective.core.units import format_size
+from collective.model.entries import Entry, EntryKind
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
 
 app = typer.Typer()
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import grant_json
-from collective.client.collective import RIGHTS, Collective
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 from collective.core.units import parse_validity_s
-from collective.rpc.gen.collective.v1 import Grant
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1.cluster import Grant
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what.")
 
@@ -64,7 +66,7 @@ def add(
     expires_ms = expiry_ms(validity, expires, now_s=invocation.world.clock.wall_s())
 
     async def work(collective: Collective) -> Grant:
-        return await collective.add_grant(path, rights, principal, expires_ms=expires_ms)
+        return await collective.member.add_grant(path, rights, principal, expires_ms=expires_ms)
 
     added = invocation.run(work)
     if invocation.as_json:
@@ -76,6 +78,8 @@ def add(
 
 def tell_of_admin(grants: Iterable[tuple[str, Collection[str]]], giver: str) -> None:
     """Say it where someone is made an admin: by every right on ``/``, from the operator."""
+    from collective.client.member import RIGHTS  # noqa: PLC0415 - heavy
+
     everything = {right for path, rights in grants if path == "/" for right in rights}
     if everything == set(RIGHTS) and giver.endswith("/coordinator"):
         output.note(
@@ -106,7 +110,7 @@ def list_grants(invocation: Invocation) -> None:
     """List your grants and what came from them; what was passed on stands below its source."""
 
     async def work(collective: Collective) -> Sequence[Grant]:
-        return await collective.grants()
+        return await collective.member.grants()
 
     grants = [grant_json(grant) for grant in invocation.run(work)]
     if invocation.as_json:
@@ -132,7 +136,7 @@ def remove(invocation: Invocation, grant_id: Annotated[str, typer.Argument(metav
     """Take a grant back."""
 
     async def work(collective: Collective) -> None:
-        await collective.remove_grant(grant_id)
+        await collective.member.remove_grant(grant_id)
 
     invocation.run(work)
     if invocation.as_json:

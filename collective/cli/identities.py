@@ -12,7 +12,7 @@ from collective.cli.options import Invocation, command
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:  # heavy, and needed by few commands
-    from collective.rpc.gen.collective.v1 import (
+    from collective.rpc.gen.collective.v1.people import (
         CertificateStatus,
         DeviceStatus,
         IdentityStatus,
@@ -34,7 +34,7 @@ def add_device(
     """Let a further machine act for you: makes a code, good once, to be redeemed there."""
     from collective.client.collective import Collective  # noqa: PLC0415 - heavy
     from collective.core.units import parse_duration_s  # noqa: PLC0415
-    from collective.rpc.gen.collective.v1 import GenerateInviteResponse  # noqa: PLC0415
+    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse  # noqa: PLC0415
 
     validity_s = parse_duration_s(validity)
 

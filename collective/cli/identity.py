@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from collective.cli import output
+from collective.cli.connecting import open_store, warn_exposed
 from collective.cli.identities import add_device, list_identities, revoke
-from collective.cli.options import LocalInvocation, local_command, open_store, warn_exposed
+from collective.cli.local import LocalInvocation, local_command
 from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
 from collective.client.identity.model import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
 from collective.client.identity.store import IdentityStore

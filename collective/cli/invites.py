@@ -16,7 +16,7 @@ from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1 import GenerateInviteResponse, Invite, InviteGrant
+    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite, InviteGrant
 
 app = typer.Typer(no_args_is_help=True, help="Invitations: let others in, or join with one.")
 
@@ -49,7 +49,7 @@ def generate(
     code for one node, which is approved by it.
     """
     from collective.core.units import parse_validity_s  # noqa: PLC0415 - keeps redeem fast
-    from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415
+    from collective.rpc.gen.collective.v1.people import InviteKind  # noqa: PLC0415
 
     if for_whom not in KINDS:
         raise UsageError("An invite is --for user or --for node.")
@@ -154,7 +154,9 @@ def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
         facts = {"code": made.code, "join_url": made.join_url, "expires": expires}
         output.as_json({"id": invite.id if invite else "", **facts})
         return
-    from collective.rpc.gen.collective.v1 import InviteKind  # noqa: PLC0415 - keeps redeem fast
+    from collective.rpc.gen.collective.v1.people import (  # noqa: PLC0415 - keeps redeem fast
+        InviteKind,
+    )
 
     is_for_node = invite is not None and invite.kind is InviteKind.NODE
     if sys.stdout.isatty() and not is_for_node:
@@ -215,9 +217,9 @@ def _global_id(identity: str) -> str:
 
 def _grant(text: str) -> InviteGrant:
     from collective.cli.grants import parse_grant  # noqa: PLC0415 - keeps redeem fast
-    from collective.client.collective import RIGHTS  # noqa: PLC0415
+    from collective.client.member import RIGHTS  # noqa: PLC0415
     from collective.core.paths import FilePath  # noqa: PLC0415
-    from collective.rpc.gen.collective.v1 import InviteGrant  # noqa: PLC0415
+    from collective.rpc.gen.collective.v1.people import InviteGrant  # noqa: PLC0415
 
     path, rights = parse_grant(text)
     unknown = [right for right in rights if right not in RIGHTS]

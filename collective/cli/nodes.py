@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import node_json, node_row, with_quarantine
-from collective.client.collective import Collective
 from collective.core.errors import UsageError
 from collective.core.units import format_size
-from collective.rpc.gen.collective.v1 import (
-    AdoptNodesResponse,
-    DiscardedCopies,
-    NodeApproval,
-    NodeStatus,
-)
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.rpc.gen.collective.v1.cluster import (
+        AdoptNodesResponse,
+        DiscardedCopies,
+        NodeApproval,
+        NodeStatus,
+    )
 
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
@@ -42,7 +44,7 @@ def list_nodes(invocation: Invocation) -> None:
     """List the nodes, their state, what they hold, and what a draining one still has to move."""
 
     async def work(collective: Collective) -> Sequence[NodeStatus]:
-        return await collective.nodes()
+        return await collective.member.nodes()
 
     nodes = invocation.run(work)
     if invocation.as_json:
@@ -68,13 +70,13 @@ def approve(
 
     async def work(collective: Collective) -> Sequence[NodeApproval]:
         if yes:
-            return await collective.approve_nodes(nodes, even_doubted=True)
-        known = {node.id: node for node in await collective.nodes()}
+            return await collective.member.approve_nodes(nodes, even_doubted=True)
+        known = {node.id: node for node in await collective.member.nodes()}
         agreed = _ask_about([known[one] for one in nodes if one in known])
         rest = [one for one in nodes if one not in agreed]
-        done = list(await collective.approve_nodes(rest)) if rest else []
+        done = list(await collective.member.approve_nodes(rest)) if rest else []
         if agreed:  # what was not asked about may be doubted since, and stays so
-            done += await collective.approve_nodes(agreed, even_doubted=True)
+            done += await collective.member.approve_nodes(agreed, even_doubted=True)
         return done
 
     done = invocation.run(work)
@@ -147,7 +149,7 @@ def adopt(
         )
 
     async def work(collective: Collective) -> AdoptNodesResponse:
-        return await collective.adopt_nodes(named, everything=everything)
+        return await collective.member.adopt_nodes(named, everything=everything)
 
     done = invocation.run(work)
     if invocation.as_json:
@@ -190,7 +192,7 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
         )
 
     async def work(collective: Collective) -> Sequence[DiscardedCopies]:
-        return await collective.discard_copies(nodes)
+        return await collective.member.discard_copies(nodes)
 
     found = invocation.run(work)
     if invocation.as_json:
@@ -232,11 +234,11 @@ def drain(
     """Move a node's copies to other nodes, so that it can be removed without any loss."""
 
     async def work(collective: Collective) -> tuple[int, list[str]]:
-        left = await collective.drain_node(node, stop=stop)
+        left = await collective.member.drain_node(node, stop=stop)
         if stop:
             return left, []
-        await collective.nodes()  # it counts what is left, which the warning goes by
-        told = (await collective.status()).warnings
+        await collective.member.nodes()  # it counts what is left, which the warning goes by
+        told = (await collective.member.status()).warnings
         return left, [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
 
     left, warnings = invocation.run(work)
@@ -265,7 +267,7 @@ def remove(
     """Shut a node out for good; its certificate is revoked and its id is not used again."""
 
     async def work(collective: Collective) -> None:
-        await collective.remove_node(node, force=force)
+        await collective.member.remove_node(node, force=force)
 
     invocation.run(work)
     if invocation.as_json:

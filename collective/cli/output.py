@@ -18,23 +18,25 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, Final, TextIO
 
-from collective.catalog.model import Entry
 from collective.core.clock import Clock
 from collective.core.moments import moment_text
 from collective.core.terminal import safe
 from collective.core.units import format_size
+from collective.model.entries import Entry
 
 REFRESH_S: Final = 0.2
 BAR_CELLS: Final = 24
 WIDTH: Final = 100
 """Columns of tables on a terminal that does not say how wide it is."""
 GAP: Final = "  "
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL: Final = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
 
 def exact(text: str) -> str:
     """Return ``text`` as programs get it: only control characters and lone surrogates escaped."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    if text.isprintable():
+        return text
+    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def line(text: str = "") -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
-from collective.cli.options import Invocation, command, open_store
+from collective.cli.options import Invocation, command
 from collective.cli.passphrases import new_passphrase, passphrase_of
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
@@ -39,6 +39,7 @@ def redeem(
 
     The code says all that is needed: options of connection are taken, as everywhere, and not used.
     """
+    from collective.cli.connecting import open_store  # noqa: PLC0415 - heavy
     from collective.client.identity.redemption import (  # noqa: PLC0415 - heavy
         parse_invite,
         redeem_invite,
@@ -47,7 +48,6 @@ def redeem(
     if code == FROM_STDIN:
         code = code_from_stdin()
     parse_invite(code)  # before anything else, and without asking anyone
-    quiet_logs()
     world = invocation.world
     store = open_store(world)
     done = asyncio.run(
@@ -154,12 +154,3 @@ def _rival_text(rival: tuple[str, Standing], name: str) -> str:
         f"{other}, which you have joined before, says that it is the same member, but does not"
         f" answer now; if {name} has taken its place, run: collective identity leave {other}"
     )
-
-
-def quiet_logs() -> None:
-    """Keep the libraries' logs off the terminal: errors are said in one sentence."""
-    import logging  # noqa: PLC0415 - only where there is a connection
-
-    import structlog  # noqa: PLC0415 - heavy
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -15,7 +15,7 @@ from collective.pki import certificates
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1 import RotateAuthorityResponse
+    from collective.rpc.gen.collective.v1.cluster import RotateAuthorityResponse
 
 FINISH_WAIT_S: Final = 60.0
 """How long --finish waits for the end."""
@@ -45,10 +45,10 @@ def rotate_ca(
         _ask_to_begin()
 
     async def work(collective: Collective) -> RotateAuthorityResponse:
-        return await collective.rotate_authority(finish=finish, force=force, status=status)
+        return await collective.member.rotate_authority(finish=finish, force=force, status=status)
 
     async def look(collective: Collective) -> RotateAuthorityResponse:
-        return await collective.rotate_authority(status=True)
+        return await collective.member.rotate_authority(status=True)
 
     told = invocation.run(work)
     world = invocation.world

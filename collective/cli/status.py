@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.client.collective import Collective
 from collective.core.ids import shown_principal
 from collective.core.units import format_size
-from collective.rpc.gen.collective.v1 import (
-    CallerStatus,
-    ChunkTotals,
-    CoordinatorStatus,
-    FileTotals,
-    Grant,
-    JoinCodeStatus,
-    NodeStatus,
-    PeerStatus,
-    Right,
-    Status,
-    StorageTotals,
-    WorkerStatus,
-)
+from collective.rpc.gen.collective.v1 import cluster as pb
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
 
 app = typer.Typer()
 
 WATCH_INTERVAL_S: Final = 2.0
-_RIGHTS: Final = {Right.READ: "read", Right.WRITE: "write", Right.SHARE: "share"}
 
 
-def grant_json(grant: Grant) -> dict[str, Any]:
+def grant_json(grant: pb.Grant) -> dict[str, Any]:
     """Return a grant as JSON has it."""
     return {
         "id": grant.id,
         "path": grant.path,
-        "rights": [_RIGHTS[right] for right in grant.rights if right in _RIGHTS],
+        "rights": [right.name.lower() for right in grant.rights if right and right.name],
         "principal": grant.principal,
         "expires": output.when(grant.expires_ms),
         "granted_by": grant.granted_by,
@@ -48,7 +35,7 @@ def grant_json(grant: Grant) -> dict[str, Any]:
     }
 
 
-def node_json(node: NodeStatus) -> dict[str, Any]:
+def node_json(node: pb.NodeStatus) -> dict[str, Any]:
     """Return a node as JSON has it; the spec fixes the names."""
     return {
         "id": node.id,
@@ -67,7 +54,7 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
     }
 
 
-def node_row(node: NodeStatus) -> tuple[str, ...]:
+def node_row(node: pb.NodeStatus) -> tuple[str, ...]:
     """Return a node as a row for people."""
     return (
         node.id,
@@ -81,7 +68,7 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
 
 
 def with_quarantine(
-    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nodes: Sequence[NodeStatus]
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nodes: Sequence[pb.NodeStatus]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Add what is in quarantine to a table of nodes, where there is anything."""
     if not any(node.quarantined_bytes for node in nodes):
@@ -90,7 +77,7 @@ def with_quarantine(
     return (*headings, "QUARANTINE"), [(*row, size) for row, size in zip(rows, sizes, strict=True)]
 
 
-def _peer_json(peer: PeerStatus) -> dict[str, Any]:
+def _peer_json(peer: pb.PeerStatus) -> dict[str, Any]:
     return {
         "member_id": peer.member_id,
         "domain": peer.domain,
@@ -101,12 +88,12 @@ def _peer_json(peer: PeerStatus) -> dict[str, Any]:
     }
 
 
-def status_json(status: Status) -> dict[str, Any]:
+def status_json(status: pb.Status) -> dict[str, Any]:
     """Return the status with the fields of the spec and a few more; all always present."""
-    coordinator = status.coordinator or CoordinatorStatus()
-    files = status.files or FileTotals()
-    storage = status.storage or StorageTotals()
-    you = status.you or CallerStatus()
+    coordinator = status.coordinator or pb.CoordinatorStatus()
+    files = status.files or pb.FileTotals()
+    storage = status.storage or pb.StorageTotals()
+    you = status.you or pb.CallerStatus()
     return {
         "member_id": status.member_id,
         "domain": status.domain,
@@ -135,7 +122,7 @@ def status_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _chunks_json(chunks: ChunkTotals | None) -> dict[str, Any]:
+def _chunks_json(chunks: pb.ChunkTotals | None) -> dict[str, Any]:
     """Return what is known of chunks; null where there is no datastore that the caller reads whole."""
     return {
         "total": chunks.total if chunks else None,
@@ -145,7 +132,7 @@ def _chunks_json(chunks: ChunkTotals | None) -> dict[str, Any]:
     }
 
 
-def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
+def _worker_json(worker: pb.WorkerStatus) -> dict[str, Any]:
     return {
         "name": worker.name,
         "state": worker.state,
@@ -165,7 +152,7 @@ def _chunks_line(chunks: dict[str, Any]) -> str:
     )
 
 
-def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
+def _worker_row(worker: pb.WorkerStatus) -> tuple[str, ...]:
     return (
         worker.name,
         worker.state,
@@ -175,7 +162,7 @@ def _worker_row(worker: WorkerStatus) -> tuple[str, ...]:
     )
 
 
-def _code_json(code: JoinCodeStatus | None) -> dict[str, Any] | None:
+def _code_json(code: pb.JoinCodeStatus | None) -> dict[str, Any] | None:
     """Return the code by which nodes join; null to whoever is no operator."""
     if code is None or not code.expires_ms:
         return None
@@ -186,7 +173,7 @@ def _code_json(code: JoinCodeStatus | None) -> dict[str, Any] | None:
     }
 
 
-def status_lines(status: Status) -> list[str]:
+def status_lines(status: pb.Status) -> list[str]:
     """Return what people see above the table of nodes."""
     facts = status_json(status)
     coordinator, files, storage = (facts[name] for name in ("coordinator", "files", "storage"))
@@ -224,7 +211,7 @@ def status_lines(status: Status) -> list[str]:
 
 
 def show(
-    status: Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
+    status: pb.Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
 ) -> None:
     """Print a status, ``with_workers`` also what goes on in the background."""
     if as_json:
@@ -255,10 +242,11 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
 ) -> None:
     """Show the member's nodes, capacity, files and what you may do; -v: background work too."""
+    import asyncio  # noqa: PLC0415 - not for help
 
     async def work(collective: Collective) -> None:
         while True:
-            current = await collective.status()
+            current = await collective.member.status()
             if watch and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
             show(

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collective.catalog.model import Entry
 from collective.cli import output
 from collective.cli.options import Invocation, command
-from collective.client.collective import Collective
-from collective.client.local import write_all
-from collective.client.trees.result import LeftOut, TreeResult
 from collective.core.errors import CollectiveError, NotFoundError, PartialError, UsageError
 from collective.core.paths import FilePath
+from collective.model.entries import Entry
+
+if TYPE_CHECKING:  # heavy
+    from collective.client.collective import Collective
+    from collective.client.trees.result import LeftOut, TreeResult
 
 app = typer.Typer()
 
@@ -55,6 +56,8 @@ def read(
     """Write a file's contents to stdout, verified."""
     if invocation.as_json:
         raise UsageError("'read' writes the file itself; use 'stat --json' for its facts.")
+    from collective.client.local import write_all  # noqa: PLC0415 - heavy
+
     FilePath.parse(path)
     meter = output.Meter(invocation.world.clock) if not sys.stdout.isatty() else None
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from collective.catalog.model import Hole
 from collective.client.model import NewChunk
 from collective.client.session import Session
 from collective.core.errors import NotEnoughCopiesError, RejectedError
-from collective.rpc.gen.collective.v1 import AllocateChunksRequest, ChunkIntent, ChunkPlan
-from collective.rpc.gen.collective.v1 import Hole as HoleMessage
+from collective.model.extents import Hole
+from collective.rpc.gen.collective.v1.transfer import Hole as HoleMessage
+from collective.rpc.gen.collective.v1.uploads import AllocateChunksRequest, ChunkIntent, ChunkPlan
 
 PATIENCE_S: Final = 6.0
 """A coordinator that has just restarted hears from its nodes within a few seconds."""
@@ -64,7 +64,7 @@ async def allocate(
             holes=hole_messages(holes),
         )
         try:
-            answer = await session.control.persist(session.control.files.allocate_chunks, request)
+            answer = await session.control.persist(session.uploads.allocate_chunks, request)
         except NotEnoughCopiesError:
             if session.clock.monotonic_s() + PAUSE_S > until_s:
                 raise

@@ -12,19 +12,15 @@ import asyncio
 import os
 from functools import partial
 
-from collective.catalog.model import Entry
 from collective.chunking.envelope import encode_header, stored_length
 from collective.chunking.ids import chunk_id
 from collective.client.disk.holes import run_from, zeros_from
 from collective.client.session import Session
 from collective.core import limits
-from collective.rpc import context
-from collective.rpc.gen.collective.v1 import (
-    Extent,
-    ExtentPlan,
-    OpenReadRequest,
-    PlanReadRequest,
-)
+from collective.model.entries import Entry
+from collective.rpc.gen.collective.v1.reads import ExtentPlan, OpenReadRequest, PlanReadRequest
+from collective.rpc.gen.collective.v1.transfer import Extent
+from collective.rpc.headers import operation
 
 
 async def matching_bytes(
@@ -43,10 +39,10 @@ async def matching_bytes(
     available = min(available, entry.size_bytes)
     if not available:
         return 0
-    with context.operation(session.randomness):
+    with operation(session.randomness):
         control, mode = session.control, session.choice.mode
         opened = await control.persist(
-            control.files.open_read,
+            session.reads.open_read,
             OpenReadRequest(
                 path=str(entry.path), length=available, mode=mode, if_version=entry.version
             ),
@@ -65,7 +61,7 @@ async def matching_bytes(
                     length=available - matched,
                     mode=mode,
                 )
-                plans = list((await control.persist(control.files.plan_read, request)).plans)
+                plans = list((await control.persist(session.reads.plan_read, request)).plans)
         finally:
             session.leases.give_back(opened.lease_id)
     return matched

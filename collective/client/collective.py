@@ -1,4 +1,4 @@
-"""One joined member, as a program uses it: names, files, status and grants.
+"""One joined member, as a program uses it: names and files; the rest behind ``people`` and ``member``.
 
 Owns the connection to the coordinator, the connections to nodes and the buffers of transfers.
 Refuses: printing, choosing credentials, and any file of its own except notes on what was uploaded.
@@ -13,31 +13,12 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Self, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from collective.client.control import Control
-from collective.client.download import FileReader
 from collective.client.files import Names
-from collective.client.leases import LeaseReturns
-from collective.client.local import LocalFiles
-from collective.client.model import (
-    Attributes,
-    Entry,
-    Precondition,
-    Progress,
-    Source,
-    TransferOptions,
-)
-from collective.client.people import People
-from collective.client.routing import NodeHealth, RouteChoice
-from collective.client.session import Session
-from collective.client.source import open_source
-from collective.client.trees.getting import TreeGet
-from collective.client.trees.notes import RootNote, TreeNotes
-from collective.client.trees.putting import TreePut
-from collective.client.trees.result import LeftOut, Record, TreeResult
-from collective.client.upload import Upload, UploadRequest
-from collective.core.errors import ConflictError, NotJoinedError, UsageError
+from collective.core.errors import ConflictError, NotJoinedError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
@@ -45,41 +26,28 @@ from collective.core.world import World, real_world
 from collective.pki.credentials import Credentials
 from collective.pki.renewal import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.gen.collective.v1 import (
-    AddGrantRequest,
-    AdoptNodesRequest,
-    AdoptNodesResponse,
-    ApproveNodesRequest,
-    ClusterStub,
-    DiscardCopiesRequest,
-    DiscardedCopies,
-    DrainNodeRequest,
-    FilesStub,
-    GetStatusRequest,
-    Grant,
-    ListGrantsRequest,
-    ListNodesRequest,
-    NodeApproval,
-    NodeStatus,
-    RemoveGrantRequest,
-    RemoveNodeRequest,
-    Right,
-    RotateAuthorityRequest,
-    RotateAuthorityResponse,
-    Status,
-)
+from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Links
 from collective.rpc.tls_links import TlsLinks
-from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
+
+if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
+    from collective.client.download import FileReader
+    from collective.client.member import MemberCalls
+    from collective.client.model import Progress, Source, TransferOptions
+    from collective.client.people import People
+    from collective.client.transfers import Transfers
+    from collective.client.trees.result import LeftOut, TreeResult
+    from collective.model.changes import Attributes, Precondition
+    from collective.model.entries import Entry
 
 T = TypeVar("T")
 
-THREADS: Final = 4
-"""For hashing and local files; hashing 4 MiB takes a millisecond or two."""
 CONNECT_TIMEOUT_S: Final = 3.0
-RIGHTS: Final = {"read": Right.READ, "write": Right.WRITE, "share": Right.SHARE}
+
+
+OpenTransfers = Callable[[], "Transfers"]
+"""Begins the transfers of a connection."""
 
 
 class Collective:
@@ -93,23 +61,15 @@ class Collective:
     """
 
     def __init__(
-        self,
-        session: Session,
-        domain: Domain,
-        state_dir: str | None = None,
-        *,
-        people: People | None = None,
-        channel: Channel | None = None,
+        self, channel: Channel, control: Control, domain: Domain, open_transfers: OpenTransfers
     ) -> None:
-        """Use ``session``; programs call :meth:`connect` instead."""
-        self._session = session
-        self._people = people
-        self._channel = channel
+        """Use ``channel``, and ``control`` over it; programs call :meth:`connect` instead."""
         self.domain: Final = domain
-        self._names = Names(session.control)
-        self._state_dir = state_dir
-        self._local = LocalFiles(session, self._names, domain, state_dir)
-        self._tree_names = Names(session.control, persists=True)
+        self._channel = channel
+        self._control = control
+        self._open_transfers = open_transfers
+        self._transfers: Transfers | None = None
+        self._names = Names(control, channel.stub(files_pb.FilesStub))
 
     @classmethod
     @asynccontextmanager
@@ -139,7 +99,6 @@ class Collective:
             ConflictError: the certificate ran out.
             UnreachableError, RejectedError: at the first call, which makes the connection.
         """
-        options = options or TransferOptions()
         world = world or real_world()
         links = links or TlsLinks(world)
         clock = world.clock
@@ -160,38 +119,42 @@ class Collective:
             expect=SpiffeId.coordinator(credentials.domain),
             connect_timeout_s=CONNECT_TIMEOUT_S,
         )
-        persona = links.client_persona(credentials, gate.trust)
-        buffers = BufferPool(options.buffers_bytes)
-        pool = world.threads.pool(THREADS, "collective-client")
-        dialer = links.dialer(lambda: persona, gate, timeout_s=CONNECT_TIMEOUT_S)
-        transport = ChunkClient(dialer, buffers, pool)
-        control = Control(channel.stub(FilesStub), channel.stub(ClusterStub), clock, options)
-        health = NodeHealth(clock)
-        leases = LeaseReturns(control)
-        session = Session(
-            control=control,
-            transport=transport,
-            buffers=buffers,
-            pool=pool,
-            world=world,
-            options=options,
-            health=health,
-            choice=RouteChoice(health),
-            leases=leases,
-            slots=asyncio.Semaphore(options.window_chunks),
-        )
+        control = Control(clock) if options is None else options.control(clock)
+
+        def open_transfers() -> Transfers:
+            from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
+
+            persona = links.client_persona(credentials, gate.trust)
+            dialer = links.dialer(lambda: persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+            return Transfers.open(
+                control, channel, dialer, world, options, credentials.domain, state_dir
+            )
+
+        connected = cls(channel, control, credentials.domain, open_transfers)
         try:
-            people = People(channel, control)
-            yield cls(session, credentials.domain, state_dir, people=people, channel=channel)
+            yield connected
         finally:
-            await leases.close()
-            await asyncio.gather(transport.close(), channel.aclose())
-            pool.abandon()
+            await connected._close()
+
+    async def _close(self) -> None:
+        transfers = self._transfers
+        if transfers is None:
+            await self._channel.aclose()
+            return
+        await transfers.settle()
+        await asyncio.gather(transfers.close(), self._channel.aclose())
+
+    @property
+    def transfers(self) -> Transfers:
+        """What moves files; begun with the first that does."""
+        if self._transfers is None:
+            self._transfers = self._open_transfers()
+        return self._transfers
 
     @property
     def newest_authority(self) -> bytes:
         """What the coordinator said last of a new CA to follow: its key's SHA-256, else empty."""
-        return self._channel.newest_authority if self._channel else b""
+        return self._channel.newest_authority
 
     # --- names ---------------------------------------------------------------------------------
 
@@ -257,13 +220,13 @@ class Collective:
             NotEnoughCopiesError, NoSpaceError: a quorum of copies cannot be stored.
             ConflictError: ``condition`` does not hold, or a directory is in the way.
         """
-        request = UploadRequest(
-            path=FilePath.parse(path),
+        return await self.transfers.write(
+            FilePath.parse(path),
+            source,
             attributes=attributes,
-            condition=condition or Precondition(),
+            condition=condition,
             progress=progress,
         )
-        return await Upload(self._session, request, open_source(source, self._session.pool)).run()
 
     def open_read(
         self,
@@ -283,8 +246,7 @@ class Collective:
             if_version: read this version or raise ConflictError; 0 for the current one.
             progress: called with the bytes of each block delivered.
         """
-        return FileReader(
-            self._session,
+        return self.transfers.open_read(
             FilePath.parse(path),
             offset=offset,
             length=length,
@@ -299,7 +261,7 @@ class Collective:
 
     async def put(self, local: str, path: str, *, progress: Progress | None = None) -> Entry:
         """Upload a local file; an upload that was interrupted goes on where it stopped."""
-        return await self._local.put(local, FilePath.parse(path), progress=progress)
+        return await self.transfers.local.put(local, FilePath.parse(path), progress=progress)
 
     async def get(
         self,
@@ -313,7 +275,7 @@ class Collective:
 
         A link comes as a link.  ``keeps_set_id``: also set-user-id and set-group-id bits.
         """
-        return await self._local.get(
+        return await self.transfers.local.get(
             FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress
         )
 
@@ -340,18 +302,9 @@ class Collective:
 
         Raises what ends the whole: no connection, no right at ``path``, a file in its place.
         """
-        parsed = FilePath.parse(path)
-        record = Record(named)
-        await TreePut(
-            session=self._session,
-            names=self._tree_names,
-            files=self._local,
-            notes=TreeNotes(self._state_dir, self.domain, parsed, local),
-            record=record,
-            compares_all=compares_all,
-            progress=progress,
-        ).run(local, parsed)
-        return record.result
+        return await self.transfers.put_tree(
+            local, FilePath.parse(path), compares_all=compares_all, progress=progress, named=named
+        )
 
     async def get_tree(
         self,
@@ -373,121 +326,24 @@ class Collective:
 
         Raises what ends the whole: no connection, no right at ``path``, no directory there or here.
         """
-        parsed = FilePath.parse(path)
-        record = Record(named)
-        await TreeGet(
-            session=self._session,
-            names=self._tree_names,
-            files=self._local,
-            root_note=RootNote(self._state_dir, self.domain, parsed, local),
-            record=record,
-            keeps_set_id=keeps_set_id,
-            progress=progress,
-        ).run(parsed, local)
-        return record.result
+        return await self.transfers.get_tree(
+            FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress, named=named
+        )
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
-        return await self._session.in_thread(work)
+        return await self.transfers.session.in_thread(work)
 
-    @property
+    @cached_property
     def people(self) -> People:
         """Identities, invites, datastores and the audit log."""
-        assert self._people is not None
-        return self._people
+        from collective.client.people import People  # noqa: PLC0415 - see above
 
-    # --- the member ----------------------------------------------------------------------------
+        return People(self._channel, self._control)
 
-    async def status(self) -> Status:
-        """Return the member's state as the caller may see it."""
-        control = self._session.control
-        return await control.call(control.cluster.get_status, GetStatusRequest())
+    @cached_property
+    def member(self) -> MemberCalls:
+        """The member as a whole: its state, nodes, grants and CA."""
+        from collective.client.member import MemberCalls  # noqa: PLC0415 - see above
 
-    async def nodes(self) -> Sequence[NodeStatus]:
-        """Return the member's nodes."""
-        control = self._session.control
-        return (await control.call(control.cluster.list_nodes, ListNodesRequest())).nodes
-
-    async def add_grant(
-        self, path: str, rights: Sequence[str], principal: str, *, expires_ms: int = 0
-    ) -> Grant:
-        """Give ``principal`` (global id or SPIFFE id) rights (read, write, share) on ``path``."""
-        unknown = [right for right in rights if right not in RIGHTS]
-        if unknown or not rights:
-            raise UsageError("Rights are read, write and share, joined by '+'.")
-        control = self._session.control
-        request = AddGrantRequest(
-            path=str(FilePath.parse(path)),
-            rights=[RIGHTS[right] for right in rights],
-            principal=principal,
-            expires_ms=expires_ms,
-        )
-        return await control.call(control.cluster.add_grant, request)
-
-    async def grants(self) -> Sequence[Grant]:
-        """Return the grants that the caller may see."""
-        control = self._session.control
-        pages = control.pages(control.cluster.list_grants, ListGrantsRequest())
-        return [grant async for page in pages for grant in page.grants]
-
-    async def remove_grant(self, grant_id: str) -> None:
-        """Take a grant back."""
-        control = self._session.control
-        await control.call(control.cluster.remove_grant, RemoveGrantRequest(id=grant_id))
-
-    async def adopt_nodes(
-        self, nodes: Sequence[str] = (), *, everything: bool = False
-    ) -> AdoptNodesResponse:
-        """Have nodes obey this catalogue, new or restored, in the place of what they obeyed.
-
-        ``everything``: all nodes; a restored catalogue deletes again afterwards.  Nodes that it does
-        not know are enrolled: approved if they are named, else on probation.  The operator only;
-        ConflictError where there is nothing to adopt.
-        """
-        control = self._session.control
-        request = AdoptNodesRequest(node_ids=list(nodes), all=everything)
-        return await control.call(control.cluster.adopt_nodes, request)
-
-    async def discard_copies(self, nodes: Sequence[str] = ()) -> Sequence[DiscardedCopies]:
-        """Let copies go that the catalogue never gave out, on the nodes named or on all.
-
-        ConflictError where none was kept for seven days yet.
-        """
-        control = self._session.control
-        request = DiscardCopiesRequest(node_ids=list(nodes))
-        return (await control.call(control.cluster.discard_copies, request)).discarded
-
-    async def approve_nodes(
-        self, nodes: Sequence[str], *, even_doubted: bool = False
-    ) -> Sequence[NodeApproval]:
-        """Let nodes count fully, and note that they were seen; return what each was before.
-
-        All or none; ConflictError where one is doubted, unless ``even_doubted``.
-        """
-        control = self._session.control
-        request = ApproveNodesRequest(node_ids=list(nodes), even_doubted=even_doubted)
-        return (await control.call(control.cluster.approve_nodes, request)).approvals
-
-    async def drain_node(self, node: str, *, stop: bool = False) -> int:
-        """Have a node emptied, or (``stop``) used again; return how many copies it has."""
-        control = self._session.control
-        request = DrainNodeRequest(node_id=node, stop=stop)
-        return (await control.call(control.cluster.drain_node, request)).copies_left
-
-    async def remove_node(self, node: str, *, force: bool = False) -> None:
-        """Shut a node out for good; ConflictError while copies there count, unless ``force``."""
-        control = self._session.control
-        await control.call(
-            control.cluster.remove_node, RemoveNodeRequest(node_id=node, force=force)
-        )
-
-    async def rotate_authority(
-        self, *, finish: bool = False, force: bool = False, status: bool = False
-    ) -> RotateAuthorityResponse:
-        """Begin to replace the member's CA, finish that, or (``status``) tell how far it is.
-
-        The operator only.  ConflictError where another begins, or some would be shut out by the end.
-        """
-        control = self._session.control
-        request = RotateAuthorityRequest(finish=finish, force=force, status=status)
-        return await control.call(control.cluster.rotate_authority, request)
+        return MemberCalls(self._channel, self._control)

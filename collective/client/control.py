@@ -10,17 +10,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, TypeVar
 
-from collective.client.model import TransferOptions
 from collective.core.clock import Clock
 from collective.core.errors import BusyError, UnreachableError
 from collective.rpc import deadlines
-from collective.rpc.gen.collective.v1 import ClusterStub, FilesStub
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Response_co = TypeVar("Response_co", covariant=True)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
+CALL_TIMEOUT_S: Final = 10.0
+"""Deadline of one call."""
+RETRY_S: Final = 15.0
+"""How long a coordinator is tried that cannot be reached in the middle of a transfer."""
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
 
@@ -53,21 +55,24 @@ class Method(Protocol[Request_contra, Response_co]):
 
 
 class Control:
-    """The coordinator's services, with deadlines and retries."""
+    """Calls to the coordinator, with deadlines and retries."""
 
     def __init__(
-        self, files: FilesStub, cluster: ClusterStub, clock: Clock, options: TransferOptions
+        self,
+        clock: Clock,
+        *,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        retry_s: float = RETRY_S,
     ) -> None:
-        """Call ``files`` and ``cluster``, of one channel."""
-        self.files = files
-        self.cluster = cluster
+        """Wait as long as is said here, by ``clock``."""
         self._clock = clock
-        self._options = options
+        self._call_timeout_s = call_timeout_s
+        self._retry_s = retry_s
 
     async def call(self, method: Method[Request, Response], request: Request) -> Response:
         """Make one call; UnreachableError when there is no answer within the deadline."""
         return await deadlines.call(
-            lambda timeout_s: method(request, timeout=timeout_s), self._options.call_timeout_s
+            lambda timeout_s: method(request, timeout=timeout_s), self._call_timeout_s
         )
 
     async def pages(
@@ -82,8 +87,8 @@ class Control:
             request.page_token = page.next_page_token
 
     async def persist(self, method: Method[Request, Response], request: Request) -> Response:
-        """Make a call that may be repeated, again and again until ``options.retry_s`` is over."""
-        until_s = self._clock.monotonic_s() + self._options.retry_s
+        """Make a call that may be repeated, again and again until ``retry_s`` is over."""
+        until_s = self._clock.monotonic_s() + self._retry_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from collective.catalog.model import Entry, Hole
 from collective.client.fetching import ChunkFetch, Fetched
 from collective.client.messages import entry_from
 from collective.client.model import Progress
@@ -22,15 +21,12 @@ from collective.client.session import Session
 from collective.core import limits
 from collective.core.errors import CollectiveError, RejectedError, UsageError, first_error
 from collective.core.paths import FilePath
-from collective.rpc import context
-from collective.rpc.gen.collective.v1 import (
-    Extent,
-    ExtentPlan,
-    OpenReadRequest,
-    PlanReadRequest,
-    RouteMode,
-)
-from collective.rpc.gen.collective.v1 import Hole as HoleMessage
+from collective.model.entries import Entry
+from collective.model.extents import Hole
+from collective.rpc.gen.collective.v1.reads import ExtentPlan, OpenReadRequest, PlanReadRequest
+from collective.rpc.gen.collective.v1.transfer import Extent, RouteMode
+from collective.rpc.gen.collective.v1.transfer import Hole as HoleMessage
+from collective.rpc.headers import operation
 
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
@@ -90,13 +86,13 @@ class FileReader:
 
     async def __aenter__(self) -> Self:
         """Lease the version and begin to fetch."""
-        with context.operation(self._session.randomness):  # tasks started inside keep the id
+        with operation(self._session.randomness):  # tasks started inside keep the id
             return await self._open()
 
     async def _open(self) -> Self:
         control, mode = self._session.control, self._session.choice.mode
         opened = await control.persist(
-            control.files.open_read,
+            self._session.reads.open_read,
             OpenReadRequest(
                 path=str(self._path),
                 offset=self._offset,
@@ -225,7 +221,7 @@ class FileReader:
     async def _plan(self, offset: int, length: int) -> tuple[list[ExtentPlan], RouteMode]:
         control, mode = self._session.control, self._session.choice.mode
         answer = await control.persist(
-            control.files.plan_read,
+            self._session.reads.plan_read,
             PlanReadRequest(lease_id=self._lease_id, offset=offset, length=length, mode=mode),
         )
         if not answer.plans:

@@ -25,15 +25,13 @@ from collective.core.errors import (
     UnreachableError,
     first_error,
 )
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.reads import (
     CopyProblem,
-    Extent,
     ExtentPlan,
     PlanReadRequest,
     ReportCopyRequest,
-    Route,
-    RouteMode,
 )
+from collective.rpc.gen.collective.v1.transfer import Extent, Route, RouteMode
 
 PAUSE_S: Final = 0.3
 """Before a new plan is asked for."""
@@ -200,7 +198,7 @@ class ChunkFetch:
         """Ask where the copies are now; it renews tickets and the lease, too."""
         mode = self._session.choice.mode
         answer = await self._session.control.persist(
-            self._session.control.files.plan_read,
+            self._session.reads.plan_read,
             PlanReadRequest(
                 lease_id=self._lease_id, offset=self._extent.offset, length=1, mode=mode
             ),
@@ -223,9 +221,7 @@ class ChunkFetch:
             )
             try:
                 async with asyncio.timeout(REPORT_TIMEOUT_S):
-                    await self._session.control.call(
-                        self._session.control.files.report_copy, request
-                    )
+                    await self._session.control.call(self._session.reads.report_copy, request)
             except (CollectiveError, TimeoutError):
                 return
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
-from collective.catalog.model import Attributes, Entry
 from collective.client.control import Control
 from collective.client.messages import attributes_message, entry_from
 from collective.core.paths import FilePath, check_target
-from collective.rpc.gen.collective.v1 import (
+from collective.model.entries import Entry
+from collective.rpc.gen.collective.v1.files import (
+    FilesStub,
     ListRequest,
     ListResponse,
     MakeDirectoryRequest,
@@ -20,19 +22,23 @@ from collective.rpc.gen.collective.v1 import (
     StatRequest,
 )
 
+if TYPE_CHECKING:  # of few calls
+    from collective.model.changes import Attributes
+
 
 class Names:
     """The tree of names at one coordinator; every path is checked here before it is sent."""
 
-    def __init__(self, control: Control, *, persists: bool = False) -> None:
-        """Use ``control``; ``persists``: what may be repeated outlives a coordinator that restarts."""
+    def __init__(self, control: Control, files: FilesStub, *, persists: bool = False) -> None:
+        """Call ``files`` by ``control``; ``persists``: what may be repeated outlives a coordinator that restarts."""
         self._control = control
+        self._files = files
         self._ask = control.persist if persists else control.call
 
     async def stat(self, path: FilePath) -> Entry:
         """Return what ``path`` names."""
         request = StatRequest(path=str(path))
-        return entry_from(await self._ask(self._control.files.stat, request))
+        return entry_from(await self._ask(self._files.stat, request))
 
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
@@ -43,7 +49,7 @@ class Names:
             request = ListRequest(
                 path=str(path), recursive=recursive, page_size=page_size, page_token=token
             )
-            return asyncio.create_task(self._ask(self._control.files.list, request))
+            return asyncio.create_task(self._ask(self._files.list, request))
 
         coming: asyncio.Task[ListResponse] | None = ask("")
         try:
@@ -66,7 +72,7 @@ class Names:
             path=str(path), parents=parents, attributes=attributes_message(attributes)
         )
         ask = self._ask if parents else self._control.call  # the second time it is there
-        return entry_from(await ask(self._control.files.make_directory, request))
+        return entry_from(await ask(self._files.make_directory, request))
 
     async def make_link(
         self, path: FilePath, target: bytes, attributes: Attributes | None = None
@@ -76,7 +82,7 @@ class Names:
         request = MakeLinkRequest(
             path=str(path), target=target, attributes=attributes_message(attributes)
         )
-        return entry_from(await self._ask(self._control.files.make_link, request))
+        return entry_from(await self._ask(self._files.make_link, request))
 
     async def set_attributes(
         self, path: FilePath, attributes: Attributes, *, if_version: int = 0
@@ -90,16 +96,16 @@ class Names:
             mode=wanted.mode,
             if_version=if_version,
         )
-        return entry_from(await self._ask(self._control.files.set_attributes, request))
+        return entry_from(await self._ask(self._files.set_attributes, request))
 
     async def remove(self, path: FilePath, *, recursive: bool, if_version: int) -> int:
         """Remove; return how many entries went."""
         request = RemoveRequest(path=str(path), recursive=recursive, if_version=if_version)
-        return (await self._control.call(self._control.files.remove, request)).removed_count
+        return (await self._control.call(self._files.remove, request)).removed_count
 
     async def move(self, source: FilePath, destination: FilePath, *, if_version: int) -> Entry:
         """Rename."""
         request = MoveRequest(
             source=str(source), destination=str(destination), if_version=if_version
         )
-        return entry_from(await self._control.call(self._control.files.move, request))
+        return entry_from(await self._control.call(self._files.move, request))

@@ -36,7 +36,8 @@ from collective.pki.join_code import JoinCode
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
+from collective.rpc.gen.collective.v1 import cluster as cluster_pb
 from collective.rpc.links import CONNECT_TIMEOUT_S, Channel, Links
 from collective.rpc.pinned import PinnedGate
 
@@ -105,15 +106,17 @@ async def redeem(
     async with channel:
         await channel.connect()
         leaf_digest = gate.leaf_digest
-        stub = channel.stub(pb.BootstrapStub)
-        begun = await stub.begin_join(pb.BeginJoinRequest(code_id=code.code_id), timeout=timeout_s)
+        stub = channel.stub(bootstrap_pb.BootstrapStub)
+        begun = await stub.begin_join(
+            bootstrap_pb.BeginJoinRequest(code_id=code.code_id), timeout=timeout_s
+        )
         if gate.leaf_digest != leaf_digest:
             raise RejectedError("The bootstrap changed during the join; try again.")
         transcript = proof.Transcript(
             code.code_id, begun.nonce, leaf_digest, csr_der, wish, display_name
         )
         answer = await stub.join(
-            pb.JoinRequest(
+            bootstrap_pb.JoinRequest(
                 code_id=code.code_id,
                 nonce=begun.nonce,
                 csr_der=csr_der,
@@ -148,12 +151,12 @@ async def renew_expired(
     csr_der = certificates.make_request(key)
     channel = _bootstrap_channel(links, addresses, gate)
     async with channel:
-        stub = channel.stub(pb.BootstrapStub)
+        stub = channel.stub(bootstrap_pb.BootstrapStub)
         begun = await stub.begin_renewal(
-            pb.BeginRenewalRequest(certificate_der=old_der), timeout=timeout_s
+            bootstrap_pb.BeginRenewalRequest(certificate_der=old_der), timeout=timeout_s
         )
         answer = await stub.renew(
-            pb.RenewRequest(
+            bootstrap_pb.RenewRequest(
                 certificate_der=old_der,
                 nonce=begun.nonce,
                 csr_der=csr_der,
@@ -182,7 +185,7 @@ async def why_refused(
     digests = tuple(
         certificates.key_digest(certificates.certificate_key(one)) for one in credentials.trusted
     )
-    message = pb.BeginRenewalRequest(
+    message = bootstrap_pb.BeginRenewalRequest(
         certificate_der=certificates.certificate_der(credentials.certificate)
     )
     async with _bootstrap_channel(links, addresses, PinnedGate(digests, clock)) as channel:
@@ -191,7 +194,7 @@ async def why_refused(
         except CollectiveError:
             return ""
         try:
-            await channel.stub(pb.BootstrapStub).begin_renewal(message, timeout=timeout_s)
+            await channel.stub(bootstrap_pb.BootstrapStub).begin_renewal(message, timeout=timeout_s)
         except (PermissionDeniedError, RejectedError) as error:
             return error.message
         except CollectiveError:
@@ -244,8 +247,12 @@ async def renew_trusting(
     Whoever keeps them on disk writes the CAs (``pki.files.write_authorities``) before the
     certificate, so that a crash leaves a certificate whose CA is known.
     """
-    request = pb.RenewCertificateRequest(csr_der=certificates.make_request(credentials.private_key))
-    answer = await channel.stub(pb.ClusterStub).renew_certificate(request, timeout=timeout_s)
+    request = cluster_pb.RenewCertificateRequest(
+        csr_der=certificates.make_request(credentials.private_key)
+    )
+    answer = await channel.stub(cluster_pb.ClusterStub).renew_certificate(
+        request, timeout=timeout_s
+    )
     trusted = credentials.trusted
     if answer.trusted_ca_ders:
         told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
@@ -266,7 +273,9 @@ async def current_trust(
 
     The one that signs servers is first.
     """
-    answer = await channel.stub(pb.ClusterStub).get_trust(pb.GetTrustRequest(), timeout=timeout_s)
+    answer = await channel.stub(cluster_pb.ClusterStub).get_trust(
+        cluster_pb.GetTrustRequest(), timeout=timeout_s
+    )
     told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
     return follow(credentials.trusted, told, credentials.domain, clock.wall_s())
 
@@ -296,7 +305,7 @@ def check_renewed(
 
 
 def check_answer(
-    answer: pb.JoinResponse,
+    answer: bootstrap_pb.JoinResponse,
     authority_digest: bytes | Collection[bytes],
     key: ec.EllipticCurvePrivateKey,
     *,

@@ -12,7 +12,7 @@ from typing import Final
 from collective.client.control import Control
 from collective.core.errors import CollectiveError
 from collective.core.limits import BATCH_MAX_CHUNKS
-from collective.rpc.gen.collective.v1 import CloseReadRequest
+from collective.rpc.gen.collective.v1.reads import CloseReadRequest, ReadsStub
 
 GATHER_S: Final = 0.25
 """How long a lease waits for others."""
@@ -22,9 +22,10 @@ CLOSE_TIMEOUT_S: Final = 2.0
 class LeaseReturns:
     """Gives leases back in batches; :meth:`close` gives back the rest."""
 
-    def __init__(self, control: Control) -> None:
-        """Call through ``control``; needs a running event loop."""
+    def __init__(self, control: Control, reads: ReadsStub) -> None:
+        """Call ``reads`` by ``control``; needs a running event loop."""
         self._control = control
+        self._reads = reads
         self._waiting: list[str] = []
         self._returning: asyncio.Task[None] | None = None
 
@@ -60,4 +61,4 @@ class LeaseReturns:
             request = CloseReadRequest(lease_id=batch[0], further_lease_ids=batch[1:])
             with suppress(CollectiveError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._control.call(self._control.files.close_read, request)
+                    await self._control.call(self._reads.close_read, request)

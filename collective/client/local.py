@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from collective.catalog.model import Entry, EntryKind, Hole
 from collective.client.checking import matching_bytes
 from collective.client.disk.attributes import WantedAttributes, shortfall
 from collective.client.disk.errors import FULL, local_error
@@ -34,6 +33,8 @@ from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.moments import NS_PER_S
 from collective.core.paths import FilePath
+from collective.model.entries import Entry, EntryKind
+from collective.model.extents import Hole
 
 T = TypeVar("T")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from collective.catalog.model import Attributes, Entry, EntryKind
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.moments import NS_PER_S, check_moment, moment_of
 from collective.core.paths import FilePath, check_target
+from collective.model.entries import Entry, EntryKind
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind as KindMessage
 from collective.rpc.gen.collective.v1 import FileAttributes
+
+if TYPE_CHECKING:  # of few calls
+    from collective.model.changes import Attributes
 
 _KINDS = {
     KindMessage.FILE: EntryKind.FILE,
@@ -62,7 +65,8 @@ def entry_from(message: EntryMessage | None) -> Entry:
 
 def attributes_message(attributes: Attributes | None) -> FileAttributes:
     """Return ``attributes`` (or the defaults) as the protocol has them."""
-    attributes = attributes or Attributes()
+    if attributes is None:
+        return FileAttributes()
     seconds, nanoseconds = (
         (None, 0)
         if attributes.modified_ns is None

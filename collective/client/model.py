@@ -1,8 +1,4 @@
-"""What a program gives to and gets from the client, beside the catalogue's own values.
-
-``Entry``, ``EntryKind``, ``Attributes`` and ``Precondition`` are the catalogue's: one word, one
-type, wherever it is used.
-"""
+"""What a program gives to the client for a transfer, beside the values of :mod:`collective.model`."""
 
 from __future__ import annotations
 
@@ -10,20 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from collective.catalog.model import Attributes, Entry, EntryKind, Precondition
+from collective.client.control import CALL_TIMEOUT_S, RETRY_S, Control
 from collective.core import limits
-
-__all__ = [
-    "Attributes",
-    "Entry",
-    "EntryKind",
-    "NewChunk",
-    "Precondition",
-    "Progress",
-    "Readable",
-    "Source",
-    "TransferOptions",
-]
+from collective.core.clock import Clock
 
 
 class Readable(Protocol):
@@ -55,10 +40,14 @@ class TransferOptions:
     """No sign of life for so long, and a node is gone round."""
     give_up_s: float = 6.0
     """No sign of life from any node for so long, and the chunk has failed."""
-    call_timeout_s: float = 10.0
+    call_timeout_s: float = CALL_TIMEOUT_S
     """Deadline of one control call."""
-    retry_s: float = 15.0
+    retry_s: float = RETRY_S
     """A coordinator that cannot be reached in the middle of a transfer is tried for so long."""
+
+    def control(self, clock: Clock) -> Control:
+        """Return what makes calls within these bounds."""
+        return Control(clock, call_timeout_s=self.call_timeout_s, retry_s=self.retry_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collective.client.control import Control
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.pki import join_code
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.people import (
     AddDeviceRequest,
     AuditRecord,
     AuditStub,

@@ -12,7 +12,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.rpc.gen.collective.v1 import Route, RouteMode
+from collective.rpc.gen.collective.v1.transfer import Route, RouteMode
 from collective.transfer.tickets import read_ticket
 
 AVOID_FOR_S: Final = 30.0

@@ -28,14 +28,8 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.rpc.errors import from_detail
-from collective.rpc.gen.collective.v1 import (
-    ChunkPlan,
-    PutResult,
-    RecordExtentsRequest,
-    Route,
-    RouteMode,
-    SignedReceipt,
-)
+from collective.rpc.gen.collective.v1.transfer import PutResult, Route, RouteMode, SignedReceipt
+from collective.rpc.gen.collective.v1.uploads import ChunkPlan, RecordExtentsRequest
 from collective.transfer.tickets import TicketExpiredError, TicketRefusedError
 
 ROUNDS_MAX: Final = 4
@@ -282,7 +276,7 @@ class ChunkSending:
             request = RecordExtentsRequest(
                 upload_id=self._upload_id, receipts=list(self._receipts.values())
             )
-            await session.control.persist(session.control.files.record_extents, request)
+            await session.control.persist(session.uploads.record_extents, request)
         routes: Sequence[Route] = ()
         try:
             (plan,) = await allocate(session, self._upload_id, [self._chunk], patience_s=0.0)

@@ -14,7 +14,9 @@ from collective.client.routing import NodeHealth, RouteChoice
 from collective.core.clock import Clock
 from collective.core.randomness import Randomness
 from collective.core.world import Pool, World
-from collective.rpc.gen.collective.v1 import PutResult, Route
+from collective.rpc.gen.collective.v1.reads import ReadsStub
+from collective.rpc.gen.collective.v1.transfer import PutResult, Route
+from collective.rpc.gen.collective.v1.uploads import UploadsStub
 
 Result = TypeVar("Result")
 
@@ -71,12 +73,18 @@ class ChunkTransport(Protocol):
         """
         ...
 
+    async def close(self) -> None:
+        """Close all connections; return when they have gone."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """Shared by all transfers; owned by the Collective."""
 
     control: Control
+    uploads: UploadsStub
+    reads: ReadsStub
     transport: ChunkTransport
     buffers: Buffers
     pool: Pool

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from collective.catalog.model import Attributes, Entry, Hole, Precondition
 from collective.chunking.envelope import encode_header, stored_length
 from collective.chunking.ids import chunk_id
 from collective.chunking.split import room_at
@@ -30,17 +29,19 @@ from collective.client.source import BlockSource
 from collective.core import limits
 from collective.core.errors import CollectiveError, first_error
 from collective.core.paths import FilePath
-from collective.rpc import context
-from collective.rpc.gen.collective.v1 import (
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Hole
+from collective.rpc.gen.collective.v1.transfer import Extent, SignedReceipt
+from collective.rpc.gen.collective.v1.uploads import (
     AbortUploadRequest,
     ChunkPlan,
     CommitUploadRequest,
-    Extent,
     GetUploadRequest,
     OpenUploadRequest,
     RecordExtentsRequest,
-    SignedReceipt,
 )
+from collective.rpc.headers import operation
 
 RECORD_BATCH: Final = 6
 """Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again
@@ -113,7 +114,7 @@ class Upload:
 
         Raises whatever typed error stopped it; the upload is then aborted unless it is resumable.
         """
-        with context.operation(self._session.randomness):
+        with operation(self._session.randomness):
             return await self._run()
 
     async def _run(self) -> Entry:
@@ -206,7 +207,7 @@ class Upload:
         offset, more = 0, True
         while more:
             page = await self._session.control.persist(
-                self._session.control.files.get_upload,
+                self._session.uploads.get_upload,
                 GetUploadRequest(upload_id=self._upload_id, from_offset=offset),
             )
             for extent in page.extents:
@@ -262,7 +263,7 @@ class Upload:
             return await allocate(self._session, self._upload_id, chunks, holes=holes)
         request = self._request
         opened = await self._session.control.call(
-            self._session.control.files.open_upload,
+            self._session.uploads.open_upload,
             OpenUploadRequest(
                 path=str(request.path),
                 attributes=attributes_message(request.attributes),
@@ -329,7 +330,7 @@ class Upload:
     async def _record_now(self) -> None:
         batch, self._unrecorded = self._unrecorded, []
         await self._session.control.persist(
-            self._session.control.files.record_extents,
+            self._session.uploads.record_extents,
             RecordExtentsRequest(
                 upload_id=self._upload_id,
                 extents=[one.extent for one in batch],
@@ -345,8 +346,8 @@ class Upload:
             size_bytes=self._size_bytes,
             holes=hole_messages(self._holes),
         )
-        files = self._session.control.files
-        return entry_from(await self._session.control.persist(files.commit_upload, request))
+        uploads = self._session.uploads
+        return entry_from(await self._session.control.persist(uploads.commit_upload, request))
 
     async def _abort(self) -> None:
         """Tell the coordinator to forget the upload, if it can be told; it expires anyway."""
@@ -355,7 +356,7 @@ class Upload:
         with suppress(CollectiveError, TimeoutError):
             async with asyncio.timeout(ABORT_TIMEOUT_S):
                 await self._session.control.call(
-                    self._session.control.files.abort_upload,
+                    self._session.uploads.abort_upload,
                     AbortUploadRequest(upload_id=self._upload_id),
                 )
 

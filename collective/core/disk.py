@@ -16,8 +16,7 @@ import fcntl
 import os
 import posixpath
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +33,7 @@ OpenMode = Literal["read", "create", "update"]
 """``create``: new file, fails if it exists; ``update``: existing file, read and write."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirEntry:
+class DirEntry(NamedTuple):
     """One name in a directory."""
 
     name: str
@@ -43,8 +41,7 @@ class DirEntry:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
+class DiskSpace(NamedTuple):
     """Space of the file system that holds a path, in bytes."""
 
     total_bytes: int
@@ -53,8 +50,7 @@ class DiskSpace:
     """It is mounted so, or the kernel made it so after errors."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
+class FileIdentity(NamedTuple):
     """Which file stands at a path and when it changed: a file and its copy differ.
 
     A copy may have the number, the size and the time of modification of its original, but not the

@@ -11,8 +11,7 @@ import contextlib
 import os
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.core.disk import Disk
 from collective.core.disk_errors import disk_errors
@@ -21,8 +20,7 @@ from collective.core.errors import NotJoinedError, SettingsError
 FILE_MAX_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class NewContent:
+class NewContent(NamedTuple):
     """What one file is to hold, and its permissions."""
 
     path: str

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.core.errors import UsageError
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\Z", re.IGNORECASE)
+_SIZE: Final = r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\Z"
+"""Compiled where it is used, as the others: most commands parse none."""
 _POWER: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+\Z")
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+\Z"
+_DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)"
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PORT_MAX: Final = 65535
 _VALIDITY_MOST_S: Final = 36_500 * 86_400.0
@@ -19,7 +19,7 @@ _VALIDITY_MOST_S: Final = 36_500 * 86_400.0
 
 def parse_size(text: str) -> int:
     """Return bytes for ``1048576``, ``512MiB`` (1024s) or ``20TB`` (1000s); UsageError otherwise."""
-    found = _SIZE.match(text.strip())
+    found = re.match(_SIZE, text.strip(), re.IGNORECASE)
     if not found:
         raise UsageError(f"Size {text!r} must be bytes or like 512MiB or 20TB.")
     number, unit, binary = found.groups()
@@ -30,9 +30,9 @@ def parse_size(text: str) -> int:
 def parse_duration_s(text: str) -> float:
     """Return seconds for ``24h``, ``7d``, ``1h30m`` or ``500ms``; UsageError otherwise."""
     text = text.strip().lower()
-    if not _DURATION.match(text):
+    if not re.match(_DURATION, text):
         raise UsageError(f"Duration {text!r} must be like 30m, 24h or 7d.")
-    return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+    return sum(float(n) * _SECONDS[unit] for n, unit in re.findall(_DURATION_PART, text))
 
 
 def parse_validity_s(text: str) -> float:
@@ -60,8 +60,7 @@ def format_duration(duration_s: float) -> str:
     return f"{duration_s:g}s"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
+class Address(NamedTuple):
     """A host and a TCP port; IPv6 hosts are kept without brackets."""
 
     host: str

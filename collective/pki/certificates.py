@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -65,8 +64,7 @@ _SCALAR_BYTES: Final = 40
 _SERIAL_BYTES: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Certified:
+class Certified(NamedTuple):
     """What a leaf that passed the trust rule says."""
 
     identity: SpiffeId

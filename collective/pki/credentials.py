@@ -143,6 +143,8 @@ def issuer_of(
     certificate: x509.Certificate, authorities: Sequence[x509.Certificate]
 ) -> x509.Certificate:
     """Return which of ``authorities`` signed ``certificate``; the first if none did."""
+    if len(authorities) == 1:
+        return authorities[0]
     for authority in authorities:
         if is_signed_by(certificate, authority):
             return authority

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId
@@ -20,8 +19,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 _KEY_DIGITS: Final = 2 * hashlib.sha256().digest_size
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationSet:
+class RevocationSet(NamedTuple):
     """Revoked identities (``spiffe://…``), serials (``serial:HEX``) and keys (``key:HEX``).
 
     Hexadecimal digits are lower case; a key is the SHA-256 of its SubjectPublicKeyInfo.

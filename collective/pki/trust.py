@@ -24,7 +24,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeVar
 
@@ -172,7 +171,7 @@ def verify_leaf(
     if revoked.is_revoked(certified.identity, certified.serial, certified.key_digest):
         raise RevokedCertificateError(certified.identity)
     key = certificates.certificate_key(authority)
-    return replace(certified, authority_digest=certificates.key_digest(key))
+    return certified._replace(authority_digest=certificates.key_digest(key))
 
 
 def verify_pinned(

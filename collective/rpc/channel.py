@@ -28,17 +28,17 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.rpc.connect import open_first
-from collective.rpc.context import (
-    NEWEST_AUTHORITY_KEY,
-    REQUEST_ID_KEY,
-    current_request_id,
-    new_request_id,
-)
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
 from collective.rpc.farewell import heard
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
+from collective.rpc.headers import (
+    NEWEST_AUTHORITY_KEY,
+    REQUEST_ID_KEY,
+    current_request_id,
+    new_request_id,
+)
 from collective.rpc.identity import Expectation, Gate
 from collective.rpc.leaving import OpenTransports
 from collective.rpc.tls import ALPN_GRPC

@@ -1,27 +1,19 @@
-"""What a service method knows about the call it serves, and what it passes on to its own calls.
+"""What a service method knows about the call it serves.
 
 A call's context is set once, in the task that serves it, before the method runs; tasks started
-from there inherit it.  Outgoing calls take the request id from here.
+from there inherit it, and its request id (:mod:`~collective.rpc.headers`) goes with their own calls.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from collective.core.errors import InternalError, PermissionDeniedError
 from collective.core.ids import SpiffeRole
-from collective.core.randomness import Randomness
 from collective.pki.certificates import Certified
-
-REQUEST_ID_KEY: Final = "x-request-id"
-NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
-"""Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+from collective.rpc import headers
 
 
 class Deadline(Protocol):
@@ -81,7 +73,6 @@ class CallContext:
 
 
 _current: ContextVar[CallContext | None] = ContextVar("collective_call", default=None)
-_request_id: ContextVar[str | None] = ContextVar("collective_request_id", default=None)
 
 
 def current() -> CallContext:
@@ -95,33 +86,4 @@ def current() -> CallContext:
 def enter(context: CallContext) -> None:
     """Make ``context`` the one of the running task (the server does; tests may)."""
     _current.set(context)
-    _request_id.set(context.request_id)
-
-
-def current_request_id() -> str | None:
-    """Return the request id that outgoing calls will carry, if one was set."""
-    return _request_id.get()
-
-
-@contextmanager
-def operation(randomness: Randomness) -> Iterator[str]:
-    """Give all calls made inside one request id: the one that is set, else a fresh one; yield it."""
-    before = _request_id.get()
-    name = before or new_request_id(randomness)
-    _request_id.set(name)
-    try:
-        yield name
-    finally:
-        _request_id.set(before)
-
-
-def new_request_id(randomness: Randomness) -> str:
-    """Return a fresh id of 16 hex digits; it names, it protects nothing."""
-    return randomness.token(8).hex()
-
-
-def request_id_from(text: object, randomness: Randomness) -> str:
-    """Return the peer's request id if it is well formed, else a fresh one."""
-    if isinstance(text, str) and _REQUEST_ID.match(text):
-        return text
-    return new_request_id(randomness)
+    headers.enter(context.request_id)

@@ -1,15 +1,13 @@
 """Who is at the other end: the pure certificate check, applied to a live connection.
 
 A :class:`PeerGate` holds what counts now (authorities, revocations) and can be given newer values
-at any time.  Each refusal leaves a log line with the step that failed.
+at any time.  The message of a refusal begins with the step that failed; who meets it says it on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Literal, Protocol
-
-import structlog
 
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError
@@ -55,7 +53,6 @@ class PeerGate:
         self._trust = trust
         self._revocations = revocations
         self._clock = clock
-        self._log = structlog.get_logger("collective.rpc.identity")
 
     @property
     def trust(self) -> TrustStore:
@@ -75,19 +72,15 @@ class PeerGate:
         self._revocations = self._revocations if revocations is None else revocations
 
     def verify(self, leaf_der: bytes, roles: frozenset[SpiffeRole], usage: Usage) -> Certified:
-        """Return who the peer is, or log and raise :class:`RejectedError`."""
-        try:
-            return verify_leaf(
-                leaf_der,
-                self._trust,
-                roles=roles,
-                usage=usage,
-                now_s=self._clock.wall_s(),
-                revoked=self._revocations,
-            )
-        except RejectedError as error:
-            self._log.warning("certificate refused", usage=usage, reason=error.message)
-            raise
+        """Return who the peer is, or raise :class:`RejectedError`."""
+        return verify_leaf(
+            leaf_der,
+            self._trust,
+            roles=roles,
+            usage=usage,
+            now_s=self._clock.wall_s(),
+            revoked=self._revocations,
+        )
 
     def objection(self, peer: Certified) -> str | None:
         """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""

@@ -7,11 +7,12 @@ message (and resets Python's warning filters each time), which made up most of a
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from dataclasses import dataclass
-from typing import Any, Final, cast
+import sys
+from typing import Any, Final, NamedTuple, cast, get_args, get_type_hints
 
-from betterproto2 import Message
+from betterproto2 import FieldMetadata, Message, field
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 WIRE: Final = {
@@ -22,8 +23,11 @@ WIRE: Final = {
 """The kinds of field that our protos use, by wire type; a test compiles every generated class."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+_PLAIN: Final = {"string": str, "bytes": bytes, "bool": bool, "uint32": int, "uint64": int}
+"""What a map may hold."""
+
+
+class Field(NamedTuple):
     """One field of a message class."""
 
     name: str
@@ -48,7 +52,9 @@ class Field:
 @functools.cache
 def fields_of(message_class: type[Message]) -> tuple[Field, ...]:
     """Return the fields of a generated class, in the order of their declaration."""
-    layout: Any = cast("Any", message_class)._betterproto  # noqa: SLF001 - it has no other name
+    declared = [
+        (one.name, FieldMetadata.get(one)) for one in dataclasses.fields(cast("Any", message_class))
+    ]
     return tuple(
         Field(
             name=name,
@@ -58,9 +64,36 @@ def fields_of(message_class: type[Message]) -> tuple[Field, ...]:
             optional=bool(meta.optional),
             wire=WIRE[meta.proto_type],
             packed=bool(meta.repeated) and WIRE[meta.proto_type] != LENGTH,
-            of=layout.cls_by_field.get(name)
-            if meta.proto_type in {"message", "enum", "map"}
-            else None,
+            of=_class_of(message_class, name, meta),
         )
-        for name, meta in layout.meta_by_field_name.items()
+        for name, meta in declared
     )
+
+
+def _class_of(message_class: type[Message], name: str, meta: FieldMetadata) -> Any:
+    """Return the class of a field's value where it is of one: a message, an enum, a map's entry."""
+    if meta.map_meta is not None:
+        key, value = meta.map_meta
+        return _entry_class(key.proto_type, value.proto_type)
+    if meta.proto_type not in {"message", "enum"}:
+        return None
+    hint = _hints(message_class)[name]
+    return (get_args(hint) or (hint,))[0]  # of a list, or of what may be absent
+
+
+@functools.cache
+def _hints(message_class: type[Message]) -> dict[str, Any]:
+    """Return the types of all fields; betterproto2 works out all of them anew for each field."""
+    return get_type_hints(message_class, vars(sys.modules[message_class.__module__]))
+
+
+@functools.cache
+def _entry_class(key: str, value: str) -> type[Message]:
+    """Return the message that an entry of a map is on the wire."""
+    assert {key, value} <= _PLAIN.keys(), "our maps hold no messages and no enums"
+    entry = dataclasses.make_dataclass(
+        "Entry",
+        [("key", _PLAIN[key], field(1, key)), ("value", _PLAIN[value], field(2, value))],
+        bases=(Message,),
+    )
+    return cast("type[Message]", entry)

@@ -23,18 +23,21 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.crowd import Bounds
 from collective.rpc.identity import ALL_ROLES, Expectation, Gate
-from collective.rpc.service_edge import Refusals, ServedCall
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.client import Channel as StubChannel
 
+    from collective.rpc.crowd import Bounds
+    from collective.rpc.service_edge import Refusals, ServedCall
+
 S = TypeVar("S")
 
 CONNECT_TIMEOUT_S: Final = 5.0
 DIAL_TIMEOUT_S: Final = 3.0
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""What a client gets to finish its handshake with a listener."""
 SHUT_GRACE_S: Final = 5.0
 
 ChunkFactory = Callable[[Certified], asyncio.BaseProtocol]
@@ -253,7 +256,7 @@ class Links(Protocol):
             persona: Of :meth:`server_persona`.
             chunk_factory: Makes the protocol of a chunk stream connection; None serves none.
             accept_roles: Roles that may connect at all.
-            service_roles: Full service name (``collective.v1.Node``) to the roles that may call it.
+            service_roles: Full service name (``collective.v1.node.Node``) to the roles that may call it.
             served: Told of each call that ended, for metrics.
             refusals: Told of each call that ended with an error, and of connections not let in.
             newest_authority: SHA-256 of the key of the CA that callers should follow, empty for

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
 
-import structlog
-
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeRole
@@ -32,7 +30,6 @@ class PinnedGate:
         )
         self._clock = clock
         self._leaf_digest: bytes | None = None
-        self._log = structlog.get_logger("collective.rpc.pinned")
 
     @property
     def trust(self) -> None:
@@ -52,14 +49,13 @@ class PinnedGate:
         roles: frozenset[SpiffeRole],
         usage: Literal["client", "server"],
     ) -> Certified:
-        """Return who the server is, or log and raise RejectedError."""
+        """Return who the server is, or raise RejectedError."""
         assert usage == "server"
         try:
             if not leaf_der:
                 raise RejectedError("The server showed no certificate.")  # noqa: TRY301
             certified = self._checked(leaf_der, roles & _ROLES)
         except RejectedError as error:
-            self._log.warning("certificate refused", usage=usage, reason=error.message)
             why = error.why if isinstance(error, UntrustedError) else error.message
             raise RejectedError(
                 f"The server is not the one that the join code names ({why}), and nothing was sent"

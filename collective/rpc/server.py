@@ -26,22 +26,21 @@ from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
 from collective.rpc import farewell
-from collective.rpc.context import NEWEST_AUTHORITY_KEY
 from collective.rpc.crowd import CERTIFIED, UNCERTIFIED, Bounds, Crowd, OpenConnection, source_of
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.door import Door
 from collective.rpc.errors import to_detail, to_metadata, to_status
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken, host_of, leaf_of
+from collective.rpc.headers import NEWEST_AUTHORITY_KEY
 from collective.rpc.identity import ALL_ROLES, REVOKED, Gate
-from collective.rpc.links import SHUT_GRACE_S, ChunkFactory
+from collective.rpc.links import HANDSHAKE_TIMEOUT_S, SHUT_GRACE_S, ChunkFactory
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-HANDSHAKE_TIMEOUT_S: Final = 10.0
 SHUTDOWN_TIMEOUT_S: Final = 1.0
 SWEEP_INTERVAL_S: Final = 5.0
 OVERDUE_INTERVAL_S: Final = 1.0

@@ -26,6 +26,7 @@ from collective.core.randomness import Randomness
 from collective.pki.certificates import Certified
 from collective.rpc import context
 from collective.rpc.context import Deadline
+from collective.rpc.headers import REQUEST_ID_KEY, request_id_from
 from collective.rpc.identity import REVOKED
 
 _HANDLED: Final = "served"
@@ -128,9 +129,7 @@ class ServiceEdge:
         """
         return context.CallContext(
             certified=certified,
-            request_id=context.request_id_from(
-                metadata.get(context.REQUEST_ID_KEY), self._randomness
-            ),
+            request_id=request_id_from(metadata.get(REQUEST_ID_KEY), self._randomness),
             method=method,
             metadata=metadata,
             deadline=deadline,

@@ -12,16 +12,23 @@ from collective.core.world import World
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel
-from collective.rpc.crowd import Bounds
 from collective.rpc.dial import TlsDialer
 from collective.rpc.identity import ALL_ROLES, Expectation, Gate
-from collective.rpc.links import CONNECT_TIMEOUT_S, DIAL_TIMEOUT_S, ChunkFactory, Persona
-from collective.rpc.server import HANDSHAKE_TIMEOUT_S, TlsListener
-from collective.rpc.service_edge import Refusals, ServedCall
+from collective.rpc.links import (
+    CONNECT_TIMEOUT_S,
+    DIAL_TIMEOUT_S,
+    HANDSHAKE_TIMEOUT_S,
+    ChunkFactory,
+    Persona,
+)
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context, server_context
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
+
+    from collective.rpc.crowd import Bounds
+    from collective.rpc.server import TlsListener
+    from collective.rpc.service_edge import Refusals, ServedCall
 
 
 class TlsLinks:
@@ -85,6 +92,8 @@ class TlsLinks:
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> TlsListener:
         """Return a listener on a socket; the handshake may take ``handshake_timeout_s``."""
+        from collective.rpc.server import TlsListener  # noqa: PLC0415 - not for clients
+
         return TlsListener(
             services,
             gate,

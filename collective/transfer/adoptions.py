@@ -13,7 +13,7 @@ from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1 import Adoption, SignedAdoption
+from collective.rpc.gen.collective.v1.node import Adoption, SignedAdoption
 from collective.transfer.tickets import KeySource, TicketKey
 
 ADOPTION_MAX_BYTES: Final = 1024

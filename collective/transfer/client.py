@@ -18,9 +18,9 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.units import Address
 from collective.core.world import Runs
-from collective.rpc.context import current_request_id
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1 import GetHeader, PutHeader, Route
+from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader, Route
+from collective.rpc.headers import current_request_id
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.links import KeptLinks

@@ -6,7 +6,7 @@ import asyncio
 
 from collective.core.errors import NotFoundError, UnreachableError, UsageError
 from collective.core.ids import ChunkId
-from collective.rpc.gen.collective.v1 import GetHeader, GetResult, Ticket
+from collective.rpc.gen.collective.v1.transfer import GetHeader, GetResult, Ticket
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.client import peer_of
 from collective.transfer.connection import ChunkConnection

@@ -17,13 +17,8 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import KIB
 from collective.core.units import Address
 from collective.rpc.errors import from_detail
-from collective.rpc.gen.collective.v1 import (
-    ErrorDetail,
-    GetHeader,
-    GetResult,
-    PutHeader,
-    PutResult,
-)
+from collective.rpc.gen.collective.v1 import ErrorDetail
+from collective.rpc.gen.collective.v1.transfer import GetHeader, GetResult, PutHeader, PutResult
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.frames import PIECE_BYTES, Frame, FrameFlag, FrameType, Landing
 from collective.transfer.inbound import Inbound

@@ -17,7 +17,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation
 from collective.rpc.errors import to_detail
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.transfer import (
     PutHeader,
     PutResult,
     Receipt,

@@ -12,7 +12,7 @@ from typing import Final
 from collective.core.errors import RejectedError
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1 import Receipt, SignedReceipt
+from collective.rpc.gen.collective.v1.transfer import Receipt, SignedReceipt
 from collective.transfer.tickets import KeySource, TicketKey
 
 RECEIPT_MAX_BYTES: Final = 1024

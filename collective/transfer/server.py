@@ -18,7 +18,7 @@ from collective.core.errors import BusyError, CollectiveError, InternalError, Re
 from collective.core.ids import ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.world import Runs
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.transfer import (
     ChunkOperation,
     GetHeader,
     PutHeader,
@@ -75,7 +75,7 @@ class ChunkServer:
         ``dialer`` opens the connections to next hops, ``pool`` holds all payload, ``threads`` do
         what blocks; ``refusals`` is told of tickets refused here.
         """
-        self._tasks = TaskScope()
+        self._tasks = TaskScope(_log_failure)
         self._serving = Serving(
             identity=identity,
             store=store,
@@ -83,7 +83,7 @@ class ChunkServer:
             client=ChunkClient(dialer, pool, threads, limits=_FORWARDING),
             pool=pool,
             limits=limits or TransferLimits(),
-            storing=TaskScope(),
+            storing=TaskScope(_log_failure),
             counts=TransferCounts(),
             refusals=refusals,
         )
@@ -128,6 +128,10 @@ class ChunkServer:
 
     def _is_draining(self) -> bool:
         return self._draining
+
+
+def _log_failure(error: BaseException) -> None:
+    _log.debug("transfer task failed", error=repr(error))
 
 
 class _ServerConnection:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import structlog
-
 T = TypeVar("T")
-_log = structlog.get_logger(__name__)
 
 
 class TaskScope:
@@ -19,8 +16,9 @@ class TaskScope:
     failed request end all others.
     """
 
-    def __init__(self) -> None:
-        """Own nothing yet."""
+    def __init__(self, failed: Callable[[BaseException], object] | None = None) -> None:
+        """Own nothing yet; ``failed`` hears of errors that a task did not handle."""
+        self._failed = failed
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -28,7 +26,7 @@ class TaskScope:
         return len(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start ``work``; an error that it does not handle is logged, and kept in the task."""
+        """Start ``work``; an error that it does not handle is told, and kept in the task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -45,5 +43,5 @@ class TaskScope:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.debug("transfer task failed", error=repr(error))
+        if not task.cancelled() and (error := task.exception()) is not None and self._failed:
+            self._failed(error)

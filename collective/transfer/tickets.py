@@ -19,7 +19,7 @@ from collective.core.ids import CHUNK_ID_BYTES, ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1 import ChunkOperation, SignedTicket, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, SignedTicket, Ticket
 
 KEY_BYTES: Final = 32
 MAC_BYTES: Final = 32

@@ -24,12 +24,12 @@ from typing import Final
 
 import apsw
 
-from collective.catalog.model import EntryKind
 from collective.chunking.store import ChunkStore
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation
 from collective.core.units import Address
+from collective.model.entries import EntryKind
 from collective.pki.credentials import load_credentials
 from tests.faults.crash_journal import Manifest, Value
 from tests.integration.cluster import Cluster, Service

@@ -37,7 +37,6 @@ from collective.core.units import Address
 from collective.pki import join_code
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
-from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.frames import Frame, FrameReader, FramingError, Landing
 from collective.transfer.receipts import open_receipt, sign_receipt
 from collective.transfer.tickets import (
@@ -47,6 +46,7 @@ from collective.transfer.tickets import (
     read_ticket,
     sign_ticket,
 )
+from tests import protocol as pb
 
 KEY: Final = TicketKey(7, b"k" * 32)
 _OWN: Final = SpiffeId.parse("spiffe://home.alice/node/alice-node-01")

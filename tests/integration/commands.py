@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import subprocess
@@ -24,11 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, Final, NoReturn
 
-_MODULES: Final = (
-    "audit", "datastores", "files", "grants", "identity", "invites", "nodes", "pki", "status",
-    "transfer",
-)  # fmt: skip
-"""Of ``collective.cli``: all that short commands live in."""
+_PACKAGES: Final = ("cli", "client", "rpc.gen")
+"""Of ``collective``: what commands import, much of it only when they run."""
 _REQUEST_MAX_BYTES: Final = 200_000
 
 
@@ -133,9 +131,10 @@ def _number(source: socket.socket) -> int:
 
 def serve(requests: socket.socket) -> None:
     """Fork for each request, until the tests that ask have ended."""
-    sys.modules["rich"] = None  # type: ignore[assignment]  # as collective.__main__ does
-    for name in _MODULES:
-        importlib.import_module(f"collective.cli.{name}")
+    for name in _PACKAGES:
+        package = importlib.import_module(f"collective.{name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

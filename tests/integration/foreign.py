@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -23,13 +24,32 @@ PROTO = Path(__file__).parents[2] / "collective" / "rpc" / "proto"
 
 @dataclass(frozen=True, slots=True)
 class Stubs:
-    """The modules that protoc made."""
+    """What protoc made."""
 
-    common: Any
-    files: Any
-    files_grpc: Any
-    cluster: Any
-    cluster_grpc: Any
+    modules: dict[str, Any]
+    """By the names of the protos."""
+    services: tuple[Any, ...]
+    """The modules with the services about files, and last the cluster's."""
+
+    @property
+    def messages(self) -> Any:
+        """All messages and enums in one namespace."""
+        return SimpleNamespace(
+            **{k: v for one in self.modules.values() for k, v in vars(one).items()}
+        )
+
+    def files_of(self, channel: grpc.Channel) -> Any:
+        """Return the methods of all services about files."""
+        files, uploads, reads, streams, _ = self.services
+        stubs = (
+            files.FilesStub(channel), uploads.UploadsStub(channel), reads.ReadsStub(channel),
+            streams.StreamsStub(channel),
+        )  # fmt: skip
+        return SimpleNamespace(**{k: v for one in stubs for k, v in vars(one).items()})
+
+    def cluster_of(self, channel: grpc.Channel) -> Any:
+        """Return the cluster's methods."""
+        return self.services[-1].ClusterStub(channel)
 
 
 def generate(folder: Path) -> Stubs:
@@ -44,12 +64,13 @@ def generate(folder: Path) -> Stubs:
     for package in (folder / "collective", folder / "collective" / "v1"):
         (package / "__init__.py").touch()
     with _importing_from(folder):
+        names = [Path(one).stem for one in sources]
         return Stubs(
-            common=importlib.import_module("collective.v1.common_pb2"),
-            files=importlib.import_module("collective.v1.files_pb2"),
-            files_grpc=importlib.import_module("collective.v1.files_pb2_grpc"),
-            cluster=importlib.import_module("collective.v1.cluster_pb2"),
-            cluster_grpc=importlib.import_module("collective.v1.cluster_pb2_grpc"),
+            {one: importlib.import_module(f"collective.v1.{one}_pb2") for one in names},
+            tuple(
+                importlib.import_module(f"collective.v1.{one}_pb2_grpc")
+                for one in ("files", "uploads", "reads", "streams", "cluster")
+            ),
         )
 
 

@@ -38,13 +38,13 @@ def channel(cluster: Cluster) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="module")
 def files(channel: grpc.Channel, stubs: foreign.Stubs, cluster: Cluster) -> Any:
-    stub = stubs.files_grpc.FilesStub(channel)
-    stub.MakeDirectory(stubs.files.MakeDirectoryRequest(path="/foreign"), timeout=T)
+    stub = stubs.files_of(channel)
+    stub.MakeDirectory(stubs.messages.MakeDirectoryRequest(path="/foreign"), timeout=T)
     return stub
 
 
 def messages(stubs: foreign.Stubs, path: str, material: Material, **header: Any) -> Iterator[Any]:
-    pb = stubs.files
+    pb = stubs.messages
     yield pb.WriteRequest(header=pb.WriteHeader(path=path, **header))
     for block in material.blocks():
         yield pb.WriteRequest(data=block)
@@ -55,7 +55,7 @@ def write(stubs: foreign.Stubs, files: Any, path: str, material: Material, **hea
 
 
 def read(stubs: foreign.Stubs, files: Any, path: str, **request: Any) -> tuple[Any, bytes]:
-    answers = files.Read(stubs.files.ReadRequest(path=path, **request), timeout=120)
+    answers = files.Read(stubs.messages.ReadRequest(path=path, **request), timeout=120)
     first = next(answers)
     return first.entry, first.data + b"".join(answer.data for answer in answers)
 
@@ -66,14 +66,14 @@ def refused(act: Callable[[], Any], stubs: foreign.Stubs) -> tuple[grpc.StatusCo
         act()
     trailer = dict(raised.value.trailing_metadata() or ())
     assert "collective-error-bin" in trailer, raised.value
-    detail = stubs.common.ErrorDetail.FromString(trailer["collective-error-bin"])
+    detail = stubs.messages.ErrorDetail.FromString(trailer["collective-error-bin"])
     assert detail.message == raised.value.details()
     return raised.value.code(), detail
 
 
 def status_of(stubs: foreign.Stubs, channel: grpc.Channel) -> Any:
-    stub = stubs.cluster_grpc.ClusterStub(channel)
-    return stub.GetStatus(stubs.cluster.GetStatusRequest(), timeout=T)
+    stub = stubs.cluster_of(channel)
+    return stub.GetStatus(stubs.messages.GetStatusRequest(), timeout=T)
 
 
 # --- the whole life of a file --------------------------------------------------------------------
@@ -83,15 +83,15 @@ def test_a_file_of_20_mib_goes_in_and_out(
     stubs: foreign.Stubs, files: Any, cluster: Cluster
 ) -> None:
     material = Material(20 * MIB + 12345, seed=1)
-    attributes = stubs.files.FileAttributes(
+    attributes = stubs.messages.FileAttributes(
         modified_s=-7, modified_ns=5, mode=0o640, content_type="a/b", metadata={"k": "ü"}
     )
     entry = write(stubs, files, "/foreign/big", material, attributes=attributes)
     assert entry.size_bytes == material.size
-    assert entry.kind == stubs.common.ENTRY_KIND_FILE
+    assert entry.kind == stubs.messages.ENTRY_KIND_FILE
     assert entry.chunk_count == 6
     assert (entry.copies_wanted, entry.copies_least) == (3, 3)
-    shown = files.Stat(stubs.files.StatRequest(path="/foreign/big"), timeout=T)
+    shown = files.Stat(stubs.messages.StatRequest(path="/foreign/big"), timeout=T)
     assert (shown.mode, shown.content_type, dict(shown.metadata)) == (0o640, "a/b", {"k": "ü"})
     assert (shown.modified_s, shown.modified_ns) == (-7, 5)
     first, content = read(stubs, files, "/foreign/big")
@@ -130,10 +130,10 @@ def test_what_our_client_wrote_is_read_by_theirs(
 
 
 def test_directories_are_listed_page_by_page(stubs: foreign.Stubs, files: Any) -> None:
-    pb = stubs.files
+    pb = stubs.messages
     for name in ("a", "b", "c", "ä"):
         made = files.MakeDirectory(pb.MakeDirectoryRequest(path=f"/foreign/d/{name}", parents=True))
-        assert made.kind == stubs.common.ENTRY_KIND_DIRECTORY
+        assert made.kind == stubs.messages.ENTRY_KIND_DIRECTORY
     write(stubs, files, "/foreign/d/b/leaf", Material(10))
     found, token = [], ""
     while True:
@@ -151,7 +151,7 @@ def test_directories_are_listed_page_by_page(stubs: foreign.Stubs, files: Any) -
 
 
 def test_move_and_remove(stubs: foreign.Stubs, files: Any) -> None:
-    pb = stubs.files
+    pb = stubs.messages
     write(stubs, files, "/foreign/old", Material(100, seed=3))
     moved = files.Move(pb.MoveRequest(source="/foreign/old", destination="/foreign/new"), timeout=T)
     assert moved.path == "/foreign/new"
@@ -167,8 +167,8 @@ def test_status_and_nodes(stubs: foreign.Stubs, channel: grpc.Channel) -> None:
     assert len([node for node in status.local_nodes if node.is_healthy]) == 3
     assert status.files.total > 0
     assert status.storage.total_bytes > status.storage.used_bytes > 0
-    stub = stubs.cluster_grpc.ClusterStub(channel)
-    nodes = stub.ListNodes(stubs.cluster.ListNodesRequest(), timeout=T).nodes
+    stub = stubs.cluster_of(channel)
+    nodes = stub.ListNodes(stubs.messages.ListNodesRequest(), timeout=T).nodes
     assert sorted(node.id for node in nodes) == [f"alice-node-0{n}" for n in (1, 2, 3)]
 
 
@@ -176,7 +176,7 @@ def test_status_and_nodes(stubs: foreign.Stubs, channel: grpc.Channel) -> None:
 
 
 def test_every_family_of_error_has_its_status_and_detail(stubs: foreign.Stubs, files: Any) -> None:
-    pb = stubs.files
+    pb = stubs.messages
     files.MakeDirectory(pb.MakeDirectoryRequest(path="/foreign/full/below", parents=True))
     cases: list[tuple[Callable[[], Any], grpc.StatusCode, str]] = [
         (
@@ -248,8 +248,8 @@ def test_a_user_without_grants_is_denied_and_learns_nothing(
 ) -> None:
     own = processes.issue_user(cluster, "eve@home.alice", tmp_path)
     with foreign.channel(cluster, own) as channel:
-        theirs = stubs.files_grpc.FilesStub(channel)
-        pb = stubs.files
+        theirs = stubs.files_of(channel)
+        pb = stubs.messages
         for path in ("/foreign/big", "/foreign/absent", "/nowhere/at/all"):
             code, detail = refused(lambda p=path: theirs.Stat(pb.StatRequest(path=p)), stubs)  # type: ignore[misc]
             assert code is grpc.StatusCode.PERMISSION_DENIED, path
@@ -267,7 +267,7 @@ def test_a_client_without_certificate_gets_no_connection(cluster: Cluster) -> No
     tls = grpc.ssl_channel_credentials(ca)
     target = f"127.0.0.1:{cluster.coordinator_port}"
     with grpc.secure_channel(target, tls, options) as channel:
-        call = channel.unary_unary("/collective.v1.Cluster/GetStatus")
+        call = channel.unary_unary("/collective.v1.cluster.Cluster/GetStatus")
         with pytest.raises(grpc.RpcError) as raised:
             call(b"", timeout=120)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -282,7 +282,7 @@ def test_an_aborted_write_leaves_nothing(
     before = status_of(stubs, channel)
     begun = processes.node_bytes(cluster, "put")
     feed: queue.Queue[Any] = queue.Queue()
-    pb = stubs.files
+    pb = stubs.messages
     feed.put(pb.WriteRequest(header=pb.WriteHeader(path="/foreign/aborted")))
     for block in Material(12 * MIB, seed=9).blocks():
         feed.put(pb.WriteRequest(data=block))
@@ -302,7 +302,7 @@ def test_an_aborted_write_leaves_nothing(
 def test_a_write_that_breaks_the_protocol_in_the_middle_leaves_nothing(
     stubs: foreign.Stubs, files: Any
 ) -> None:
-    pb = stubs.files
+    pb = stubs.messages
 
     def broken() -> Iterator[Any]:
         yield from messages(stubs, "/foreign/broken", Material(5 * MIB))
@@ -321,7 +321,7 @@ def test_streams_are_bounded_in_memory_and_a_slow_reader_holds_them_back(
     material = Material(128 * MIB, seed=4)
     assert write(stubs, files, "/foreign/large", material).size_bytes == material.size
     begun = processes.metric(cluster.coordinator, "collective_moved_bytes_total", direction="out")
-    answers = files.Read(stubs.files.ReadRequest(path="/foreign/large"), timeout=120)
+    answers = files.Read(stubs.messages.ReadRequest(path="/foreign/large"), timeout=120)
     assert next(answers).entry.size_bytes == material.size
     content = bytearray(next(answers).data)
     time.sleep(3)
@@ -339,7 +339,7 @@ def test_streams_are_bounded_in_memory_and_a_slow_reader_holds_them_back(
 
 def test_health(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    for service in ("", "collective.v1.Files", "collective.v1.Cluster"):
+    for service in ("", "collective.v1.files.Files", "collective.v1.cluster.Cluster"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=T)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), timeout=T)
@@ -353,14 +353,14 @@ def test_health(channel: grpc.Channel) -> None:
 def test_reflection_describes_every_service(channel: grpc.Channel, stubs: foreign.Stubs) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
-    ours = {"collective.v1.Files", "collective.v1.Cluster", "grpc.health.v1.Health"}
+    ours = {"collective.v1.files.Files", "collective.v1.cluster.Cluster", "grpc.health.v1.Health"}
     assert ours <= services
     pool = DescriptorPool(database)
     for name in ours - {"grpc.health.v1.Health"}:
         told = pool.FindServiceByName(name)
         compiled = {
-            "collective.v1.Files": stubs.files,
-            "collective.v1.Cluster": stubs.cluster,
+            "collective.v1.files.Files": stubs.modules["files"],
+            "collective.v1.cluster.Cluster": stubs.modules["cluster"],
         }[name].DESCRIPTOR.services_by_name[name.rpartition(".")[2]]
         assert [method.name for method in told.methods] == [m.name for m in compiled.methods]
         for method in told.methods:

@@ -31,7 +31,7 @@ from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.enrolment import Enrolment
 from collective.roles.coordinator.renewal import RenewalDesk
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context

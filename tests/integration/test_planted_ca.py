@@ -18,7 +18,7 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.renewal import Identity, Renewal
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import cluster as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context

@@ -22,7 +22,7 @@ from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import MEMORY_NAME
 from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import cluster as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, running_cluster

@@ -24,12 +24,12 @@ from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.own_identity import root_of
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
 from collective.transfer.frames import FrameType
 from collective.transfer.tickets import sign_ticket
+from tests import protocol as pb
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Wire, stored
 from tests.integration.processes import wait_for
@@ -148,7 +148,7 @@ def key_ids(who: Credentials, cluster: Cluster) -> dict[str, int]:
     async def ask() -> dict[str, int]:
         found: dict[str, int] = {}
         async with channel_as(who, cluster) as channel:
-            stub = channel.stub(pb.FilesStub)
+            stub = channel.stub(pb.FileStubs)
             for number in range(40):
                 raw = stored(f"{number} {time.time_ns()}".encode())
                 chunk = pb.ChunkIntent(

@@ -12,8 +12,8 @@ from collective.core.units import Address
 from collective.pki.credentials import load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
+from tests import protocol as pb
 from tests.integration.cluster import Cluster
 from tests.worlds import LINKS
 
@@ -44,7 +44,7 @@ async def test_a_file_goes_in_and_out_by_grpc_alone(cluster: Cluster) -> None:
     cluster.cli("mkdir", "-p", "/shared")
     channel = channel_of(cluster)
     try:
-        files = channel.stub(pb.FilesStub)
+        files = channel.stub(pb.FileStubs)
         entry = await files.write(messages(data))
         assert entry.size_bytes == len(data)
         answers = [answer async for answer in files.read(pb.ReadRequest(path=PATH))]

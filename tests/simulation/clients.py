@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from collective.catalog.model import EntryKind
 from collective.client.collective import Collective
 from collective.client.source import open_source
 from collective.client.upload import Upload, UploadRequest
@@ -30,6 +29,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.paths import FilePath
+from collective.model.entries import EntryKind
 from collective.pki.credentials import Credentials
 from tests.simulation.member import COORDINATOR_ADDRESS, Member
 from tests.simulation.model import Change, Files, Value, content, value_of
@@ -297,7 +297,7 @@ class Person:
         if path in self.desk.busy:
             return
         value = self.desk.fresh()
-        session = home._session
+        session = home.transfers.session
         upload_id = ""
 
         async def opened(upload: str) -> None:

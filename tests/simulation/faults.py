@@ -629,12 +629,12 @@ class Faults:
         async def work(home: Collective) -> None:
             if scenario.was_restored:
                 with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
-                    await home.adopt_nodes(everything=True)
-            known = await home.nodes()
+                    await home.member.adopt_nodes(everything=True)
+            known = await home.member.nodes()
             names = [node.id for node in known if node.id in scenario.nodes_in_use()]
-            await home.approve_nodes(names, even_doubted=True)
+            await home.member.approve_nodes(names, even_doubted=True)
             for name in names:
-                await home.drain_node(name, stop=True)
+                await home.member.drain_node(name, stop=True)
 
         for _ in range(20):
             for _ in range(30):
@@ -667,13 +667,15 @@ class Faults:
             if self.scenario.draining:
                 name = self.chance.choice(sorted(self.scenario.draining))
                 self.trace.fault("operator drains", f"{name} no more")
-                if await self._operate("undrain", lambda home: home.drain_node(name, stop=True)):
+                if await self._operate(
+                    "undrain", lambda home: home.member.drain_node(name, stop=True)
+                ):
                     self.scenario.draining.discard(name)
             return
         name = self.chance.choice(nodes)
         self.trace.fault("operator drains", name)
         self.scenario.draining.add(name)
-        await self._operate("drain", lambda home: home.drain_node(name))
+        await self._operate("drain", lambda home: home.member.drain_node(name))
 
     async def _remove(self) -> None:
         """Remove a node without force: what counts must not be there any more."""
@@ -737,8 +739,8 @@ class Faults:
         self.trace.fault("operator approves", str(names))
 
         async def work(home: Collective) -> None:
-            known = [node.id for node in await home.nodes()]
-            await home.approve_nodes([name for name in names if name in known])
+            known = [node.id for node in await home.member.nodes()]
+            await home.member.approve_nodes([name for name in names if name in known])
 
         await self._operate("approve", work)
 
@@ -747,18 +749,18 @@ class Faults:
         self.trace.fault("operator adopts")
 
         async def work(home: Collective) -> None:
-            await home.adopt_nodes(everything=True)
+            await home.member.adopt_nodes(everything=True)
 
         await self._operate("adopt", work)
 
 
 async def _approve_nodes(names: list[str], home: Collective) -> None:
-    await home.approve_nodes(names)
+    await home.member.approve_nodes(names)
 
 
 async def _drain_node(name: str, home: Collective) -> None:
-    await home.drain_node(name)
+    await home.member.drain_node(name)
 
 
 async def _remove_node(name: str, home: Collective, *, force: bool = False) -> None:
-    await home.remove_node(name, force=force)
+    await home.member.remove_node(name, force=force)

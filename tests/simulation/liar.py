@@ -19,8 +19,8 @@ from collective.core.errors import BusyError
 from collective.roles.node.problems import Problems
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
-from collective.rpc.gen.collective import v1 as pb
 from collective.transfer import put_job, receipts
+from tests import protocol as pb
 from tests.simulation.process import PROCESS, Process
 
 if TYPE_CHECKING:

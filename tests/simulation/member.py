@@ -39,19 +39,19 @@ NODE_PORT: Final = 7100
 REPEATABLE: Final = frozenset(
     f"/collective.v1.{method}"
     for method in (
-        "Files/AllocateChunks",
-        "Files/RecordExtents",
-        "Files/CommitUpload",
-        "Files/GetUpload",
-        "Files/OpenRead",
-        "Files/PlanRead",
-        "Files/CloseRead",
-        "Files/Stat",
-        "Files/List",
-        "NodeRegistry/Heartbeat",
-        "NodeRegistry/ReportProblems",
-        "Node/DeleteCopies",
-        "Node/ChallengeCopies",
+        "uploads.Uploads/AllocateChunks",
+        "uploads.Uploads/RecordExtents",
+        "uploads.Uploads/CommitUpload",
+        "uploads.Uploads/GetUpload",
+        "reads.Reads/OpenRead",
+        "reads.Reads/PlanRead",
+        "reads.Reads/CloseRead",
+        "files.Files/Stat",
+        "files.Files/List",
+        "node.NodeRegistry/Heartbeat",
+        "node.NodeRegistry/ReportProblems",
+        "node.Node/DeleteCopies",
+        "node.Node/ChallengeCopies",
     )
 )
 """Calls that somebody repeats when an answer is lost: each may arrive twice."""

@@ -13,8 +13,9 @@ from typing import Any, Final
 from collective.client.collective import Collective
 from collective.pki.credentials import Credentials
 from collective.placement.evidence import quorum_of
-from collective.rpc.gen.collective import v1 as pb
-from collective.rpc.gen.collective.v1 import InviteGrant, InviteKind, Right
+from collective.rpc.gen.collective.v1 import Right
+from collective.rpc.gen.collective.v1 import node as pb
+from collective.rpc.gen.collective.v1.people import InviteGrant, InviteKind
 from tests.simulation.clients import PATIENCE_S, Desk, Person, Rights
 from tests.simulation.faults import Faults
 from tests.simulation.judge import Judge

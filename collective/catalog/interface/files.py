@@ -8,20 +8,19 @@ from typing import Protocol
 from collective.access.model import Caller
 from collective.catalog.model import (
     Allocation,
-    Attributes,
     ChunkIntent,
-    Entry,
     EntryPage,
     Extent,
-    Hole,
     PlaceFunction,
-    Precondition,
     ReadView,
     Upload,
     VerifiedReceipt,
 )
 from collective.core.ids import ChunkId, LeaseId, NodeId, UploadId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Hole
 
 
 class Names(Protocol):

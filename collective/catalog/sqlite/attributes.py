@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Attributes, Entry, Precondition
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.committing import put_in_place, target_of
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
@@ -14,6 +13,8 @@ from collective.catalog.sqlite.rows import CURRENT, LEAVES, LINK
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, UsageError
 from collective.core.paths import FilePath, check_target
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
 
 _SET_VERSION = (
     "UPDATE versions SET number = ?1, modified_ms = coalesce(?2, modified_ms),"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from collective.catalog.model import Entry, EntryKind
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for, count_leaves, datastore_of
 from collective.catalog.sqlite.name_removal import leaf_at, retire
@@ -21,6 +20,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, UsageError
 from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
+from collective.model.entries import Entry, EntryKind
 
 
 def target_of(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | None]:

@@ -91,7 +91,12 @@ class Record:
 
     def to_json(self) -> bytes:
         """Return the file's content."""
-        return json.dumps(asdict(self), indent=1).encode() + b"\n"
+        return (
+            json.dumps(
+                asdict(self) | {"mark_identity": self.mark_identity._asdict()}, indent=1
+            ).encode()
+            + b"\n"
+        )
 
     @classmethod
     def from_json(cls, content: bytes) -> Record:

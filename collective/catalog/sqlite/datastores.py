@@ -18,7 +18,7 @@ from collective.access.decision import ALL_RIGHTS, Sight
 from collective.access.disposal import Holding, require_disposal
 from collective.access.model import Caller, Grant
 from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES, Weight
-from collective.catalog.model import Attributes, DatastoreRecord
+from collective.catalog.model import DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grants import drop_grant, insert_grants
@@ -31,6 +31,7 @@ from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
+from collective.model.changes import Attributes
 
 _SELECT = (
     "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files, d.overhead,"

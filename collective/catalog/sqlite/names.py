@@ -7,7 +7,7 @@ import apsw
 from collective.access.decision import Decider, Sight
 from collective.access.model import Caller, Right
 from collective.catalog.decisions.charges import NAME_BYTES
-from collective.catalog.model import Attributes, Entry, EntryKind, EntryPage, Precondition
+from collective.catalog.model import EntryPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
@@ -28,6 +28,8 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry, EntryKind
 
 _EXTENT_BELOW = """
 WITH RECURSIVE below (id, depth, size) AS (

@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Copy, Entry, Extent, Hole, LocatedExtent, ReadView
+from collective.catalog.model import Copy, Extent, LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.dooming import GUARDED
@@ -29,6 +29,8 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, parse_hex_id
 from collective.core.paths import FilePath
+from collective.model.entries import Entry
+from collective.model.extents import Hole
 
 ATTEMPTS = 5
 """Times an opening is begun again because a collection ran meanwhile."""
@@ -83,7 +85,7 @@ class ReadsPart(Part):
                 )
             entry = view.entry
             least = rows.copies_least(db, view.version, entry.chunk_count, copies, rows.lack(db))
-            return replace(view, entry=replace(entry, copies_least=least))
+            return replace(view, entry=entry._replace(copies_least=least))
 
         for _ in range(ATTEMPTS):
             mark = engine.leases.mark()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collective.access.decision import Decider
-from collective.catalog.model import Extent, Hole, VerifiedReceipt
+from collective.catalog.model import Extent, VerifiedReceipt
 from collective.catalog.sqlite.allocation import (
     copy_rows,
     is_kept,
@@ -26,6 +26,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import NodeId
+from collective.model.extents import Hole
 from collective.placement import evidence
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3

@@ -12,11 +12,12 @@ import apsw
 
 from collective.access.book import GrantBook
 from collective.access.model import Grant, Right
-from collective.catalog.model import Attributes, Entry, EntryKind
 from collective.catalog.sqlite.references import untrusted_nodes
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes
+from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:
     from collective.catalog.sqlite.writer import Transaction

@@ -7,12 +7,12 @@ from typing import Any
 
 from collective.access.decision import Decider
 from collective.access.model import Caller, Right
-from collective.catalog.model import Precondition
 from collective.catalog.sqlite.recording import ACTIVE
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
+from collective.model.changes import Precondition
 
 
 @dataclass(frozen=True, slots=True)

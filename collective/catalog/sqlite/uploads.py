@@ -13,13 +13,9 @@ from collective.access.decision import Decider
 from collective.access.model import Caller, Right
 from collective.catalog.model import (
     Allocation,
-    Attributes,
     ChunkIntent,
-    Entry,
     Extent,
-    Hole,
     PlaceFunction,
-    Precondition,
     Upload,
     VerifiedReceipt,
 )
@@ -77,6 +73,9 @@ from collective.core.errors import (
 from collective.core.ids import NodeId, UploadId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Hole
 from collective.placement.evidence import quorum_of
 
 CLEAR_AT_COMMIT = 256

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from collective.catalog.model import Entry
 from collective.client.disk.things import PERMISSIONS, Kind, Thing, path_of, thing_at
 from collective.core.moments import moment_text
+from collective.model.entries import Entry
 
 SET_ID: Final = stat.S_ISUID | stat.S_ISGID
 _FILE, _DIRECTORY = 0o666, 0o777

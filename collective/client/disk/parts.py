@@ -21,10 +21,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
-from collective.catalog.model import Entry
 from collective.client.disk.attributes import WantedAttributes, give
 from collective.client.disk.things import path_of
 from collective.core.randomness import Randomness
+from collective.model.entries import Entry
 
 NEVER_REMOTE: Final = "\x7f"
 """In every part's name: a character that ``core.paths`` refuses and every file system takes."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from collective.catalog.model import Attributes
 from collective.core.moments import check_moment
+from collective.model.changes import Attributes
 
 PERMISSIONS: Final = 0o7777
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId, parse_domain, parse_member_id
@@ -24,8 +23,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _DIGEST_HEX: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who this machine acts for."""
 
     global_id: GlobalId
@@ -56,8 +54,7 @@ class Identity:
             raise _malformed(path) from error
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedCollective:
+class JoinedCollective(NamedTuple):
     """One member that this machine has joined."""
 
     name: str

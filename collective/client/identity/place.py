@@ -11,15 +11,13 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 DIR_VARIABLE: Final = "COLLECTIVE_CONFIG_DIR"
 _OTHERS: Final = 0o077
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigDir:
+class ConfigDir(NamedTuple):
     """The files of one client below ``path`` (absolute)."""
 
     path: str

@@ -12,8 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -43,8 +42,7 @@ COLLECTIVES_MAX: Final = 1000
 _PRIVATE: Final = 0o600
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What recording a redemption did."""
 
     collective: JoinedCollective
@@ -285,8 +283,7 @@ class IdentityStore:
                 self._kept.write_authorities(collective.name, renewed.trusted)
             self._kept.take_newer(collective, renewed.certificate, renewed.trusted)
             known = self._collective(collective.name)
-            facts = replace(
-                known,
+            facts = known._replace(
                 authority_digest=digest_of(renewed.authority),
                 coordinator_addresses=coordinator_addresses or known.coordinator_addresses,
                 told_ms=self._now_ms(),
@@ -297,7 +294,7 @@ class IdentityStore:
         """Remember that the coordinator was asked and could not say; it is asked again later."""
         with self._locked():
             if self._disk.exists(self.place.facts(collective.name)):
-                facts = replace(self._collective(collective.name), told_ms=self._now_ms())
+                facts = self._collective(collective.name)._replace(told_ms=self._now_ms())
                 self._write(self.place.facts(facts.name), facts.encode())
 
     # --- files -----------------------------------------------------------------------------------
@@ -325,7 +322,7 @@ class IdentityStore:
     def _collective(self, name: str) -> JoinedCollective:
         path = self.place.facts(name)
         found = JoinedCollective.decode(read_small(path, disk=self._disk), path)
-        return found if found.name == name else replace(found, name=name)
+        return found if found.name == name else found._replace(name=name)
 
     def _ensure_key(
         self, passphrase: Passphrase, new_passphrase: bytes | None

@@ -11,7 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from collective.catalog.model import Entry
 from collective.client.disk.attributes import SET_ID, WantedAttributes
 from collective.client.disk.errors import LocalError
 from collective.client.disk.landing import Landing
@@ -26,6 +25,7 @@ from collective.client.trees.pool import FilePool
 from collective.client.trees.result import Record
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
+from collective.model.entries import Entry
 
 
 @dataclass(slots=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from enum import Enum
 
-from collective.catalog.model import Attributes, Entry, EntryKind
 from collective.client.disk.attributes import WantedAttributes
 from collective.client.disk.things import Kind, Thing
 from collective.core.errors import ConflictError, UsageError
+from collective.model.changes import Attributes
+from collective.model.entries import Entry, EntryKind
 
 
 class Do(Enum):

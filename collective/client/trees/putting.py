@@ -12,7 +12,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from collective.catalog.model import Entry
 from collective.client.disk.errors import local_error
 from collective.client.disk.things import FileState, Thing
 from collective.client.disk.tree import LocalTree
@@ -32,6 +31,7 @@ from collective.core.errors import (
     PermissionDeniedError,
 )
 from collective.core.paths import FilePath
+from collective.model.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)

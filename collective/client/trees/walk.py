@@ -7,12 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from collective.catalog.model import Entry
 from collective.client.disk.things import Kind, Thing
 from collective.client.disk.tree import LocalTree, Names
 from collective.client.session import Session
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath, check_name
+from collective.model.entries import Entry
 
 LeaveOut = Callable[[str, CollectiveError], None]
 """Called with a local path and why it is left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from collective.core.clock import Clock
 from collective.core.disk import Disk
@@ -10,8 +11,7 @@ from collective.core.randomness import Randomness
 from collective.core.world.threads import Threads
 
 
-@dataclass(frozen=True, slots=True)
-class Sqlite:
+class Sqlite(NamedTuple):
     """How databases are opened: they write their files by themselves, not through :class:`Disk`."""
 
     vfs: str | None = None

@@ -19,7 +19,7 @@ from collective.core.backoff import Backoff
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
-from collective.pki import certificates, renewal
+from collective.pki import certificates, renewal, renewal_pace
 from collective.pki.credentials import Credentials, is_signed_by, load_credentials
 from collective.pki.files import write_authorities, write_certificate
 from collective.pki.layout import CertDir, ca_folder, members_in
@@ -110,7 +110,9 @@ class BootstrapRole:
 
         def look_s() -> float:
             certified = self._credentials.certified
-            return min(renewal.next_look_s(certified, self._clock.wall_s()), self._trust_check_s)
+            return min(
+                renewal_pace.next_look_s(certified, self._clock.wall_s()), self._trust_check_s
+            )
 
         self._workers.start(
             supervisor.spawn,

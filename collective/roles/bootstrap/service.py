@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from collective.rpc import context
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.links import Channel
 
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"

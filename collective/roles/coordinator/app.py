@@ -42,14 +42,17 @@ _DISK_FLOOR_BYTES: Final = 1 << 20
 _ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not bound
 _CLIENTS: Final[frozenset[SpiffeRole]] = frozenset(("user", "coordinator"))
 _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
-    "collective.v1.Files": _CLIENTS,
-    "collective.v1.Invites": _CLIENTS,
-    "collective.v1.Identities": _CLIENTS,
-    "collective.v1.Datastores": _CLIENTS,
-    "collective.v1.Audit": _CLIENTS,
-    "collective.v1.Cluster": frozenset(("user", "coordinator", "node", "bootstrap")),
-    "collective.v1.NodeRegistry": frozenset(("node",)),
-    "collective.v1.Bootstrap": frozenset(("bootstrap",)),
+    "collective.v1.files.Files": _CLIENTS,
+    "collective.v1.uploads.Uploads": _CLIENTS,
+    "collective.v1.reads.Reads": _CLIENTS,
+    "collective.v1.streams.Streams": _CLIENTS,
+    "collective.v1.people.Invites": _CLIENTS,
+    "collective.v1.people.Identities": _CLIENTS,
+    "collective.v1.people.Datastores": _CLIENTS,
+    "collective.v1.people.Audit": _CLIENTS,
+    "collective.v1.cluster.Cluster": frozenset(("user", "coordinator", "node", "bootstrap")),
+    "collective.v1.node.NodeRegistry": frozenset(("node",)),
+    "collective.v1.bootstrap.Bootstrap": frozenset(("bootstrap",)),
 }
 
 
@@ -228,6 +231,9 @@ class CoordinatorRole:
             with_standard_services(
                 [
                     parts.files,
+                    parts.uploads,
+                    parts.reads,
+                    parts.streams,
                     parts.cluster,
                     parts.invites,
                     parts.identities,

@@ -9,7 +9,7 @@ from collective.catalog.model import AuditRow
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.roles.coordinator.calls import Calls
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import people as pb
 
 ROWS_DEFAULT: Final = 1000
 ROWS_MAX: Final = 5000

@@ -19,7 +19,7 @@ from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAtt
 from collective.roles.coordinator.messages import address_messages
 from collective.roles.coordinator.renewal import RenewalDesk
 from collective.rpc import context
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 
 LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 SOURCE_KEY: Final = "x-collective-source"

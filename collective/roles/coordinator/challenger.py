@@ -27,7 +27,8 @@ from collective.roles.coordinator.metrics import CoordinatorMetrics
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.routes import RouteMaker
 from collective.roles.coordinator.unsettled import Unsettled
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as node_pb
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.client import WrongBytesError
 
@@ -37,16 +38,16 @@ READS_MAX: Final = 4
 MUTE_S: Final = 60.0
 """How long nothing waits for a node that did not answer a challenge, or let a read wait."""
 _FINDINGS: Final = {
-    pb.CopyFinding.SOUND: Finding.SOUND,
-    pb.CopyFinding.MISSING: Finding.MISSING,
-    pb.CopyFinding.CORRUPT: Finding.CORRUPT,
+    node_pb.CopyFinding.SOUND: Finding.SOUND,
+    node_pb.CopyFinding.MISSING: Finding.MISSING,
+    node_pb.CopyFinding.CORRUPT: Finding.CORRUPT,
 }
 
 
 class ChunkReader(Protocol):
     """The reading half of a chunk client."""
 
-    async def get(self, route: pb.Route) -> PooledBuffer:
+    async def get(self, route: transfer_pb.Route) -> PooledBuffer:
         """Fetch a whole chunk and check its id."""
         ...
 
@@ -162,10 +163,10 @@ class Challenger:
     async def _ask(
         self, node: NodeId, copies: Sequence[tuple[ChunkCopies, Generation]], nonce: bytes
     ) -> dict[tuple[ChunkId, CopyName], Answer]:
-        request = pb.ChallengeCopiesRequest(
+        request = node_pb.ChallengeCopiesRequest(
             nonce=nonce,
             copies=[
-                pb.CopyRecord(
+                node_pb.CopyRecord(
                     chunk_id=chunk.chunk, generation=generation, length=chunk.stored_length
                 )
                 for chunk, generation in copies

@@ -30,7 +30,7 @@ from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
 from collective.roles.runtime.workers import Report, report_warnings
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import cluster as pb
 
 _TARGET_MAX = 256
 _CSR_MAX_BYTES = 16 * 1024

@@ -22,7 +22,7 @@ from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.seals import Seals
 from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 
 BATCH: Final = 1000
 IDLE_S: Final = 10.0

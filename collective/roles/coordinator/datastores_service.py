@@ -12,7 +12,7 @@ from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.messages import local_path
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import people as pb
 
 
 class DatastoresService(pb.DatastoresBase):

@@ -27,7 +27,8 @@ from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
 from collective.pki.trust import RevokedCertificateError, UntrustedError
 from collective.roles.coordinator.metrics import CoordinatorMetrics
-from collective.rpc.context import CallContext, request_id_from
+from collective.rpc.context import CallContext
+from collective.rpc.headers import request_id_from
 
 UNKNOWN: Final = "unknown"
 """The actor of a connection that proved nothing."""
@@ -35,7 +36,7 @@ JOINER: Final = "joiner"
 """The actor of a call at the bootstrap, who proves by the call itself who he is."""
 CONNECT: Final = "connect"
 RELAY: Final = "relay"
-BOOTSTRAP: Final = "collective.v1.Bootstrap"
+BOOTSTRAP: Final = "collective.v1.bootstrap.Bootstrap"
 _REFUSED_AT_BOOTSTRAP: Final = (ConflictError, RejectedError, BusyError)
 _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 

@@ -10,7 +10,7 @@ from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.identity_calls import IdentityCalls
 from collective.roles.coordinator.shutting_out import ShuttingOut
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import people as pb
 
 NAMES_MAX: Final = 1000
 """Names of each kind in one answer."""

@@ -11,7 +11,7 @@ from collective.core.errors import UsageError
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.invites_service import generated
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import people as pb
 
 DEVICE_VALIDITY_S: Final = 900.0
 DEVICE_VALIDITY_MAX_S: Final = 86400.0

@@ -19,7 +19,7 @@ from collective.pki.join_code import JoinCode
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.codes import JoinCodes
 from collective.roles.coordinator.messages import local_path, right_messages, rights_from
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import people as pb
 
 VALIDITY_DEFAULT_S: Final = 86400.0
 GRANTS_MAX: Final = 64

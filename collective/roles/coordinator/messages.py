@@ -13,15 +13,22 @@ from collective.core.ids import CHUNK_ID_BYTES, Generation, parse_chunk_id
 from collective.core.moments import NS_PER_S, moment_of
 from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.model.changes import Attributes
+from collective.model.entries import Entry, EntryKind
+from collective.model.extents import Hole
 from collective.roles.coordinator.seals import Seals
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import cluster as cluster_pb
+from collective.rpc.gen.collective.v1 import node as node_pb
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
+from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 
 _KINDS = {
-    model.EntryKind.FILE: pb.EntryKind.FILE,
-    model.EntryKind.DIRECTORY: pb.EntryKind.DIRECTORY,
-    model.EntryKind.DATASTORE: pb.EntryKind.DATASTORE,
-    model.EntryKind.PEER: pb.EntryKind.PEER,
-    model.EntryKind.LINK: pb.EntryKind.LINK,
+    EntryKind.FILE: pb.EntryKind.FILE,
+    EntryKind.DIRECTORY: pb.EntryKind.DIRECTORY,
+    EntryKind.DATASTORE: pb.EntryKind.DATASTORE,
+    EntryKind.PEER: pb.EntryKind.PEER,
+    EntryKind.LINK: pb.EntryKind.LINK,
 }
 _RIGHTS = {
     pb.Right.READ: Right.READ,
@@ -46,7 +53,7 @@ def local_path(text: str) -> FilePath:
     return path
 
 
-def entry_message(entry: model.Entry) -> pb.Entry:
+def entry_message(entry: Entry) -> pb.Entry:
     """Return ``entry`` for the wire."""
     seconds, nanoseconds = (
         (None, 0) if entry.modified_ns is None else divmod(entry.modified_ns, NS_PER_S)
@@ -85,16 +92,16 @@ def mode_from(mode: int | None) -> int | None:
     return mode
 
 
-def attributes_from(message: pb.FileAttributes | None) -> model.Attributes:
+def attributes_from(message: pb.FileAttributes | None) -> Attributes:
     """Return checked attributes; absent ones are the defaults."""
     if message is None:
-        return model.Attributes()
+        return Attributes()
     size = sum(len(k.encode()) + len(v.encode()) for k, v in message.metadata.items())
     if size > limits.METADATA_MAX_BYTES:
         raise UsageError(f"Metadata may have at most {limits.METADATA_MAX_BYTES} bytes in all.")
     if len(message.content_type.encode()) > limits.CONTENT_TYPE_MAX_BYTES:
         raise UsageError(f"A content type has at most {limits.CONTENT_TYPE_MAX_BYTES} bytes.")
-    return model.Attributes(
+    return Attributes(
         modified_ns=modified_from(message.modified_s, message.modified_ns),
         mode=mode_from(message.mode),
         content_type=message.content_type,
@@ -127,7 +134,7 @@ def _check_content(offset: int, length: int, envelope_format: int, plain_id: byt
         raise UsageError(f"A plain id is empty or has {CHUNK_ID_BYTES} bytes.")
 
 
-def intents_from(messages: Sequence[pb.ChunkIntent]) -> list[model.ChunkIntent]:
+def intents_from(messages: Sequence[uploads_pb.ChunkIntent]) -> list[model.ChunkIntent]:
     """Return checked intents of one batch."""
     _check_batch(len(messages))
     intents = []
@@ -147,7 +154,7 @@ def intents_from(messages: Sequence[pb.ChunkIntent]) -> list[model.ChunkIntent]:
     return intents
 
 
-def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
+def extents_from(messages: Sequence[transfer_pb.Extent]) -> list[model.Extent]:
     """Return checked extents of one batch."""
     _check_batch(len(messages))
     extents = []
@@ -167,7 +174,7 @@ def extents_from(messages: Sequence[pb.Extent]) -> list[model.Extent]:
     return extents
 
 
-def holes_from(messages: Sequence[pb.Hole]) -> list[model.Hole]:
+def holes_from(messages: Sequence[transfer_pb.Hole]) -> list[Hole]:
     """Return checked holes of one batch."""
     if len(messages) > limits.BATCH_MAX_CHUNKS:
         raise UsageError(f"One call takes at most {limits.BATCH_MAX_CHUNKS} holes.")
@@ -176,12 +183,12 @@ def holes_from(messages: Sequence[pb.Hole]) -> list[model.Hole]:
             raise UsageError(f"A hole of {message.length} bytes cannot lie in a file.")
         if message.offset + message.length > limits.FILE_MAX_BYTES:
             raise UsageError(f"A file has at most {limits.FILE_MAX_BYTES} bytes.")
-    return [model.Hole(message.offset, message.length) for message in messages]
+    return [Hole(message.offset, message.length) for message in messages]
 
 
-def extent_message(extent: model.Extent) -> pb.Extent:
+def extent_message(extent: model.Extent) -> transfer_pb.Extent:
     """Return ``extent`` for the wire."""
-    return pb.Extent(
+    return transfer_pb.Extent(
         offset=extent.offset,
         length=extent.length,
         chunk_id=extent.chunk,
@@ -208,9 +215,9 @@ def right_messages(rights: int) -> list[pb.Right]:
     return [message for message, right in _RIGHTS.items() if right in Right(rights)]
 
 
-def grant_message(grant: Grant) -> pb.Grant:
+def grant_message(grant: Grant) -> cluster_pb.Grant:
     """Return ``grant`` for the wire."""
-    return pb.Grant(
+    return cluster_pb.Grant(
         id=grant.id,
         path=str(grant.path),
         rights=right_messages(grant.rights),
@@ -238,9 +245,9 @@ def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
     return tuple(Address(message.host, message.port) for message in messages)
 
 
-def position_message(position: model.Position, seals: Seals) -> pb.CatalogPosition:
+def position_message(position: model.Position, seals: Seals) -> node_pb.CatalogPosition:
     """Return ``position`` for the wire, sealed."""
-    return pb.CatalogPosition(
+    return node_pb.CatalogPosition(
         catalog_id=position.catalog_id,
         epoch=position.epoch,
         sequence=position.sequence,
@@ -248,19 +255,21 @@ def position_message(position: model.Position, seals: Seals) -> pb.CatalogPositi
     )
 
 
-def position_from(message: pb.CatalogPosition | None) -> model.Position | None:
+def position_from(message: node_pb.CatalogPosition | None) -> model.Position | None:
     """Return the position in ``message``; None where the node has seen none yet."""
     if message is None or not message.catalog_id:
         return None
     return model.Position(message.catalog_id, message.epoch, message.sequence)
 
 
-def copy_message(copy: model.CopyKey) -> pb.CopyRecord:
+def copy_message(copy: model.CopyKey) -> node_pb.CopyRecord:
     """Return a copy's key for the wire."""
-    return pb.CopyRecord(chunk_id=copy.chunk, generation=copy.generation, length=copy.stored_length)
+    return node_pb.CopyRecord(
+        chunk_id=copy.chunk, generation=copy.generation, length=copy.stored_length
+    )
 
 
-def copy_from(message: pb.CopyRecord) -> model.CopyKey:
+def copy_from(message: node_pb.CopyRecord) -> model.CopyKey:
     """Return a checked copy's key."""
     if message.generation > _GENERATION_MAX:
         raise UsageError(f"No copy has generation {message.generation}.")

@@ -10,7 +10,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
 from collective.roles.coordinator.nodes import NodeTable
 from collective.rpc.deadlines import call
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from collective.rpc.links import Channel
 
 T = TypeVar("T")

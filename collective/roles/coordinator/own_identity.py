@@ -25,7 +25,8 @@ from collective.pki.certificates import Certified, certificate_der
 from collective.pki.credentials import Credentials
 from collective.pki.layout import CertDir
 from collective.pki.preparing import prepare_coordinator
-from collective.pki.renewal import is_due, next_look_s, retries
+from collective.pki.renewal import is_due
+from collective.pki.renewal_pace import next_look_s, retries
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore

@@ -41,6 +41,7 @@ from collective.roles.coordinator.nodes import NodeTable, space_of
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.reachability import AddressProver
 from collective.roles.coordinator.readiness import Readiness
+from collective.roles.coordinator.reads_service import ReadsService
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.renewal import RenewalDesk
@@ -53,8 +54,10 @@ from collective.roles.coordinator.shutting_out import ShuttingOut
 from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.streams import StreamDesk
+from collective.roles.coordinator.streams_service import StreamsService
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.coordinator.uploads import Policy, UploadDesk
+from collective.roles.coordinator.uploads_service import UploadsService
 from collective.roles.coordinator.verification import Doubts, Sampler, Verifier
 from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
@@ -122,6 +125,9 @@ class Parts:
     chunks: ChunkClient
     nodes: NodeCaller
     files: FilesService
+    uploads: UploadsService
+    reads: ReadsService
+    streams: StreamsService
     cluster: ClusterService
     invites: InvitesService
     identities: IdentitiesService
@@ -269,11 +275,11 @@ def build(
         relay=relay,
         chunks=chunks,
         nodes=nodes,
-        files=FilesService(
-            catalog=catalog,
-            uploads=uploads,
-            routes=routes,
-            streams=StreamDesk(
+        files=FilesService(catalog, calls),
+        uploads=UploadsService(uploads, calls),
+        reads=ReadsService(catalog, routes, doubts, calls),
+        streams=StreamsService(
+            StreamDesk(
                 own=own,
                 uploads=uploads,
                 reads=catalog,
@@ -282,8 +288,7 @@ def build(
                 pool=stream_pool,
                 doubts=doubts,
             ),
-            doubts=doubts,
-            calls=calls,
+            calls,
         ),
         cluster=ClusterService(
             member=Member(authority.member, authority.domain, identity.addresses[0]),

@@ -16,7 +16,7 @@ from collective.core import limits
 from collective.core.errors import CollectiveError, RejectedError, UsageError
 from collective.core.ids import Generation, SpiffeId, parse_chunk_id
 from collective.roles.coordinator.keys import KeyRing
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.receipts import open_receipt
 
 RECEIPTS_MAX: Final = limits.BATCH_MAX_CHUNKS * limits.COPIES_MAX

@@ -45,7 +45,7 @@ from collective.roles.coordinator.sightings import Sightings
 from collective.roles.coordinator.waiting import WaitingNodes
 from collective.roles.coordinator.wake import Wakes
 from collective.rpc.deadlines import each
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.adoptions import sign_adoption
 
 PAGE_MAX_COPIES: Final = 50_000

@@ -44,7 +44,7 @@ from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.routes import RouteMaker
 from collective.roles.coordinator.wake import Wakes
 from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker, pause
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 
 PARALLEL: Final = 4
 CLAIMED: Final = 16

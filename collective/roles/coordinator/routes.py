@@ -15,7 +15,7 @@ from collective.placement.states import NodeState
 from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.messages import address_messages
 from collective.roles.coordinator.nodes import NodeTable
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets import sign_ticket
 
 _READ_ORDER: Final = {

@@ -14,16 +14,7 @@ from typing import Final
 
 from collective.access.model import Caller
 from collective.catalog.interface import Reads
-from collective.catalog.model import (
-    Allocation,
-    Attributes,
-    Entry,
-    Extent,
-    Hole,
-    LocatedExtent,
-    Precondition,
-    ReadView,
-)
+from collective.catalog.model import Allocation, Extent, LocatedExtent, ReadView
 from collective.chunking.envelope import open_plain
 from collective.core import limits
 from collective.core.errors import (
@@ -35,11 +26,14 @@ from collective.core.errors import (
 )
 from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.roles.coordinator.read_calls import CopyDoubts
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Hole
+from collective.roles.coordinator.reads_service import CopyDoubts
 from collective.roles.coordinator.routes import RouteMaker
 from collective.roles.coordinator.splitter import IncomingChunk, Splitter
 from collective.roles.coordinator.uploads import UploadDesk
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.client import ChunkClient
 from collective.transfer.tickets import read_ticket

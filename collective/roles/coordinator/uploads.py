@@ -13,19 +13,13 @@ from typing import Final
 
 from collective.access.model import Caller
 from collective.catalog.interface import Catalog, Uploads
-from collective.catalog.model import (
-    Allocation,
-    Attributes,
-    ChunkIntent,
-    Entry,
-    Extent,
-    Hole,
-    Precondition,
-    Upload,
-)
+from collective.catalog.model import Allocation, ChunkIntent, Extent, Upload
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Hole
 from collective.placement.choose import waiting_for_approval
 from collective.placement.evidence import Standing, counted, quorum_of
 from collective.placement.states import NodeState
@@ -33,7 +27,8 @@ from collective.roles.coordinator.nodes import LiveNode, NodeTable
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.refusals import keep_refusals
 from collective.roles.coordinator.routes import RouteMaker
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
+from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 
 NAMED_MAX: Final = 5
 """Nodes that one sentence names."""
@@ -184,10 +179,10 @@ class UploadDesk:
         upload: UploadId,
         holder: SpiffeId,
         relay: bool,
-    ) -> list[pb.ChunkPlan]:
+    ) -> list[uploads_pb.ChunkPlan]:
         """Return where to send each chunk, with tickets for ``holder``."""
         return [
-            pb.ChunkPlan(
+            uploads_pb.ChunkPlan(
                 chunk_id=allocation.chunk,
                 stored=allocation.stored,
                 routes=[]
@@ -204,7 +199,7 @@ class UploadDesk:
         caller: Caller,
         upload: UploadId,
         extents: Sequence[Extent],
-        receipts: Sequence[pb.SignedReceipt],
+        receipts: Sequence[transfer_pb.SignedReceipt],
     ) -> int:
         """Check receipts and record extents; return bytes recorded."""
         checked = self._receipts.check_all(receipts, upload)
@@ -220,7 +215,7 @@ class UploadDesk:
         caller: Caller,
         upload: UploadId,
         extents: Sequence[Extent],
-        receipts: Sequence[pb.SignedReceipt],
+        receipts: Sequence[transfer_pb.SignedReceipt],
         size_bytes: int,
         holes: Sequence[Hole] = (),
     ) -> Entry:

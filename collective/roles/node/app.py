@@ -49,7 +49,7 @@ from collective.transfer.server import ChunkServer
 POOL_BYTES: Final = 64 * MIB
 COMPACT_EVERY_S: Final = 600.0
 SHUT_GRACE_S: Final = 1.0
-NODE_SERVICE: Final = "collective.v1.Node"
+NODE_SERVICE: Final = "collective.v1.node.Node"
 
 
 class NodeRole:

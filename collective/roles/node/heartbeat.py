@@ -37,6 +37,7 @@ from collective.roles.node.problems import Problems, trouble
 from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as node_pb
 from collective.rpc.links import Channel
 from collective.transfer.adoptions import open_adoption
 
@@ -171,7 +172,7 @@ class Heartbeat(Worker):
     async def beat(self) -> None:
         """Send one heartbeat and take its answer over."""
         async with self._turn:
-            stub = self.channel.stub(pb.NodeRegistryStub)
+            stub = self.channel.stub(node_pb.NodeRegistryStub)
             message = self._message()
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
@@ -221,7 +222,7 @@ class Heartbeat(Worker):
         if channel is not None:
             await channel.aclose()
 
-    def _adoption(self, signed: pb.SignedAdoption | None) -> pb.Adoption | None:
+    def _adoption(self, signed: node_pb.SignedAdoption | None) -> node_pb.Adoption | None:
         """Return a checked adoption; one that is not for us is logged and left."""
         if signed is None:
             return None
@@ -236,9 +237,9 @@ class Heartbeat(Worker):
         )
         return adoption
 
-    def _message(self) -> pb.HeartbeatRequest:
+    def _message(self) -> node_pb.HeartbeatRequest:
         kept = self._memory.kept
-        return pb.HeartbeatRequest(
+        return node_pb.HeartbeatRequest(
             store_uuid=self._store.uuid,
             instance_id=self._own.instance_id,
             addresses=[pb.Address(host=one.host, port=one.port) for one in self._own.addresses],
@@ -257,7 +258,7 @@ class Heartbeat(Worker):
             disk=self._disk_state().value,
         )
 
-    async def _report_inventory(self, stub: pb.NodeRegistryStub) -> None:
+    async def _report_inventory(self, stub: node_pb.NodeRegistryStub) -> None:
         verdict = await call(
             lambda t: stub.report_inventory(self._pages(), timeout=t), INVENTORY_TIMEOUT_S
         )
@@ -266,22 +267,22 @@ class Heartbeat(Worker):
             "inventory reported", copies=self._store.chunk_count, unknown=len(verdict.unknown)
         )
 
-    async def _pages(self) -> AsyncIterator[pb.InventoryPage]:
+    async def _pages(self) -> AsyncIterator[node_pb.InventoryPage]:
         instance = self._own.instance_id
         async for page in self._store.inventory(INVENTORY_PAGE):
             copies = [
-                pb.CopyRecord(chunk_id=one.chunk, generation=one.generation, length=one.length)
+                node_pb.CopyRecord(chunk_id=one.chunk, generation=one.generation, length=one.length)
                 for one in page
             ]
-            yield pb.InventoryPage(instance_id=instance, copies=copies)
-        yield pb.InventoryPage(instance_id=instance, last=True)
+            yield node_pb.InventoryPage(instance_id=instance, copies=copies)
+        yield node_pb.InventoryPage(instance_id=instance, last=True)
 
     async def _report_problems(self) -> None:
         batch = self._problems.batch()
         if not batch:
             return
-        stub = self.channel.stub(pb.NodeRegistryStub)
-        message = pb.ReportProblemsRequest(
+        stub = self.channel.stub(node_pb.NodeRegistryStub)
+        message = node_pb.ReportProblemsRequest(
             copies=[
                 trouble(chunk, generation, corrupt=corrupt)
                 for (chunk, generation), corrupt in batch.items()

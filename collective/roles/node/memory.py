@@ -21,7 +21,7 @@ from collective.core.errors import CollectiveError, ConflictError, DataDirError,
 from collective.core.small_files import write_atomically
 from collective.core.world import World
 from collective.pki.revocation import RevocationSet
-from collective.rpc.gen.collective.v1 import Adoption, CatalogPosition
+from collective.rpc.gen.collective.v1.node import Adoption, CatalogPosition
 
 MEMORY_NAME: Final = "memory.json"
 MEMORY_FORMAT: Final = 1

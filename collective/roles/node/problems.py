@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from collective.core.ids import ChunkId, Generation
-from collective.rpc.gen.collective.v1 import CopyTrouble
+from collective.rpc.gen.collective.v1.node import CopyTrouble
 
 PROBLEMS_MAX: Final = 10_000
 REPORT_MAX: Final = 500

@@ -16,7 +16,8 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.files import write_authorities, write_certificate
-from collective.pki.renewal import has_expired, is_due, next_look_s, retries
+from collective.pki.renewal import has_expired, is_due
+from collective.pki.renewal_pace import next_look_s, retries
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
 from collective.roles.runtime.workers import IDLE, Outcome, Worker, pause

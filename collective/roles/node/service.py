@@ -26,7 +26,7 @@ from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.node import (
     ChallengeAnswer,
     ChallengeCopiesRequest,
     ChallengeCopiesResponse,
@@ -37,8 +37,8 @@ from collective.rpc.gen.collective.v1 import (
     DeleteCopiesRequest,
     DeleteCopiesResponse,
     NodeBase,
-    Route,
 )
+from collective.rpc.gen.collective.v1.transfer import Route
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from collective.access.book import GrantBook
 from collective.access.decision import Decider
 from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import Attributes, CodeKind, CodeRecord, Entry, IssuedCertificate
+from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -27,6 +27,8 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
+from collective.model.changes import Attributes
+from collective.model.entries import Entry
 from tests.contract.catalog.permission_model import (
     OPERATOR,
     PATHS,

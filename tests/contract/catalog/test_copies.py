@@ -5,19 +5,13 @@ from pathlib import Path
 import pytest
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import (
-    Attributes,
-    CopyKey,
-    PlacementNeed,
-    RepairTask,
-    Settled,
-    VerifiedReceipt,
-)
+from collective.catalog.model import CopyKey, PlacementNeed, RepairTask, Settled, VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
 from collective.core.ids import LeaseId, NodeId, StoreUuid
+from collective.model.changes import Attributes
 from collective.placement.evidence import Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (

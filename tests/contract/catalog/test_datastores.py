@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from collective.access.decision import ALL_RIGHTS
 from collective.access.model import Right
-from collective.catalog.model import Attributes
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -16,6 +15,7 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
+from collective.model.changes import Attributes
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

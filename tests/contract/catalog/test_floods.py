@@ -5,12 +5,7 @@ from dataclasses import replace
 import pytest
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import (
-    Attributes,
-    CodeKind,
-    IssuedCertificate,
-    Precondition,
-)
+from collective.catalog.model import CodeKind, IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core import limits
 from collective.core.clock import ManualClock
@@ -22,6 +17,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import SpiffeId
+from collective.model.changes import Attributes, Precondition
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_people import as_, invite
 from tests.contract.catalog.world import OPERATOR, grant, p, user

@@ -3,7 +3,7 @@
 import pytest
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Attributes, ChunkIntent, ReadView, Upload
+from collective.catalog.model import ChunkIntent, ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, leases
 from collective.core.errors import (
     CollectiveError,
@@ -11,6 +11,7 @@ from collective.core.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from collective.model.changes import Attributes
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

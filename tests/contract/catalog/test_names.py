@@ -1,9 +1,10 @@
 import pytest
 
-from collective.catalog.model import EntryKind, Precondition
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from collective.model.changes import Precondition
+from collective.model.entries import EntryKind
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
 
 

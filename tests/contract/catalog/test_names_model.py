@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from collective.catalog.model import Attributes
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
+from collective.model.changes import Attributes
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, write
 from tests.worlds import world_of
 

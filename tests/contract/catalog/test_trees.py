@@ -1,22 +1,12 @@
 """What a tree has besides files: times to the nanosecond, modes, links, holes."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.access.model import Right
 from collective.catalog.interface import Catalog
-from collective.catalog.model import (
-    Attributes,
-    Entry,
-    EntryKind,
-    Hole,
-    LocatedExtent,
-    Precondition,
-    ReadView,
-)
+from collective.catalog.model import LocatedExtent, ReadView
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -26,6 +16,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.moments import MOST_S, NS_PER_S, check_moment, moment_of, moment_text
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry, EntryKind
+from collective.model.extents import Hole
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -123,7 +116,7 @@ async def test_attributes_change_alone_and_give_a_new_version(ready: Catalog) ->
         OPERATOR, p("/d/f"), modified_ns=-5, mode=None, condition=ANY
     )
     assert after.version > before.version
-    assert after == dataclasses.replace(before, modified_ns=-5, version=after.version)
+    assert after == before._replace(modified_ns=-5, version=after.version)
     chmod = Precondition(if_version=after.version)
     last = await ready.set_attributes(
         OPERATOR, p("/d/f"), modified_ns=None, mode=0o700, condition=chmod
@@ -142,8 +135,8 @@ async def test_attributes_of_a_folder_and_of_a_link(ready: Catalog) -> None:
         after = await ready.set_attributes(
             OPERATOR, p(path), modified_ns=7, mode=None, condition=ANY
         )
-        assert dataclasses.replace(after, modified_ns=before.modified_ns, version=0) == (
-            dataclasses.replace(before, version=0)
+        assert after._replace(modified_ns=before.modified_ns, version=0) == (
+            before._replace(version=0)
         )
         assert after.modified_ns == 7
     kept = await ready.set_attributes(

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from collective.catalog.model import Attributes, Precondition, VerifiedReceipt
+from collective.catalog.model import VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -14,6 +14,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import Generation
+from collective.model.changes import Attributes, Precondition
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

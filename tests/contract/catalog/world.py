@@ -10,17 +10,14 @@ from collective.access.model import Caller, Right
 from collective.catalog.interface import Catalog
 from collective.catalog.model import (
     Allocation,
-    Attributes,
     ChunkHealth,
     ChunkIntent,
     ChunkPage,
-    Entry,
     Extent,
     LocatedExtent,
     NodeRecord,
     PlaceFunction,
     PlacementNeed,
-    Precondition,
     ReadView,
     RepairTask,
     Settled,
@@ -29,6 +26,8 @@ from collective.catalog.model import (
 )
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
 from collective.placement.evidence import Standing
 from collective.placement.healing import (
     ChunkCopies,

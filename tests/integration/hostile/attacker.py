@@ -27,10 +27,10 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel
 from collective.rpc.decoding import parse_message
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from collective.transfer.frames import FRAME_HEADER_BYTES, FrameType, decode_frame, encode_head
+from tests import protocol as pb
 from tests.integration.cluster import Cluster
 from tests.worlds import LINKS, REAL, world_of
 
@@ -256,7 +256,7 @@ async def upload(
 ) -> pb.OpenUploadResponse:
     """Open an upload of one chunk."""
     async with target.channel(credentials) as channel:
-        return await channel.stub(pb.FilesStub).open_upload(
+        return await channel.stub(pb.UploadsStub).open_upload(
             pb.OpenUploadRequest(path=path, chunks=[intent(content)])
         )
 

@@ -23,7 +23,7 @@ from collective.core.errors import UsageError
 from collective.pki import join_code
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import files as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from collective.transfer.frames import FrameType, encode_head
 from tests.integration.cluster import PATIENCE_S
@@ -287,7 +287,11 @@ async def test_floods_of_http2_frames(target: Target, where: str, rounds: int) -
     is_bootstrap = where == "bootstrap"
     port = target.cluster.bootstrap_port if is_bootstrap else target.cluster.coordinator_port
     who = None if is_bootstrap else target.mallory
-    path = "/collective.v1.Bootstrap/BeginJoin" if is_bootstrap else "/collective.v1.Files/List"
+    path = (
+        "/collective.v1.bootstrap.Bootstrap/BeginJoin"
+        if is_bootstrap
+        else "/collective.v1.files.Files/List"
+    )
     headers = Encoder().encode(
         [
             (":method", "POST"), (":scheme", "https"), (":path", path), (":authority", "x"),
@@ -331,7 +335,7 @@ async def test_a_message_longer_than_a_message_may_be(target: Target, size: int)
 
     headers = Encoder().encode(
         [
-            (":method", "POST"), (":scheme", "https"), (":path", "/collective.v1.Files/Stat"),
+            (":method", "POST"), (":scheme", "https"), (":path", "/collective.v1.files.Files/Stat"),
             (":authority", "x"), ("content-type", "application/grpc"), ("te", "trailers"),
         ],
         huffman=False,

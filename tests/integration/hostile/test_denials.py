@@ -21,13 +21,16 @@ from collective.pki import certificates, join_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
 from collective.roles.coordinator.denials import JOINER, operation_of
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
 from tests.worlds import LINKS, REAL
 
 SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
     "Files": (pb.FilesBase, pb.FilesStub),
+    "Uploads": (pb.UploadsBase, pb.UploadsStub),
+    "Reads": (pb.ReadsBase, pb.ReadsStub),
+    "Streams": (pb.StreamsBase, pb.StreamsStub),
     "Cluster": (pb.ClusterBase, pb.ClusterStub),
     "Invites": (pb.InvitesBase, pb.InvitesStub),
     "Identities": (pb.IdentitiesBase, pb.IdentitiesStub),
@@ -79,7 +82,8 @@ async def one_call(stub: Any, method: str, message: Any) -> None:
 
 def request_of(service: str, method: str) -> Any:
     """Return an empty request of the method's type, in a list where it is a stream."""
-    handler = SERVICES[service][0]().__mapping__()[f"/collective.v1.{service}/{method}"]
+    handlers = SERVICES[service][0]().__mapping__().items()
+    handler = next(one for path, one in handlers if path.rpartition("/")[2] == method)
     is_stream = handler.cardinality in {Cardinality.STREAM_UNARY, Cardinality.STREAM_STREAM}
     return [handler.request_type()] if is_stream else handler.request_type()
 
@@ -245,7 +249,7 @@ async def test_forged_tickets_at_the_relay_are_counted_and_audited(target: Targe
     """Once in the audit however often, and each in the count."""
     content = b"by way of the coordinator" * 9
     async with target.channel(target.mallory) as channel:
-        opened = await channel.stub(pb.FilesStub).open_upload(
+        opened = await channel.stub(pb.UploadsStub).open_upload(
             pb.OpenUploadRequest(
                 path="/mallory/relayed", chunks=[intent(content)], mode=pb.RouteMode.RELAY
             )

@@ -17,22 +17,22 @@ from collective.core.errors import (
     RejectedError,
     UsageError,
 )
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, intent, send, upload
 from tests.integration.hostile.conftest import SECRET
 
-Call = Callable[[pb.FilesStub], Awaitable[object]]
+Call = Callable[[pb.FileStubs], Awaitable[object]]
 READ_ID = "1" * 32
 
 
-async def _write(stub: pb.FilesStub) -> object:
+async def _write(stub: pb.FileStubs) -> object:
     async def messages() -> object:
         yield pb.WriteRequest(header=pb.WriteHeader(path="/private/secret.bin"), data=b"x")
 
     return await stub.write(messages())  # type: ignore[arg-type]
 
 
-async def _read(stub: pb.FilesStub) -> object:
+async def _read(stub: pb.FileStubs) -> object:
     return [part async for part in stub.read(pb.ReadRequest(path="/private/secret.bin"))]
 
 
@@ -64,7 +64,7 @@ CALLS: dict[str, Call] = {
 async def test_files_outside_of_the_grants(target: Target, name: str) -> None:
     async with target.channel(target.mallory) as channel:
         with pytest.raises((PermissionDeniedError, NotFoundError)):
-            await CALLS[name](channel.stub(pb.FilesStub))
+            await CALLS[name](channel.stub(pb.FileStubs))
     assert target.cluster.read("/private/secret.bin") == SECRET
 
 
@@ -74,7 +74,7 @@ async def test_absent_and_forbidden_look_the_same(target: Target) -> None:
     async with target.channel(target.mallory) as channel:
         for path in ("/private/secret.bin", "/private/absent", "/nodatastore/absent"):
             with pytest.raises(CollectiveError) as caught:
-                await channel.stub(pb.FilesStub).stat(pb.StatRequest(path=path))
+                await channel.stub(pb.FileStubs).stat(pb.StatRequest(path=path))
             answers.append((caught.value.code, caught.value.message.replace(path, "PATH")))
     assert answers[0] == answers[1], answers
     assert answers[0][0] == answers[2][0], answers
@@ -93,7 +93,7 @@ async def test_counts_cover_only_what_the_caller_may_read(target: Target) -> Non
         assert status.node_join_code is None or status.node_join_code.uses_left == 0
         assert (await stub.list_grants(pb.ListGrantsRequest())).grants == []
         with pytest.raises(PermissionDeniedError):
-            await channel.stub(pb.FilesStub).list(pb.ListRequest(path="/", recursive=True))
+            await channel.stub(pb.FileStubs).list(pb.ListRequest(path="/", recursive=True))
 
 
 async def test_grants_that_mallory_gives_itself(target: Target) -> None:
@@ -120,7 +120,7 @@ async def test_the_upload_id_of_another_user(target: Target) -> None:
     content = b"of the bystander" * 9
     opened = await upload(target, target.bystander, "/by/upload", content)
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         with pytest.raises(NotFoundError):
             await stub.allocate_chunks(
                 pb.AllocateChunksRequest(upload_id=opened.upload_id, chunks=[intent(b"m")])
@@ -134,7 +134,7 @@ async def test_the_upload_id_of_another_user(target: Target) -> None:
         await stub.abort_upload(pb.AbortUploadRequest(upload_id=opened.upload_id))
     receipts = send(target, target.bystander, opened.plans[0], content)
     async with target.channel(target.bystander) as channel:
-        await channel.stub(pb.FilesStub).commit_upload(
+        await channel.stub(pb.UploadsStub).commit_upload(
             pb.CommitUploadRequest(
                 upload_id=opened.upload_id,
                 extents=[extent(content)],
@@ -147,11 +147,11 @@ async def test_the_upload_id_of_another_user(target: Target) -> None:
 
 async def test_the_lease_of_another_user(target: Target) -> None:
     async with target.channel(target.operator) as channel:
-        read = await channel.stub(pb.FilesStub).open_read(
+        read = await channel.stub(pb.ReadsStub).open_read(
             pb.OpenReadRequest(path="/private/secret.bin")
         )
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         with pytest.raises((NotFoundError, PermissionDeniedError)):
             await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
         with pytest.raises((NotFoundError, PermissionDeniedError)):
@@ -165,14 +165,14 @@ async def test_the_lease_of_another_user(target: Target) -> None:
             )
         await stub.close_read(pb.CloseReadRequest(lease_id=read.lease_id))
     async with target.channel(target.operator) as channel:  # the lease is still there
-        await channel.stub(pb.FilesStub).plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
+        await channel.stub(pb.ReadsStub).plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
 
 
 async def test_a_lease_ends_with_the_right_to_read(target: Target) -> None:
     cluster = target.cluster
     granted = cluster.cli("grant", "add", "/private:read", "mallory@home.alice", "--json").json()
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         read = await stub.open_read(pb.OpenReadRequest(path="/private/secret.bin"))
         async with target.channel(target.operator) as operator:
             await operator.stub(pb.ClusterStub).remove_grant(
@@ -187,7 +187,7 @@ async def test_a_lease_ends_where_the_file_is_moved_out_of_the_grants(target: Ta
     cluster = target.cluster
     cluster.write("/mallory/lent", SECRET)
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         read = await stub.open_read(pb.OpenReadRequest(path="/mallory/lent"))
         plan = pb.PlanReadRequest(lease_id=read.lease_id)
         assert (await stub.plan_read(plan)).plans
@@ -211,7 +211,7 @@ async def test_a_quota_is_not_shed_by_making_the_datastore_anew(target: Target) 
     for path in ("/bounded", "/bounded2"):
         cluster.cli("grant", "add", f"{path}:read+write+share", "mallory@home.alice")
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         for recursive in (False, True):
             with pytest.raises(PermissionDeniedError):
                 await stub.remove(pb.RemoveRequest(path="/bounded", recursive=recursive))
@@ -230,7 +230,7 @@ async def test_a_chunk_named_but_not_had_gives_no_file(target: Target) -> None:
     """Mallory knows the id of a secret chunk, opens an upload of it and commits at once."""
     secret = intent(SECRET)
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         opened = await stub.open_upload(
             pb.OpenUploadRequest(path="/mallory/stolen", chunks=[secret])
         )
@@ -256,7 +256,7 @@ async def test_a_chunk_named_but_not_had_gives_no_file(target: Target) -> None:
 async def test_a_chunk_named_with_other_lengths_does_not_hurt_its_owner(target: Target) -> None:
     secret = intent(SECRET)
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.FilesStub)
+        stub = channel.stub(pb.FileStubs)
         for length in (1, secret.stored_length - 1):
             secret.stored_length = length
             with pytest.raises((UsageError, RejectedError)):
@@ -281,12 +281,12 @@ async def test_another_users_chunk_under_way_is_not_spoilt_by_naming_it(target: 
     lying.stored_length = 77
     async with target.channel(target.mallory) as channel:
         with suppress(UsageError):
-            await channel.stub(pb.FilesStub).open_upload(
+            await channel.stub(pb.UploadsStub).open_upload(
                 pb.OpenUploadRequest(path="/mallory/lie", chunks=[lying])
             )
     receipts = send(target, target.bystander, opened.plans[0], content)
     async with target.channel(target.bystander) as channel:
-        await channel.stub(pb.FilesStub).commit_upload(
+        await channel.stub(pb.UploadsStub).commit_upload(
             pb.CommitUploadRequest(
                 upload_id=opened.upload_id,
                 extents=[extent(content)],
@@ -306,7 +306,7 @@ async def test_a_stream_that_runs_ends_with_its_right(target: Target) -> None:
             "grant", "add", f"/by:{rights}", "mallory@home.alice", "--json"
         ).json()
         async with target.channel(target.mallory) as channel:
-            stub = channel.stub(pb.FilesStub)
+            stub = channel.stub(pb.FileStubs)
             moving = asyncio.Event()
             running = asyncio.create_task(run(stub, moving))
             async with asyncio.timeout(120):
@@ -321,13 +321,13 @@ async def test_a_stream_that_runs_ends_with_its_right(target: Target) -> None:
     assert target.cluster.cli("stat", "/by/slow", check=False).code == 3
 
 
-async def _read_slowly(stub: pb.FilesStub, moving: asyncio.Event) -> None:
+async def _read_slowly(stub: pb.FileStubs, moving: asyncio.Event) -> None:
     async for _ in stub.read(pb.ReadRequest(path="/by/long")):
         moving.set()
         await asyncio.sleep(1.0)
 
 
-async def _write_slowly(stub: pb.FilesStub, moving: asyncio.Event) -> None:
+async def _write_slowly(stub: pb.FileStubs, moving: asyncio.Event) -> None:
     async def messages() -> AsyncIterator[pb.WriteRequest]:
         yield pb.WriteRequest(header=pb.WriteHeader(path="/by/slow"))
         for _ in range(5):  # more than a chunk, so that the upload is open

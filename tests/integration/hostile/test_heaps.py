@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from collective.core.errors import ConflictError, PermissionDeniedError
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target
 
 LONG = "/mallory/" + "/".join(["d" * 250] * 15)

@@ -7,8 +7,8 @@ import pytest
 from collective.core.errors import CollectiveError, PermissionDeniedError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
 from collective.pki.credentials import Credentials
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target
 from tests.worlds import REAL
 
@@ -24,7 +24,7 @@ def heartbeat(target: Target, port: int = 1) -> pb.HeartbeatRequest:
 
 async def test_a_nodes_certificate_as_a_client(target: Target) -> None:
     async with target.channel(target.node()) as channel:
-        files = channel.stub(pb.FilesStub)
+        files = channel.stub(pb.FileStubs)
         with pytest.raises(PermissionDeniedError):
             await files.list(pb.ListRequest(path="/"))
         with pytest.raises(PermissionDeniedError):
@@ -127,7 +127,7 @@ async def test_certificates_that_do_not_count_anywhere(target: Target, who: str)
             assert target.refused(credentials, port, alpn), (port, alpn)
     async with target.channel(credentials) as channel:
         with pytest.raises(UnreachableError):
-            await channel.stub(pb.FilesStub).list(pb.ListRequest(path="/"))
+            await channel.stub(pb.FileStubs).list(pb.ListRequest(path="/"))
 
 
 async def test_a_ca_of_the_same_name_and_domain(target: Target) -> None:
@@ -154,7 +154,7 @@ async def test_a_bootstrap_certificate_elsewhere(target: Target) -> None:
     assert target.refused(stolen, target.cluster.coordinator_port, ALPN_CHUNK)
     async with target.channel(stolen) as channel:
         with pytest.raises(PermissionDeniedError):
-            await channel.stub(pb.FilesStub).list(pb.ListRequest(path="/"))
+            await channel.stub(pb.FileStubs).list(pb.ListRequest(path="/"))
         with pytest.raises(PermissionDeniedError):
             await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
         with pytest.raises(PermissionDeniedError):

@@ -21,8 +21,8 @@ from collective.roles.coordinator.guesses import (
     WAITING_PER_SOURCE_MAX,
 )
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target
 from tests.worlds import LINKS, REAL
 

@@ -13,7 +13,7 @@ from grpclib.exceptions import GRPCError
 
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, intent
 
 PATHS = {
@@ -95,7 +95,8 @@ def id_requests(text: str) -> Iterator[tuple[str, Message]]:
     yield "RemoveGrant", pb.RemoveGrantRequest(id=text)
 
 
-_CLUSTER = {"AddGrant", "RemoveGrant", "GetStatus"}
+_SERVICES = (pb.FilesBase, pb.UploadsBase, pb.ReadsBase, pb.StreamsBase, pb.ClusterBase)
+_PATHS = {path.rpartition("/")[2]: path for one in _SERVICES for path in one().__mapping__()}
 _CARDINALITY = {"Read": Cardinality.UNARY_STREAM, "Write": Cardinality.STREAM_UNARY}
 
 
@@ -111,9 +112,8 @@ class _Raw:
 
 async def ask(channel: RpcChannel, method: str, request: Message | _Raw) -> bytes:
     """Call ``method`` with ``request``; return the last answer's bytes."""
-    service = "Cluster" if method in _CLUSTER else "Files"
     stream = channel.request(
-        f"/collective.v1.{service}/{method}",
+        _PATHS[method],
         _CARDINALITY.get(method, Cardinality.UNARY_UNARY),
         type(request),
         pb.AbortUploadResponse,

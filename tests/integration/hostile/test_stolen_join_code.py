@@ -17,7 +17,7 @@ from collective.pki import join_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Target
 from tests.worlds import LINKS, REAL

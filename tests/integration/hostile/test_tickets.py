@@ -10,10 +10,10 @@ import pytest
 from collective.chunking.ids import chunk_id
 from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError
 from collective.pki.credentials import Credentials
-from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.frames import FrameType
 from collective.transfer.receipts import ReceiptRefusedError
 from collective.transfer.tickets import TicketKey, sign_ticket
+from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, send, stored, upload
 
 CONTENT = b"mallory's own chunk" * 50
@@ -162,7 +162,7 @@ async def test_bytes_that_are_not_the_chunk_named(
 
 async def test_a_get_ticket_is_for_one_chunk_and_holder(target: Target) -> None:
     async with target.channel(target.operator) as channel:
-        read = await channel.stub(pb.FilesStub).open_read(
+        read = await channel.stub(pb.ReadsStub).open_read(
             pb.OpenReadRequest(path="/private/secret.bin")
         )
     plan = read.plans[0]
@@ -192,7 +192,7 @@ async def commit(
     size: int,
 ) -> pb.Entry:
     async with target.channel(target.mallory) as channel:
-        return await channel.stub(pb.FilesStub).commit_upload(
+        return await channel.stub(pb.UploadsStub).commit_upload(
             pb.CommitUploadRequest(
                 upload_id=upload_id, extents=extents, receipts=receipts, size_bytes=size
             )

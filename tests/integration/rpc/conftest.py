@@ -21,7 +21,7 @@ from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.gen.collective.v1 import ClusterBase, GetStatusRequest, Status
+from collective.rpc.gen.collective.v1.cluster import ClusterBase, GetStatusRequest, Status
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.standard import with_standard_services

@@ -32,7 +32,8 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.crowd import Bounds
 from collective.rpc.farewell import REVOKED
-from collective.rpc.gen.collective.v1 import AuditStub, ClusterStub, ListAuditRequest, Status
+from collective.rpc.gen.collective.v1.cluster import ClusterStub, Status
+from collective.rpc.gen.collective.v1.people import AuditStub, ListAuditRequest
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.rpc.conftest import COORDINATOR, NODE, USER, Pki, Serve
@@ -71,7 +72,7 @@ class Greedy(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connection = H2Connection()
         connection.initiate_connection()
-        path = (":path", "/collective.v1.Cluster/GetStatus")
+        path = (":path", "/collective.v1.cluster.Cluster/GetStatus")
         headers = [(":method", "POST"), (":scheme", "https"), path, (":authority", "x")]
         grpc = [("te", "trailers"), ("content-type", "application/grpc")]
         connection.send_headers(1, [*headers, *grpc])
@@ -100,7 +101,7 @@ async def test_a_call_reaches_the_service_with_the_callers_identity(pki: Pki, se
     assert status.member_id == "alice"
     assert seen[0].peer.identity == USER
     assert seen[0].request_id == "abc-1"
-    assert seen[0].method == "/collective.v1.Cluster/GetStatus"
+    assert seen[0].method == "/collective.v1.cluster.Cluster/GetStatus"
 
 
 async def test_good_certificate_is_not_refused_by_the_bare_client(pki: Pki, serve: Serve) -> None:
@@ -145,7 +146,7 @@ async def test_role_not_accepted_refused(pki: Pki, serve: Serve) -> None:
 async def test_node_certificate_used_as_user_refused_by_service_roles(
     pki: Pki, serve: Serve
 ) -> None:
-    roles = {"collective.v1.Cluster": frozenset({"user"})}
+    roles = {"collective.v1.cluster.Cluster": frozenset({"user"})}
     async with serve(service_roles=roles) as served:
         async with channel_to(served.address, pki, me=NODE) as channel:
             with pytest.raises(PermissionDeniedError, match="node may not call"):
@@ -155,7 +156,7 @@ async def test_node_certificate_used_as_user_refused_by_service_roles(
 
 
 async def test_a_service_that_nobody_gave_roles_is_for_nobody(pki: Pki, serve: Serve) -> None:
-    roles = {"collective.v1.Files": frozenset({"user"})}
+    roles = {"collective.v1.files.Files": frozenset({"user"})}
     async with serve(service_roles=roles) as served:
         async with channel_to(served.address, pki, me=USER) as channel:
             with pytest.raises(PermissionDeniedError, match="user may not call"):
@@ -264,7 +265,9 @@ async def test_oversized_message_gets_a_clear_error_and_the_connection_lives(
         too_big = bytes(5 * 1024 * 1024)
         with pytest.raises(UsageError, match="over the limit"):
             await channel.stub(ClusterStub)._unary_unary(
-                "/collective.v1.Cluster/GetStatus", Status(member_id=too_big.decode()), Status
+                "/collective.v1.cluster.Cluster/GetStatus",
+                Status(member_id=too_big.decode()),
+                Status,
             )
         assert (await stub.get_status()).member_id == "alice"
 

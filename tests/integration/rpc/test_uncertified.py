@@ -21,7 +21,7 @@ from collective.roles.bootstrap.app import BootstrapRole, find_credentials
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.crowd import UNCERTIFIED, Bounds
-from collective.rpc.gen.collective.v1 import Status
+from collective.rpc.gen.collective.v1.cluster import Status
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
 from tests.integration.certificates import issued_bootstrap
@@ -29,7 +29,7 @@ from tests.integration.ports import free_port
 from tests.integration.rpc.conftest import COORDINATOR, Cluster, Pki
 from tests.worlds import LINKS, REAL, world_of
 
-PATH = "/collective.v1.Cluster/GetStatus"
+PATH = "/collective.v1.cluster.Cluster/GetStatus"
 
 
 class Lively(asyncio.Protocol):

@@ -11,15 +11,9 @@ from collective.cli import app
 from collective.cli.invites import show_code
 from collective.cli.options import Invocation
 from collective.cli.status import status_lines
-from collective.rpc.gen.collective.v1 import (
-    CallerStatus,
-    GenerateInviteResponse,
-    Grant,
-    Invite,
-    InviteKind,
-    Right,
-    Status,
-)
+from collective.rpc.gen.collective.v1 import Right
+from collective.rpc.gen.collective.v1.cluster import CallerStatus, Grant, Status
+from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite, InviteKind
 
 
 def made(kind: InviteKind) -> GenerateInviteResponse:

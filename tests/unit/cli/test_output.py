@@ -6,7 +6,7 @@ from collective.cli import audit, grants, output
 from collective.cli.datastores import datastore_json
 from collective.cli.identities import identity_lines
 from collective.cli.status import show, status_json, status_lines
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 
 OPERATOR = "spiffe://home.alice/coordinator"
 MOMENT_MS = 1_795_370_400_250

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from collective.chunking.ids import check_chunk_id, chunk_id
-from collective.client import model as client_model
 from collective.client.collective import Collective
-from collective.client.control import Control
 from collective.client.disk.parts import part_name
 from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
+from collective.client.transfers import Transfers
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -28,45 +27,50 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Domain
 from collective.core.world.threads import InlinePool
+from collective.model.entries import Entry as FileEntry
 from collective.rpc.errors import to_detail
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1 import Entry, EntryKind, FileAttributes
+from collective.rpc.gen.collective.v1.files import (
+    ListRequest,
+    ListResponse,
+    MakeDirectoryRequest,
+    MakeLinkRequest,
+    SetAttributesRequest,
+    StatRequest,
+)
+from collective.rpc.gen.collective.v1.reads import (
+    CloseReadResponse,
+    ExtentPlan,
+    OpenReadRequest,
+    OpenReadResponse,
+    PlanReadRequest,
+    PlanReadResponse,
+    ReportCopyRequest,
+    ReportCopyResponse,
+)
+from collective.rpc.gen.collective.v1.transfer import (
+    Extent,
+    Hole,
+    PutResult,
+    Route,
+    RouteMode,
+    SignedReceipt,
+    SignedTicket,
+    Ticket,
+)
+from collective.rpc.gen.collective.v1.uploads import (
     AbortUploadResponse,
     AllocateChunksRequest,
     AllocateChunksResponse,
     ChunkIntent,
     ChunkPlan,
-    CloseReadResponse,
     CommitUploadRequest,
-    Entry,
-    EntryKind,
-    Extent,
-    ExtentPlan,
-    FileAttributes,
     GetUploadRequest,
     GetUploadResponse,
-    Hole,
-    ListRequest,
-    ListResponse,
-    MakeDirectoryRequest,
-    MakeLinkRequest,
-    OpenReadRequest,
-    OpenReadResponse,
     OpenUploadRequest,
     OpenUploadResponse,
-    PlanReadRequest,
-    PlanReadResponse,
-    PutResult,
     RecordExtentsRequest,
     RecordExtentsResponse,
-    ReportCopyRequest,
-    ReportCopyResponse,
-    Route,
-    RouteMode,
-    SetAttributesRequest,
-    SignedReceipt,
-    SignedTicket,
-    StatRequest,
-    Ticket,
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.tickets import TicketRefusedError
@@ -77,7 +81,7 @@ COPIES = 3
 QUORUM = 2
 
 
-def part_path(local: str, domain: str, entry: client_model.Entry) -> str:
+def part_path(local: str, domain: str, entry: FileEntry) -> str:
     """Return where the part of a download to ``local`` lies."""
     folder, name = os.path.split(local)
     return os.path.join(folder, part_name(name, domain, entry))
@@ -110,6 +114,9 @@ class FakeNodes:
     gets: list[tuple[str, bytes]] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
     def put(self, route: Route, parts: Sequence[memoryview | bytes], **_: Any) -> FakeSending:
         self.puts += 1
@@ -193,7 +200,7 @@ class FakeSending:
 
 
 class FakeCoordinator:
-    """The methods of FilesStub that transfers use."""
+    """The methods of the coordinator's stubs that files use."""
 
     def __init__(self, nodes: FakeNodes, count: int = 3) -> None:
         self.nodes = nodes
@@ -423,6 +430,16 @@ class FakeCoordinator:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FakeChannel:
+    """A channel whose stubs are all the coordinator itself."""
+
+    coordinator: Any
+
+    def stub(self, _stub_class: type) -> Any:
+        return self.coordinator
+
+
 class World:
     """A client over fakes."""
 
@@ -434,10 +451,12 @@ class World:
         self.options = TransferOptions(**settings)
         files = cast("Any", self.coordinator)
         health = NodeHealth(clock)
-        control = Control(files, files, clock, self.options)
-        self.leases = LeaseReturns(control)
+        control = self.options.control(clock)
+        self.leases = LeaseReturns(control, files)
         self.session = Session(
             control=control,
+            uploads=files,
+            reads=files,
             transport=self.nodes,
             buffers=self.nodes.pool,
             pool=InlinePool(),
@@ -448,7 +467,11 @@ class World:
             leases=self.leases,
             slots=asyncio.Semaphore(self.options.window_chunks),
         )
-        self.collective = Collective(self.session, Domain("home.alice"), state_dir)
+        domain = Domain("home.alice")
+        transfers = Transfers(self.session, files, domain, state_dir)
+        self.collective = Collective(
+            cast("Any", FakeChannel(files)), control, domain, lambda: transfers
+        )
 
     def copies_of(self, path: str) -> list[int]:
         """How many copies each chunk of a file has."""

@@ -15,7 +15,7 @@ from collective.client.disk import holes
 from collective.client.disk.holes import DataRuns, run_from, zeros_from
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.limits import BATCH_MAX_CHUNKS, CHUNK_SIZE_BYTES, HOLE_LEAST_BYTES
-from collective.rpc.gen.collective.v1 import Hole
+from collective.rpc.gen.collective.v1.transfer import Hole
 
 from .fakes import World, node_name, part_path
 
@@ -139,7 +139,7 @@ async def test_a_run_that_is_found_in_parts_is_cut_where_it_always_is(
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
     with open(tmp_path / "b", "rb") as same:
         entry = await world.collective.stat("/s/a")
-        assert await world.collective._local.holds(same.fileno(), entry, is_stored=True)
+        assert await world.collective.transfers.local.holds(same.fileno(), entry, is_stored=True)
 
 
 async def test_a_put_and_a_get_of_a_file_with_holes_go_on_where_they_stopped(

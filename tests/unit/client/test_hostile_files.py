@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import Attributes
 from collective.client.disk import landing
 from collective.client.disk.attributes import WantedAttributes
 from collective.client.disk.parts import Part
@@ -24,6 +23,7 @@ from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.moments import MOST_S, NS_PER_S
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
+from collective.model.changes import Attributes
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 from collective.rpc.gen.collective.v1 import EntryKind
 from tests.worlds import REAL

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from collective.client.disk import landing
 from collective.core.errors import CollectiveError, RejectedError
-from collective.rpc.gen.collective.v1 import Entry, EntryKind, Hole, ListRequest, ListResponse
+from collective.rpc.gen.collective.v1 import Entry, EntryKind
+from collective.rpc.gen.collective.v1.files import ListRequest, ListResponse
+from collective.rpc.gen.collective.v1.transfer import Hole
 
 from .fakes import World
 

@@ -7,11 +7,10 @@ from typing import Any, cast
 
 from collective.client.control import Control
 from collective.client.leases import LeaseReturns
-from collective.client.model import TransferOptions
 from collective.core.clock import SystemClock
 from collective.core.errors import UnreachableError
 from collective.core.limits import BATCH_MAX_CHUNKS
-from collective.rpc.gen.collective.v1 import CloseReadRequest, CloseReadResponse
+from collective.rpc.gen.collective.v1.reads import CloseReadRequest, CloseReadResponse
 
 
 class FakeFiles:
@@ -28,7 +27,7 @@ class FakeFiles:
 
 def returns(files: FakeFiles) -> LeaseReturns:
     stub = cast("Any", files)
-    return LeaseReturns(Control(stub, stub, SystemClock(), TransferOptions()))
+    return LeaseReturns(Control(SystemClock()), stub)
 
 
 async def test_many_leases_go_back_in_few_calls_and_each_once() -> None:

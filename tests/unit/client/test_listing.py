@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from collective.core.errors import PermissionDeniedError
-from collective.rpc.gen.collective.v1 import Entry, EntryKind, ListRequest, ListResponse
+from collective.rpc.gen.collective.v1 import Entry, EntryKind
+from collective.rpc.gen.collective.v1.files import ListRequest, ListResponse
 from tests.unit.client.fakes import World
 
 ENTRIES = 7

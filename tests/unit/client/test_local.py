@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 import pytest
 
-from collective.catalog.model import Attributes
 from collective.client import local
 from collective.client.disk.errors import LocalError
 from collective.core.errors import (
@@ -27,6 +26,7 @@ from collective.core.errors import (
 )
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes
 from collective.rpc.gen.collective.v1 import Entry as EntryMessage
 
 from .fakes import World, node_name, part_path
@@ -272,7 +272,7 @@ async def test_a_single_file_is_put_through_a_link_and_a_pipe_is_read(
     reader = os.open(tmp_path / "pipe", os.O_RDONLY)
     os.close(writer)
     try:
-        await world.collective._local.put_open(
+        await world.collective.transfers.local.put_open(
             reader, str(tmp_path / "pipe"), FilePath.parse("/s/p")
         )
     finally:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 
 from collective.client.files import Names
 from collective.core.errors import UnreachableError
 from collective.core.paths import FilePath
-from collective.rpc.gen.collective.v1 import MoveRequest, RemoveRequest
+from collective.rpc.gen.collective.v1.files import FilesStub, MoveRequest, RemoveRequest
 from tests.unit.client.fakes import World
 
 PATH = FilePath.parse("/x/f")
@@ -33,7 +34,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 @pytest.mark.parametrize("persists", [False, True])
 async def test_a_remove_or_move_is_not_repeated(world: World, persists: bool) -> None:
     """The second time it would meet what was written to that path meanwhile."""
-    names = Names(world.collective._session.control, persists=persists)
+    names = Names(world.session.control, cast("FilesStub", world.coordinator), persists=persists)
     with pytest.raises(UnreachableError):
         await names.remove(PATH, recursive=False, if_version=0)
     with pytest.raises(UnreachableError):

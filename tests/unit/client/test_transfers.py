@@ -19,11 +19,8 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.limits import CHUNK_SIZE_BYTES
-from collective.rpc.gen.collective.v1 import (
-    CopyProblem,
-    RecordExtentsRequest,
-    RecordExtentsResponse,
-)
+from collective.rpc.gen.collective.v1.reads import CopyProblem
+from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
 
 from .fakes import World, node_name
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from collective.catalog.model import Attributes, Entry, EntryKind
 from collective.client.disk.attributes import WantedAttributes
 from collective.client.disk.things import FileState, Kind, Thing
 from collective.client.trees.plan import Do, get_step, missing_attributes, put_step
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes
+from collective.model.entries import Entry, EntryKind
 
 PATH = FilePath.parse("/s/x")
 STATE = FileState(size_bytes=5, modified_ns=7, changed_ns=9, inode=11)

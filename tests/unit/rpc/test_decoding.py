@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from collective.core.errors import RejectedError
 from collective.rpc.decoding import FIELDS_MAX, UINT64_MAX, UNKNOWN_FIELDS_MAX, parse_message
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 
 CLASSES: Sequence[type[Message]] = [
     value

@@ -11,8 +11,8 @@ from collective.rpc.reflection import load_descriptors
 def test_symbols_of_all_kinds_are_found() -> None:
     symbols = {symbol for file in load_descriptors() for symbol in file.symbols}
     assert {
-        "collective.v1.Files",
-        "collective.v1.Files.Read",
+        "collective.v1.files.Files",
+        "collective.v1.streams.Streams.Read",
         "collective.v1.Entry",
         "collective.v1.Entry.path",
         "grpc.health.v1.HealthCheckResponse.ServingStatus",

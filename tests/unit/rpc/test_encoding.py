@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from collective.rpc.decoding import UINT64_MAX, StrictCodec, parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective import v1
 from collective.rpc.gen.grpc.health import v1 as health
 from collective.rpc.gen.grpc.reflection import v1 as reflection
 from collective.rpc.layouts import fields_of
+from tests import protocol as v1
 
 CLASSES = [
     found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.pki import certificates
@@ -26,7 +24,7 @@ def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_si
     leaf = certificates.describe(
         old.issue(ANNA, certificates.new_private_key(REAL.randomness).public_key())
     )
-    peer: Certified = replace(leaf, authority_digest=old.digest)
+    peer: Certified = leaf._replace(authority_digest=old.digest)
     both = TrustStore({ALICE: (new.certificate, old.certificate)})
     gate = PeerGate(both, RevocationSet(), clock)
     assert gate.objection(peer) is None
@@ -39,8 +37,8 @@ def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_si
     gate.replace(revocations=RevocationSet())
     gate.replace(trust=both.with_bundle(ALICE, (new.certificate,)))
     assert "its CA was replaced" in (gate.objection(peer) or "")
-    assert gate.objection(replace(peer, authority_digest=new.digest)) is None
+    assert gate.objection(peer._replace(authority_digest=new.digest)) is None
     gate.replace(trust=both.without_domain(ALICE))
     assert "domain" in (gate.objection(peer) or "")
     gate.replace(trust=both)
-    assert gate.objection(replace(peer, expires_s=clock.wall_s())) == "expired"
+    assert gate.objection(peer._replace(expires_s=clock.wall_s())) == "expired"

@@ -21,13 +21,14 @@ from collective.core.randomness import SeededRandomness
 from collective.pki.certificates import Certified
 from collective.rpc import context
 from collective.rpc.context import CallContext
+from collective.rpc.headers import REQUEST_ID_KEY
 from collective.rpc.identity import REVOKED
 from collective.rpc.service_edge import ServiceEdge
 
 ALICE = Domain("home.alice")
 NODE = Certified(SpiffeId.node(ALICE, NodeId("n")), "1", 0.0, 1.0)
 USER = Certified(SpiffeId.user(ALICE, GlobalId("ann", ALICE)), "2", 0.0, 1.0)
-STAT = "/collective.v1.Files/Stat"
+STAT = "/collective.v1.files.Files/Stat"
 
 
 class End:
@@ -65,7 +66,7 @@ class Scene:
         self.seen = Seen()
         self.edge = ServiceEdge(
             lambda _: objection,
-            {"collective.v1.Files": frozenset(("user",))},
+            {"collective.v1.files.Files": frozenset(("user",))},
             SeededRandomness(1),
             lambda method, code, _seconds: self.served.append((method, code)),
             self.seen,
@@ -80,7 +81,7 @@ class Scene:
         name: str = STAT,
         request_id: str = "abc",
     ) -> CallContext:
-        call = self.edge.call(peer, name, {context.REQUEST_ID_KEY: request_id}, None, "host")
+        call = self.edge.call(peer, name, {REQUEST_ID_KEY: request_id}, None, "host")
         await asyncio.create_task(self.edge.serve(call, method, self.end))
         return call
 

@@ -16,7 +16,7 @@ from collective.core.ids import ChunkId, Domain, Generation, GlobalId, NodeId, S
 from collective.core.limits import MIB
 from collective.core.units import Address
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1 import ChunkOperation, Route, SignedTicket, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, SignedTicket, Ticket
 from collective.rpc.links import ProtocolFactory
 from collective.transfer.buffers import BufferPool
 from collective.transfer.server import ChunkServer, TransferLimits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from collective.core.ids import SpiffeId
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.adoptions import AdoptionRefusedError, open_adoption, sign_adoption
 from collective.transfer.tickets import TicketKey
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import ChunkId
-from collective.rpc.gen.collective.v1 import (
-    Address,
+from collective.rpc.gen.collective.v1 import Address
+from collective.rpc.gen.collective.v1.transfer import (
     ChunkOperation,
     Receipt,
     SignedReceipt,

@@ -17,7 +17,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
-from collective.rpc.gen.collective.v1 import ChunkOperation, PutResult, Receipt
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, PutResult, Receipt
 from collective.transfer.buffers import BufferPool
 from collective.transfer.client import ChunkClient, ClientLimits, PutTransfer
 from collective.transfer.frames import FrameType

@@ -27,11 +27,11 @@ from collective.roles.coordinator.streams import StreamDesk
 from collective.roles.coordinator.uploads import Policy, UploadDesk
 from collective.roles.coordinator.verification import Doubts, Sampler, Verifier
 from collective.roles.coordinator.wake import Wakes
-from collective.rpc.gen.collective import v1 as pb
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.client import ChunkClient, WrongBytesError
 from collective.transfer.receipts import sign_receipt
 from collective.transfer.tickets import read_ticket
+from tests import protocol as pb
 from tests.unit.roles.coordinator.parts import OWN, World, record
 from tests.worlds import world_of
 

@@ -15,7 +15,7 @@ from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.nodes import NodeTable, Report
 from collective.roles.coordinator.receipts import ReceiptDesk
 from collective.roles.coordinator.routes import RouteMaker
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.receipts import sign_receipt
 
 DOMAIN = Domain("home.alice")

@@ -34,7 +34,7 @@ from collective.roles.coordinator.warnings import Situation, warnings
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.rpc import context
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.adoptions import open_adoption
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, USER
@@ -58,7 +58,9 @@ class OldNode:
     async def beat(self, registry: RegistryService, **more: object) -> pb.HeartbeatResponse:
         """Do what the node's heartbeat does."""
         peer = Certified(self.identity, "0a", 0.0, 4e9, (), key_digest=self.key_digest)
-        context.enter(context.CallContext(peer, "r", "/collective.v1.NodeRegistry/Heartbeat", {}))
+        context.enter(
+            context.CallContext(peer, "r", "/collective.v1.node.NodeRegistry/Heartbeat", {})
+        )
         answer = await registry.heartbeat(
             beat(1, store=self.store_uuid, highest_position=self.memory.kept.position, **more)
         )

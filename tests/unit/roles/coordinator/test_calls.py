@@ -22,7 +22,7 @@ from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER
 
 def speak_as(identity: SpiffeId) -> None:
     peer = Certified(identity, "01", 0.0, 4e9, ())
-    context.enter(context.CallContext(peer, "r1", "/collective.v1.Files/Stat", {}))
+    context.enter(context.CallContext(peer, "r1", "/collective.v1.files.Files/Stat", {}))
 
 
 @pytest.mark.parametrize(("identity", "operator"), [(USER, False), (OWN, True)])

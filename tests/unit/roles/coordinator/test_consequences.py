@@ -12,7 +12,7 @@ from collective.core.ids import GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.pki import certificates
 from collective.pki.revocation import key_entry
-from collective.rpc.gen.collective.v1 import RevokeIdentityResponse
+from collective.rpc.gen.collective.v1.people import RevokeIdentityResponse
 from tests.unit.roles.coordinator.test_key_revocation import (
     ALICE,
     EVE,

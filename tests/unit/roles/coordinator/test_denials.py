@@ -46,14 +46,14 @@ async def denied(catalog: SqliteCatalog) -> list[AuditRow]:
 @pytest.mark.parametrize(
     ("method", "error", "counts"),
     [
-        ("/collective.v1.Files/Stat", PermissionDeniedError("no"), True),
-        ("/collective.v1.Files/Stat", ConflictError("no"), False),
-        ("/collective.v1.Files/Stat", NotFoundError("no"), False),
-        ("/collective.v1.Bootstrap/Join", PermissionDeniedError("unknown"), True),
-        ("/collective.v1.Bootstrap/Join", ConflictError("used up"), True),
-        ("/collective.v1.Bootstrap/Join", BusyError("guesses"), True),
-        ("/collective.v1.Bootstrap/Renew", RejectedError("step 9: revoked"), True),
-        ("/collective.v1.Bootstrap/Join", UsageError("no id"), False),
+        ("/collective.v1.files.Files/Stat", PermissionDeniedError("no"), True),
+        ("/collective.v1.files.Files/Stat", ConflictError("no"), False),
+        ("/collective.v1.files.Files/Stat", NotFoundError("no"), False),
+        ("/collective.v1.bootstrap.Bootstrap/Join", PermissionDeniedError("unknown"), True),
+        ("/collective.v1.bootstrap.Bootstrap/Join", ConflictError("used up"), True),
+        ("/collective.v1.bootstrap.Bootstrap/Join", BusyError("guesses"), True),
+        ("/collective.v1.bootstrap.Bootstrap/Renew", RejectedError("step 9: revoked"), True),
+        ("/collective.v1.bootstrap.Bootstrap/Join", UsageError("no id"), False),
     ],
 )
 async def test_what_counts_as_a_refusal(

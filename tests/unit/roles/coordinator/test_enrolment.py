@@ -27,7 +27,7 @@ from collective.pki.join_code import JoinCode
 from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.enrolment import Admission
 from collective.rpc import context
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.roles.coordinator.world import ALICE, OPERATOR, World, failure, node
 from tests.worlds import REAL
 
@@ -256,9 +256,13 @@ async def test_only_a_bootstrap_of_this_member_forwards(world: World, identity: 
     )
     message = pb.BeginJoinRequest(code_id="0" * 16)
     peer = Certified(identity, "01", 0.0, 4e9)
-    context.enter(context.CallContext(peer, "r1", "/collective.v1.Bootstrap/BeginJoin", {}))
+    context.enter(
+        context.CallContext(peer, "r1", "/collective.v1.bootstrap.Bootstrap/BeginJoin", {})
+    )
     with pytest.raises(PermissionDeniedError):
         await service.begin_join(message)
     own = Certified(SpiffeId.bootstrap(ALICE, "edge"), "02", 0.0, 4e9)
-    context.enter(context.CallContext(own, "r1", "/collective.v1.Bootstrap/BeginJoin", {}))
+    context.enter(
+        context.CallContext(own, "r1", "/collective.v1.bootstrap.Bootstrap/BeginJoin", {})
+    )
     assert (await service.begin_join(message)).nonce

@@ -11,7 +11,7 @@ from collective.client.join import check_answer
 from collective.core.errors import PermissionDeniedError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.pki import certificates
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.roles.coordinator.world import OPERATOR, World
 from tests.worlds import REAL
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import Attributes, CopyKey, Precondition
+from collective.catalog.model import CopyKey
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
 from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
 from collective.placement.evidence import Standing
 from collective.placement.healing import (

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import Attributes, Precondition
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
 from collective.placement.challenges import Verdict
 from collective.roles.coordinator import giving_up as module
 from collective.roles.coordinator.challenger import Ask
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.buffers import PooledBuffer
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.test_evidence import A, B, C, counted, held

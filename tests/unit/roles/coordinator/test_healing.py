@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import cast
 
 from collective.catalog.interface import Nodes
-from collective.catalog.model import Attributes, Precondition, RepairTask, VerifiedReceipt
+from collective.catalog.model import RepairTask, VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
 from collective.roles.coordinator.collection import Collector
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.roles.coordinator.seals import Seals

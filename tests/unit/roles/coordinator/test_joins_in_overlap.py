@@ -19,7 +19,7 @@ from collective.pki.layout import CertDir
 from collective.pki.rotation import Phase
 from collective.roles.coordinator.bootstrap_service import BootstrapService
 from collective.roles.coordinator.enrolment import Admission
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.roles.coordinator.world import ALICE, LEAF, World
 from tests.worlds import REAL, world_of
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from collective.access.model import Right
-from collective.catalog import model
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
+from collective.model.changes import Attributes
 from collective.roles.coordinator.messages import (
     addresses_from,
     attributes_from,
@@ -17,7 +17,7 @@ from collective.roles.coordinator.messages import (
     rights_from,
 )
 from collective.roles.coordinator.uploads import Policy, shortage_sentence
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 
 
 def intent(**fields: object) -> pb.ChunkIntent:
@@ -135,7 +135,7 @@ def test_times_and_modes_that_no_file_has_are_refused(bad: pb.FileAttributes) ->
 
 
 def test_a_time_or_mode_that_is_none_is_another_than_zero() -> None:
-    assert attributes_from(pb.FileAttributes()) == model.Attributes()
+    assert attributes_from(pb.FileAttributes()) == Attributes()
     zero = attributes_from(pb.FileAttributes(modified_s=0, mode=0))
     assert (zero.modified_ns, zero.mode) == (0, 0)
     before = attributes_from(pb.FileAttributes(modified_s=-1, modified_ns=999_999_999))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import Attributes, ChunkIntent, Extent, Position, Precondition
+from collective.catalog.model import ChunkIntent, Extent, Position
 from collective.chunking.ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.placement.states import NodeState
@@ -21,7 +22,7 @@ from collective.roles.coordinator.revocations import Revocations
 from collective.roles.coordinator.seals import Seals
 from collective.roles.coordinator.waiting import WaitingNodes
 from collective.rpc import context
-from collective.rpc.gen.collective import v1 as pb
+from tests import protocol as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN, USER, instance
 from tests.unit.roles.coordinator.test_streams import stream
@@ -67,7 +68,7 @@ def service(
 
 def speak_as(identity: SpiffeId) -> None:
     peer = Certified(identity, "01", 0.0, 4e9, ())
-    context.enter(context.CallContext(peer, "r", "/collective.v1.NodeRegistry/Heartbeat", {}))
+    context.enter(context.CallContext(peer, "r", "/collective.v1.node.NodeRegistry/Heartbeat", {}))
 
 
 def beat(number: int = 1, store: str = "ab" * 16, **more: object) -> pb.HeartbeatRequest:

@@ -127,7 +127,7 @@ async def test_live_renewal_keeps_the_identity_whatever_the_request_says(world: 
     for identity in (SpiffeId.coordinator(ALICE), SpiffeId.node(Domain("b.bob"), NodeId("n"))):
         with pytest.raises(PermissionDeniedError):
             await world.renewal.renew_live(
-                replace(peer, identity=identity), certificates.make_request(key)
+                peer._replace(identity=identity), certificates.make_request(key)
             )
 
 

@@ -13,7 +13,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.roles.coordinator.registry_service import RegistryService
 from collective.roles.coordinator.seals import Seals
 from collective.roles.node.memory import Remembered, decode, encode, with_revocations
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, OWN
 from tests.unit.roles.coordinator.test_registry import (

@@ -7,7 +7,7 @@ from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
 from collective.roles.coordinator.keys import KEYS_KEPT, ROTATE_AFTER_S
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.receipts import sign_receipt
 from collective.transfer.tickets import TicketKey, check_ticket, read_ticket
 from tests.unit.roles.coordinator.parts import CHUNK, DOMAIN, OWN, USER, World, copies

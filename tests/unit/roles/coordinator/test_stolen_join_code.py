@@ -11,23 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import (
-    Attributes,
-    ChunkIntent,
-    CodeKind,
-    CodeRecord,
-    IssuedCertificate,
-    Precondition,
-)
+from collective.catalog.model import ChunkIntent, CodeKind, CodeRecord, IssuedCertificate
 from collective.core.errors import ConflictError, ExitCode, NotEnoughCopiesError
 from collective.core.ids import ChunkId, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
 from collective.placement.evidence import Standing
 from collective.roles.coordinator.parts import node_figures
 from collective.roles.coordinator.standing import StandingDesk
 from collective.roles.coordinator.uploads import Policy
 from collective.roles.coordinator.warnings import Situation, warnings, warnings_for_all
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.receipts import sign_receipt
 from tests.unit.roles.coordinator.farm import OPERATOR, Scene, scene
 from tests.unit.roles.coordinator.parts import DOMAIN, GIB, report

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from collective.access.model import Caller, Right
-from collective.catalog.model import Attributes, ChunkIntent, Extent, Hole, Precondition
+from collective.catalog.model import ChunkIntent, Extent
 from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.model.changes import Attributes, Precondition
+from collective.model.extents import Hole
 from collective.roles.coordinator import streams
 from collective.roles.coordinator.streams import WINDOW_CHUNKS
 from tests.contract.catalog.world import data_of

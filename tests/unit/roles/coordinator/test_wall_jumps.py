@@ -13,7 +13,7 @@ from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets import TicketExpiredError, check_ticket
 from tests.unit.roles.coordinator.parts import CHUNK, USER, World, copies
 from tests.worlds import REAL

@@ -24,7 +24,7 @@ from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.workers import IDLE
-from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.adoptions import sign_adoption
 from collective.transfer.tickets import TicketKey
 from tests.faults.disk import FaultDisk

@@ -19,7 +19,7 @@ from collective.roles.node.memory import (
     with_position,
     with_revocations,
 )
-from collective.rpc.gen.collective.v1 import CatalogPosition
+from collective.rpc.gen.collective.v1.node import CatalogPosition
 from tests.faults.disk import FaultDisk
 from tests.worlds import REAL, world_of
 

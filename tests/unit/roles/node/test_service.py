@@ -30,17 +30,15 @@ from collective.roles.node.service import COPIES_MAX, NodeService
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
-from collective.rpc.gen.collective.v1 import (
+from collective.rpc.gen.collective.v1.node import (
     CatalogPosition,
     ChallengeCopiesRequest,
     CopyChunkRequest,
     CopyFinding,
     CopyRecord,
     DeleteCopiesRequest,
-    PutResult,
-    Route,
-    SignedTicket,
 )
+from collective.rpc.gen.collective.v1.transfer import PutResult, Route, SignedTicket
 from collective.transfer.buffers import BufferPool
 from tests.worlds import REAL, world_of
 
@@ -107,7 +105,7 @@ class Bench:
 
 def called_by(identity: SpiffeId) -> None:
     certified = Certified(identity, "1", 0.0, 2e9)
-    enter(CallContext(certified, "r1", "/collective.v1.Node/Test", {}))
+    enter(CallContext(certified, "r1", "/collective.v1.node.Node/Test", {}))
 
 
 @pytest.fixture

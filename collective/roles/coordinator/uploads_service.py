@@ -1,4 +1,4 @@
-"""The part of the Files service that takes files in by the chunk stream."""
+"""The Uploads service: takes files in by the chunk stream."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from collective.catalog.model import Precondition
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import NodeId, SpiffeId, UploadId, parse_hex_id
+from collective.model.changes import Precondition
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.messages import (
     attributes_from,
@@ -22,6 +22,8 @@ from collective.roles.coordinator.messages import (
 )
 from collective.roles.coordinator.uploads import UploadDesk
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
+from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 
 _EXCLUDE_MAX = 256
 _EXTENTS_PAGE = 1000
@@ -34,18 +36,20 @@ def excluded_nodes(names: Sequence[str]) -> frozenset[NodeId]:
     return frozenset(SpiffeId.parse(name).node_id for name in names)
 
 
-class UploadCalls(pb.FilesBase):
+class UploadsService(uploads_pb.UploadsBase):
     """Adapts uploads to the desk; tickets are for the caller's own connection."""
 
     def __init__(self, uploads: UploadDesk, calls: Calls) -> None:
         """Serve from ``uploads``."""
         self._uploads = uploads
-        self._upload_frame = calls
+        self._calls = calls
         self._log = structlog.get_logger("coordinator.uploads")
 
-    async def open_upload(self, message: pb.OpenUploadRequest) -> pb.OpenUploadResponse:
+    async def open_upload(
+        self, message: uploads_pb.OpenUploadRequest
+    ) -> uploads_pb.OpenUploadResponse:
         """Begin an upload and answer with the routes of its first batch."""
-        async with self._upload_frame.client("open_upload", message.path) as caller:
+        async with self._calls.client("open_upload", message.path) as caller:
             upload = await self._uploads.open(
                 caller,
                 local_path(message.path),
@@ -54,7 +58,7 @@ class UploadCalls(pb.FilesBase):
                 intents_from(message.chunks),
                 holes_from(message.holes),
             )
-            return pb.OpenUploadResponse(
+            return uploads_pb.OpenUploadResponse(
                 upload_id=upload.id,
                 expires_ms=upload.expires_ms,
                 copies=upload.copies,
@@ -64,13 +68,15 @@ class UploadCalls(pb.FilesBase):
                     upload.allocations,
                     upload=upload.id,
                     holder=caller.principal,
-                    relay=message.mode == pb.RouteMode.RELAY,
+                    relay=message.mode == transfer_pb.RouteMode.RELAY,
                 ),
             )
 
-    async def allocate_chunks(self, message: pb.AllocateChunksRequest) -> pb.AllocateChunksResponse:
+    async def allocate_chunks(
+        self, message: uploads_pb.AllocateChunksRequest
+    ) -> uploads_pb.AllocateChunksResponse:
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
-        async with self._upload_frame.client("allocate", message.upload_id) as caller:
+        async with self._calls.client("allocate", message.upload_id) as caller:
             upload = UploadId(parse_hex_id(message.upload_id))
             exclude = excluded_nodes(message.exclude_nodes)
             if exclude:
@@ -82,29 +88,31 @@ class UploadCalls(pb.FilesBase):
                 exclude,
                 holes_from(message.holes),
             )
-            return pb.AllocateChunksResponse(
+            return uploads_pb.AllocateChunksResponse(
                 plans=self._uploads.plans(
                     allocations,
                     upload=upload,
                     holder=caller.principal,
-                    relay=message.mode == pb.RouteMode.RELAY,
+                    relay=message.mode == transfer_pb.RouteMode.RELAY,
                 )
             )
 
-    async def record_extents(self, message: pb.RecordExtentsRequest) -> pb.RecordExtentsResponse:
+    async def record_extents(
+        self, message: uploads_pb.RecordExtentsRequest
+    ) -> uploads_pb.RecordExtentsResponse:
         """Count receipts and record extents."""
-        async with self._upload_frame.client("record", message.upload_id) as caller:
+        async with self._calls.client("record", message.upload_id) as caller:
             recorded = await self._uploads.record(
                 caller,
                 UploadId(parse_hex_id(message.upload_id)),
                 extents_from(message.extents),
                 message.receipts,
             )
-            return pb.RecordExtentsResponse(recorded_bytes=recorded)
+            return uploads_pb.RecordExtentsResponse(recorded_bytes=recorded)
 
-    async def commit_upload(self, message: pb.CommitUploadRequest) -> pb.Entry:
+    async def commit_upload(self, message: uploads_pb.CommitUploadRequest) -> pb.Entry:
         """Make the upload the current version."""
-        async with self._upload_frame.client("commit", message.upload_id) as caller:
+        async with self._calls.client("commit", message.upload_id) as caller:
             entry = await self._uploads.commit(
                 caller,
                 UploadId(parse_hex_id(message.upload_id)),
@@ -115,22 +123,26 @@ class UploadCalls(pb.FilesBase):
             )
             return entry_message(entry)
 
-    async def abort_upload(self, message: pb.AbortUploadRequest) -> pb.AbortUploadResponse:
+    async def abort_upload(
+        self, message: uploads_pb.AbortUploadRequest
+    ) -> uploads_pb.AbortUploadResponse:
         """Forget the upload."""
-        async with self._upload_frame.client("abort", message.upload_id) as caller:
+        async with self._calls.client("abort", message.upload_id) as caller:
             await self._uploads.abort(caller, UploadId(parse_hex_id(message.upload_id)))
-            return pb.AbortUploadResponse()
+            return uploads_pb.AbortUploadResponse()
 
-    async def get_upload(self, message: pb.GetUploadRequest) -> pb.GetUploadResponse:
+    async def get_upload(
+        self, message: uploads_pb.GetUploadRequest
+    ) -> uploads_pb.GetUploadResponse:
         """Return what is recorded, for resumption."""
-        async with self._upload_frame.client("get_upload", message.upload_id) as caller:
+        async with self._calls.client("get_upload", message.upload_id) as caller:
             upload, extents, more = await self._uploads.get(
                 caller,
                 UploadId(parse_hex_id(message.upload_id)),
                 from_offset=message.from_offset,
                 limit=_EXTENTS_PAGE,
             )
-            return pb.GetUploadResponse(
+            return uploads_pb.GetUploadResponse(
                 path=str(upload.path),
                 expires_ms=upload.expires_ms,
                 extents=[extent_message(extent) for extent in extents],

@@ -1,44 +1,45 @@
-"""The part of the Files service for clients that speak nothing but gRPC: streaming Read and Write."""
+"""The Streams service: whole files, for clients that speak nothing but gRPC."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Final
 
-from collective.catalog.model import Precondition
 from collective.core.errors import UsageError
+from collective.model.changes import Precondition
 from collective.roles.coordinator.calls import Calls
 from collective.roles.coordinator.messages import attributes_from, entry_message, local_path
 from collective.roles.coordinator.streams import StreamDesk
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import streams as streams_pb
 
 _IDLE_S: Final = 60.0
 """A writer that sends nothing for so long is given up."""
 
 
-class StreamCalls(pb.FilesBase):
+class StreamsService(streams_pb.StreamsBase):
     """Adapts streams to the desk."""
 
     def __init__(self, streams: StreamDesk, calls: Calls) -> None:
         """Serve from ``streams``."""
         self._streams = streams
-        self._stream_frame = calls
+        self._calls = calls
 
-    async def read(self, message: pb.ReadRequest) -> AsyncIterator[pb.ReadResponse]:
+    async def read(self, message: streams_pb.ReadRequest) -> AsyncIterator[streams_pb.ReadResponse]:
         """Answer with the entry, then with the bytes of the range."""
-        async with self._stream_frame.client("read", message.path) as caller:
+        async with self._calls.client("read", message.path) as caller:
             view = await self._streams.open(
                 caller, local_path(message.path), offset=message.offset, length=message.length
             )
-        yield pb.ReadResponse(entry=entry_message(view.entry))
+        yield streams_pb.ReadResponse(entry=entry_message(view.entry))
         async for piece in self._streams.pieces(
             caller, view, offset=message.offset, length=message.length
         ):
-            self._stream_frame.moved("out", len(piece))
-            yield pb.ReadResponse(data=piece)
+            self._calls.moved("out", len(piece))
+            yield streams_pb.ReadResponse(data=piece)
 
-    async def write(self, messages: AsyncIterator[pb.WriteRequest]) -> pb.Entry:
+    async def write(self, messages: AsyncIterator[streams_pb.WriteRequest]) -> pb.Entry:
         """Take a header and then bytes; answer when they are durable."""
         timed = each(aiter(messages), _IDLE_S)
         try:
@@ -48,7 +49,7 @@ class StreamCalls(pb.FilesBase):
         header = first.header
         if header is None:
             raise UsageError("A write begins with a header.")
-        async with self._stream_frame.client("write", header.path) as caller:
+        async with self._calls.client("write", header.path) as caller:
             entry = await self._streams.write(
                 caller,
                 local_path(header.path),
@@ -59,14 +60,14 @@ class StreamCalls(pb.FilesBase):
             return entry_message(entry)
 
     async def _data(
-        self, first: bytes, messages: AsyncIterator[pb.WriteRequest]
+        self, first: bytes, messages: AsyncIterator[streams_pb.WriteRequest]
     ) -> AsyncIterator[bytes]:
         if first:
-            self._stream_frame.moved("in", len(first))
+            self._calls.moved("in", len(first))
             yield first
         async for message in messages:
             if message.header is not None:
                 raise UsageError("Only the first message of a write has a header.")
-            self._stream_frame.moved("in", len(message.data))
+            self._calls.moved("in", len(message.data))
             if message.data:
                 yield message.data

@@ -1,0 +1,144 @@
+"""How a command connects: as whom, where to, and what it keeps of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from collective.cli import output
+from collective.cli.passphrases import key_passphrase, passphrase_of
+from collective.client.collective import Collective
+from collective.client.identity.place import config_dir, is_exposed
+from collective.client.identity.renewal import Renewer
+from collective.client.identity.store import IdentityStore
+from collective.core.errors import UsageError
+from collective.core.units import Address, parse_addresses
+from collective.core.world import World
+from collective.pki.credentials import Credentials, load_credentials
+from collective.rpc.headers import operation
+from collective.rpc.loops import loop_factory
+
+if TYPE_CHECKING:
+    from collective.cli.options import Invocation
+
+T = TypeVar("T")
+
+_CREDENTIALS: Final = frozenset(("ca", "cert", "key"))
+
+
+class Resolved(NamedTuple):
+    """Whom a command connects as, and where."""
+
+    credentials: Credentials
+    addresses: tuple[Address, ...]
+    follow: Callable[[bytes], Awaitable[object]] | None = None
+    """Takes a new CA, by the SHA-256 of its key; None for files that the caller keeps."""
+
+
+def run_connected(
+    invocation: Invocation, work: Callable[[Collective], Awaitable[T]], *, is_transfer: bool
+) -> T:
+    """Connect, do ``work`` and return what it returns."""
+
+    async def connected_work() -> T:
+        with operation(invocation.world.randomness) as request_id:
+            invocation.detail(f"request_id={request_id}")
+            async with connected(invocation) as collective:
+                return await work(collective)
+
+    with asyncio.Runner(loop_factory=loop_factory() if is_transfer else None) as runner:
+        return runner.run(connected_work())
+
+
+@asynccontextmanager
+async def connected(invocation: Invocation) -> AsyncIterator[Collective]:
+    """Connect as the options say; NotJoinedError where there are no credentials."""
+    source = await _resolve(invocation)
+    async with Collective.connect(
+        source.credentials,
+        source.addresses,
+        world=invocation.world,
+        links=invocation.links,
+        state_dir=state_dir(os.environ),
+    ) as collective:
+        yield collective
+        if source.follow is not None and collective.newest_authority:
+            await source.follow(collective.newest_authority)
+
+
+async def _resolve(invocation: Invocation) -> Resolved:
+    """Return credentials and addresses: explicit ones, else those of a joined collective.
+
+    A flag beats a variable: with ``--collective``, the variables of credentials are for another
+    member, and so is the coordinator's that stands with them.
+    Addresses: --coordinator, else where the collective is known to be; ``()`` leaves those that
+    the certificate itself carries.
+
+    Raises UsageError for flags that contradict each other, and for half of the credentials.
+    """
+    addresses = parse_addresses(invocation.coordinator or "")
+    given = {"--ca": invocation.ca, "--cert": invocation.cert, "--key": invocation.key}
+    if invocation.collective and "collective" in invocation.flags:
+        if invocation.flags & _CREDENTIALS:
+            raise UsageError(
+                "--collective and --ca, --cert, --key name different credentials; give one or"
+                " the other."
+            )
+        if any(given.values()) and "coordinator" not in invocation.flags:
+            addresses = ()
+        return await _resolve_joined(invocation, addresses)
+    if invocation.ca and invocation.cert and invocation.key:
+        warn_exposed(invocation.key)
+        disk = invocation.world.disk
+        credentials = load_credentials(
+            invocation.cert,
+            invocation.key,
+            invocation.ca,
+            passphrase=key_passphrase(invocation.key, disk),
+            disk=disk,
+        )
+        return Resolved(credentials, addresses)
+    missing = [name for name, value in given.items() if not value]
+    if len(missing) < len(given):
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(
+            f"--ca, --cert and --key belong together; {' and '.join(missing)} {verb} missing."
+        )
+    return await _resolve_joined(invocation, addresses)
+
+
+async def _resolve_joined(invocation: Invocation, given: tuple[Address, ...]) -> Resolved:
+    store = open_store(invocation.world)
+    chosen = store.selected(invocation.collective)
+    warn_exposed(store.place.key)
+    credentials = store.credentials(chosen, passphrase_of(store.place.key))
+    renewer = Renewer(store, invocation.world, invocation.links)
+    credentials = await renewer.fresh(chosen, credentials, given, invocation.detail)
+    chosen = store.find(chosen.name)
+
+    async def follow(newest: bytes) -> object:
+        return await renewer.follow(chosen, credentials, given, newest, invocation.detail)
+
+    return Resolved(credentials, given or chosen.coordinator_addresses, follow)
+
+
+def open_store(world: World) -> IdentityStore:
+    """Return the client's configuration, which need not exist yet."""
+    return IdentityStore(config_dir(os.environ), world)
+
+
+def warn_exposed(key_path: str) -> None:
+    """Warn where others may read a key."""
+    if is_exposed(key_path):
+        output.note(f"Warning: Others can read {key_path}; run: chmod 600 {key_path}")
+
+
+def state_dir(environment: Mapping[str, str]) -> str:
+    """Return where the client keeps notes on interrupted uploads (XDG Base Directory)."""
+    base = environment.get("XDG_STATE_HOME") or os.path.join(
+        environment.get("HOME") or os.path.expanduser("~"), ".local", "state"
+    )
+    return os.path.join(base, "collective")

@@ -1,0 +1,27 @@
+"""What a client says of a file that it writes, and on what condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a client says about a file, directory or link."""
+
+    modified_ns: int | None = None
+    """Nanoseconds since 1970 (``core.moments``); None: the time of the commit."""
+    mode: int | None = None
+    """At most 0o7777; None: whoever takes the file out decides."""
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What must hold for a change to be made, else ConflictError."""
+
+    if_version: int = 0
+    """0: any; else the current version must be this."""
+    if_absent: bool = False
