@@ -21,6 +21,8 @@ DEV := $(VENV)/.dev-ready
 FUZZ := $(VENV)/.fuzz-ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest
+# Also where Python is told not to write bytecode: else each command would compile what it imports.
+COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-mutants check \
@@ -37,11 +39,13 @@ $(BIN)/python:
 $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 	@if [ ! -f $(DEV) ]; then $(PIP) install -q --require-hashes -r requirements.lock; fi
 	$(PIP) install -q --no-deps --no-build-isolation -e .
+	$(COMPILE)
 	@touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(PIP) install -q --require-hashes -r requirements-dev.lock
 	$(PIP) install -q --no-deps --no-build-isolation -e .
+	$(COMPILE)
 	@touch $@ $(RUNTIME)
 
 venv: $(DEV) ## Make .venv with everything for development

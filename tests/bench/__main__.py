@@ -25,6 +25,7 @@ from tests.bench.certificates import make_certificates
 from tests.bench.grpclib_baseline import measure_grpclib
 from tests.bench.member import LIST_ENTRIES, measure_idle, measure_member
 from tests.bench.one_node import measure_one_node
+from tests.bench.startup import ROUNDS, measure_startup
 from tests.integration.cluster import running_cluster
 
 GIB = 1 << 30
@@ -44,6 +45,7 @@ class Sizes:
     entries: int = LIST_ENTRIES
     idle_s: float = 60.0
     sample_s: float = 20.0
+    rounds: int = ROUNDS
 
 
 QUICK = Sizes(
@@ -56,6 +58,7 @@ QUICK = Sizes(
     entries=300,
     idle_s=2.0,
     sample_s=2.0,
+    rounds=3,
 )
 
 
@@ -105,6 +108,7 @@ def run(folder: Path, sizes: Sizes) -> report.Figures:
     ceilings()
     with running_cluster(folder / "member", extra={"COLLECTIVE_LOG_LEVEL": "warning"}) as cluster:
         idle = measure_idle(cluster, wait_s=sizes.idle_s, sample_s=sizes.sample_s)
+        startup = measure_startup(cluster, sizes.rounds)
         member = measure_member(
             cluster,
             file_bytes=sizes.file_bytes,
@@ -123,6 +127,7 @@ def run(folder: Path, sizes: Sizes) -> report.Figures:
         one_node=one_node,
         member=member,
         idle=idle,
+        startup=startup,
     )
 
 

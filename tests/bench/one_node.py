@@ -35,7 +35,7 @@ from collective.pki.revocation import RevocationSet
 from collective.rpc import tls
 from collective.rpc.dial import TlsDialer
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1 import ChunkOperation, Route, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, Ticket
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.transfer.buffers import BufferPool
