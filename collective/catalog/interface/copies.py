@@ -146,6 +146,10 @@ class Nodes(Protocol):
         """
         ...
 
+    async def short_counts(self) -> frozenset[int]:
+        """Return the numbers of stored copies for which `short_chunks` may find something."""
+        ...
+
     async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
         """Return chunks in use that want more than the ``stored`` copies they have.
 

@@ -23,6 +23,7 @@ from collective.catalog.sqlite.dooming import CORRUPT
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import DUE, IN_USE, TRUSTED
 from collective.catalog.sqlite.rows import DOUBTED, STORED
+from collective.core import limits
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.placement.evidence import Standing
 from collective.placement.healing import (
@@ -43,6 +44,7 @@ _ENDS: Final = (
     " FROM nodes n WHERE n.name = ?"
 )
 """Each end by itself: asked for both, ``min`` and ``max`` read all copies of the node."""
+_SHORT: Final = "SELECT 1 FROM chunks WHERE stored < wanted AND stored = ? LIMIT 1"
 _COPIES_ON: Final = (
     "SELECT c.chunk, c.state FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
     " AND c.chunk > ? ORDER BY c.chunk LIMIT ?"
@@ -51,6 +53,18 @@ _COPIES_ON: Final = (
 
 class ChunkCopiesPart(Part):
     """The methods of ``Nodes`` that find chunks."""
+
+    async def short_counts(self) -> frozenset[int]:
+        """Return the numbers of stored copies that some chunk has, and wants more."""
+
+        def work(db: apsw.Connection) -> frozenset[int]:
+            return frozenset(
+                stored
+                for stored in range(limits.COPIES_MAX)
+                if rows.fetch(db, _SHORT, stored) is not None
+            )
+
+        return await self._engine.read(work)
 
     async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
         """Return chunks that want more than the ``stored`` copies they have."""

@@ -219,10 +219,12 @@ class Repairer(Worker):
         found = _Round()
         place = self._placer(facts)
         seen: set[tuple[ChunkId, int]] = set()
+        short = await self._catalog.short_counts()
         for key, search in list(self._searches.items()):
             if search.rests:
                 continue
-            page = await search.read(search.after)
+            is_empty = isinstance(key, int) and key not in short
+            page = ChunkPage((), None) if is_empty else await search.read(search.after)
             found.ends[key] = page.after
             for chunk in page.chunks:
                 name = (chunk.chunk, chunk.stored_length)

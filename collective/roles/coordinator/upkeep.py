@@ -68,6 +68,8 @@ class Upkeep:
         self._waiting = waiting
         self._unwell = unwell
         self._snapshot_of: Position | None = None
+        self._settled_at: Position | None = None
+        """Where nothing was left to settle."""
         self._warned: frozenset[str] = frozenset()
         self._log = structlog.get_logger("coordinator.upkeep")
 
@@ -112,7 +114,13 @@ class Upkeep:
 
         Returns True when more are left.
         """
-        return await self._catalog.settle_copies()
+        position = await self._catalog.position()
+        if position == self._settled_at:
+            return False
+        if await self._catalog.settle_copies():
+            return True
+        self._settled_at = position
+        return False
 
     async def discard(self) -> bool:
         """Hand some discarded copies to collection; return True when more are left."""

@@ -93,7 +93,10 @@ async def look(catalog: Catalog, facts: Mapping[NodeId, NodeFacts]) -> list[Chun
     """Return every chunk that a search of repair finds."""
     found: dict[tuple[ChunkId, int], ChunkCopies] = {}
     searches: list[Callable[[int, int], Awaitable[ChunkPage]]] = [catalog.surplus_chunks]
-    searches += [partial(catalog.short_chunks, stored) for stored in range(17)]
+    short = await catalog.short_counts()
+    for stored in range(17):
+        searches.append(partial(catalog.short_chunks, stored))
+        assert stored in short or not (await catalog.short_chunks(stored, 0, 1)).chunks
     searches += [
         partial(catalog.chunks_on, node) for node, about in facts.items() if not about.counts
     ]
