@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 import os
 import re
@@ -124,6 +125,7 @@ def page_at_once(stack: ExitStack) -> None:
     """All that an inventory's page changes is one change of the catalogue, copy by copy (finding 3)."""
     set_states = inventories._set_states
 
+    @functools.wraps(set_states)
     def one_by_one(tx: Any, node: int, state: int, was: Any, copies: Any) -> None:
         for copy in copies:
             set_states(tx, node, state, was, [copy])

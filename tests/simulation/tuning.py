@@ -50,6 +50,8 @@ CATALOG: Final[dict[str, Any]] = {
 }
 CHANGED_ROWS_MOST: Final = 300
 """Rows that one change of the catalogue may touch, by triggers too, where its steps are as small as here."""
+INVENTORY_ROWS_MOST: Final = 110
+"""The same of a step of an inventory: seventy are usual, whatever is missing."""
 
 
 def _catalog_settings(**given: Any) -> CatalogSettings:
@@ -96,6 +98,12 @@ def _remembered(check: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]
     return signed
 
 
+def _module_of(operation: Any) -> str:
+    while isinstance(operation, functools.partial):
+        operation = operation.func
+    return str(operation.__module__)
+
+
 def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``Writer._attempt``, watched for changes that would hold the writer."""
 
@@ -104,7 +112,9 @@ def _bounded(attempt: Callable[..., Any]) -> Callable[..., Any]:
         after = attempt(self, job, book)
         rows = self._db.total_changes() - before
         process = PROCESS.get()
-        if rows > CHANGED_ROWS_MOST and process is not None and process.alive:
+        is_inventory = _module_of(job.operation) == inventories.__name__
+        most = INVENTORY_ROWS_MOST if is_inventory else CHANGED_ROWS_MOST
+        if rows > most and process is not None and process.alive:
             process.errors.append(BrokenPromiseError(f"one change of {rows} rows holds the writer"))
         return after
 
