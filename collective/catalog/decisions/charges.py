@@ -22,21 +22,42 @@ HOLE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What the current version of a file or link counts for."""
+    """What names count for: the current version of a file or link, a folder, or all that lies below one."""
 
-    files: int
-    """1; 0 for a link."""
-    size_bytes: int
-    """As it reads, holes included."""
-    data_bytes: int
+    names: int = 0
+    files: int = 0
+    """Links are none."""
+    size_bytes: int = 0
+    """As files read, holes included."""
+    data_bytes: int = 0
     """Of these, what is stored."""
-    overhead_bytes: int
-    """Its rows in the catalogue."""
+    overhead_bytes: int = 0
+    """Of all their rows in the catalogue."""
 
     @property
     def charge_bytes(self) -> int:
         """What a quota counts."""
         return self.data_bytes + self.overhead_bytes
+
+    def __add__(self, other: Weight) -> Weight:
+        """Return what both count for."""
+        return Weight(
+            self.names + other.names,
+            self.files + other.files,
+            self.size_bytes + other.size_bytes,
+            self.data_bytes + other.data_bytes,
+            self.overhead_bytes + other.overhead_bytes,
+        )
+
+    def __neg__(self) -> Weight:
+        """Return what to add where this goes."""
+        return Weight(
+            -self.names, -self.files, -self.size_bytes, -self.data_bytes, -self.overhead_bytes
+        )
+
+
+FOLDER: Final = Weight(names=1, overhead_bytes=NAME_BYTES)
+"""A folder, but for what lies below it."""
 
 
 def catalog_bytes(*, extents: int, attribute_bytes: int, holes: int = 0) -> int:

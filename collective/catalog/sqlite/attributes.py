@@ -59,7 +59,7 @@ class AttributesPart(Part):
                 target,
             )
             version = tx.db.last_insert_rowid()
-            require_room(tx, datastore_of(tx.db, path), weigh(tx, version).charge_bytes - credit)
+            require_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
             entry = put_in_place(tx, path, LINK, version, parent, existing)
             tx.audit(caller, "write", str(path), "a symbolic link")
             return seen(decider, load_entry(tx.db, entry, path, 0))

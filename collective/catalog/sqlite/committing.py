@@ -9,7 +9,8 @@ import json
 from typing import Final
 
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.datastores import copies_for, count_leaves, datastore_of
+from collective.catalog.sqlite.datastores import copies_for, datastore_of
+from collective.catalog.sqlite.folders import Bounds, count_below
 from collective.catalog.sqlite.name_removal import leaf_at, retire
 from collective.catalog.sqlite.names import load_entry, parent_missing
 from collective.catalog.sqlite.policies import unsettle
@@ -42,8 +43,8 @@ def target_of(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | N
 
 def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | None) -> None:
     """Check exactly: what was reserved fits, what is more than that must leave room."""
-    credit = weigh(tx, existing[1]).charge_bytes if existing is not None else 0
-    more = weigh(tx, found.version).charge_bytes - credit
+    credit = weigh(tx.db, existing[1]).charge_bytes if existing is not None else 0
+    more = weigh(tx.db, found.version).charge_bytes - credit
     datastore = datastore_of(tx.db, found.path)
     is_more = more > max(0, found.reserved - found.credit) or datastore != found.datastore
     require_room(tx, datastore, more, upload=found.id, also_open=is_more)
@@ -108,7 +109,7 @@ def put_in_place(
         parent: id of the directory.
         existing: id and version of the file or link that is there already.
     """
-    datastore = datastore_of(tx.db, path)
+    weight = weigh(tx.db, version)
     if existing is None:
         tx.run(
             "INSERT INTO entries (parent, name, kind, version, modified_ms) VALUES (?,?,?,?,?)",
@@ -119,11 +120,15 @@ def put_in_place(
             tx.now_ms,
         )
         entry = tx.db.last_insert_rowid()
+        count_below(tx, parent, weight, Bounds().under(path.name))
     else:
         entry = existing[0]
         tx.run("UPDATE entries SET kind = ?, version = ? WHERE id = ?", kind, version, entry)
-        retire(tx, [leaf_at(tx, entry, existing[1], path)], datastore)
-    count_leaves(tx, datastore, [weigh(tx, version)], 1)
+        before = leaf_at(tx, parent, entry, existing[1], path)
+        retire(tx, [before], datastore_of(tx.db, path))
+        count_below(tx, parent, weight + -before.weight)
+    tx.deltas.files += weight.files
+    tx.deltas.file_bytes += weight.size_bytes
     return entry
 
 

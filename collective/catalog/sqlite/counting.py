@@ -1,6 +1,6 @@
 """Figures that rows keep of other rows, so that nothing counts everything: how to read and to check them.
 
-Triggers keep them (schemas 22, 23): no statement that changes copies, pins or extents needs to know of it.
+Triggers keep most (schemas 22, 23): no statement that changes copies, pins or extents needs to know of it.
 
 * ``chunks.extents``, ``chunks.pins``: rows that name the chunk; ``chunks.use`` follows from both.
 * ``chunks.spread``: its copies but intents, by number of node: ``'3'`` stored, ``'5-'`` missing, ``'9?'`` doubted.
@@ -8,6 +8,7 @@ Triggers keep them (schemas 22, 23): no statement that changes copies, pins or e
 * ``health``: how many chunks in use are alike in use, copies wanted and spread (``placement.health``), in
   the whole catalogue and in each datastore that holds them.
 * ``nodes.stored``, ``nodes.doomed``, ``nodes.guarded``: rows of ``copies`` in state 1, and of ``doomed``.
+* ``folders``: what lies below each folder, kept by those who change names (``folders``).
 
 The conflict clause of a statement goes for the triggers that it sets off as well.  So nothing is put into
 ``chunks``, ``copies``, ``extents`` or ``pins`` by ``INSERT OR IGNORE`` or ``OR REPLACE``.
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED
 from collective.core.ids import NodeId
 from collective.placement.healing import CopyState
@@ -58,6 +60,27 @@ _HEALTH: Final = (
     " WHERE use > 0 GROUP BY 2, 3, 4 UNION ALL"
     " SELECT h.datastore, k.use, k.wanted, k.spread, count(*) FROM held h"
     " JOIN chunks k ON k.id = h.chunk GROUP BY 1, 2, 3, 4"
+)
+_FOLDERS: Final = (
+    "WITH RECURSIVE up(leaf, at, depth, reach) AS"
+    " (SELECT id, parent, 1, octet_length(name) FROM entries WHERE parent IS NOT NULL"
+    " UNION ALL SELECT up.leaf, e.parent, up.depth + 1, up.reach + 1 + octet_length(e.name)"
+    " FROM up JOIN entries e ON e.id = up.at WHERE e.parent IS NOT NULL)"
+    " SELECT f.id AS entry, count(up.leaf) AS names,"
+    " count(v.id) FILTER (WHERE v.target IS NULL) AS files, coalesce(sum(v.size), 0) AS bytes,"
+    " coalesce(sum(v.size - v.hole_bytes), 0) AS data,"
+    f" {NAME_BYTES} * count(up.leaf) + coalesce(sum({EXTENT_BYTES} * v.chunk_count"
+    f" + {HOLE_BYTES} * v.hole_count + octet_length(v.metadata) + octet_length(v.content_type)"
+    " + coalesce(octet_length(v.target), 0)), 0) AS overhead,"
+    " coalesce(max(up.depth), 0) AS depth, coalesce(max(up.reach), 0) AS reach"
+    " FROM entries f LEFT JOIN up ON up.at = f.id LEFT JOIN entries l ON l.id = up.leaf"
+    " LEFT JOIN versions v ON v.id = l.version WHERE f.kind IN (1, 2) GROUP BY f.id"
+)
+_WRONG_FOLDER: Final = (
+    f"SELECT c.entry FROM ({_FOLDERS}) c LEFT JOIN folders f ON f.entry = c.entry"
+    " WHERE (f.names, f.files, f.bytes, f.data, f.overhead)"
+    " IS NOT (c.names, c.files, c.bytes, c.data, c.overhead)"
+    " OR f.depth < c.depth OR f.reach < c.reach LIMIT 1"
 )
 _TABLES: Final = {
     "held": ("SELECT chunk, datastore, extents FROM held", _HELD),
@@ -99,6 +122,14 @@ def disagreements(db: apsw.Connection) -> list[str]:
             ).fetchone()
             if row is not None:
                 found.append(f"{table} {what} the row {row}")
+    wrong = db.execute(_WRONG_FOLDER).fetchone()  # once: it goes through all names
+    if wrong is not None:
+        found.append(f"folders does not say what lies below entry {wrong[0]}")
+    more = db.execute(
+        "SELECT entry FROM folders f JOIN entries e ON e.id = f.entry WHERE kind NOT IN (1, 2)"
+    )
+    if more.fetchone() is not None:
+        found.append("folders has a row of what is none")
     return found
 
 

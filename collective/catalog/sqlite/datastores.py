@@ -1,10 +1,4 @@
-"""Datastores: owner, copies, quota, and the running count of what lies in each.
-
-``used`` (stored bytes), ``files`` and ``overhead`` (what names, extents, holes and attributes count for)
-change in the same transaction as the files do; ``quotas`` checks them.
-"""
-
-# ruff: noqa: S608 - statements are put together from constants alone
+"""Datastores: owner, copies and quota; what lies in each is counted in its folder's row (``folders``)."""
 
 from __future__ import annotations
 
@@ -17,13 +11,13 @@ import apsw
 from collective.access.decision import ALL_RIGHTS, Sight
 from collective.access.disposal import Holding, require_disposal
 from collective.access.model import Caller, Grant
-from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES, Weight
 from collective.catalog.model import DatastoreRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.folders import add_folders
 from collective.catalog.sqlite.grants import drop_grant, insert_grants
 from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import ATTRIBUTE_BYTES, require_room
+from collective.catalog.sqlite.quotas import require_room
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
@@ -34,14 +28,12 @@ from collective.core.randomness import Randomness, hex_id
 from collective.model.changes import Attributes
 
 _SELECT = (
-    "SELECT e.name, d.owner, d.copies, d.quota, d.used, d.files, d.overhead,"
+    "SELECT e.name, d.owner, d.copies, d.quota, f.data, f.files, f.overhead,"
     " (SELECT coalesce(sum(max(u.reserved - u.credit, 0)), 0) FROM uploads u"
     " WHERE u.datastore = d.entry AND u.state = 0)"
-    " FROM datastores d JOIN entries e ON e.id = d.entry"
+    " FROM datastores d JOIN entries e ON e.id = d.entry JOIN folders f ON f.entry = d.entry"
 )
-_INSERT = (
-    "INSERT INTO datastores (entry, copies, quota, used, files, overhead) VALUES (?,?,?,?,?,?)"
-)
+_INSERT = "INSERT INTO datastores (entry, copies, quota) VALUES (?,?,?)"
 
 
 class DatastoresPart(Part):
@@ -136,10 +128,8 @@ def add_datastore(
     attributes: Attributes | None = None,
 ) -> int:
     """Insert a top-level folder as a datastore of the member; return its entry."""
-    columns = rows.attribute_columns(attributes or Attributes(), tx.now_ms)
-    tx.run(rows.INSERT_FOLDER, ROOT, name, DATASTORE, *columns)
-    entry = tx.db.last_insert_rowid()
-    tx.run(_INSERT, entry, copies, quota_bytes, 0, 0, 0)
+    entry = add_folders(tx, ROOT, [name], attributes or Attributes(), kind=DATASTORE)
+    tx.run(_INSERT, entry, copies, quota_bytes)
     return entry
 
 
@@ -163,58 +153,31 @@ def copies_for(db: apsw.Connection, path: FilePath, default: int) -> int:
     return row[0] if row and row[0] else default
 
 
-def count_leaves(
-    tx: Transaction, datastore: int, weights: Sequence[Weight], sign: Literal[1, -1]
+def moved(
+    tx: Transaction, entry: int, source: int, target: int, charge_bytes: int, *, from_top: bool
 ) -> None:
-    """Count versions that became current in a datastore (1), or are not any more (-1)."""
-    files = sign * sum(weight.files for weight in weights)
-    data_bytes = sign * sum(weight.data_bytes for weight in weights)
-    overhead = sign * sum(weight.overhead_bytes for weight in weights)
-    count_files(tx, datastore, files, data_bytes, overhead)
-    tx.deltas.files += files
-    tx.deltas.file_bytes += sign * sum(weight.size_bytes for weight in weights)
-
-
-def count_files(
-    tx: Transaction, datastore: int, files: int, data_bytes: int, overhead: int
-) -> None:
-    """Add to (or, negative, take from) what lies in a datastore, and what that counts for."""
-    tx.run(
-        "UPDATE datastores SET files = files + ?, used = used + ?, overhead = overhead + ?"
-        " WHERE entry = ?",
-        files,
-        data_bytes,
-        overhead,
-        datastore,
-    )
-
-
-def moved(tx: Transaction, entry: int, source: int, target: int, *, from_top: bool) -> None:
-    """Carry the counts of what moved between datastores, checking the target's quota.
+    """Have what moved between datastores keep the rules of both; call it before it is counted there.
 
     Args:
         tx: of the move; ``entry`` has its new place already.
         entry: what moved.
         source: the datastore that it lay in, or was.
         target: the one that it lies in now; ``entry`` itself if it became one.
+        charge_bytes: what it counts for.
         from_top: it was a datastore.
+
+    Raises:
+        NoSpaceError: the quota has no room.
     """
     if source == target:
         return
     if from_top:
-        files, used, overhead = tx.one(
-            "SELECT files, used, overhead + ? FROM datastores WHERE entry = ?", NAME_BYTES, entry
-        )
         disown(tx, entry)
         tx.run("DELETE FROM datastores WHERE entry = ?", entry)
-    else:
-        files, used, overhead = _weigh(tx, entry)
-        count_files(tx, source, -files, -used, -overhead)
     if target == entry:
-        tx.run(_INSERT, entry, 0, 0, used, files, overhead - NAME_BYTES)
-        return
-    require_room(tx, target, used + overhead)
-    count_files(tx, target, files, used, overhead)
+        tx.run(_INSERT, entry, 0, 0)
+    else:
+        require_room(tx, target, charge_bytes)
 
 
 def check_disposal(tx: Transaction, caller: Caller, path: FilePath, entry: int) -> None:
@@ -246,28 +209,13 @@ def settle_owner(
         tx.run("UPDATE datastores SET owner = NULL, owner_grant = NULL WHERE entry = ?", entry)
         return
     old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
-    known = next((grant for grant in tx.book.all() if old and grant.id == old), None)
+    known = tx.book.get(old) if old else None
     if known is None:
         return
     disown(tx, entry)
     renamed = replace(known, id=hex_id(randomness), path=path)
     insert_grants(tx, [renamed])
     tx.run("UPDATE datastores SET owner_grant = ? WHERE entry = ?", renamed.id, entry)
-
-
-def _weigh(tx: Transaction, entry: int) -> tuple[int, int, int]:
-    """Return files and stored bytes of a tree, and what it counts for beyond these, itself included."""
-    names, files, used, extents, holes, attributes = tx.one(
-        "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries WHERE id = ?"
-        " UNION ALL SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
-        " SELECT count(*), count(v.id) FILTER (WHERE v.target IS NULL),"
-        " coalesce(sum(v.size - v.hole_bytes), 0), coalesce(sum(v.chunk_count), 0),"
-        f" coalesce(sum(v.hole_count), 0), coalesce(sum({ATTRIBUTE_BYTES}), 0)"
-        " FROM tree LEFT JOIN versions v ON v.id = tree.version",
-        entry,
-    )
-    overhead = NAME_BYTES * names + EXTENT_BYTES * extents + HOLE_BYTES * holes + attributes
-    return files, used, overhead
 
 
 # --- inside ----------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collective.catalog.decisions.charges import NAME_BYTES, Weight
-from collective.catalog.sqlite.datastores import count_files, count_leaves, disown
+from collective.catalog.decisions.charges import FOLDER, Weight
+from collective.catalog.sqlite.datastores import disown
+from collective.catalog.sqlite.folders import count_below
 from collective.catalog.sqlite.quotas import WEIGHT_COLUMNS, weigh, weight_from
 from collective.catalog.sqlite.rows import LEAVES, RETIRED
 from collective.catalog.sqlite.writer import Transaction
@@ -34,24 +35,28 @@ _CHILDREN: Final = (
 class Leaf:
     """A name with nothing below it."""
 
+    parent: int
+    """Entry of the folder that it lies in."""
     entry: int
     version: int | None
     """None for a folder."""
     path: FilePath
-    weight: Weight | None = None
-    """Of its version."""
+    weight: Weight = FOLDER
 
 
-def leaf_at(tx: Transaction, entry: int, version: int | None, path: FilePath) -> Leaf:
+def leaf_at(tx: Transaction, parent: int, entry: int, version: int | None, path: FilePath) -> Leaf:
     """Return the file or link, or the empty folder (``version`` None), at ``path``."""
-    return Leaf(entry, version, path, None if version is None else weigh(tx, version))
+    weight = FOLDER if version is None else weigh(tx.db, version)
+    return Leaf(parent, entry, version, path, weight)
 
 
-def remove_part(tx: Transaction, top: int, path: FilePath, datastore: int) -> tuple[int, bool]:
+def remove_part(
+    tx: Transaction, parent: int, top: int, path: FilePath, datastore: int
+) -> tuple[int, bool]:
     """Take away a bounded part of the tree at ``path``; return how many names went, and whether all did."""
     gone = 0
     while True:
-        leaves = _leaves(tx, top, path, min(PORTION_NAMES, STEP_NAMES - gone))
+        leaves = _leaves(tx, parent, top, path, min(PORTION_NAMES, STEP_NAMES - gone))
         delete(tx, leaves, datastore)
         gone += len(leaves)
         is_all = leaves[-1].entry == top
@@ -64,29 +69,27 @@ def delete(tx: Transaction, leaves: Sequence[Leaf], datastore: int) -> None:
     if any(leaf.entry == datastore for leaf in leaves):
         disown(tx, datastore)
     tx.db.executemany("DELETE FROM entries WHERE id = ?", [(leaf.entry,) for leaf in leaves])
-    kept = [leaf for leaf in leaves if leaf.version is not None]
-    if kept:
-        retire(tx, kept, datastore)
-    folders = sum(leaf.version is None and leaf.entry != datastore for leaf in leaves)
-    if folders:
-        count_files(tx, datastore, 0, 0, -NAME_BYTES * folders)
+    retire(tx, [leaf for leaf in leaves if leaf.version is not None], datastore)
+    went: dict[int, Weight] = {}  # by the folder that is still there
+    for leaf in leaves:
+        weight = leaf.weight + went.pop(leaf.entry, Weight())
+        went[leaf.parent] = went.get(leaf.parent, Weight()) + weight
+    for folder, weight in went.items():
+        count_below(tx, folder, -weight)
 
 
 def retire(tx: Transaction, leaves: Sequence[Leaf], datastore: int) -> None:
-    """Take current versions out of use, and out of what their datastore holds.
-
-    Who leases one reads on while they may read its path.
-    """
+    """Take current versions out of use; who leases one reads on while they may read its path."""
     tx.db.executemany(
         "UPDATE versions SET state = ?, retired_ms = ?, place = ?, datastore = ? WHERE id = ?",
         [(RETIRED, tx.now_ms, str(leaf.path), datastore, leaf.version) for leaf in leaves],
     )
-    weights = [leaf.weight for leaf in leaves if leaf.weight is not None]
-    count_leaves(tx, datastore, weights, -1)
+    tx.deltas.files -= sum(leaf.weight.files for leaf in leaves)
+    tx.deltas.file_bytes -= sum(leaf.weight.size_bytes for leaf in leaves)
 
 
-def _leaves(tx: Transaction, top: int, path: FilePath, limit: int) -> list[Leaf]:
-    """Return up to ``limit`` names of the tree at ``top``, children before their parents.
+def _leaves(tx: Transaction, parent: int, top: int, path: FilePath, limit: int) -> list[Leaf]:
+    """Return up to ``limit`` names of the tree at ``top``, which lies in ``parent``; children first.
 
     ``top`` itself comes last, and only when everything fits.
     """
@@ -99,10 +102,10 @@ def _leaves(tx: Transaction, top: int, path: FilePath, limit: int) -> list[Leaf]
             if kind not in LEAVES:
                 stack.append((child, below, tx.run(_CHILDREN, child)))
                 break
-            found.append(Leaf(child, version, below, weight_from(*weight)))
+            found.append(Leaf(folder, child, version, below, weight_from(*weight)))
             if len(found) >= limit:
                 break
         else:
             stack.pop()
-            found.append(Leaf(folder, None, at))
+            found.append(Leaf(stack[-1][0] if stack else parent, folder, None, at))
     return found

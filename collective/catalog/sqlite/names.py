@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
 import apsw
 
 from collective.access.decision import Decider, Sight
 from collective.access.model import Caller, Right
-from collective.catalog.decisions.charges import NAME_BYTES
+from collective.catalog.decisions.charges import FOLDER, Weight
 from collective.catalog.model import EntryPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
     check_disposal,
     copies_for,
-    count_files,
     datastore_of,
     moved,
     settle_owner,
 )
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.folders import (
+    Bounds,
+    Measure,
+    add_folders,
+    count_below,
+    folder_at,
+    measure,
+    tighten,
+)
 from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.policies import unsettle
-from collective.catalog.sqlite.quotas import require_room
+from collective.catalog.sqlite.quotas import require_room, weigh
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, LEAVES, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 
-_EXTENT_BELOW = """
-WITH RECURSIVE below (id, depth, size) AS (
-  SELECT ?, 0, 0
-  UNION ALL
-  SELECT e.id, b.depth + 1, b.size + 1 + length(CAST(e.name AS BLOB))
-  FROM entries e JOIN below b ON e.parent = b.id
-)
-SELECT max(depth), max(size) FROM below
-"""
+MEASURES_MAX: Final = 3
+"""Times that a move measures what it moves, where names come below it meanwhile."""
 
 
 def absent(path: FilePath) -> NotFoundError:
@@ -108,10 +113,10 @@ class NamesPart(Part):
                     return Entry(path, EntryKind.DIRECTORY)
                 raise ConflictError("/ exists already; name a folder below it.")
             here, at = ROOT, FilePath()
-            made = False
+            new: list[str] = []
             for name in path.names:
                 at = at.child(name)
-                found = rows.child(tx.db, here, name)
+                found = None if new else rows.child(tx.db, here, name)
                 last = len(at.names) == len(path.names)
                 if found is not None:
                     if found[1] in LEAVES:
@@ -124,9 +129,9 @@ class NamesPart(Part):
                 if not last and not parents:
                     raise parent_missing(path)
                 decider.require(Right.WRITE, at)
-                here = _add_folder(tx, here, at, given if last else Attributes())
-                made = True
-            if made:
+                new.append(name)
+            if new:
+                here = _add_folders(tx, here, new, path, given)
                 tx.audit(caller, "mkdir", str(path))
             return seen(decider, load_entry(tx.db, here, path, 0))
 
@@ -189,13 +194,13 @@ class NamesPart(Part):
             check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
             datastore = datastore_of(tx.db, path)
             if kind not in LEAVES and recursive:
-                count, is_all = remove_part(tx, entry, path, datastore)
+                count, is_all = remove_part(tx, _parent(tx, entry), entry, path, datastore)
                 who, detail = str(caller.principal), f"{gone + count} entries"
                 told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
                 return count, is_all, told
             if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
                 raise ConflictError(f"{path} is not empty; remove it with -r.")
-            delete(tx, [leaf_at(tx, entry, version, path)], datastore)
+            delete(tx, [leaf_at(tx, _parent(tx, entry), entry, version, path)], datastore)
             tx.audit(caller, "remove", str(path))
             return 1, True, None
 
@@ -210,32 +215,62 @@ class NamesPart(Part):
     async def move(
         self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
     ) -> Entry:
-        """Rename; one row changes, whatever hangs below it."""
+        """Rename; one row changes, whatever hangs below it, and the counts of the folders above."""
+        known: Measure | None = None
 
-        def work(tx: Transaction) -> Entry:
+        def work(tx: Transaction) -> Entry | int:
+            """Move, or return the entry that has to be measured first."""
             tx.decider(caller).require_move(source, target)
             there = rows.find(tx.db, source)
             if there is not None and there[1] == DATASTORE:
                 check_disposal(tx, caller, source, there[0])
-            entry, kind, parent = _movable(tx, source, target)
+            found = _movable(tx, source, target)
             if target != source:
-                _replace(tx, kind, target, condition)
+                bounds = _fitting(tx, found, source, target, known)
+                if bounds is None:
+                    return found.entry
+                _replace(tx, found, target, condition)
                 before = datastore_of(tx.db, source)
                 default = self._engine.settings.copies
                 asked = copies_for(tx.db, source, default)
-                _rename(tx, entry, kind, parent, target.name)
-                after, from_top = datastore_of(tx.db, target), kind == DATASTORE
-                moved(tx, entry, before, after, from_top=from_top)
+                count_below(tx, found.source, -found.weight)
+                _rename(tx, found, target.name)
+                after, from_top = datastore_of(tx.db, target), found.kind == DATASTORE
+                charge_bytes = found.weight.charge_bytes
+                moved(tx, found.entry, before, after, charge_bytes, from_top=from_top)
+                count_below(tx, found.target, found.weight, bounds.under(target.name))
                 if from_top:
-                    settle_owner(tx, self._engine.randomness, caller, entry, target)
+                    settle_owner(tx, self._engine.randomness, caller, found.entry, target)
                 other = asked != copies_for(tx.db, target, default) or before != after
                 if other or rows.is_unsettled(tx.db):
-                    unsettle(tx, entry, default)
+                    unsettle(tx, found.entry, default)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
-            return load_entry(tx.db, entry, target, copies)
+            return load_entry(tx.db, found.entry, target, copies)
 
-        return await self._engine.write(work, caller=caller, action="move", target=str(source))
+        for _ in range(1 + MEASURES_MAX):
+            done = await self._engine.write(work, caller=caller, action="move", target=str(source))
+            if isinstance(done, Entry):
+                return done
+            known = await measure(self._engine, done)
+        raise BusyError(f"Names are added below {source} all the time; try again.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Moving:
+    """What is to be moved."""
+
+    entry: int
+    kind: int
+    source: int
+    """Entry of the folder that it lies in,"""
+    target: int
+    """and of the one that it goes to."""
+    weight: Weight
+    """Of all of it, its own name included."""
+    bounds: Bounds
+    added: int
+    """See :class:`Measure`; 0 for a file."""
 
 
 def _refuse_peer(path: FilePath) -> None:
@@ -243,8 +278,8 @@ def _refuse_peer(path: FilePath) -> None:
         raise NotFoundError(f"/{path.names[0]} is no peer of this member; check its domain.")
 
 
-def _movable(tx: Transaction, source: FilePath, target: FilePath) -> tuple[int, int, int]:
-    """Return entry and kind at ``source`` and the folder it goes to, or say why it cannot go."""
+def _movable(tx: Transaction, source: FilePath, target: FilePath) -> _Moving:
+    """Return what is at ``source`` and where it goes, or say why it cannot go."""
     _refuse_peer(source)
     _refuse_peer(target)
     if source.is_root or target.is_root:
@@ -252,7 +287,7 @@ def _movable(tx: Transaction, source: FilePath, target: FilePath) -> tuple[int, 
     found = rows.find(tx.db, source)
     if found is None:
         raise absent(source)
-    entry, kind, _ = found
+    entry, kind, version = found
     if target.starts_with(source) and target != source:
         raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
     parent = rows.find(tx.db, target.parent)
@@ -262,57 +297,78 @@ def _movable(tx: Transaction, source: FilePath, target: FilePath) -> tuple[int, 
         raise ConflictError(f"{target.parent} is {rows.WORDS[parent[1]]}; choose another place.")
     if kind in LEAVES and parent[0] == ROOT:
         raise ConflictError("A file cannot lie in /; move it into a datastore.")
-    if kind not in LEAVES:
-        _check_fits(tx, entry, source, target)
-    return entry, kind, parent[0]
+    within = _parent(tx, entry)
+    if version is not None:
+        return _Moving(entry, kind, within, parent[0], weigh(tx.db, version), Bounds(), 0)
+    folder = folder_at(tx.db, entry)
+    weight = folder.weight + FOLDER
+    return _Moving(entry, kind, within, parent[0], weight, folder.bounds, folder.added)
 
 
-def _rename(tx: Transaction, entry: int, kind: int, parent: int, name: str) -> None:
-    new_kind = kind if kind in LEAVES else DATASTORE if parent == ROOT else DIRECTORY
+def _parent(tx: Transaction, entry: int) -> int:
+    return int(tx.value("SELECT parent FROM entries WHERE id = ?", entry))
+
+
+def _rename(tx: Transaction, moving: _Moving, name: str) -> None:
+    kind = moving.kind
     tx.run(
         "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
-        parent,
+        moving.target,
         name,
-        new_kind,
-        entry,
+        kind if kind in LEAVES else DATASTORE if moving.target == ROOT else DIRECTORY,
+        moving.entry,
     )
 
 
-def _check_fits(tx: Transaction, entry: int, source: FilePath, target: FilePath) -> None:
-    """Refuse a move by which a path below would break the limits that every path keeps."""
-    deeper = len(target.names) - len(source.names)
-    longer = len(str(target).encode()) - len(str(source).encode())
-    if deeper <= 0 and longer <= 0:
-        return
-    depth, size = rows.fetch(tx.db, _EXTENT_BELOW, entry) or (0, 0)
-    if (
-        len(target.names) + depth > limits.PATH_MAX_DEPTH
-        or len(str(target).encode()) + size > limits.PATH_MAX_BYTES
-    ):
+def _fitting(
+    tx: Transaction, moving: _Moving, source: FilePath, target: FilePath, known: Measure | None
+) -> Bounds | None:
+    """Return how far what is moved reaches down; None: that has to be measured, or measured again.
+
+    Raises UsageError where a path below would break the limits that every path keeps.
+    """
+    is_deeper = len(target.names) > len(source.names)
+    is_longer = len(str(target).encode()) > len(str(source).encode())
+    if not (is_deeper or is_longer) or _fits(target, moving.bounds):
+        return moving.bounds
+    if known is None or (known.entry, known.added) != (moving.entry, moving.added):
+        return None
+    if not _fits(target, known.bounds):
         raise UsageError(
             f"What is below {source} would get a path that is too long or too deep; choose a"
             " shorter destination."
         )
+    tighten(tx, known)
+    return known.bounds
 
 
-def _add_folder(tx: Transaction, parent: int, path: FilePath, attributes: Attributes) -> int:
+def _fits(target: FilePath, bounds: Bounds) -> bool:
+    longest_bytes = len(str(target).encode()) + (1 + bounds.reach if bounds.reach else 0)
+    deepest = len(target.names) + bounds.depth
+    return deepest <= limits.PATH_MAX_DEPTH and longest_bytes <= limits.PATH_MAX_BYTES
+
+
+def _add_folders(
+    tx: Transaction, parent: int, names: Sequence[str], path: FilePath, attributes: Attributes
+) -> int:
+    """Add the last folders of ``path``, the first of them in ``parent``; return the last one's entry."""
     if parent == ROOT:
-        return add_datastore(tx, path.name, attributes=attributes)
-    datastore = datastore_of(tx.db, path)
-    require_room(tx, datastore, NAME_BYTES)
-    count_files(tx, datastore, 0, 0, NAME_BYTES)
-    columns = rows.attribute_columns(attributes, tx.now_ms)
-    tx.run(rows.INSERT_FOLDER, parent, path.name, DIRECTORY, *columns)
-    return tx.db.last_insert_rowid()
+        is_last = len(names) == 1
+        parent = add_datastore(tx, names[0], attributes=attributes if is_last else None)
+        names = names[1:]
+    if not names:
+        return parent
+    require_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
+    return add_folders(tx, parent, names, attributes)
 
 
-def _replace(tx: Transaction, kind: int, target: FilePath, condition: Precondition) -> None:
+def _replace(tx: Transaction, moving: _Moving, target: FilePath, condition: Precondition) -> None:
     """Make room at ``target``: a file or link gives way to one, anything else is a conflict."""
-    there = rows.find(tx.db, target)
+    there = rows.child(tx.db, moving.target, target.name)
     check_condition(tx.db, target, None if there is None else there[2] or 0, condition)
     if there is None:
         return
-    if kind not in LEAVES or there[1] not in LEAVES:
+    if moving.kind not in LEAVES or there[1] not in LEAVES:
         raise ConflictError(f"{target} exists already; choose another name.")
-    leaf = leaf_at(tx, there[0], there[2], target)
+    leaf = leaf_at(tx, moving.target, there[0], there[2], target)
     delete(tx, [leaf], datastore_of(tx.db, target))

@@ -34,12 +34,10 @@ IDLE_MS = 600_000
 So does one whose last use lies further than that ahead: the clock was set back since.
 """
 UPLOADS_PER_CALLER_MAX = 1000
-ATTRIBUTE_BYTES = (
-    "length(CAST(v.metadata AS BLOB)) + length(CAST(v.content_type AS BLOB))"
-    " + coalesce(length(v.target), 0)"
+_WEIGHT = (
+    "v.chunk_count, v.hole_count, v.hole_bytes, length(CAST(v.metadata AS BLOB))"
+    " + length(CAST(v.content_type AS BLOB)) + coalesce(length(v.target), 0)"
 )
-"""Of a version."""
-_WEIGHT = f"v.chunk_count, v.hole_count, v.hole_bytes, {ATTRIBUTE_BYTES}"
 WEIGHT_COLUMNS = f"v.target IS NOT NULL, v.size, {_WEIGHT}"
 """See :func:`weight_from`."""
 
@@ -52,8 +50,8 @@ def require_room(
     ``also_open``: count what other open uploads have reserved; idle ones are ended if that helps.
     """
     row = tx.one(
-        "SELECT d.quota, d.used + d.overhead, e.name FROM datastores d"
-        " JOIN entries e ON e.id = d.entry"
+        "SELECT d.quota, f.data + f.overhead, e.name FROM datastores d"
+        " JOIN entries e ON e.id = d.entry JOIN folders f ON f.entry = d.entry"
         " WHERE d.entry = ? AND d.quota > 0",
         datastore,
     )
@@ -150,9 +148,10 @@ def weight(intent: ChunkIntent) -> int:
     return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
 
 
-def weigh(tx: Transaction, version: int) -> Weight:
+def weigh(db: apsw.Connection, version: int) -> Weight:
     """Return what a version counts for where it is current."""
-    return weight_from(*tx.one(f"SELECT {WEIGHT_COLUMNS} FROM versions v WHERE v.id = ?", version))
+    sql = f"SELECT {WEIGHT_COLUMNS} FROM versions v WHERE v.id = ?"
+    return weight_from(*rows.fetch(db, sql, version))
 
 
 def weight_from(
@@ -160,13 +159,13 @@ def weight_from(
 ) -> Weight:
     """Return the same from :data:`WEIGHT_COLUMNS`."""
     overhead = catalog_bytes(extents=extents, attribute_bytes=attribute_bytes, holes=holes)
-    return Weight(0 if is_link else 1, size, size - hole_bytes, overhead)
+    return Weight(1, 0 if is_link else 1, size, size - hole_bytes, overhead)
 
 
 def charge_at(tx: Transaction, path: FilePath) -> int:
     """Return what the file or link at ``path`` counts for; 0 if there is none."""
     there = rows.find(tx.db, path)
-    return weigh(tx, there[2]).charge_bytes if there is not None and there[2] else 0
+    return weigh(tx.db, there[2]).charge_bytes if there is not None and there[2] else 0
 
 
 def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,14 @@ import apsw
 
 from collective.access.decision import Decider, Sight
 from collective.access.model import Caller, Right
+from collective.catalog.decisions.charges import Weight
 from collective.catalog.model import ChunkHealth, Totals
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.chunk_health import count_chunks
 from collective.catalog.sqlite.counting import WHOLE
 from collective.catalog.sqlite.engine import Engine, Part
+from collective.catalog.sqlite.folders import folder_at
+from collective.catalog.sqlite.quotas import weigh
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
@@ -22,14 +24,6 @@ from collective.core.paths import FilePath
 COST_SHARE = 20
 """A count is made again only after this many times what making it took."""
 CACHED_MAX = 256
-
-_FILES = (
-    "WITH RECURSIVE tree(id, version) AS (SELECT id, version FROM entries"
-    " WHERE id IN (SELECT value FROM json_each(?))"
-    " UNION SELECT e.id, e.version FROM tree JOIN entries e ON e.parent = tree.id)"
-    " SELECT count(v.id), coalesce(sum(v.size), 0) FROM tree"
-    " CROSS JOIN versions v ON v.id = tree.version AND v.target IS NULL"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +77,27 @@ def _count(
         counted = count_chunks(db, usable, now_ms, [WHOLE])
         whole = ChunkHealth(known.chunks, counted.short, counted.unavailable, (FilePath(),))
         return Totals(known.files, known.file_bytes, whole)
-    roots = [
-        entry[0]
-        for grant in decider.grants
-        if Right.READ in decider.rights(grant.path)
-        and (entry := rows.find(db, grant.path)) is not None
-    ]
-    files, size_bytes = rows.fetch(db, _FILES, json.dumps(roots))
-    return Totals(files, size_bytes, _health(db, decider, usable, now_ms))
+    below = sum((_weigh(db, path) for path in _readable(decider)), Weight())
+    return Totals(below.files, below.size_bytes, _health(db, decider, usable, now_ms))
+
+
+def _readable(decider: Decider) -> list[FilePath]:
+    """Return the paths that the caller's grants let it read, none of them below another."""
+    tops: list[FilePath] = []
+    for path in sorted({grant.path for grant in decider.grants}):
+        is_new = not tops or not path.starts_with(tops[-1])
+        if is_new and Right.READ in decider.rights(path):
+            tops.append(path)
+    return tops
+
+
+def _weigh(db: apsw.Connection, path: FilePath) -> Weight:
+    """Return what lies at and below a path."""
+    found = rows.find(db, path)
+    if found is None:
+        return Weight()
+    entry, _, version = found
+    return folder_at(db, entry).weight if version is None else weigh(db, version)
 
 
 def _health(

@@ -1,9 +1,10 @@
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.folders import add_folders
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
-from collective.model.changes import Precondition
+from collective.model.changes import Attributes, Precondition
 from collective.model.entries import EntryKind
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
 
@@ -150,10 +151,8 @@ async def test_ten_thousand_names_come_page_by_page_each_once(catalog: SqliteCat
 
     def fill(tx: Transaction) -> None:
         parent = tx.value("SELECT id FROM entries WHERE name = 'big'")
-        tx.db.executemany(
-            "INSERT INTO entries (parent, name, kind, modified_ms) VALUES (?,?,1,0)",
-            [(parent, f"{number:05d}") for number in range(10_000)],
-        )
+        for number in range(10_000):
+            add_folders(tx, parent, [f"{number:05d}"], Attributes())
 
     await catalog._engine.change(fill)
     for recursive in (False, True):

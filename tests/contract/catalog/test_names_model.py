@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.counting import disagreements
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
@@ -44,6 +45,7 @@ class Tree(RuleBasedStateMachine):
         assert happened == expected
         listed = self.runner.run(names(self.catalog, "/", deep=True))
         assert listed == [str(path) for path in sorted(self.model) if path.names]
+        assert self.runner.run(self.catalog._engine.read(disagreements)) == []
 
     def below(self, path: FilePath) -> list[FilePath]:
         return [other for other in self.model if other.starts_with(path)]
