@@ -15,6 +15,7 @@ with any of them is worked out as a whole at each change.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -82,20 +83,22 @@ class GrantBook:
             book._until[grant.id] = book._holds_until(grant)
         return book
 
-    def removing(self, ids: Iterable[str]) -> tuple[GrantBook, Sequence[str]]:
-        """Return the book without these grants and what came from them, and the ids that went."""
-        pending = [one for one in ids if one in self._grants]
-        gone: dict[str, None] = {}
-        while pending:
-            one = pending.pop()
-            if one not in gone:
-                gone[one] = None
-                pending += [
-                    below for below in self._came_from.get(one, ()) if below in self._grants
-                ]
+    def removing(
+        self, ids: Iterable[str], most: int | None = None
+    ) -> tuple[GrantBook, Sequence[str]]:
+        """Return the book without these grants and what came from them, and the ids that went.
+
+        ``most``: grants beyond these ``ids`` that go; the others stay in the book and hold no more.
+        """
+        named = dict.fromkeys(one for one in ids if one in self._grants)
+        gone = self._with_what_came(named)
         if self._sourceless:
             return self._removing_with_sourceless(gone)
         book = self._copy()
+        if most is not None:
+            for one in list(gone)[len(named) + most :]:
+                book._until[one] = -math.inf
+                del gone[one]
         receivers, givers, sources = set(), set(), set(gone)
         for one in gone:
             grant = book._grants.pop(one)
@@ -126,6 +129,17 @@ class GrantBook:
                 book._until[one] = -math.inf
                 pending += self._came_from.get(one, ())
         return book
+
+    def _with_what_came(self, named: dict[str, None]) -> dict[str, None]:
+        """Return these grants and all that came from them, each after one that it came from."""
+        found = named.copy()
+        pending = deque(named)
+        while pending:
+            for below in self._came_from.get(pending.popleft(), ()):
+                if below in self._grants and below not in found:
+                    found[below] = None
+                    pending.append(below)
+        return found
 
     def _removing_with_sourceless(self, gone: dict[str, None]) -> tuple[GrantBook, Sequence[str]]:
         while True:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from collective.access.decision import Decider
 from collective.access.model import Right
@@ -32,6 +32,8 @@ from collective.placement.evidence import Standing
 
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""
+USES_LOOKED_AT: Final = 1000
+"""Uses of a chunk, the newest, among which they are looked for when it is allocated."""
 
 
 @dataclass(slots=True)
@@ -89,12 +91,15 @@ def may_use(
     """Tell whether the caller has, or may have, the chunk's content.
 
     He may read a current file that holds it (``retired``: or one that was replaced or removed where
-    he may read), or has sent it himself in another upload that is open.
+    he may read), or has sent it himself in another upload that is open.  Behind very many newer files
+    that are no more, one is not found (``retired``: it is); then he has to send it.
     """
     found: Any = tx.run(
-        "SELECT e.id, v.place FROM extents x JOIN versions v ON v.id = x.version"
-        " LEFT JOIN entries e ON e.version = v.id WHERE x.chunk = ? AND v.state IN (?, ?) LIMIT ?",
+        "SELECT e.id, v.place FROM (SELECT version FROM extents WHERE chunk = ?"
+        " ORDER BY version DESC LIMIT ?) x CROSS JOIN versions v ON v.id = x.version"
+        " LEFT JOIN entries e ON e.version = v.id WHERE v.state IN (?, ?) LIMIT ?",
         chunk,
+        -1 if retired else USES_LOOKED_AT,
         CURRENT,
         RETIRED if retired else CURRENT,
         REFERENCES_LOOKED_AT,

@@ -7,7 +7,8 @@ from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.committing import put_in_place, target_of
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.names import absent, check_condition, load_entry, seen
+from collective.catalog.sqlite.entries import Changed, counted, load_changed, load_entry, seen
+from collective.catalog.sqlite.names import absent, check_condition
 from collective.catalog.sqlite.quotas import charge_at, require_room, weigh
 from collective.catalog.sqlite.rows import CURRENT, LEAVES, LINK
 from collective.catalog.sqlite.writer import Transaction
@@ -78,7 +79,7 @@ class AttributesPart(Part):
         """Change time and mode (None: as it is) of what is at ``path``."""
         time = (None, None) if modified_ns is None else rows.time_columns(modified_ns)
 
-        def work(tx: Transaction) -> Entry:
+        def work(tx: Transaction) -> Changed:
             decider = tx.decider(caller)
             decider.require(Right.WRITE, path)
             if path.is_root:
@@ -96,6 +97,7 @@ class AttributesPart(Part):
                 tx.run(_SET_FOLDER, *time, mode, entry)
             tx.audit(caller, "write", str(path), "its time or mode")
             copies = copies_for(tx.db, path, self._engine.settings.copies)
-            return seen(decider, load_entry(tx.db, entry, path, copies))
+            return load_changed(tx.db, entry, path, copies).seen(decider)
 
-        return await self._engine.write(work, caller=caller, action="write", target=str(path))
+        changed = await self._engine.write(work, caller=caller, action="write", target=str(path))
+        return await counted(self._engine, changed)

@@ -10,9 +10,10 @@ from typing import Final
 
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
+from collective.catalog.sqlite.entries import COUNTED_AT_ONCE, Changed, load_changed
 from collective.catalog.sqlite.folders import Bounds, count_below
 from collective.catalog.sqlite.name_removal import leaf_at, retire
-from collective.catalog.sqlite.names import load_entry, parent_missing
+from collective.catalog.sqlite.names import parent_missing
 from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room, weigh
 from collective.catalog.sqlite.rows import AT_COMMIT, CURRENT, FILE, LEAVES, ROOT
@@ -58,7 +59,7 @@ def flip(
     size_bytes: int,
     chunk_count: int,
     default: int,
-) -> Entry:
+) -> Changed:
     """Make the upload's version the current one of its name, and return the entry.
 
     Args:
@@ -88,7 +89,7 @@ def flip(
     # Its datastore was set, or another one is there, since it began.
     if copies != found.copies or datastore != found.datastore:
         unsettle(tx, entry, default)
-    return load_entry(tx.db, entry, found.path, copies)
+    return load_changed(tx.db, entry, found.path, copies)
 
 
 def put_in_place(
@@ -165,10 +166,12 @@ def entry_text(entry: Entry) -> str:
     )
 
 
-def entry_from(text: str, path: FilePath) -> Entry:
-    """Return what :func:`entry_text` kept; ``path`` is where the upload goes."""
+def entry_from(text: str, found: UploadRow) -> Changed:
+    """Return what :func:`entry_text` kept of this upload; a large file's copies are counted anew."""
     values = json.loads(text)
     if isinstance(values, list):  # kept by a version whose times were milliseconds
         values = dict(zip(_KEPT_BEFORE, values, strict=True))
         values["modified_ns"] *= NS_PER_MS
-    return Entry(path, EntryKind.FILE, **values | {"digest": bytes.fromhex(values["digest"])})
+    values["digest"] = bytes.fromhex(values["digest"])
+    entry = Entry(found.path, EntryKind.FILE, **values)
+    return Changed(entry, found.version if entry.chunk_count > COUNTED_AT_ONCE else 0)

@@ -63,7 +63,7 @@ def take_out(
     once another is confirmed, and may get a new generation at once.
     """
     row = tx.one(
-        "SELECT c.chunk, c.state FROM chunks k JOIN copies c ON c.chunk = k.id"
+        "SELECT c.chunk, c.state FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
         " WHERE k.hash = ? AND c.node = ? AND c.generation = ?",
         chunk,
         number,

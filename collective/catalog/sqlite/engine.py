@@ -27,9 +27,9 @@ from collective.catalog.sqlite.reserve import Reserve
 from collective.catalog.sqlite.retention import Retention
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.snapshot import Snapshots
-from collective.catalog.sqlite.writer import Transaction, Writer, translate
+from collective.catalog.sqlite.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock
-from collective.core.errors import PermissionDeniedError
+from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.world import World
 
 T = TypeVar("T")
@@ -37,6 +37,8 @@ R = TypeVar("R")
 
 _STEPS_BETWEEN_LOOKS: Final = 50_000
 """Steps of SQLite's machine between two looks whether to go on: a few milliseconds."""
+_TRIES: Final = 4
+"""Times that a change is handed in before which steps are to be done."""
 _DROP_STEPS: Final = 200
 """Transactions of one round that shorten the audit; other writes have their turn between them."""
 _STEP_REFUSALS: Final = 200
@@ -125,14 +127,20 @@ class Engine:
     ) -> T:
         """Run a change for ``caller``; a refusal says what it was about."""
         try:
-            return await self.writer.write(operation)
+            return await self.change(operation)
         except PermissionDeniedError as error:
             error.concerns = (action, target)
             raise
 
     async def change(self, operation: Callable[[Transaction], T]) -> T:
-        """Run a change of the coordinator's own."""
-        return await self.writer.write(operation)
+        """Run a change of the coordinator's own, after the steps that it wants to come first."""
+        for _ in range(_TRIES):
+            try:
+                return await self.writer.write(operation)
+            except StepsFirstError as first:
+                items, step, most = first.items, first.step, first.most
+            await self.change_each(items, step, most)
+        raise BusyError("Others change the same all the time; try again.")
 
     async def change_each(
         self,

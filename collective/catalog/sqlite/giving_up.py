@@ -168,8 +168,8 @@ def _note(tx: Transaction, one: Judged) -> NodeId | None:
             )
         return None
     was, becomes = (DOUBTED, STORED) if one.verdict is Verdict.PROVEN else (STORED, DOUBTED)
-    row = tx.one(
-        "SELECT c.chunk FROM chunks k JOIN copies c ON c.chunk = k.id"
+    row = tx.one(  # a cross join begins with the chunk: the node may have millions of copies
+        "SELECT c.chunk FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
         " WHERE k.hash = ? AND c.node = ? AND c.generation = ? AND c.state = ?",
         one.chunk,
         number,

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -24,6 +24,8 @@ from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
 
 AUDIT_PAGE_MAX = 10_000
+DROPPED_AT_ONCE: Final = 200
+"""Grants that are deleted with the one that they came from."""
 
 
 class GrantsPart(Part):
@@ -160,7 +162,10 @@ def drop_grant(tx: Transaction, grant_id: str) -> None:
 
 
 def drop_grants(tx: Transaction, grant_ids: Sequence[str]) -> None:
-    """End grants, and with them what came from them."""
-    tx.book, gone = tx.book.removing(grant_ids)
+    """End grants, and with them what came from them: of that a bounded part is deleted at once.
+
+    The rest holds no more from now on, since what it came from is gone, and goes when it is swept.
+    """
+    tx.book, gone = tx.book.removing(grant_ids, DROPPED_AT_ONCE)
     for one in gone:
         tx.run("DELETE FROM grants WHERE id = ?", one)

@@ -114,14 +114,16 @@ def _claim(
 def _claim_portion(
     tx: Transaction, due: _Portion, retry_ms: int
 ) -> Sequence[tuple[NodeId, CopyKey]]:
-    found = tx.all(
-        "UPDATE doomed SET retry_ms = ? WHERE node = ? AND guard = 0 AND retry_ms <= ?"
-        " AND (hash, generation) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?))"
-        " RETURNING hash, generation, stored_length",
-        retry_ms,
-        due.number,
-        tx.now_ms,
-        json.dumps([(chunk.hex(), generation) for chunk, generation in due.copies]),
+    found = (
+        tx.all(  # a plus keeps an index out by which all that the node is to delete would be read
+            "UPDATE doomed SET retry_ms = ? WHERE node = ? AND +guard = 0 AND +retry_ms <= ?"
+            " AND (hash, generation) IN (SELECT unhex(value ->> 0), value ->> 1 FROM json_each(?))"
+            " RETURNING hash, generation, stored_length",
+            retry_ms,
+            due.number,
+            tx.now_ms,
+            json.dumps([(chunk.hex(), generation) for chunk, generation in due.copies]),
+        )
     )
     return [
         (due.node, CopyKey(ChunkId(chunk), Generation(generation), length))

@@ -18,7 +18,7 @@ from collective.catalog.model import CodeKind, CodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import is_admin
-from collective.catalog.sqlite.grants import drop_grant
+from collective.catalog.sqlite.grants import drop_grants
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NameTakenError, ShutOutError
 from collective.core.ids import SpiffeId
@@ -159,8 +159,9 @@ def bind_by_code(
 
 def _drop_given_before(tx: Transaction, code: CodeRecord, identity: SpiffeId) -> None:
     """End what others than admins gave to a name that nobody had: they gave it to nobody."""
-    for grant in tx.book.given_to(identity):
-        drop_grant(tx, grant.id)
+    given = tx.book.given_to(identity)
+    drop_grants(tx, [grant.id for grant in given])
+    for grant in given:
         tx.audit(
             Caller(identity, is_operator=False),
             "ungrant",

@@ -8,7 +8,7 @@ from typing import Final
 
 import apsw
 
-from collective.access.decision import Decider, Sight
+from collective.access.decision import Sight
 from collective.access.model import Caller, Right
 from collective.catalog.decisions.charges import FOLDER, Weight
 from collective.catalog.model import EntryPage
@@ -22,6 +22,7 @@ from collective.catalog.sqlite.datastores import (
     settle_owner,
 )
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.entries import Changed, counted, load_changed, load_entry, seen
 from collective.catalog.sqlite.folders import (
     Bounds,
     Measure,
@@ -35,7 +36,7 @@ from collective.catalog.sqlite.listing import list_page
 from collective.catalog.sqlite.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room, weigh
-from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, FILE, LEAVES, ROOT
+from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, LEAVES, ROOT
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
@@ -74,20 +75,6 @@ def check_condition(
             raise ConflictError(
                 f"{path} has version {number}, not {condition.if_version}; read it again first."
             )
-
-
-def load_entry(db: apsw.Connection, entry: int, path: FilePath, copies: int) -> Entry:
-    """Return the entry with this id as someone with ``read`` sees it."""
-    row = rows.fetch(db, f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?", entry)
-    if row[2] != FILE:
-        return rows.entry_value(row, path, 0, 0)
-    least = rows.copies_least(db, row[6], row[9], copies, rows.lack(db))
-    return rows.entry_value(row, path, copies, least)
-
-
-def seen(decider: Decider, entry: Entry) -> Entry:
-    """Return as much of ``entry`` as the caller may know who may write there."""
-    return entry if decider.may(Right.READ, entry.path) else Entry(entry.path, entry.kind)
 
 
 class NamesPart(Part):
@@ -218,7 +205,7 @@ class NamesPart(Part):
         """Rename; one row changes, whatever hangs below it, and the counts of the folders above."""
         known: Measure | None = None
 
-        def work(tx: Transaction) -> Entry | int:
+        def work(tx: Transaction) -> Changed | int:
             """Move, or return the entry that has to be measured first."""
             tx.decider(caller).require_move(source, target)
             there = rows.find(tx.db, source)
@@ -246,12 +233,12 @@ class NamesPart(Part):
                     unsettle(tx, found.entry, default)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)
-            return load_entry(tx.db, found.entry, target, copies)
+            return load_changed(tx.db, found.entry, target, copies)
 
         for _ in range(1 + MEASURES_MAX):
             done = await self._engine.write(work, caller=caller, action="move", target=str(source))
-            if isinstance(done, Entry):
-                return done
+            if isinstance(done, Changed):
+                return await counted(self._engine, done)
             known = await measure(self._engine, done)
         raise BusyError(f"Names are added below {source} all the time; try again.")
 

@@ -430,6 +430,8 @@ def _migrate(db: apsw.Connection, randomness: Randomness) -> None:
     db.execute("PRAGMA foreign_keys = OFF")  # a table is rebuilt under its name; checked below
     try:
         for number, script in enumerate(scripts[done:], done + 1):
+            if done:
+                _log.info("catalogue_upgrade_step", schema=number)
             _apply(db, number, script, randomness)
     finally:
         db.execute("PRAGMA foreign_keys = ON")

@@ -13,16 +13,17 @@ readers only as much as the quota says (:func:`beyond_quota`).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import apsw
 
 from collective.catalog.decisions.charges import Weight, catalog_bytes, extents_most
 from collective.catalog.model import ChunkIntent
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.recording import ACTIVE, end_upload
+from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
 from collective.catalog.sqlite.rows import RETIRED
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.writer import StepsFirstError, Transaction
 from collective.core import limits
 from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.paths import FilePath
@@ -33,7 +34,12 @@ IDLE_MS = 600_000
 
 So does one whose last use lies further than that ahead: the clock was set back since.
 """
+ENDED_AT_ONCE: Final = 50
+"""Idle uploads that a change ends itself; more of them are ended in steps before it."""
 UPLOADS_PER_CALLER_MAX = 1000
+_IS_OPEN: Final = f"state = {ACTIVE}"
+"""A literal: SQLite would plan a statement anew at each use whose parameter decides about an index."""
+_IS_IDLE: Final = f"{_IS_OPEN} AND (touched_ms <= ? OR touched_ms > ?)"
 _WEIGHT = (
     "v.chunk_count, v.hole_count, v.hole_bytes, length(CAST(v.metadata AS BLOB))"
     " + length(CAST(v.content_type AS BLOB)) + coalesce(length(v.target), 0)"
@@ -62,9 +68,8 @@ def require_room(
     if also_open and lacking <= 0:
         lacking += tx.value(
             "SELECT coalesce(sum(max(reserved - credit, 0)), 0) FROM uploads"
-            " WHERE datastore = ? AND state = ? AND id <> ? AND expires_ms > ?",
+            f" WHERE datastore = ? AND {_IS_OPEN} AND id <> ? AND expires_ms > ?",
             datastore,
-            ACTIVE,
             upload,
             tx.now_ms,
         )
@@ -171,23 +176,23 @@ def charge_at(tx: Transaction, path: FilePath) -> int:
 def keep_alive(tx: Transaction, upload: str, life_s: float) -> None:
     """Note that its client is at work: an open upload and its reservation live for ``life_s`` on."""
     tx.run(
-        "UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ? AND state = ?",
+        f"UPDATE uploads SET touched_ms = ?, expires_ms = ? WHERE id = ? AND {_IS_OPEN}",
         tx.now_ms,
         tx.now_ms + int(life_s * 1000),
         upload,
-        ACTIVE,
     )
 
 
 def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
     """Let no upload live longer than ``life_s`` from now: a clock that was ahead gave more."""
     latest_ms = tx.now_ms + int(life_s * 1000)
-    tx.run(
-        "UPDATE uploads SET expires_ms = ?1 WHERE id IN"
-        " (SELECT id FROM uploads WHERE expires_ms > ?1 LIMIT ?2)",
-        latest_ms,
-        limit,
-    )
+    for state in (ACTIVE, COMMITTED):
+        tx.run(
+            "UPDATE uploads SET expires_ms = ?1 WHERE id IN"
+            f" (SELECT id FROM uploads WHERE state = {state} AND expires_ms > ?1 LIMIT ?2)",
+            latest_ms,
+            limit,
+        )
 
 
 def require_place(tx: Transaction, principal: str) -> None:
@@ -195,19 +200,14 @@ def require_place(tx: Transaction, principal: str) -> None:
     excess = (
         1
         - UPLOADS_PER_CALLER_MAX
-        + tx.value(
-            "SELECT count(*) FROM uploads WHERE principal = ? AND state = ?", principal, ACTIVE
-        )
+        + tx.value(f"SELECT count(*) FROM uploads WHERE principal = ? AND {_IS_OPEN}", principal)
     )
     if excess <= 0:
         return
     idle = tx.all(
-        "SELECT id FROM uploads WHERE principal = ? AND state = ?"
-        " AND (touched_ms <= ? OR touched_ms > ?) ORDER BY touched_ms LIMIT ?",
+        f"SELECT id FROM uploads WHERE principal = ? AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
         principal,
-        ACTIVE,
-        tx.now_ms - IDLE_MS,
-        tx.now_ms + IDLE_MS,
+        *_idle(tx),
         excess,
     )
     if len(idle) < excess:
@@ -245,21 +245,43 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
 
 
 def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> int:
-    """End uploads that stand still, the longest first, until ``needed_bytes`` are free."""
+    """End uploads that stand still, the longest first, if ``needed_bytes`` are free then; return how many.
+
+    Raises:
+        StepsFirstError: these are many.
+    """
+    chosen: list[str] = []
     freed = 0
-    for upload, reserved in tx.all(
-        "SELECT id, max(reserved - credit, 0) FROM uploads WHERE datastore = ? AND state = ?"
-        " AND id <> ? AND (touched_ms <= ? OR touched_ms > ?) AND expires_ms > ?"
-        " ORDER BY touched_ms",
+    for upload, reserved in tx.run(
+        f"SELECT id, reserved - credit FROM uploads WHERE datastore = ? AND {_IS_IDLE}"
+        " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms",
         datastore,
-        ACTIVE,
+        *_idle(tx),
         but,
-        tx.now_ms - IDLE_MS,
-        tx.now_ms + IDLE_MS,
         tx.now_ms,
     ):
+        chosen.append(upload)
+        freed += reserved
         if freed >= needed_bytes:
             break
-        end_upload(tx, upload)
-        freed += reserved
+    if freed < needed_bytes:
+        return 0
+    if len(chosen) > ENDED_AT_ONCE:
+        raise StepsFirstError(chosen, _end_each, ENDED_AT_ONCE)
+    _end_each(tx, chosen)
     return freed
+
+
+def _end_each(tx: Transaction, uploads: Sequence[str]) -> Sequence[str]:
+    """End those uploads that stand still yet, until the transaction is spent; return what was looked at."""
+    seen = []
+    for upload in tx.unspent(uploads):
+        if tx.value(f"SELECT 1 FROM uploads WHERE id = ? AND {_IS_IDLE}", upload, *_idle(tx)):
+            end_upload(tx, upload)
+        seen.append(upload)
+    return seen
+
+
+def _idle(tx: Transaction) -> tuple[int, int]:
+    """Return the parameters of ``_IS_IDLE``."""
+    return tx.now_ms - IDLE_MS, tx.now_ms + IDLE_MS

@@ -37,9 +37,10 @@ def _sweep_certificates(tx: Transaction) -> None:
 
 def _sweep_codes(tx: Transaction) -> None:
     tx.run(
-        "UPDATE codes SET ended_s = ?1 WHERE ended_s IS NULL"
-        " AND (revoked = 1 OR uses_left <= 0 OR expires_s <= ?1)",
+        "UPDATE codes SET ended_s = ?1 WHERE id IN (SELECT id FROM codes WHERE ended_s IS NULL"
+        " AND (revoked = 1 OR uses_left <= 0 OR expires_s <= ?1) LIMIT ?2)",
         tx.now_s,
+        _CODES,
     )
     left = _REDEMPTIONS
     for (code,) in tx.all(

@@ -57,9 +57,8 @@ class UpkeepPart(Part):
 
     def _end_uploads(self, tx: Transaction) -> None:
         for (upload,) in tx.all(
-            "SELECT id FROM uploads WHERE expires_ms <= ? AND state = ? LIMIT ?",
+            f"SELECT id FROM uploads WHERE expires_ms <= ? AND state = {ACTIVE} LIMIT ?",  # noqa: S608
             tx.now_ms,
-            ACTIVE,
             EXPIRE_BATCH,
         ):
             end_upload(tx, upload)

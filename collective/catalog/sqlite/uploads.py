@@ -30,6 +30,7 @@ from collective.catalog.sqlite.committing import (
 )
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.entries import Changed, counted
 from collective.catalog.sqlite.names import check_condition
 from collective.catalog.sqlite.quotas import (
     keep_alive,
@@ -222,12 +223,12 @@ class UploadsPart(Part):
         _check_batch(extents)
         _check_batch(holes)
 
-        def work(tx: Transaction) -> Entry | None:
+        def work(tx: Transaction) -> Changed | None:
             found = load_upload(tx, caller, upload)
             decider = tx.decider(caller)
             decider.require(Right.WRITE, found.path)
             if found.state in {COMMITTED, COMMITTED_UNCLEARED}:
-                return entry_from(found.result or "", found.path)
+                return entry_from(found.result or "", found)
             require_active(tx, found)
             parent, existing = target_of(tx, found.path)
             check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
@@ -252,22 +253,22 @@ class UploadsPart(Part):
             require_few(pieces.holes, pieces.hole_bytes, "holes")
             check_quota(tx, found, existing)
             copies = self._engine.settings.copies
-            entry = flip(tx, found, parent, existing, size_bytes, pieces.extents, copies)
+            changed = flip(tx, found, parent, existing, size_bytes, pieces.extents, copies)
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
             tx.run(
                 "UPDATE uploads SET state = ?, result = ?, expires_ms = ? WHERE id = ?",
                 COMMITTED if cleared else COMMITTED_UNCLEARED,
-                entry_text(entry),
+                entry_text(changed.entry),
                 tx.now_ms + ANSWER_KEPT_MS,
                 upload,
             )
             tx.audit(caller, "write", str(found.path), f"{size_bytes} bytes")
-            return entry
+            return changed
 
         for _ in range(CHECKS_MAX):
-            entry = await self._engine.write(work, caller=caller, action="write", target=upload)
-            if entry is not None:
-                return entry
+            changed = await self._engine.write(work, caller=caller, action="write", target=upload)
+            if changed is not None:
+                return await counted(self._engine, changed)
             await self._check_again(caller, upload)
         raise _unsettled()
 

@@ -187,6 +187,25 @@ class Transaction:
 Operation = Callable[[Transaction], T]
 
 
+class StepsFirstError(Exception):
+    """Raised by an operation before which so much is to be done that it would hold the writer.
+
+    Nothing of the operation stays.  Who handed it in does the steps, and hands it in again.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        step: Callable[[Transaction, Sequence[Any]], Sequence[object]],
+        most: int,
+    ) -> None:
+        """Take what ``Engine.change_each`` takes."""
+        super().__init__("steps come first")
+        self.items = items
+        self.step = step
+        self.most = most
+
+
 @dataclass(slots=True)
 class _Job:
     operation: Callable[[Transaction], Any]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +25,7 @@ from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.model.changes import Attributes
 from collective.model.entries import EntryKind
-from tests.bench.growth import catalogue
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.plans import watching
 from tests.contract.catalog.test_upgrade import fill, old
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, enrol, grant, p, user, write
 from tests.worlds import world_of
@@ -298,53 +295,6 @@ async def test_a_tree_that_vanishes_while_it_is_measured_is_absent(
     )
     with pytest.raises(CollectiveError, match="does not exist"):
         await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
-
-
-# --- moves do not look at what they move -----------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("folders")
-    for files in (1000, 5000):
-        catalogue.make(str(folder / str(files)), files)
-    return folder
-
-
-@pytest.fixture
-async def sized(made: Path, tmp_path: Path) -> AsyncIterator[list[SqliteCatalog]]:
-    opened = []
-    for files in (1000, 5000):
-        shutil.copytree(made / str(files), tmp_path / str(files))
-        opened.append(
-            await SqliteCatalog.open(str(tmp_path / str(files)), world_of(), CatalogSettings())
-        )
-    yield opened
-    for catalog in opened:
-        assert await catalog._engine.read(disagreements) == []
-        await catalog.close()
-
-
-@pytest.mark.parametrize(
-    ("source", "target"),
-    [
-        ("/ds00/flat", "/ds00/renamed to a longer name"),
-        ("/ds00/flat", "/ds01/flat"),
-        ("/ds00/flat", "/ds01/folder-000001/deeper"),
-        ("/ds00/flat", "/top"),
-        ("/ds00", "/renamed to a longer name"),
-        ("/ds00", "/ds01/folder-000001/deeper"),
-    ],
-)
-async def test_a_move_takes_as_long_however_much_is_moved(
-    sized: list[SqliteCatalog], source: str, target: str
-) -> None:
-    taken = []
-    for catalog in sized:
-        with watching(catalog) as steps:
-            await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
-        taken.append(steps.total)
-    assert taken[1] <= 1.2 * taken[0]
 
 
 # --- who asks what is there ------------------------------------------------------------------------

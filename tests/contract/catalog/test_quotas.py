@@ -105,6 +105,37 @@ async def test_an_upload_that_stands_still_gives_way_only_where_its_room_is_need
     assert {key.chunk for _, key in doomed} == {chunk("a")}
 
 
+async def test_many_uploads_that_stand_still_give_way_in_steps_and_none_that_goes_on(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third one is used again while the steps are done: two of three are room for two."""
+    monkeypatch.setattr(quotas, "ENDED_AT_ONCE", 1)
+    left = [(await begin(ready, f"/d/left{number}", f"{number}"))[0] for number in range(3)]
+    clock.advance(quotas.IDLE_MS / 1000 + 1)
+    with pytest.raises(NoSpaceError):
+        await write(ready, "/d/new", *"abcd")
+    for upload in left:
+        await ready.check_upload(OPERATOR, upload.id)  # nothing would have been won
+    change_each, steps = ready._engine.change_each, 0
+
+    async def between(items: Any, step: Any, most: int) -> Any:
+        nonlocal steps
+        steps += 1
+        await ready.get_upload(OPERATOR, left[2].id, from_offset=0, limit=0)
+        return await change_each(items, step, most)
+
+    monkeypatch.setattr(ready._engine, "change_each", between)
+    with pytest.raises(NoSpaceError):
+        await write(ready, "/d/new", *"abc")
+    assert steps == 1
+    await ready.check_upload(OPERATOR, left[2].id)
+    await write(ready, "/d/new", *"ab")
+    for upload in left[:2]:
+        with pytest.raises(NotFoundError):
+            await ready.check_upload(OPERATOR, upload.id)
+    assert steps == 1
+
+
 async def test_an_upload_lives_from_its_last_use(
     ready: SqliteCatalog, engines: Engines, clock: ManualClock
 ) -> None:

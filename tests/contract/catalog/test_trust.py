@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from collective.access.model import Caller, Right
+from collective.access.model import Caller, Grant, Right
 from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, ReadView, Refusal
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog, grants
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     CollectiveError,
@@ -263,3 +263,34 @@ async def test_a_denied_invite_is_audited_by_the_paths_it_was_for(
     with pytest.raises(PermissionDeniedError) as refused:
         await catalog.add_code(BOB, code(clock))
     assert refused.value.concerns == ("invite", "/a")
+
+
+async def test_what_many_have_from_one_grant_ends_with_it_and_is_deleted_in_steps(
+    engines: Engines, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "DROPPED_AT_ONCE", 2)
+    catalog = await engines.open()
+    given = await grant(catalog, BOB, "/d", Right.READ | Right.SHARE)
+    takers = [user(f"u{number}") for number in range(5)]
+    for taker in takers:
+        await catalog.add_grant(BOB, p("/d"), Right.READ, taker.principal, None)
+
+    async def rows() -> int:
+        return await catalog._engine.read(
+            lambda db: len(db.execute("SELECT id FROM grants").fetchall())
+        )
+
+    await catalog.remove_grant(OPERATOR, given)
+    for _ in range(2):
+        assert await rows() == 3
+        assert not await all_grants(catalog)
+        for taker in takers:
+            assert not await catalog.own_grants(taker)
+        await catalog.close()
+        catalog = await engines.open()
+    await catalog.expire()
+    assert await rows() == 0
+
+
+async def all_grants(catalog: SqliteCatalog) -> list[Grant]:
+    return list(await catalog.grants(OPERATOR))

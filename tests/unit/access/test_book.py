@@ -47,7 +47,9 @@ def test_changing_a_book_step_by_step_gives_the_book_made_at_once() -> None:
         book, known = GrantBook((), revoked), list[Grant]()
         for number in range(40):
             if known and rng.random() < 0.25:
-                book, gone = book.removing([rng.choice(known).id])
+                most = rng.choice((None, None, 0, 1))
+                book, gone = book.removing([rng.choice(known).id], most)
+                assert sourceless or most is None or len(gone) <= 1 + most
                 known = [grant for grant in known if grant.id not in gone]
             else:
                 known.append(some_grant(rng, number, known, sourceless=sourceless))
@@ -71,6 +73,20 @@ def test_a_book_is_not_changed_by_the_next_one() -> None:
     assert len(more.of(PEOPLE[0], 0)) == 2
     assert none.of(PEOPLE[0], 0) == []
     assert not more.is_revoked(PEOPLE[0])
+
+
+def test_what_is_left_of_a_removal_holds_no_more() -> None:
+    first = Grant("g0", FilePath(), ALL, PEOPLE[0], COORDINATOR)
+    taken = [
+        Grant(f"g{number}", FilePath(), ALL, PEOPLE[1], PEOPLE[0], None, ("g0",))
+        for number in range(1, 6)
+    ]
+    book, gone = GrantBook([first, *taken]).removing(["g0"], 2)
+    assert list(gone) == ["g0", "g1", "g2"]
+    assert len(book) == 3
+    assert book.live(0) == []
+    book, gone = book.removing(book.ended(0)[:2], 0)
+    assert list(gone) == ["g3", "g4"]
 
 
 def test_a_long_chain_is_worked_out_once_a_link() -> None:
