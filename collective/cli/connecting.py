@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from collective.cli import output
 from collective.cli.passphrases import key_passphrase, passphrase_of
 from collective.client.collective import Collective
-from collective.client.identity.place import config_dir, is_exposed
+from collective.client.identity.config_dir import config_dir, is_exposed
 from collective.client.identity.renewal import Renewer
 from collective.client.identity.store import IdentityStore
 from collective.core.errors import UsageError

@@ -12,12 +12,12 @@ from collective.cli.connecting import open_store, warn_exposed
 from collective.cli.identities import add_device, list_identities, revoke
 from collective.cli.local import LocalInvocation, local_command
 from collective.cli.passphrases import PASSPHRASE_VARIABLE, new_passphrase
-from collective.client.identity.model import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
+from collective.client.identity.documents import DISPLAY_NAME_MAX_CHARS, Identity, JoinedCollective
 from collective.client.identity.store import IdentityStore
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, NotJoinedError, UsageError
 from collective.core.ids import GlobalId
-from collective.pki import files
+from collective.pki import pem_files
 
 app = typer.Typer(no_args_is_help=True, help="Who you are, and which collectives you have joined.")
 
@@ -165,7 +165,7 @@ def collective_json(
 def _certificate_expires(store: IdentityStore, one: JoinedCollective, disk: Disk) -> str | None:
     try:
         path = store.place.certificate(one.name)
-        certificate = files.load_certificate_file(path, disk=disk)
+        certificate = pem_files.load_certificate_file(path, disk=disk)
     except CollectiveError:
         return None
     return output.when(round(certificate.not_valid_after_utc.timestamp() * 1000))
@@ -193,7 +193,7 @@ def _show(store: IdentityStore, invocation: LocalInvocation) -> None:
 
 
 def _identity_json(store: IdentityStore, identity: Identity, disk: Disk) -> dict[str, Any]:
-    has_passphrase = files.is_encrypted_key(store.place.key, disk=disk)
+    has_passphrase = pem_files.is_encrypted_key(store.place.key, disk=disk)
     digest = store.key_digest()
     current = store.current()
     return {

@@ -33,7 +33,7 @@ def passphrase_of(key_path: str) -> Callable[[], bytes]:
 
 def key_passphrase(key_path: str, disk: Disk) -> bytes | None:
     """Return the passphrase of a key file, None if it needs none."""
-    from collective.pki.files import is_encrypted_key  # noqa: PLC0415 - heavy
+    from collective.pki.pem_files import is_encrypted_key  # noqa: PLC0415 - heavy
 
     return passphrase_of(key_path)() if is_encrypted_key(key_path, disk=disk) else None
 

@@ -18,11 +18,11 @@ from collective.core.ids import GlobalId, SpiffeId, parse_node_id
 from collective.core.small_files import read_small
 from collective.core.units import parse_duration_s
 from collective.core.world import World, real_world
-from collective.pki import certificates, files
+from collective.pki import certificates, pem_files
 from collective.pki.ca import LEAF_LIFE_MAX_S, CertificateAuthority, authority_owner
+from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, save_credentials
-from collective.pki.layout import CertDir
-from collective.pki.renewal import renewal_due_s
+from collective.pki.renewal_times import renewal_due_s
 
 app = typer.Typer(
     no_args_is_help=True, help="Certificates: look at one, issue one offline, replace the CA."
@@ -43,7 +43,7 @@ def show(
     world = real_world()
     try:
         _require_file(str(file), world.disk)
-        certificate = files.load_certificate_file(str(file), disk=world.disk)
+        certificate = pem_files.load_certificate_file(str(file), disk=world.disk)
         facts = explain(certificate, world.clock.wall_s())
     except CollectiveError as error:
         _fail(error)

@@ -17,14 +17,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from collective.client.control import Control
-from collective.client.files import Names
+from collective.client.names import Names
 from collective.core.errors import ConflictError, NotJoinedError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.core.world import World, real_world
 from collective.pki.credentials import Credentials
-from collective.pki.renewal import has_expired
+from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.identity import PeerGate

@@ -12,7 +12,7 @@ from typing import Final
 from collective.client.control import Control
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
-from collective.pki import join_code
+from collective.pki import invite_code
 from collective.rpc.gen.collective.v1.people import (
     AddDeviceRequest,
     AuditRecord,
@@ -105,7 +105,7 @@ class People:
         """
         text = code_or_id.strip()
         try:
-            code_id = text if join_code.is_code_id(text) else join_code.parse(text).code_id
+            code_id = text if invite_code.is_code_id(text) else invite_code.parse(text).code_id
         except UsageError as error:
             raise NotFoundError(
                 "This is neither the id of an invite nor its whole code; run: collective invite list"

@@ -13,7 +13,7 @@ from typing import Final
 from collective.core import limits
 from collective.core.clock import Clock
 from collective.rpc.gen.collective.v1.transfer import Route, RouteMode
-from collective.transfer.tickets import read_ticket
+from collective.transfer.tickets.reading import read_ticket
 
 AVOID_FOR_S: Final = 30.0
 """How long a node that did not answer is gone round."""

@@ -30,7 +30,7 @@ from collective.core.errors import (
 from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1.transfer import PutResult, Route, RouteMode, SignedReceipt
 from collective.rpc.gen.collective.v1.uploads import ChunkPlan, RecordExtentsRequest
-from collective.transfer.tickets import TicketExpiredError, TicketRefusedError
+from collective.transfer.tickets.refusals import TicketExpiredError, TicketRefusedError
 
 ROUNDS_MAX: Final = 4
 """With a quorum, other routes for the copies that lack are asked for so often."""

@@ -12,10 +12,10 @@ from typing import Final, Self
 
 from collective.client.control import Control
 from collective.client.download import FileReader
-from collective.client.files import Names
 from collective.client.leases import LeaseReturns
-from collective.client.local import LocalFiles
+from collective.client.local.put_get import LocalFiles
 from collective.client.model import Progress, Source, TransferOptions
+from collective.client.names import Names
 from collective.client.routing import NodeHealth, RouteChoice
 from collective.client.session import Session
 from collective.client.source import open_source
@@ -34,7 +34,7 @@ from collective.rpc.gen.collective.v1.reads import ReadsStub
 from collective.rpc.gen.collective.v1.uploads import UploadsStub
 from collective.rpc.links import Channel, Dialer
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
+from collective.transfer.stream.chunk_client import ChunkClient
 
 THREADS: Final = 4
 """For hashing and local files; hashing 4 MiB takes a millisecond or two."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header, stored_length
-from collective.chunking.ids import chunk_id
 from collective.chunking.split import room_at
 from collective.client.allocation import allocate, check_plans, hole_messages, intent_message
 from collective.client.messages import attributes_message, entry_from

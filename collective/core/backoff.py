@@ -40,7 +40,7 @@ class _Setback:
     due_s: float
 
 
-class Aside(Generic[K]):
+class Postponed(Generic[K]):
     """Items that failed, each put aside for a time of its own, so that the others have their turn.
 
     Bounded: beyond ``items_max`` the item that is due soonest is forgotten, which lets it be tried at

@@ -79,3 +79,16 @@ def state_behind(error: BaseException) -> DiskState | None:
     if isinstance(error, DiskFullError | DiskReadOnlyError | DiskFailedError):
         return error.disk_state
     return None
+
+
+_SAYING: Final = {
+    DiskState.OK: "",
+    DiskState.FULL: "{whose} disk is full; free some space on it.",
+    DiskState.READ_ONLY: "{whose} disk is read-only; check its mount, its owner and the kernel's log.",
+    DiskState.FAILING: "{whose} disk reports errors; check the disk and the kernel's log.",
+}
+
+
+def disk_sentence(state: DiskState, whose: str) -> str:
+    """Return a sentence on a disk that takes no writes; nothing on one that does."""
+    return _SAYING[state].format(whose=whose)

@@ -20,9 +20,9 @@ CHUNK_ID_BYTES: Final = 32
 MemberId = NewType("MemberId", str)
 Domain = NewType("Domain", str)
 NodeId = NewType("NodeId", str)
-UploadId = NewType("UploadId", str)
+UploadKey = NewType("UploadKey", str)
 """32 lower-case hex digits (128 random bits)."""
-LeaseId = NewType("LeaseId", str)
+LeaseKey = NewType("LeaseKey", str)
 """32 lower-case hex digits (128 random bits)."""
 StoreUuid = NewType("StoreUuid", str)
 """32 lower-case hex digits: names one data dir of one node for its whole life."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from collective.core.ids import ChunkId
+
 
 @dataclass(frozen=True, slots=True)
 class Hole:
@@ -11,3 +13,27 @@ class Hole:
 
     offset: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkIntent:
+    """A piece of a file that an upload wants to store."""
+
+    chunk: ChunkId
+    stored_length: int
+    offset: int
+    length: int
+    format: int = 0
+    plain_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A piece of a file and the chunk that holds it."""
+
+    offset: int
+    length: int
+    chunk: ChunkId
+    stored_length: int
+    format: int = 0
+    plain_id: bytes = b""

@@ -21,7 +21,7 @@ from collective.core.ids import Domain, SpiffeId
 from collective.pki import certificates
 from collective.pki.ca import authority_owner
 from collective.pki.certificates import Certified
-from collective.pki.files import (
+from collective.pki.pem_files import (
     load_authorities_file,
     load_certificate_file,
     load_key_file,

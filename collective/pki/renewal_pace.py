@@ -6,7 +6,7 @@ from typing import Final
 
 from collective.core.backoff import Backoff
 from collective.pki.certificates import Certified
-from collective.pki.renewal import renewal_due_s
+from collective.pki.renewal_times import renewal_due_s
 
 RETRY_LEAST_S: Final = 30.0
 RETRY_MOST_S: Final = 3600.0

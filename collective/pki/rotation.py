@@ -35,7 +35,9 @@ from collective.core.ids import Domain
 from collective.core.world import World
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import (
+from collective.pki.cert_dir import CertDir
+from collective.pki.coordinator_certificate import load_or_create_authority
+from collective.pki.pem_files import (
     load_authorities_file,
     load_certificate_file,
     load_key_file,
@@ -43,8 +45,6 @@ from collective.pki.files import (
     write_authorities,
     write_certificate,
 )
-from collective.pki.layout import CertDir
-from collective.pki.preparing import load_or_create_authority
 from collective.pki.succession import is_link
 
 _LABEL_DIGITS: Final = 8

@@ -15,7 +15,7 @@ from cryptography import x509
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import Domain
 from collective.pki import certificates
-from collective.pki.files import AUTHORITIES_MAX
+from collective.pki.pem_files import AUTHORITIES_MAX
 from collective.pki.trust import check_authority, check_link
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Final, TypeVar
+
+from collective.model.copies import Finding, Verdict
 
 K = TypeVar("K")
 
@@ -24,32 +25,6 @@ UNPROVED_AFTER: Final = 5
 """So many samples without one that proved anything put a node in doubt …"""
 UNPROVED_OVER_S: Final = 20 * 3600.0
 """… if they are spread over so long."""
-
-
-class Finding(Enum):
-    """What a node says of a copy."""
-
-    SOUND = "sound"
-    MISSING = "missing"
-    CORRUPT = "corrupt"
-    UNREAD = "unread"
-    """Nothing: it was not asked, did not answer, or could not read now."""
-
-
-class Verdict(Enum):
-    """What is known of a copy after a challenge."""
-
-    PROVEN = "proven"
-    MISSING = "missing"
-    CORRUPT = "corrupt"
-    LIED = "lied"
-    """No honest node answers so."""
-    OPEN = "open"
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether the copy is known not to be what it should be."""
-        return self in {Verdict.MISSING, Verdict.CORRUPT, Verdict.LIED}
 
 
 @dataclass(frozen=True, slots=True)

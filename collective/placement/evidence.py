@@ -9,15 +9,8 @@ until it is verified or approved.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum
 
-
-class Standing(Enum):
-    """What a node's copies count for; the value is the word of the catalogue and of ``status``."""
-
-    APPROVED = "approved"
-    PROBATION = "probation"
-    DOUBTED = "doubted"
+from collective.model.nodes import Standing
 
 
 def quorum_of(copies: int) -> int:

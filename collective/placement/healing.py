@@ -18,66 +18,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from collective.core.ids import ChunkId, Generation, NodeId
-from collective.placement.choose import Held
-from collective.placement.evidence import Standing, counted, quorum_of
+from collective.model.copies import ChunkCopies, CopyName, CopyState, GivenUp, HeldCopy
+from collective.model.nodes import Standing
+from collective.placement.evidence import counted, quorum_of
+from collective.placement.node_choice import Held
 
-CopyName = tuple[NodeId, Generation]
 WaitFor = Callable[[ChunkId, CopyName], bool]
 """Tells whether a challenge may still settle the doubt about a copy soon."""
-
-
-class CopyState(IntEnum):
-    """What is known of a copy; the numbers are the catalogue's."""
-
-    INTENT = 0
-    STORED = 1
-    MISSING = 2
-    """Its own node says so."""
-    DOUBTED = 3
-    """Read where need be, and not counted until it is challenged."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldCopy:
-    """One copy that is known."""
-
-    node: NodeId
-    generation: Generation
-    state: CopyState
-
-    @property
-    def name(self) -> CopyName:
-        """Node and generation."""
-        return self.node, self.generation
-
-
-@dataclass(frozen=True, slots=True)
-class GivenUp:
-    """A copy that waits for the confirmation of others before it is deleted."""
-
-    node: NodeId
-    generation: Generation
-    is_corrupt: bool = False
-
-    @property
-    def name(self) -> CopyName:
-        """Node and generation."""
-        return self.node, self.generation
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkCopies:
-    """A chunk with everything that is known of its copies."""
-
-    chunk: ChunkId
-    stored_length: int
-    wanted: int
-    copies: tuple[HeldCopy, ...]
-    given_up: tuple[GivenUp, ...] = ()
-    is_in_use: bool = True
-    """A file, an old version that is kept or an open upload needs it."""
-    is_due: bool = True
-    """Repair may see to it now; what an upload is sending is left to it for a while."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from collective.core.ids import NodeId
-from collective.placement.evidence import Standing, count, quorum_of
-from collective.placement.healing import CopyState
+from collective.model.copies import CopyState
+from collective.model.nodes import Standing
+from collective.placement.evidence import count, quorum_of
 
 Standings = Mapping[NodeId, Standing]
 

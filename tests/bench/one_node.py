@@ -23,8 +23,8 @@ import structlog
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header
-from collective.chunking.ids import chunk_id
 from collective.chunking.store import ChunkStore
 from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
@@ -39,9 +39,10 @@ from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, Tic
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
-from collective.transfer.server import ChunkServer
-from collective.transfer.tickets import TicketKey, sign_ticket
+from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.stream.server import ChunkServer
+from collective.transfer.tickets.keys import TicketKey
+from collective.transfer.tickets.making import sign_ticket
 from tests.bench.ceiling import payload
 from tests.bench.pacing import at_once
 from tests.worlds import REAL

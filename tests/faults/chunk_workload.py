@@ -6,10 +6,10 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Final
 
-from collective.chunking.ids import chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.store import StoreCore, StoreOptions
+from collective.chunking.store.pack_record import Kind
 from collective.chunking.store.packlog import Pending
-from collective.chunking.store.record import Kind
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, StoreUuid
 from collective.core.randomness import SeededRandomness

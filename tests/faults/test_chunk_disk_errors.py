@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from collective.chunking.ids import chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.store import StoreCore, StoreOptions
 from collective.core.errors import CorruptionError, NoSpaceError, OperatorError
 from collective.core.ids import Generation

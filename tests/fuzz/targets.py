@@ -13,14 +13,14 @@ from typing import Final, cast
 from betterproto2 import Message
 
 from collective.chunking import envelope
-from collective.chunking.ids import chunk_id
-from collective.chunking.store import record as pack_record
-from collective.chunking.store.packscan import recover_pack
-from collective.chunking.store.record import (
+from collective.chunking.chunk_ids import chunk_id
+from collective.chunking.store import pack_record
+from collective.chunking.store.pack_record import (
     RECORD_HEADER_BYTES,
     RECORD_MAGIC,
     encode_pack_header,
 )
+from collective.chunking.store.packscan import recover_pack
 from collective.core.disk import DiskFile
 from collective.core.errors import CollectiveError, RejectedError
 from collective.core.ids import (
@@ -34,18 +34,15 @@ from collective.core.ids import (
 from collective.core.paths import FilePath
 from collective.core.settings import load_settings
 from collective.core.units import Address
-from collective.pki import join_code
+from collective.pki import invite_code
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
-from collective.transfer.frames import Frame, FrameReader, FramingError, Landing
-from collective.transfer.receipts import open_receipt, sign_receipt
-from collective.transfer.tickets import (
-    TicketKey,
-    check_following,
-    open_ticket,
-    read_ticket,
-    sign_ticket,
-)
+from collective.transfer.stream.frames import Frame, FrameReader, FramingError, Landing
+from collective.transfer.tickets.checking import check_following, open_ticket
+from collective.transfer.tickets.keys import TicketKey
+from collective.transfer.tickets.making import sign_ticket
+from collective.transfer.tickets.reading import read_ticket
+from collective.transfer.tickets.receipts import open_receipt, sign_receipt
 from tests import protocol as pb
 
 KEY: Final = TicketKey(7, b"k" * 32)
@@ -199,13 +196,13 @@ def join_codes(raw: bytes) -> None:
     for text in (
         raw.decode("latin-1"),
         raw.decode("utf-8", "replace"),
-        join_code._to_text(body + join_code._checksum(body)),
+        invite_code._to_text(body + invite_code._checksum(body)),
     ):
         try:
-            code = join_code.parse(text)
+            code = invite_code.parse(text)
         except CollectiveError:
             continue
-        assert join_code.parse(code.encode()) == code
+        assert invite_code.parse(code.encode()) == code
 
 
 def paths(raw: bytes) -> None:
@@ -308,7 +305,9 @@ def seeds() -> dict[str, list[bytes]]:
         next_addresses=[pb.Address(host="127.0.0.1", port=1)],
     )
     receipt = pb.Receipt(chunk_id=b"c" * 32, length=5, node=str(_OWN), flushed=True)
-    code = join_code.JoinCode((Address("127.0.0.1", 1),), b"d" * 32, "0" * 16, b"s" * 16).encode()
+    code = invite_code.InviteCode(
+        (Address("127.0.0.1", 1),), b"d" * 32, "0" * 16, b"s" * 16
+    ).encode()
     ping = Frame(type=7, request_id=0).encode()  # type: ignore[arg-type]
     put = Frame(type=1, request_id=1, head_length=4, payload_length=3).encode()  # type: ignore[arg-type]
     return {

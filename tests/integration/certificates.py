@@ -6,8 +6,8 @@ from pathlib import Path
 
 from collective.cli.pki import issue_files
 from collective.core.ids import Domain, MemberId
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
+from collective.pki.cert_dir import CertDir
+from collective.pki.coordinator_certificate import prepare_coordinator
 from tests.worlds import REAL
 
 

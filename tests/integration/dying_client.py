@@ -15,7 +15,8 @@ import sys
 from typing import Any
 
 from collective.cli.app import run
-from collective.client import join, local
+from collective.client import joining
+from collective.client.local import put_get
 from collective.client.sending import ChunkSending
 from collective.core.disk import OsDisk
 
@@ -37,7 +38,7 @@ def die_after_chunks(count: int) -> None:
 
 
 def die_after_bytes(count: int) -> None:
-    write, done = local.write_at, 0
+    write, done = put_get.write_at, 0
 
     def write_and_die(descriptor: int, block: Any, offset: int) -> None:
         nonlocal done
@@ -46,7 +47,7 @@ def die_after_bytes(count: int) -> None:
         if done >= count:
             die()
 
-    local.write_at = write_and_die
+    put_get.write_at = write_and_die
 
 
 def main(moment: str, arguments: list[str]) -> int:
@@ -62,7 +63,7 @@ def main(moment: str, arguments: list[str]) -> int:
 
     kind, _, count = moment.partition(":")
     if kind == "answer":
-        join.check_answer = dying_check
+        joining.check_answer = dying_check
     elif kind == "sent":
         die_after_chunks(int(count))
     elif kind == "got":

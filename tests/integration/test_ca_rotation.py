@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from collective.core.disk import OsDisk
 from collective.core.ids import GlobalId, SpiffeId
-from collective.pki import certificates, files
+from collective.pki import certificates, pem_files
 from collective.pki.ca import CertificateAuthority
 from tests.integration.cluster import Cluster, Result, command, running_cluster
 from tests.integration.ports import free_port
@@ -176,8 +176,8 @@ def write_pair(
     folder: Path, leaf: x509.Certificate, key: ec.EllipticCurvePrivateKey
 ) -> tuple[str, str]:
     cert, secret = str(folder / "forged.crt"), str(folder / "forged.key")
-    files.write_certificate(cert, leaf, disk=OsDisk())
-    files.write_key(secret, key, disk=OsDisk())
+    pem_files.write_certificate(cert, leaf, disk=OsDisk())
+    pem_files.write_key(secret, key, disk=OsDisk())
     return cert, secret
 
 

@@ -7,36 +7,36 @@ from pathlib import Path
 
 import pytest
 
-from collective.access.model import Caller
-from collective.catalog.model import CodeKind
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
+from collective.member.people.invites import InviteIssuer
+from collective.member.people.joining import Admitted, JoinAttempt, Joining
+from collective.model.calls import Call
+from collective.model.people import InviteKind
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
-from collective.pki.join_code import JoinCode
-from collective.pki.layout import CertDir
+from collective.pki.cert_dir import CertDir
+from collective.pki.invite_code import InviteCode
 from collective.pki.rotation import Authorities
-from collective.roles.coordinator.codes import JoinCodes
-from collective.roles.coordinator.enrolment import Admission, Enrolment, JoinAttempt
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
 LEAF = b"l" * 32
-OPERATOR = Caller(SpiffeId.coordinator(ALICE), is_operator=True)
+OPERATOR = Call(SpiffeId.coordinator(ALICE), is_operator=True)
 CLOCK = ManualClock()
 CA = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
 
 
-def enrolment_over(catalog: SqliteCatalog) -> Enrolment:
-    return Enrolment(lambda: Authorities.lone(CA), catalog, CLOCK, SystemRandomness())
+def enrolment_over(catalog: SqliteCatalog) -> Joining:
+    return Joining(lambda: Authorities.lone(CA), catalog, CLOCK, SystemRandomness())
 
 
-def attempt(enrolment: Enrolment, code: JoinCode, csr: bytes) -> JoinAttempt:
-    nonce = enrolment.begin_join(code.code_id)
+def attempt(joining: Joining, code: InviteCode, csr: bytes) -> JoinAttempt:
+    nonce = joining.begin_join(code.code_id)
     transcript = proof.Transcript(code.code_id, nonce, LEAF, csr, "")
     signed = proof.sign_join(code.secret, transcript)
     return JoinAttempt(code.code_id, nonce, csr, signed, "", (LEAF,))
@@ -45,22 +45,22 @@ def attempt(enrolment: Enrolment, code: JoinCode, csr: bytes) -> JoinAttempt:
 async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_path: Path) -> None:
     data_dir = str(tmp_path / "data")
     catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
-    codes = JoinCodes(
+    codes = InviteIssuer(
         catalog,
         world_of(CLOCK, SystemRandomness()),
         authority_digest=CA.digest,
         addresses=lambda: [Address("127.0.0.1", 9001)],
         place=CertDir(str(tmp_path), MemberId("alice")),
     )
-    record, code = await codes.create(OPERATOR, CodeKind.NODE, uses=5, validity_s=60)
-    enrolment = enrolment_over(catalog)
+    record, code = await codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
+    joining = enrolment_over(catalog)
     requests = [
         certificates.make_request(certificates.new_private_key(REAL.randomness)) for _ in range(50)
     ]
 
-    async def one(csr: bytes) -> Admission | None:
+    async def one(csr: bytes) -> Admitted | None:
         try:
-            return await enrolment.join(attempt(enrolment, code, csr))
+            return await joining.join(attempt(joining, code, csr))
         except ConflictError:
             return None
 
@@ -80,13 +80,13 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
 
     catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
     try:
-        enrolment = enrolment_over(catalog)
+        joining = enrolment_over(catalog)
         for csr, before in given.items():
-            again = await enrolment.join(attempt(enrolment, code, csr))
+            again = await joining.join(attempt(joining, code, csr))
             assert again.certificate_der == before.certificate_der
         fresh = certificates.make_request(certificates.new_private_key(REAL.randomness))
         with pytest.raises(ConflictError, match="used up"):
-            await enrolment.join(attempt(enrolment, code, fresh))
+            await joining.join(attempt(joining, code, fresh))
     finally:
         await catalog.close()
 
@@ -99,7 +99,7 @@ async def test_node_code_of_a_restored_catalogue_is_replaced(tmp_path: Path) -> 
         catalog = await SqliteCatalog.open(
             str(tmp_path / generation), world_of(CLOCK, SystemRandomness())
         )
-        codes = JoinCodes(
+        codes = InviteIssuer(
             catalog,
             world_of(CLOCK, SystemRandomness()),
             authority_digest=CA.digest,

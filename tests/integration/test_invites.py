@@ -15,10 +15,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from collective.client import join
+from collective.client import joining
 from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, ConflictError, NoSpaceError
-from collective.pki import certificates, join_code
+from collective.pki import certificates, invite_code
 from tests.integration.cluster import Cluster, Result, command, running_cluster
 from tests.integration.processes import fill
 from tests.worlds import LINKS, REAL
@@ -49,10 +49,10 @@ class Person:
     def global_id(self) -> str:
         return f"{self.name}@home.alice"
 
-    async def redeem(self, code: str) -> join.Joined:
+    async def redeem(self, code: str) -> joining.Joined:
         try:
-            return await join.redeem(
-                join_code.parse(code),
+            return await joining.redeem(
+                invite_code.parse(code),
                 self.key,
                 clock=SystemClock(),
                 wish=self.global_id,
@@ -61,7 +61,7 @@ class Person:
         finally:
             await asyncio.sleep(TLS_GOODBYE_S)
 
-    def join(self, code: str) -> join.Joined:
+    def join(self, code: str) -> joining.Joined:
         joined = asyncio.run(self.redeem(code))
         folder = self.cluster.folder / self.name
         folder.mkdir(exist_ok=True)
@@ -120,18 +120,18 @@ def test_fifty_redemptions_at_once_of_a_code_with_five_uses_give_exactly_five(
 ) -> None:
     made = made_by(cluster.cli, "--grant", "/shared:read", "--max-uses", "5")
 
-    async def one(person: Person) -> join.Joined | CollectiveError:
+    async def one(person: Person) -> joining.Joined | CollectiveError:
         try:
             return await person.redeem(made["code"])
         except CollectiveError as error:
             return error
 
-    async def everybody() -> list[join.Joined | CollectiveError]:
+    async def everybody() -> list[joining.Joined | CollectiveError]:
         people = [Person(cluster, f"crowd{number}") for number in range(50)]
         return list(await asyncio.gather(*(one(person) for person in people)))
 
     answers = asyncio.run(everybody())
-    joined = [answer for answer in answers if isinstance(answer, join.Joined)]
+    joined = [answer for answer in answers if isinstance(answer, joining.Joined)]
     refused = [answer for answer in answers if isinstance(answer, CollectiveError)]
     assert len(joined) == 5
     assert len({answer.identity for answer in joined}) == 5
@@ -220,7 +220,7 @@ def test_generate_prints_the_code_alone_on_the_last_line_and_list_never_shows_it
         "invite", "generate", "--grant", "/media:read", "--grant", "/backups:write",
         "--max-uses", "5", "--validity", "7d", "--description", "Media team access",
     )  # fmt: skip
-    code = join_code.parse(made.text.splitlines()[-1])
+    code = invite_code.parse(made.text.splitlines()[-1])
     assert code.url() in made.text
     listing = cluster.cli("invite", "list").text
     assert code.code_id in listing
@@ -238,12 +238,12 @@ def test_generate_prints_the_code_alone_on_the_last_line_and_list_never_shows_it
 
 
 def test_node_codes_are_rotated_and_the_file_holds_the_new_one(cluster: Cluster) -> None:
-    file = cluster.cert_dir("coordinator") / "join" / "node.code"
+    file = cluster.cert_dir("coordinator") / "joining" / "node.code"
     before = file.read_text().strip()
     made = made_by(cluster.cli, "--for", "node", "--max-uses", "7")
     assert file.read_text().strip() == made["code"] != before
     assert file.stat().st_mode & 0o777 == 0o600
-    old = listed(cluster, {"id": join_code.parse(before).code_id})
+    old = listed(cluster, {"id": invite_code.parse(before).code_id})
     assert (old["kind"], old["state"]) == ("node", "revoked")
 
 

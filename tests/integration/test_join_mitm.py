@@ -11,37 +11,37 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.access.model import Caller
-from collective.catalog.model import CodeKind
-from collective.client import join
+from collective.client import joining
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
+from collective.member.people.invites import InviteIssuer
+from collective.member.people.joining import Joining
+from collective.member.trust.renewals import CertificateRenewals
+from collective.model.calls import Call
+from collective.model.people import InviteKind
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
+from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, save_credentials
-from collective.pki.join_code import JoinCode
-from collective.pki.layout import CertDir
+from collective.pki.invite_code import InviteCode
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities
 from collective.roles.bootstrap.service import ForwardingService
-from collective.roles.coordinator.bootstrap_service import BootstrapService
-from collective.roles.coordinator.codes import JoinCodes
-from collective.roles.coordinator.enrolment import Enrolment
-from collective.roles.coordinator.renewal import RenewalDesk
+from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
-from tests.unit.roles.coordinator.fake_trust import FakeTrust
+from tests.unit.member.fake_trust import FakeTrust
 from tests.worlds import LINKS, REAL, world_of
 
 ALICE = Domain("home.alice")
 CLOCK = SystemClock()
 ANY_PORT = Address("127.0.0.1", 0)
-OPERATOR = Caller(SpiffeId.coordinator(ALICE), is_operator=True)
+OPERATOR = Call(SpiffeId.coordinator(ALICE), is_operator=True)
 
 
 def authority() -> CertificateAuthority:
@@ -89,12 +89,12 @@ class Member:
         def authorities() -> Authorities:
             return Authorities.lone(self.ca)
 
-        self.enrolment = Enrolment(authorities, catalog, CLOCK, SystemRandomness())
-        self.renewal = RenewalDesk(
+        self.joining = Joining(authorities, catalog, CLOCK, SystemRandomness())
+        self.renewal = CertificateRenewals(
             authorities, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet
         )
         self.addresses = [Address("127.0.0.1", 1)]
-        self.codes = JoinCodes(
+        self.codes = InviteIssuer(
             catalog,
             world_of(CLOCK, SystemRandomness()),
             authority_digest=self.ca.digest,
@@ -104,7 +104,7 @@ class Member:
 
     def service(self, *, forwarded: bool = False) -> BootstrapService:
         return BootstrapService(
-            self.enrolment,
+            self.joining,
             self.renewal,
             collective_name="alice-homelab",
             addresses=lambda: [Address("127.0.0.1", 8001)],
@@ -112,12 +112,12 @@ class Member:
             forwarded=forwarded,
         )
 
-    async def code(self, *addresses: Address) -> JoinCode:
+    async def code(self, *addresses: Address) -> InviteCode:
         self.addresses = list(addresses)
-        made = await self.codes.create(OPERATOR, CodeKind.NODE, uses=5, validity_s=60)
+        made = await self.codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
         return made[1]
 
-    async def uses_left(self, code: JoinCode) -> int:
+    async def uses_left(self, code: InviteCode) -> int:
         return (await self.trust.code(code.code_id)).uses_left
 
 
@@ -154,8 +154,8 @@ async def test_join_at_the_coordinators_bootstrap(alice: Member) -> None:
     async with bootstrap(alice.service(), alice.shown) as where:
         code = await alice.code(Address("127.0.0.1", 1), where)
         mine = key()
-        joined = await join.redeem(code, mine, clock=CLOCK, links=LINKS)
-        again = await join.redeem(code, mine, clock=CLOCK, links=LINKS)
+        joined = await joining.redeem(code, mine, clock=CLOCK, links=LINKS)
+        again = await joining.redeem(code, mine, clock=CLOCK, links=LINKS)
     assert joined.identity == SpiffeId.node(ALICE, NodeId("alice-node-01"))
     assert (joined.member, joined.domain, joined.collective_name) == (
         "alice",
@@ -188,7 +188,7 @@ async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
         stack.push_async_callback(channel.aclose)
         service = ForwardingService(lambda: channel, lambda: digest(own))
         where = await stack.enter_async_context(bootstrap(service, own))
-        joined = await join.redeem(
+        joined = await joining.redeem(
             await alice.code(where), key(), clock=CLOCK, wish="attic", links=LINKS
         )
         assert joined.identity == SpiffeId.node(ALICE, NodeId("attic"))
@@ -215,7 +215,7 @@ async def test_attacker_with_his_own_ca_of_the_same_name_hears_nothing(
     async with bootstrap(spy, credentials(authority(), SpiffeId.coordinator(ALICE), fake)) as where:
         code = await alice.code(where)
         with pytest.raises(RejectedError, match="nothing was sent"):
-            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
+            await joining.redeem(code, key(), clock=CLOCK, links=LINKS)
     assert spy.heard == []
     assert await alice.uses_left(code) == 5
 
@@ -234,7 +234,7 @@ async def test_insider_whose_leaf_is_of_the_right_ca_but_another_role_hears_noth
     async with bootstrap(spy, credentials(alice.ca, identity, alice.folder)) as where:
         code = await alice.code(where)
         with pytest.raises(RejectedError, match="nothing was sent"):
-            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
+            await joining.redeem(code, key(), clock=CLOCK, links=LINKS)
     assert spy.heard == []
 
 
@@ -252,7 +252,7 @@ async def test_stolen_old_bootstrap_cannot_relay_a_proof_to_the_real_one(alice: 
         where = await stack.enter_async_context(bootstrap(spy, stolen))
         code = await alice.code(where)
         with pytest.raises(PermissionDeniedError):
-            await join.redeem(code, key(), clock=CLOCK, links=LINKS)
+            await joining.redeem(code, key(), clock=CLOCK, links=LINKS)
         heard = [message for message in spy.heard if isinstance(message, pb.JoinRequest)]
         assert len(heard) == 1
         assert code.secret not in bytes(heard[0])
@@ -270,11 +270,11 @@ async def test_answers_with_another_ca_key_or_role_are_not_believed(alice: Membe
         domain="home.alice",
     )
 
-    def check(**changes: Any) -> join.Joined:
+    def check(**changes: Any) -> joining.Joined:
         answer = pb.JoinResponse.parse(bytes(good))
         for name, value in changes.items():
             setattr(answer, name, value)
-        return join.check_answer(
+        return joining.check_answer(
             answer,
             alice.ca.digest,
             mine,
@@ -313,7 +313,7 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
     alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, world_of(CLOCK))
     alice.shown = credentials(alice.ca, SpiffeId.coordinator(ALICE), tmp_path / "new")
     async with bootstrap(alice.service(), alice.shown) as where:
-        renewed = await join.renew_expired(old, [where], links=LINKS, clock=CLOCK)
+        renewed = await joining.renew_expired(old, [where], links=LINKS, clock=CLOCK)
     assert renewed.identity == node
     assert renewed.certified.expires_s > CLOCK.wall_s()
     assert old.certified.expires_s < CLOCK.wall_s()
@@ -322,4 +322,4 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
 async def test_nobody_home_is_said_so(alice: Member) -> None:
     code = await alice.code(Address("127.0.0.1", 1))
     with pytest.raises(CollectiveError, match="No connection"):
-        await join.redeem(code, key(), clock=CLOCK, links=LINKS)
+        await joining.redeem(code, key(), clock=CLOCK, links=LINKS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.client.join import current_trust, renew_trusting, teller_of
+from collective.client.joining import current_trust, renew_trusting, teller_of
 from collective.core.clock import SystemClock
 from collective.core.errors import RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from collective.chunking.ids import chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId, SpiffeId
@@ -21,14 +21,14 @@ from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.roles.coordinator.keys import KeyRing
 from collective.roles.coordinator.own_identity import root_of
 from collective.rpc.channel import RpcChannel
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
-from collective.transfer.frames import FrameType
-from collective.transfer.tickets import sign_ticket
+from collective.transfer.stream.frames import FrameType
+from collective.transfer.tickets.key_ring import KeyRing
+from collective.transfer.tickets.making import sign_ticket
 from tests import protocol as pb
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.hostile.attacker import Wire, stored

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.pki import join_code
+from collective.pki import invite_code
 from tests.integration.cluster import PATIENCE_S, Cluster
 from tests.integration.ports import free_port
 
@@ -105,7 +105,7 @@ def test_a_passive_listener_learns_no_secret(tapped: Tapped, tmp_path: Path) -> 
 
     run("identity", "init", "--global-id", GLOBAL_ID)
     made = cluster.cli("invite", "generate", "--grant", "/tapped:read+write", "--json").json()
-    code = join_code.parse(made["code"])
+    code = invite_code.parse(made["code"])
     run("invite", "redeem", made["code"])
     run("mkdir", "/tapped")
     run("write", "/tapped/secret-name.txt", stdin=CONTENT)

@@ -19,7 +19,8 @@ from collective.core.errors import BusyError
 from collective.roles.node.problems import Problems
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
-from collective.transfer import put_job, receipts
+from collective.transfer.stream import put_job
+from collective.transfer.tickets import receipts
 from tests import protocol as pb
 from tests.simulation.process import PROCESS, Process
 

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from collective.client.join import redeem
+from collective.client.joining import redeem
 from collective.core.ids import Domain, MemberId, NodeId
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.world import World
-from collective.pki import join_code
+from collective.pki import invite_code
+from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
-from collective.pki.files import load_or_create_key
-from collective.pki.layout import CertDir
+from collective.pki.pem_files import load_or_create_key
 from collective.roles.coordinator.app import CoordinatorRole
 from collective.roles.node.app import NodeRole
 from collective.roles.runtime import lifecycle
@@ -225,7 +225,7 @@ class Member:
 
     async def join_user(self, machine: str, world: World, links: Any, text: str) -> Credentials:
         """Redeem an invite on a machine and return the credentials that it gives."""
-        code = join_code.parse(text)
+        code = invite_code.parse(text)
         folder = f"/{machine}/user"
         world.disk.make_dir(folder)
         key = load_or_create_key(f"{folder}/user.key", world)

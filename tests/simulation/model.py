@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header
-from collective.chunking.ids import chunk_id
 
 Value = int | None
 

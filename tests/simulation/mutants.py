@@ -23,9 +23,8 @@ from contextlib import ExitStack
 from typing import Any, Final
 from unittest import mock
 
-from collective.access import decision
-from collective.access.model import Right
-from collective.catalog.model import ChunkPage
+from collective.access import permissions
+from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite import (
     adoption,
     chunk_copies,
@@ -44,11 +43,13 @@ from collective.chunking.store.core import StoreCore
 from collective.chunking.store.index import OWN_FILE
 from collective.core import limits
 from collective.core.errors import NoSpaceError
+from collective.model.copies import CopyState
+from collective.model.rights import Right
 from collective.placement import evidence, healing
 from collective.placement.health import Use
 from collective.roles.node import memory
 from collective.roles.node.storage import NodeStorage
-from collective.transfer.client import ChunkClient
+from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
@@ -257,7 +258,7 @@ def trims_too_early(stack: ExitStack) -> None:
     def hasty(chunk: Any, facts: Any, place: Any, *rest: Any) -> Any:
         for copy in chunk.copies:
             leaves = not facts.get(copy.node, healing.UNKNOWN).stays
-            if leaves and copy.state is healing.CopyState.STORED:
+            if leaves and copy.state is CopyState.STORED:
                 return healing.GiveUp(chunk, copy)
         return heal(chunk, facts, place, *rest)
 
@@ -365,12 +366,12 @@ def full_disk_is_no_error(stack: ExitStack) -> None:
 
 def everybody_reads(stack: ExitStack) -> None:
     """Whoever has a grant anywhere may read everything."""
-    covering = decision.covering
+    covering = permissions.covering
 
     def generous(grants: Any, path: Any) -> Right:
         return covering(grants, path) | Right.READ
 
-    everywhere(stack, decision, "covering", generous)
+    everywhere(stack, permissions, "covering", generous)
 
 
 MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {

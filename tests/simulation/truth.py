@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from collective.catalog.sqlite.counting import disagreements
-from collective.chunking.ids import chunk_id
-from collective.placement.evidence import Standing, count, quorum_of
+from collective.chunking.chunk_ids import chunk_id
+from collective.model.nodes import Standing
+from collective.placement.evidence import count, quorum_of
 from tests.simulation.member import COORDINATOR, Member
 
 

@@ -27,9 +27,11 @@ from collective.chunking.store.model import StoreOptions
 from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
+from collective.member.care import collection, guarded_deletes, repair
+from collective.member.nodes import reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
-from collective.roles.coordinator import collection, giving_up, reachability, repair, upkeep
+from collective.roles.coordinator import upkeep
 from collective.roles.node import renewal
 from collective.roles.runtime import diskwatch, lifecycle, watchdog
 from collective.rpc import reflection
@@ -173,7 +175,7 @@ def tuned() -> Iterator[None]:
         put(watchdog, "INTERVAL_S", 30.0)
         put(diskwatch, "LOOK_S", 10.0)
         put(lifecycle, "READY_POLL_S", 1.0)
-        for rarely in (repair, giving_up, reachability, collection):
+        for rarely in (repair, guarded_deletes, reachability, collection):
             put(rarely, "IDLE_S", 20.0)
         for stepping in (inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)

@@ -6,31 +6,21 @@ from collections.abc import Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
-from collective.access.model import Caller
-from collective.catalog.model import (
-    Approval,
-    ChunkPage,
-    Claimed,
+from collective.catalog.interface.values import ChunkPage, Claimed, RepairTask, Settled
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
+from collective.model.calls import Call
+from collective.model.copies import (
+    ChunkCopies,
     Copy,
     CopyKey,
-    Discarded,
-    Judged,
-    NodeRecord,
-    RepairTask,
-    Settled,
-    Survey,
-    Totals,
-    VerifiedReceipt,
-)
-from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
-from collective.placement.healing import (
-    ChunkCopies,
     CopyName,
     GivenUp,
-    GiveUp,
-    MakeCopy,
-    NodeFacts,
+    Judged,
+    VerifiedReceipt,
 )
+from collective.model.nodes import Approval, Discarded, NodeRecord
+from collective.model.status import Survey, Totals
+from collective.placement.healing import GiveUp, MakeCopy, NodeFacts
 
 
 class Nodes(Protocol):
@@ -56,12 +46,12 @@ class Nodes(Protocol):
         """Write why nodes are refused ("": not any more).  Copies on refused nodes do not count."""
         ...
 
-    async def drain_node(self, actor: Caller, node: NodeId, *, draining: bool) -> None:
+    async def drain_node(self, actor: Call, node: NodeId, *, draining: bool) -> None:
         """Begin or end a drain: copies there do not count for repair, and get no company."""
         ...
 
     async def remove_node(
-        self, actor: Caller, node: NodeId, identity: SpiffeId, *, force: bool
+        self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool
     ) -> int:
         """Take a node away for good and revoke its ``identity``; return the revocation epoch.
 
@@ -72,7 +62,7 @@ class Nodes(Protocol):
         ...
 
     async def approve_nodes(
-        self, actor: Caller, nodes: Sequence[NodeId], *, even_doubted: bool
+        self, actor: Call, nodes: Sequence[NodeId], *, even_doubted: bool
     ) -> Sequence[Approval]:
         """Approve nodes, and note that they were seen; admins only.
 
@@ -97,7 +87,7 @@ class Nodes(Protocol):
         ...
 
     async def discard_quarantined(
-        self, actor: Caller, nodes: Sequence[NodeId] | None
+        self, actor: Call, nodes: Sequence[NodeId] | None
     ) -> Sequence[Discarded]:
         """Let copies go that this catalogue never gave out, and that were kept for seven days.
 
@@ -278,7 +268,7 @@ class Nodes(Protocol):
         """Return :meth:`totals` of everything and the other figures, all of one moment."""
         ...
 
-    async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:
+    async def totals(self, caller: Call | None, usable: frozenset[NodeId]) -> Totals:
         """Count the files that the caller may read, and the chunks of datastores that it may read whole.
 
         None counts everything.

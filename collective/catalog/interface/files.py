@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from collective.access.model import Caller
-from collective.catalog.model import (
-    Allocation,
-    ChunkIntent,
-    EntryPage,
-    Extent,
-    PlaceFunction,
-    ReadView,
-    Upload,
-    VerifiedReceipt,
-)
-from collective.core.ids import ChunkId, LeaseId, NodeId, UploadId
+from collective.catalog.interface.values import Allocation, PlaceFunction, ReadView, Upload
+from collective.core.ids import ChunkId, LeaseKey, NodeId, UploadKey
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
+from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
-from collective.model.extents import Hole
+from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.pages import EntryPage
 
 
 class Names(Protocol):
@@ -28,7 +21,7 @@ class Names(Protocol):
 
     async def make_directory(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         parents: bool,
@@ -45,7 +38,7 @@ class Names(Protocol):
 
     async def make_link(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         target: bytes,
         attributes: Attributes,
@@ -60,7 +53,7 @@ class Names(Protocol):
 
     async def set_attributes(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         modified_ns: int | None,
@@ -74,24 +67,24 @@ class Names(Protocol):
         """
         ...
 
-    async def stat(self, caller: Caller, path: FilePath) -> Entry:
+    async def stat(self, caller: Call, path: FilePath) -> Entry:
         """Return one entry; folders above a grant can be seen too (only as a way to it)."""
         ...
 
     async def list(
-        self, caller: Caller, path: FilePath, *, recursive: bool, page_size: int, token: str
+        self, caller: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
     ) -> EntryPage:
         """Return one page below ``path`` (a file lists itself), only what the caller may see."""
         ...
 
     async def remove(
-        self, caller: Caller, path: FilePath, *, recursive: bool, condition: Precondition
+        self, caller: Call, path: FilePath, *, recursive: bool, condition: Precondition
     ) -> int:
         """Remove a file, a link, an empty directory, or a tree; return how many entries went."""
         ...
 
     async def move(
-        self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
+        self, caller: Call, source: FilePath, target: FilePath, *, condition: Precondition
     ) -> Entry:
         """Rename; a file or link at the target is replaced by one, anything else is a conflict.
 
@@ -106,7 +99,7 @@ class Uploads(Protocol):
 
     async def open_upload(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         attributes: Attributes,
         condition: Precondition,
@@ -125,8 +118,8 @@ class Uploads(Protocol):
 
     async def allocate(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
         *,
@@ -144,8 +137,8 @@ class Uploads(Protocol):
 
     async def record_extents(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         *,
@@ -159,8 +152,8 @@ class Uploads(Protocol):
 
     async def commit_upload(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         size_bytes: int,
@@ -175,12 +168,12 @@ class Uploads(Protocol):
         """
         ...
 
-    async def abort_upload(self, caller: Caller, upload: UploadId) -> None:
+    async def abort_upload(self, caller: Call, upload: UploadKey) -> None:
         """Forget an upload; its chunks become collectable."""
         ...
 
     async def get_upload(
-        self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
+        self, caller: Call, upload: UploadKey, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
         """Return an upload of this caller, a page of its extents, and whether more follow.
 
@@ -188,7 +181,7 @@ class Uploads(Protocol):
         """
         ...
 
-    async def check_upload(self, caller: Caller, upload: UploadId) -> None:
+    async def check_upload(self, caller: Call, upload: UploadKey) -> None:
         """Raise unless the upload is there still and the caller may write where it goes.
 
         Asked while an upload runs through the coordinator; it is no progress.
@@ -201,7 +194,7 @@ class Reads(Protocol):
 
     async def open_read(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         offset: int,
@@ -216,17 +209,17 @@ class Reads(Protocol):
         ...
 
     async def plan_read(
-        self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
+        self, caller: Call, lease: LeaseKey, *, offset: int, length: int, batch: int
     ) -> ReadView:
         """Renew the lease and return the pieces that touch the range."""
         ...
 
     async def is_read_from(
-        self, caller: Caller, lease: LeaseId, chunk: ChunkId, node: NodeId
+        self, caller: Call, lease: LeaseKey, chunk: ChunkId, node: NodeId
     ) -> bool:
         """Tell whether the leased version holds ``chunk``, of which ``node`` has a copy."""
         ...
 
-    async def close_read(self, caller: Caller, lease: LeaseId) -> None:
+    async def close_read(self, caller: Call, lease: LeaseKey) -> None:
         """Give a lease back; unknown leases are ignored."""
         ...

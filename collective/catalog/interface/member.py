@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal, Protocol
 
-from collective.access.model import Caller
-from collective.catalog.model import Adoption, DatastoreRecord, Health, NodeClaim, Position
+from collective.catalog.interface.values import Health
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.datastores import Datastore
+from collective.model.nodes import Adoption, NodeClaim, Position
 
 
 class Datastores(Protocol):
@@ -22,32 +24,32 @@ class Datastores(Protocol):
 
     async def create_datastore(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         copies: int,
         quota_bytes: int,
         owner: SpiffeId | None,
-    ) -> DatastoreRecord:
+    ) -> Datastore:
         """Make a datastore with a policy; admins only.  ``copies`` 0: the setting.
 
         An owner other than the member (None) gets every right on it.
         """
         ...
 
-    async def datastores(self, caller: Caller) -> Sequence[DatastoreRecord]:
+    async def datastores(self, caller: Call) -> Sequence[Datastore]:
         """Return the datastores that the caller may read, in order of path."""
         ...
 
     async def set_datastore(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         copies: int | None = None,
         quota_bytes: int | None = None,
         owner: SpiffeId | Literal["member"] | None = None,
-    ) -> DatastoreRecord:
+    ) -> Datastore:
         """Change a policy; admins only, None leaves as it is.  Copies count for new writes."""
         ...
 
@@ -77,7 +79,7 @@ class Upkeep(Protocol):
 
     async def adopt(
         self,
-        actor: Caller,
+        actor: Call,
         nodes: AbstractSet[NodeId] | None,
         *,
         obeyed: AbstractSet[str],

@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import (
-    AuditRow,
-    CodeKind,
-    CodeRecord,
-    Consequences,
-    IdentityRecord,
-    IssuedCertificate,
-    Page,
-    Redemption,
-    Refusal,
-)
+from collective.catalog.interface.values import IssuedCertificate, Redemption
 from collective.core import limits
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+from collective.model.audit import AuditRow, Refusal
+from collective.model.calls import Call
+from collective.model.grants import Grant
+from collective.model.pages import Page
+from collective.model.people import Consequences, IdentityRecord, Invite, InviteKind
+from collective.model.rights import Right
 
 
 class Trust(Protocol):
     """Codes, certificates, revocations, grants, audit."""
 
-    async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
+    async def add_code(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored.
 
         A USER code needs ``share`` and each right on each of its paths; its life and its grants'
@@ -34,33 +29,33 @@ class Trust(Protocol):
         """
         ...
 
-    async def code(self, code_id: str) -> CodeRecord:
+    async def code(self, code_id: str) -> Invite:
         """Return a code, or NotFoundError."""
         ...
 
-    async def open_codes(self) -> Mapping[CodeKind, int]:
+    async def open_codes(self) -> Mapping[InviteKind, int]:
         """Return how many codes of each kind can be redeemed."""
         ...
 
-    async def newest_node_code(self) -> CodeRecord | None:
+    async def newest_node_code(self) -> Invite | None:
         """Return the newest code for several nodes that is not revoked, if there is one."""
         ...
 
     async def invites(
         self,
-        caller: Caller,
+        caller: Call,
         *,
         only_open: bool,
         token: str = "",
         max_bytes: int = limits.ANSWER_MAX_BYTES,
-    ) -> Page[CodeRecord]:
+    ) -> Page[Invite]:
         """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses.
 
         Pages have about ``max_bytes`` on the wire; the next begins after ``token``.
         """
         ...
 
-    async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
+    async def revoke_code(self, actor: Call, code_id: str) -> Invite:
         """Make a code unusable from now on; ConflictError if it is already.
 
         Only its maker or an admin may.
@@ -71,7 +66,7 @@ class Trust(Protocol):
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[CodeRecord], IssuedCertificate],
+        issue: Callable[[Invite], IssuedCertificate],
         *,
         display_name: str = "",
         request_id: str = "",
@@ -87,7 +82,7 @@ class Trust(Protocol):
         ...
 
     async def identities(
-        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+        self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[IdentityRecord]:
         """Return a page of who joined, in order of name: to an admin, others see themselves alone."""
         ...
@@ -96,11 +91,11 @@ class Trust(Protocol):
         """Tell whether ``identity`` joined, has grants, or has a certificate that has not run out."""
         ...
 
-    async def is_admin(self, caller: Caller) -> bool:
+    async def is_admin(self, caller: Call) -> bool:
         """Tell whether ``caller`` is the operator, or an admin by his grants."""
         ...
 
-    async def require_admin(self, caller: Caller, action: str) -> None:
+    async def require_admin(self, caller: Call, action: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` is an admin; ``action``: "read the audit"."""
         ...
 
@@ -143,7 +138,7 @@ class Trust(Protocol):
         """Return the SHA-256 of the key of a certificate, or None where that is not known."""
         ...
 
-    async def require_revoker(self, caller: Caller, what: str) -> None:
+    async def require_revoker(self, caller: Call, what: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` may :meth:`revoke` ``what``."""
         ...
 
@@ -151,7 +146,7 @@ class Trust(Protocol):
         """Return what would end with ``entries``, as :meth:`revoke` takes them."""
         ...
 
-    async def revoke(self, actor: Caller, what: str) -> int:
+    async def revoke(self, actor: Call, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX``, or ``serial:HEX`` with its key where that is known.
 
         An admin may revoke all; anybody else keys and certificates of his own identity, but for the
@@ -182,7 +177,7 @@ class Trust(Protocol):
 
     async def add_grant(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         rights: Right,
         principal: SpiffeId,
@@ -192,20 +187,20 @@ class Trust(Protocol):
         ...
 
     async def grants(
-        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+        self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[Grant]:
         """Return a page of the caller's live grants and what came from them; of all for an admin."""
         ...
 
-    async def own_grants(self, caller: Caller) -> Sequence[Grant]:
+    async def own_grants(self, caller: Call) -> Sequence[Grant]:
         """Return the live grants of the caller alone, in order of path."""
         ...
 
-    async def remove_grant(self, caller: Caller, grant_id: str) -> None:
+    async def remove_grant(self, caller: Call, grant_id: str) -> None:
         """End a grant, and what came from it; an admin, its giver and its receiver may."""
         ...
 
-    async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:
+    async def note_change(self, actor: Call, action: str, target: str, detail: str) -> None:
         """Write a row of the audit for a change that is made outside the catalogue, before it."""
         ...
 

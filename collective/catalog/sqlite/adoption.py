@@ -12,8 +12,6 @@ import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from collective.access.model import Caller
-from collective.catalog.model import Adoption, NodeClaim, Position
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import guard_again
 from collective.catalog.sqlite.engine import Part
@@ -23,7 +21,8 @@ from collective.catalog.sqlite.quarantine import skip_generations
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
-from collective.placement.evidence import Standing
+from collective.model.calls import Call
+from collective.model.nodes import Adoption, NodeClaim, Position, Standing
 
 
 class AdoptionPart(Part):
@@ -81,7 +80,7 @@ class AdoptionPart(Part):
 
     async def adopt(
         self,
-        actor: Caller,
+        actor: Call,
         nodes: AbstractSet[NodeId] | None,
         *,
         obeyed: AbstractSet[str],
@@ -136,7 +135,7 @@ class AdoptionPart(Part):
             self._engine.restored = restored
 
 
-def _replace(tx: Transaction, actor: Caller, catalog_id: str) -> bool:
+def _replace(tx: Transaction, actor: Call, catalog_id: str) -> bool:
     """Take the place of another catalogue; False where that was done before."""
     tx.run(
         "INSERT INTO strangers (catalog_id, adopted) VALUES (?, 1)"
@@ -149,7 +148,7 @@ def _replace(tx: Transaction, actor: Caller, catalog_id: str) -> bool:
     return True
 
 
-def _enrol(tx: Transaction, actor: Caller, claim: NodeClaim, *, is_named: bool) -> None:
+def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) -> None:
     standing = Standing.APPROVED if is_named else Standing.PROBATION
     tx.run(
         "INSERT OR IGNORE INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collective.access.decision import Decider
-from collective.access.model import Right
-from collective.catalog.model import Allocation, ChunkIntent, Copy, PlaceFunction, PlacementNeed
+from collective.access.permissions import Decider
+from collective.catalog.interface.values import Allocation, PlaceFunction, PlacementNeed
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, doom
 from collective.catalog.sqlite.references import TRUSTED
@@ -26,9 +25,12 @@ from collective.core import limits
 from collective.core.errors import NotEnoughCopiesError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
 from collective.core.paths import FilePath
+from collective.model.copies import Copy
+from collective.model.extents import ChunkIntent
+from collective.model.nodes import Standing
+from collective.model.rights import Right
 from collective.placement import evidence
-from collective.placement.choose import Held
-from collective.placement.evidence import Standing
+from collective.placement.node_choice import Held
 
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collective.access.model import Caller, Right
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.committing import put_in_place, target_of
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
@@ -14,8 +13,10 @@ from collective.catalog.sqlite.rows import CURRENT, LEAVES, LINK
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, UsageError
 from collective.core.paths import FilePath, check_target
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
+from collective.model.rights import Right
 
 _SET_VERSION = (
     "UPDATE versions SET number = ?1, modified_ms = coalesce(?2, modified_ms),"
@@ -32,7 +33,7 @@ class AttributesPart(Part):
 
     async def make_link(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         target: bytes,
         attributes: Attributes,
@@ -69,7 +70,7 @@ class AttributesPart(Part):
 
     async def set_attributes(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         modified_ns: int | None,

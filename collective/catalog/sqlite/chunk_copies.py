@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.model import ChunkPage
+from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import CORRUPT
 from collective.catalog.sqlite.engine import Part
@@ -25,14 +25,9 @@ from collective.catalog.sqlite.references import DUE, IN_USE, TRUSTED
 from collective.catalog.sqlite.rows import DOUBTED, STORED
 from collective.core import limits
 from collective.core.ids import ChunkId, Generation, NodeId
-from collective.placement.evidence import Standing
-from collective.placement.healing import (
-    ChunkCopies,
-    CopyState,
-    GivenUp,
-    HeldCopy,
-    NodeFacts,
-)
+from collective.model.copies import ChunkCopies, CopyState, GivenUp, HeldCopy
+from collective.model.nodes import Standing
+from collective.placement.healing import NodeFacts
 
 UNCLAIMED: Final = "NOT EXISTS (SELECT 1 FROM repairs r WHERE r.chunk = k.id)"
 LOOKED_AT: Final = 2000

@@ -18,15 +18,15 @@ from typing import Any, Final, TypeAlias
 
 import apsw
 
-from collective.catalog.model import ChunkHealth, Survey, Totals
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.counting import WHOLE, groups
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import DUE, OF_FILES, TRUSTED
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.model.nodes import Standing
+from collective.model.status import ChunkHealth, Survey, Totals
 from collective.placement import health
-from collective.placement.evidence import Standing
 from collective.placement.health import Group, Use
 
 Groups: TypeAlias = Sequence[tuple[str, Group]]

@@ -10,9 +10,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.book import GrantBook
-from collective.access.model import Caller, Right
-from collective.catalog.model import CodeKind, CodeRecord, CodeUse, Page
+from collective.access.grant_book import GrantBook
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.paging import page_of, parse_token
@@ -26,6 +24,10 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.pages import Page
+from collective.model.people import Invite, InviteKind, InviteUse
+from collective.model.rights import Right
 
 _DAY_S = 86400.0
 GRANTS_MAX = 64
@@ -40,13 +42,13 @@ SELECT = (
 class CodesPart(Part):
     """The methods of ``Trust`` about join codes, but for their redemption."""
 
-    async def add_code(self, actor: Caller, code: CodeRecord) -> CodeRecord:
+    async def add_code(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored."""
-        assert not code.approves or (code.kind is CodeKind.NODE and code.uses_total == 1)
+        assert not code.approves or (code.kind is InviteKind.NODE and code.uses_total == 1)
         if len(code.grants) > GRANTS_MAX:
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 
-        def work(tx: Transaction) -> CodeRecord:
+        def work(tx: Transaction) -> Invite:
             stored, came_from = _authorise(tx, actor, code)
             grants = json.dumps([[str(path), int(rights)] for path, rights in stored.grants])
             sources = json.dumps(came_from)
@@ -83,7 +85,7 @@ class CodesPart(Part):
         wanted = ", ".join(str(path) for path, _ in code.grants) or f"for a {code.kind.value}"
         return await self._engine.write(work, caller=actor, action="invite", target=wanted)
 
-    async def code(self, code_id: str) -> CodeRecord:
+    async def code(self, code_id: str) -> Invite:
         """Return a code, or NotFoundError."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
@@ -91,31 +93,31 @@ class CodesPart(Part):
             lambda db: code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
         )
 
-    async def open_codes(self) -> Mapping[CodeKind, int]:
+    async def open_codes(self) -> Mapping[InviteKind, int]:
         """Return how many codes of each kind can be redeemed."""
 
-        def work(db: apsw.Connection) -> Mapping[CodeKind, int]:
+        def work(db: apsw.Connection) -> Mapping[InviteKind, int]:
             found: Any = db.execute(
                 "SELECT kind, count(*) FROM codes WHERE ended_s IS NULL AND revoked = 0"
                 " AND uses_left > 0 AND expires_s > ? GROUP BY kind",
                 (self._engine.clock.wall_s(),),
             ).fetchall()
-            counts = {CodeKind(kind): count for kind, count in found}
-            return {kind: counts.get(kind, 0) for kind in CodeKind}
+            counts = {InviteKind(kind): count for kind, count in found}
+            return {kind: counts.get(kind, 0) for kind in InviteKind}
 
         return await self._engine.read(work)
 
-    async def newest_node_code(self) -> CodeRecord | None:
+    async def newest_node_code(self) -> Invite | None:
         """Return the newest code for several nodes that is not revoked, if there is one."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
 
-        def work(db: apsw.Connection) -> CodeRecord | None:
+        def work(db: apsw.Connection) -> Invite | None:
             row = rows.fetch(
                 db,
                 f"{SELECT} WHERE kind = ? AND revoked = 0 AND approves = 0"
                 " ORDER BY created_s DESC, rowid DESC LIMIT 1",
-                CodeKind.NODE.value,
+                InviteKind.NODE.value,
             )
             return None if row is None else code_value(row, book, now_s)
 
@@ -123,19 +125,19 @@ class CodesPart(Part):
 
     async def invites(
         self,
-        caller: Caller,
+        caller: Call,
         *,
         only_open: bool,
         token: str = "",
         max_bytes: int = limits.ANSWER_MAX_BYTES,
-    ) -> Page[CodeRecord]:
+    ) -> Page[Invite]:
         """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
         is_admin = self._engine.decider(caller).is_admin
         after_s, after_id = parse_token(token, (int, float), str) or (None, "")
 
-        def found(db: apsw.Connection) -> Iterator[CodeRecord]:
+        def found(db: apsw.Connection) -> Iterator[Invite]:
             which = "" if is_admin else "created_by = ?1 AND "
             for row in db.execute(
                 f"{SELECT} WHERE {which} (NOT ?2 OR"  # noqa: S608 - a constant
@@ -158,10 +160,10 @@ class CodesPart(Part):
             )
         )
 
-    async def revoke_code(self, actor: Caller, code_id: str) -> CodeRecord:
+    async def revoke_code(self, actor: Call, code_id: str) -> Invite:
         """Make a code unusable from now on; ConflictError if it is already."""
 
-        def work(tx: Transaction) -> CodeRecord:
+        def work(tx: Transaction) -> Invite:
             row = tx.one(f"{SELECT} WHERE id = ?", code_id)
             if not tx.decider(actor).is_admin and (row is None or row[6] != str(actor.principal)):
                 raise PermissionDeniedError(
@@ -177,15 +179,15 @@ class CodesPart(Part):
         return await self._engine.write(work, caller=actor, action="invite-revoke", target=code_id)
 
 
-def code_value(row: Any, book: GrantBook, now_s: float) -> CodeRecord:
+def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
     """Return the code in a row of SELECT, judged by ``book``; NotFoundError for None."""
     if row is None:
         raise NotFoundError("There is no such invite; run: collective invite list")
     maker = SpiffeId.parse(row[6])
     sources = [one for per_grant in json.loads(row[13]) for one in per_grant]
-    return CodeRecord(
+    return Invite(
         row[0],
-        CodeKind(row[1]),
+        InviteKind(row[1]),
         row[2],
         row[3],
         row[4],
@@ -202,19 +204,17 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> CodeRecord:
     )
 
 
-def _authorise(
-    tx: Transaction, actor: Caller, code: CodeRecord
-) -> tuple[CodeRecord, list[list[str]]]:
+def _authorise(tx: Transaction, actor: Call, code: Invite) -> tuple[Invite, list[list[str]]]:
     """Check that ``actor`` may make ``code``; return it as stored, and what each grant comes from."""
     decider = tx.decider(actor)
     stored = replace(code, created_by=actor.principal, created_s=code.created_s or tx.now_s)
-    if code.kind is CodeKind.DEVICE:
+    if code.kind is InviteKind.DEVICE:
         if code.bound != actor.principal or code.grants or actor.is_operator:
             raise PermissionDeniedError("A device is added to one's own identity only.")
         return stored, []
     if actor.is_operator:
         return stored, [[] for _ in code.grants]
-    if code.kind is not CodeKind.USER:
+    if code.kind is not InviteKind.USER:
         decider.require_admin(f"make an invite for a {code.kind.value}")
         wanted = [(FilePath(), int(Right.READ | Right.WRITE | Right.SHARE))]
     else:
@@ -232,7 +232,7 @@ def _authorise(
     return stored, sources
 
 
-def _limit(tx: Transaction, actor: Caller, weight: int) -> None:
+def _limit(tx: Transaction, actor: Call, weight: int) -> None:
     count, size = tx.one(
         "SELECT count(*), coalesce(sum(weight), 0) FROM codes WHERE created_by = ?"
         " AND created_s > ?",
@@ -259,16 +259,16 @@ def _limit(tx: Transaction, actor: Caller, weight: int) -> None:
         )
 
 
-def _weigh(code: CodeRecord) -> int:
+def _weigh(code: Invite) -> int:
     """Return at least the bytes that a code has on the wire."""
     grants = sum(len(str(path).encode()) + 16 for path, _ in code.grants)
     uses = sum(len(str(use.identity)) + 16 for use in code.uses)
     return grants + uses + len(code.description.encode()) + len(str(code.created_by)) + 150
 
 
-def _uses(db: apsw.Connection, code_id: str) -> tuple[CodeUse, ...]:
+def _uses(db: apsw.Connection, code_id: str) -> tuple[InviteUse, ...]:
     found: Any = db.execute(
         "SELECT identity, at_ms FROM redemptions WHERE code = ? ORDER BY at_ms LIMIT 1000",
         (code_id,),
     ).fetchall()
-    return tuple(CodeUse(SpiffeId.parse(identity), at_ms) for identity, at_ms in found)
+    return tuple(InviteUse(SpiffeId.parse(identity), at_ms) for identity, at_ms in found)

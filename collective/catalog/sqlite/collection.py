@@ -25,7 +25,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.turns import even, slices
-from collective.catalog.model import Claimed, CopyKey
+from collective.catalog.interface.values import Claimed
 from collective.catalog.sqlite.dooming import doom_chunk, forget_removed
 from collective.catalog.sqlite.engine import Engine, Part
 from collective.catalog.sqlite.handing_out import forget_deleted, hand_out
@@ -41,6 +41,7 @@ from collective.catalog.sqlite.removal import forget_copies
 from collective.catalog.sqlite.rows import COLLECTED, RETIRED, is_restored
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import NodeId
+from collective.model.copies import CopyKey
 
 CLEARED_ROWS: Final = 200
 """Extents that one round clears, and as many pins and intents of ended uploads."""

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.model import Copy
 from collective.catalog.sqlite.dooming import CORRUPT, doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
@@ -15,6 +14,7 @@ from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED, recheck_upl
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import Copy
 
 STEP_COPIES: Final = 128
 """Copies that one transaction changes."""

@@ -26,7 +26,7 @@ import apsw
 from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
 from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED
 from collective.core.ids import NodeId
-from collective.placement.healing import CopyState
+from collective.model.copies import CopyState
 from collective.placement.health import Group, Use
 
 WHOLE: Final = 0

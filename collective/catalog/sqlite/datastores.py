@@ -8,10 +8,8 @@ from typing import Any, Literal
 
 import apsw
 
-from collective.access.decision import ALL_RIGHTS, Sight
-from collective.access.disposal import Holding, require_disposal
-from collective.access.model import Caller, Grant
-from collective.catalog.model import DatastoreRecord
+from collective.access.datastore_removal import Holding, require_disposal
+from collective.access.permissions import ALL_RIGHTS, Sight
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.folders import add_folders
@@ -25,7 +23,10 @@ from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
+from collective.model.calls import Call
 from collective.model.changes import Attributes
+from collective.model.datastores import Datastore
+from collective.model.grants import Grant
 
 _SELECT = (
     "SELECT e.name, d.owner, d.copies, d.quota, f.data, f.files, f.overhead,"
@@ -41,17 +42,17 @@ class DatastoresPart(Part):
 
     async def create_datastore(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         copies: int,
         quota_bytes: int,
         owner: SpiffeId | None,
-    ) -> DatastoreRecord:
+    ) -> Datastore:
         """Make a datastore with a policy; admins only."""
         _check(path, copies, quota_bytes)
 
-        def work(tx: Transaction) -> DatastoreRecord:
+        def work(tx: Transaction) -> Datastore:
             tx.decider(caller).require_admin("make a datastore with a policy (mkdir needs write)")
             if rows.child(tx.db, ROOT, path.name) is not None:
                 raise ConflictError(f"{path} exists already; use 'collective datastore set'.")
@@ -64,10 +65,10 @@ class DatastoresPart(Part):
             work, caller=caller, action="datastore-create", target=str(path)
         )
 
-    async def datastores(self, caller: Caller) -> Sequence[DatastoreRecord]:
+    async def datastores(self, caller: Call) -> Sequence[Datastore]:
         """Return the datastores that the caller may read, in order of path."""
 
-        def work(db: apsw.Connection) -> Sequence[DatastoreRecord]:
+        def work(db: apsw.Connection) -> Sequence[Datastore]:
             decider = self._engine.decider(caller)
             found: Any = db.execute(f"{_SELECT} ORDER BY e.name").fetchall()
             values = [_value(row) for row in found]
@@ -77,17 +78,17 @@ class DatastoresPart(Part):
 
     async def set_datastore(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         copies: int | None = None,
         quota_bytes: int | None = None,
         owner: SpiffeId | Literal["member"] | None = None,
-    ) -> DatastoreRecord:
+    ) -> Datastore:
         """Change a policy; admins only, None leaves as it is."""
         _check(path, copies or 0, quota_bytes or 0)
 
-        def work(tx: Transaction) -> DatastoreRecord:
+        def work(tx: Transaction) -> Datastore:
             tx.decider(caller).require_admin("change a datastore")
             before = _load(tx.db, path)
             entry = tx.value(
@@ -180,7 +181,7 @@ def moved(
         require_room(tx, target, charge_bytes)
 
 
-def check_disposal(tx: Transaction, caller: Caller, path: FilePath, entry: int) -> None:
+def check_disposal(tx: Transaction, caller: Call, path: FilePath, entry: int) -> None:
     """Raise PermissionDeniedError unless the caller may take the datastore at ``path`` away."""
     owner, copies, quota = tx.one(
         "SELECT owner, copies, quota FROM datastores WHERE entry = ?", entry
@@ -197,7 +198,7 @@ def disown(tx: Transaction, entry: int) -> None:
 
 
 def settle_owner(
-    tx: Transaction, randomness: Randomness, caller: Caller, entry: int, path: FilePath
+    tx: Transaction, randomness: Randomness, caller: Call, entry: int, path: FilePath
 ) -> None:
     """Settle whose a datastore is that ``caller`` renamed to ``path``.
 
@@ -235,7 +236,7 @@ def _check(path: FilePath, copies: int, quota_bytes: int) -> None:
 def _own(
     tx: Transaction,
     randomness: Randomness,
-    caller: Caller,
+    caller: Call,
     entry: int,
     path: FilePath,
     owner: SpiffeId | None,
@@ -273,16 +274,16 @@ def _policy(copies: int, quota_bytes: int, owner: SpiffeId | None) -> str:
     return f"copies {copies}, quota {quota_bytes}, owner {owner or 'the member'}"
 
 
-def _load(db: apsw.Connection, path: FilePath) -> DatastoreRecord:
+def _load(db: apsw.Connection, path: FilePath) -> Datastore:
     row = rows.fetch(db, f"{_SELECT} WHERE e.parent = ? AND e.name = ?", ROOT, path.name)
     if row is None:
         raise NotFoundError(f"{path} is no datastore; run: collective datastore list")
     return _value(row)
 
 
-def _value(row: Any) -> DatastoreRecord:
+def _value(row: Any) -> Datastore:
     name, owner, copies, quota, used, files, overhead, reserved = row
-    return DatastoreRecord(
+    return Datastore(
         FilePath((name,)),
         None if owner is None else SpiffeId.parse(owner),
         copies,

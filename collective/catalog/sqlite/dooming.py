@@ -11,9 +11,9 @@ from typing import Final
 
 import apsw
 
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite.rows import fetch, recheck_uploads
 from collective.catalog.sqlite.writer import Transaction
+from collective.model.copies import CopyKey
 
 FREE: Final = 0
 GUARDED: Final = 1

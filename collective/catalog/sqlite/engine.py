@@ -13,9 +13,7 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from collective.access.decision import Decider
-from collective.access.model import Caller
-from collective.catalog.model import Refusal
+from collective.access.permissions import Decider
 from collective.catalog.sqlite.checkpoints import Checkpoints
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dropping import drop
@@ -31,6 +29,8 @@ from collective.catalog.sqlite.writer import StepsFirstError, Transaction, Write
 from collective.core.disk import DiskLock
 from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.world import World
+from collective.model.audit import Refusal
+from collective.model.calls import Call
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -121,7 +121,7 @@ class Engine:
         self,
         operation: Callable[[Transaction], T],
         *,
-        caller: Caller,  # noqa: ARG002 - read where it is called: for whom
+        caller: Call,  # noqa: ARG002 - read where it is called: for whom
         action: str,
         target: str,
     ) -> T:
@@ -208,7 +208,7 @@ class Engine:
 
     async def read_for(
         self,
-        caller: Caller,  # noqa: ARG002 - as above
+        caller: Call,  # noqa: ARG002 - as above
         action: str,
         target: str,
         function: Callable[[apsw.Connection], T],
@@ -237,7 +237,7 @@ class Engine:
         finally:
             self._readers.put(db)
 
-    def decider(self, caller: Caller) -> Decider:
+    def decider(self, caller: Call) -> Decider:
         """Return the decisions for ``caller`` as of the last COMMIT."""
         return Decider(caller, self.writer.book, self.clock.wall_s())
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import apsw
 
-from collective.access.decision import Decider
-from collective.access.model import Right
+from collective.access.permissions import Decider
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.rows import FILE
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
+from collective.model.rights import Right
 
 COUNTED_AT_ONCE: Final = 256
 """Chunks up to which a change counts the copies itself."""

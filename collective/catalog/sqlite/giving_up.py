@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.turns import even
-from collective.catalog.model import Judged, Settled
+from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite.chunk_copies import load_chunk, load_chunks, present_facts
 from collective.catalog.sqlite.copies import set_state, take_out
 from collective.catalog.sqlite.dooming import CORRUPT, FREE, GUARDED, doom
@@ -23,17 +23,8 @@ from collective.catalog.sqlite.nodes import doubt_node
 from collective.catalog.sqlite.rows import DOUBTED, STORED, is_restored
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import Generation, NodeId
-from collective.placement.challenges import Verdict
-from collective.placement.healing import (
-    ChunkCopies,
-    CopyName,
-    GivenUp,
-    GiveUp,
-    NodeFacts,
-    heal,
-    may_delete,
-    may_take_back,
-)
+from collective.model.copies import ChunkCopies, CopyName, GivenUp, Judged, Verdict
+from collective.placement.healing import GiveUp, NodeFacts, heal, may_delete, may_take_back
 
 CHECK_LEAST_MS: Final = 10_000
 CHECK_MOST_MS: Final = 3_600_000

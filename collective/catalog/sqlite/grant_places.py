@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collective.access.decision import Decider
-from collective.access.model import Caller, Grant
+from collective.access.permissions import Decider
 from collective.catalog.sqlite.retention import RIGHTS
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import ConflictError
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
+from collective.model.grants import Grant
 
 
 def is_admin(tx: Transaction, who: SpiffeId) -> bool:
     """Tell whether ``who`` is the operator or an admin now; nobody revoked is."""
     if tx.book.is_revoked(who):
         return False
-    return Decider(Caller(who, is_operator=who.role == "coordinator"), tx.book, tx.now_s).is_admin
+    return Decider(Call(who, is_operator=who.role == "coordinator"), tx.book, tx.now_s).is_admin
 
 
 def require_places(tx: Transaction, giver: SpiffeId, receiver: SpiffeId, more: int) -> None:

@@ -10,9 +10,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.access.decision import describe
-from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import AuditRow, Page, Refusal
+from collective.access.permissions import describe
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import require_places
 from collective.catalog.sqlite.paging import page_of, parse_token
@@ -22,6 +20,11 @@ from collective.core.errors import ConflictError, NotFoundError, PermissionDenie
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
+from collective.model.audit import AuditRow, Refusal
+from collective.model.calls import Call
+from collective.model.grants import Grant
+from collective.model.pages import Page
+from collective.model.rights import Right
 
 AUDIT_PAGE_MAX = 10_000
 DROPPED_AT_ONCE: Final = 200
@@ -33,7 +36,7 @@ class GrantsPart(Part):
 
     async def add_grant(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         rights: Right,
         principal: SpiffeId,
@@ -62,7 +65,7 @@ class GrantsPart(Part):
         return await self._engine.write(work, caller=caller, action="grant", target=str(path))
 
     async def grants(
-        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+        self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[Grant]:
         """Return a page of the caller's live grants and what came from them; of all for an admin."""
         book = self._engine.writer.book
@@ -81,12 +84,12 @@ class GrantsPart(Part):
 
         return await self._engine.read(work)  # off the loop: there may be many
 
-    async def own_grants(self, caller: Caller) -> Sequence[Grant]:
+    async def own_grants(self, caller: Call) -> Sequence[Grant]:
         """Return the live grants of the caller alone, in order of path."""
         found = self._engine.writer.book.of(caller.principal, self._engine.clock.wall_s())
         return sorted(found, key=_order)
 
-    async def remove_grant(self, caller: Caller, grant_id: str) -> None:
+    async def remove_grant(self, caller: Call, grant_id: str) -> None:
         """End a grant, and with it what was passed on under it."""
 
         def work(tx: Transaction) -> None:

@@ -16,12 +16,12 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.turns import even
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite.copies import node_number
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.rows import is_restored
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import CopyKey
 
 PORTION_COPIES: Final = 100
 STEP_PORTIONS: Final = 4

@@ -6,14 +6,15 @@ from typing import Any
 
 import apsw
 
-from collective.access.model import Caller
-from collective.catalog.model import CertificateRecord, DeviceRecord, IdentityRecord, Page
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.paging import page_of, parse_token
 from collective.core import limits
 from collective.core.errors import PermissionDeniedError
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
+from collective.model.pages import Page
+from collective.model.people import CertificateRecord, DeviceRecord, IdentityRecord
 
 DEVICES_MAX = 100
 """The first keys of one identity that are shown."""
@@ -25,7 +26,7 @@ class IdentitiesPart(Part):
     """The methods of ``Trust`` about identities."""
 
     async def identities(
-        self, caller: Caller, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
+        self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[IdentityRecord]:
         """Return a page of who joined, in order of name: to an admin, others see themselves alone."""
         is_admin = self._engine.decider(caller).is_admin
@@ -63,11 +64,11 @@ class IdentitiesPart(Part):
 
         return await self._engine.read(work)
 
-    async def is_admin(self, caller: Caller) -> bool:
+    async def is_admin(self, caller: Call) -> bool:
         """Tell whether ``caller`` is the operator, or an admin by his grants."""
         return self._engine.decider(caller).is_admin
 
-    async def require_admin(self, caller: Caller, action: str) -> None:
+    async def require_admin(self, caller: Call, action: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` is an admin."""
         try:
             self._engine.decider(caller).require_admin(action)

@@ -22,7 +22,6 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import belongs_elsewhere
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
@@ -38,6 +37,7 @@ from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import CopyKey
 
 WINDOW_COPIES: Final = 2048
 """Copies, and chunks, of one read transaction."""

@@ -13,8 +13,6 @@ from typing import Any, Final
 
 import apsw
 
-from collective.access.model import Caller
-from collective.catalog.model import CodeKind, CodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import is_admin
@@ -22,6 +20,8 @@ from collective.catalog.sqlite.grants import drop_grants
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NameTakenError, ShutOutError
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
+from collective.model.people import Invite, InviteKind
 
 _NO_CODE: Final = ""
 """What stands for the code of a key that came with a certificate issued offline."""
@@ -117,7 +117,7 @@ def require_key(tx: Transaction, key_digest: bytes) -> None:
 
 def bind_by_code(
     tx: Transaction,
-    code: CodeRecord,
+    code: Invite,
     identity: SpiffeId,
     key_digest: bytes,
     display_name: str,
@@ -141,7 +141,7 @@ def bind_by_code(
             "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
         )
     }
-    if key_digest not in keys and code.kind is CodeKind.USER:
+    if key_digest not in keys and code.kind is InviteKind.USER:
         # Rights that an admin gave before it joined here (its certificate may be of 'pki issue'):
         # whoever holds any invite could otherwise take them over by naming it.  One sentence for
         # both, so that an invite does not tell who is known here.
@@ -153,17 +153,17 @@ def bind_by_code(
             )
         _drop_given_before(tx, code, identity)
     likely = bool(keys) and all(keys.values())  # where the code's key was not kept
-    is_vouched = code.kind is CodeKind.DEVICE and keys.get(bytes(created_key or b""), likely)
+    is_vouched = code.kind is InviteKind.DEVICE and keys.get(bytes(created_key or b""), likely)
     _bind(tx, identity, key_digest, code.id, code.created_by, display_name, vouched=is_vouched)
 
 
-def _drop_given_before(tx: Transaction, code: CodeRecord, identity: SpiffeId) -> None:
+def _drop_given_before(tx: Transaction, code: Invite, identity: SpiffeId) -> None:
     """End what others than admins gave to a name that nobody had: they gave it to nobody."""
     given = tx.book.given_to(identity)
     drop_grants(tx, [grant.id for grant in given])
     for grant in given:
         tx.audit(
-            Caller(identity, is_operator=False),
+            Call(identity, is_operator=False),
             "ungrant",
             str(grant.path),
             f"from {identity}, given by {grant.granted_by} before it was claimed by {code.id}",

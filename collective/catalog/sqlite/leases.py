@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from collective.core.clock import Clock
-from collective.core.ids import LeaseId, SpiffeId
+from collective.core.ids import LeaseKey, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
 
@@ -52,9 +52,9 @@ class Leases:
         self._key = key
         self._life_s = life_s
         self._lock = threading.Lock()
-        self._held: dict[LeaseId, Lease] = {}
+        self._held: dict[LeaseKey, Lease] = {}
         self._by_version: dict[int, int] = {}
-        self._by_holder: dict[SpiffeId, dict[LeaseId, None]] = {}
+        self._by_holder: dict[SpiffeId, dict[LeaseKey, None]] = {}
         self._condemned: frozenset[int] = frozenset()
         self._rounds = 0
         self._quiet_until_s = clock.monotonic_s() + life_s
@@ -64,20 +64,20 @@ class Leases:
         with self._lock:
             return self._rounds
 
-    def take(self, mark: int, version: int, holder: SpiffeId, path: FilePath) -> LeaseId | None:
+    def take(self, mark: int, version: int, holder: SpiffeId, path: FilePath) -> LeaseKey | None:
         """Lease ``version``; None if the caller must read again."""
         with self._lock:
             if mark != self._rounds or version in self._condemned:
                 return None
             nonce = self._randomness.token(_NONCE_BYTES)
-            lease = LeaseId(
+            lease = LeaseKey(
                 (version.to_bytes(_VERSION_BYTES, "big") + nonce).hex()
                 + self._mac(version, nonce, holder).hex()
             )
             self._hold(lease, Lease(version, holder, path, self._until()))
             return lease
 
-    def renew(self, lease: LeaseId, holder: SpiffeId) -> Lease | None:
+    def renew(self, lease: LeaseKey, holder: SpiffeId) -> Lease | None:
         """Prolong a lease of this holder and return it, or None if it is not known."""
         with self._lock:
             found = self._held.get(lease)
@@ -88,7 +88,7 @@ class Leases:
             own[lease] = own.pop(lease)
             return found
 
-    def proven(self, lease: LeaseId, holder: SpiffeId) -> int | None:
+    def proven(self, lease: LeaseKey, holder: SpiffeId) -> int | None:
         """Return the version of a lease that this catalogue gave ``holder`` earlier, or None."""
         raw = bytes.fromhex(lease)
         version = int.from_bytes(raw[:_VERSION_BYTES], "big")
@@ -97,7 +97,7 @@ class Leases:
         return version if given == self._mac(version, nonce, holder) else None
 
     def revive(
-        self, mark: int, lease: LeaseId, version: int, holder: SpiffeId, path: FilePath
+        self, mark: int, lease: LeaseKey, version: int, holder: SpiffeId, path: FilePath
     ) -> bool:
         """Hold a proven lease again; False if the caller must read again."""
         with self._lock:
@@ -106,7 +106,7 @@ class Leases:
             self._hold(lease, Lease(version, holder, path, self._until()))
             return True
 
-    def give_back(self, lease: LeaseId, holder: SpiffeId) -> None:
+    def give_back(self, lease: LeaseKey, holder: SpiffeId) -> None:
         """End a lease; unknown ones are ignored."""
         with self._lock:
             found = self._held.get(lease)
@@ -164,7 +164,7 @@ class Leases:
         text = version.to_bytes(_VERSION_BYTES, "big") + nonce + str(holder).encode()
         return blake3(text, key=self._key).digest(_MAC_BYTES)
 
-    def _hold(self, key: LeaseId, lease: Lease) -> None:
+    def _hold(self, key: LeaseKey, lease: Lease) -> None:
         if key not in self._held:
             self._make_place(lease.holder)
             self._by_version[lease.version] = self._by_version.get(lease.version, 0) + 1
@@ -179,7 +179,7 @@ class Leases:
             most = max(self._by_holder, key=lambda one: len(self._by_holder[one]))
             self._drop(next(iter(self._by_holder[most])))
 
-    def _drop(self, key: LeaseId) -> None:
+    def _drop(self, key: LeaseKey) -> None:
         lease = self._held.pop(key)
         version, own = lease.version, self._by_holder[lease.holder]
         del own[key]

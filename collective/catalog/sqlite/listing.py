@@ -13,9 +13,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import Decider, Sight
-from collective.access.model import Right
-from collective.catalog.model import EntryPage
+from collective.access.permissions import Decider, Sight
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.rows import FILE, LEAVES
@@ -23,6 +21,8 @@ from collective.core import limits
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
+from collective.model.pages import EntryPage
+from collective.model.rights import Right
 
 _CHILD = f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.parent = ? AND e.name = ?"
 _CHILDREN = (

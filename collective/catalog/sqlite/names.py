@@ -8,10 +8,8 @@ from typing import Final
 
 import apsw
 
-from collective.access.decision import Sight
-from collective.access.model import Caller, Right
+from collective.access.permissions import Sight
 from collective.catalog.decisions.charges import FOLDER, Weight
-from collective.catalog.model import EntryPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
@@ -41,8 +39,11 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
+from collective.model.pages import EntryPage
+from collective.model.rights import Right
 
 MEASURES_MAX: Final = 3
 """Times that a move measures what it moves, where names come below it meanwhile."""
@@ -82,7 +83,7 @@ class NamesPart(Part):
 
     async def make_directory(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         parents: bool,
@@ -124,7 +125,7 @@ class NamesPart(Part):
 
         return await self._engine.write(work, caller=caller, action="mkdir", target=str(path))
 
-    async def stat(self, caller: Caller, path: FilePath) -> Entry:
+    async def stat(self, caller: Call, path: FilePath) -> Entry:
         """Return one entry as far as the caller may know it."""
 
         def work(db: apsw.Connection) -> Entry:
@@ -141,7 +142,7 @@ class NamesPart(Part):
         return await self._engine.read_for(caller, "stat", str(path), work)
 
     async def list(
-        self, caller: Caller, path: FilePath, *, recursive: bool, page_size: int, token: str
+        self, caller: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
     ) -> EntryPage:
         """Return one page below ``path`` in order of path."""
 
@@ -157,7 +158,7 @@ class NamesPart(Part):
         return await self._engine.read_for(caller, "list", str(path), work)
 
     async def remove(
-        self, caller: Caller, path: FilePath, *, recursive: bool, condition: Precondition
+        self, caller: Call, path: FilePath, *, recursive: bool, condition: Precondition
     ) -> int:
         """Remove a file, an empty directory, or a tree.
 
@@ -200,7 +201,7 @@ class NamesPart(Part):
         return gone
 
     async def move(
-        self, caller: Caller, source: FilePath, target: FilePath, *, condition: Precondition
+        self, caller: Call, source: FilePath, target: FilePath, *, condition: Precondition
     ) -> Entry:
         """Rename; one row changes, whatever hangs below it, and the counts of the folders above."""
         known: Measure | None = None

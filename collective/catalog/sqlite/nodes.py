@@ -10,16 +10,17 @@ from typing import Any, Final
 
 import apsw
 
-from collective.access.model import Caller
 from collective.catalog.decisions.generations import first_of_new
-from collective.catalog.model import Approval, CodeRecord, NodeRecord
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 from collective.core.randomness import Randomness
-from collective.placement.evidence import Standing, standing_at_enrolment
+from collective.model.calls import Call
+from collective.model.nodes import Approval, NodeRecord, Standing
+from collective.model.people import Invite
+from collective.placement.evidence import standing_at_enrolment
 
 FOUNDING_MS: Final = 24 * 3600 * 1000
 """How long after its catalogue was made a member is being founded, while it has no file."""
@@ -49,7 +50,7 @@ def is_founding(tx: Transaction) -> bool:
 
 
 def record_enrolment(
-    tx: Transaction, node: NodeId, serial: str, expires_ms: int, code: CodeRecord
+    tx: Transaction, node: NodeId, serial: str, expires_ms: int, code: Invite
 ) -> None:
     """Write the record of a node that is given a certificate by ``code``, with its standing.
 
@@ -188,7 +189,7 @@ class NodesPart(Part):
             await self._engine.change(work)
 
     async def approve_nodes(
-        self, actor: Caller, nodes: Sequence[NodeId], *, even_doubted: bool
+        self, actor: Call, nodes: Sequence[NodeId], *, even_doubted: bool
     ) -> Sequence[Approval]:
         """Approve nodes, doubted ones only if ``even_doubted``, and note that they were seen."""
 
@@ -258,7 +259,7 @@ def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
     return True
 
 
-def _approve(tx: Transaction, actor: Caller, node: NodeId, *, even_doubted: bool) -> Approval:
+def _approve(tx: Transaction, actor: Call, node: NodeId, *, even_doubted: bool) -> Approval:
     row = tx.one(
         "SELECT standing, is_new, removed, standing_reason FROM nodes WHERE name = ?", node
     )

@@ -11,8 +11,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from collective.catalog.model import Page
 from collective.core.errors import UsageError
+from collective.model.pages import Page
 
 T = TypeVar("T")
 TOKEN_MAX_CHARS = 16 * 1024

@@ -16,9 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.access.model import Caller
 from collective.catalog.decisions.generations import SKIPPED, Spans
-from collective.catalog.model import CopyKey, Discarded
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.engine import Part
@@ -27,7 +25,9 @@ from collective.catalog.sqlite.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
-from collective.placement.evidence import Standing
+from collective.model.calls import Call
+from collective.model.copies import CopyKey
+from collective.model.nodes import Discarded, Standing
 
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 """So long at least a copy stays in quarantine, and so long after its node was adopted."""
@@ -153,7 +153,7 @@ class QuarantinePart(Part):
     """The methods of ``Nodes`` about quarantined copies."""
 
     async def discard_quarantined(
-        self, actor: Caller, nodes: Sequence[NodeId] | None
+        self, actor: Call, nodes: Sequence[NodeId] | None
     ) -> Sequence[Discarded]:
         """Let quarantined copies go that were kept long enough; None: on every node that has any."""
         engine = self._engine
@@ -245,7 +245,7 @@ def _look(
     return Discarded(node, 0, 0, may_ms)
 
 
-def _discard(tx: Transaction, actor: Caller, found: Discarded, before_ms: int) -> None:
+def _discard(tx: Transaction, actor: Call, found: Discarded, before_ms: int) -> None:
     tx.run(
         "UPDATE nodes SET discard_before_ms = ? WHERE name = ? AND adopted_ms <= ?",
         before_ms,

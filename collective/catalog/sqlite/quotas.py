@@ -19,7 +19,6 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.charges import Weight, catalog_bytes, extents_most
-from collective.catalog.model import ChunkIntent
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
 from collective.catalog.sqlite.rows import RETIRED
@@ -28,6 +27,7 @@ from collective.core import limits
 from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.paths import FilePath
 from collective.core.units import format_size
+from collective.model.extents import ChunkIntent
 
 IDLE_MS = 600_000
 """An upload without progress for so long gives way to whoever needs its room or its place.

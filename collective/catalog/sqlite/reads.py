@@ -11,8 +11,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.model import Caller, Right
-from collective.catalog.model import Copy, Extent, LocatedExtent, ReadView
+from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.dooming import GUARDED
@@ -27,10 +26,13 @@ from collective.core.errors import (
     PermissionDeniedError,
     UsageError,
 )
-from collective.core.ids import ChunkId, Generation, LeaseId, NodeId, parse_hex_id
+from collective.core.ids import ChunkId, Generation, LeaseKey, NodeId, parse_hex_id
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.copies import Copy
 from collective.model.entries import Entry
-from collective.model.extents import Hole
+from collective.model.extents import Extent, Hole
+from collective.model.rights import Right
 
 ATTEMPTS = 5
 """Times an opening is begun again because a collection ran meanwhile."""
@@ -49,7 +51,7 @@ class ReadsPart(Part):
 
     async def open_read(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         *,
         offset: int,
@@ -97,7 +99,7 @@ class ReadsPart(Part):
         raise BusyError("The catalogue is busy with collection; try again.")
 
     async def plan_read(
-        self, caller: Caller, lease: LeaseId, *, offset: int, length: int, batch: int
+        self, caller: Call, lease: LeaseKey, *, offset: int, length: int, batch: int
     ) -> ReadView:
         """Renew the lease and return the extents that touch the range."""
         engine = self._engine
@@ -132,7 +134,7 @@ class ReadsPart(Part):
         return self._view(view, lease)
 
     async def is_read_from(
-        self, caller: Caller, lease: LeaseId, chunk: ChunkId, node: NodeId
+        self, caller: Call, lease: LeaseKey, chunk: ChunkId, node: NodeId
     ) -> bool:
         """Tell whether the leased version holds ``chunk``, of which ``node`` has a copy."""
         held = self._engine.leases.renew(lease, caller.principal)
@@ -149,11 +151,11 @@ class ReadsPart(Part):
 
         return await self._engine.read(work)
 
-    async def close_read(self, caller: Caller, lease: LeaseId) -> None:
+    async def close_read(self, caller: Call, lease: LeaseKey) -> None:
         """Give a lease back; unknown leases are ignored."""
         self._engine.leases.give_back(lease, caller.principal)
 
-    def _view(self, found: _Found, lease: LeaseId) -> ReadView:
+    def _view(self, found: _Found, lease: LeaseKey) -> ReadView:
         until_s = self._engine.clock.wall_s() + self._engine.settings.lease_life_s
         return ReadView(found.entry, lease, int(until_s * 1000), found.extents, found.more)
 

@@ -21,8 +21,8 @@ from collective.catalog.sqlite.references import TRUSTED, too_few
 from collective.catalog.sqlite.upload_rows import UploadRow
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotEnoughCopiesError
+from collective.model.nodes import Standing
 from collective.placement import evidence
-from collective.placement.evidence import Standing
 
 PAGE_EXTENTS = 500
 """Extents of one step."""

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collective.access.decision import Decider
-from collective.catalog.model import Extent, VerifiedReceipt
+from collective.access.permissions import Decider
 from collective.catalog.sqlite.allocation import (
     copy_rows,
     is_kept,
@@ -26,7 +25,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import NodeId
-from collective.model.extents import Hole
+from collective.model.copies import VerifiedReceipt
+from collective.model.extents import Extent, Hole
+from collective.model.nodes import Standing
 from collective.placement import evidence
 
 ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
@@ -85,7 +86,7 @@ def record(
 
     Copies on nodes in ``absent`` count only by this upload's own receipts.
     """
-    enough: dict[tuple[bytes, int], tuple[int, list[evidence.Standing]]] = {}
+    enough: dict[tuple[bytes, int], tuple[int, list[Standing]]] = {}
     added = count = 0
     for extent in extents:
         key = (extent.chunk, extent.stored_length)
@@ -117,7 +118,7 @@ def _standings(
     key: tuple[bytes, int],
     copies: int,
     absent: frozenset[NodeId],
-) -> tuple[int, list[evidence.Standing]]:
+) -> tuple[int, list[Standing]]:
     """Return a chunk's row, and the standing of each node whose copy may count for the upload.
 
     The receipts that an upload shows prove that it has the content.  When it has shown a quorum of
@@ -153,7 +154,7 @@ def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: i
         upload,
         chunk,
     )
-    return evidence.is_quorum((evidence.Standing(one) for (one,) in shown), copies)
+    return evidence.is_quorum((Standing(one) for (one,) in shown), copies)
 
 
 def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:

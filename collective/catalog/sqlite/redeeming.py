@@ -6,8 +6,7 @@ import json
 import math
 from collections.abc import Callable
 
-from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Redemption
+from collective.catalog.interface.values import IssuedCertificate, Redemption
 from collective.catalog.sqlite.codes import SELECT, code_value
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import require_places
@@ -18,6 +17,10 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NameTakenError
 from collective.core.ids import SpiffeId
 from collective.core.randomness import hex_id
+from collective.model.calls import Call
+from collective.model.grants import Grant
+from collective.model.people import Invite, InviteKind
+from collective.model.rights import Right
 
 _REFUSALS = {
     "revoked": "This invite was revoked; ask for a new one.",
@@ -34,7 +37,7 @@ class RedeemingPart(Part):
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[CodeRecord], IssuedCertificate],
+        issue: Callable[[Invite], IssuedCertificate],
         *,
         display_name: str = "",
         request_id: str = "",
@@ -75,7 +78,7 @@ class RedeemingPart(Part):
             if made.identity.role == "node":
                 # In this transaction: a crash leaves no node with a certificate and no record.
                 record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms, code)
-            if code.kind is CodeKind.USER:
+            if code.kind is InviteKind.USER:
                 sources = json.loads(row[13])
                 require_places(tx, code.created_by, made.identity, len(code.grants))
                 insert_grants(
@@ -85,7 +88,7 @@ class RedeemingPart(Part):
                         for number in range(len(code.grants))
                     ],
                 )
-            caller = Caller(made.identity, is_operator=False, request_id=request_id)
+            caller = Call(made.identity, is_operator=False, request_id=request_id)
             tx.audit(
                 caller,
                 "redeem",
@@ -111,7 +114,7 @@ def _grant(
     tx: Transaction,
     grant_id: str,
     principal: SpiffeId,
-    code: CodeRecord,
+    code: Invite,
     number: int,
     sources: list[list[str]],
 ) -> Grant:

@@ -18,8 +18,8 @@ from typing import Any, Final
 import apsw
 
 from collective.core.errors import NotEnoughCopiesError
+from collective.model.nodes import Standing
 from collective.placement import evidence
-from collective.placement.evidence import Standing
 
 QUIET_MS: Final = 300_000
 """Repair leaves an open upload alone until it has been quiet for so long, but for a drain."""

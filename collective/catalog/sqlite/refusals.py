@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from collective.catalog.model import Refusal
+from collective.model.audit import Refusal
 
 WINDOW_S: Final = 600.0
 KINDS_PER_SOURCE_MAX: Final = 100

@@ -19,7 +19,6 @@ from typing import Any, Final, TypeAlias
 
 import apsw
 
-from collective.access.model import Caller
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import guarded_on
 from collective.catalog.sqlite.engine import Part
@@ -28,8 +27,9 @@ from collective.catalog.sqlite.revocations import revoke_node
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, SpiffeId
+from collective.model.calls import Call
+from collective.model.nodes import Standing
 from collective.placement import evidence
-from collective.placement.evidence import Standing
 
 LOOK_ROWS: Final = 2_000
 """Copies that one look goes through."""
@@ -57,7 +57,7 @@ _Held: TypeAlias = tuple[int, bool, list[Standing]]
 class RemovalPart(Part):
     """The methods of ``Nodes`` by which one is emptied and taken away."""
 
-    async def drain_node(self, actor: Caller, node: NodeId, *, draining: bool) -> None:
+    async def drain_node(self, actor: Call, node: NodeId, *, draining: bool) -> None:
         """Begin or end a drain."""
 
         def work(tx: Transaction) -> None:
@@ -70,7 +70,7 @@ class RemovalPart(Part):
         await self._engine.write(work, caller=actor, action=action, target=node)
 
     async def remove_node(
-        self, actor: Caller, node: NodeId, identity: SpiffeId, *, force: bool
+        self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool
     ) -> int:
         """Take a node away for good and revoke its ``identity``; return the revocation epoch.
 
@@ -97,7 +97,7 @@ class RemovalPart(Part):
                 await self._mark(actor, node, removing=False)
             raise
 
-    async def _require_empty(self, actor: Caller, node: NodeId) -> None:
+    async def _require_empty(self, actor: Call, node: NodeId) -> None:
         """Mark the node and raise ConflictError, unmarked again, unless nothing in use is there."""
         await self._refuse_while_held(node)  # most often that is plain, and nothing is marked
         await self._mark(actor, node, removing=True)
@@ -153,7 +153,7 @@ class RemovalPart(Part):
             after = until
             yield page
 
-    async def _mark(self, actor: Caller, node: NodeId, *, removing: bool) -> None:
+    async def _mark(self, actor: Call, node: NodeId, *, removing: bool) -> None:
         def work(tx: Transaction) -> None:
             if removing:
                 tx.decider(actor).require_admin("remove nodes")

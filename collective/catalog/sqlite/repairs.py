@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collective.catalog.model import (
-    Copy,
-    RepairTask,
-    VerifiedReceipt,
-)
+from collective.catalog.interface.values import RepairTask
 from collective.catalog.sqlite.allocation import add_candidate, new_copy
 from collective.catalog.sqlite.chunk_copies import load_chunk
 from collective.catalog.sqlite.dooming import doom
@@ -17,6 +13,7 @@ from collective.catalog.sqlite.rows import INTENT, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import RejectedError
 from collective.core.randomness import hex_id
+from collective.model.copies import Copy, VerifiedReceipt
 from collective.placement.healing import MakeCopy
 
 

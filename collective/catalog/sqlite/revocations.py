@@ -8,9 +8,7 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import Decider
-from collective.access.model import Caller
-from collective.catalog.model import Consequences
+from collective.access.permissions import Decider
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, require_key, store_issued
@@ -18,6 +16,8 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.people import Consequences
 
 SERIAL = "serial:"
 KEY = "key:"
@@ -44,11 +44,11 @@ class RevocationsPart(Part):
                 raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
             store_issued(tx, identity, serial, expires_ms, key_digest)
             keep_renewal(tx, identity, serial, key_digest, certificate_der)
-            tx.audit(Caller(identity, is_operator=False), "issue", serial)
+            tx.audit(Call(identity, is_operator=False), "issue", serial)
 
         await self._engine.change(work)
 
-    async def note_change(self, actor: Caller, action: str, target: str, detail: str) -> None:
+    async def note_change(self, actor: Call, action: str, target: str, detail: str) -> None:
         """Write a row of the audit for a change that is made outside the catalogue, before it."""
         await self._engine.change(lambda tx: tx.audit(actor, action, target, detail))
 
@@ -67,7 +67,7 @@ class RevocationsPart(Part):
 
         return await self._engine.read(work)
 
-    async def revoke(self, actor: Caller, what: str) -> int:
+    async def revoke(self, actor: Call, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX`` or ``serial:HEX`` with its key; return the epoch."""
         _check(what)
 
@@ -84,7 +84,7 @@ class RevocationsPart(Part):
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)
 
-    async def require_revoker(self, caller: Caller, what: str) -> None:
+    async def require_revoker(self, caller: Call, what: str) -> None:
         """Raise PermissionDeniedError unless ``caller`` may revoke ``what``, as :meth:`revoke`."""
 
         def work(db: apsw.Connection) -> None:
@@ -187,7 +187,7 @@ class RevocationsPart(Part):
         return await self._engine.read(work)
 
 
-def _require_revoker(db: apsw.Connection, decider: Decider, actor: Caller, what: str) -> None:
+def _require_revoker(db: apsw.Connection, decider: Decider, actor: Call, what: str) -> None:
     """Let an admin revoke all, anybody else the other keys and certificates of his identity alone."""
     own = f"{KEY}{actor.key_digest.hex()}"
     if what.startswith(SERIAL):
@@ -231,7 +231,7 @@ def _check(what: str) -> None:
         raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
 
 
-def revoke_node(tx: Transaction, actor: Caller, identity: SpiffeId) -> int:
+def revoke_node(tx: Transaction, actor: Call, identity: SpiffeId) -> int:
     """Revoke the identity of a node that is taken away; return the epoch."""
     epoch = _add(tx, [str(identity)])
     tx.audit(actor, "revoke", str(identity))

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from collective.access.book import GrantBook
-from collective.access.model import Grant, Right
+from collective.access.grant_book import GrantBook
 from collective.catalog.sqlite.references import untrusted_nodes
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
+from collective.model.grants import Grant
+from collective.model.rights import Right
 
 if TYPE_CHECKING:
     from collective.catalog.sqlite.writer import Transaction

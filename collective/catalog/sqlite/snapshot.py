@@ -23,12 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from collective.catalog.model import Position
 from collective.catalog.sqlite.custody import Custody, digest_of
 from collective.core.clock import Clock
 from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, CorruptionError, NoSpaceError
 from collective.core.small_files import read_small, write_atomically
+from collective.model.nodes import Position
 
 FOLDER: Final = "snapshots"
 KEPT: Final = "kept.json"

@@ -7,10 +7,8 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import Decider, Sight
-from collective.access.model import Caller, Right
+from collective.access.permissions import Decider, Sight
 from collective.catalog.decisions.charges import Weight
-from collective.catalog.model import ChunkHealth, Totals
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.chunk_health import count_chunks
 from collective.catalog.sqlite.counting import WHOLE
@@ -20,6 +18,9 @@ from collective.catalog.sqlite.quotas import weigh
 from collective.catalog.sqlite.rows import DATASTORE, ROOT
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.rights import Right
+from collective.model.status import ChunkHealth, Totals
 
 COST_SHARE = 20
 """A count is made again only after this many times what making it took."""
@@ -42,7 +43,7 @@ class TotalsPart(Part):
         super().__init__(engine)
         self._counted: dict[object, _Counted] = {}
 
-    async def totals(self, caller: Caller | None, usable: frozenset[NodeId]) -> Totals:
+    async def totals(self, caller: Call | None, usable: frozenset[NodeId]) -> Totals:
         """Count the files that the caller may read, and the chunks of datastores that it may read whole.
 
         None counts everything.

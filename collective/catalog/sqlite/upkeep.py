@@ -8,7 +8,7 @@ from functools import partial
 
 import apsw
 
-from collective.catalog.model import Health, Position
+from collective.catalog.interface.values import Health
 from collective.catalog.sqlite.copying import copy_database, is_sound
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quotas import expire_in_time
@@ -18,6 +18,7 @@ from collective.catalog.sqlite.sweeping import SWEEPS
 from collective.catalog.sqlite.writer import Transaction, translate
 from collective.core.errors import CorruptionError, DataDirError
 from collective.core.randomness import hex_id
+from collective.model.nodes import Position
 
 EXPIRE_BATCH = 200
 

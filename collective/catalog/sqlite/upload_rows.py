@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from collective.access.decision import Decider
-from collective.access.model import Caller, Right
+from collective.access.permissions import Decider
 from collective.catalog.sqlite.recording import ACTIVE
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
-from collective.core.ids import UploadId
+from collective.core.ids import UploadKey
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.changes import Precondition
+from collective.model.rights import Right
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
     """One upload as its row has it."""
 
-    id: UploadId
+    id: UploadKey
     path: FilePath
     version: int
     """Id of the version that it makes."""
@@ -68,7 +69,7 @@ def upload_row(row: Any) -> UploadRow:
     )
 
 
-def load_upload(tx: Transaction, caller: Caller, upload: UploadId) -> UploadRow:
+def load_upload(tx: Transaction, caller: Call, upload: UploadKey) -> UploadRow:
     """Return an upload of this caller, whatever its state; NotFoundError if there is none."""
     return upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
 
@@ -79,7 +80,7 @@ def require_active(tx: Transaction, found: UploadRow) -> None:
         raise gone()
 
 
-def active_upload(tx: Transaction, caller: Caller, upload: UploadId) -> tuple[UploadRow, Decider]:
+def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[UploadRow, Decider]:
     """Return an upload into which the caller may write now, and what decides of his rights.
 
     Raises NotFoundError, PermissionDeniedError.

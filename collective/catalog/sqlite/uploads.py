@@ -9,16 +9,8 @@ from typing import Any
 
 import apsw
 
-from collective.access.decision import Decider
-from collective.access.model import Caller, Right
-from collective.catalog.model import (
-    Allocation,
-    ChunkIntent,
-    Extent,
-    PlaceFunction,
-    Upload,
-    VerifiedReceipt,
-)
+from collective.access.permissions import Decider
+from collective.catalog.interface.values import Allocation, PlaceFunction, Upload
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk
 from collective.catalog.sqlite.committing import (
@@ -71,12 +63,15 @@ from collective.core.errors import (
     NotFoundError,
     UsageError,
 )
-from collective.core.ids import NodeId, UploadId
+from collective.core.ids import NodeId, UploadKey
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
+from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
-from collective.model.extents import Hole
+from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.rights import Right
 from collective.placement.evidence import quorum_of
 
 CLEAR_AT_COMMIT = 256
@@ -92,7 +87,7 @@ class UploadsPart(Part):
 
     async def open_upload(
         self,
-        caller: Caller,
+        caller: Call,
         path: FilePath,
         attributes: Attributes,
         condition: Precondition,
@@ -106,7 +101,7 @@ class UploadsPart(Part):
         _check_attributes(attributes)
         _check_batch(intents)
         _check_batch(holes)
-        upload = UploadId(hex_id(self._engine.randomness))
+        upload = UploadKey(hex_id(self._engine.randomness))
         settings = self._engine.settings
 
         def work(tx: Transaction) -> Upload:
@@ -157,8 +152,8 @@ class UploadsPart(Part):
 
     async def allocate(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         intents: Sequence[ChunkIntent],
         place: PlaceFunction,
         *,
@@ -179,8 +174,8 @@ class UploadsPart(Part):
 
     async def record_extents(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         *,
@@ -210,8 +205,8 @@ class UploadsPart(Part):
 
     async def commit_upload(
         self,
-        caller: Caller,
-        upload: UploadId,
+        caller: Call,
+        upload: UploadKey,
         extents: Sequence[Extent],
         receipts: Sequence[VerifiedReceipt],
         size_bytes: int,
@@ -272,7 +267,7 @@ class UploadsPart(Part):
             await self._check_again(caller, upload)
         raise _unsettled()
 
-    async def _check_again(self, caller: Caller, upload: UploadId) -> None:
+    async def _check_again(self, caller: Call, upload: UploadKey) -> None:
         """Go through all extents, page by page.
 
         Raises:
@@ -296,7 +291,7 @@ class UploadsPart(Part):
         if lost is not None:
             raise lost
 
-    async def abort_upload(self, caller: Caller, upload: UploadId) -> None:
+    async def abort_upload(self, caller: Call, upload: UploadKey) -> None:
         """Forget an upload; its chunks become collectable.  Unknown and ended ones are ignored."""
 
         def work(tx: Transaction) -> None:
@@ -310,7 +305,7 @@ class UploadsPart(Part):
         await self._engine.write(work, caller=caller, action="write", target=upload)
 
     async def get_upload(
-        self, caller: Caller, upload: UploadId, *, from_offset: int, limit: int
+        self, caller: Call, upload: UploadKey, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
         """Return an upload of this caller, a page of its extents, and whether more follow.
 
@@ -343,7 +338,7 @@ class UploadsPart(Part):
         await self._engine.change(lambda tx: keep_alive(tx, upload, life_s))
         return answer
 
-    async def check_upload(self, caller: Caller, upload: UploadId) -> None:
+    async def check_upload(self, caller: Call, upload: UploadKey) -> None:
         """Raise unless the upload is there still and the caller may write where it goes."""
 
         def work(db: apsw.Connection) -> None:
@@ -351,7 +346,7 @@ class UploadsPart(Part):
 
         await self._engine.read_for(caller, "write", upload, work)
 
-    def _readable(self, db: apsw.Connection, caller: Caller, upload: UploadId) -> UploadRow:
+    def _readable(self, db: apsw.Connection, caller: Call, upload: UploadKey) -> UploadRow:
         found = upload_row(rows.fetch(db, SELECT_UPLOAD, upload, str(caller.principal)))
         self._engine.decider(caller).require(Right.WRITE, found.path)
         if found.state == ENDED or found.expires_ms <= int(self._engine.clock.wall_s() * 1000):

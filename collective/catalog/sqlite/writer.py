@@ -17,9 +17,8 @@ from typing import Any, Final, TypeVar
 
 import apsw
 
-from collective.access.book import GrantBook
-from collective.access.decision import Decider
-from collective.access.model import Caller
+from collective.access.grant_book import GrantBook
+from collective.access.permissions import Decider
 from collective.catalog.sqlite.custody import Custody
 from collective.catalog.sqlite.rows import load_grants
 from collective.core.clock import Clock
@@ -33,6 +32,7 @@ from collective.core.errors import (
     OperatorError,
 )
 from collective.core.world import Pool
+from collective.model.calls import Call
 
 T = TypeVar("T")
 
@@ -149,11 +149,11 @@ class Transaction:
         self._counters.next_generation += generations
         self._counters.next_version += versions
 
-    def decider(self, caller: Caller) -> Decider:
+    def decider(self, caller: Call) -> Decider:
         """Return the decisions for ``caller`` as of this transaction."""
         return Decider(caller, self.book, self.now_s)
 
-    def audit(self, caller: Caller, action: str, target: str, detail: str = "") -> None:
+    def audit(self, caller: Call, action: str, target: str, detail: str = "") -> None:
         """Write the audit row of this change."""
         self.audit_of(str(caller.principal), action, target, detail, caller.request_id)
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from collective.chunking.store.index import OWN_FILE, Index
+from collective.chunking.store.pack_record import FLAG_RANGE, RECORD_HEADER_BYTES, Kind
 from collective.chunking.store.packlog import PackLog, Pending
 from collective.chunking.store.packscan import Placed, read_records
-from collective.chunking.store.record import FLAG_RANGE, RECORD_HEADER_BYTES, Kind
 from collective.core.disk import DiskFile
 from collective.core.ids import ChunkId, Generation
 

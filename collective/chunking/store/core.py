@@ -14,21 +14,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from collective.chunking.ids import challenge_answer, chunk_id
+from collective.chunking.chunk_ids import challenge_answer, chunk_id
 from collective.chunking.store.capacity import Capacity, Reservation
+from collective.chunking.store.chunk_files import ChunkFiles
 from collective.chunking.store.compaction import Compactor
 from collective.chunking.store.datadir import Layout, StoreIdentity, claim_data_dir
-from collective.chunking.store.files import ChunkFiles
 from collective.chunking.store.index import OWN_FILE, Index, Location
 from collective.chunking.store.model import Part, Parts, StoredCopy, StoreOptions
-from collective.chunking.store.packlog import PackLog, Pending
-from collective.chunking.store.record import (
+from collective.chunking.store.pack_record import (
     FLAG_RANGE,
     PACK_HEADER_BYTES,
     RECORD_HEADER_BYTES,
     Kind,
     record_span,
 )
+from collective.chunking.store.packlog import PackLog, Pending
 from collective.chunking.store.recovery import recover_packs
 from collective.core import limits
 from collective.core.disk import Disk, DiskLock

@@ -20,7 +20,7 @@ from typing import Final
 
 from collective.chunking.store.datadir import Layout
 from collective.chunking.store.model import Part
-from collective.chunking.store.record import (
+from collective.chunking.store.pack_record import (
     PACK_HEADER_BYTES,
     Kind,
     Record,

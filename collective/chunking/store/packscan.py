@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from collective.chunking.ids import chunk_id
-from collective.chunking.store.record import (
+from collective.chunking.chunk_ids import chunk_id
+from collective.chunking.store.pack_record import (
     PACK_HEADER_BYTES,
     RECORD_ALIGNMENT,
     RECORD_HEADER_BYTES,

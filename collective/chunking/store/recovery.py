@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collective.chunking.store.datadir import parse_pack_name
 from collective.chunking.store.index import OWN_FILE, Index, Location
+from collective.chunking.store.pack_record import PACK_HEADER_BYTES, Kind, record_span
 from collective.chunking.store.packlog import PackLog, PackState
 from collective.chunking.store.packscan import PackScan, recover_pack
-from collective.chunking.store.record import PACK_HEADER_BYTES, Kind, record_span
 from collective.core.ids import ChunkId, Generation
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collective.client.identity.model import JoinedCollective
+from collective.client.identity.documents import JoinedCollective
 from collective.core.errors import NotJoinedError, UsageError
 
 

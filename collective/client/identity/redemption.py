@@ -12,16 +12,16 @@ from typing import Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.client import join
-from collective.client.identity.model import Identity, JoinedCollective
+from collective.client import joining
+from collective.client.identity.documents import Identity, JoinedCollective
 from collective.client.identity.replacing import Ask, Standing, standing_of
 from collective.client.identity.store import IdentityStore, Passphrase
-from collective.client.join import Joined
+from collective.client.joining import Joined
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError, UsageError
 from collective.core.world import World
-from collective.pki import join_code
-from collective.pki.join_code import JoinCode
+from collective.pki import invite_code
+from collective.pki.invite_code import InviteCode
 from collective.rpc.links import Links
 
 ANY_WISH: Final = "@"
@@ -33,7 +33,7 @@ class Redeem(Protocol):
 
     async def __call__(
         self,
-        code: JoinCode,
+        code: InviteCode,
         key: ec.EllipticCurvePrivateKey,
         *,
         links: Links,
@@ -61,10 +61,10 @@ class Redeemed:
     """Another collective here that says the same of itself, and what became of it."""
 
 
-def parse_invite(text: str) -> JoinCode:
+def parse_invite(text: str) -> InviteCode:
     """Return the code in ``text``; UsageError, found without asking anyone, if it is mistyped."""
     try:
-        return join_code.parse(text)
+        return invite_code.parse(text)
     except UsageError as error:
         raise UsageError(f"Invalid invite code: {_lower_first(error.message)}") from error
 
@@ -77,7 +77,7 @@ async def redeem_invite(
     links: Links,
     passphrase: Passphrase,
     new_passphrase: bytes | None = None,
-    redeem: Redeem = join.redeem,
+    redeem: Redeem = joining.redeem,
     standing: Ask | None = None,
 ) -> Redeemed:
     """Redeem the invite in ``text`` (code or join URL) and keep what it gives.
@@ -94,7 +94,7 @@ async def redeem_invite(
 
     Raises:
         UsageError: the code is mistyped, or the passphrase wrong.
-        UnreachableError, RejectedError, PermissionDeniedError, ConflictError: as ``join.redeem``.
+        UnreachableError, RejectedError, PermissionDeniedError, ConflictError: as ``joining.redeem``.
 
     Cancellation and crashes may leave a use counted; redeeming again costs none.
     """

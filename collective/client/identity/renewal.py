@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from collective.client.identity.kept import digest_of
-from collective.client.identity.model import JoinedCollective
+from collective.client.identity.certificates import digest_of
+from collective.client.identity.documents import JoinedCollective
 from collective.client.identity.store import IdentityStore
 from collective.core.disk import DiskLock
 from collective.core.errors import CollectiveError, UnreachableError
@@ -27,7 +27,7 @@ from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
-from collective.pki.renewal import has_expired, is_due
+from collective.pki.renewal_times import has_expired, is_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -203,7 +203,7 @@ class Renewer:
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
     ) -> Renewed:
-        from collective.client.join import renew_trusting  # noqa: PLC0415 - heavy, rarely needed
+        from collective.client.joining import renew_trusting  # noqa: PLC0415 - heavy, rarely needed
 
         async with self._channel(credentials, collective, addresses) as channel:
             renewed = await renew_trusting(
@@ -217,7 +217,7 @@ class Renewer:
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
     ) -> Renewed:
-        from collective.client.join import current_trust  # noqa: PLC0415 - heavy, rarely needed
+        from collective.client.joining import current_trust  # noqa: PLC0415 - heavy, rarely needed
 
         async with self._channel(credentials, collective, addresses) as channel:
             trusted = await current_trust(
@@ -250,7 +250,7 @@ class Renewer:
         collective: JoinedCollective,
         addresses: tuple[Address, ...],
     ) -> Renewed:
-        from collective.client.join import renew_expired  # noqa: PLC0415 - heavy, rarely needed
+        from collective.client.joining import renew_expired  # noqa: PLC0415 - heavy, rarely needed
 
         del addresses
         joined = await renew_expired(

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from cryptography import x509
 
-from collective.client.identity.kept import digest_of
-from collective.client.identity.model import JoinedCollective
+from collective.client.identity.certificates import digest_of
+from collective.client.identity.documents import JoinedCollective
 from collective.core.clock import Clock
 
 if TYPE_CHECKING:
-    from collective.client.join import Joined
+    from collective.client.joining import Joined
     from collective.rpc.links import Links
 
 
@@ -78,7 +78,7 @@ async def standing_of(
         links: over which they are asked.
         clock: for the validity of what is shown.
     """
-    from collective.client.join import answers  # noqa: PLC0415 - heavy, rarely needed
+    from collective.client.joining import answers  # noqa: PLC0415 - heavy, rarely needed
 
     addresses = (*known.bootstrap_addresses, *known.coordinator_addresses)
 

@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from collective.client.identity import choosing, kept, replacing
-from collective.client.identity.aside import set_aside
-from collective.client.identity.kept import KeptCertificates, digest_of
-from collective.client.identity.model import Identity, JoinedCollective, free_name, is_name
-from collective.client.identity.place import ConfigDir
+from collective.client.identity import certificates as kept
+from collective.client.identity import choosing, replacing
+from collective.client.identity.archive import set_aside
+from collective.client.identity.certificates import StoredCertificates, digest_of
+from collective.client.identity.config_dir import ConfigDir
+from collective.client.identity.documents import Identity, JoinedCollective, free_name, is_name
 from collective.core.errors import BusyError, ConflictError, SettingsError
 from collective.core.ids import GlobalId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
 from collective.core.world import World
-from collective.pki import certificates, files
+from collective.pki import certificates, pem_files
 from collective.pki.credentials import Credentials, load_credentials
 
 if TYPE_CHECKING:
-    from collective.client.join import Joined
+    from collective.client.joining import Joined
 
 Passphrase = Callable[[], bytes]
 """Gives the passphrase of the key; called only if the key needs one."""
@@ -60,7 +61,7 @@ class IdentityStore:
         self.place: Final = place
         self._world = world
         self._disk = world.disk
-        self._kept = KeptCertificates(place, self._disk)
+        self._kept = StoredCertificates(place, self._disk)
 
     # --- identity --------------------------------------------------------------------------------
 
@@ -104,14 +105,14 @@ class IdentityStore:
     def key(self, passphrase: Passphrase) -> tuple[ec.EllipticCurvePrivateKey, bytes | None]:
         """Return the key and the passphrase that it needed; NotJoinedError if there is none."""
         needed = None
-        if files.is_encrypted_key(self.place.key, disk=self._disk):
+        if pem_files.is_encrypted_key(self.place.key, disk=self._disk):
             needed = passphrase()
-        return files.load_key_file(self.place.key, passphrase=needed, disk=self._disk), needed
+        return pem_files.load_key_file(self.place.key, passphrase=needed, disk=self._disk), needed
 
     def key_digest(self) -> bytes | None:
         """Return the SHA-256 of the key, without its passphrase; None if nothing here tells it."""
-        if not files.is_encrypted_key(self.place.key, disk=self._disk):
-            key = files.load_key_file(self.place.key, disk=self._disk)
+        if not pem_files.is_encrypted_key(self.place.key, disk=self._disk):
+            key = pem_files.load_key_file(self.place.key, disk=self._disk)
             return certificates.key_digest(key.public_key())
         return self._kept.key_digest(self.collectives())
 
@@ -255,7 +256,7 @@ class IdentityStore:
         Raises NotJoinedError, SettingsError, UsageError as :func:`pki.credentials.load_credentials`.
         """
         needed = None
-        if files.is_encrypted_key(self.place.key, disk=self._disk):
+        if pem_files.is_encrypted_key(self.place.key, disk=self._disk):
             needed = passphrase()
         return load_credentials(
             self.place.certificate(collective.name),
@@ -330,7 +331,7 @@ class IdentityStore:
         if self._disk.exists(self.place.key):
             key, needed = self.key(passphrase)
             if new_passphrase and needed is None and self.identity() is None:
-                files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+                pem_files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
             if not self._disk.exists(self.place.public_key):
                 self._write_public(key)
             return key
@@ -340,7 +341,7 @@ class IdentityStore:
                 " 'collective identity init --force'."
             )
         key = certificates.new_private_key(self._world.randomness)
-        files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
+        pem_files.write_key(self.place.key, key, passphrase=new_passphrase, disk=self._disk)
         self._write_public(key)
         return key
 

@@ -13,11 +13,11 @@ from functools import partial
 
 from collective.client.disk.attributes import SET_ID, WantedAttributes
 from collective.client.disk.errors import LocalError
-from collective.client.disk.landing import Landing
 from collective.client.disk.tree import Names as LocalNames
-from collective.client.files import Names
-from collective.client.local import LocalFiles, Place
+from collective.client.disk.tree_target import TreeTarget
+from collective.client.local.put_get import LocalFiles, Place
 from collective.client.model import Progress
+from collective.client.names import Names
 from collective.client.session import Session
 from collective.client.trees.notes import RootNote
 from collective.client.trees.plan import Do, get_step
@@ -48,7 +48,7 @@ class TreeGet:
         root = await self.names.stat(path)
         if root.kind.is_leaf:
             raise UsageError(f"{path} is no directory; get it as a file.")
-        landing = await self.session.in_thread(partial(Landing, local, self.session.randomness))
+        landing = await self.session.in_thread(partial(TreeTarget, local, self.session.randomness))
         try:
             await self.session.in_thread(partial(self._enter_root, landing, root))
             try:
@@ -58,7 +58,7 @@ class TreeGet:
         finally:
             landing.close()
 
-    def _enter_root(self, landing: Landing, root: Entry) -> None:
+    def _enter_root(self, landing: TreeTarget, root: Entry) -> None:
         """Note what becomes of the target: it gets time and mode if it was made for this tree.
 
         Now, or by an earlier `get`; another directory keeps its own.
@@ -75,7 +75,7 @@ class TreeGet:
             return
         self._entered.append(((), root))
 
-    async def _all(self, landing: Landing, path: FilePath) -> None:
+    async def _all(self, landing: TreeTarget, path: FilePath) -> None:
         left_out: FilePath | None = None
         async with FilePool() as pool, aclosing(self.names.list(path, recursive=True)) as listed:
             async for entry in listed:
@@ -92,7 +92,7 @@ class TreeGet:
                     await self._enter(landing, names, entry)
                     left_out = None
 
-    async def _enter(self, landing: Landing, names: LocalNames, entry: Entry) -> None:
+    async def _enter(self, landing: TreeTarget, names: LocalNames, entry: Entry) -> None:
         thing = await self.session.in_thread(partial(landing.look, names))
         wanted = self._wanted(entry)
         get_step(entry, thing, wanted)
@@ -101,7 +101,7 @@ class TreeGet:
         self.record.result.attributes += thing is not None and not wanted.fit(thing)
         self._entered.append((names, entry))
 
-    async def _leaf(self, landing: Landing, names: LocalNames, entry: Entry) -> None:
+    async def _leaf(self, landing: TreeTarget, names: LocalNames, entry: Entry) -> None:
         with self.record.about(str(entry.path)):
             wanted = self._wanted(entry)
             thing = await self.session.in_thread(partial(landing.look, names))
@@ -133,7 +133,7 @@ class TreeGet:
                     " get with --set-id if you trust whoever stored it."
                 )
 
-    async def _is_there(self, landing: Landing, names: LocalNames, entry: Entry) -> bool:
+    async def _is_there(self, landing: TreeTarget, names: LocalNames, entry: Entry) -> bool:
         """Tell whether the local file has the content; where that cannot be told, it has not."""
         try:
             fd = await self.session.in_thread(partial(landing.tree.open_file, names))
@@ -147,7 +147,7 @@ class TreeGet:
             os.close(fd)
 
     async def _carry(
-        self, landing: Landing, names: LocalNames, entry: Entry, wanted: WantedAttributes
+        self, landing: TreeTarget, names: LocalNames, entry: Entry, wanted: WantedAttributes
     ) -> str:
         """Download the content; return what of it this machine would not keep."""
         with landing.place(names) as (folder, name, left):
@@ -160,7 +160,7 @@ class TreeGet:
     def _wanted(self, entry: Entry) -> WantedAttributes:
         return WantedAttributes.of(entry, keeps_set_id=self.keeps_set_id)
 
-    def _settle(self, landing: Landing) -> None:
+    def _settle(self, landing: TreeTarget) -> None:
         """Give directories their times and modes, when nothing is written in them any more."""
         while self._entered:
             names, entry = self._entered.pop()

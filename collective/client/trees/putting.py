@@ -15,9 +15,9 @@ from functools import partial
 from collective.client.disk.errors import local_error
 from collective.client.disk.things import FileState, Thing
 from collective.client.disk.tree import LocalTree
-from collective.client.files import Names
-from collective.client.local import LocalFiles
+from collective.client.local.put_get import LocalFiles
 from collective.client.model import Progress
+from collective.client.names import Names
 from collective.client.session import Session
 from collective.client.trees.notes import TreeNotes
 from collective.client.trees.plan import Do, missing_attributes, put_step

@@ -14,19 +14,20 @@ from typing import Final
 
 import structlog
 
-from collective.client.join import current_trust, renew_trusting
+from collective.client.joining import current_trust, renew_trusting
 from collective.core.backoff import Backoff
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
-from collective.pki import certificates, renewal, renewal_pace
+from collective.core.work import IDLE, Outcome, Worker
+from collective.pki import certificates, renewal_pace, renewal_times
+from collective.pki.cert_dir import CertDir, ca_folder, members_in
 from collective.pki.credentials import Credentials, is_signed_by, load_credentials
-from collective.pki.files import write_authorities, write_certificate
-from collective.pki.layout import CertDir, ca_folder, members_in
+from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.revocation import RevocationSet
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
-from collective.roles.runtime.workers import IDLE, Outcome, Worker, Workers
+from collective.roles.runtime.workers import Workers
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Listener, Persona
 
@@ -37,7 +38,7 @@ RETRY_MOST_S: Final = 30.0
 class Freshness(Worker):
     """Keeps the certificate and the CAs that count up to date."""
 
-    name = "renewal"
+    name = "renewal_times"
 
     def __init__(
         self, follow: Callable[[], Awaitable[None]], look_s: Callable[[], float], least_s: float
@@ -158,7 +159,7 @@ class BootstrapRole:
         present = self._credentials
         told = await current_trust(self._present_channel, present, clock=self._clock)
         is_of_signing = is_signed_by(present.certificate, told[0])
-        if is_of_signing and not renewal.is_due(present.certified, self._clock.wall_s()):
+        if is_of_signing and not renewal_times.is_due(present.certified, self._clock.wall_s()):
             if set(told) != set(present.trusted):
                 await self._take(present.renewed(present.certificate, told), persona)
             return

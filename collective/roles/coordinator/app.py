@@ -12,23 +12,24 @@ from typing import Final
 
 import structlog
 
-from collective.access.model import Caller
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import RejectedError, SettingsError
 from collective.core.ids import SpiffeId, SpiffeRole
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
+from collective.core.work import Periodic, Worker
+from collective.member.people.invites import InviteIssuer
+from collective.model.calls import Call
+from collective.pki.cert_dir import CertDir
 from collective.pki.certificates import Certified
-from collective.pki.layout import CertDir
-from collective.roles.coordinator.bootstrap_service import BootstrapService
-from collective.roles.coordinator.codes import JoinCodes
+from collective.roles.coordinator.catalog_record import keep_catalog, require_catalog
+from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.roles.coordinator.own_identity import Freshness, OwnIdentity
-from collective.roles.coordinator.parts import Parts, build
-from collective.roles.coordinator.record import keep_catalog, require_catalog
+from collective.roles.coordinator.wiring import Parts, build
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
-from collective.roles.runtime.workers import Periodic, Worker, Workers
+from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Listener
 from collective.rpc.standard import with_standard_services
 
@@ -120,7 +121,7 @@ class CoordinatorRole:
             self._log.warning("catalogue_not_as_it_was", text=notice)
         position = await catalog.position()
         await run(keep_catalog, place, world.disk, position.catalog_id)
-        codes = JoinCodes(
+        codes = InviteIssuer(
             catalog,
             world,
             authority_digest=identity.authority.digest,
@@ -157,7 +158,7 @@ class CoordinatorRole:
         self._spawn(supervisor, identity, parts)
         bootstraps = self._bootstrap_addresses()
         if bootstraps:
-            operator = Caller(SpiffeId.coordinator(settings.domain), is_operator=True)
+            operator = Call(SpiffeId.coordinator(settings.domain), is_operator=True)
             await self._ensure_code(codes, operator)
             self._workers.start(supervisor.spawn, [self._keep_code(codes, operator, identity)])
         self._is_ready = True
@@ -220,7 +221,7 @@ class CoordinatorRole:
             return parts.relay.protocol(peer.identity)
 
         forwarded = BootstrapService(
-            parts.enrolment,
+            parts.joining,
             parts.renewal,
             collective_name=self._settings.name or "",
             addresses=lambda: identity.addresses,
@@ -249,7 +250,7 @@ class CoordinatorRole:
             chunk_factory=chunk_stream,
             service_roles=_SERVICE_ROLES,
             served=self._runtime.metrics.served,
-            refusals=parts.denials,
+            refusals=parts.refusal_log,
             newest_authority=identity.to_follow,
         )
         await listener.listen(address)
@@ -275,7 +276,7 @@ class CoordinatorRole:
         if address is None:
             return
         service = BootstrapService(
-            parts.enrolment,
+            parts.joining,
             parts.renewal,
             collective_name=self._settings.name or "",
             addresses=lambda: identity.addresses,
@@ -286,7 +287,7 @@ class CoordinatorRole:
             None,
             identity.bootstrap,
             served=self._runtime.metrics.served,
-            refusals=parts.denials,
+            refusals=parts.refusal_log,
         )
         await listener.listen(address)
         self._listeners.append(listener)
@@ -309,7 +310,7 @@ class CoordinatorRole:
                 *parts.upkeep.workers(),
                 parts.repairer,
                 parts.verifier,
-                parts.giving_up,
+                parts.guarded_deletes,
                 parts.sampler.worker(),
                 parts.collector,
                 parts.rotation.worker(),
@@ -318,14 +319,14 @@ class CoordinatorRole:
             ],
         )
 
-    async def _ensure_code(self, codes: JoinCodes, operator: Caller) -> None:
+    async def _ensure_code(self, codes: InviteIssuer, operator: Call) -> None:
         await codes.ensure_node_code(
             operator,
             uses=self._settings.join_code_uses,
             validity_s=self._settings.join_code_validity_s,
         )
 
-    def _keep_code(self, codes: JoinCodes, operator: Caller, identity: OwnIdentity) -> Worker:
+    def _keep_code(self, codes: InviteIssuer, operator: Call, identity: OwnIdentity) -> Worker:
         """Return the worker that has a node code that can be used and pins the CA that signs."""
 
         async def renew() -> None:

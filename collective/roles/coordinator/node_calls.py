@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from collective.core.errors import UnreachableError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.units import Address
-from collective.roles.coordinator.nodes import NodeTable
+from collective.member.nodes.live_nodes import LiveNodes
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.rpc.links import Channel
@@ -24,7 +24,7 @@ CHALLENGE_S: Final = 20.0
 class NodeCaller:
     """Calls the Node service of this member's nodes."""
 
-    def __init__(self, table: NodeTable, opener: ChannelOpener) -> None:
+    def __init__(self, table: LiveNodes, opener: ChannelOpener) -> None:
         """Open channels by ``opener``, which verifies the node's identity."""
         self._table = table
         self._opener = opener

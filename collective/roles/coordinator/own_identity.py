@@ -18,19 +18,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from collective.core.backoff import Backoff
 from collective.core.ids import Domain
 from collective.core.units import Address
+from collective.core.work import IDLE, Outcome, Worker
 from collective.core.world import World
 from collective.pki import rotation
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.cert_dir import CertDir
 from collective.pki.certificates import Certified, certificate_der
+from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import Credentials
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
-from collective.pki.renewal import is_due
 from collective.pki.renewal_pace import next_look_s, retries
+from collective.pki.renewal_times import is_due
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities, Phase
 from collective.pki.trust import TrustStore
-from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Links, Persona
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from collective.catalog.interface import Upkeep
-from collective.placement.evidence import Standing, is_quorum
-from collective.roles.coordinator.nodes import NodeTable
-from collective.roles.coordinator.uploads import Policy, shortage_sentence
+from collective.member.files.uploads import Policy, shortage_sentence
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.model.nodes import Standing
+from collective.placement.evidence import is_quorum
 from collective.roles.runtime.diskwatch import DiskWatch
 
 BUSY_AFTER_S: Final = 5.0
@@ -20,7 +21,7 @@ BUSY_AFTER_S: Final = 5.0
 class Readiness:
     """Why writes do not get through."""
 
-    def __init__(self, catalog: Upkeep, disk: DiskWatch, table: NodeTable, policy: Policy) -> None:
+    def __init__(self, catalog: Upkeep, disk: DiskWatch, table: LiveNodes, policy: Policy) -> None:
         """Judge by the catalogue's writer, its disk, and the nodes of ``table``."""
         self._catalog = catalog
         self._disk = disk

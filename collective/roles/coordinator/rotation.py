@@ -19,18 +19,18 @@ from typing import Any, Final
 import structlog
 from cryptography import x509
 
-from collective.access.model import Caller
 from collective.catalog.interface import Trust
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import SpiffeId, shown_principal
 from collective.core.small_files import read_small, write_atomically
+from collective.core.work import Periodic, Worker
 from collective.core.world import World
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.trust.revocations import Revocations
+from collective.model.calls import Call
 from collective.pki import certificates, rotation
 from collective.pki.rotation import Phase
-from collective.roles.coordinator.nodes import NodeTable
 from collective.roles.coordinator.own_identity import OwnIdentity
-from collective.roles.coordinator.revocations import Revocations
-from collective.roles.runtime.workers import Periodic, Worker
 
 NAMES_SHOWN: Final = 5
 AUDIT_NAMES_MAX: Final = 50
@@ -59,7 +59,7 @@ class RotationDesk:
         self,
         identity: OwnIdentity,
         trust: Trust,
-        table: NodeTable,
+        table: LiveNodes,
         revocations: Revocations,
         world: World,
         *,
@@ -104,7 +104,7 @@ class RotationDesk:
             if not waiting or (self._forced and age_s > FORCED_INTERVALS_MOST * self._interval_s):
                 await self._close(waiting)
 
-    async def begin(self, actor: Caller) -> Progress:
+    async def begin(self, actor: Call) -> Progress:
         """Make the successor; ConflictError, saying how far it is, while a rotation is under way."""
         async with self._turn:
             if self._identity.authorities.phase is not Phase.NONE:
@@ -117,7 +117,7 @@ class RotationDesk:
             await self._identity.rotate(rotation.begin)
         return await self.progress()
 
-    async def finish(self, actor: Caller, *, force: bool) -> Progress:
+    async def finish(self, actor: Call, *, force: bool) -> Progress:
         """Go on towards the end of the old CA; harmless to repeat.
 
         Raises:
@@ -218,7 +218,7 @@ class RotationDesk:
             then = "The old CA ends in a moment; look with: collective pki rotate-ca --status"
         return f"The CA is being replaced already (phase: {known.phase.value}). {then}"
 
-    async def _note(self, actor: Caller, step: str, detail: str) -> None:
+    async def _note(self, actor: Call, step: str, detail: str) -> None:
         """Write the step into the audit; its target is the CA that goes."""
         known = self._identity.authorities
         keys = [certificates.certificate_key(one) for one in known.trusted]
@@ -237,7 +237,7 @@ class RotationDesk:
         )
 
     async def _close(self, shut_out: Sequence[str]) -> None:
-        own = Caller(SpiffeId.coordinator(self._identity.authority.domain), is_operator=True)
+        own = Call(SpiffeId.coordinator(self._identity.authority.domain), is_operator=True)
         newest = self._identity.authority.digest.hex()
         detail = f"this CA counts no longer, only {newest}{_forced_text(shut_out)}"
         await self._note(own, "end", detail)

@@ -8,19 +8,19 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import NodeClaim, Position
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
+from collective.core.work import Periodic, Report, Worker, report_warnings
+from collective.member.care.figures import Figures
+from collective.member.files.uploads import Policy
+from collective.member.metrics import MemberMetrics
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.nodes.refused import keep_refusals
+from collective.member.nodes.warnings import Situation, warnings
+from collective.member.trust.revocations import Revocations
+from collective.model.nodes import NodeClaim, Position
 from collective.roles.coordinator.expiry import ExpiryWatch
-from collective.roles.coordinator.figures import Figures
-from collective.roles.coordinator.keys import KeyRing
-from collective.roles.coordinator.metrics import CoordinatorMetrics
-from collective.roles.coordinator.nodes import NodeTable
-from collective.roles.coordinator.refusals import keep_refusals
-from collective.roles.coordinator.revocations import Revocations
-from collective.roles.coordinator.uploads import Policy
-from collective.roles.coordinator.warnings import Situation, warnings
-from collective.roles.runtime.workers import Periodic, Report, Worker, report_warnings
+from collective.transfer.tickets.key_ring import KeyRing
 
 RECORDS_S: Final = 10.0
 EXPIRE_S: Final = 30.0
@@ -36,12 +36,12 @@ class Upkeep:
         self,
         *,
         catalog: Catalog,
-        table: NodeTable,
+        table: LiveNodes,
         figures: Figures,
         policy: Policy,
         keys: KeyRing,
         revocations: Revocations,
-        metrics: CoordinatorMetrics,
+        metrics: MemberMetrics,
         clock: Clock,
         snapshot_interval_s: float,
         watch: ExpiryWatch | None = None,

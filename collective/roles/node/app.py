@@ -15,36 +15,37 @@ import structlog
 
 from collective import __version__
 from collective.chunking.store import FREE_MARGIN_BYTES, ChunkStore
-from collective.client.join import why_refused
+from collective.client.joining import why_refused
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
 from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES, MIB
 from collective.core.randomness import hex_id
 from collective.core.units import Address
+from collective.core.work import Periodic
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.roles.node.addresses import advertised, default_capacity
 from collective.roles.node.enrolment import Enrolled, Enrolment, coordinator_addresses
+from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat, OwnFacts
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import MEMORY_NAME, NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
-from collective.roles.node.record import record_path, save_notes
 from collective.roles.node.renewal import Identity, Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
-from collective.roles.runtime.workers import Periodic, Workers
+from collective.roles.runtime.workers import Workers
 from collective.rpc.health import HealthService
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Listener
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
-from collective.transfer.server import ChunkServer
+from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.stream.server import ChunkServer
 
 POOL_BYTES: Final = 64 * MIB
 COMPACT_EVERY_S: Final = 600.0

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from collective.client.join import Joined, redeem, renew_expired
+from collective.client.joining import Joined, redeem, renew_expired
 from collective.core.backoff import Backoff
 from collective.core.errors import (
     BusyError,
@@ -32,14 +32,14 @@ from collective.core.ids import NodeId
 from collective.core.settings import ServeSettings
 from collective.core.small_files import read_small
 from collective.core.units import Address
+from collective.core.work import retry
 from collective.core.world import World
+from collective.pki.cert_dir import CertDir, ca_folder, members_in, nodes_folder, nodes_in
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
-from collective.pki.files import load_or_create_key, write_certificate
-from collective.pki.join_code import JoinCode, parse
-from collective.pki.layout import CertDir, ca_folder, members_in, nodes_folder, nodes_in
-from collective.pki.renewal import has_expired
-from collective.roles.node.record import NodeNotes, load_notes, record_path, save_notes
-from collective.roles.runtime.workers import retry
+from collective.pki.invite_code import InviteCode, parse
+from collective.pki.pem_files import load_or_create_key, write_certificate
+from collective.pki.renewal_times import has_expired
+from collective.roles.node.enrolment_notes import NodeNotes, load_notes, record_path, save_notes
 from collective.rpc.links import Links
 
 RETRIES: Final = Backoff(0.5, 10.0)
@@ -206,7 +206,7 @@ class Enrolment:
         wish = self._settings.node_id
         return posixpath.join(folder, f"{wish}.key" if wish else ".joining.key")
 
-    def _code(self) -> JoinCode:
+    def _code(self) -> InviteCode:
         text = self._settings.join_code
         if text is None:
             path = self._settings.join_code_file

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from collective.chunking.store import ChunkStore
-from collective.client.join import teller_of
+from collective.client.joining import teller_of
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.disk_errors import DiskState
@@ -28,18 +28,18 @@ from collective.core.errors import (
 )
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
+from collective.core.work import IDLE, Outcome, Worker
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems, trouble
-from collective.roles.runtime.workers import IDLE, Outcome, Worker
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb
 from collective.rpc.links import Channel
-from collective.transfer.adoptions import open_adoption
+from collective.transfer.tickets.adoptions import open_adoption
 
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 INVENTORY_TIMEOUT_S: Final = 600.0

@@ -7,7 +7,7 @@ from typing import Final
 
 from collective.core.clock import Clock
 from collective.roles.node.memory import NodeMemory
-from collective.transfer.tickets import KEY_BYTES, TicketKey
+from collective.transfer.tickets.keys import KEY_BYTES, TicketKey
 
 KEYS_KEPT: Final = 8
 """Newest keys kept; older ones belong to tickets long expired."""

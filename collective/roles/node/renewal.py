@@ -9,18 +9,18 @@ from typing import Final
 import structlog
 from cryptography import x509
 
-from collective.client.join import renew_expired, renew_trusting
+from collective.client.joining import renew_expired, renew_trusting
 from collective.core.backoff import Backoff
 from collective.core.errors import RejectedError
 from collective.core.units import Address
+from collective.core.work import IDLE, Outcome, Worker, pause
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
-from collective.pki.files import write_authorities, write_certificate
-from collective.pki.renewal import has_expired, is_due
+from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.renewal_pace import next_look_s, retries
+from collective.pki.renewal_times import has_expired, is_due
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
-from collective.roles.runtime.workers import IDLE, Outcome, Worker, pause
 from collective.rpc.links import Channel, Links, Persona
 
 RENEWAL_FIRST_S: Final = 1.0

@@ -19,10 +19,10 @@ from collective.chunking.store import ChunkStore, StoredCopy
 from collective.core.backoff import Backoff
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.small_files import read_small, write_atomically
+from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.core.world import World
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.storage import NodeStorage
-from collective.roles.runtime.workers import BUSY, IDLE, Outcome, Worker
 
 SCRUB_CYCLE_S: Final = 30 * 86400.0
 RATE_LEAST_BYTES_PER_S: Final = 64 * 1024

@@ -40,7 +40,7 @@ from collective.rpc.gen.collective.v1.node import (
 )
 from collective.rpc.gen.collective.v1.transfer import Route
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient
+from collective.transfer.stream.chunk_client import ChunkClient
 
 COPIES_MAX: Final = 2000
 """Copies named in one call."""

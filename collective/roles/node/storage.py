@@ -30,7 +30,7 @@ DELETED_MOST: Final = 20_000
 
 
 class NodeStorage:
-    """A ``ChunkStorage`` of :mod:`collective.transfer.server` over a chunk store.
+    """A ``ChunkStorage`` of :mod:`collective.transfer.stream.server` over a chunk store.
 
     A copy that this process was told to delete does not come afterwards: what is sent to a node may be
     late, and the coordinator may have had it deleted meanwhile.  After a restart inventories find it.

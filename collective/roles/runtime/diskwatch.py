@@ -13,26 +13,15 @@ from typing import Final
 
 import structlog
 
-from collective.core.disk_errors import DiskState, disk_error, state_behind
+from collective.core.disk_errors import DiskState, disk_error, disk_sentence, state_behind
 from collective.core.errors import CollectiveError
+from collective.core.work import IDLE, Outcome, Worker
 from collective.core.world import World
 from collective.roles.runtime.metrics import Metrics
-from collective.roles.runtime.workers import IDLE, Outcome, Worker
 
 LOOK_S: Final = 5.0
 PROBE_NAME: Final = ".probe"
 PROBE_BYTES: Final = 4096
-_SAYING: Final = {
-    DiskState.OK: "",
-    DiskState.FULL: "{whose} disk is full; free some space on it.",
-    DiskState.READ_ONLY: "{whose} disk is read-only; check its mount, its owner and the kernel's log.",
-    DiskState.FAILING: "{whose} disk reports errors; check the disk and the kernel's log.",
-}
-
-
-def saying(state: DiskState, whose: str) -> str:
-    """Return a sentence on a disk that takes no writes; nothing on one that does."""
-    return _SAYING[state].format(whose=whose)
 
 
 class DiskWatch(Worker):
@@ -86,7 +75,7 @@ class DiskWatch(Worker):
     @property
     def sentence(self) -> str:
         """What is wrong, for people; empty when nothing is."""
-        return saying(self._state, self._whose)
+        return disk_sentence(self._state, self._whose)
 
     def saw(self, error: BaseException) -> None:
         """Take note of an error that something met; those that are not about a disk say nothing."""

@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 from prometheus_client import Histogram
 
+from collective.core.work import IDLE, Outcome, Worker
 from collective.roles.runtime.notify import Notifier
-from collective.roles.runtime.workers import IDLE, Outcome, Worker
 
 INTERVAL_S: Final = 1.0
 LAG_WARNING_S: Final = 1.0

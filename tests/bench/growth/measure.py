@@ -14,21 +14,21 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from collective.access.model import Caller
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.ids import NodeId, SpiffeId
-from collective.roles.coordinator.metrics import CoordinatorMetrics, NodeFigures
+from collective.member.metrics import MemberMetrics, NodeFigures
+from collective.model.calls import Call
 from tests.bench.growth import catalogue, setwork, starts, trouble
 from tests.bench.growth.catalogue import Shape
 from tests.bench.growth.rows import Meter, Row, memory_mb
 from tests.contract.catalog.world import ANY, OPERATOR, begin, extent, p, receipts
 
 ALL: Final = frozenset(NodeId(catalogue.node_name(number)) for number in range(1, 13))
-SOMEBODY: Final = Caller(SpiffeId.parse(catalogue.user(7)), is_operator=False)
-SCATTERED: Final = Caller(SpiffeId.parse(catalogue.SCATTERED), is_operator=False)
+SOMEBODY: Final = Call(SpiffeId.parse(catalogue.user(7)), is_operator=False)
+SCATTERED: Final = Call(SpiffeId.parse(catalogue.SCATTERED), is_operator=False)
 """Has grants on twenty files of the large folder, and none on the folder itself."""
-READS_ALL: Final = Caller(SpiffeId.parse(catalogue.READS_ALL), is_operator=False)
-READS_ONE: Final = Caller(SpiffeId.parse(catalogue.READS_ONE), is_operator=False)
+READS_ALL: Final = Call(SpiffeId.parse(catalogue.READS_ALL), is_operator=False)
+READS_ONE: Final = Call(SpiffeId.parse(catalogue.READS_ONE), is_operator=False)
 PAGE: Final = 100
 """Entries: as many as the large folder has in the smallest catalogue."""
 SCRAPE_MOST_MS: Final = 50.0
@@ -135,12 +135,12 @@ class Bench:
     async def _whole(self, catalog: SqliteCatalog) -> None:
         meter = self.meter
 
-        async def totals(caller: Caller | None) -> None:
+        async def totals(caller: Call | None) -> None:
             catalog._counted.clear()
             await catalog.totals(caller, ALL)
 
         registry = CollectorRegistry()
-        metrics = CoordinatorMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
+        metrics = MemberMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
 
         async def figures() -> None:
             catalog._counted.clear()

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.world import real_world
+from collective.model.copies import CopyKey
 from tests.bench.growth import catalogue
 from tests.bench.growth.rows import HOLD_MOST_MS, Meter
 from tests.contract.catalog.world import ANY, OPERATOR, p

@@ -1,6 +1,6 @@
 """Who may do what, worked out from scratch by the words of the contract: slow, plain, no cleverness.
 
-Nothing of ``collective.access.decision`` is used here; rights are sets of letters, paths are tuples.
+Nothing of ``collective.access.permissions`` is used here; rights are sets of letters, paths are tuples.
 """
 
 from __future__ import annotations

@@ -12,10 +12,9 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collective.access.book import GrantBook
-from collective.access.decision import Decider
-from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
+from collective.access.grant_book import GrantBook
+from collective.access.permissions import Decider
+from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -27,8 +26,13 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
+from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.entries import Entry
+from collective.model.grants import Grant
+from collective.model.people import Invite as CodeRecord
+from collective.model.people import InviteKind
+from collective.model.rights import Right
 from tests.contract.catalog.permission_model import (
     OPERATOR,
     PATHS,
@@ -98,7 +102,7 @@ class Permissions(RuleBasedStateMachine):
         self.codes = 0
         self.redeemed: set[tuple[str, str]] = set()
 
-    def caller(self, who: str) -> Caller:
+    def caller(self, who: str) -> Call:
         return COORDINATOR if who == OPERATOR else user(who)
 
     def do(self, work: Coroutine[Any, Any, Any]) -> tuple[str, Any]:
@@ -227,7 +231,7 @@ class Permissions(RuleBasedStateMachine):
         fine = len(held) == len(supports) and (bool(grants) or model.is_admin(maker))
         self.codes += 1
         code = CodeRecord(
-            f"code{self.codes}", CodeKind.USER, b"v" * 32, uses, uses, model.now_s + life,
+            f"code{self.codes}", InviteKind.USER, b"v" * 32, uses, uses, model.now_s + life,
             self.caller(maker).principal,
             grants=tuple((p(text(path)), int(bits(rights))) for path, rights in grants),
         )  # fmt: skip

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CodeKind, CodeRecord, CopyKey, NodeClaim, Position
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, quarantine
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
 from collective.core.randomness import SeededRandomness
-from collective.placement.evidence import Standing
+from collective.model.copies import CopyKey
+from collective.model.nodes import NodeClaim, Position, Standing
+from collective.model.people import Invite, InviteKind
 from tests.contract.catalog.world import (
     DOMAIN,
     NODES,
@@ -86,7 +87,7 @@ async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_co
 ) -> None:
     """Finding 6: the first old node that returned voided the fresh join code for all others."""
     now_s = clock.wall_s()
-    code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 9, 9, now_s + 60, OPERATOR.principal)
+    code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, now_s + 60, OPERATOR.principal)
     await catalog.add_code(OPERATOR, code)
     assert not await catalog.observe_position(OLD)
     assert not await catalog.is_restored()

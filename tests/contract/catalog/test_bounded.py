@@ -17,7 +17,7 @@ from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copi
 from collective.catalog.sqlite.dooming import forget_removed
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.core.ids import NodeId
-from collective.placement.healing import ChunkCopies
+from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue
 from tests.contract.catalog.plans import watching
 from tests.contract.catalog.world import grant, p, user

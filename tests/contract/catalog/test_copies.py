@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from collective.access.model import Caller, Right
-from collective.catalog.model import CopyKey, PlacementNeed, RepairTask, Settled, VerifiedReceipt
+from collective.catalog.interface.values import PlacementNeed, RepairTask, Settled
 from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
-from collective.core.ids import LeaseId, NodeId, StoreUuid
+from collective.core.ids import LeaseKey, NodeId, StoreUuid
+from collective.model.calls import Call
 from collective.model.changes import Attributes
-from collective.placement.evidence import Standing
+from collective.model.copies import CopyKey, VerifiedReceipt
+from collective.model.nodes import Standing
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -97,7 +99,7 @@ async def test_nobody_can_take_every_lease(
     greedy = user("greedy")
     await grant(ready, greedy, "/d", Right.READ)
 
-    async def open_read(who: Caller) -> LeaseId:
+    async def open_read(who: Call) -> LeaseKey:
         opened = await ready.open_read(who, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
         return opened.lease
 
@@ -158,7 +160,7 @@ async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(
     await engines.close()
     again = await engines.open(quiet=False)
     await again.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=0)
-    forged = LeaseId(view.lease[:-1] + ("0" if view.lease[-1] != "0" else "1"))
+    forged = LeaseKey(view.lease[:-1] + ("0" if view.lease[-1] != "0" else "1"))
     with pytest.raises(NotFoundError):
         await again.plan_read(OPERATOR, forged, offset=0, length=0, batch=0)
 

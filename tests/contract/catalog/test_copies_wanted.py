@@ -2,11 +2,11 @@
 
 import pytest
 
-from collective.access.model import Right
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, policies
 from collective.core.clock import ManualClock
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (

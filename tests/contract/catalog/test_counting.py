@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 )
 
 import collective.catalog.sqlite
-from collective.catalog.model import CopyKey, VerifiedReceipt
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_health, policies
 from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.references import TRUSTED
@@ -33,7 +32,9 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
-from collective.placement.evidence import Standing, count, quorum_of
+from collective.model.copies import CopyKey, VerifiedReceipt
+from collective.model.nodes import Standing
+from collective.placement.evidence import count, quorum_of
 from tests.contract.catalog.world import (
     ANY,
     NODES,

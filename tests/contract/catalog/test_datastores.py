@@ -4,8 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collective.access.decision import ALL_RIGHTS
-from collective.access.model import Right
+from collective.access.permissions import ALL_RIGHTS
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -16,6 +15,7 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.model.changes import Attributes
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -2,11 +2,12 @@
 
 import pytest
 
-from collective.access.model import Caller, Right
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
+from collective.model.rights import Right
 from tests.contract.catalog.world import ANY, OPERATOR, begin, enrol, grant, p, user, write
 
 BOB, EVE = user("bob"), user("eve")
@@ -26,7 +27,7 @@ async def make(
     await catalog.make_directory(OPERATOR, p("/open"), parents=False)
 
 
-async def refused(catalog: SqliteCatalog, who: Caller) -> None:
+async def refused(catalog: SqliteCatalog, who: Call) -> None:
     """Neither ``rm; mkdir`` nor ``mv; mkdir`` gets rid of the policy."""
     before = await catalog.datastores(OPERATOR)
     for recursive in (False, True):

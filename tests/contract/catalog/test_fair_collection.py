@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.model import ChunkIntent, Upload
+from collective.catalog.interface.values import Upload
 from collective.catalog.sqlite import SqliteCatalog, collection
 from collective.catalog.sqlite.writer import Transaction, Writer
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, NodeId
+from collective.model.extents import ChunkIntent
 from tests.contract.catalog.world import (
     ANY,
     NODES,

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from collective.access.model import Caller, Right
-from collective.catalog.model import CodeKind, IssuedCertificate
+from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core import limits
 from collective.core.clock import ManualClock
@@ -17,7 +16,10 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
+from collective.model.people import InviteKind
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_people import as_, invite
 from tests.contract.catalog.world import OPERATOR, grant, p, user
@@ -28,7 +30,7 @@ ALL = Right.READ | Right.WRITE | Right.SHARE
 LONG = "/s/" + "/".join(["d" * 250] * 15)
 
 
-async def give(catalog: SqliteCatalog, giver: Caller, taker: Caller, count: int) -> None:
+async def give(catalog: SqliteCatalog, giver: Call, taker: Call, count: int) -> None:
     for number in range(count):
         await catalog.add_grant(giver, p(f"/s/{number}"), READ, taker.principal, None)
 
@@ -178,7 +180,7 @@ async def test_a_node_that_comes_back_is_known_after_its_code_was_swept(
 ) -> None:
     node = SpiffeId.parse("spiffe://home.alice/node/n9")
     for code_id in ("c1", "c2"):
-        await catalog.add_code(OPERATOR, invite(clock, code_id=code_id, kind=CodeKind.NODE))
+        await catalog.add_code(OPERATOR, invite(clock, code_id=code_id, kind=InviteKind.NODE))
     await catalog.redeem("c1", b"n" * 32, lambda _: IssuedCertificate(node, "0a", 1, b"d"))
     clock.advance(700)
     await catalog.expire()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CopyKey, Judged, PlacementNeed, RepairTask, Settled
+from collective.catalog.interface.values import PlacementNeed, RepairTask, Settled
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import Generation, NodeId, SpiffeId
-from collective.placement.challenges import Verdict
-from collective.placement.evidence import Standing
+from collective.model.copies import CopyKey, Judged, Verdict
+from collective.model.nodes import Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (

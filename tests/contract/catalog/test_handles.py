@@ -2,8 +2,7 @@
 
 import pytest
 
-from collective.access.model import Caller, Right
-from collective.catalog.model import ChunkIntent, ReadView, Upload
+from collective.catalog.interface.values import ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, leases
 from collective.core.errors import (
     CollectiveError,
@@ -11,7 +10,10 @@ from collective.core.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from collective.model.calls import Call
 from collective.model.changes import Attributes
+from collective.model.extents import ChunkIntent
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -45,13 +47,11 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     return catalog
 
 
-async def opened(
-    catalog: SqliteCatalog, path: str = "/shared/sub/f", who: Caller = BOB
-) -> ReadView:
+async def opened(catalog: SqliteCatalog, path: str = "/shared/sub/f", who: Call = BOB) -> ReadView:
     return await catalog.open_read(who, p(path), offset=0, length=0, if_version=0, batch=1)
 
 
-async def goes_on(catalog: SqliteCatalog, view: ReadView, who: Caller = BOB) -> ReadView:
+async def goes_on(catalog: SqliteCatalog, view: ReadView, who: Call = BOB) -> ReadView:
     return await catalog.plan_read(who, view.lease, offset=0, length=0, batch=0)
 
 
@@ -142,7 +142,7 @@ async def test_when_all_leases_are_taken_whoever_has_most_loses_one(
 # --- chunks by their ids -------------------------------------------------------------------------
 
 
-async def ask(catalog: SqliteCatalog, path: str, *wanted: ChunkIntent, who: Caller = BOB) -> Upload:
+async def ask(catalog: SqliteCatalog, path: str, *wanted: ChunkIntent, who: Call = BOB) -> Upload:
     return await catalog.open_upload(
         who, p(path), Attributes(), ANY, list(wanted), place_on(*NODES)
     )

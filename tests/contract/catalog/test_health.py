@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.model import Health
+from collective.catalog.interface.values import Health
 from collective.catalog.sqlite import CatalogSettings
 from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from collective.access.model import Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, Judged
+from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import (
     CatalogSettings,
     SqliteCatalog,
@@ -38,9 +37,11 @@ from collective.catalog.sqlite import (
 )
 from collective.catalog.sqlite.writer import Writer
 from collective.core.clock import ManualClock
-from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadId
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
 from collective.model.changes import Attributes, Precondition
-from collective.placement.challenges import Verdict
+from collective.model.copies import Judged, Verdict
+from collective.model.people import Invite, InviteKind
+from collective.model.rights import Right
 from tests.bench.growth import catalogue
 from tests.contract.catalog.plans import watching
 from tests.contract.catalog.world import (
@@ -115,7 +116,7 @@ class Scene:
     clock: ManualClock
     costs: list[int] = field(default_factory=list)
     """Steps of each change since the watch began."""
-    upload: UploadId | None = None
+    upload: UploadKey | None = None
 
     @property
     def some(self) -> range:
@@ -287,9 +288,9 @@ async def revoke(scene: Scene) -> None:
     await scene.catalog.revoke(OPERATOR, str(GIVER.principal))
 
 
-def _code(scene: Scene, number: int, kind: CodeKind = CodeKind.NODE) -> CodeRecord:
+def _code(scene: Scene, number: int, kind: InviteKind = InviteKind.NODE) -> Invite:
     expires_s = scene.clock.wall_s() + 60
-    return CodeRecord(f"c{number}", kind, b"v" * 32, 1, 1, expires_s, OPERATOR.principal)
+    return Invite(f"c{number}", kind, b"v" * 32, 1, 1, expires_s, OPERATOR.principal)
 
 
 async def invite_many(scene: Scene) -> None:
@@ -299,7 +300,7 @@ async def invite_many(scene: Scene) -> None:
 
 @act
 async def invite(scene: Scene) -> None:
-    await scene.catalog.add_code(OPERATOR, _code(scene, 1000, CodeKind.USER))
+    await scene.catalog.add_code(OPERATOR, _code(scene, 1000, InviteKind.USER))
 
 
 @act

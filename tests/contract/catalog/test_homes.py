@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import pytest
 
-from collective.access.model import Caller
-from collective.catalog.model import ChunkHealth
 from collective.catalog.sqlite import SqliteCatalog, policies
 from collective.catalog.sqlite.counting import disagreements
 from collective.core.clock import ManualClock
 from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.status import ChunkHealth
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -47,7 +47,7 @@ def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "BATCH_ROWS", ROWS)
 
 
-async def shown(catalog: SqliteCatalog, who: Caller = ANN) -> ChunkHealth | None:
+async def shown(catalog: SqliteCatalog, who: Call = ANN) -> ChunkHealth | None:
     return (await catalog.totals(who, USABLE)).health
 
 

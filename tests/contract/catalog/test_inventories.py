@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import SqliteCatalog, inventories
 from collective.catalog.sqlite.copies import node_number
 from collective.catalog.sqlite.dooming import note_stranger
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import Generation, NodeId
+from collective.model.copies import CopyKey
 from tests.contract.catalog.world import ANY, NODES, OPERATOR, begin, chunk, enrol, p, write
 
 A, B, C, D = NODES

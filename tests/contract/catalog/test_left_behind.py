@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from collective.access.model import Right
 from collective.catalog.sqlite import SqliteCatalog, collection, leases, policies, quotas
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError
-from collective.core.ids import LeaseId
+from collective.core.ids import LeaseKey
+from collective.model.rights import Right
 from tests.contract.catalog.world import (
     ANY,
     LARGE,
@@ -97,7 +97,7 @@ async def test_leases_that_were_dropped_and_come_back_pass_no_bound(
     await write(ready, "/a/f", "x")
     held = ready._engine.leases._held
 
-    async def read(who: Any) -> LeaseId:
+    async def read(who: Any) -> LeaseKey:
         view = await ready.open_read(who, p("/a/f"), offset=0, length=0, if_version=0, batch=1)
         return view.lease
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from collective.access.model import Caller, Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
+from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -16,6 +15,9 @@ from collective.core.errors import (
     ShutOutError,
 )
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
+from collective.model.people import Invite, InviteKind
+from collective.model.rights import Right
 from tests.contract.catalog.world import OPERATOR, enrol, grant, p, user, write
 
 BOB, EVE, DAN = user("bob"), user("eve"), user("dan")
@@ -26,19 +28,19 @@ def invite(
     clock: ManualClock,
     *grants: tuple[str, int],
     code_id: str = "c1",
-    by: Caller = OPERATOR,
+    by: Call = OPERATOR,
     uses: int = 9,
-    kind: CodeKind = CodeKind.USER,
+    kind: InviteKind = InviteKind.USER,
     bound: SpiffeId | None = None,
-) -> CodeRecord:
-    return CodeRecord(
+) -> Invite:
+    return Invite(
         code_id, kind, b"v" * 32, uses, uses, clock.wall_s() + 600, by.principal,
         grants=tuple((p(path), rights) for path, rights in grants), bound=bound,
     )  # fmt: skip
 
 
-def as_(who: Caller, serial: str = "ab") -> Callable[[CodeRecord], IssuedCertificate]:
-    def issue(code: CodeRecord) -> IssuedCertificate:
+def as_(who: Call, serial: str = "ab") -> Callable[[Invite], IssuedCertificate]:
+    def issue(code: Invite) -> IssuedCertificate:
         return IssuedCertificate(who.principal, serial, 10**15, b"der of " + serial.encode())
 
     return issue
@@ -91,7 +93,9 @@ async def test_a_further_device_joins_by_the_identitys_own_code_only(
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
     await catalog.redeem("c1", b"k" * 32, as_(BOB))
-    device = invite(clock, code_id="d1", by=BOB, uses=1, kind=CodeKind.DEVICE, bound=BOB.principal)
+    device = invite(
+        clock, code_id="d1", by=BOB, uses=1, kind=InviteKind.DEVICE, bound=BOB.principal
+    )
     with pytest.raises(PermissionDeniedError):
         await catalog.add_code(EVE, replace(device, created_by=EVE.principal))
     await catalog.add_code(BOB, device)
@@ -176,7 +180,7 @@ async def test_nobody_invites_to_more_than_he_may_share(
         with pytest.raises(PermissionDeniedError):
             await catalog.add_code(BOB, invite(clock, *asked, by=BOB))
     with pytest.raises(PermissionDeniedError):
-        await catalog.add_code(BOB, invite(clock, by=BOB, kind=CodeKind.NODE))
+        await catalog.add_code(BOB, invite(clock, by=BOB, kind=InviteKind.NODE))
     assert await catalog.invites(OPERATOR, only_open=False) == []
 
 
@@ -184,7 +188,7 @@ async def test_an_admin_by_grant_invites_nodes_until_he_is_none(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
     admin = await grant(catalog, BOB, "/", 7)
-    await catalog.add_code(BOB, invite(clock, by=BOB, kind=CodeKind.NODE))
+    await catalog.add_code(BOB, invite(clock, by=BOB, kind=InviteKind.NODE))
     await catalog.remove_grant(OPERATOR, admin)
     node = IssuedCertificate(SpiffeId.parse("spiffe://home.alice/node/n9"), "0a", 1, b"d")
     with pytest.raises(ConflictError, match="void"):

@@ -9,13 +9,14 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate
+from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskFailedError, DiskFullError
 from collective.core.errors import CollectiveError, NoSpaceError
 from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
+from collective.model.people import Invite, InviteKind
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
 from tests.faults.sqlite_vfs import RecordingVfs
 from tests.worlds import world_of
@@ -169,7 +170,7 @@ async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
         live, world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name), SETTINGS
     )
     end_s = ManualClock().wall_s() + 600
-    code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 9, 9, end_s, OPERATOR.principal)
+    code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, end_s, OPERATOR.principal)
     await catalog.add_code(OPERATOR, code)
     began = vfs.position()
     answered = []
@@ -198,10 +199,10 @@ def key_of(number: int) -> bytes:
     return bytes([number]) * 32
 
 
-def issue_to(number: int, repeat: int = 0) -> Callable[[CodeRecord], IssuedCertificate]:
+def issue_to(number: int, repeat: int = 0) -> Callable[[Invite], IssuedCertificate]:
     node = SpiffeId.node(Domain("home.alice"), NodeId(f"n{number}"))
 
-    def issue(code: CodeRecord) -> IssuedCertificate:
+    def issue(code: Invite) -> IssuedCertificate:
         return IssuedCertificate(
             node, f"{repeat + 1}{number}", 10**15, b"der %d %d" % (number, repeat)
         )
@@ -216,7 +217,7 @@ async def test_a_full_disk_in_a_redemption_burns_no_use(tmp_path: Path, limit_pa
     )
     try:
         end_s = ManualClock().wall_s() + 600
-        code = CodeRecord("c1", CodeKind.NODE, b"v" * 32, 999, 999, end_s, OPERATOR.principal)
+        code = Invite("c1", InviteKind.NODE, b"v" * 32, 999, 999, end_s, OPERATOR.principal)
         await catalog.add_code(OPERATOR, code)
         database: Any = catalog._engine.writer._db
         pages = database.execute("PRAGMA page_count").fetchall()[0][0]

@@ -7,15 +7,7 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.model import (
-    ChunkIntent,
-    CopyKey,
-    Judged,
-    NodeRecord,
-    RepairTask,
-    Upload,
-    VerifiedReceipt,
-)
+from collective.catalog.interface.values import RepairTask, Upload
 from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
 from collective.catalog.sqlite.copies import node_number, take_out
 from collective.catalog.sqlite.rows import RECHECK, raise_trust_epoch
@@ -24,8 +16,9 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
-from collective.placement.challenges import Verdict
-from collective.placement.evidence import Standing
+from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
+from collective.model.extents import ChunkIntent
+from collective.model.nodes import NodeRecord, Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collective.access.model import Right
 from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
-from collective.catalog.model import ChunkIntent, ReadView, Upload
+from collective.catalog.interface.values import ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -25,6 +24,8 @@ from collective.core.errors import (
 from collective.core.limits import EXTENTS_FREE
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
+from collective.model.extents import ChunkIntent
+from collective.model.rights import Right
 from tests.contract.catalog import world
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (

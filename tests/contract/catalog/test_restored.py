@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.model import CopyKey, Judged, Position, Settled
+from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.ids import Generation, NodeId
-from collective.placement.challenges import Verdict
+from collective.model.copies import CopyKey, Judged, Verdict
+from collective.model.nodes import Position
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, repair, stored
 from tests.contract.catalog.world import (

@@ -9,19 +9,14 @@ import apsw
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.model import (
-    CodeKind,
-    CodeRecord,
-    IssuedCertificate,
-    NodeRecord,
-    PlacementNeed,
-    VerifiedReceipt,
-)
+from collective.catalog.interface.values import IssuedCertificate, PlacementNeed
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
-from collective.placement.evidence import Standing
+from collective.model.copies import VerifiedReceipt
+from collective.model.nodes import NodeRecord, Standing
+from collective.model.people import Invite, InviteKind
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -48,9 +43,9 @@ async def join(
 ) -> NodeRecord:
     """Redeem a fresh code as the node ``name``."""
     now_s = clock.wall_s()
-    code = CodeRecord(
+    code = Invite(
         f"code-{name}-{now_s}",
-        CodeKind.NODE,
+        InviteKind.NODE,
         b"v" * 32,
         1,
         1,

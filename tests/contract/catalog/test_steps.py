@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from collective.catalog.model import CopyKey, Judged, Refusal
 from collective.catalog.sqlite import SqliteCatalog, collection, handing_out, name_removal
 from collective.catalog.sqlite.dropping import Cut, drop
 from collective.catalog.sqlite.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.errors import InternalError, NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
-from collective.placement.challenges import Verdict
+from collective.model.audit import Refusal
+from collective.model.copies import CopyKey, Judged, Verdict
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.access.model import Right
 from collective.catalog.interface import Catalog
-from collective.catalog.model import LocatedExtent, ReadView
+from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -19,6 +18,7 @@ from collective.core.moments import MOST_S, NS_PER_S, check_moment, moment_of, m
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

@@ -3,8 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from collective.access.model import Caller, Grant, Right
-from collective.catalog.model import CodeKind, CodeRecord, IssuedCertificate, ReadView, Refusal
+from collective.catalog.interface.values import IssuedCertificate, ReadView
 from collective.catalog.sqlite import SqliteCatalog, grants
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -16,6 +15,11 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import SpiffeId
+from collective.model.audit import Refusal
+from collective.model.calls import Call
+from collective.model.grants import Grant
+from collective.model.people import Invite, InviteKind
+from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -39,14 +43,14 @@ KEY = b"k" * 32
 """The key that bob calls with, where it matters."""
 
 
-def code(clock: ManualClock, kind: CodeKind = CodeKind.USER, uses: int = 1) -> CodeRecord:
-    return CodeRecord(
+def code(clock: ManualClock, kind: InviteKind = InviteKind.USER, uses: int = 1) -> Invite:
+    return Invite(
         "c1", kind, b"v" * 32, uses, uses, clock.wall_s() + 60, OPERATOR.principal,
         grants=((p("/a"), 1),),
     )  # fmt: skip
 
 
-def issue(record: CodeRecord) -> IssuedCertificate:
+def issue(record: Invite) -> IssuedCertificate:
     return IssuedCertificate(BOB.principal, "ab12", 10**15, b"der")
 
 
@@ -84,7 +88,7 @@ async def test_a_use_counts_only_with_the_certificate_issued(
 ) -> None:
     await catalog.add_code(OPERATOR, code(clock))
 
-    def fail(record: CodeRecord) -> IssuedCertificate:
+    def fail(record: Invite) -> IssuedCertificate:
         raise UsageError("The request is malformed.")
 
     with pytest.raises(UsageError):
@@ -138,7 +142,7 @@ async def test_the_epoch_never_falls_behind_what_a_node_has_seen(catalog: Sqlite
     assert await catalog.revoke(OPERATOR, "serial:ef") == first + 9
 
 
-async def open_read(catalog: SqliteCatalog, who: Caller) -> ReadView:
+async def open_read(catalog: SqliteCatalog, who: Call) -> ReadView:
     return await catalog.open_read(who, p("/a/file"), offset=0, length=9, if_version=0, batch=9)
 
 
@@ -244,7 +248,7 @@ async def test_what_is_done_to_nodes_is_in_the_audit_in_words(catalog: SqliteCat
 async def test_an_enrolment_is_in_the_audit_once(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
-    await catalog.add_code(OPERATOR, code(clock, CodeKind.NODE))
+    await catalog.add_code(OPERATOR, code(clock, InviteKind.NODE))
     node = SpiffeId.node(DOMAIN, NODES[0])
     await catalog.redeem("c1", b"k" * 32, lambda _: IssuedCertificate(node, "ab", 10**15, b""))
     rows = await catalog.audit(since_ms=0, limit=99)

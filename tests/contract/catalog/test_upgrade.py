@@ -8,12 +8,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.model import CopyKey
 from collective.catalog.sqlite import opening
 from collective.catalog.sqlite.custody import DATABASE
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
-from collective.core.ids import Generation, UploadId
+from collective.core.ids import Generation, UploadKey
+from collective.model.copies import CopyKey
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, p
 
@@ -109,7 +109,7 @@ async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
     engines: Engines, tmp_path: Path
 ) -> None:
     """Earlier versions took nodes away under it, and noted nothing."""
-    upload = UploadId("cd" * 16)
+    upload = UploadKey("cd" * 16)
     with old(tmp_path, BEFORE_TRUST) as db:
         fill(db)
         db.execute(
@@ -132,7 +132,7 @@ async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
 async def test_times_and_modes_of_before_read_the_same(
     engines: Engines, tmp_path: Path, clock: ManualClock
 ) -> None:
-    uploads = [UploadId(letter * 32) for letter in "abc"]
+    uploads = [UploadKey(letter * 32) for letter in "abc"]
     with old(tmp_path, BEFORE_TREES) as db:
         fill(db)
         db.execute("UPDATE versions SET modified_ms = 1700000000123, mode = 416 WHERE id = 1")

@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from collective.catalog.model import VerifiedReceipt
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -15,6 +14,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import Generation
 from collective.model.changes import Attributes, Precondition
+from collective.model.copies import VerifiedReceipt
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,

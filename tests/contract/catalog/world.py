@@ -6,40 +6,32 @@ from functools import partial
 
 from blake3 import blake3
 
-from collective.access.model import Caller, Right
 from collective.catalog.interface import Catalog
-from collective.catalog.model import (
+from collective.catalog.interface.values import (
     Allocation,
-    ChunkHealth,
-    ChunkIntent,
     ChunkPage,
-    Extent,
     LocatedExtent,
-    NodeRecord,
     PlaceFunction,
     PlacementNeed,
     ReadView,
     RepairTask,
     Settled,
     Upload,
-    VerifiedReceipt,
 )
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
+from collective.model.copies import ChunkCopies, VerifiedReceipt
 from collective.model.entries import Entry
-from collective.placement.evidence import Standing
-from collective.placement.healing import (
-    ChunkCopies,
-    GiveUp,
-    MakeCopy,
-    NodeFacts,
-    heal,
-    held_by_standing,
-)
+from collective.model.extents import ChunkIntent, Extent
+from collective.model.nodes import NodeRecord, Standing
+from collective.model.rights import Right
+from collective.model.status import ChunkHealth
+from collective.placement.healing import GiveUp, MakeCopy, NodeFacts, heal, held_by_standing
 
 DOMAIN = Domain("home.alice")
-OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
+OPERATOR = Call(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
 NODES = tuple(NodeId(f"n{number}") for number in range(1, 5))
 ANY = Precondition()
 SMALL, LARGE = 10, 10_000_000
@@ -48,15 +40,15 @@ SPARE = 1_000_000
 """More than all rows of a small test count for, less than a large chunk."""
 
 
-def user(name: str) -> Caller:
-    return Caller(SpiffeId.user(DOMAIN, GlobalId(name, DOMAIN)), is_operator=False)
+def user(name: str) -> Call:
+    return Call(SpiffeId.user(DOMAIN, GlobalId(name, DOMAIN)), is_operator=False)
 
 
 def p(text: str) -> FilePath:
     return FilePath.parse(text)
 
 
-async def grant(catalog: Catalog, who: Caller, path: str, rights: int) -> str:
+async def grant(catalog: Catalog, who: Call, path: str, rights: int) -> str:
     given = await catalog.add_grant(OPERATOR, p(path), Right(rights), who.principal, None)
     return given.id
 
@@ -154,7 +146,7 @@ async def confirm(
 
 
 async def health(
-    catalog: Catalog, usable: frozenset[NodeId] = frozenset(NODES), who: Caller | None = None
+    catalog: Catalog, usable: frozenset[NodeId] = frozenset(NODES), who: Call | None = None
 ) -> ChunkHealth:
     """Return what is counted of chunks, for ``who`` (None: of everything); there must be something."""
     found = (await catalog.totals(who, usable)).health
@@ -188,7 +180,7 @@ async def begin(
     catalog: Catalog,
     path: str,
     *texts: str,
-    who: Caller = OPERATOR,
+    who: Call = OPERATOR,
     nodes: Sequence[NodeId] = NODES[:3],
     condition: Precondition = ANY,
     unit: int = SMALL,
@@ -204,7 +196,7 @@ async def write(
     catalog: Catalog,
     path: str,
     *texts: str,
-    who: Caller = OPERATOR,
+    who: Call = OPERATOR,
     nodes: Sequence[NodeId] = NODES[:3],
     copies: int = 99,
     condition: Precondition = ANY,
@@ -228,7 +220,7 @@ def data_of(view: ReadView) -> list[LocatedExtent]:
 
 
 async def names(
-    catalog: Catalog, path: str, who: Caller = OPERATOR, *, deep: bool = False
+    catalog: Catalog, path: str, who: Call = OPERATOR, *, deep: bool = False
 ) -> list[str]:
     found: list[str] = []
     token = ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.chunking.ids import ChunkHasher, chunk_id
+from collective.chunking.chunk_ids import ChunkHasher, chunk_id
 from collective.chunking.store import ChunkStore, StoredCopy
 from collective.core.disk import Disk
 from collective.core.errors import (

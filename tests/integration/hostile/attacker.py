@@ -15,8 +15,8 @@ from typing import Self, TypeVar
 import psutil
 from betterproto2 import Message
 
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header
-from collective.chunking.ids import chunk_id
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
@@ -29,7 +29,12 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.decoding import parse_message
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
-from collective.transfer.frames import FRAME_HEADER_BYTES, FrameType, decode_frame, encode_head
+from collective.transfer.stream.frames import (
+    FRAME_HEADER_BYTES,
+    FrameType,
+    decode_frame,
+    encode_head,
+)
 from tests import protocol as pb
 from tests.integration.cluster import Cluster
 from tests.worlds import LINKS, REAL, world_of

@@ -13,9 +13,9 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from collective.client.join import redeem
+from collective.client.joining import redeem
 from collective.core.clock import SystemClock
-from collective.pki import join_code
+from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
 from collective.rpc.crowd import UNCERTIFIED
 from collective.rpc.door import HANDSHAKES_MAX
@@ -47,7 +47,7 @@ def come(target: Target, context: ssl.SSLContext) -> ssl.SSLSocket:
 async def join(target: Target, name: str) -> None:
     made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
     await redeem(
-        join_code.parse(made["code"]),
+        invite_code.parse(made["code"]),
         new_private_key(REAL.randomness),
         clock=SystemClock(),
         wish=f"{name}@home.alice",

@@ -17,15 +17,15 @@ from functools import partial
 import psutil
 import pytest
 
-from collective.client.join import redeem
+from collective.client.joining import redeem
 from collective.core.clock import SystemClock
 from collective.core.errors import UsageError
-from collective.pki import join_code
+from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials
 from collective.rpc.gen.collective.v1 import files as pb
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
-from collective.transfer.frames import FrameType, encode_head
+from collective.transfer.stream.frames import FrameType, encode_head
 from tests.integration.cluster import PATIENCE_S
 from tests.integration.hostile.attacker import Target, Wire
 from tests.integration.processes import wait_for
@@ -204,7 +204,7 @@ async def test_two_thousand_silent_connections_keep_nobody_out(target: Target) -
         target.cluster.write("/by/meanwhile", b"goes on")
         assert target.cluster.read("/by/meanwhile") == b"goes on"
         made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
-        code = join_code.parse(made["code"])
+        code = invite_code.parse(made["code"])
         await redeem(
             code,
             new_private_key(REAL.randomness),

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from grpclib.const import Cardinality
 
-from collective.client.join import redeem
+from collective.client.joining import redeem
 from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, ConflictError, PermissionDeniedError
 from collective.core.ids import MemberId
-from collective.pki import certificates, join_code
+from collective.pki import certificates, invite_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
-from collective.roles.coordinator.denials import JOINER, operation_of
+from collective.roles.coordinator.refusal_log import JOINER, operation_of
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, intent, stored
 from tests.integration.hostile.test_join_codes import bootstrap, node_code
@@ -208,7 +208,7 @@ async def test_each_refused_code_is_counted_and_audited(target: Target, reason: 
     wish = "eve@home.alice"
     if reason != "wrong kind":
         made = target.cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()
-        code = join_code.parse(made["code"])
+        code = invite_code.parse(made["code"])
         if reason == "revoked":
             target.cluster.cli("invite", "revoke", code.code_id)
         else:

@@ -9,17 +9,17 @@ from collections import Counter
 
 import pytest
 
-from collective.client.join import redeem
+from collective.client.joining import redeem
 from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, UnreachableError, UsageError
-from collective.pki import join_code
-from collective.pki.certificates import new_private_key
-from collective.roles.coordinator.guesses import (
+from collective.member.people.guess_limiter import (
     DELAY_S,
     FAILURE_WINDOW_S,
     FAILURES_MAX,
     WAITING_PER_SOURCE_MAX,
 )
+from collective.pki import invite_code
+from collective.pki.certificates import new_private_key
 from collective.rpc.channel import RpcChannel
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
 from tests import protocol as pb
@@ -29,9 +29,9 @@ from tests.worlds import LINKS, REAL
 REFUSALS = {"permission_denied", "busy", "usage", "rejected"}
 
 
-def node_code(target: Target) -> join_code.JoinCode:
+def node_code(target: Target) -> invite_code.InviteCode:
     path = target.cluster.cert_dir("coordinator") / "join" / "node.code"
-    return join_code.parse(path.read_text())
+    return invite_code.parse(path.read_text())
 
 
 def bootstrap(target: Target) -> RpcChannel:
@@ -206,10 +206,10 @@ def test_a_code_with_a_wrong_checksum_asks_nobody(target: Target) -> None:
     for position in range(0, len(text), 7):
         other = "1" if text[position] != "1" else "2"
         with pytest.raises(UsageError, match=r"mistyped|newer|address"):
-            join_code.parse(text[:position] + other + text[position + 1 :])
+            invite_code.parse(text[:position] + other + text[position + 1 :])
     for cut in (text[:-1], text[1:], text + "0", "", text[: len(text) // 2]):
         with pytest.raises(UsageError):
-            join_code.parse(cut)
+            invite_code.parse(cut)
     assert target.cluster.coordinator.page("/metrics")[1].count("BeginJoin") == calls
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from collective.client import join
+from collective.client import joining
 from collective.core.clock import SystemClock
-from collective.pki import join_code
+from collective.pki import invite_code
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
@@ -43,7 +43,7 @@ def member(tmp_path: Path) -> Iterator[Target]:
 
 async def enrol(target: Target, code: str) -> Credentials:
     key = new_private_key(REAL.randomness)
-    joined = await join.redeem(join_code.parse(code), key, clock=SystemClock(), links=LINKS)
+    joined = await joining.redeem(invite_code.parse(code), key, clock=SystemClock(), links=LINKS)
     base = str(target.folder / os.urandom(6).hex())
     return save_credentials(
         f"{base}.crt",
@@ -74,7 +74,7 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     cluster.cli("mkdir", "/by")
     cluster.cli("grant", "add", "/by:read+write", "bystander@home.alice")
     invite = cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()["code"]
-    code = (cluster.cert_dir("coordinator") / "join" / "node.code").read_text().strip()
+    code = (cluster.cert_dir("coordinator") / "joining" / "node.code").read_text().strip()
     rogues = [await enrol(member, code) for _ in range(ROGUES)]
     doomed = [str(member.bystander.identity), *(str(member.node_id(n)) for n in (1, 2, 3))]
     ours = ""
@@ -96,8 +96,8 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     assert re.search(r"^collective_catalog_restored\{.*\} 0.0$", figures, re.MULTILINE)
     async with member.channel(member.bystander) as channel:
         await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
-    await join.redeem(
-        join_code.parse(invite),
+    await joining.redeem(
+        invite_code.parse(invite),
         new_private_key(REAL.randomness),
         clock=SystemClock(),
         wish="new@home.alice",

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from collective.chunking.ids import chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError
 from collective.pki.credentials import Credentials
-from collective.transfer.frames import FrameType
-from collective.transfer.receipts import ReceiptRefusedError
-from collective.transfer.tickets import TicketKey, sign_ticket
+from collective.transfer.stream.frames import FrameType
+from collective.transfer.tickets.keys import TicketKey
+from collective.transfer.tickets.making import sign_ticket
+from collective.transfer.tickets.receipts import ReceiptRefusedError
 from tests import protocol as pb
 from tests.integration.hostile.attacker import Target, extent, send, stored, upload
 

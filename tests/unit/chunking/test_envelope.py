@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collective.chunking.chunk_ids import ChunkHasher, check_chunk_id, chunk_id
 from collective.chunking.envelope import (
     BODY_MAX_BYTES,
     HEADER_BYTES,
@@ -14,7 +15,6 @@ from collective.chunking.envelope import (
     open_plain,
     stored_length,
 )
-from collective.chunking.ids import ChunkHasher, check_chunk_id, chunk_id
 from collective.core.errors import CorruptionError, UsageError
 
 

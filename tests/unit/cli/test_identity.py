@@ -13,7 +13,7 @@ import pytest
 from collective.cli import app
 from collective.client.collective import Collective
 from collective.client.identity import redemption
-from collective.client.identity.place import ConfigDir
+from collective.client.identity.config_dir import ConfigDir
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock, SystemClock
 from collective.core.errors import ExitCode

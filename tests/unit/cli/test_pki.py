@@ -13,9 +13,9 @@ from collective.cli import app as root
 from collective.cli.pki import app
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
+from collective.pki.cert_dir import CertDir
+from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import load_credentials
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
 from tests.worlds import REAL
 
 RUN = CliRunner()

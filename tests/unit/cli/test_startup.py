@@ -16,8 +16,8 @@ from collective.cli.app import COMMANDS, run
 from collective.core.errors import ExitCode
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
+from collective.pki.cert_dir import CertDir
+from collective.pki.coordinator_certificate import prepare_coordinator
 from tests.worlds import REAL
 
 RUN = """
@@ -39,12 +39,12 @@ OF_NO_COMMAND = (
 )
 OF_TRANSFERS = (
     *("collective.transfer", "collective.chunking", "collective.client.transfers"),
-    *("collective.client.upload", "collective.client.download", "collective.client.local"),
+    *("collective.client.upload", "collective.client.download", "collective.client.local.put_get"),
     *(f"{GEN}.transfer", f"{GEN}.uploads", f"{GEN}.reads", "uvloop", "blake3", "aiofiles"),
 )
 OF_THE_MEMBER = ("collective.client.member", f"{GEN}.cluster")
 OF_PEOPLE = (
-    *("collective.client.people", "collective.client.join", "collective.pki.join_code"),
+    *("collective.client.people", "collective.client.joining", "collective.pki.invite_code"),
     f"{GEN}.people",
 )
 OF_CONNECTIONS = (

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from collective.chunking.ids import check_chunk_id, chunk_id
+from collective.chunking.chunk_ids import check_chunk_id, chunk_id
 from collective.client.collective import Collective
-from collective.client.disk.parts import part_name
+from collective.client.disk.part_files import part_name
 from collective.client.leases import LeaseReturns
 from collective.client.model import TransferOptions
 from collective.client.routing import NodeHealth, RouteChoice
@@ -73,7 +73,7 @@ from collective.rpc.gen.collective.v1.uploads import (
     RecordExtentsResponse,
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.tickets import TicketRefusedError
+from collective.transfer.tickets.refusals import TicketRefusedError
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from collective.client.files import Names
+from collective.client.names import Names
 from collective.core.errors import UnreachableError
 from collective.core.paths import FilePath
 from collective.rpc.gen.collective.v1.files import FilesStub, MoveRequest, RemoveRequest

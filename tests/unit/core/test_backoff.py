@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.core.backoff import Aside, Backoff
+from collective.core.backoff import Backoff, Postponed
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 
@@ -26,33 +26,33 @@ def test_items_that_failed_together_do_not_return_together() -> None:
 
 
 def test_an_item_that_fails_waits_and_the_others_do_not() -> None:
-    aside: Aside[str] = Aside(Backoff(1.0, 60.0))
-    assert aside.failed("a", 100.0, 0.0) == 1.0
-    assert not aside.is_due("a", 100.9)
-    assert aside.is_due("a", 101.0)
-    assert aside.is_due("b", 100.0)
-    assert aside.failed("a", 101.0, 0.0) == 2.0
-    assert aside.next_s(101.5) == 1.5
-    aside.worked("a")
-    assert aside.next_s(101.5) is None
-    assert aside.failed("a", 102.0, 0.0) == 1.0
+    postponed: Postponed[str] = Postponed(Backoff(1.0, 60.0))
+    assert postponed.failed("a", 100.0, 0.0) == 1.0
+    assert not postponed.is_due("a", 100.9)
+    assert postponed.is_due("a", 101.0)
+    assert postponed.is_due("b", 100.0)
+    assert postponed.failed("a", 101.0, 0.0) == 2.0
+    assert postponed.next_s(101.5) == 1.5
+    postponed.worked("a")
+    assert postponed.next_s(101.5) is None
+    assert postponed.failed("a", 102.0, 0.0) == 1.0
 
 
 def test_what_is_put_aside_is_bounded_and_the_soonest_due_is_forgotten_first() -> None:
-    aside: Aside[int] = Aside(Backoff(1.0, 60.0), items_max=3)
-    aside.failed(0, 0.0, 0.0)
-    aside.failed(0, 0.0, 0.0)  # twice: due later than those that follow
+    postponed: Postponed[int] = Postponed(Backoff(1.0, 60.0), items_max=3)
+    postponed.failed(0, 0.0, 0.0)
+    postponed.failed(0, 0.0, 0.0)  # twice: due later than those that follow
     for item in range(1, 4):
-        aside.failed(item, item / 10, 0.0)
-    assert len(aside) == 3
-    assert aside.is_due(1, 0.0)
-    assert not aside.is_due(0, 1.9)
+        postponed.failed(item, item / 10, 0.0)
+    assert len(postponed) == 3
+    assert postponed.is_due(1, 0.0)
+    assert not postponed.is_due(0, 1.9)
 
 
 def test_items_that_are_gone_are_forgotten() -> None:
-    aside: Aside[int] = Aside(Backoff())
-    aside.failed(1, 0.0, 0.0)
-    aside.failed(2, 0.0, 0.0)
-    aside.keep([2, 3])
-    assert len(aside) == 1
-    assert aside.is_due(1, 0.0)
+    postponed: Postponed[int] = Postponed(Backoff())
+    postponed.failed(1, 0.0, 0.0)
+    postponed.failed(2, 0.0, 0.0)
+    postponed.keep([2, 3])
+    assert len(postponed) == 1
+    assert postponed.is_due(1, 0.0)

@@ -13,7 +13,7 @@ from collective.core.errors import NotJoinedError, SettingsError
 from collective.core.ids import NodeId, SpiffeId
 from collective.pki import certificates
 from collective.pki.credentials import load_credentials, save_credentials
-from collective.pki.files import load_or_create_key
+from collective.pki.pem_files import load_or_create_key
 from tests.unit.pki.forge import ALICE, authority
 from tests.worlds import REAL
 

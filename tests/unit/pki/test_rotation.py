@@ -12,16 +12,16 @@ from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
 from collective.core.errors import ConflictError, RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
-from collective.pki import certificates, files, rotation
+from collective.pki import certificates, pem_files, rotation
 from collective.pki.ca import CertificateAuthority
+from collective.pki.cert_dir import CertDir
+from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import Credentials, is_signed_by, load_credentials
-from collective.pki.layout import CertDir
-from collective.pki.preparing import prepare_coordinator
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore, check_link, verify_leaf
 from tests.faults.crashing_disk import CrashingDisk, StoppedError
-from tests.unit.pki.test_preparing import ADDRESSES
+from tests.unit.pki.test_coordinator_certificate import ADDRESSES
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -93,7 +93,7 @@ def test_a_crash_after_the_new_key_was_written_leaves_no_rotation_and_the_key_is
 ) -> None:
     clock = ManualClock()
     rotation.load(place, ALICE, world_of(clock))
-    key = files.load_or_create_key(place.ca_next_key, world_of(disk=DISK))
+    key = pem_files.load_or_create_key(place.ca_next_key, world_of(disk=DISK))
     assert rotation.load(place, ALICE, world_of(clock)).phase is Phase.NONE
     begun = rotation.begin(place, ALICE, world_of(clock))
     assert begun.newest.digest == certificates.key_digest(key.public_key())
@@ -128,10 +128,10 @@ def test_credentials_name_the_ca_that_signed_and_trust_all_in_the_file(place: Ce
     rotation.load(place, ALICE, world_of(clock))
     overlap = rotation.begin(place, ALICE, world_of(clock))
     key = certificates.new_private_key(REAL.randomness)
-    files.write_key(place.user_key(GlobalId.parse("anna@home.alice")), key, disk=DISK)
+    pem_files.write_key(place.user_key(GlobalId.parse("anna@home.alice")), key, disk=DISK)
     certificate = overlap.newest.issue(ANNA, key.public_key())
     path = place.user_certificate(GlobalId.parse("anna@home.alice"))
-    files.write_certificate(path, certificate, disk=DISK)
+    pem_files.write_certificate(path, certificate, disk=DISK)
     found = load_credentials(
         path, place.user_key(GlobalId.parse("anna@home.alice")), place.ca_certificate, disk=DISK
     )
@@ -218,10 +218,10 @@ def test_a_key_without_its_certificate_is_replaced_with_it(place: CertDir, gone:
     rotation.load(place, ALICE, world_of(clock))
     old = coordinator(place, clock)
     if gone == "another key":
-        files.write_key(
+        pem_files.write_key(
             place.coordinator_key, certificates.new_private_key(REAL.randomness), disk=DISK
         )
-        kept = files.load_key_file(place.coordinator_key, disk=DISK).public_key()
+        kept = pem_files.load_key_file(place.coordinator_key, disk=DISK).public_key()
     else:
         DISK.unlink(place.coordinator_key if gone == "key" else place.coordinator_certificate)
         kept = old.private_key.public_key()

@@ -10,7 +10,7 @@ from collective.core.errors import RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
-from collective.pki.files import AUTHORITIES_MAX
+from collective.pki.pem_files import AUTHORITIES_MAX
 from collective.pki.succession import Told, follow
 from tests.worlds import REAL, world_of
 

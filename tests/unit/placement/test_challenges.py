@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collective.model.copies import Finding, Verdict
 from collective.placement.challenges import (
     CLEAR_AFTER,
     CLEAR_OVER_S,
@@ -14,9 +15,7 @@ from collective.placement.challenges import (
     UNPROVED_OVER_S,
     UNREAD,
     Answer,
-    Finding,
     Record,
-    Verdict,
     judge,
     next_sample_s,
 )

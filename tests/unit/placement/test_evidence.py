@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collective.model.nodes import Standing
 from collective.placement.evidence import (
-    Standing,
     count,
     counted,
     is_quorum,

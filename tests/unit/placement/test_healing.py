@@ -9,15 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import ChunkId, Generation, NodeId
-from collective.placement.evidence import Standing
+from collective.model.copies import ChunkCopies, CopyName, CopyState, GivenUp, HeldCopy
+from collective.model.nodes import Standing
 from collective.placement.healing import (
-    ChunkCopies,
-    CopyName,
-    CopyState,
     Facts,
-    GivenUp,
     GiveUp,
-    HeldCopy,
     Leave,
     MakeCopy,
     NodeFacts,

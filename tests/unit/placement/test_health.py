@@ -8,15 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import ChunkCopies, CopyState, HeldCopy
+from collective.model.nodes import Standing
 from collective.placement import health
-from collective.placement.evidence import Standing, quorum_of
-from collective.placement.healing import (
-    ChunkCopies,
-    CopyState,
-    HeldCopy,
-    NodeFacts,
-    count_of,
-)
+from collective.placement.evidence import quorum_of
+from collective.placement.healing import NodeFacts, count_of
 from collective.placement.health import Group, Use
 
 NODES: Final = tuple(NodeId(f"n{number}") for number in range(5))

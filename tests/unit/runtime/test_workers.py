@@ -15,21 +15,20 @@ from collective.core.backoff import Backoff
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError, NoSpaceError, UnreachableError
 from collective.core.randomness import SeededRandomness
-from collective.roles.runtime.metrics import Metrics
-from collective.roles.runtime.workers import (
+from collective.core.work import (
     BUSY,
     FAILING_WARNING_S,
     IDLE,
-    REST_MOST_S,
     STEP_WARNING_S,
     Outcome,
     Periodic,
     State,
     Worker,
-    Workers,
     report_warnings,
     retry,
 )
+from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.workers import REST_MOST_S, Workers
 
 TURNS = 10
 """More turns of the loop than anything here takes."""

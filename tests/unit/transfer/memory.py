@@ -19,8 +19,9 @@ from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, SignedTicket, Ticket
 from collective.rpc.links import ProtocolFactory
 from collective.transfer.buffers import BufferPool
-from collective.transfer.server import ChunkServer, TransferLimits
-from collective.transfer.tickets import TicketKey, sign_ticket
+from collective.transfer.stream.server import ChunkServer, TransferLimits
+from collective.transfer.tickets.keys import TicketKey
+from collective.transfer.tickets.making import sign_ticket
 from tests.worlds import REAL
 
 DOMAIN = Domain("home.alice")

@@ -6,8 +6,8 @@ import pytest
 
 from collective.core.ids import SpiffeId
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.transfer.adoptions import AdoptionRefusedError, open_adoption, sign_adoption
-from collective.transfer.tickets import TicketKey
+from collective.transfer.tickets.adoptions import AdoptionRefusedError, open_adoption, sign_adoption
+from collective.transfer.tickets.keys import TicketKey
 
 NODE = SpiffeId.parse("spiffe://home.alice/node/n1")
 OTHER = SpiffeId.parse("spiffe://home.alice/node/n2")

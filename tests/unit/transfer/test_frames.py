@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collective.core.limits import CHUNK_STORED_MAX_BYTES
-from collective.transfer.frames import (
+from collective.transfer.stream.frames import (
     BLOCKED,
     FRAME_HEADER_BYTES,
     HEAD_MAX_BYTES,

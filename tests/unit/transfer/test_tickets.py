@@ -17,15 +17,14 @@ from collective.rpc.gen.collective.v1.transfer import (
     SignedTicket,
     Ticket,
 )
-from collective.transfer.receipts import ReceiptRefusedError, open_receipt, sign_receipt
-from collective.transfer.tickets import (
+from collective.transfer.tickets.checking import check_following, check_ticket
+from collective.transfer.tickets.keys import TicketKey
+from collective.transfer.tickets.making import sign_ticket
+from collective.transfer.tickets.receipts import ReceiptRefusedError, open_receipt, sign_receipt
+from collective.transfer.tickets.refusals import (
     TicketExpiredError,
-    TicketKey,
     TicketRefusedError,
     UnknownKeyError,
-    check_following,
-    check_ticket,
-    sign_ticket,
 )
 
 from .memory import COORDINATOR, NOW_MS, USER, Keys, node

@@ -19,11 +19,15 @@ from collective.core.errors import (
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, PutResult, Receipt
 from collective.transfer.buffers import BufferPool
-from collective.transfer.client import ChunkClient, ClientLimits, PutTransfer
-from collective.transfer.frames import FrameType
-from collective.transfer.outbound import Patience
-from collective.transfer.receipts import open_receipt
-from collective.transfer.tickets import TicketExpiredError, TicketRefusedError, UnknownKeyError
+from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, PutTransfer
+from collective.transfer.stream.frames import FrameType
+from collective.transfer.stream.outbound import Patience
+from collective.transfer.tickets.receipts import open_receipt
+from collective.transfer.tickets.refusals import (
+    TicketExpiredError,
+    TicketRefusedError,
+    UnknownKeyError,
+)
 from tests.worlds import REAL
 
 from .memory import COORDINATOR, USER, Hop, MemoryDialer, Net, chunk_of, node, route

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.datadir import Layout, parse_chunk_name, parse_pack_name
 from collective.chunking.store.index import Index, Location
-from collective.chunking.store.record import (
+from collective.chunking.store.pack_record import (
     RECORD_HEADER_BYTES,
     Kind,
     Record,
@@ -69,7 +69,7 @@ def test_arbitrary_bytes_are_no_record(raw: bytes) -> None:
 
 
 def test_a_pack_of_a_newer_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collective.chunking.store.record.PACK_VERSION", 2)
+    monkeypatch.setattr("collective.chunking.store.pack_record.PACK_VERSION", 2)
     raw = encode_pack_header(KEY, 4)
     monkeypatch.undo()
     with pytest.raises(DataDirError, match="newer"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from collective.client.join import Joined
+from collective.client.joining import Joined
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
-from collective.pki.join_code import JoinCode
+from collective.pki.invite_code import InviteCode
 from tests.worlds import world_of
 
 COORDINATOR = (Address("127.0.0.1", 8001),)
@@ -37,11 +37,11 @@ class Member:
         self.grants = ("/shared:read+write", "/media:read")
 
     def code(self) -> str:
-        return JoinCode.fresh(BOOTSTRAP, self.authority.digest, SystemRandomness()).encode()
+        return InviteCode.fresh(BOOTSTRAP, self.authority.digest, SystemRandomness()).encode()
 
     async def redeem(
         self,
-        code: JoinCode,
+        code: InviteCode,
         key: Any,
         *,
         links: Any,

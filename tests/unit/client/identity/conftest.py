@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.client.identity.place import ConfigDir
+from collective.client.identity.config_dir import ConfigDir
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock
 from collective.core.disk import Disk

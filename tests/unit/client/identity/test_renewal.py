@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from cryptography import x509
 
-from collective.client.identity.model import JoinedCollective
+from collective.client.identity.documents import JoinedCollective
 from collective.client.identity.renewal import Renewed, Renewer
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from collective.client.identity.model import JoinedCollective
+from collective.client.identity.documents import JoinedCollective
 from collective.client.identity.redemption import Redeemed, redeem_invite
 from collective.client.identity.replacing import Standing
 from collective.client.identity.store import IdentityStore
-from collective.client.join import Joined
+from collective.client.joining import Joined
 from collective.core.clock import ManualClock
 from tests.unit.client.identity.bootstrap import Member
 from tests.worlds import LINKS, world_of

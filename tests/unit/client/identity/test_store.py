@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.client.identity import model
-from collective.client.identity.model import Identity, JoinedCollective, free_name
-from collective.client.identity.place import ConfigDir, config_dir, is_exposed
+from collective.client.identity import documents
+from collective.client.identity.config_dir import ConfigDir, config_dir, is_exposed
+from collective.client.identity.documents import Identity, JoinedCollective, free_name
 from collective.client.identity.store import IdentityStore
 from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
@@ -359,7 +359,7 @@ LABEL = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 @given(LABEL, st.sets(LABEL), st.text())
 def test_a_free_name_is_a_name_and_free(member: str, taken: set[str], proposed: str) -> None:
     name = free_name(proposed, MemberId(member), taken)
-    assert model.is_name(name)
+    assert documents.is_name(name)
     assert name not in taken
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.model import Health
+from collective.catalog.interface.values import Health
 from collective.core.disk_errors import DiskFullError, DiskState
 from collective.core.errors import CorruptionError
 from collective.core.ids import NodeId
-from collective.placement.evidence import Standing
+from collective.member.files.uploads import Policy
+from collective.model.nodes import Standing
 from collective.roles.coordinator.readiness import BUSY_AFTER_S, Readiness
-from collective.roles.coordinator.uploads import Policy
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.metrics import Metrics
 from tests.faults.disk import FaultDisk
-from tests.unit.roles.coordinator.parts import World, report
+from tests.unit.member.cluster import World, report
 from tests.worlds import world_of
 
 

@@ -11,29 +11,29 @@ from typing import Any
 
 import pytest
 
-from collective.access.model import Caller
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
-from collective.pki.layout import CertDir
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.model.calls import Call
+from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Phase
-from collective.placement.states import Timers
-from collective.roles.coordinator.nodes import NodeTable
+from collective.placement.node_states import Timers
 from collective.roles.coordinator.own_identity import OwnIdentity
 from collective.roles.coordinator.rotation import (
     CLOSING_INTERVALS,
     FORCED_INTERVALS_MOST,
     RotationDesk,
 )
-from tests.unit.roles.coordinator.parts import record
+from tests.unit.member.cluster import record
 from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
-OPERATOR = Caller(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
+OPERATOR = Call(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
 ANNA = SpiffeId.parse("spiffe://home.alice/user/home.alice/anna")
 
 
@@ -46,7 +46,7 @@ class Desk:
     clock: ManualClock
     catalog: SqliteCatalog
     identity: OwnIdentity
-    table: NodeTable
+    table: LiveNodes
     rotation: RotationDesk
 
     async def rows(self) -> list[tuple[str, str, str, str]]:
@@ -61,7 +61,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     catalog = await SqliteCatalog.open(str(tmp_path / "data"), world, CatalogSettings())
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
     identity = await OwnIdentity.prepare(place, DOMAIN, (Address("127.0.0.1", 8001),), world, LINKS)
-    table = NodeTable(DOMAIN, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
+    table = LiveNodes(DOMAIN, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
     rotation = RotationDesk(identity, catalog, table, nobody, world, interval_s=1.0)
     await rotation.load()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collective.client.join import Joined
+from collective.client.joining import Joined
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -19,9 +19,9 @@ from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
-from collective.pki.join_code import JoinCode
+from collective.pki.invite_code import InviteCode
 from collective.roles.node.enrolment import Enrolment, coordinator_addresses
-from collective.roles.node.record import NodeNotes
+from collective.roles.node.enrolment_notes import NodeNotes
 from tests.worlds import LINKS, world_of
 
 DOMAIN = Domain("home.alice")
@@ -39,10 +39,10 @@ class Bootstrap:
         self.keys: list[bytes] = []
         self.gives: str | None = None
         self.role = "node"
-        self.code = JoinCode(BOOTSTRAP, bytes(32), "0" * 16, bytes(16)).encode()
+        self.code = InviteCode(BOOTSTRAP, bytes(32), "0" * 16, bytes(16)).encode()
 
     async def redeem(
-        self, code: JoinCode, key: Any, *, links: Any, clock: Any, wish: str = ""
+        self, code: InviteCode, key: Any, *, links: Any, clock: Any, wish: str = ""
     ) -> Joined:
         self.keys.append(certificates.public_key_der(key.public_key()))
         if self.failures:

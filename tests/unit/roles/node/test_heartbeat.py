@@ -16,6 +16,7 @@ from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.core.limits import MIB
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
+from collective.core.work import IDLE
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat, OwnFacts
 from collective.roles.node.keys import CoordinatorKeys
@@ -23,10 +24,9 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
-from collective.roles.runtime.workers import IDLE
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.transfer.adoptions import sign_adoption
-from collective.transfer.tickets import TicketKey
+from collective.transfer.tickets.adoptions import sign_adoption
+from collective.transfer.tickets.keys import TicketKey
 from tests.faults.disk import FaultDisk
 from tests.worlds import REAL, world_of
 

@@ -12,12 +12,12 @@ from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation
 from collective.core.limits import KIB, MIB
 from collective.core.randomness import SeededRandomness
+from collective.core.work import IDLE
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.node.scrub import Progress, Scrubber, pace_s
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.metrics import Metrics
-from collective.roles.runtime.workers import IDLE
 from tests.worlds import REAL, world_of
 
 FIRST = Generation(1)

@@ -1,0 +1,1 @@
+"""Between this machine's files and a member."""

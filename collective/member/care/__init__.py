@@ -1,0 +1,1 @@
+"""What keeps the copies well: repair, verification, collection."""

@@ -1,0 +1,375 @@
+"""Repair: chunks that are short of copies are copied, the fewest copies first.
+
+What is done about a chunk is ``placement.healing``'s decision.  Chunks are found along the catalogue's
+indices, each search with its own cursor: a chunk that has no source or no place now is passed, and hides
+nothing behind it.  A search that came to its end without finding work rests until something changed.
+While many nodes are gone together nothing is given up (placement/node_states.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Nodes
+from collective.catalog.interface.values import ChunkPage, PlacementNeed, RepairTask
+from collective.core import limits
+from collective.core.backoff import Backoff, Postponed
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError
+from collective.core.ids import ChunkId, NodeId
+from collective.core.randomness import Randomness
+from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
+from collective.member.files.receipts import ReceiptChecker
+from collective.member.files.routes import RouteMaker
+from collective.member.metrics import MemberMetrics
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.wakes import Wakes
+from collective.model.copies import ChunkCopies, VerifiedReceipt
+from collective.placement.byte_budget import Budget
+from collective.placement.healing import (
+    Facts,
+    GiveUp,
+    MakeCopy,
+    Place,
+    Verify,
+    WaitFor,
+    heal,
+    held_by_standing,
+)
+from collective.placement.node_states import Outlook
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.rpc.gen.collective.v1 import node as pb
+
+PARALLEL: Final = 4
+CLAIMED: Final = 16
+"""Chunks that are claimed together."""
+PAGE: Final = 128
+"""Chunks that one search looks at in a round."""
+RATE_BYTES_S: Final = 100e6
+BURST_BYTES: Final = 64e6
+IDLE_S: Final = 5.0
+REST_MOST_S: Final = 300.0
+_AGAIN_S: Final = 1.0
+FAILED_BACKOFF: Final = Backoff(least_s=5.0, most_s=600.0)
+"""For chunks whose copying failed: others have their turn."""
+ROOM_STEP_BYTES: Final = 64 << 20
+"""A node's free space changes what can be placed by steps of this."""
+
+Read = Callable[[int], Awaitable[ChunkPage]]
+
+
+@dataclass(slots=True)
+class _Search:
+    """One way along an index."""
+
+    read: Read
+    after: int = 0
+    found: bool = False
+    """Something it found was done since it began at the front."""
+    rests: bool = False
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round found to do."""
+
+    copies: list[tuple[MakeCopy, Hashable]] = field(default_factory=list)
+    """Each with the search that found it, the most urgent first."""
+    given_up: list[tuple[GiveUp, Hashable]] = field(default_factory=list)
+    to_verify: bool = False
+    ends: dict[Hashable, int | None] = field(default_factory=dict)
+    """Where each search that was read goes on; None: at its front, its end was reached."""
+
+
+class Repairer(Worker):
+    """Finds chunks that are short of copies and has them copied from node to node."""
+
+    name = "repair"
+
+    def __init__(
+        self,
+        *,
+        catalog: Nodes,
+        table: LiveNodes,
+        routes: RouteMaker,
+        receipts: ReceiptChecker,
+        nodes: NodeCaller,
+        metrics: MemberMetrics,
+        wakes: Wakes,
+        clock: Clock,
+        randomness: Randomness,
+        reload: Callable[[], Awaitable[None]],
+        mute: Callable[[], AbstractSet[NodeId]] = frozenset,
+        wait_for: WaitFor = lambda _, __: True,
+        rate_bytes_s: float = RATE_BYTES_S,
+    ) -> None:
+        """Copy at most ``rate_bytes_s`` on average.
+
+        ``mute`` tells which nodes answer no challenges and ``wait_for`` which copies challenges may
+        still settle; ``reload`` is called after nodes changed.
+        """
+        self._catalog = catalog
+        self._table = table
+        self._routes = routes
+        self._receipts = receipts
+        self._nodes = nodes
+        self._metrics = metrics
+        self._wakes = wakes
+        self._clock = clock
+        self._randomness = randomness
+        self._reload = reload
+        self._mute = mute
+        self._wait_for = wait_for
+        self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
+        self._held = False
+        self._searches: dict[Hashable, _Search] = {}
+        self._situation: Hashable = None
+        self._failed: Postponed[tuple[ChunkId, int]] = Postponed(FAILED_BACKOFF)
+        self._rest_s = IDLE_S
+        self._log = structlog.get_logger("coordinator.repair")
+
+    async def work(self) -> Outcome:
+        """Do one round; a claim that is cut off is given up by the catalogue at start."""
+        self._budget = self._budget.at(self._clock.monotonic_s())
+        if self._budget.wait_s() > 0:
+            return Outcome.rest(self._budget.wait_s())
+        if await self.round():
+            self._rest_s = IDLE_S
+        return IDLE if self.rests else BUSY
+
+    async def wait(self) -> None:
+        """Wait until something may have changed, longer and longer; wakes come in crowds."""
+        if await pause(self._wakes.repair, self._rest_s):
+            await asyncio.sleep(_AGAIN_S)
+            self._rest_s = IDLE_S
+        else:
+            self._rest_s = min(REST_MOST_S, 2 * self._rest_s)
+        self.begin_anew()
+
+    @property
+    def rests(self) -> bool:
+        """Whether every search came to its end without finding work."""
+        return all(search.rests for search in self._searches.values())
+
+    def begin_anew(self) -> None:
+        """Have every search begin at its front again: something may have changed."""
+        for search in self._searches.values():
+            search.rests = False
+
+    async def round(self) -> int:
+        """Look at a page of each search, and do what is most urgent; return copies made."""
+        outlook = self._table.outlook()
+        self._note(outlook)
+        facts = self._table.facts(self._mute())
+        self._set_searches(facts)
+        if not outlook.sources:
+            for search in self._searches.values():
+                search.rests = True
+            return 0
+        found = await self._look(facts)
+        if found.to_verify:
+            self._wakes.verify.set()
+        done: set[Hashable] = set()
+        if found.given_up and await self._catalog.give_up(
+            [act for act, _ in found.given_up], facts
+        ):
+            done.update(key for _, key in found.given_up)
+        tasks = await self._catalog.claim_repairs([act for act, _ in found.copies[:CLAIMED]])
+        done.update(key for _, key in found.copies)  # what was not claimed has changed meanwhile
+        self._move_on(found, done)
+        return sum(await self._run_all(tasks)) if tasks else 0
+
+    def _set_searches(self, facts: Facts) -> None:
+        """Have a search for every number of copies, for every node that does not count, and for surplus."""
+        wanted: dict[Hashable, Read] = {"surplus": self._surplus}
+        for stored in range(limits.COPIES_MAX):
+            wanted[stored] = self._short(stored)
+        for node, about in facts.items():
+            if not about.counts:
+                wanted[node] = self._on(node)
+        for gone in self._searches.keys() - wanted.keys():
+            del self._searches[gone]
+        for key, read in wanted.items():
+            self._searches.setdefault(key, _Search(read))
+        situation = tuple(
+            (node, about.standing, about.answers, about.stays, about.free_bytes // ROOM_STEP_BYTES)
+            for node, about in sorted(facts.items())
+        )
+        if situation != self._situation:
+            self._situation = situation
+            self.begin_anew()
+
+    def _short(self, stored: int) -> Read:
+        return lambda after: self._catalog.short_chunks(stored, after, PAGE)
+
+    def _on(self, node: NodeId) -> Read:
+        return lambda after: self._catalog.chunks_on(node, after, PAGE)
+
+    async def _surplus(self, after: int) -> ChunkPage:
+        return await self._catalog.surplus_chunks(after, PAGE)
+
+    async def _look(self, facts: Facts) -> _Round:
+        """Read a page of each search that does not rest."""
+        found = _Round()
+        place = self._placer(facts)
+        seen: set[tuple[ChunkId, int]] = set()
+        short = await self._catalog.short_counts()
+        for key, search in list(self._searches.items()):
+            if search.rests:
+                continue
+            is_empty = isinstance(key, int) and key not in short
+            page = ChunkPage((), None) if is_empty else await search.read(search.after)
+            found.ends[key] = page.after
+            for chunk in page.chunks:
+                name = (chunk.chunk, chunk.stored_length)
+                if name not in seen and self._failed.is_due(name, self._clock.monotonic_s()):
+                    seen.add(name)
+                    self._decide(chunk, facts, place, key, found)
+        found.copies.sort(key=lambda one: one[0].live)
+        return found
+
+    def _move_on(self, found: _Round, done: AbstractSet[Hashable]) -> None:
+        """Move each search past what was read; one that reached its end and had nothing ``done`` rests.
+
+        The catalogue may refuse all that was found (a restored one gives nothing up), so a search is not
+        busy for what it finds.
+        """
+        left = {key for _, key in found.copies[CLAIMED:]} & done
+        for key, after in found.ends.items():
+            search = self._searches[key]
+            search.found = search.found or key in done
+            if key in left:
+                continue  # what is left comes again
+            search.after = after or 0
+            if after is None:
+                search.rests, search.found = not search.found, False
+
+    def _decide(
+        self, chunk: ChunkCopies, facts: Facts, place: Place, key: Hashable, found: _Round
+    ) -> None:
+        act = heal(chunk, facts, place, self._wait_for)
+        if isinstance(act, MakeCopy):
+            found.copies.append((act, key))
+        elif isinstance(act, GiveUp):
+            found.given_up.append((act, key))
+        elif isinstance(act, Verify):
+            found.to_verify = True
+
+    def _placer(self, facts: Facts) -> Place:
+        place = self._table.placer()
+
+        def chosen(chunk: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
+            held = held_by_standing(chunk, facts)
+            need = PlacementNeed(chunk.chunk, chunk.stored_length, 1, frozenset(taken), held)
+            return next(iter(place(need)), None)
+
+        return chosen
+
+    async def _run_all(self, tasks: Iterable[RepairTask]) -> list[bool]:
+        results: list[bool] = []
+        waiting: Iterator[RepairTask] = iter(tasks)
+
+        async def work() -> None:
+            for task in waiting:
+                self._budget = self._budget.spend(task.stored_length)
+                try:
+                    results.append(await self.repair(task))
+                except CollectiveError as error:  # a group of errors would end the whole process
+                    why = error.message
+                    self._log.warning("repair_not_recorded", chunk=task.chunk.hex(), why=why)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(PARALLEL):
+                group.create_task(work())
+        return results
+
+    async def repair(self, task: RepairTask) -> bool:
+        """Carry out one claimed task from whichever source is good; return whether it worked."""
+        receipt: VerifiedReceipt | None = None
+        self._table.promise(task.target.node, task.stored_length)
+        try:
+            for source in task.sources:
+                receipt = await self._copy(task, source.node, source.generation)
+                if receipt is not None:
+                    break
+        finally:
+            await self._catalog.finish_repair(task, receipt)
+        self._metrics.repairs.labels("ok" if receipt else "failed").inc()
+        if receipt:
+            self._metrics.repaired_bytes.inc(task.stored_length)
+            self._failed.worked((task.chunk, task.stored_length))
+        else:
+            self._failed.failed(
+                (task.chunk, task.stored_length),
+                self._clock.monotonic_s(),
+                self._randomness.uniform(),
+            )
+        return receipt is not None
+
+    async def _copy(
+        self, task: RepairTask, source: NodeId, generation: int
+    ) -> VerifiedReceipt | None:
+        route = self._routes.repair(
+            task.chunk,
+            task.stored_length,
+            source=source,
+            target=task.target,
+            repair_id=task.repair_id,
+        )
+        if route is None:
+            return None
+        try:
+            response = await self._nodes.copy_chunk(
+                source,
+                pb.CopyChunkRequest(chunk_id=task.chunk, generation=generation, route=route),
+            )
+            if response.result is None or response.result.receipt is None:
+                why = response.result.error if response.result else None
+                self._log.warning(
+                    "repair_failed",
+                    chunk=task.chunk.hex(),
+                    source=source,
+                    target=task.target.node,
+                    why=why.message if why else "no receipt",
+                )
+                return None
+            receipt = self._receipts.check(response.result.receipt, task.repair_id)
+        except CollectiveError as error:
+            self._log.warning(
+                "repair_failed",
+                chunk=task.chunk.hex(),
+                source=source,
+                target=task.target.node,
+                why=error.message,
+            )
+            return None
+        if receipt.node != task.target.node:
+            self._log.warning("repair_receipt_wrong", source=source, node=receipt.node)
+            return None
+        told = (receipt.chunk, receipt.generation, receipt.stored_length)
+        if told != (task.chunk, task.target.generation, task.stored_length):
+            await self._catalog.doubt_node(
+                receipt.node, "it signed a receipt for another copy than its ticket's"
+            )
+            await self._reload()
+            return None
+        self._table.note_stored([receipt])
+        return receipt
+
+    def _note(self, outlook: Outlook) -> None:
+        held = bool(outlook.vanished_together)
+        self._metrics.repair_held.set(int(held))
+        if held and not self._held:
+            self._log.error(
+                "repair_waits",
+                nodes=sorted(outlook.vanished_together),
+                advice="over a third of the nodes fell silent together; start them, or remove "
+                "those that are gone for good with collective node remove",
+            )
+        self._held = held

@@ -1,0 +1,1 @@
+"""The member's nodes: which are there, approved, refused, adopted, emptied, removed."""

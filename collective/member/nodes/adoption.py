@@ -1,0 +1,108 @@
+"""Adoption at the coordinator: which nodes wait for it, what it does to them, and what is in quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from collective.core.ids import NodeId, parse_node_id
+from collective.member.nodes.approval import NODES_MAX
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.wakes import Wakes
+from collective.model.calls import Call
+from collective.model.nodes import Adoption, Discarded, NodeClaim
+from collective.pki.revocation import RevocationSet
+
+
+class AdoptionDesk:
+    """Has nodes obey the catalogue that there is now."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        table: LiveNodes,
+        waiting: UnknownNodes,
+        wakes: Wakes,
+        revoked: Callable[[], RevocationSet],
+    ) -> None:
+        """Enrol from ``waiting``; ``revoked`` tells what is revoked now."""
+        self._catalog = catalog
+        self._table = table
+        self._waiting = waiting
+        self._wakes = wakes
+        self._revoked = revoked
+        self._log = structlog.get_logger("coordinator.adoption")
+
+    def waiting(self) -> Sequence[NodeClaim]:
+        """Return the nodes that could be adopted and are not known, in order of id."""
+        return [claim for claim in self._waiting.all() if not self._is_revoked(claim)]
+
+    async def adopt(self, caller: Call, node_ids: Sequence[str], *, everything: bool) -> Adoption:
+        """Have the nodes named, or all, obey this catalogue.
+
+        Raises:
+            PermissionDeniedError: the caller is not the operator.
+            UsageError: neither nodes nor all, or both.
+            NotFoundError: one is neither known nor waiting.
+            ConflictError: nothing is to be adopted, or two claim to be one node.
+        """
+        if not caller.is_operator:
+            raise PermissionDeniedError(
+                "Only the operator may have nodes adopt a catalogue; use the coordinator's certificate."
+            )
+        if bool(node_ids) == everything:
+            raise UsageError("Name the nodes that shall adopt this catalogue, or give --all.")
+        if len(node_ids) > NODES_MAX:
+            raise UsageError(f"At most {NODES_MAX} nodes may be named at once.")
+        nodes = frozenset(parse_node_id(one) for one in node_ids)
+        if everything:
+            nodes = frozenset(claim.node for claim in self.waiting())
+            nodes |= {live.record.node for live in self._table.all()}
+        claims = [claim for node in sorted(nodes) if (claim := self._claim(node)) is not None]
+        ours = (await self._catalog.position()).catalog_id
+        known = [live for node in nodes if (live := self._table.get(node)) is not None]
+        obeyed = {live.obeys for live in known} | {claim.obeys for claim in claims}
+        done = await self._catalog.adopt(
+            caller, None if everything else nodes, obeyed=obeyed - {"", ours}, claims=claims
+        )
+        for node in done.enrolled:
+            self._waiting.drop(node)
+        self._table.load(await self._catalog.nodes())
+        self._wakes.repair.set()
+        self._log.warning(
+            "catalogue_adopted",
+            nodes=sorted(nodes),
+            enrolled=done.enrolled,
+            confirmed=done.confirmed,
+        )
+        return done
+
+    async def discard(self, caller: Call, node_ids: Sequence[str]) -> Sequence[Discarded]:
+        """Let quarantined copies go on the nodes named, or on all."""
+        if len(node_ids) > NODES_MAX:
+            raise UsageError(f"At most {NODES_MAX} nodes may be named at once.")
+        await self._catalog.require_admin(caller, "discard quarantined copies")
+        nodes = [parse_node_id(one) for one in dict.fromkeys(node_ids)] or None
+        found = await self._catalog.discard_quarantined(caller, nodes)
+        self._log.warning("copies_discarded", nodes=[one.node for one in found if one.copies])
+        return found
+
+    def _claim(self, node: NodeId) -> NodeClaim | None:
+        """Return the claim of a node that is not known; None for one that is."""
+        if self._table.get(node) is not None:
+            return None
+        claim = self._waiting.claim_of(node)
+        if claim is None:
+            raise NotFoundError(
+                f"Node {node} is neither known nor waiting; run: collective node list"
+            )
+        if self._is_revoked(claim):
+            raise ConflictError(f"Node {node} was revoked here; enrol it anew under another id.")
+        return claim
+
+    def _is_revoked(self, claim: NodeClaim) -> bool:
+        return self._revoked().is_revoked(claim.identity, claim.serial, claim.key_digest)

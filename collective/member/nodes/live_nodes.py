@@ -1,0 +1,465 @@
+"""The live table of nodes: what heartbeats said, by monotonic time, and what follows from it.
+
+The catalogue remembers which nodes exist; this table knows which of them are there now.  One event
+loop owns it; the placement functions that it hands out are snapshots and may run on any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from collective.catalog.interface.values import PlaceFunction, PlacementNeed
+from collective.core.clock import Clock
+from collective.core.disk_errors import DiskState
+from collective.core.errors import BusyError, ConflictError
+from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
+from collective.core.randomness import Randomness
+from collective.core.units import Address
+from collective.model.copies import VerifiedReceipt
+from collective.model.nodes import NodeRecord, NodeState, Standing
+from collective.placement.healing import NodeFacts
+from collective.placement.node_choice import Candidate, choose
+from collective.placement.node_states import Observation, Outlook, Timers, look
+
+STORED_MEANWHILE_MAX: Final = 200_000
+"""More are not noted: they may be taken for missing until the next inventory finds them."""
+RIVAL_REMEMBERED_S: Final = 60.0
+"""A process that was refused asks again more often than that."""
+REFUSAL_KEPT_S: Final = 300.0
+"""So long a node that came with another store stays refused: each refusal has open uploads checked again."""
+_ABSENT: Final = frozenset((NodeState.DOWN, NodeState.LOST, NodeState.REFUSED))
+
+
+@dataclass(slots=True)
+class LiveNode:
+    """One enrolled node that is not removed."""
+
+    record: NodeRecord
+    last_heartbeat_s: float | None = None
+    instance_id: str = ""
+    superseded: str = ""
+    """The instance before the present one; hearing it again means that two live."""
+    addresses: tuple[Address, ...] = ()
+    """Where its present process says that it is."""
+    proven: frozenset[Address] = frozenset()
+    """Those of them at which the coordinator found it."""
+    earlier: tuple[Address, ...] = ()
+    """Where it was found before; used while none of the present ones is proven."""
+    version: str = ""
+    stopping: bool = False
+    disk: DiskState = DiskState.OK
+    """What its disk can do; all but OK get nothing new."""
+    inventoried: str = ""
+    """The instance whose whole inventory was compared."""
+    promised_bytes: int = 0
+    """Placed since the last heartbeat told its free space."""
+    refused: str = ""
+    """Why it is refused; empty if it is not."""
+    refused_until_s: float = 0.0
+    """No heartbeat ends that before."""
+    rival_at: str = ""
+    """Where another process said that it runs as this node, and was refused."""
+    rival_s: float = 0.0
+    """When, by monotonic time."""
+    authority_digest: bytes = b""
+    """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
+    key_digest: bytes = b""
+    """SHA-256 of its own key, as of its last heartbeat."""
+    stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
+    """Copies it gave receipts for while its inventory was under way; pages may lack them."""
+    obeys: str = ""
+    """Id of the catalogue that it obeyed last, as it says."""
+    changed: bool = False
+    """The record differs from what the catalogue has."""
+
+    @property
+    def reachable(self) -> tuple[Address, ...]:
+        """Where others may be told that it is."""
+        return tuple(one for one in self.addresses if one in self.proven) or self.earlier
+
+    @property
+    def unproven(self) -> tuple[Address, ...]:
+        """Where it says that it is, and nobody has found it."""
+        return tuple(one for one in self.addresses if one not in self.proven)
+
+    @property
+    def ready(self) -> bool:
+        """Whether this start of the node has told what it holds; before that it gets nothing new."""
+        return bool(self.instance_id) and self.inventoried == self.instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one heartbeat says of its node."""
+
+    instance_id: str
+    addresses: tuple[Address, ...]
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    version: str
+    stopping: bool
+    certificate_serial: str
+    certificate_expires_ms: int
+    authority_digest: bytes = b""
+    key_digest: bytes = b""
+    disk: DiskState = DiskState.OK
+
+
+class LiveNodes:
+    """Nodes by id, their states, and placement over them."""
+
+    def __init__(
+        self, domain: Domain, clock: Clock, randomness: Randomness, timers: Timers | None = None
+    ) -> None:
+        """Begin empty; silence counts from now."""
+        self._domain = domain
+        self._clock = clock
+        self._randomness = randomness
+        self._timers = timers or Timers()
+        self._started_s = clock.monotonic_s()
+        self._nodes: dict[NodeId, LiveNode] = {}
+
+    def load(self, records: Iterable[NodeRecord]) -> None:
+        """Take over the catalogue's nodes; those known already keep what heartbeats said."""
+        present = {record.node: record for record in records if not record.removed}
+        for gone in self._nodes.keys() - present.keys():
+            del self._nodes[gone]
+        for node, record in present.items():
+            live = self._nodes.get(node)
+            if live is None:
+                addresses = tuple(Address.parse(text) for text in record.addresses)
+                self._nodes[node] = LiveNode(record, earlier=addresses, refused=record.refused)
+            else:
+                live.record = replace(
+                    live.record,
+                    draining=record.draining,
+                    store_uuid=record.store_uuid,
+                    refused=record.refused,
+                    standing=record.standing,
+                    standing_reason=record.standing_reason,
+                    is_new=record.is_new,
+                    quarantined_bytes=record.quarantined_bytes,
+                )
+
+    def add(self, record: NodeRecord) -> None:
+        """Take over a node that was just enrolled, without waiting for the next :meth:`load`."""
+        live = self._nodes.get(record.node)
+        if live is None:
+            self._nodes[record.node] = LiveNode(record)
+        elif record.removed:
+            del self._nodes[record.node]
+
+    def get(self, node: NodeId) -> LiveNode | None:
+        """Return one node, or None if it is not enrolled or was removed."""
+        return self._nodes.get(node)
+
+    def all(self) -> Sequence[LiveNode]:
+        """Return the nodes in order of id."""
+        return [self._nodes[node] for node in sorted(self._nodes)]
+
+    def identity(self, node: NodeId) -> SpiffeId:
+        """Return the SPIFFE id of a node of this member."""
+        return SpiffeId.node(self._domain, node)
+
+    def check_instance(self, node: NodeId, instance_id: str, addresses: Sequence[Address]) -> None:
+        """Refuse a second live instance of a node.
+
+        A process that was restarted has a new instance id; it is told apart from a clone by its
+        addresses (two processes cannot listen on one) or by the old one having fallen silent.
+
+        Raises:
+            BusyError: the old instance may still live; ask again.
+            ConflictError: an instance that was replaced is still alive: two run at once.
+        """
+        live = self._nodes[node]
+        if not live.instance_id or instance_id == live.instance_id:
+            return
+        if instance_id == live.superseded:
+            self._note_rival(live, addresses)
+            raise ConflictError(
+                f"Another process already runs as node {node}; stop one of the two, and give each "
+                "node its own data dir and certificate."
+            )
+        heard_s = live.last_heartbeat_s
+        alive = (
+            heard_s is not None
+            and not live.stopping
+            and self._clock.monotonic_s() - heard_s < self._timers.suspect_after_s
+        )
+        if alive and tuple(addresses) != live.addresses:
+            self._note_rival(live, addresses)
+            raise BusyError(
+                f"Another process was just seen running as node {node}; if it is a copy of this "
+                "one, stop it, else wait a few seconds."
+            )
+
+    def _note_rival(self, live: LiveNode, addresses: Sequence[Address]) -> None:
+        live.rival_at = str(addresses[0]) if addresses else "an unknown address"
+        live.rival_s = self._clock.monotonic_s()
+
+    def rivals(self) -> dict[NodeId, str]:
+        """Return the nodes that two processes were just seen running as, and where the second is.
+
+        A node that moved to another address is not among them: its old process is silent.
+        """
+        now_s = self._clock.monotonic_s()
+        return {
+            node: live.rival_at
+            for node, live in self._nodes.items()
+            if live.rival_at
+            and now_s - live.rival_s < RIVAL_REMEMBERED_S
+            and live.last_heartbeat_s is not None
+            and live.last_heartbeat_s > live.rival_s
+        }
+
+    def heard(self, node: NodeId, report: Report) -> bool:
+        """Take over a heartbeat that was checked; return whether the node's state changed."""
+        live = self._nodes[node]
+        before = self.states()[node]
+        if live.instance_id and live.instance_id != report.instance_id:
+            live.superseded = live.instance_id
+            live.stored_meanwhile.clear()
+        live.instance_id = report.instance_id
+        live.last_heartbeat_s = self._clock.monotonic_s()
+        reachable = live.reachable
+        live.addresses = report.addresses
+        live.proven &= frozenset(report.addresses)
+        live.earlier = () if live.proven else reachable
+        live.version = report.version
+        live.stopping = report.stopping
+        live.disk = report.disk
+        live.promised_bytes = 0
+        live.authority_digest = report.authority_digest
+        live.key_digest = report.key_digest
+        if live.last_heartbeat_s >= live.refused_until_s:
+            live.refused = ""
+        live.changed = True
+        live.record = replace(
+            live.record,
+            capacity_bytes=report.capacity_bytes,
+            used_bytes=report.used_bytes,
+            chunk_count=report.chunk_count,
+            addresses=tuple(str(address) for address in live.reachable),
+            last_seen_ms=int(self._clock.wall_s() * 1000),
+            certificate_serial=report.certificate_serial,
+            certificate_expires_ms=report.certificate_expires_ms,
+        )
+        return self.states()[node] is not before
+
+    def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
+        """Note copies that were just stored, where an inventory made before may be compared after."""
+        for receipt in receipts:
+            live = self._nodes.get(receipt.node)
+            if (
+                live is not None
+                and not live.ready
+                and len(live.stored_meanwhile) < STORED_MEANWHILE_MAX
+            ):
+                live.stored_meanwhile.add((receipt.chunk, receipt.generation))
+
+    def inventory_page(self, node: NodeId) -> AbstractSet[tuple[ChunkId, Generation]]:
+        """Take a page of an inventory for a sign of life; return what it may lack and yet be there.
+
+        The set grows while receipts come.
+        A node sends no heartbeat while it reports its inventory.
+        """
+        live = self._nodes.get(node)
+        if live is None:
+            return frozenset()
+        live.last_heartbeat_s = self._clock.monotonic_s()
+        return live.stored_meanwhile
+
+    def inventory_done(self, node: NodeId, instance_id: str) -> None:
+        """Give the node new copies from now on: what it holds is known."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.inventoried = instance_id
+            live.stored_meanwhile.clear()
+
+    def refuse(self, node: NodeId, reason: str, *, for_s: float = 0.0) -> None:
+        """Mark a node refused until its next good heartbeat after ``for_s`` seconds."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.refused = reason
+            live.refused_until_s = self._clock.monotonic_s() + for_s
+
+    def refusals(self) -> Mapping[NodeId, str]:
+        """Return which nodes are refused, or not any more, other than the catalogue has it."""
+        return {
+            node: live.refused
+            for node, live in self._nodes.items()
+            if live.refused != live.record.refused
+        }
+
+    def note_refusals(self, kept: Mapping[NodeId, str]) -> None:
+        """Note that the catalogue has ``kept``."""
+        for node, why in kept.items():
+            live = self._nodes.get(node)
+            if live is not None:
+                live.record = replace(live.record, refused=why)
+
+    def take_changed(self) -> list[NodeRecord]:
+        """Return the records that the catalogue does not have yet, and forget that."""
+        changed = [live for live in self.all() if live.changed]
+        for live in changed:
+            live.changed = False
+        return [live.record for live in changed]
+
+    def proved(self, node: NodeId, address: Address) -> None:
+        """Note that ``node`` was found at ``address``, and so nobody else is there."""
+        live = self._nodes.get(node)
+        if live is None or address not in live.addresses:
+            return
+        for other in self._nodes.values():
+            if other is not live and address in other.reachable:
+                self._forget(other, address)
+        live.proven |= {address}
+        live.earlier = ()
+        self._note_reachable(live)
+
+    def disproved(self, node: NodeId, address: Address) -> None:
+        """Note that ``node`` was not found at ``address`` although it is there somewhere."""
+        live = self._nodes.get(node)
+        if live is not None and address in live.reachable:
+            self._forget(live, address)
+
+    def _forget(self, live: LiveNode, address: Address) -> None:
+        live.proven -= {address}
+        live.earlier = tuple(one for one in live.earlier if one != address)
+        self._note_reachable(live)
+
+    def _note_reachable(self, live: LiveNode) -> None:
+        told = tuple(str(address) for address in live.reachable)
+        live.record = replace(live.record, addresses=told)
+        live.changed = True
+
+    def changed_again(self, records: Iterable[NodeRecord]) -> None:
+        """Note that the catalogue does not have these after all."""
+        for record in records:
+            live = self._nodes.get(record.node)
+            if live is not None:
+                live.changed = True
+
+    def outlook(self) -> Outlook:
+        """Return the states of all nodes at this moment, and what follows from them."""
+        return look(
+            [
+                Observation(
+                    live.record.node,
+                    live.last_heartbeat_s,
+                    draining=live.record.draining,
+                    refused=bool(live.refused),
+                    standing=live.record.standing,
+                )
+                for live in self.all()
+            ],
+            now_s=self._clock.monotonic_s(),
+            started_s=self._started_s,
+            timers=self._timers,
+        )
+
+    def facts(self, mute: AbstractSet[NodeId] = frozenset()) -> dict[NodeId, NodeFacts]:
+        """Return what healing needs to know of every node; ``mute`` ones answered no challenge."""
+        outlook = self.outlook()
+        return {
+            node: NodeFacts(
+                live.record.standing,
+                answers=node in outlook.sources,
+                stays=node not in outlook.gone or self._is_only_doubted(live, outlook),
+                free_bytes=live.record.capacity_bytes - live.record.used_bytes,
+                is_mute=node in mute,
+            )
+            for node, live in self._nodes.items()
+        }
+
+    def _is_only_doubted(self, live: LiveNode, outlook: Outlook) -> bool:
+        """Tell whether a node whose copies are gone is there all the same: doubt may be cleared."""
+        return (
+            live.record.standing is Standing.DOUBTED
+            and not live.record.draining
+            and outlook.states[live.record.node] not in {NodeState.LOST, NodeState.REFUSED}
+        )
+
+    def states(self) -> dict[NodeId, NodeState]:
+        """Return the state of every node."""
+        return dict(self.outlook().states)
+
+    def absent(self) -> frozenset[NodeId]:
+        """Return the nodes whose copies a new file must not count on: down, lost or refused."""
+        return frozenset(node for node, state in self.states().items() if state in _ABSENT)
+
+    def candidates(self, exclude: frozenset[NodeId] = frozenset()) -> list[Candidate]:
+        """Return the nodes for placement; those in ``exclude`` do not accept."""
+        states = self.states()
+        return [
+            Candidate(
+                node=node,
+                free_bytes=live.record.capacity_bytes
+                - live.record.used_bytes
+                - live.promised_bytes,
+                capacity_bytes=live.record.capacity_bytes,
+                accepts=_accepts(live, states[node]) and node not in exclude,
+                standing=live.record.standing,
+            )
+            for node, live in self._nodes.items()
+        ]
+
+    def accepting(self) -> Sequence[LiveNode]:
+        """Return the nodes that may be given new copies, whatever their standing."""
+        states = self.states()
+        return [live for live in self.all() if _accepts(live, states[live.record.node])]
+
+    def placer(self, exclude: frozenset[NodeId] = frozenset()) -> PlaceFunction:
+        """Return a placement function over a snapshot of now; it may run on another thread."""
+        snapshot = {candidate.node: candidate for candidate in self.candidates(exclude)}
+        uniform = self._randomness.uniform
+
+        def place(need: PlacementNeed) -> Sequence[NodeId]:
+            chosen = choose(
+                snapshot.values(),
+                length_bytes=need.stored_length,
+                count=need.copies_missing,
+                exclude=need.held_by,
+                held=need.held,
+                uniform=uniform,
+            )
+            for node in chosen:
+                snapshot[node] = replace(
+                    snapshot[node], free_bytes=snapshot[node].free_bytes - need.stored_length
+                )
+            return chosen
+
+        return place
+
+    def promise(self, node: NodeId, size_bytes: int) -> None:
+        """Count ``size_bytes`` as used until the node's next heartbeat."""
+        live = self._nodes.get(node)
+        if live is not None:
+            live.promised_bytes += size_bytes
+
+
+def space_of(nodes: Iterable[LiveNode]) -> tuple[int, int]:
+    """Return capacity and use of the approved nodes together, in bytes.
+
+    What others claim is shown with each, and adds up to nothing.
+    """
+    records = [one.record for one in nodes if one.record.standing is Standing.APPROVED]
+    return (
+        sum(record.capacity_bytes for record in records),
+        sum(record.used_bytes for record in records),
+    )
+
+
+def _accepts(live: LiveNode, state: NodeState) -> bool:
+    """Tell whether the node may be given new copies, as far as it and its disk go."""
+    return (
+        state is NodeState.UP
+        and not live.stopping
+        and live.ready
+        and bool(live.reachable)
+        and live.disk is DiskState.OK
+    )

@@ -1,0 +1,1 @@
+"""Invites, joining, identities, grants."""

@@ -1,0 +1,344 @@
+"""Who gets a certificate by a join code, at the coordinator.
+
+Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
+A use is counted only with the certificate issued (both in one transaction of the catalogue), and
+the same key redeeming the same code gets the same answer.  Failed proofs are slowed, right ones are
+not (:mod:`guesses`); nobody learns whether a code exists without its secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.catalog.interface.values import IssuedCertificate, Redemption
+from collective.core.clock import Clock
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    NameTakenError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
+from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
+from collective.core.randomness import Randomness
+from collective.member.people.guess_limiter import GuessLimiter
+from collective.model.nodes import NodeRecord
+from collective.model.people import Invite, InviteKind
+from collective.pki import certificates, invite_code, proof
+from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.credentials import is_signed_by
+from collective.pki.nonces import NonceMint
+from collective.pki.rotation import Authorities
+
+WISH_MAX_BYTES: Final = 320
+DISPLAY_NAME_MAX: Final = 128
+ANY_USER: Final = "@"
+"""The wish of someone who has no global id yet: a user, whose name is decided here."""
+_UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
+_OFFERED: Final = frozenset((InviteKind.NODE, InviteKind.USER, InviteKind.DEVICE))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAttempt:
+    """A join as it came in, nothing checked."""
+
+    code_id: str
+    nonce: bytes
+    csr_der: bytes
+    proof: bytes
+    wish: str
+    leaf_digests: Sequence[bytes]
+    """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
+    request_id: str = ""
+    display_name: str = ""
+    source: str = ""
+    """The host that the joiner's connection comes from."""
+    follows_links: bool = False
+    """Whether the joiner can verify a CA by the word of the one that its code pins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A certificate that was given, and on whose word."""
+
+    identity: SpiffeId
+    certificate_der: bytes
+    code: Invite | None
+    """None for a renewal."""
+
+
+class Joining:
+    """Redemptions at one member."""
+
+    def __init__(
+        self,
+        authorities: Callable[[], Authorities],
+        catalog: Catalog,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        lifetime_s: float = LEAF_LIFE_S,
+        enrolled: Callable[[NodeRecord], None] | None = None,
+        waiting: Callable[[], AbstractSet[NodeId]] = frozenset,
+        followed: Callable[[SpiffeId], Awaitable[None]] | None = None,
+        guess_limiter: GuessLimiter | None = None,
+    ) -> None:
+        """Serve the member of ``authorities``.
+
+        Args:
+            authorities: the CAs of now; the one that signs is the one that codes pin.
+            catalog: keeps codes, uses, nodes and audit.
+            clock: for nonces, limits and expiry.
+            randomness: for nonces.
+            lifetime_s: of the certificates issued.
+            enrolled: told of each node that was admitted, once its record is durable.
+            waiting: nodes that are not known and wait for their adoption: nobody else gets their ids.
+            followed: told of each person who joined with a certificate of the newest CA.
+            guess_limiter: slows failed proofs; None makes one.
+        """
+        self._authorities = authorities
+        self._catalog = catalog
+        self._clock = clock
+        self._lifetime_s = lifetime_s
+        self._enrolled = enrolled
+        self._waiting = waiting
+        self._followed = followed
+        self._nonces = NonceMint(clock, randomness)
+        self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
+        self._guess_limiter = guess_limiter or GuessLimiter(clock)
+        self._naming = asyncio.Lock()
+        self._log = structlog.get_logger("coordinator.enrolment")
+
+    @property
+    def authorities(self) -> Authorities:
+        """The CAs of now."""
+        return self._authorities()
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        """The CA that signs servers, and that codes pin."""
+        return self._authorities().signing
+
+    def begin_join(self, code_id: str) -> bytes:
+        """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
+        if not invite_code.is_code_id(code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        return self._nonces.make("join", code_id.encode())
+
+    async def join(self, attempt: JoinAttempt) -> Admitted:
+        """Return the certificate that a proven code gives.
+
+        Raises:
+            PermissionDeniedError: unknown code, wrong proof, stale nonce: one answer for all.
+            ConflictError: the code is revoked, used up or ran out, or the node id is taken.
+            BusyError: a wrong proof after too many others.
+            RejectedError, UsageError: a request or wish that cannot be read.
+        """
+        code = await self._prove(attempt)
+        public_key = certificates.check_request(attempt.csr_der)
+        if code.kind not in _OFFERED:
+            raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
+        if len(attempt.wish.encode()) > WISH_MAX_BYTES:
+            raise UsageError(f"The wish may have at most {WISH_MAX_BYTES} bytes.")
+        if len(attempt.display_name) > DISPLAY_NAME_MAX or (
+            attempt.display_name and not attempt.display_name.isprintable()
+        ):
+            raise UsageError(
+                f"A display name has at most {DISPLAY_NAME_MAX} characters, all of them printable."
+            )
+        digest = certificates.key_digest(public_key)
+        async with self._naming:
+            decided = await self._decide(code, attempt.wish, digest)
+            authority = self._authority_for(code, attempt)
+
+            def issue(current: Invite) -> IssuedCertificate:
+                if current.kind is not code.kind or current.bound != code.bound:
+                    raise ConflictError("The join code has changed; try again.")
+                if isinstance(decided, CollectiveError):
+                    raise decided
+                certificate = authority.issue(decided, public_key, lifetime_s=self._lifetime_s)
+                leaf = certificates.describe(certificate)
+                der = certificates.certificate_der(certificate)
+                return IssuedCertificate(decided, leaf.serial, int(leaf.expires_s * 1000), der)
+
+            redemption = await self._redeem(attempt, digest, issue)
+            if redemption.identity.role == "node":
+                await self._record_node(redemption)
+        await self._note_followed(code, redemption)
+        self._log.info("enrolled", identity=str(redemption.identity), code=code.id)
+        return Admitted(redemption.identity, redemption.certificate_der, code)
+
+    def _authority_for(self, code: Invite, attempt: JoinAttempt) -> CertificateAuthority:
+        """Return who signs: for people the newest CA, where the joiner can follow it."""
+        known = self._authorities()
+        is_person = code.kind in {InviteKind.USER, InviteKind.DEVICE}
+        return known.newest if is_person and attempt.follows_links else known.signing
+
+    async def _note_followed(self, code: Invite, redemption: Redemption) -> None:
+        """Tell of a person who has the newest CA's certificate; other devices of his may not yet."""
+        newest = self._authorities().newest.certificate
+        issued = certificates.load_certificate(redemption.certificate_der)
+        if (
+            self._followed is not None
+            and code.kind is InviteKind.USER
+            and is_signed_by(issued, newest)
+        ):
+            await self._followed(redemption.identity)
+
+    async def _redeem(
+        self,
+        attempt: JoinAttempt,
+        digest: bytes,
+        issue: Callable[[Invite], IssuedCertificate],
+    ) -> Redemption:
+        try:
+            return await self._catalog.redeem(
+                attempt.code_id,
+                digest,
+                issue,
+                display_name=attempt.display_name,
+                request_id=attempt.request_id,
+            )
+        except NameTakenError:
+            # It costs no use, so it counts as a failed proof: nobody tries out names for nothing.
+            await self._guess_limiter.failed(attempt.code_id, attempt.source)
+            raise
+
+    # --- proof -----------------------------------------------------------------------------------
+
+    async def _prove(self, attempt: JoinAttempt) -> Invite:
+        if not invite_code.is_code_id(attempt.code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        try:
+            code: Invite | None = await self._catalog.code(attempt.code_id)
+        except NotFoundError:
+            code = None
+        verifier = code.verifier if code else self._decoy
+        try:
+            self._nonces.check("join", attempt.code_id.encode(), attempt.nonce)
+            self._check_proof(verifier, attempt)
+        except PermissionDeniedError:
+            await self._guess_limiter.failed(attempt.code_id, attempt.source)
+            raise
+        if code is None:
+            raise PermissionDeniedError(_UNKNOWN)
+        return code
+
+    def _check_proof(self, verifier: bytes, attempt: JoinAttempt) -> None:
+        for leaf_digest in attempt.leaf_digests:
+            transcript = proof.Transcript(
+                attempt.code_id,
+                attempt.nonce,
+                leaf_digest,
+                attempt.csr_der,
+                attempt.wish,
+                attempt.display_name,
+            )
+            try:
+                proof.check_join(verifier, transcript, attempt.proof)
+            except PermissionDeniedError:
+                continue
+            return
+        raise PermissionDeniedError(_UNKNOWN)
+
+    # --- identity --------------------------------------------------------------------------------
+
+    async def _decide(
+        self, code: Invite, wish: str, key_digest: bytes
+    ) -> SpiffeId | CollectiveError:
+        """Return the identity for a new redemption, or the error that one would meet.
+
+        The error is raised only if a certificate is really to be made: a repeated redemption gets
+        its stored answer whatever is decided here.
+        """
+        try:
+            if code.kind is InviteKind.NODE:
+                return SpiffeId.node(
+                    self.authority.domain, await self._node_id(code, wish, key_digest)
+                )
+            if not wish:
+                raise ConflictError(
+                    "This code is for a person, not a node; redeem it with 'collective invite"
+                    " redeem'."
+                )
+            if code.kind is InviteKind.DEVICE:
+                return self._device(code, wish)
+            return SpiffeId.user(self.authority.domain, self._global_id(wish, key_digest))
+        except CollectiveError as error:
+            return error
+
+    def _global_id(self, wish: str, key_digest: bytes) -> GlobalId:
+        """Return the global id for the first key of a user."""
+        if wish == ANY_USER:
+            return GlobalId(f"guest-{key_digest[:4].hex()}", self.authority.domain)
+        return GlobalId.parse(wish)
+
+    def _device(self, code: Invite, wish: str) -> SpiffeId:
+        bound = code.bound
+        if bound is None or bound.global_id is None:
+            raise ConflictError("This device code is for nobody; ask for a new one.")
+        if wish not in {ANY_USER, str(bound.global_id)}:
+            raise ConflictError(
+                f"This code adds a device of {bound.global_id}, not of {wish}; redeem it on a"
+                " machine with that identity, or with none."
+            )
+        return bound
+
+    async def _node_id(self, code: Invite, wish: str, key_digest: bytes) -> NodeId:
+        """Return the id for a new node, or for one that comes back with the key that it had."""
+        if "@" in wish:
+            raise ConflictError(
+                "This code enrols a node, not a person; give it to 'collective serve --role node'."
+            )
+        records = await self._catalog.nodes()
+        taken = {record.node for record in records}
+        if wish:
+            node = parse_node_id(wish)
+            identity = SpiffeId.node(self.authority.domain, node)
+            if any(record.node == node and record.removed for record in records):
+                raise ConflictError(f"Node {node} was removed; give this one another id.")
+            if node in taken and not await self._catalog.has_redeemed(identity, key_digest):
+                raise ConflictError(
+                    f"Node {node} is enrolled already with another key;"
+                    " give this node another COLLECTIVE_NODE_ID, or none."
+                )
+            return node
+        if code.revoked or code.uses_left <= 0 or code.expires_s <= self._clock.wall_s():
+            # No number is spent on a code that redeem will refuse (or answer from what it keeps).
+            raise ConflictError("The join code cannot be used any more; ask for a new one.")
+        while True:
+            number = await self._catalog.next_node_number()
+            node = parse_node_id(f"{self.authority.member[:54]}-node-{number:02d}")
+            if node not in taken and node not in self._waiting():
+                return node
+
+    async def _record_node(self, redemption: Redemption) -> None:
+        """Tell of a node's record, which the redemption wrote; one that is lost is made again."""
+        node = redemption.identity.node_id
+        known = {record.node: record for record in await self._catalog.nodes()}
+        record = known.get(node)
+        if record is None:
+            leaf = certificates.describe(certificates.load_certificate(redemption.certificate_der))
+            expires_ms = int(leaf.expires_s * 1000)
+            record = NodeRecord(
+                node,
+                None,
+                0,
+                0,
+                0,
+                (),
+                0,
+                certificate_serial=leaf.serial,
+                certificate_expires_ms=expires_ms,
+            )
+            await self._catalog.add_node(record)
+        if self._enrolled is not None:
+            self._enrolled(record)

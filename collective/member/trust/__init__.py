@@ -1,0 +1,1 @@
+"""Certificates: renewals, revocations, the CA's replacement."""

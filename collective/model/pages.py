@@ -1,0 +1,26 @@
+"""Listings page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from collective.model.entries import Entry
+
+T = TypeVar("T")
+
+
+class Page(list[T]):
+    """One page of a listing, bounded in bytes, with the token of the next; empty at the end."""
+
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """One page of a listing in order of path."""
+
+    entries: Sequence[Entry]
+    next_token: str
+    """Opaque; empty at the end."""

@@ -1,0 +1,118 @@
+"""Invites, identities and their certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+
+
+class InviteKind(Enum):
+    """What a join code admits."""
+
+    USER = "user"
+    NODE = "node"
+    PEER = "peer"
+    DEVICE = "device"
+    """A further key of the identity that made the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class InviteUse:
+    """One redemption, as ``invite list`` shows it."""
+
+    identity: SpiffeId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """A join code as the server keeps it: never the secret."""
+
+    id: str
+    kind: InviteKind
+    verifier: bytes
+    """32 bytes: the Ed25519 public key derived from the secret."""
+    uses_left: int
+    uses_total: int
+    expires_s: float
+    created_by: SpiffeId
+    description: str = ""
+    grants: Sequence[tuple[FilePath, int]] = ()
+    """Path and rights (``access.Right`` as int) that a user code gives."""
+    revoked: bool = False
+    created_s: float = 0.0
+    bound: SpiffeId | None = None
+    """The one identity that a DEVICE code is for."""
+    grants_expire_s: float | None = None
+    """When the first of the grants ends because its giver's does (set by the catalogue)."""
+    void: bool = False
+    """A right that it passes on has ended, or its maker or his key is revoked (told by the catalogue)."""
+    approves: bool = False
+    """A NODE code for one node, which is approved by it: an admin made it, and knows for which."""
+    uses: Sequence[InviteUse] = ()
+    """Who redeemed it; filled in by ``invites`` only."""
+
+    def state(self, now_s: float) -> str:
+        """Return ``open``, or why it cannot be redeemed: revoked, expired, used up, void."""
+        if self.revoked:
+            return "revoked"
+        if self.expires_s <= now_s:
+            return "expired"
+        if self.uses_left <= 0:
+            return "used up"
+        return "void" if self.void else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """A certificate that was issued to an identity."""
+
+    serial: str
+    expires_ms: int
+    revoked: bool
+    """By its serial, its key or its identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A key that acts for an identity: one machine."""
+
+    key_digest: bytes
+    """SHA-256 of the SubjectPublicKeyInfo; empty for certificates whose key was not seen yet."""
+    added_ms: int
+    """When it was bound to the identity; 0 where that is not known."""
+    vouched: bool
+    """It goes back to a certificate that the operator signed offline, not to an invite."""
+    revoked: bool
+    certificates: Sequence[CertificateRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What ends with an identity, a key or a certificate, and what stays."""
+
+    losers: tuple[SpiffeId, ...] = ()
+    """Others whose rights came from it, in order of name."""
+    invites: int = 0
+    """Open codes that nobody can redeem any more."""
+    datastores: tuple[FilePath, ...] = ()
+    """Those that the identity owns, and goes on owning until an admin gives them another."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRecord:
+    """A user who joined by a code, or was seen with a certificate of the operator's."""
+
+    principal: SpiffeId
+    display_name: str
+    invited_by: SpiffeId
+    joined_ms: int
+    keys: int
+    """How many keys (devices) act for it."""
+    revoked: bool
+    certificates: Sequence[CertificateRecord]
+    devices: Sequence[DeviceRecord] = ()

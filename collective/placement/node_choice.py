@@ -1,0 +1,150 @@
+"""Choosing the nodes that shall hold the copies of one chunk.
+
+Invariants: never two copies of a chunk on one node; never a node that is excluded, doubted, not
+accepting, or without room for the chunk above its reserve; among the copies those on nodes on
+probation stay a minority.  Nodes are drawn without replacement, weighted by free bytes, so that a
+fresh large node takes more without taking everything; what a node on probation claims to have weighs
+at most as much as the largest approved node.
+
+Source: P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir" (2006).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from collective.core.ids import NodeId
+from collective.model.nodes import Standing
+from collective.placement.evidence import probation_room
+
+RESERVE_FRACTION: Final = 0.01
+"""Part of a node's capacity that stays free, for packs, temporaries and stale figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One node as placement sees it."""
+
+    node: NodeId
+    free_bytes: int
+    """Capacity minus used minus what was promised since the last heartbeat; may be negative."""
+    capacity_bytes: int
+    accepts: bool
+    """Up, not draining, and its ticket key is known to both sides."""
+    standing: Standing = Standing.APPROVED
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The copies of a chunk that are there or under way, and how many it shall have."""
+
+    copies: int
+    """Wanted in all."""
+    approved: int = 0
+    """On approved nodes."""
+    on_probation: int = 0
+    """On nodes on probation."""
+
+
+def has_room(candidate: Candidate, length_bytes: int) -> bool:
+    """Tell whether ``length_bytes`` more fit on the node above its reserve."""
+    reserve = int(candidate.capacity_bytes * RESERVE_FRACTION)
+    return candidate.free_bytes - reserve >= length_bytes
+
+
+def waiting_for_approval(
+    candidates: Iterable[Candidate], *, length_bytes: int, exclude: AbstractSet[NodeId]
+) -> tuple[NodeId, ...]:
+    """Return the nodes on probation that would take ``length_bytes``, in order of id."""
+    return tuple(
+        sorted(
+            one.node
+            for one in candidates
+            if one.standing is Standing.PROBATION
+            and one.accepts
+            and one.node not in exclude
+            and has_room(one, length_bytes)
+        )
+    )
+
+
+def choose(
+    candidates: Iterable[Candidate],
+    *,
+    length_bytes: int,
+    count: int,
+    exclude: AbstractSet[NodeId],
+    held: Held,
+    uniform: Callable[[], float],
+) -> tuple[NodeId, ...]:
+    """Return up to ``count`` distinct nodes for one chunk, the first hop first.
+
+    Args:
+        candidates: the nodes of the member; the last record of a node that stands twice counts.
+        length_bytes: stored length of the chunk.
+        count: copies wanted, >= 0.
+        exclude: nodes that hold the chunk, may hold it, or did not answer.
+        held: the copies that there are already.
+        uniform: draws from [0, 1); the same sequence gives the same answer for the same snapshot.
+
+    Returns:
+        Fewer than ``count`` nodes where fewer qualify; the caller decides whether that is enough.
+    """
+    known = {candidate.node: candidate for candidate in candidates}
+    drawn = _draw(known, length_bytes, exclude, uniform)
+    approved = sum(1 for one in drawn if one.standing is Standing.APPROVED)
+    left = _most_on_probation(max(count, 0), approved, held)
+    chosen: list[NodeId] = []
+    for one in drawn:
+        if len(chosen) >= count:
+            break
+        if one.standing is Standing.PROBATION:
+            if not left:
+                continue
+            left -= 1
+        chosen.append(one.node)
+    return tuple(chosen)
+
+
+def _draw(
+    known: dict[NodeId, Candidate],
+    length_bytes: int,
+    exclude: AbstractSet[NodeId],
+    uniform: Callable[[], float],
+) -> Sequence[Candidate]:
+    """Return the nodes that qualify, in the order in which they were drawn."""
+    largest = max(
+        (one.capacity_bytes for one in known.values() if one.standing is Standing.APPROVED),
+        default=0,
+    )
+    drawn: list[tuple[float, NodeId]] = []
+    for node in sorted(known):
+        one = known[node]
+        if not one.accepts or node in exclude or one.standing is Standing.DOUBTED:
+            continue
+        if not has_room(one, length_bytes):
+            continue
+        weight = max(one.free_bytes, 1)
+        if one.standing is Standing.PROBATION:
+            weight = min(weight, max(largest, 1))
+        # The key u^(1/w) in logarithms, since w is in the billions.
+        drawn.append((math.log(1.0 - uniform()) / weight, node))
+    drawn.sort(reverse=True)
+    return [known[node] for _, node in drawn]
+
+
+def _most_on_probation(count: int, approved: int, held: Held) -> int:
+    """Return how many of ``count`` new copies may go to nodes on probation.
+
+    Each takes the place of an approved one, so fewer approved ones make room for fewer of them.
+    """
+    for new in range(count, 0, -1):
+        beside = held.approved + min(approved, count - new)
+        room = probation_room(held.copies, approved=beside, on_probation=held.on_probation)
+        if room >= new:
+            return new
+    return 0

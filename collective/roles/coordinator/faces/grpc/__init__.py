@@ -1,0 +1,1 @@
+"""Adapters between gRPC messages and the member's values."""

@@ -1,0 +1,116 @@
+"""Who calls, what for, and how it went: the frame around every service method.
+
+A call's peer is what its certificate attests.  Only the member's own users and its coordinator
+certificate (the operator) may use the client services; nodes may use only the node registry.
+What a call is about is said to its context, for :mod:`denials`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, PermissionDeniedError
+from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.member.metrics import MemberMetrics
+from collective.member.trust.certificates_seen import CertificatesSeen
+from collective.model.calls import Call
+from collective.pki.certificates import Certified
+from collective.roles.coordinator.refusal_log import operation_of
+from collective.rpc import context
+
+
+class Admission:
+    """Opens a frame for each call."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        metrics: MemberMetrics,
+        clock: Clock,
+        *,
+        seen: Callable[[SpiffeId, bytes], None] | None = None,
+        certificates_seen: CertificatesSeen | None = None,
+    ) -> None:
+        """Serve the member of ``domain``.
+
+        ``seen`` is told of each caller and the digest of the CA that signed his certificate;
+        ``certificates_seen`` may refuse him.
+        """
+        self._certificates_seen = certificates_seen
+        self._seen = seen
+        self._domain = domain
+        self._metrics = metrics
+        self._clock = clock
+
+    @asynccontextmanager
+    async def client(self, operation: str, target: str) -> AsyncIterator[Call]:
+        """Frame a call of a user or the operator; PermissionDeniedError for anybody else.
+
+        Args:
+            operation: one word for metrics, log and audit.
+            target: what it is about, as the caller named it.
+        """
+        current = context.current()
+        current.about(operation, target)
+        peer = current.peer.identity
+        caller = Call(
+            principal=peer,
+            is_operator=peer == SpiffeId.coordinator(self._domain),
+            request_id=current.request_id,
+            key_digest=current.peer.key_digest,
+        )
+        began_s = self._clock.monotonic_s()
+        result = "cancelled"
+        try:
+            self._require_client(peer)
+            if self._seen is not None:
+                self._seen(peer, current.peer.authority_digest)
+            if self._certificates_seen is not None:
+                await self._certificates_seen.note(current.peer)
+            yield caller
+            result = "ok"
+        except CollectiveError as error:
+            result = error.code
+            raise
+        except Exception:
+            result = "internal"
+            raise
+        finally:
+            self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
+
+    def _require_client(self, peer: SpiffeId) -> None:
+        if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
+            raise PermissionDeniedError(
+                f"A certificate of role {peer.role} may not use files; use a user's."
+            )
+
+    async def own(self) -> Certified:
+        """Return the caller of the current call, of any role of this member, once it is known.
+
+        Raises PermissionDeniedError for another member's, and as `CertificatesSeen.note`.
+        """
+        peer = context.current().peer
+        if peer.identity.trust_domain != self._domain:
+            raise PermissionDeniedError("This is for certificates of this member only.")
+        if self._certificates_seen is not None:
+            await self._certificates_seen.note(peer)
+        return peer
+
+    def moved(self, direction: str, size_bytes: int) -> None:
+        """Count file bytes that pass through the coordinator, ``in`` or ``out``."""
+        self._metrics.moved.labels(direction).inc(size_bytes)
+
+    def node(self) -> tuple[NodeId, Certified]:
+        """Return the node that makes the current call; PermissionDeniedError for anybody else."""
+        current = context.current()
+        current.about("node_registry", operation_of(current.method))
+        peer = current.peer
+        if peer.identity.trust_domain != self._domain or peer.identity.role != "node":
+            raise PermissionDeniedError("Only nodes of this member may use the node registry.")
+        return peer.identity.node_id, peer
+
+    def holder(self) -> SpiffeId:
+        """Return the identity whose connection tickets of the current call are for."""
+        return context.current().peer.identity

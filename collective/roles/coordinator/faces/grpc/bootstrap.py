@@ -1,0 +1,158 @@
+"""The Bootstrap service in the coordinator's process, over enrolment and renewal.
+
+One instance serves the bootstrap listener, where callers have no certificate; another, with
+``forwarded=True``, serves the main listener for standalone bootstraps, whose word counts for the
+leaf that the joiner saw, because only they may call it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from collective.access.permissions import describe
+from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
+from collective.core.units import Address
+from collective.member.people.joining import Admitted, JoinAttempt, Joining
+from collective.member.trust.renewals import CertificateRenewals
+from collective.model.rights import Right
+from collective.pki import certificates
+from collective.rpc import context
+from collective.rpc.conversions.addresses import address_messages
+from collective.rpc.gen.collective.v1 import bootstrap as pb
+
+LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+SOURCE_KEY: Final = "x-collective-source"
+_SOURCE_MAX: Final = 64
+_DIGEST_BYTES: Final = 32
+
+
+class BootstrapService(pb.BootstrapBase):
+    """Joins and renewals for those who have no certificate that counts."""
+
+    def __init__(
+        self,
+        joining: Joining,
+        renewal: CertificateRenewals,
+        *,
+        collective_name: str,
+        addresses: Callable[[], Sequence[Address]],
+        leaf_digests: Callable[[], Sequence[bytes]],
+        forwarded: bool = False,
+    ) -> None:
+        """Serve both.
+
+        Args:
+            joining: decides of joins, and issues.
+            renewal: decides of certificates that ran out, and issues.
+            collective_name: the name proposed to those who join.
+            addresses: where the coordinator can be reached.
+            leaf_digests: SHA-256 of the leaf that this process's bootstrap listener shows, and of
+                the one before it while connections from before a renewal may live.
+            forwarded: take the digest from a standalone bootstrap instead, and from it alone.
+        """
+        self._joining = joining
+        self._renewal = renewal
+        self._collective_name = collective_name
+        self._addresses = addresses
+        self._leaf_digests = leaf_digests
+        self._forwarded = forwarded
+
+    async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
+        """Give a nonce to sign."""
+        self._check_caller("begin_join", message.code_id)
+        return pb.BeginJoinResponse(nonce=self._joining.begin_join(message.code_id))
+
+    async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
+        """Redeem a code."""
+        self._check_caller("join", message.code_id)
+        admission = await self._joining.join(
+            JoinAttempt(
+                code_id=message.code_id,
+                nonce=message.nonce,
+                csr_der=message.csr_der,
+                proof=message.proof,
+                wish=message.wish,
+                leaf_digests=self._digests(),
+                request_id=context.current().request_id,
+                display_name=message.display_name,
+                source=self._source(),
+                follows_links=message.follows_links,
+            )
+        )
+        return self._answer(admission)
+
+    async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
+        """Give a nonce to sign with the old key."""
+        self._check_caller("begin_renewal", _claimed(message.certificate_der))
+        return pb.BeginRenewalResponse(nonce=self._renewal.begin_renewal(message.certificate_der))
+
+    async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
+        """Renew a certificate that ran out."""
+        self._check_caller("renew", _claimed(message.certificate_der))
+        return self._answer(
+            await self._renewal.renew(
+                message.certificate_der, message.nonce, message.csr_der, message.signature
+            )
+        )
+
+    def _check_caller(self, operation: str, target: str) -> None:
+        current = context.current()
+        current.about(operation, target)
+        if self._forwarded:
+            peer = current.require_role("bootstrap").identity
+            if peer.trust_domain != self._joining.authority.domain:
+                raise PermissionDeniedError(
+                    "Another member's bootstrap forwards to that member only."
+                )
+
+    def _source(self) -> str:
+        """Return the joiner's host; a standalone bootstrap says whose it forwards."""
+        current = context.current()
+        if not self._forwarded:
+            return current.source
+        told = current.metadata.get(SOURCE_KEY)
+        return told[:_SOURCE_MAX] if isinstance(told, str) else current.source
+
+    def _digests(self) -> Sequence[bytes]:
+        if not self._forwarded:
+            return self._leaf_digests()
+        text = context.current().metadata.get(LEAF_DIGEST_KEY, "")
+        try:
+            digest = bytes.fromhex(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise RejectedError("The bootstrap names no leaf; update it.") from error
+        if len(digest) != _DIGEST_BYTES:
+            raise RejectedError("The bootstrap names no leaf; update it.")
+        return (digest,)
+
+    def _answer(self, admission: Admitted) -> pb.JoinResponse:
+        known = self._joining.authorities
+        authority, code = known.signing, admission.code
+        return pb.JoinResponse(
+            certificate_der=admission.certificate_der,
+            ca_certificate_der=certificates.certificate_der(authority.certificate),
+            member_id=authority.member,
+            domain=authority.domain,
+            collective_name=self._collective_name,
+            coordinator_addresses=address_messages(self._addresses()),
+            identity=str(admission.identity),
+            granted_by=str(code.created_by) if code else "",
+            grants=[f"{path}:{describe(Right(rights))}" for path, rights in code.grants]
+            if code
+            else [],
+            trusted_ca_ders=[
+                certificates.certificate_der(one)
+                for one in dict.fromkeys((authority.certificate, known.newest.certificate))
+            ],
+            ca_link_ders=[certificates.certificate_der(one) for one in known.links],
+            grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
+        )
+
+
+def _claimed(certificate_der: bytes) -> str:
+    """Return whose certificate it says that it is: not proven, for the audit alone."""
+    try:
+        return str(certificates.describe(certificates.load_certificate(certificate_der)).identity)
+    except (CollectiveError, ValueError):
+        return ""

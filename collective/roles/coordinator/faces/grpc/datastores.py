@@ -1,0 +1,94 @@
+"""The Datastores service: top-level paths with owner and policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from collective.catalog.interface import Datastores
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.paths import FilePath
+from collective.model.datastores import Datastore
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.files import local_path
+from collective.rpc.gen.collective.v1 import people as pb
+
+
+class DatastoresService(pb.DatastoresBase):
+    """Adapts datastores to the catalogue."""
+
+    def __init__(self, domain: Domain, datastores: Datastores, calls: Admission) -> None:
+        """Serve the member of ``domain``, who owns what has no other owner."""
+        self._domain = domain
+        self._datastores = datastores
+        self._calls = calls
+
+    async def create_datastore(self, message: pb.CreateDatastoreRequest) -> pb.Datastore:
+        """Make a datastore with a policy."""
+        async with self._calls.client("create_datastore", message.path) as caller:
+            owner = self._owner(message.owner)
+            made = await self._datastores.create_datastore(
+                caller,
+                local_path(message.path),
+                copies=message.copies,
+                quota_bytes=message.quota_bytes,
+                owner=None if owner == "member" else owner,
+            )
+            return self._message(made)
+
+    async def list_datastores(
+        self,
+        message: pb.ListDatastoresRequest,
+    ) -> pb.ListDatastoresResponse:
+        """Return a page of the datastores that the caller may read; its token is the last path."""
+        async with self._calls.client("list_datastores", "") as caller:
+            after = FilePath.parse(message.page_token) if message.page_token else FilePath()
+            answer = pb.ListDatastoresResponse()
+            size = 0
+            for record in await self._datastores.datastores(caller):
+                if record.path <= after:
+                    continue
+                one = self._message(record)
+                size += len(bytes(one)) + 8
+                if answer.datastores and size > limits.ANSWER_MAX_BYTES:
+                    answer.next_page_token = answer.datastores[-1].path
+                    break
+                answer.datastores.append(one)
+            return answer
+
+    async def set_datastore(self, message: pb.SetDatastoreRequest) -> pb.Datastore:
+        """Change what the message names."""
+        async with self._calls.client("set_datastore", message.path) as caller:
+            changed = await self._datastores.set_datastore(
+                caller,
+                local_path(message.path),
+                copies=message.copies,
+                quota_bytes=message.quota_bytes,
+                owner=None if message.owner is None else self._owner(message.owner),
+            )
+            return self._message(changed)
+
+    def _owner(self, text: str) -> SpiffeId | Literal["member"]:
+        """Return the owner named by global id or SPIFFE id; the member for nothing or itself."""
+        if text in {"", "member", str(SpiffeId.coordinator(self._domain))}:
+            return "member"
+        if text.startswith("spiffe://"):
+            owner = SpiffeId.parse(text)
+        else:
+            owner = SpiffeId.user(self._domain, GlobalId.parse(text))
+        if owner.role != "user" or owner.trust_domain != self._domain:
+            raise UsageError("A datastore's owner is a user here, by name@domain, or the member.")
+        return owner
+
+    def _message(self, record: Datastore) -> pb.Datastore:
+        return pb.Datastore(
+            path=str(record.path),
+            owner=str(record.owner or SpiffeId.coordinator(self._domain)),
+            copies=record.copies,
+            quota_bytes=record.quota_bytes,
+            used_bytes=record.used_bytes,
+            files=record.files,
+            catalog_bytes=record.catalog_bytes,
+            reserved_bytes=record.reserved_bytes,
+        )

@@ -1,0 +1,110 @@
+"""The Files service: names, that is directories, listings, attributes, removal, moves."""
+
+from __future__ import annotations
+
+from collective.catalog.interface import Names
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.model.changes import Precondition
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.files import (
+    attributes_from,
+    entry_message,
+    local_path,
+    mode_from,
+    modified_from,
+)
+from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import files as files_pb
+
+_PAGE_DEFAULT = 1000
+_TOKEN_MAX_CHARS = 16 * limits.KIB
+
+
+class FilesService(files_pb.FilesBase):
+    """Adapts names to the catalogue."""
+
+    def __init__(self, names: Names, calls: Admission) -> None:
+        """Serve from ``names``."""
+        self._names = names
+        self._calls = calls
+
+    async def make_directory(self, message: files_pb.MakeDirectoryRequest) -> pb.Entry:
+        """Make a directory or a datastore."""
+        async with self._calls.client("mkdir", message.path) as caller:
+            entry = await self._names.make_directory(
+                caller,
+                local_path(message.path),
+                parents=message.parents,
+                attributes=attributes_from(message.attributes),
+            )
+            return entry_message(entry)
+
+    async def make_link(self, message: files_pb.MakeLinkRequest) -> pb.Entry:
+        """Make a symbolic link."""
+        async with self._calls.client("make_link", message.path) as caller:
+            entry = await self._names.make_link(
+                caller,
+                local_path(message.path),
+                message.target,
+                attributes_from(message.attributes),
+                Precondition(if_version=message.if_version, if_absent=message.if_absent),
+            )
+            return entry_message(entry)
+
+    async def set_attributes(self, message: files_pb.SetAttributesRequest) -> pb.Entry:
+        """Change time and mode of what is there."""
+        async with self._calls.client("set_attributes", message.path) as caller:
+            entry = await self._names.set_attributes(
+                caller,
+                local_path(message.path),
+                modified_ns=modified_from(message.modified_s, message.modified_ns),
+                mode=mode_from(message.mode),
+                condition=Precondition(if_version=message.if_version),
+            )
+            return entry_message(entry)
+
+    async def list(self, message: files_pb.ListRequest) -> files_pb.ListResponse:
+        """Return one page of what the caller may see."""
+        async with self._calls.client("list", message.path) as caller:
+            if len(message.page_token) > _TOKEN_MAX_CHARS:
+                raise UsageError("The page token is malformed; begin the listing again.")
+            page = await self._names.list(
+                caller,
+                local_path(message.path),
+                recursive=message.recursive,
+                page_size=min(message.page_size or _PAGE_DEFAULT, limits.LIST_PAGE_MAX_ENTRIES),
+                token=message.page_token,
+            )
+            return files_pb.ListResponse(
+                entries=[entry_message(entry) for entry in page.entries],
+                next_page_token=page.next_token,
+            )
+
+    async def stat(self, message: files_pb.StatRequest) -> pb.Entry:
+        """Return one entry."""
+        async with self._calls.client("stat", message.path) as caller:
+            return entry_message(await self._names.stat(caller, local_path(message.path)))
+
+    async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
+        """Remove a file, an empty directory or a tree."""
+        async with self._calls.client("remove", message.path) as caller:
+            count = await self._names.remove(
+                caller,
+                local_path(message.path),
+                recursive=message.recursive,
+                condition=Precondition(if_version=message.if_version),
+            )
+            return files_pb.RemoveResponse(removed_count=count)
+
+    async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
+        """Rename a file or a directory."""
+        target = f"{message.source} -> {message.destination}"
+        async with self._calls.client("move", target) as caller:
+            entry = await self._names.move(
+                caller,
+                local_path(message.source),
+                local_path(message.destination),
+                condition=Precondition(if_version=message.if_version),
+            )
+            return entry_message(entry)

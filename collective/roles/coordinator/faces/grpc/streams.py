@@ -1,0 +1,73 @@
+"""The Streams service: whole files, for clients that speak nothing but gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from collective.core.errors import UsageError
+from collective.member.files.streams import StreamDesk
+from collective.model.changes import Precondition
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.files import attributes_from, entry_message, local_path
+from collective.rpc.deadlines import each
+from collective.rpc.gen.collective import v1 as pb
+from collective.rpc.gen.collective.v1 import streams as streams_pb
+
+_IDLE_S: Final = 60.0
+"""A writer that sends nothing for so long is given up."""
+
+
+class StreamsService(streams_pb.StreamsBase):
+    """Adapts streams to the desk."""
+
+    def __init__(self, streams: StreamDesk, calls: Admission) -> None:
+        """Serve from ``streams``."""
+        self._streams = streams
+        self._calls = calls
+
+    async def read(self, message: streams_pb.ReadRequest) -> AsyncIterator[streams_pb.ReadResponse]:
+        """Answer with the entry, then with the bytes of the range."""
+        async with self._calls.client("read", message.path) as caller:
+            view = await self._streams.open(
+                caller, local_path(message.path), offset=message.offset, length=message.length
+            )
+        yield streams_pb.ReadResponse(entry=entry_message(view.entry))
+        async for piece in self._streams.pieces(
+            caller, view, offset=message.offset, length=message.length
+        ):
+            self._calls.moved("out", len(piece))
+            yield streams_pb.ReadResponse(data=piece)
+
+    async def write(self, messages: AsyncIterator[streams_pb.WriteRequest]) -> pb.Entry:
+        """Take a header and then bytes; answer when they are durable."""
+        timed = each(aiter(messages), _IDLE_S)
+        try:
+            first = await anext(timed)
+        except StopAsyncIteration as error:
+            raise UsageError("A write begins with a header.") from error
+        header = first.header
+        if header is None:
+            raise UsageError("A write begins with a header.")
+        async with self._calls.client("write", header.path) as caller:
+            entry = await self._streams.write(
+                caller,
+                local_path(header.path),
+                attributes_from(header.attributes),
+                Precondition(if_version=header.if_version, if_absent=header.if_absent),
+                self._data(first.data, timed),
+            )
+            return entry_message(entry)
+
+    async def _data(
+        self, first: bytes, messages: AsyncIterator[streams_pb.WriteRequest]
+    ) -> AsyncIterator[bytes]:
+        if first:
+            self._calls.moved("in", len(first))
+            yield first
+        async for message in messages:
+            if message.header is not None:
+                raise UsageError("Only the first message of a write has a header.")
+            self._calls.moved("in", len(message.data))
+            if message.data:
+                yield message.data

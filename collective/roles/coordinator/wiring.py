@@ -1,0 +1,409 @@
+"""The coordinator's parts, made from what was prepared; no I/O but what they do later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from collective.catalog.interface import Catalog
+from collective.core import limits
+from collective.core.ids import SpiffeId
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.core.world import World
+from collective.member.care.challenger import Challenger
+from collective.member.care.collection import Collector
+from collective.member.care.complaints import Complaints
+from collective.member.care.figures import Figures
+from collective.member.care.guarded_deletes import GuardedDeletes
+from collective.member.care.repair import Repairer
+from collective.member.care.verification import Sampler, Verifier
+from collective.member.files.receipts import ReceiptChecker
+from collective.member.files.routes import RouteMaker
+from collective.member.files.streams import StreamDesk
+from collective.member.files.uploads import Policy, UploadDesk
+from collective.member.metrics import HEALTHY, WAITING, MemberMetrics, NodeFigures
+from collective.member.nodes.adoption import AdoptionDesk
+from collective.member.nodes.approval import Approvals
+from collective.member.nodes.live_nodes import LiveNodes, space_of
+from collective.member.nodes.reachability import AddressProver
+from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.people.invites import InviteIssuer
+from collective.member.people.joining import Joining
+from collective.member.trust.certificates_seen import CertificatesSeen
+from collective.member.trust.renewals import CertificateRenewals
+from collective.member.trust.revocations import Revocations
+from collective.member.trust.shutting_out import ShuttingOut
+from collective.member.wakes import Wakes
+from collective.model.nodes import Standing
+from collective.pki.certificates import Certified
+from collective.pki.revocation import key_entry, serial_entry
+from collective.placement.node_states import Timers, shown
+from collective.roles.coordinator.expiry import ExpiryWatch
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.roles.coordinator.faces.grpc.audit import AuditService
+from collective.roles.coordinator.faces.grpc.cluster import ClusterService, Member
+from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
+from collective.roles.coordinator.faces.grpc.files import FilesService
+from collective.roles.coordinator.faces.grpc.identities import IdentitiesService
+from collective.roles.coordinator.faces.grpc.invites import InvitesService
+from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.faces.grpc.reads import ReadsService
+from collective.roles.coordinator.faces.grpc.streams import StreamsService
+from collective.roles.coordinator.faces.grpc.uploads import UploadsService
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.readiness import Readiness
+from collective.roles.coordinator.refusal_log import RefusalLog
+from collective.roles.coordinator.rotation import RotationDesk
+from collective.roles.coordinator.upkeep import Upkeep
+from collective.roles.runtime.diskwatch import DiskWatch
+from collective.roles.runtime.workers import Workers
+from collective.rpc.links import Channel, Links
+from collective.transfer.buffers import BufferPool
+from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.stream.server import ChunkServer
+from collective.transfer.tickets.key_ring import KeyRing
+
+RELAY_POOL_BYTES = 40 * limits.MIB
+STREAM_POOL_BYTES = 40 * limits.MIB
+
+
+class Renewals:
+    """Renewal and CAs, as the cluster service wants them."""
+
+    def __init__(self, desk: CertificateRenewals, identity: OwnIdentity) -> None:
+        """Renew by ``desk``; ``identity`` has the CAs."""
+        self._desk = desk
+        self._identity = identity
+
+    def trusted(self) -> list[bytes]:
+        """Return every CA that counts (DER), the one that signs first."""
+        return self._identity.trusted_ders()
+
+    def links(self) -> list[bytes]:
+        """Return the old CA's word for the new one (DER), while a rotation is under way."""
+        return self._identity.link_ders()
+
+    async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
+        """Return a new certificate (DER) for the peer's identity."""
+        return (await self._desk.renew_live(peer, csr_der)).certificate_der
+
+
+def node_figures(table: LiveNodes, waiting: int = 0) -> NodeFigures:
+    """Return what metrics show of the nodes at this moment."""
+    states = table.states()
+    nodes = table.all()
+    words = [shown(states[live.record.node], live.record.standing) for live in nodes]
+    healthy = sum(
+        1
+        for live in nodes
+        if states[live.record.node] in HEALTHY and live.record.standing is not Standing.DOUBTED
+    )
+    by_state = Counter(words)
+    if waiting:
+        by_state[WAITING] = waiting
+    return NodeFigures(by_state, healthy, *space_of(nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the role starts, serves and closes."""
+
+    table: LiveNodes
+    metrics: MemberMetrics
+    refusal_log: RefusalLog
+    revocations: Revocations
+    shutting_out: ShuttingOut
+    standing: Approvals
+    joining: Joining
+    renewal: CertificateRenewals
+    relay: ChunkServer
+    chunks: ChunkClient
+    nodes: NodeCaller
+    files: FilesService
+    uploads: UploadsService
+    reads: ReadsService
+    streams: StreamsService
+    cluster: ClusterService
+    invites: InvitesService
+    identities: IdentitiesService
+    datastores: DatastoresService
+    audit: AuditService
+    rotation: RotationDesk
+    registry: RegistryService
+    repairer: Repairer
+    verifier: Verifier
+    sampler: Sampler
+    guarded_deletes: GuardedDeletes
+    collector: Collector
+    upkeep: Upkeep
+    readiness: Readiness
+    prover: AddressProver
+
+
+def build(
+    *,
+    settings: ServeSettings,
+    identity: OwnIdentity,
+    catalog: Catalog,
+    registry: CollectorRegistry,
+    codes: InviteIssuer,
+    world: World,
+    links: Links,
+    workers: Workers,
+    watch: DiskWatch,
+) -> Parts:
+    """Make every part of the coordinator over an open catalogue."""
+    clock, randomness = world.clock, world.randomness
+    authority = identity.authority
+    own = SpiffeId.coordinator(authority.domain)
+    policy = Policy(settings.copies)
+    timers = Timers(
+        settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
+    )
+    table = LiveNodes(authority.domain, clock, randomness, timers)
+    readiness = Readiness(catalog, watch, table, policy)
+    metrics = MemberMetrics(
+        registry, authority.member, lambda: node_figures(table, len(waiting.all()))
+    )
+    catalog.watch_writer(metrics.writer)
+    wakes = Wakes()
+    waiting = UnknownNodes(clock)
+    keys = KeyRing(own, clock, randomness, identity.ticket_root)
+    macs = StatementMacs(keys)
+    revocations = Revocations(
+        catalog,
+        identity.gate,
+        keys,
+        macs,
+        own_entries=lambda: frozenset(
+            {
+                str(own),
+                serial_entry(identity.certified.serial),
+                key_entry(identity.certified.key_digest),
+            }
+        ),
+    )
+    joining = Joining(
+        lambda: identity.authorities,
+        catalog,
+        clock,
+        randomness,
+        lifetime_s=settings.certificate_lifetime_s,
+        enrolled=table.add,
+        waiting=lambda: {claim.node for claim in waiting.all()},
+        followed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
+    )
+    renewal = CertificateRenewals(
+        lambda: identity.authorities,
+        catalog,
+        clock,
+        randomness,
+        revocations=lambda: revocations.present,
+        lifetime_s=settings.certificate_lifetime_s,
+        expired_renewal_s=settings.expired_renewal_s,
+        renewed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
+    )
+    rotation = RotationDesk(
+        identity, catalog, table, revocations, world, interval_s=settings.heartbeat_interval_s
+    )
+    dialer = links.dialer(identity.chunk_client, identity.gate)
+    stream_pool = BufferPool(STREAM_POOL_BYTES)
+    chunks = ChunkClient(dialer, stream_pool, world.threads)
+    routes = RouteMaker(own, identity.addresses, table, keys, clock, randomness)
+    receipts = ReceiptChecker(keys)
+
+    def to_node(addresses: Sequence[Address], node: SpiffeId) -> Channel:
+        return links.channel(
+            addresses, credentials=identity.credentials, gate=identity.gate, expect=node
+        )
+
+    nodes = NodeCaller(table, to_node)
+    prover = AddressProver(table, to_node, clock, randomness)
+    complaints = Complaints(wakes, clock)
+    challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
+
+    async def reload() -> None:
+        table.load(await catalog.nodes())
+
+    uploads = UploadDesk(catalog, table, routes, receipts, policy)
+    certificates_seen = CertificatesSeen(authority.domain, catalog)
+    calls = Admission(
+        authority.domain, metrics, clock, seen=rotation.seen, certificates_seen=certificates_seen
+    )
+    refusal_log = RefusalLog(catalog, metrics, randomness)
+    relay = ChunkServer(
+        identity=own,
+        store=None,
+        keys=keys,
+        dialer=dialer,
+        pool=BufferPool(RELAY_POOL_BYTES),
+        threads=world.threads,
+        refusals=refusal_log,
+    )
+
+    def removed(node: SpiffeId) -> None:
+        keys.forget(node)
+        nodes.drop(node.node_id)
+
+    def renewed() -> None:
+        chunks.renew_links()
+        relay.renew_links()
+        nodes.renew_channels()
+
+    identity.on_renewed = renewed
+    identity.on_ticket_root = keys.take_root
+    identity.on_former_ended = keys.end_former
+    expiry = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
+    figures = Figures(catalog, table)
+    shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
+    standing = Approvals(catalog, table, wakes)
+    adoption = AdoptionDesk(catalog, table, waiting, wakes, lambda: revocations.present)
+    return Parts(
+        table=table,
+        readiness=readiness,
+        prover=prover,
+        metrics=metrics,
+        refusal_log=refusal_log,
+        revocations=revocations,
+        shutting_out=shutting_out,
+        standing=standing,
+        joining=joining,
+        renewal=renewal,
+        relay=relay,
+        chunks=chunks,
+        nodes=nodes,
+        files=FilesService(catalog, calls),
+        uploads=UploadsService(uploads, calls),
+        reads=ReadsService(catalog, routes, complaints, calls),
+        streams=StreamsService(
+            StreamDesk(
+                own=own,
+                uploads=uploads,
+                reads=catalog,
+                routes=routes,
+                chunks=chunks,
+                pool=stream_pool,
+                complaints=complaints,
+            ),
+            calls,
+        ),
+        cluster=ClusterService(
+            member=Member(authority.member, authority.domain, identity.addresses[0]),
+            catalog=catalog,
+            table=table,
+            figures=figures,
+            policy=policy,
+            certificates=Renewals(renewal, identity),
+            shutting_out=shutting_out,
+            standing=standing,
+            adoption=adoption,
+            rotation=rotation,
+            watch=expiry,
+            calls=calls,
+            clock=clock,
+            workers=workers.reports,
+            unwell=readiness.warnings,
+        ),
+        invites=InvitesService(
+            catalog,
+            codes,
+            calls,
+            clock,
+            node_uses=settings.join_code_uses,
+            node_validity_s=settings.join_code_validity_s,
+        ),
+        identities=IdentitiesService(catalog, codes, shutting_out, calls, clock),
+        datastores=DatastoresService(authority.domain, catalog, calls),
+        audit=AuditService(catalog, calls),
+        rotation=rotation,
+        registry=RegistryService(
+            own=own,
+            catalog=catalog,
+            table=table,
+            keys=keys,
+            revocations=revocations,
+            macs=macs,
+            calls=calls,
+            metrics=metrics,
+            wakes=wakes,
+            waiting=waiting,
+            clock=clock,
+            interval_s=settings.heartbeat_interval_s,
+            trusted=identity.trusted_ders,
+            certificates_seen=certificates_seen,
+            unproven=prover.look,
+            links=identity.link_ders,
+        ),
+        repairer=Repairer(
+            catalog=catalog,
+            table=table,
+            routes=routes,
+            receipts=receipts,
+            nodes=nodes,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+            randomness=randomness,
+            reload=reload,
+            mute=challenger.mute,
+            wait_for=challenger.unsettled.may_settle,
+        ),
+        verifier=Verifier(
+            complaints=complaints,
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+            reload=reload,
+        ),
+        sampler=Sampler(
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            wakes=wakes,
+            clock=clock,
+            randomness=randomness,
+            reload=reload,
+            clear=standing.clear,
+        ),
+        guarded_deletes=GuardedDeletes(
+            catalog=catalog,
+            table=table,
+            challenger=challenger,
+            metrics=metrics,
+            wakes=wakes,
+            clock=clock,
+            reload=reload,
+        ),
+        collector=Collector(
+            catalog=catalog,
+            table=table,
+            nodes=nodes,
+            metrics=metrics,
+            macs=macs,
+            grace_s=settings.collection_grace_s,
+        ),
+        upkeep=Upkeep(
+            catalog=catalog,
+            table=table,
+            figures=figures,
+            policy=policy,
+            keys=keys,
+            revocations=revocations,
+            metrics=metrics,
+            clock=clock,
+            snapshot_interval_s=settings.snapshot_interval_s,
+            workers=workers.reports,
+            unwell=readiness.warnings,
+            watch=expiry,
+            waiting=adoption.waiting,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Between protocol messages and values; each field from outside is checked here."""

@@ -1,0 +1,1 @@
+"""The chunk stream: framing, connections, server and client."""

@@ -1,0 +1,239 @@
+"""The requesting side of the chunk stream: puts and gets along routes, over kept connections.
+
+Used by the client library, by repair, and by every hop to pass a transfer on.  Owns connections to
+peers by SPIFFE id; refuses to mix peers.  Invariant: a cancelled or failed transfer never disturbs
+the others of its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from blake3 import blake3
+
+from collective.core.errors import CorruptionError, UsageError
+from collective.core.ids import SpiffeId
+from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
+from collective.core.units import Address
+from collective.core.world import Runs
+from collective.rpc.gen.collective.v1 import Address as AddressMessage
+from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader, Route
+from collective.rpc.headers import current_request_id
+from collective.rpc.links import Dialer
+from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.stream.outbound import (
+    GetTransfer,
+    PartsSource,
+    Patience,
+    Peer,
+    Progress,
+    PutTransfer,
+    Source,
+)
+from collective.transfer.stream.peer_links import KeptLinks
+from collective.transfer.tickets.reading import read_ticket
+
+__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "PutTransfer", "WrongBytesError"]
+
+
+class WrongBytesError(CorruptionError):
+    """A node sent other bytes than the chunk's: an honest one compares them with the id before."""
+
+    code = "wrong_bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of a client; seconds unless named otherwise."""
+
+    connections_per_peer: int = 2
+    crowded_at_requests: int = 4
+    """Requests on every connection to a peer at which one more is opened, if it may be."""
+    dial_s: float = 6.0
+    idle_s: float = 60.0
+    """An unused connection is closed after this (servers wait longer)."""
+    buffer_wait_s: float = 30.0
+    patience: Patience = field(default_factory=Patience)
+
+
+class ChunkClient:
+    """Moves chunks to and from peers.  An async context manager: closes its connections."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        pool: BufferPool,
+        threads: Runs,
+        *,
+        limits: ClientLimits | None = None,
+    ) -> None:
+        """Transfer within bounds.
+
+        Args:
+            dialer: for new connections.
+            pool: memory for what is received.
+            threads: verify what was received.
+            limits: bounds.
+        """
+        self._pool = pool
+        self._limits = limits or ClientLimits()
+        self._threads = threads
+        self._links = KeptLinks(
+            dialer,
+            per_peer=self._limits.connections_per_peer,
+            crowded=self._limits.crowded_at_requests,
+            idle_s=self._limits.idle_s,
+            dial_s=self._limits.dial_s,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def put(
+        self,
+        route: Route,
+        parts: Sequence[memoryview | bytes],
+        *,
+        request_id: str = "",
+        on_progress: Progress | None = None,
+    ) -> PutTransfer:
+        """Send the chunk made of ``parts`` along ``route``; iterate the result.
+
+        Args:
+            route: as the coordinator gave it.
+            parts: the stored bytes in order (header, body); must not change until the end.
+            request_id: for logs at every hop; empty: the one of the operation that this is part of.
+            on_progress: told the number of payload bytes each time some were sent; 0 while the
+                put waits for its turn and others of its connection move.
+
+        Raises:
+            UsageError: ``route`` or ``parts`` are unusable; all else is raised by the iteration.
+        """
+        source = PartsSource(parts)
+        if not 0 < source.total <= CHUNK_STORED_MAX_BYTES:
+            raise UsageError(f"A stored chunk has 1 to {CHUNK_STORED_MAX_BYTES} bytes.")
+        header = PutHeader(
+            chunk_id=route.chunk_id,
+            length=source.total,
+            hops=list(route.hops),
+            request_id=request_id or current_request_id() or "",
+        )
+        return self.put_through(_first_peer(route), header, source, on_progress=on_progress)
+
+    def put_through(
+        self,
+        peer: Peer,
+        header: PutHeader,
+        source: Source,
+        *,
+        patience: Patience | None = None,
+        on_progress: Progress | None = None,
+    ) -> PutTransfer:
+        """Send what ``source`` has and will have to ``peer``: how a hop forwards a put."""
+        return PutTransfer(
+            self._links, peer, patience or self._limits.patience, header, source, on_progress
+        )
+
+    async def get(
+        self,
+        route: Route,
+        offset: int = 0,
+        length: int = 0,
+        *,
+        request_id: str = "",
+        on_progress: Progress | None = None,
+    ) -> PooledBuffer:
+        """Fetch stored bytes along ``route`` into a pooled buffer that the caller releases.
+
+        A whole chunk (offset 0, length 0) is verified against its id, a large one in a thread.  Cancellation
+        releases everything.
+
+        Args:
+            route: as the coordinator gave it.
+            offset: first stored byte wanted.
+            length: stored bytes wanted; 0: to the end.
+            request_id: for logs at every hop; empty: the one of the operation that this is part of.
+            on_progress: told the number of payload bytes each time some arrived.
+
+        Raises:
+            UnreachableError: no connection, or no byte within the stall time.
+            WrongBytesError: the bytes that came do not match the chunk id.
+            CorruptionError: the hop says that its copy is damaged.
+            NotFoundError, BusyError, RejectedError, ...: as the hop answered.
+        """
+        peer = _first_peer(route)
+        limit = min(read_ticket(route.hops[0]).length_limit, CHUNK_STORED_MAX_BYTES)
+        header = GetHeader(
+            chunk_id=route.chunk_id,
+            offset=offset,
+            length=length,
+            hops=list(route.hops),
+            request_id=request_id or current_request_id() or "",
+        )
+        buffer = await self._pool.acquire(
+            min(length or limit, limit), timeout_s=self._limits.buffer_wait_s
+        )
+        try:
+            transfer = self.get_through(peer, header, buffer, on_progress=on_progress)
+            try:
+                inbound = await transfer.begin()
+                await inbound.wait_for(inbound.total, self._limits.patience.stall_s)
+            finally:
+                transfer.end()
+            buffer.shrink(inbound.total)
+            if not offset and not length:
+                await self._verify(buffer, route.chunk_id)
+        except BaseException:
+            buffer.release()
+            raise
+        return buffer
+
+    def get_through(
+        self,
+        peer: Peer,
+        header: GetHeader,
+        buffer: PooledBuffer,
+        *,
+        patience: Patience | None = None,
+        on_progress: Progress | None = None,
+    ) -> GetTransfer:
+        """Prepare a get into ``buffer`` that can be followed: how a relay passes a get on."""
+        return GetTransfer(
+            self._links, peer, patience or self._limits.patience, header, buffer, on_progress
+        )
+
+    def renew_links(self) -> None:
+        """Use new connections from now on: the certificate was renewed."""
+        self._links.renew()
+
+    async def close(self) -> None:
+        """Close all connections; transfers under way fail with UnreachableError."""
+        await self._links.close()
+
+    async def _verify(self, buffer: PooledBuffer, chunk_id: bytes) -> None:
+        view = buffer.view
+        if len(view) <= HASH_INLINE_MAX_BYTES:
+            found = blake3(view).digest()
+        else:
+            found = await self._threads.run_to_end(lambda: blake3(view).digest())
+        if found != chunk_id:
+            raise WrongBytesError("A node sent a damaged chunk; another copy must be read.")
+
+
+def peer_of(identity: str, addresses: Sequence[AddressMessage]) -> Peer:
+    """Return whom ``identity`` at ``addresses`` names, or raise UsageError."""
+    return Peer(
+        SpiffeId.parse(identity),
+        tuple(Address(address.host, address.port) for address in addresses),
+    )
+
+
+def _first_peer(route: Route) -> Peer:
+    if not 1 <= len(route.hops) <= ROUTE_MAX_HOPS:
+        raise UsageError(f"A route has 1 to {ROUTE_MAX_HOPS} hops.")
+    return peer_of(route.first_node, route.first_addresses)

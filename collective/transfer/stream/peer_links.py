@@ -1,0 +1,266 @@
+"""Kept connections to peers, by SPIFFE id, and which request an answer belongs to.
+
+Invariant: an exchange hears of its own frames only, and of none after it has left its link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+import betterproto2
+
+from collective.core.errors import CollectiveError, RejectedError, UnreachableError
+from collective.core.ids import SpiffeId
+from collective.core.tasks import TaskScope
+from collective.core.units import Address
+from collective.rpc.decoding import parse_message
+from collective.rpc.errors import from_detail
+from collective.rpc.gen.collective.v1 import ErrorDetail
+from collective.rpc.leaving import OpenTransports
+from collective.rpc.links import Dialer
+from collective.transfer.stream.connection import ChunkConnection
+from collective.transfer.stream.frames import Blocked, Frame, FrameType, FramingError, Landing
+
+M = TypeVar("M", bound=betterproto2.Message)
+
+EXCHANGES_MAX: Final = 64
+"""Requests at once on one connection; servers refuse more."""
+_ATTEMPTS: Final = 3
+"""Connections tried for one request when each is closed or full as soon as it is open."""
+_ANSWERS: Final = frozenset(
+    {FrameType.PUT_RESULT, FrameType.GET_RESULT, FrameType.DATA, FrameType.ERROR}
+)
+_REQUEST_IDS: Final = (1 << 32) - 1
+
+
+def parse_head(message_class: type[M], head: bytes) -> M:
+    """Return the message in a frame's head, or raise :class:`FramingError`."""
+    try:
+        return parse_message(message_class, head)
+    except RejectedError as error:
+        raise FramingError(f"The {message_class.__name__} of a frame does not parse.") from error
+
+
+class Exchange(Protocol):
+    """One request under way on a link."""
+
+    def answered(self, frame: Frame, head: bytes) -> Landing | None:
+        """Hear of an answer frame; return where its payload lands, None to discard it."""
+        ...
+
+    def failed(self, error: CollectiveError) -> None:
+        """Hear that no answer will come."""
+        ...
+
+    def neighbour_moved(self) -> None:
+        """Hear that another exchange of the link sent payload."""
+        ...
+
+
+class Link:
+    """One connection to a peer and the exchanges on it."""
+
+    def __init__(self) -> None:
+        """Be a handler of a connection to be dialled."""
+        self.connection = ChunkConnection()
+        self.connection.handler = self
+        self.turn = asyncio.Lock()
+        """Held by a put while it sends payload that is there already: one after the other is kinder
+        to the memory of hops than all at once."""
+        self._exchanges: dict[int, Exchange] = {}
+        self._last_id = 0
+        self._doubted_at_frame: int | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._retired = False
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    @property
+    def usable(self) -> bool:
+        """Whether new exchanges may begin here: open, not full, and heard of since doubted."""
+        if self._retired:
+            return False
+        if self._doubted_at_frame is not None:
+            if self.connection.frames_received == self._doubted_at_frame:
+                return False
+            self._doubted_at_frame = None
+        return self.connection.open and len(self._exchanges) < EXCHANGES_MAX
+
+    def enter(self, exchange: Exchange) -> int:
+        """Begin an exchange; returns its request id."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        while True:
+            self._last_id = self._last_id % _REQUEST_IDS + 1
+            if self._last_id not in self._exchanges:
+                break
+        self._exchanges[self._last_id] = exchange
+        return self._last_id
+
+    def moved(self, request_id: int) -> None:
+        """Tell the others that this exchange sent payload, while they wait for their turn."""
+        for other, exchange in self._exchanges.items():
+            if other != request_id:
+                exchange.neighbour_moved()
+
+    def leave(self, request_id: int, idle_s: float, *, over: bool) -> None:
+        """End an exchange; if it is not ``over`` at the peer, cancel it there and doubt the peer."""
+        if self._exchanges.pop(request_id, None) is None:
+            return
+        if not over and self.connection.open:
+            self.connection.send(FrameType.CANCEL, request_id)
+            self.connection.send(FrameType.PING, 0)
+            self._doubted_at_frame = self.connection.frames_received
+        if not self._exchanges and self.connection.open:
+            loop = asyncio.get_running_loop()
+            self._idle_timer = loop.call_later(0 if self._retired else idle_s, self._close_idle)
+
+    def retire(self) -> None:
+        """Begin nothing new here and close once nothing is under way."""
+        self._retired = True
+        if not self._exchanges:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection and fail what is on it."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self.connection.write_paused:
+            self.connection.abort(UnreachableError("The connection was closed."))
+        else:
+            self.connection.close()
+
+    def _close_idle(self) -> None:
+        self._idle_timer = None
+        if not self._exchanges:
+            self.close()
+
+    # --- ConnectionHandler ---
+
+    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+        """Pass an answer to its exchange; late answers are dropped."""
+        if frame.type not in _ANSWERS:
+            raise FramingError(f"A {frame.type.name} frame is no answer.")
+        if frame.type is FrameType.ERROR and not frame.request_id:
+            error = from_detail(parse_head(ErrorDetail, head))
+            self.connection.abort(UnreachableError(f"The peer closed: {error.message}"))
+            return None
+        exchange = self._exchanges.get(frame.request_id)
+        return exchange.answered(frame, head) if exchange is not None else None
+
+    def connection_lost(self, error: CollectiveError) -> None:
+        """Fail all exchanges."""
+        exchanges, self._exchanges = self._exchanges, {}
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        for exchange in exchanges.values():
+            exchange.failed(error)
+
+
+class KeptLinks:
+    """The links of one process to all its peers."""
+
+    def __init__(
+        self, dialer: Dialer, *, per_peer: int, crowded: int, idle_s: float, dial_s: float
+    ) -> None:
+        """Bound them.
+
+        Args:
+            dialer: opens connections.
+            per_peer: connections to one peer at most (1 or more).
+            crowded: exchanges on every connection at which one more is opened, if it may be.
+            idle_s: seconds after which an unused connection is closed.
+            dial_s: seconds for opening one, all addresses together.
+        """
+        self._dialer = dialer
+        self._per_peer = per_peer
+        self._crowded = crowded
+        self._dial_s = dial_s
+        self._links: dict[SpiffeId, list[Link]] = {}
+        self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
+        self._tasks = TaskScope()
+        self._closed = False
+        self._renewals = 0
+        self._open_transports = OpenTransports()
+        self.idle_s = idle_s
+
+    async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
+        """Return the least used connection to ``peer``, opening one where that helps.
+
+        Cancellation leaves a connection that is being opened to whoever asks next.
+
+        Raises:
+            UnreachableError: none can be opened within the deadline.
+            RejectedError: somebody else answers.
+        """
+        for _ in range(_ATTEMPTS):
+            if self._closed:
+                raise UnreachableError("This client is closed; open another.")
+            links = [link for link in self._links.get(peer, ()) if link.connection.open]
+            if links:
+                self._links[peer] = links
+            else:
+                self._links.pop(peer, None)
+            usable = sorted((link for link in links if link.usable), key=len)
+            room = len(usable) < self._per_peer
+            if usable and (len(usable[0]) < self._crowded or not room):
+                return usable[0]
+            dial = self._dials.get(peer)
+            if dial is None:
+                for old in links[: max(0, len(links) - 2 * self._per_peer + 1)]:
+                    old.close()
+                dial = self._tasks.spawn(self._dial(peer, tuple(addresses)))
+                self._dials[peer] = dial
+            try:
+                link = await asyncio.shield(dial)
+            except UnreachableError:
+                if usable and usable[0].usable:
+                    return usable[0]
+                raise
+            if link.usable:
+                return link
+        raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
+
+    def renew(self) -> None:
+        """Open new connections from now on; those that stand close when they are idle.
+
+        For a holder whose certificate was renewed: what is under way goes on undisturbed.
+        """
+        self._renewals += 1
+        for links in self._links.values():
+            for link in links:
+                link.retire()
+
+    async def close(self) -> None:
+        """Close every connection; return when they have gone, after about a second at most."""
+        self._closed = True
+        await self._tasks.close()
+        for links in self._links.values():
+            for link in links:
+                link.close()
+        self._links.clear()
+        await self._open_transports.leave()
+
+    async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
+        link = Link()
+        link.connection.open_transports = self._open_transports
+        renewals = self._renewals
+        try:
+            async with asyncio.timeout(self._dial_s):
+                await self._dialer.dial(peer, addresses, lambda: link.connection)
+            self._links.setdefault(peer, []).append(link)
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"No connection to {peer} within {self._dial_s:g} s; check that it runs."
+            ) from error
+        finally:
+            self._dials.pop(peer, None)
+        if renewals != self._renewals:
+            link.retire()
+        return link

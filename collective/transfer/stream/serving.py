@@ -1,0 +1,107 @@
+"""What every request of a chunk server needs: its surroundings, limits and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from collective.chunking.store.capacity import Reservation
+from collective.core.errors import CollectiveError
+from collective.core.ids import ChunkId, Generation, SpiffeId
+from collective.core.tasks import TaskScope
+from collective.transfer.buffers import BufferPool
+from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.tickets.keys import KeySource
+
+
+class ChunkStorage(Protocol):
+    """The store behind a server; ``chunking.store.ChunkStore`` is one.
+
+    Calls are not cancelled while they use a buffer.
+    """
+
+    def reserve(self, length: int) -> Reservation:
+        """Set ``length`` bytes aside, or raise NoSpaceError."""
+        ...
+
+    def length_of(self, chunk: ChunkId) -> int:
+        """Return the stored length in bytes, or raise NotFoundError; reads nothing."""
+        ...
+
+    async def put(
+        self,
+        chunk: ChunkId,
+        generation: Generation,
+        parts: Sequence[bytes | memoryview] | bytes | memoryview,
+        *,
+        reservation: Reservation | None = None,
+    ) -> None:
+        """Verify that ``parts`` are ``chunk``, store and flush them.
+
+        Raises:
+            CorruptionError: the bytes are not the chunk.
+            NoSpaceError, OperatorError: it cannot be kept.
+        """
+        ...
+
+    async def get_into(self, chunk: ChunkId, buffer: memoryview) -> int:
+        """Read and verify the whole chunk into ``buffer``; return its length.
+
+        Raises:
+            NotFoundError: it is not here.
+            CorruptionError: it is damaged.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLimits:
+    """Bounds of a server and of its forwarding; seconds unless named otherwise."""
+
+    requests_per_connection: int = 64
+    buffer_wait_s: float = 5.0
+    stall_s: float = 10.0
+    """No payload byte for so long ends a transfer."""
+    hop_result_s: float = 30.0
+    """A later hop that has the whole payload answers within this."""
+    store_s: float = 60.0
+    idle_s: float = 300.0
+    """A connection without requests is closed after this."""
+
+
+@dataclass(slots=True)
+class TransferCounts:
+    """What a server did since its start."""
+
+    stored: int = 0
+    read: int = 0
+    forwarded: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    refused: int = 0
+
+
+class TicketRefusals(Protocol):
+    """Hears of requests whose ticket was forged, or for something or somebody else."""
+
+    def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
+        """Hear of a request of ``peer`` at the host ``source``; ``request_id`` is as he sent it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The surroundings of a request."""
+
+    identity: SpiffeId
+    store: ChunkStorage | None
+    keys: KeySource
+    client: ChunkClient
+    """Towards next hops."""
+    pool: BufferPool
+    limits: TransferLimits
+    storing: TaskScope
+    """Store calls: they outlive a cancelled request, since threads use its buffer."""
+    counts: TransferCounts
+    refusals: TicketRefusals | None = None

@@ -1,0 +1,1 @@
+"""Tickets, receipts and other words under the keys that hops share."""

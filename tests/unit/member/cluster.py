@@ -1,0 +1,99 @@
+"""A member's coordinator parts over fakes, for the tests of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from collective.core.clock import ManualClock
+from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId, StoreUuid
+from collective.core.randomness import SeededRandomness
+from collective.core.units import Address
+from collective.member.files.receipts import ReceiptChecker
+from collective.member.files.routes import RouteMaker
+from collective.member.nodes.live_nodes import LiveNodes, Report
+from collective.model.copies import Copy
+from collective.model.nodes import NodeRecord
+from collective.placement.node_states import Timers
+from collective.rpc.gen.collective.v1 import transfer as pb
+from collective.transfer.tickets.key_ring import KeyRing
+from collective.transfer.tickets.receipts import sign_receipt
+
+DOMAIN = Domain("home.alice")
+OWN = SpiffeId.coordinator(DOMAIN)
+USER = SpiffeId.parse("spiffe://home.alice/user/home.alice/ann")
+CHUNK = ChunkId(b"\x07" * 32)
+GIB = 1 << 30
+
+
+def instance(number: int) -> str:
+    return f"{number:032x}"
+
+
+def record(name: str) -> NodeRecord:
+    return NodeRecord(NodeId(name), StoreUuid("ab" * 16), 0, 0, 0, (), 0)
+
+
+def report(
+    name: str, number: int = 1, *, port: int = 0, stopping: bool = False, used: int = 0
+) -> Report:
+    port = port or 7000 + ord(name[0])
+    return Report(
+        instance(number), (Address("127.0.0.1", port),), GIB, used, 0, "1", stopping, "01", 0
+    )
+
+
+@dataclass
+class World:
+    """Three nodes, up and inventoried."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    randomness: SeededRandomness = field(default_factory=lambda: SeededRandomness(3))
+
+    def __post_init__(self) -> None:
+        self.table = LiveNodes(DOMAIN, self.clock, self.randomness, Timers(5.0, 10.0, 600.0))
+        self.keys = KeyRing(OWN, self.clock, self.randomness)
+        self.routes = RouteMaker(
+            OWN,
+            (Address("127.0.0.1", 8001),),
+            self.table,
+            self.keys,
+            self.clock,
+            self.randomness,
+        )
+        self.receipts = ReceiptChecker(self.keys)
+        self.table.load([record(name) for name in ("a", "b", "c")])
+        self.hear("a", "b", "c")
+
+    def hear(self, *names: str) -> None:
+        for name in names:
+            node = NodeId(name)
+            self.table.heard(node, report(name))
+            live = self.table.get(node)
+            assert live is not None
+            live.inventoried = live.instance_id
+            for address in live.addresses:
+                self.table.proved(node, address)
+            self.keys.hand_out(self.table.identity(node), frozenset())
+
+    def sign(
+        self, name: str, transfer_id: str, *, flushed: bool = True, length: int = 100
+    ) -> pb.SignedReceipt:
+        identity = self.table.identity(NodeId(name))
+        key = self.keys.signing_key(identity)
+        assert key is not None
+        return sign_receipt(
+            key,
+            pb.Receipt(
+                chunk_id=CHUNK,
+                length=length,
+                generation=1,
+                transfer_id=transfer_id,
+                node=str(identity),
+                flushed=flushed,
+            ),
+        )
+
+
+def copies(*names: str) -> Sequence[Copy]:
+    return [Copy(NodeId(name), Generation(index + 1)) for index, name in enumerate(names)]

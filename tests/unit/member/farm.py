@@ -1,0 +1,319 @@
+"""A real catalogue over three pretended nodes: chunks go to dictionaries, receipts are real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from blake3 import blake3
+from prometheus_client import CollectorRegistry
+
+from collective.catalog.interface import Nodes
+from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.chunking.chunk_ids import check_chunk_id
+from collective.core.errors import NotFoundError, UnreachableError
+from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.member.care.challenger import Challenger
+from collective.member.care.complaints import Complaints
+from collective.member.care.guarded_deletes import GuardedDeletes
+from collective.member.care.repair import Repairer
+from collective.member.care.verification import Sampler, Verifier
+from collective.member.files.streams import StreamDesk
+from collective.member.files.uploads import Policy, UploadDesk
+from collective.member.metrics import MemberMetrics, NodeFigures
+from collective.member.wakes import Wakes
+from collective.model.calls import Call
+from collective.roles.coordinator.node_calls import NodeCaller
+from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.stream.chunk_client import ChunkClient, WrongBytesError
+from collective.transfer.tickets.reading import read_ticket
+from collective.transfer.tickets.receipts import sign_receipt
+from tests import protocol as pb
+from tests.unit.member.cluster import OWN, World, record
+from tests.worlds import world_of
+
+OPERATOR = Call(OWN, is_operator=True)
+Key = tuple[ChunkId, int]
+
+
+class Put:
+    """Results of one put, as the real client gives them."""
+
+    def __init__(
+        self,
+        results: list[pb.PutResult],
+        failure: Exception | None,
+        stalled: asyncio.Event | None = None,
+    ) -> None:
+        self._results = results
+        self._failure = failure
+        self._stalled = stalled
+        self.closed = False
+
+    def __aiter__(self) -> Put:
+        return self
+
+    async def __anext__(self) -> pb.PutResult:
+        if self._stalled is not None:
+            await self._stalled.wait()
+        if self._results:
+            return self._results.pop(0)
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Farm:
+    """Nodes' chunks by node; ``down`` ones do not answer, and no put ends while ``stalled``."""
+
+    world: World
+    pool: BufferPool
+    stored: dict[NodeId, dict[Key, bytes]] = field(default_factory=dict)
+    down: set[NodeId] = field(default_factory=set)
+    puts: list[Put] = field(default_factory=list)
+    stalled: asyncio.Event | None = None
+    unread: set[NodeId] = field(default_factory=set)
+    """These answer challenges and reads with "not now"."""
+    liars: set[NodeId] = field(default_factory=set)
+    """These send any bytes, and answer challenges with what comes to mind."""
+    reads: int = 0
+    asked: list[NodeId] = field(default_factory=list)
+    """Nodes that were challenged, those that are down too."""
+    challenged: int = 0
+    """Copies that nodes were asked to prove."""
+    deletes: int = 0
+    """Copies that nodes were asked to delete."""
+
+    def receive(self, ticket: pb.Ticket, data: bytes) -> pb.PutResult:
+        identity = SpiffeId.parse(ticket.node)
+        chunk = ChunkId(ticket.chunk_id)
+        check_chunk_id(chunk, data)
+        self.stored.setdefault(identity.node_id, {})[chunk, ticket.generation] = data
+        key = self.world.keys.signing_key(identity)
+        assert key is not None
+        receipt = pb.Receipt(
+            chunk_id=chunk,
+            length=len(data),
+            generation=ticket.generation,
+            transfer_id=ticket.transfer_id,
+            node=ticket.node,
+            flushed=True,
+        )
+        return pb.PutResult(node=ticket.node, receipt=sign_receipt(key, receipt))
+
+    def put(self, route: pb.Route, parts: Sequence[memoryview | bytes]) -> Put:
+        results = []
+        failure: Exception | None = None
+        for hop in route.hops:
+            ticket = read_ticket(hop)
+            if SpiffeId.parse(ticket.node).node_id in self.down:
+                failure = UnreachableError("down")
+                break
+            results.append(self.receive(ticket, b"".join(bytes(part) for part in parts)))
+        self.puts.append(Put(results, failure, self.stalled))
+        return self.puts[-1]
+
+    async def get(self, route: pb.Route) -> PooledBuffer:
+        ticket = read_ticket(route.hops[0])
+        node = SpiffeId.parse(ticket.node).node_id
+        if node in self.down:
+            raise UnreachableError("down")
+        if node in self.unread:
+            raise UnreachableError("not now")
+        self.reads += 1
+        if node in self.liars:
+            raise WrongBytesError("other bytes came")
+        data = self.stored.get(node, {}).get((ChunkId(ticket.chunk_id), ticket.generation))
+        if data is None:
+            raise NotFoundError("not here")
+        buffer = await self.pool.acquire(len(data))
+        try:
+            buffer.view[:] = data
+            check_chunk_id(ChunkId(ticket.chunk_id), buffer.view)
+        except BaseException:
+            buffer.release()
+            raise
+        return buffer
+
+    # What NodeCaller does.
+
+    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
+        if node in self.down:
+            raise UnreachableError("down")
+        assert request.route is not None
+        data = self.stored[node].get((ChunkId(request.chunk_id), request.generation))
+        if data is None:
+            raise NotFoundError("not here")
+        ticket = read_ticket(request.route.hops[0])
+        assert ticket.holder == str(self.world.table.identity(node))
+        return pb.CopyChunkResponse(result=self.receive(ticket, data))
+
+    async def delete_copies(
+        self, node: NodeId, request: pb.DeleteCopiesRequest
+    ) -> pb.DeleteCopiesResponse:
+        assert request.position is not None
+        self.deletes += len(request.copies)
+        here = self.stored.setdefault(node, {})
+        absent = [
+            copy for copy in request.copies if (ChunkId(copy.chunk_id), copy.generation) not in here
+        ]
+        return pb.DeleteCopiesResponse(
+            deleted=[
+                copy
+                for copy in request.copies
+                if here.pop((ChunkId(copy.chunk_id), copy.generation), None) is not None
+            ],
+            absent=absent,
+        )
+
+    async def challenge_copies(
+        self, node: NodeId, request: pb.ChallengeCopiesRequest
+    ) -> pb.ChallengeCopiesResponse:
+        """Answer as a node does; one in ``liars`` as it likes."""
+        self.asked.append(node)
+        if node in self.down:
+            raise UnreachableError("down")
+        self.challenged += len(request.copies)
+        answers = []
+        for copy in request.copies:
+            data = self.stored.get(node, {}).get((ChunkId(copy.chunk_id), copy.generation))
+            finding, digest = pb.CopyFinding.SOUND, b""
+            if node in self.unread:
+                finding = pb.CopyFinding.UNSPECIFIED
+            elif node in self.liars:
+                digest = bytes(32)
+            elif data is None:
+                finding = pb.CopyFinding.MISSING
+            elif blake3(data).digest() != copy.chunk_id:
+                finding = pb.CopyFinding.CORRUPT
+            else:
+                digest = blake3(data, key=request.nonce).digest()
+            answers.append(
+                pb.ChallengeAnswer(
+                    chunk_id=copy.chunk_id,
+                    generation=copy.generation,
+                    finding=finding,
+                    digest=digest,
+                )
+            )
+        return pb.ChallengeCopiesResponse(answers=answers)
+
+    def copies(self) -> int:
+        return sum(len(chunks) for chunks in self.stored.values())
+
+
+@dataclass
+class Scene:
+    """A coordinator without its network."""
+
+    world: World
+    catalog: SqliteCatalog
+    farm: Farm
+    streams: StreamDesk
+    uploads: UploadDesk
+    metrics: MemberMetrics
+    wakes: Wakes
+    complaints: Complaints
+
+    async def reload(self) -> None:
+        self.world.table.load(await self.catalog.nodes())
+
+    def challenger(self) -> Challenger:
+        return Challenger(
+            OWN,
+            cast("NodeCaller", self.farm),
+            self.world.routes,
+            self.farm,
+            self.metrics,
+            self.world.clock,
+            self.world.randomness,
+        )
+
+    def repairer(
+        self, catalog: Nodes | None = None, challenger: Challenger | None = None
+    ) -> Repairer:
+        return Repairer(
+            catalog=catalog or self.catalog,
+            table=self.world.table,
+            routes=self.world.routes,
+            receipts=self.world.receipts,
+            nodes=cast("NodeCaller", self.farm),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            clock=self.world.clock,
+            randomness=self.world.randomness,
+            reload=self.reload,
+            wait_for=(challenger or self.challenger()).unsettled.may_settle,
+        )
+
+    def verifier(self, challenger: Challenger | None = None) -> Verifier:
+        return Verifier(
+            complaints=self.complaints,
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=challenger or self.challenger(),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            clock=self.world.clock,
+            reload=self.reload,
+        )
+
+    def sampler(self) -> Sampler:
+        return Sampler(
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=self.challenger(),
+            wakes=self.wakes,
+            clock=self.world.clock,
+            randomness=self.world.randomness,
+            reload=self.reload,
+            clear=self.catalog.clear_doubt,
+        )
+
+    def guarded_deletes(self) -> GuardedDeletes:
+        return GuardedDeletes(
+            catalog=self.catalog,
+            table=self.world.table,
+            challenger=self.challenger(),
+            metrics=self.metrics,
+            wakes=self.wakes,
+            clock=self.world.clock,
+            reload=self.reload,
+        )
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    world = World()
+    catalog = await SqliteCatalog.open(
+        str(folder / "catalog"), world_of(world.clock, world.randomness), CatalogSettings(copies=3)
+    )
+    try:
+        for name in ("a", "b", "c"):
+            await catalog.add_node(record(name))
+        pool = BufferPool(64 << 20)
+        farm = Farm(world, pool)
+        wakes = Wakes()
+        complaints = Complaints(wakes, world.clock)
+        uploads = UploadDesk(catalog, world.table, world.routes, world.receipts, Policy(3))
+        streams = StreamDesk(
+            own=OWN,
+            uploads=uploads,
+            reads=catalog,
+            routes=world.routes,
+            chunks=cast("ChunkClient", farm),
+            pool=pool,
+            complaints=complaints,
+        )
+        metrics = MemberMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0, 0))
+        yield Scene(world, catalog, farm, streams, uploads, metrics, wakes, complaints)
+    finally:
+        await catalog.close()

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
+from collective.core.ids import NodeId
+from collective.core.paths import FilePath
+from collective.member.files import streams
+from collective.member.files.streams import WINDOW_CHUNKS
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
+from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.rights import Right
+from tests.contract.catalog.world import data_of
+from tests.unit.member.cluster import USER
+from tests.unit.member.farm import OPERATOR, Scene, scene
+
+CHUNK = 4 << 20
+PATH = FilePath.parse("/d/file")
+
+
+async def stream(data: bytes, step: int = 700_001) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), step):
+        yield data[start : start + step]
+
+
+async def write(here: Scene, data: bytes) -> None:
+    await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
+
+
+async def read(here: Scene, offset: int = 0, length: int = 0) -> bytes:
+    view = await here.streams.open(OPERATOR, PATH, offset=offset, length=length)
+    pieces = here.streams.pieces(OPERATOR, view, offset=offset, length=length)
+    return b"".join([piece async for piece in pieces])
+
+
+async def prepare(here: Scene) -> None:
+    await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+async def test_what_is_written_is_read_back_in_three_copies(tmp_path: Path, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        assert await read(here) == data
+        assert here.farm.copies() == 3 * -(-size // CHUNK)
+        assert here.farm.pool.used_bytes == 0
+        assert all(put.closed for put in here.farm.puts)
+
+
+async def test_a_range_over_a_chunk_boundary(tmp_path: Path) -> None:
+    data = random.Random(5).randbytes(2 * CHUNK)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        assert await read(here, CHUNK - 1, 2) == data[CHUNK - 1 : CHUNK + 1]
+        assert await read(here, 2 * CHUNK - 1, 100) == data[-1:]
+
+
+async def test_a_node_that_is_down_costs_a_write_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.add(NodeId("b"))
+        await write(here, b"x" * 1000)
+        assert await read(here) == b"x" * 1000
+        assert here.farm.copies() == 2
+
+
+async def test_two_nodes_down_fail_the_write_and_show_nothing(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.update({NodeId("a"), NodeId("b")})
+        with pytest.raises(NotEnoughCopiesError):
+            await write(here, b"x" * 1000)
+        with pytest.raises(NotFoundError):
+            await here.catalog.stat(OPERATOR, PATH)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_flipped_bit_is_never_returned_and_is_doubted(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        for node in (NodeId("a"), NodeId("b")):
+            for key, data in here.farm.stored[node].items():
+                here.farm.stored[node][key] = data[:-1] + b"y"
+        for _ in range(8):
+            assert await read(here) == b"x" * 1000
+        assert here.complaints.take() is not None
+
+
+async def test_no_copy_left_is_not_enough_copies(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        here.farm.stored.clear()
+        with pytest.raises(NotEnoughCopiesError):
+            await read(here)
+
+
+async def test_a_write_that_is_given_up_while_it_waits_gives_its_memory_back(
+    tmp_path: Path,
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * CHUNK
+
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.stalled = asyncio.Event()
+        writing = asyncio.create_task(
+            here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
+        )
+        while here.farm.pool.outstanding <= WINDOW_CHUNKS:
+            await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_write_that_fails_while_it_waits_gives_its_memory_back(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        here.farm.down.update({NodeId("a"), NodeId("b")})
+        with pytest.raises(NotEnoughCopiesError):
+            await write(here, random.Random(1).randbytes(9 * CHUNK))
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_copies_on_nodes_that_are_down_do_not_make_a_quorum(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        here.world.clock.advance(11.0)
+        here.world.hear("a")
+        with pytest.raises(NotEnoughCopiesError):
+            await here.streams.write(
+                OPERATOR,
+                PATH.parent.child("again"),
+                Attributes(),
+                Precondition(),
+                stream(b"x" * 1000),
+            )
+
+
+async def test_a_read_that_runs_ends_when_its_right_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it lies within one batch of the plan, so that no renewal of the lease would ask."""
+    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, random.Random(2).randbytes(3 * CHUNK))
+        given = await here.catalog.add_grant(OPERATOR, PATH, Right.READ, USER, None)
+        bob = Call(USER, is_operator=False)
+        view = await here.streams.open(bob, PATH, offset=0, length=0)
+        pieces = here.streams.pieces(bob, view, offset=0, length=0)
+        await anext(pieces)
+        await here.catalog.remove_grant(OPERATOR, given.id)
+        with pytest.raises(PermissionDeniedError):
+            await anext(pieces)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"x" * CHUNK
+        await asyncio.Event().wait()
+
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        given = await here.catalog.add_grant(OPERATOR, PATH, Right.WRITE, USER, None)
+        bob = Call(USER, is_operator=False)
+        writing = asyncio.create_task(
+            here.streams.write(bob, PATH, Attributes(), Precondition(), stuck())
+        )
+        while here.farm.copies() < 3 or here.farm.pool.used_bytes:  # until the chunk is recorded
+            await asyncio.sleep(0)
+        assert not writing.done()
+        await here.catalog.remove_grant(OPERATOR, given.id)
+        with pytest.raises(PermissionDeniedError):
+            await writing
+        with pytest.raises(NotFoundError):
+            await here.catalog.stat(OPERATOR, PATH)
+        assert here.farm.pool.used_bytes == 0
+
+
+async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
+    data = random.Random(6).randbytes(1000)
+    size, at = 3_000_000, 1_500_000
+    whole = bytes(at) + data + bytes(size - at - len(data))
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        view = await here.streams.open(OPERATOR, PATH, offset=0, length=0)
+        (known,) = data_of(view)
+        piece = ChunkIntent(known.extent.chunk, known.extent.stored_length, at, len(data))
+        holes = [Hole(0, at), Hole(at + len(data), size - at - len(data))]
+        upload = await here.uploads.open(
+            OPERATOR, PATH, Attributes(), Precondition(), [piece], holes
+        )
+        extent = Extent(piece.offset, piece.length, piece.chunk, piece.stored_length)
+        await here.uploads.commit(OPERATOR, upload.id, [extent], [], size)
+        assert await read(here) == whole
+        ranges = ((0, 10), (at - 5, 10), (at + 995, 10), (at - 5, 2000), (size - 9, 99))
+        for offset, length in ranges:
+            assert await read(here, offset, length) == whole[offset : offset + length]
+        assert here.farm.pool.used_bytes == 0

@@ -1,0 +1,229 @@
+"""Finding 6: the catalogue is lost, its nodes are not.
+
+The real registry and desk over a real, new catalogue; each node's memory is the node's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
+from collective.core.ids import NodeId, SpiffeId
+from collective.member.files.uploads import Policy
+from collective.member.nodes.adoption import AdoptionDesk
+from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
+from collective.member.nodes.warnings import Situation, warnings
+from collective.model.calls import Call
+from collective.model.nodes import Position
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.wiring import node_figures
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import NodeMemory
+from collective.rpc import context
+from collective.rpc.conversions.nodes import position_message
+from collective.rpc.gen.collective.v1 import node as pb
+from collective.transfer.tickets.adoptions import open_adoption
+from tests.unit.member.cluster import DOMAIN, USER
+from tests.unit.member.farm import OPERATOR, Scene, scene
+from tests.unit.member.nodes.test_registry import beat, service
+from tests.worlds import REAL
+
+LOST = Position("f" * 32, 4, 700)
+OLD_NODE = SpiffeId.node(DOMAIN, NodeId("old"))
+
+
+@dataclass
+class OldNode:
+    """A node that obeyed the lost catalogue, with its memory on disk and its keys."""
+
+    identity: SpiffeId
+    memory: NodeMemory
+    keys: CoordinatorKeys
+    key_digest: bytes = b"k" * 32
+    store_uuid: str = "ab" * 16
+
+    async def beat(self, registry: RegistryService, **more: object) -> pb.HeartbeatResponse:
+        """Do what the node's heartbeat does."""
+        peer = Certified(self.identity, "0a", 0.0, 4e9, (), key_digest=self.key_digest)
+        context.enter(
+            context.CallContext(peer, "r", "/collective.v1.node.NodeRegistry/Heartbeat", {})
+        )
+        answer = await registry.heartbeat(
+            beat(1, store=self.store_uuid, highest_position=self.memory.kept.position, **more)
+        )
+        self.keys.learn((key.key_id, key.key) for key in answer.keys)
+        adoption = None
+        if answer.adoption is not None:
+            adoption = open_adoption(self.keys, answer.adoption, node=self.identity)
+        await self.memory.heard(
+            answer.position, answer.revocation_epoch, answer.revoked, adoption=adoption
+        )
+        return answer
+
+
+@dataclass
+class Lost:
+    """A new catalogue over old nodes."""
+
+    here: Scene
+    folder: Path
+    waiting: UnknownNodes = field(init=False)
+    revoked: RevocationSet = field(default_factory=RevocationSet)
+
+    def __post_init__(self) -> None:
+        self.waiting = UnknownNodes(self.here.world.clock)
+        self.registry = service(self.here, waiting=self.waiting)
+        self.desk = AdoptionDesk(
+            self.here.catalog,
+            self.here.world.table,
+            self.waiting,
+            self.here.wakes,
+            lambda: self.revoked,
+        )
+
+    async def node(self, identity: SpiffeId) -> OldNode:
+        memory = NodeMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
+        await memory.load()
+        seen = position_message(LOST, StatementMacs(self.here.world.keys))
+        await memory.heard(seen, 0, None)
+        return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
+
+    async def deletes(self, node: OldNode) -> None:
+        """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
+        position = await self.here.catalog.position()
+        await node.memory.admit(position_message(position, StatementMacs(self.here.world.keys)))
+
+    async def sentences(self) -> list[str]:
+        return warnings(
+            Situation(
+                policy=Policy(3),
+                nodes=self.here.world.table.all(),
+                outlook=self.here.world.table.outlook(),
+                health=None,
+                is_restored=await self.here.catalog.is_restored(),
+                now_ms=0,
+                waiting=[claim.node for claim in self.desk.waiting()],
+                catalog_id=(await self.here.catalog.position()).catalog_id,
+            )
+        )
+
+
+@asynccontextmanager
+async def lost(folder: Path) -> AsyncIterator[Lost]:
+    async with scene(folder) as here:
+        yield Lost(here, folder)
+
+
+async def test_after_a_lost_catalogue_nodes_with_their_certificates_wait_are_adopted_and_delete_again(
+    tmp_path: Path,
+) -> None:
+    async with lost(tmp_path) as member:
+        old = await member.node(OLD_NODE)
+        with pytest.raises(PermissionDeniedError, match="collective node adopt old"):
+            await old.beat(member.registry)
+        (told,) = [one for one in await member.sentences() if "does not know" in one]
+        assert "collective node adopt old" in told
+        figures = node_figures(member.here.world.table, len(member.waiting.all()))
+        assert figures.by_state["waiting"] == 1
+        done = await member.desk.adopt(OPERATOR, ["old"], everything=False)
+        assert done.enrolled == (NodeId("old"),)
+        assert not member.waiting.all()
+        with pytest.raises(ConflictError):
+            await member.deletes(old)
+        await old.beat(member.registry)
+        await member.deletes(old)
+        assert (await old.beat(member.registry)).adoption is None, "once is enough"
+        assert not any("adopt" in one for one in await member.sentences())
+
+
+async def test_nodes_that_joined_again_by_a_code_delete_again_and_the_code_stays_good(
+    tmp_path: Path,
+) -> None:
+    async with lost(tmp_path) as member:
+        first, second = [
+            await member.node(SpiffeId.node(DOMAIN, NodeId(name))) for name in ("a", "b")
+        ]
+        for _ in range(2):
+            assert (await first.beat(member.registry)).adoption is None
+        assert not await member.here.catalog.is_restored()
+        with pytest.raises(ConflictError):
+            await member.deletes(first)
+        (told,) = [one for one in await member.sentences() if "Another catalogue" in one]
+        assert "collective node adopt a" in told
+        done = await member.desk.adopt(OPERATOR, [], everything=True)
+        assert (done.enrolled, done.replaced) == ((), 1)
+        for node in (first, second):  # the second was away, and comes later
+            assert (await node.beat(member.registry)).adoption is not None
+            await member.deletes(node)
+
+
+async def test_only_the_operator_adopts_and_names_must_wait_or_be_known(tmp_path: Path) -> None:
+    async with lost(tmp_path) as member:
+        old = await member.node(OLD_NODE)
+        with pytest.raises(PermissionDeniedError):
+            await old.beat(member.registry)
+        with pytest.raises(PermissionDeniedError, match="Only the operator"):
+            await member.desk.adopt(Call(USER, is_operator=False), ["old"], everything=False)
+        with pytest.raises(NotFoundError):
+            await member.desk.adopt(OPERATOR, ["nobody"], everything=False)
+        for names, everything in (([], False), (["old"], True)):
+            with pytest.raises(UsageError):
+                await member.desk.adopt(OPERATOR, names, everything=everything)
+
+
+async def test_a_revoked_node_is_neither_shown_nor_adopted(tmp_path: Path) -> None:
+    async with lost(tmp_path) as member:
+        old = await member.node(OLD_NODE)
+        with pytest.raises(PermissionDeniedError):
+            await old.beat(member.registry)
+        member.revoked = RevocationSet.of(1, [str(OLD_NODE)])
+        assert member.desk.waiting() == []
+        with pytest.raises(ConflictError, match="revoked"):
+            await member.desk.adopt(OPERATOR, ["old"], everything=False)
+        with pytest.raises(ConflictError, match="nothing to adopt"):
+            await member.desk.adopt(OPERATOR, [], everything=True)
+
+
+async def test_a_removed_node_does_not_wait(tmp_path: Path) -> None:
+    async with lost(tmp_path) as member:
+        node = NodeId("a")
+        identity = SpiffeId.node(DOMAIN, node)
+        await member.here.catalog.remove_node(OPERATOR, node, identity, force=True)
+        await member.registry.reload()
+        with pytest.raises(PermissionDeniedError, match="not enrolled here"):
+            await (await member.node(identity)).beat(member.registry)
+        assert member.waiting.all() == []
+
+
+async def test_two_with_different_keys_that_say_they_are_one_node_are_not_adopted(
+    tmp_path: Path,
+) -> None:
+    async with lost(tmp_path) as member:
+        for digest in (b"k" * 32, b"x" * 32):
+            old = await member.node(OLD_NODE)
+            old.key_digest = digest
+            with pytest.raises(PermissionDeniedError):
+                await old.beat(member.registry)
+        with pytest.raises(ConflictError, match="different keys"):
+            await member.desk.adopt(OPERATOR, ["old"], everything=False)
+
+
+async def test_a_node_that_does_not_come_any_more_is_not_waiting(tmp_path: Path) -> None:
+    async with lost(tmp_path) as member:
+        with pytest.raises(PermissionDeniedError):
+            await (await member.node(OLD_NODE)).beat(member.registry)
+        member.here.world.clock.advance(REMEMBERED_S + 1)
+        assert member.waiting.all() == []

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from collective.catalog.interface.values import PlacementNeed
+from collective.core.errors import BusyError, ConflictError
+from collective.core.ids import NodeId
+from collective.core.units import Address
+from collective.member.nodes.live_nodes import RIVAL_REMEMBERED_S
+from collective.model.nodes import NodeState
+from collective.placement.node_choice import Held
+from tests.unit.member.cluster import CHUNK, GIB, World, instance, record, report
+
+A = NodeId("a")
+
+
+def need(count: int = 3, held: frozenset[NodeId] = frozenset()) -> PlacementNeed:
+    return PlacementNeed(CHUNK, 1000, count, held, Held(len(held) + count, len(held)))
+
+
+def test_placement_uses_each_node_once() -> None:
+    assert sorted(World().table.placer()(need())) == ["a", "b", "c"]
+
+
+def test_placement_goes_round_held_and_excluded_nodes() -> None:
+    place = World().table.placer(frozenset({A}))
+    assert place(need(held=frozenset({NodeId("b")}))) == ("c",)
+
+
+def test_a_node_is_not_placed_on_before_its_inventory_was_compared() -> None:
+    world = World()
+    world.table.heard(A, report("a", 2))
+    assert A not in world.table.placer()(need())
+
+
+def test_a_silent_node_is_not_placed_on() -> None:
+    world = World()
+    world.clock.advance(5.0)
+    world.hear("b", "c")
+    assert world.table.states()[A] is NodeState.SUSPECT
+    assert A not in world.table.placer()(need())
+
+
+def test_promised_bytes_count_until_the_next_heartbeat() -> None:
+    world = World()
+    world.table.promise(A, GIB)
+    assert A not in world.table.placer()(need())
+    world.hear("a")
+    assert A in world.table.placer()(need())
+
+
+def test_a_restarted_node_at_the_same_address_is_taken_at_once() -> None:
+    world = World()
+    live = world.table.get(A)
+    assert live is not None
+    world.table.check_instance(A, instance(2), live.addresses)
+
+
+def test_cloned_node_at_another_address_is_refused_while_the_first_lives() -> None:
+    world = World()
+    elsewhere = (Address("127.0.0.1", 1),)
+    with pytest.raises(BusyError):
+        world.table.check_instance(A, instance(2), elsewhere)
+    world.clock.advance(5.0)
+    world.table.check_instance(A, instance(2), elsewhere)
+
+
+def test_cloned_node_at_the_same_address_is_found_when_the_first_speaks_again() -> None:
+    world = World()
+    world.table.heard(A, report("a", 2))
+    live = world.table.get(A)
+    assert live is not None
+    with pytest.raises(ConflictError):
+        world.table.check_instance(A, instance(1), live.addresses)
+
+
+def test_cloned_node_is_a_rival_while_the_first_speaks_and_the_second_asks() -> None:
+    world = World()
+    elsewhere = (Address("127.0.0.1", 1),)
+    with pytest.raises(BusyError):
+        world.table.check_instance(A, instance(2), elsewhere)
+    world.clock.advance(1.0)
+    assert world.table.rivals() == {}, "the first may have been stopped: a node that moved"
+    world.hear("a")
+    assert world.table.rivals() == {A: "127.0.0.1:1"}
+    world.clock.advance(RIVAL_REMEMBERED_S)
+    world.hear("a")
+    assert world.table.rivals() == {}
+
+
+def test_removed_nodes_leave_the_table_and_others_keep_their_heartbeat() -> None:
+    world = World()
+    world.table.load([record("b"), record("c")])
+    assert world.table.get(A) is None
+    assert world.table.states()[NodeId("b")] is NodeState.UP
+
+
+def test_records_are_given_for_writing_once() -> None:
+    world = World()
+    assert [r.node for r in world.table.take_changed()] == ["a", "b", "c"]
+    assert world.table.take_changed() == []

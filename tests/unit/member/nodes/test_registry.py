@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from collective.chunking.chunk_ids import chunk_id
+from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
+from collective.core.ids import NodeId, SpiffeId
+from collective.core.paths import FilePath
+from collective.member.nodes.live_nodes import REFUSAL_KEPT_S
+from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.trust.revocations import Revocations
+from collective.model.changes import Attributes, Precondition
+from collective.model.extents import ChunkIntent, Extent
+from collective.model.nodes import NodeState, Position
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.rpc import context
+from collective.rpc.conversions.nodes import position_message
+from tests import protocol as pb
+from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
+from tests.unit.member.farm import OPERATOR, Scene, scene
+from tests.unit.member.files.test_streams import stream
+
+OWN_SERIAL = "serial:c0ffee"
+OWN_KEY = "key:" + "c0" * 32
+
+
+class Gate:
+    """Remembers the revocations that count."""
+
+    def __init__(self) -> None:
+        self.revocations = RevocationSet()
+
+    def replace(self, *, revocations: RevocationSet) -> None:
+        self.revocations = revocations
+
+
+def service(
+    here: Scene, gate: Gate | None = None, waiting: UnknownNodes | None = None
+) -> RegistryService:
+    macs = StatementMacs(here.world.keys)
+    return RegistryService(
+        own=OWN,
+        catalog=here.catalog,
+        table=here.world.table,
+        keys=here.world.keys,
+        revocations=Revocations(
+            here.catalog,
+            gate or Gate(),
+            here.world.keys,
+            macs,
+            own_entries=lambda: frozenset({str(OWN), OWN_SERIAL, OWN_KEY}),
+        ),
+        macs=macs,
+        calls=Admission(DOMAIN, here.metrics, here.world.clock),
+        metrics=here.metrics,
+        wakes=here.wakes,
+        waiting=waiting or UnknownNodes(here.world.clock),
+        clock=here.world.clock,
+    )
+
+
+def speak_as(identity: SpiffeId) -> None:
+    peer = Certified(identity, "01", 0.0, 4e9, ())
+    context.enter(context.CallContext(peer, "r", "/collective.v1.node.NodeRegistry/Heartbeat", {}))
+
+
+def beat(number: int = 1, store: str = "ab" * 16, **more: object) -> pb.HeartbeatRequest:
+    values: dict[str, object] = {
+        "store_uuid": store,
+        "instance_id": instance(number),
+        "addresses": [pb.Address(host="127.0.0.1", port=7097)],
+        "total_capacity": 1 << 30,
+    }
+    return pb.HeartbeatRequest(**{**values, **more})  # type: ignore[arg-type]
+
+
+A = SpiffeId.node(DOMAIN, NodeId("a"))
+
+
+async def test_a_heartbeat_gives_keys_position_and_asks_for_the_inventory(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        answer = await service(here).heartbeat(beat(2))
+        key = here.world.keys.signing_key(A)
+        assert key is not None
+        assert [k.key_id for k in answer.keys] == [key.key_id]
+        assert answer.send_inventory
+        assert answer.position is not None
+        assert answer.position.catalog_id
+        assert answer.coordinator == str(OWN)
+
+
+async def test_a_user_certificate_cannot_speak_as_a_node(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        for identity in (USER, OWN):
+            speak_as(identity)
+            with pytest.raises(PermissionDeniedError):
+                await service(here).heartbeat(beat())
+
+
+async def test_a_node_that_was_never_enrolled_is_refused(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(SpiffeId.node(DOMAIN, NodeId("z")))
+        with pytest.raises(PermissionDeniedError):
+            await service(here).heartbeat(beat())
+
+
+async def test_another_store_under_the_same_certificate_is_refused(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        await service(here).heartbeat(beat())
+        with pytest.raises(ConflictError):
+            await service(here).heartbeat(beat(store="cd" * 16))
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        assert live.refused
+
+
+async def test_a_node_that_came_with_another_store_stays_refused_for_minutes(
+    tmp_path: Path,
+) -> None:
+    """Else one that comes with either in turn would have every upload checked again each time."""
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        desk = service(here)
+        await desk.heartbeat(beat())
+        with pytest.raises(ConflictError):
+            await desk.heartbeat(beat(store="cd" * 16))
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        here.world.clock.advance(REFUSAL_KEPT_S - 1)
+        await desk.heartbeat(beat())
+        assert live.refused
+        assert here.world.table.states()[NodeId("a")] is NodeState.REFUSED
+        here.world.clock.advance(1)
+        await desk.heartbeat(beat())
+        assert not live.refused
+
+
+async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        ours = await here.catalog.position()
+        seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
+        answer = await service(here).heartbeat(
+            beat(
+                highest_position=position_message(seen, StatementMacs(here.world.keys)),
+            )
+        )
+        assert await here.catalog.is_restored()
+        assert answer.position is not None
+        assert answer.position.epoch > ours.epoch
+        assert await here.catalog.claim_collection(10, 0.0) == []
+
+
+async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
+    tmp_path: Path,
+) -> None:
+    """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
+    async with scene(tmp_path) as here:
+        ours = await here.catalog.position()
+        real = position_message(ours, StatementMacs(here.world.keys))
+        lies = [
+            pb.CatalogPosition(catalog_id="ee" * 16, epoch=5, sequence=5),
+            pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=ours.epoch + 1, sequence=1),
+            pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=(1 << 64) - 1, sequence=1 << 63),
+            pb.CatalogPosition(
+                catalog_id=real.catalog_id,
+                epoch=real.epoch,
+                sequence=real.sequence + 1_000_000,
+                seal=real.seal,
+            ),
+        ]
+        registry = service(here)
+        for name in ("a", "b", "c"):
+            speak_as(SpiffeId.node(DOMAIN, NodeId(name)))
+            for lie in lies:
+                answer = await registry.heartbeat(beat(highest_position=lie))
+                assert answer.position is not None
+                assert answer.position.epoch == ours.epoch
+        assert not await here.catalog.is_restored()
+
+
+async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
+    async def pages() -> AsyncIterator[pb.InventoryPage]:
+        copies = [pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=1, length=9) for n in (2, 1)]
+        yield pb.InventoryPage(instance_id=instance(1), copies=copies, last=True)
+
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        await registry.heartbeat(beat())
+        with pytest.raises(UsageError):
+            await registry.report_inventory(pages())
+
+
+async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        assert (await registry.heartbeat(beat(5))).send_inventory
+        here.world.keys.hand_out(A, frozenset())
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        first = (await here.uploads.open(OPERATOR, path, Attributes(), Precondition(), [])).id
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        live.inventoried = live.instance_id  # as it was when the upload was given its routes
+        intent = ChunkIntent(chunk_id(b"abc"), 3, 0, 3)
+        allocations = await here.uploads.allocate(OPERATOR, first, [intent])
+        (plan,) = here.uploads.plans(allocations, upload=first, holder=OWN, relay=False)
+        live.inventoried = ""
+
+        async def pages() -> AsyncIterator[pb.InventoryPage]:
+            """Made before the put, compared after it."""
+            (route,) = plan.routes
+            put = here.farm.put(route, [b"abc"])
+            receipts = [result.receipt async for result in put if result.receipt is not None]
+            extent = Extent(0, 3, intent.chunk, 3)
+            await here.uploads.commit(OPERATOR, first, [extent], receipts, 3)
+            here.world.clock.advance(60.0)
+            yield pb.InventoryPage(instance_id=instance(5), last=True)
+
+        await registry.report_inventory(pages())
+        assert len(await here.catalog.copies_of(intent.chunk)) == 3
+        assert here.world.table.states()[NodeId("a")] is NodeState.UP
+        assert not live.stored_meanwhile
+
+
+async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_yet(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        ((chunk, generation),) = here.farm.stored[NodeId("a")]
+        speak_as(A)
+        registry = service(here)
+        for corrupt in (False, True):
+            trouble = pb.CopyTrouble(chunk_id=chunk, generation=generation, corrupt=corrupt)
+            await registry.report_problems(pb.ReportProblemsRequest(copies=[trouble]))
+            assert len(await here.catalog.copies_of(chunk)) == 2
+            assert await here.catalog.claim_collection(9, 0.0) == []
+
+
+async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
+    async def pages() -> AsyncIterator[pb.InventoryPage]:
+        ((_, given),) = here.farm.stored[NodeId("a")]
+        copies = [
+            pb.CopyRecord(chunk_id=bytes([n]) * 32, generation=generation, length=9)
+            for n, generation in ((1, given), (2, given), (3, 1))
+        ]
+        yield pb.InventoryPage(instance_id=instance(5), copies=copies, last=True)
+
+    async with scene(tmp_path) as here:
+        path = FilePath.parse("/d/file")
+        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        speak_as(A)
+        registry = service(here)
+        assert (await registry.heartbeat(beat(5))).send_inventory
+        verdict = await registry.report_inventory(pages())
+        assert [copy.chunk_id[0] for copy in verdict.unknown] == [1, 2], "3 is from another life"
+        assert not (await registry.heartbeat(beat(5))).send_inventory

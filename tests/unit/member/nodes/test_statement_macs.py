@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collective.core.clock import ManualClock
+from collective.core.randomness import SeededRandomness
+from collective.member.nodes.statement_macs import StatementMacs
+from collective.model.nodes import Position
+from collective.transfer.tickets.key_ring import KeyRing
+from tests.unit.member.cluster import OWN
+
+ROOT, OTHER = b"\1" * 32, b"\2" * 32
+HERE = Position("c" * 32, 3, 77)
+EVE = "spiffe://home.alice/user/home.alice/eve"
+
+
+def ring(root: bytes = ROOT) -> KeyRing:
+    return KeyRing(OWN, ManualClock(), SeededRandomness(1), root)
+
+
+def test_a_restarted_coordinator_knows_its_own_seals() -> None:
+    before, after = StatementMacs(ring()), StatementMacs(ring())
+    assert after.is_position(HERE, before.of_position(HERE))
+    assert after.is_revocations(4, [EVE], before.of_revocations(4, [EVE]))
+
+
+def test_a_seal_of_another_coordinators_key_is_none() -> None:
+    ours, theirs = StatementMacs(ring()), StatementMacs(ring(OTHER))
+    assert not ours.is_position(HERE, theirs.of_position(HERE))
+    assert not ours.is_revocations(4, [EVE], theirs.of_revocations(4, [EVE]))
+    assert not ours.is_position(HERE, b"")
+
+
+def test_a_seal_says_these_words_and_no_others() -> None:
+    macs = StatementMacs(ring())
+    seal = macs.of_position(HERE)
+    for other in (Position("d" * 32, 3, 77), Position("c" * 32, 4, 77), Position("c" * 32, 3, 78)):
+        assert not macs.is_position(other, seal)
+    seal = macs.of_revocations(4, ["serial:ab", EVE])
+    for epoch, entries in ((5, ["serial:ab", EVE]), (4, [EVE]), (4, ["serial:ab" + EVE]), (4, [])):
+        assert not macs.is_revocations(epoch, entries, seal)
+
+
+def test_the_seal_of_a_position_is_none_of_revocations() -> None:
+    macs = StatementMacs(ring())
+    as_entries = [str(HERE.epoch), str(HERE.sequence)]
+    assert not macs.is_revocations(0, as_entries, macs.of_position(Position("0", 3, 77)))
+
+
+@given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
+def test_no_two_lists_have_one_seal(one: list[str], two: list[str]) -> None:
+    macs = StatementMacs(ring())
+    assert macs.is_revocations(1, two, macs.of_revocations(1, one)) == (one == two)
+
+
+def test_seals_of_the_former_key_end_with_it() -> None:
+    keys = ring()
+    macs = StatementMacs(keys)
+    seal = macs.of_position(HERE)
+    keys.take_root(OTHER)
+    assert macs.is_position(HERE, seal)
+    assert macs.of_position(HERE) != seal
+    keys.end_former()
+    assert not macs.is_position(HERE, seal)
+    assert macs.is_position(HERE, macs.of_position(HERE))

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from collective.core.errors import ConflictError, PermissionDeniedError
+from collective.core.ids import NodeId, SpiffeId
+from collective.core.paths import FilePath
+from collective.core.randomness import SeededRandomness
+from collective.member.metrics import MemberMetrics, NodeFigures, cluster_health
+from collective.member.trust.certificates_seen import CertificatesSeen
+from collective.model.status import ChunkHealth, Totals
+from collective.pki.certificates import Certified
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.roles.coordinator.refusal_log import RefusalLog
+from collective.rpc import context
+from tests.unit.member.cluster import DOMAIN, OWN, USER
+from tests.unit.member.farm import scene
+
+
+def speak_as(identity: SpiffeId) -> None:
+    peer = Certified(identity, "01", 0.0, 4e9, ())
+    context.enter(context.CallContext(peer, "r1", "/collective.v1.files.Files/Stat", {}))
+
+
+@pytest.mark.parametrize(("identity", "operator"), [(USER, False), (OWN, True)])
+async def test_the_certificate_says_who_calls(
+    tmp_path: Path, identity: SpiffeId, operator: bool
+) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(identity)
+        async with Admission(DOMAIN, here.metrics, here.world.clock).client("stat", "/x") as caller:
+            assert (caller.principal, caller.is_operator) == (identity, operator)
+            assert caller.request_id == "r1"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        SpiffeId.node(DOMAIN, NodeId("a")),
+        SpiffeId.bootstrap(DOMAIN, "b"),
+        SpiffeId.parse("spiffe://garage.bob/coordinator"),
+    ],
+)
+async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused_and_audited(
+    tmp_path: Path, identity: SpiffeId
+) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(identity)
+        calls = Admission(DOMAIN, here.metrics, here.world.clock)
+        with pytest.raises(PermissionDeniedError) as refused:
+            async with calls.client("stat", "/x"):
+                raise AssertionError("not reached")
+        RefusalLog(here.catalog, here.metrics, SeededRandomness(1)).call(
+            context.current(), refused.value
+        )
+        rows = await here.catalog.audit(since_ms=0, limit=100)
+        assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
+
+
+async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
+    tmp_path: Path,
+) -> None:
+    """As one signed offline, of an identity that an invite gave to another key."""
+
+    class Claimed:
+        async def see_certificate(self, *_: object) -> None:
+            raise ConflictError("claimed by an invite")
+
+    async with scene(tmp_path) as here:
+        speak_as(USER)
+        certificates_seen = CertificatesSeen(DOMAIN, Claimed())
+        calls = Admission(
+            DOMAIN, here.metrics, here.world.clock, certificates_seen=certificates_seen
+        )
+        for _ in range(2):
+            with pytest.raises(PermissionDeniedError, match="claimed"):
+                async with calls.client("stat", "/x"):
+                    raise AssertionError("not reached")
+
+
+async def test_a_bootstrap_signed_offline_is_known_once_it_asks_which_cas_count(
+    tmp_path: Path,
+) -> None:
+    """The end of an old CA waits for those that are known."""
+    bootstrap = SpiffeId.bootstrap(DOMAIN, "edge")
+    async with scene(tmp_path) as here:
+        certificates_seen = CertificatesSeen(DOMAIN, here.catalog)
+        calls = Admission(
+            DOMAIN, here.metrics, here.world.clock, certificates_seen=certificates_seen
+        )
+        speak_as(bootstrap)
+        assert (await calls.own()).identity == bootstrap
+        assert bootstrap in await here.catalog.certificate_holders()
+        speak_as(SpiffeId.parse("spiffe://garage.bob/bootstrap/edge"))
+        with pytest.raises(PermissionDeniedError, match="of this member only"):
+            await calls.own()
+
+
+def test_metrics_have_the_names_of_the_spec() -> None:
+    registry = CollectorRegistry()
+    figures = NodeFigures({"up": 2, "down": 1}, 2, 100, 10)
+    metrics = MemberMetrics(registry, "alice", lambda: figures)
+    metrics.totals(Totals(1, 2, ChunkHealth(3, 1, 0, (FilePath(),))))
+    metrics.operation("read", "ok", 0.1)
+    text = generate_latest(registry).decode()
+    for line in (
+        "# TYPE collective_nodes_total untyped",
+        'collective_nodes_total{member="alice"} 2.0',
+        'collective_nodes{member="alice",state="down"} 1.0',
+        'collective_cluster_health{member="alice"} 0.5',
+        'collective_storage_capacity_bytes{member="alice"} 100.0',
+        'collective_storage_used_bytes{member="alice"} 10.0',
+        'collective_file_operations_total{member="alice",operation="read",result="ok"} 1.0',
+    ):
+        assert line in text
+
+
+def test_the_certificate_of_a_node_that_was_removed_is_shown_no_more() -> None:
+    registry = CollectorRegistry()
+    metrics = MemberMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
+    metrics.certificate("spiffe://home.alice/coordinator", 5.0)
+    metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n1": 6.0, "ca, next": 7.0})
+    metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n2": 8.0})
+    text = generate_latest(registry).decode()
+    assert 'identity="n2"' in text
+    assert 'identity="n1"' not in text
+    assert "ca, next" not in text
+    metrics.certificates({})
+    assert "home.alice/coordinator" not in generate_latest(registry).decode()
+
+
+def test_cluster_health_is_the_worst_that_is_true() -> None:
+    assert cluster_health(ChunkHealth(3, 0, 0, ())) == 1.0
+    assert cluster_health(ChunkHealth(3, 1, 0, ())) == 0.5
+    assert cluster_health(ChunkHealth(3, 1, 1, ())) == 0.0

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import pytest
+
+from collective.core import limits
+from collective.core.errors import NotFoundError, UsageError
+from collective.member.files.uploads import Policy, shortage_sentence
+from collective.model.changes import Attributes
+from collective.model.rights import Right
+from collective.rpc.conversions.addresses import addresses_from
+from collective.rpc.conversions.files import (
+    attributes_from,
+    extents_from,
+    holes_from,
+    intents_from,
+    local_path,
+)
+from collective.rpc.conversions.nodes import position_from
+from collective.rpc.conversions.people import rights_from
+from tests import protocol as pb
+
+
+def intent(**fields: object) -> pb.ChunkIntent:
+    values: dict[str, object] = {"chunk_id": b"x" * 32, "stored_length": 20, "length": 4}
+    return pb.ChunkIntent(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def test_a_peers_path_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match=r"garage\.bob"):
+        local_path("/@garage.bob/media")
+
+
+def test_path_traversal_is_refused() -> None:
+    with pytest.raises(UsageError):
+        local_path("/a/../b")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        intent(chunk_id=b"short"),
+        intent(stored_length=0),
+        intent(stored_length=limits.CHUNK_STORED_MAX_BYTES + 1),
+        intent(length=0),
+    ],
+)
+def test_malformed_intents_are_refused(bad: pb.ChunkIntent) -> None:
+    with pytest.raises(UsageError):
+        intents_from([bad])
+
+
+def test_oversized_batches_are_refused() -> None:
+    with pytest.raises(UsageError):
+        intents_from([intent()] * (limits.BATCH_MAX_CHUNKS + 1))
+    with pytest.raises(UsageError):
+        extents_from([pb.Extent(chunk_id=b"x" * 32, stored_length=20, length=4)] * 65)
+
+
+def test_oversized_metadata_is_refused() -> None:
+    with pytest.raises(UsageError):
+        attributes_from(pb.FileAttributes(metadata={"k": "v" * limits.METADATA_MAX_BYTES}))
+
+
+def test_rights_are_a_union_and_never_empty() -> None:
+    assert rights_from([pb.Right.READ, pb.Right.SHARE]) == Right.READ | Right.SHARE
+    with pytest.raises(UsageError):
+        rights_from([])
+    with pytest.raises(UsageError):
+        rights_from([pb.Right.UNSPECIFIED])
+
+
+def test_malformed_addresses_are_refused() -> None:
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host="h", port=0)])
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host="h", port=1)] * 17)
+
+
+def test_no_position_is_none() -> None:
+    assert position_from(None) is None
+    assert position_from(pb.CatalogPosition()) is None
+
+
+def test_too_few_enrolled_nodes_name_the_setting() -> None:
+    assert "COLLECTIVE_COPIES" in (shortage_sentence(Policy(3), 1, 1) or "")
+
+
+def test_too_few_healthy_nodes_do_not_blame_the_setting() -> None:
+    sentence = shortage_sentence(Policy(3), 3, 1) or ""
+    assert "1 of 3" in sentence
+    assert "COLLECTIVE_COPIES" not in sentence
+    assert shortage_sentence(Policy(3), 3, 2) is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        intent(offset=limits.FILE_MAX_BYTES),
+        intent(format=256),
+        intent(plain_id=b"x" * 31),
+        intent(plain_id=b"x" * 1_000_000),
+    ],
+)
+def test_content_that_no_file_can_have_is_refused(bad: pb.ChunkIntent) -> None:
+    with pytest.raises(UsageError):
+        intents_from([bad])
+    with pytest.raises(UsageError):
+        extents_from(
+            [
+                pb.Extent(
+                    chunk_id=bad.chunk_id,
+                    stored_length=bad.stored_length,
+                    offset=bad.offset,
+                    length=bad.length,
+                    format=bad.format,
+                    plain_id=bad.plain_id,
+                )
+            ]
+        )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pb.FileAttributes(modified_s=1 << 60),
+        pb.FileAttributes(modified_s=-(1 << 60)),
+        pb.FileAttributes(modified_s=1, modified_ns=1_000_000_000),
+        pb.FileAttributes(modified_ns=1),
+        pb.FileAttributes(mode=0o10000),
+    ],
+)
+def test_times_and_modes_that_no_file_has_are_refused(bad: pb.FileAttributes) -> None:
+    with pytest.raises(UsageError):
+        attributes_from(bad)
+
+
+def test_a_time_or_mode_that_is_none_is_another_than_zero() -> None:
+    assert attributes_from(pb.FileAttributes()) == Attributes()
+    zero = attributes_from(pb.FileAttributes(modified_s=0, mode=0))
+    assert (zero.modified_ns, zero.mode) == (0, 0)
+    before = attributes_from(pb.FileAttributes(modified_s=-1, modified_ns=999_999_999))
+    assert before.modified_ns == -1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [[pb.Hole(offset=0, length=0)], [pb.Hole(offset=1 << 60, length=1)], [pb.Hole(length=1)] * 65],
+)
+def test_holes_that_no_file_has_are_refused(bad: list[pb.Hole]) -> None:
+    with pytest.raises(UsageError):
+        holes_from(bad)
+
+
+@pytest.mark.parametrize("host", ["h" * 254, "a\nb", "a\0"])
+def test_hosts_that_cannot_be_are_refused(host: str) -> None:
+    with pytest.raises(UsageError):
+        addresses_from([pb.Address(host=host, port=1)])
+
+
+def test_an_extent_longer_than_its_chunk_is_refused() -> None:
+    assert intents_from([intent(stored_length=20, length=4)])
+    with pytest.raises(UsageError, match="cannot lie in a chunk of 20"):
+        intents_from([intent(stored_length=20, length=5)])
