@@ -23,9 +23,9 @@ from collective.core.randomness import Randomness, hex_id
 from collective.member.care.unsettled_challenges import Unsettled
 from collective.member.files.routes import RouteMaker
 from collective.member.metrics import MemberMetrics
+from collective.member.nodes.commands import NodeCommands
 from collective.model.copies import ChunkCopies, Copy, CopyName, Finding, Verdict
 from collective.placement.challenges import UNREAD, Answer, judge
-from collective.roles.coordinator.node_calls import NodeCaller
 from collective.rpc.gen.collective.v1 import node as node_pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.transfer.buffers import PooledBuffer
@@ -70,7 +70,7 @@ class Challenger:
     def __init__(
         self,
         own: SpiffeId,
-        nodes: NodeCaller,
+        nodes: NodeCommands,
         routes: RouteMaker,
         reader: ChunkReader,
         metrics: MemberMetrics,

@@ -17,10 +17,10 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId
 from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.member.metrics import MemberMetrics
+from collective.member.nodes.commands import NodeCommands
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.copies import CopyKey
-from collective.roles.coordinator.node_calls import NodeCaller
 from collective.rpc.conversions.nodes import copy_message, position_message
 from collective.rpc.gen.collective.v1 import node as pb
 
@@ -38,7 +38,7 @@ class Collector(Worker):
         *,
         catalog: Catalog,
         table: LiveNodes,
-        nodes: NodeCaller,
+        nodes: NodeCommands,
         metrics: MemberMetrics,
         macs: StatementMacs,
         grace_s: float,
@@ -78,7 +78,7 @@ class Collector(Worker):
             response = await self._nodes.delete_copies(
                 node,
                 pb.DeleteCopiesRequest(
-                    position=position_message(position, self._macs),
+                    position=position_message(position, self._macs.of_position(position)),
                     copies=[copy_message(copy) for copy in copies],
                 ),
             )

@@ -28,6 +28,7 @@ from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.metrics import MemberMetrics
+from collective.member.nodes.commands import NodeCommands
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.wakes import Wakes
 from collective.model.copies import ChunkCopies, VerifiedReceipt
@@ -43,7 +44,6 @@ from collective.placement.healing import (
     held_by_standing,
 )
 from collective.placement.node_states import Outlook
-from collective.roles.coordinator.node_calls import NodeCaller
 from collective.rpc.gen.collective.v1 import node as pb
 
 PARALLEL: Final = 4
@@ -99,7 +99,7 @@ class Repairer(Worker):
         table: LiveNodes,
         routes: RouteMaker,
         receipts: ReceiptChecker,
-        nodes: NodeCaller,
+        nodes: NodeCommands,
         metrics: MemberMetrics,
         wakes: Wakes,
         clock: Clock,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collective.core.errors import UsageError
 from collective.core.ids import Generation, parse_chunk_id
-from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.copies import CopyKey
 from collective.model.nodes import Position
 from collective.rpc.gen.collective.v1 import node as node_pb
@@ -12,13 +11,13 @@ from collective.rpc.gen.collective.v1 import node as node_pb
 _GENERATION_MAX = (1 << 63) - 1
 
 
-def position_message(position: Position, seals: StatementMacs) -> node_pb.CatalogPosition:
-    """Return ``position`` for the wire, sealed."""
+def position_message(position: Position, mac: bytes) -> node_pb.CatalogPosition:
+    """Return ``position`` for the wire, with the coordinator's ``mac`` of it."""
     return node_pb.CatalogPosition(
         catalog_id=position.catalog_id,
         epoch=position.epoch,
         sequence=position.sequence,
-        seal=seals.of_position(position),
+        seal=mac,
     )
 
 

@@ -27,7 +27,6 @@ from collective.member.files.uploads import Policy, UploadDesk
 from collective.member.metrics import MemberMetrics, NodeFigures
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
-from collective.roles.coordinator.node_calls import NodeCaller
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.stream.chunk_client import ChunkClient, WrongBytesError
 from collective.transfer.tickets.reading import read_ticket
@@ -143,7 +142,7 @@ class Farm:
             raise
         return buffer
 
-    # What NodeCaller does.
+    # NodeCommands:
 
     async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
         if node in self.down:
@@ -229,7 +228,7 @@ class Scene:
     def challenger(self) -> Challenger:
         return Challenger(
             OWN,
-            cast("NodeCaller", self.farm),
+            self.farm,
             self.world.routes,
             self.farm,
             self.metrics,
@@ -245,7 +244,7 @@ class Scene:
             table=self.world.table,
             routes=self.world.routes,
             receipts=self.world.receipts,
-            nodes=cast("NodeCaller", self.farm),
+            nodes=self.farm,
             metrics=self.metrics,
             wakes=self.wakes,
             clock=self.world.clock,

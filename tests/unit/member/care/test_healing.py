@@ -13,7 +13,6 @@ from collective.member.care.collection import Collector
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
-from collective.roles.coordinator.node_calls import NodeCaller
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_streams import stream
 
@@ -104,7 +103,7 @@ def collector_of(here: Scene) -> Collector:
     return Collector(
         catalog=here.catalog,
         table=here.world.table,
-        nodes=cast("NodeCaller", here.farm),
+        nodes=here.farm,
         metrics=here.metrics,
         macs=StatementMacs(here.world.keys),
         grace_s=10.0,

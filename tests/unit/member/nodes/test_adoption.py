@@ -97,14 +97,15 @@ class Lost:
     async def node(self, identity: SpiffeId) -> OldNode:
         memory = NodeMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
         await memory.load()
-        seen = position_message(LOST, StatementMacs(self.here.world.keys))
+        seen = position_message(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
         await memory.heard(seen, 0, None)
         return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
 
     async def deletes(self, node: OldNode) -> None:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
         position = await self.here.catalog.position()
-        await node.memory.admit(position_message(position, StatementMacs(self.here.world.keys)))
+        mac = StatementMacs(self.here.world.keys).of_position(position)
+        await node.memory.admit(position_message(position, mac))
 
     async def sentences(self) -> list[str]:
         return warnings(

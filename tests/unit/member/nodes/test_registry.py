@@ -151,7 +151,9 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
         seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
         answer = await service(here).heartbeat(
             beat(
-                highest_position=position_message(seen, StatementMacs(here.world.keys)),
+                highest_position=position_message(
+                    seen, StatementMacs(here.world.keys).of_position(seen)
+                ),
             )
         )
         assert await here.catalog.is_restored()
@@ -166,7 +168,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
     """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
     async with scene(tmp_path) as here:
         ours = await here.catalog.position()
-        real = position_message(ours, StatementMacs(here.world.keys))
+        real = position_message(ours, StatementMacs(here.world.keys).of_position(ours))
         lies = [
             pb.CatalogPosition(catalog_id="ee" * 16, epoch=5, sequence=5),
             pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=ours.epoch + 1, sequence=1),

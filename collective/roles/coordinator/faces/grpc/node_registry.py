@@ -180,7 +180,7 @@ class RegistryService(pb.NodeRegistryBase):
         return pb.HeartbeatResponse(
             coordinator_time_ms=self._keys.coordinator_now_ms(),
             keys=[pb.TicketKey(key_id=key.key_id, key=key.secret) for key in keys],
-            position=position_message(position, self._macs),
+            position=position_message(position, self._macs.of_position(position)),
             adoption=await self._adoption(node, message.highest_position, position),
             revocation_epoch=epoch,
             revoked=[] if message.revoked_left_out and seal_is_newest else list(revoked),
@@ -266,7 +266,7 @@ class RegistryService(pb.NodeRegistryBase):
             pb.Adoption(
                 node=str(identity),
                 replaced=told,
-                successor=position_message(position, self._macs),
+                successor=position_message(position, self._macs.of_position(position)),
             ),
         )
 
