@@ -1,5 +1,6 @@
 """Names, versions, chunks, copies, nodes, grants, codes and audit, in SQL.
 
-Owns every statement of SQL.  Refuses the network.  ``interface.py`` is the promise, ``model.py`` its
-values, ``sqlite/`` the first engine; one contract suite runs against every engine.
+Owns every statement of SQL.  Refuses the network.  ``interface/`` is the promise, on
+values of ``model``; ``decisions/`` decides, purely; ``sqlite/`` is the first engine.  One contract suite
+runs against every engine.
 """

@@ -1,6 +1,6 @@
 """``collective serve``: one process, one or more roles; every setting is a flag as well.
 
-The flags come from the list of settings in ``core/settings.py``, which alone knows what they mean.
+The flags come from the list of settings in ``core/settings/``, which alone knows what they mean.
 """
 
 from __future__ import annotations

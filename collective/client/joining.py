@@ -85,7 +85,7 @@ async def redeem(
     """Redeem ``code`` for a certificate for ``key``.
 
     Args:
-        code: from ``join_code.parse``; its addresses are tried in turn.
+        code: from ``invite_code.parse``; its addresses are tried in turn.
         key: our P-256 key, kept already: the same key gets the same answer again.
         links: over which the bootstrap is reached.
         clock: for the validity of what is shown and given.
@@ -244,7 +244,7 @@ async def renew_trusting(
 ) -> Credentials:
     """Return credentials with a new certificate and the CAs that count now; nothing is written.
 
-    Whoever keeps them on disk writes the CAs (``pki.files.write_authorities``) before the
+    Whoever keeps them on disk writes the CAs (``pki.pem_files.write_authorities``) before the
     certificate, so that a crash leaves a certificate whose CA is known.
     """
     request = cluster_pb.RenewCertificateRequest(

@@ -58,7 +58,7 @@ class Sending(Protocol):
 
 
 class ChunkTransport(Protocol):
-    """The chunk stream as transfers use it; ``transfer.client.ChunkClient`` is one."""
+    """The chunk stream as transfers use it; ``transfer.stream.chunk_client.ChunkClient`` is one."""
 
     def put(self, route: Route, parts: Sequence[memoryview | bytes]) -> Sending:
         """Send a chunk along ``route``."""

@@ -1,7 +1,7 @@
 """Credentials: a certificate, its key and the CAs beside it, loaded from three PEM files or saved.
 
 The key is written before the certificate, so a certificate on disk always has its key.  The
-coordinator's alone are replaced together (:mod:`preparing`): two renames, and a reader between them
+coordinator's alone are replaced together (:mod:`~.coordinator_certificate`): two renames, and a reader between them
 meets a pair that does not fit, so a pair is read again before it is refused.
 """
 

@@ -17,7 +17,7 @@ All trust both from the overlap on, but *servers* keep showing leaves of the old
 who would have to trust the new one has heard of it: clients hear of it with their renewal, which is
 of the new CA already.  Each step is one atomic write or rename, so that a crash leaves one of the
 phases; the rename that begins ``closing`` destroys the old key.  The coordinator's own key ends with
-the CA that certified it (``pki.preparing.prepare_coordinator``).
+the CA that certified it (``pki.coordinator_certificate.prepare_coordinator``).
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ def test_generate_prints_the_code_alone_on_the_last_line_and_list_never_shows_it
 
 
 def test_node_codes_are_rotated_and_the_file_holds_the_new_one(cluster: Cluster) -> None:
-    file = cluster.cert_dir("coordinator") / "joining" / "node.code"
+    file = cluster.cert_dir("coordinator") / "join" / "node.code"
     before = file.read_text().strip()
     made = made_by(cluster.cli, "--for", "node", "--max-uses", "7")
     assert file.read_text().strip() == made["code"] != before

@@ -4,7 +4,7 @@ Semantics common to all methods:
 
 * A method that changes something returns only after its transaction is durable (flushed); the audit
   row is part of the same transaction.  Cancelling a waiting caller does not undo the change.
-* Methods that take a :class:`Caller` check his grants inside the transaction, by ``access``: outside
+* Methods that take a :class:`Call` check its principal's grants inside the transaction, by ``access``: outside
   all grants :class:`PermissionDeniedError`, whatever exists; inside, :class:`NotFoundError`.
 * ``now`` comes from the clock that the engine was made with.
 * A full disk raises :class:`NoSpaceError` and changes nothing; the engine stays usable.

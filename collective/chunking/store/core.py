@@ -1,6 +1,6 @@
 """The chunk store, synchronous: what each operation does, in which order, with which flushes.
 
-Large chunks live in ``files``, small ones in ``packlog``; this joins them under one index, one
+Large chunks live in ``chunk_files``, small ones in ``packlog``; this joins them under one index, one
 lock and one capacity.  A copy enters the index only after its flushes, so whatever the store shows
 survives power loss; at open, everything found is flushed before it is shown.  Operations on the
 same copy take turns (``_claim``), others run in parallel.

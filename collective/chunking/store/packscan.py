@@ -1,6 +1,6 @@
 """Reading a pack back at open: record headers only, except the last batch.
 
-Only the last batch of a pack can be torn (see ``record``).  Its bodies are checked; a put whose
+Only the last batch of a pack can be torn (see ``pack_record``).  Its bodies are checked; a put whose
 body is not there was never acknowledged and is voided in place.  After the last record nothing was
 ever acknowledged, so the rest is cut.  Damage before that never hides later records: the scan looks
 for the next record whose keyed check holds.

@@ -29,7 +29,7 @@ ANY_WISH: Final = "@"
 
 
 class Redeem(Protocol):
-    """``client.join.redeem``."""
+    """``client.joining.redeem``."""
 
     async def __call__(
         self,

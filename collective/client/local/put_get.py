@@ -1,8 +1,8 @@
 """Between local files and the collective: put and get of one file, both resumable.
 
-`get` writes to a part file beside its target (see ``disk.parts``), which is flushed and renamed when
+`get` writes to a part file beside its target (see ``disk.part_files``), which is flushed and renamed when
 everything is there.  What a part from before holds is kept as far as it has the pieces of the version
-that is read (see ``checking``); no byte of a file that `get` leaves was not verified by it.
+that is read (see ``matching``); no byte of a file that `get` leaves was not verified by it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Verification: what readers complain of, what is doubted, and samples of everything else.
 
-A complaint is a reason to look, never evidence: the coordinator reads the copy as the reader did.  All
-of it is bounded, by who complains and in all, and one copy is looked at once in a while whatever is said
-of it.
+A complaint is a reason to look, never evidence: the coordinator reads the copy as the reader did.
 """
 
 from __future__ import annotations

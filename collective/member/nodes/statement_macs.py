@@ -1,11 +1,11 @@
-"""Seals on what nodes are told to remember, so that only the coordinator's own words come back.
+"""Marks on what nodes are told to remember, so that only the coordinator's own words come back.
 
 A node keeps the highest position of the catalogue and what was revoked, and shows both with every
 heartbeat: that is how a catalogue restored from an old backup learns what it has forgotten.  Whoever
-holds a node's certificate could say anything there, so what was told carries a seal, HMAC-SHA-256
+holds a node's certificate could say anything there, so what was told carries a MAC, HMAC-SHA-256
 (RFC 2104) under keys that follow from the coordinator's own key, which is in no catalogue and no
-backup of one.  A seal says that this member's coordinator said these very words once; however many
-nodes there are, none can make one.  With another coordinator's key come other seals; those of the
+backup of one.  A MAC says that this member's coordinator said these very words once; however many
+nodes there are, none can make one.  With another coordinator's key come other MACs; those of the
 former count as long as its tickets.
 """
 
@@ -32,31 +32,31 @@ class MacKeys(Protocol):
 
 
 class StatementMacs:
-    """Makes and checks seals."""
+    """Makes and checks MACs of statements."""
 
     def __init__(self, keys: MacKeys) -> None:
-        """Seal with secrets of ``keys``."""
+        """Use the secrets of ``keys``."""
         self._keys = keys
 
     def of_position(self, position: Position) -> bytes:
-        """Return the seal of ``position``."""
+        """Return the MAC of ``position``."""
         return _macs(self._keys, _POSITION, _position_fields(position))[0]
 
-    def is_position(self, position: Position, seal: bytes) -> bool:
+    def is_position(self, position: Position, mac: bytes) -> bool:
         """Tell whether this coordinator gave out ``position`` once."""
-        return _is_one_of(_macs(self._keys, _POSITION, _position_fields(position)), seal)
+        return _is_one_of(_macs(self._keys, _POSITION, _position_fields(position)), mac)
 
     def of_revocations(self, epoch: int, entries: Sequence[str]) -> bytes:
-        """Return the seal of ``entries``, in this order, as of ``epoch``."""
+        """Return the MAC of ``entries``, in this order, as of ``epoch``."""
         return self.of_digest(digest_of_revocations(epoch, entries))
 
     def of_digest(self, digest: bytes) -> bytes:
-        """Return the seal of what :func:`digest_of_revocations` was made of, however much it is."""
+        """Return the MAC of what :func:`digest_of_revocations` was made of, however much it is."""
         return _marks(self._keys, _REVOCATIONS, digest)[0]
 
-    def is_revocations(self, epoch: int, entries: Sequence[str], seal: bytes) -> bool:
+    def is_revocations(self, epoch: int, entries: Sequence[str], mac: bytes) -> bool:
         """Tell whether this coordinator gave out ``entries`` as of ``epoch`` once."""
-        return _is_one_of(_macs(self._keys, _REVOCATIONS, [str(epoch), *entries]), seal)
+        return _is_one_of(_macs(self._keys, _REVOCATIONS, [str(epoch), *entries]), mac)
 
 
 def digest_of_revocations(epoch: int, entries: Sequence[str]) -> bytes:
@@ -82,5 +82,5 @@ def _digest(fields: Sequence[str]) -> bytes:
     return hashlib.sha256(joined).digest()
 
 
-def _is_one_of(macs: Sequence[bytes], seal: bytes) -> bool:
-    return any(hmac.compare_digest(known, seal) for known in macs)
+def _is_one_of(macs: Sequence[bytes], mac: bytes) -> bool:
+    return any(hmac.compare_digest(known, mac) for known in macs)

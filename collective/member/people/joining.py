@@ -3,7 +3,7 @@
 Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
 A use is counted only with the certificate issued (both in one transaction of the catalogue), and
 the same key redeeming the same code gets the same answer.  Failed proofs are slowed, right ones are
-not (:mod:`guesses`); nobody learns whether a code exists without its secret.
+not (:mod:`~.guess_limiter`); nobody learns whether a code exists without its secret.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Joining:
         self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
         self._guess_limiter = guess_limiter or GuessLimiter(clock)
         self._naming = asyncio.Lock()
-        self._log = structlog.get_logger("coordinator.enrolment")
+        self._log = structlog.get_logger("coordinator.joining")
 
     @property
     def authorities(self) -> Authorities:

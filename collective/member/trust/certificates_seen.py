@@ -42,7 +42,7 @@ class CertificatesSeen:
         self._issuer = SpiffeId.coordinator(domain)
         self._trust = trust
         self._noted: set[str] = set()
-        self._log = structlog.get_logger("coordinator.sightings")
+        self._log = structlog.get_logger("coordinator.certificates")
 
     async def note(self, peer: Certified) -> None:
         """Take note of the certificate of a live connection; free after the first time.

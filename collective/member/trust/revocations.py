@@ -2,10 +2,10 @@
 
 Learning back is for a catalogue that was restored from a backup older than a revocation: its nodes
 still know.  But a node's word must not shut anybody out, nor that of a hundred nodes enrolled with
-one stolen code; so what nodes are told is sealed (``macs``), and entries are taken only under this
-coordinator's own seal.  Then one node is enough, at any time, since a revocation is for good, and it
+one stolen code; so what nodes are told carries a MAC (``statement_macs``), and entries are taken only under this
+coordinator's own MAC.  Then one node is enough, at any time, since a revocation is for good, and it
 counts at once.  Never one that would shut out the coordinator: a coordinator's identity, its own
-serial or key.  What has no seal of ours is logged, for the operator to revoke by hand.
+serial or key.  What has no MAC of ours is logged, for the operator to revoke by hand.
 
 The epoch shuts nobody out (tickets from before it are asked for anew), and a node ahead of the
 coordinator refuses every ticket; so it is caught up with without a seal as well, but then only so

@@ -38,7 +38,7 @@ RETRY_MOST_S: Final = 30.0
 class Freshness(Worker):
     """Keeps the certificate and the CAs that count up to date."""
 
-    name = "renewal_times"
+    name = "renewal"
 
     def __init__(
         self, follow: Callable[[], Awaitable[None]], look_s: Callable[[], float], least_s: float

@@ -1,5 +1,5 @@
-"""The coordinator: keeps a member's catalogue, places chunks, decides who may do what.
+"""The coordinator: a member's catalogue and what the member does, served to clients and nodes.
 
-``app.py`` wires, the ``*_service.py`` and ``*_calls.py`` modules adapt gRPC, the rest decides and
-works in the background.  Refuses other roles and chunk storage.
+``app.py`` starts and stops, ``wiring.py`` makes everything, ``faces/`` are the wires that end here.  What
+is done stands in ``collective.member``.  Refuses other roles and chunk storage.
 """

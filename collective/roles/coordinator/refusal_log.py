@@ -1,7 +1,7 @@
 """Every refusal at the coordinator passes here, once: counted, logged, noted for the audit.
 
 The listeners tell of each call that ended with an error, whoever decided it: the listener's own
-rule who may call what, a frame of :mod:`calls`, a service, the catalogue or enrolment.  At the
+rule who may call what, a frame of :mod:`~.faces.grpc.admission`, a service, the catalogue or joining.  At the
 bootstrap, where callers prove who they are by the call itself, a code or certificate that is
 refused is a refusal whatever its kind of error.  Where chunks are passed on, a ticket that is forged
 or somebody else's is one; a ticket that is only too old is not.
@@ -49,7 +49,7 @@ class RefusalLog:
         self._trust = trust
         self._metrics = metrics
         self._randomness = randomness
-        self._log = structlog.get_logger("coordinator.denials")
+        self._log = structlog.get_logger("coordinator.refusals")
 
     def call(self, call: CallContext, error: CollectiveError) -> None:
         """Take a call that ended with ``error``, if that is a refusal."""

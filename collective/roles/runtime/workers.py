@@ -1,12 +1,9 @@
-"""Background work: one contract and one runner for all of it.
+"""The one runner of all background work, whose contract is ``core.work``.
 
-A worker does bounded steps (``work``) and says after each whether more is there; between them it waits
-(``wait``).  A step is rarely interrupted, a wait always may be.  The runner owns when steps happen: a
-worker's share of the event loop's time, its back-off after a failure, its figures in metrics and
-``status``, and its end.  It refuses to let a worker's failure end the process: an expected error is
-told once, an unexpected one with its traceback, and the worker is tried again later.
-
-Source: the contract is Garage's ``Worker`` (``src/util/background/worker.rs``).
+The runner owns when steps happen: a worker's share of the event loop's time, its back-off after a
+failure, its figures in metrics and ``status``, and its end.  It refuses to let a worker's failure end the
+process: an expected error is told once, an unexpected one with its traceback, and the worker is tried
+again later.
 """
 
 from __future__ import annotations

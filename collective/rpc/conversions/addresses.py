@@ -1,4 +1,4 @@
-"""Between protocol messages and the catalogue's values; checks every field that comes from outside."""
+"""Addresses that are announced and handed out."""
 
 from __future__ import annotations
 

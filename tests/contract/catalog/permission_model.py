@@ -40,7 +40,7 @@ class Held:
 
 
 @dataclass
-class Invite:
+class ModelInvite:
     """An invite, open until it is used up, has expired, was revoked or lost a right it passes on."""
 
     id: str
@@ -69,7 +69,7 @@ class Model:
     names: dict[Path, str] = field(default_factory=lambda: {(): "dir"})
     policies: dict[Path, Policy] = field(default_factory=dict)
     grants: list[Held] = field(default_factory=list)
-    invites: list[Invite] = field(default_factory=list)
+    invites: list[ModelInvite] = field(default_factory=list)
     revoked: set[str] = field(default_factory=set)
 
     # --- rights ----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Model:
                     mine.add(id(one))
         return {one.id for one in live if id(one) in mine}
 
-    def invite_state(self, invite: Invite) -> str:
+    def invite_state(self, invite: ModelInvite) -> str:
         if invite.revoked:
             return "revoked"
         if invite.ends_s <= self.now_s:

@@ -30,15 +30,14 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.entries import Entry
 from collective.model.grants import Grant
-from collective.model.people import Invite as CodeRecord
-from collective.model.people import InviteKind
+from collective.model.people import Invite, InviteKind
 from collective.model.rights import Right
 from tests.contract.catalog.permission_model import (
     OPERATOR,
     PATHS,
     Held,
-    Invite,
     Model,
+    ModelInvite,
     Path,
     Policy,
 )
@@ -230,7 +229,7 @@ class Permissions(RuleBasedStateMachine):
         held = [one for one in supports if one is not None]
         fine = len(held) == len(supports) and (bool(grants) or model.is_admin(maker))
         self.codes += 1
-        code = CodeRecord(
+        code = Invite(
             f"code{self.codes}", InviteKind.USER, b"v" * 32, uses, uses, model.now_s + life,
             self.caller(maker).principal,
             grants=tuple((p(text(path)), int(bits(rights))) for path, rights in grants),
@@ -240,7 +239,7 @@ class Permissions(RuleBasedStateMachine):
         if fine:
             ends = [model.ends(one) for some in held for one in some]
             model.invites.append(
-                Invite(
+                ModelInvite(
                     code.id,
                     maker,
                     [(*grant, came) for grant, came in zip(grants, held, strict=True)],
@@ -268,14 +267,14 @@ class Permissions(RuleBasedStateMachine):
     def redeem(self, who: str, number: int) -> None:
         self._redeem(self.model.invites[-1 - number % min(6, len(self.model.invites))], who)
 
-    def _redeem(self, invite: Invite, who: str) -> None:
+    def _redeem(self, invite: ModelInvite, who: str) -> None:
         model = self.model
         mine = {one.id for one in model.grants}
         again = (invite.id, who) in self.redeemed
         state = model.invite_state(invite)
         fine = who not in model.revoked and (again or state == "open")
 
-        def issue(_code: CodeRecord) -> IssuedCertificate:
+        def issue(_code: Invite) -> IssuedCertificate:
             return IssuedCertificate(user(who).principal, f"{invite.id}{who}", 10**15, b"der")
 
         happened, error = self.do(self.catalog.redeem(invite.id, who.encode() * 8, issue))

@@ -74,7 +74,7 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     cluster.cli("mkdir", "/by")
     cluster.cli("grant", "add", "/by:read+write", "bystander@home.alice")
     invite = cluster.cli("invite", "generate", "--grant", "/by:read", "--json").json()["code"]
-    code = (cluster.cert_dir("coordinator") / "joining" / "node.code").read_text().strip()
+    code = (cluster.cert_dir("coordinator") / "join" / "node.code").read_text().strip()
     rogues = [await enrol(member, code) for _ in range(ROGUES)]
     doomed = [str(member.bystander.identity), *(str(member.node_id(n)) for n in (1, 2, 3))]
     ours = ""

@@ -32,14 +32,15 @@ run([])
 """
 GEN = "collective.rpc.gen.collective.v1"
 OF_NO_COMMAND = (
-    *("collective.roles", "collective.catalog", "collective.placement", "collective.access"),
+    *("collective.roles", "collective.member", "collective.catalog"),
+    *("collective.placement", "collective.access"),
     *("collective.rpc.server", "collective.rpc.service_edge", "collective.rpc.context"),
     *("collective.rpc.gen.grpc", f"{GEN}.node", f"{GEN}.bootstrap", f"{GEN}.streams"),
     *("apsw", "sqlite3", "prometheus_client", "structlog", "segno", "rich", "pygments", "google"),
 )
 OF_TRANSFERS = (
     *("collective.transfer", "collective.chunking", "collective.client.transfers"),
-    *("collective.client.upload", "collective.client.download", "collective.client.local.put_get"),
+    *("collective.client.upload", "collective.client.download", "collective.client.local"),
     *(f"{GEN}.transfer", f"{GEN}.uploads", f"{GEN}.reads", "uvloop", "blake3", "aiofiles"),
 )
 OF_THE_MEMBER = ("collective.client.member", f"{GEN}.cluster")

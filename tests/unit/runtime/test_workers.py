@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import collective.roles
+import collective
 from collective.core.backoff import Backoff
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError, NoSpaceError, UnreachableError
@@ -372,16 +372,17 @@ async def test_a_retry_waits_longer_each_time_and_passes_on_what_does_not_pass()
         await run()
 
 
-def test_roles_have_no_loop_of_their_own_that_sleeps() -> None:
+def test_roles_and_member_have_no_loop_of_their_own_that_sleeps() -> None:
     allowed = {
-        "runtime/workers.py",
-        "runtime/lifecycle.py",  # polls readiness during the start
-        "coordinator/streams.py",  # watches one call for as long as it runs
+        "roles/runtime/workers.py",
+        "roles/runtime/lifecycle.py",  # polls readiness during the start
+        "member/files/streams.py",  # watches one call for as long as it runs
     }
-    root = Path(collective.roles.__file__).parent
+    root = Path(collective.__file__).parent
     found = [
         f"{path.relative_to(root)}:{loop.lineno}"
-        for path in sorted(root.rglob("*.py"))
+        for room in ("roles", "member")
+        for path in sorted((root / room).rglob("*.py"))
         if str(path.relative_to(root)) not in allowed
         for loop in sleeping_loops(path.read_text())
     ]

@@ -2,7 +2,7 @@
 
 A call's peer is what its certificate attests.  Only the member's own users and its coordinator
 certificate (the operator) may use the client services; nodes may use only the node registry.
-What a call is about is said to its context, for :mod:`denials`.
+What a call is about is said to its context, for the refusal log.
 """
 
 from __future__ import annotations
