@@ -1,19 +1,35 @@
-"""Who makes a call."""
+"""A call: who is judged, whose connection carries it, through which member it came."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who makes a call, as its certificate attests it."""
+    """What a face makes of what arrives at it, whatever its wire; everything above takes this."""
 
     principal: SpiffeId
+    """Who is judged."""
     is_operator: bool
-    """The coordinator's own certificate: admin everywhere."""
+    """The member's own coordinator certificate: admin everywhere."""
     request_id: str = ""
     key_digest: bytes = b""
-    """SHA-256 of the key that it proved to have; empty for what the coordinator does itself."""
+    """SHA-256 of the key that the principal proved to have; empty for what the coordinator does itself."""
+    carrier: SpiffeId | None = None
+    """Whose connections carry its bytes, where that is not the principal."""
+    via: Domain | None = None
+    """The peer that vouches for the principal; None: the call came to this member directly."""
+
+    @property
+    def holder(self) -> SpiffeId:
+        """The identity that tickets of this call are made for."""
+        return self.principal if self.carrier is None else self.carrier
+
+    @classmethod
+    def own(cls, domain: Domain) -> Self:
+        """Return the call of what the coordinator of ``domain`` does by itself."""
+        return cls(SpiffeId.coordinator(domain), is_operator=True)

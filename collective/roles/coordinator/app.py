@@ -15,7 +15,7 @@ import structlog
 from collective.catalog.interface import Catalog
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import RejectedError, SettingsError
-from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.ids import SpiffeRole
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.work import Periodic, Worker
@@ -158,7 +158,7 @@ class CoordinatorRole:
         self._spawn(supervisor, identity, parts)
         bootstraps = self._bootstrap_addresses()
         if bootstraps:
-            operator = Call(SpiffeId.coordinator(settings.domain), is_operator=True)
+            operator = Call.own(settings.domain)
             await self._ensure_code(codes, operator)
             self._workers.start(supervisor.spawn, [self._keep_code(codes, operator, identity)])
         self._is_ready = True

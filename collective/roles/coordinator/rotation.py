@@ -237,7 +237,7 @@ class RotationDesk:
         )
 
     async def _close(self, shut_out: Sequence[str]) -> None:
-        own = Call(SpiffeId.coordinator(self._identity.authority.domain), is_operator=True)
+        own = Call.own(self._identity.authority.domain)
         newest = self._identity.authority.digest.hex()
         detail = f"this CA counts no longer, only {newest}{_forced_text(shut_out)}"
         await self._note(own, "end", detail)

@@ -1,8 +1,9 @@
-"""Who calls, what for, and how it went: the frame around every service method.
+"""From a connection's certificate to a :class:`Call`, or a refusal.
 
-A call's peer is what its certificate attests.  Only the member's own users and its coordinator
-certificate (the operator) may use the client services; nodes may use only the node registry.
-What a call is about is said to its context, for the refusal log.
+Every method of a service begins here: who calls, what for, and in the end how it went.  A call's peer
+is what its certificate attests.  Only the member's own users and its coordinator certificate (the
+operator) may use the client services; nodes may use only the node registry.  What a call is about is
+said to its context, for the refusal log.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collective.rpc import context
 
 
 class Admission:
-    """Opens a frame for each call."""
+    """Lets calls in, each in a frame that measures it."""
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Admission:
         self._clock = clock
 
     @asynccontextmanager
-    async def client(self, operation: str, target: str) -> AsyncIterator[Call]:
+    async def call(self, operation: str, target: str) -> AsyncIterator[Call]:
         """Frame a call of a user or the operator; PermissionDeniedError for anybody else.
 
         Args:
@@ -54,22 +55,15 @@ class Admission:
         """
         current = context.current()
         current.about(operation, target)
-        peer = current.peer.identity
-        caller = Call(
-            principal=peer,
-            is_operator=peer == SpiffeId.coordinator(self._domain),
-            request_id=current.request_id,
-            key_digest=current.peer.key_digest,
-        )
         began_s = self._clock.monotonic_s()
         result = "cancelled"
         try:
-            self._require_client(peer)
+            call = self._call_of(current)
             if self._seen is not None:
-                self._seen(peer, current.peer.authority_digest)
+                self._seen(call.principal, current.peer.authority_digest)
             if self._certificates_seen is not None:
                 await self._certificates_seen.note(current.peer)
-            yield caller
+            yield call
             result = "ok"
         except CollectiveError as error:
             result = error.code
@@ -80,11 +74,19 @@ class Admission:
         finally:
             self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
 
-    def _require_client(self, peer: SpiffeId) -> None:
+    def _call_of(self, current: context.CallContext) -> Call:
+        """Return the call that the connection's certificate stands for."""
+        peer = current.peer.identity
         if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
             raise PermissionDeniedError(
                 f"A certificate of role {peer.role} may not use files; use a user's."
             )
+        return Call(
+            principal=peer,
+            is_operator=peer == SpiffeId.coordinator(self._domain),
+            request_id=current.request_id,
+            key_digest=current.peer.key_digest,
+        )
 
     async def own(self) -> Certified:
         """Return the caller of the current call, of any role of this member, once it is known.
@@ -110,7 +112,3 @@ class Admission:
         if peer.identity.trust_domain != self._domain or peer.identity.role != "node":
             raise PermissionDeniedError("Only nodes of this member may use the node registry.")
         return peer.identity.node_id, peer
-
-    def holder(self) -> SpiffeId:
-        """Return the identity whose connection tickets of the current call are for."""
-        return context.current().peer.identity

@@ -25,7 +25,7 @@ class AuditService(pb.AuditBase):
 
     async def list_audit(self, message: pb.ListAuditRequest) -> pb.ListAuditResponse:
         """Return rows since a time, the oldest first; fewer than asked for if they are long."""
-        async with self._calls.client("audit", "") as caller:
+        async with self._calls.call("audit", "") as caller:
             await self._trust.require_admin(caller, "read the audit")
             if message.since_ms < 0:
                 raise UsageError("The audit begins after 1970; give a later time.")

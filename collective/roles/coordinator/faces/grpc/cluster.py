@@ -169,7 +169,7 @@ class ClusterService(pb.ClusterBase):
 
     async def get_status(self, message: pb.GetStatusRequest) -> pb.Status:  # noqa: ARG002
         """Return everything that the caller may know; counts cover what he may read."""
-        async with self._calls.client("status", "") as caller:
+        async with self._calls.call("status", "") as caller:
             outlook = self._table.outlook()
             nodes = self._table.all()
             is_admin = await self._catalog.is_admin(caller)
@@ -228,7 +228,7 @@ class ClusterService(pb.ClusterBase):
 
     async def list_nodes(self, message: pb.ListNodesRequest) -> pb.ListNodesResponse:  # noqa: ARG002
         """Return the nodes in order of id, to admins with the copies that keep each of them."""
-        async with self._calls.client("list_nodes", "") as caller:
+        async with self._calls.call("list_nodes", "") as caller:
             left: Mapping[NodeId, int] = {}
             if await self._catalog.is_admin(caller):
                 left = (await self._figures.survey()).copies_left
@@ -236,7 +236,7 @@ class ClusterService(pb.ClusterBase):
 
     async def add_grant(self, message: pb.AddGrantRequest) -> pb.Grant:
         """Give rights on a path to a user."""
-        async with self._calls.client("add_grant", message.path) as caller:
+        async with self._calls.call("add_grant", message.path) as caller:
             if message.expires_ms < 0:
                 raise UsageError("A grant cannot expire before 1970.")
             grant = await self._catalog.add_grant(
@@ -250,7 +250,7 @@ class ClusterService(pb.ClusterBase):
 
     async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
         """Return a page of the caller's grants; of all for the operator."""
-        async with self._calls.client("list_grants", "") as caller:
+        async with self._calls.call("list_grants", "") as caller:
             page = await self._catalog.grants(caller, token=message.page_token)
             return pb.ListGrantsResponse(
                 grants=[grant_message(grant) for grant in page], next_page_token=page.next_token
@@ -258,7 +258,7 @@ class ClusterService(pb.ClusterBase):
 
     async def remove_grant(self, message: pb.RemoveGrantRequest) -> pb.RemoveGrantResponse:
         """End a grant."""
-        async with self._calls.client("remove_grant", message.id) as caller:
+        async with self._calls.call("remove_grant", message.id) as caller:
             await self._catalog.remove_grant(caller, message.id)
             return pb.RemoveGrantResponse()
 
@@ -288,7 +288,7 @@ class ClusterService(pb.ClusterBase):
     async def approve_nodes(self, message: pb.ApproveNodesRequest) -> pb.ApproveNodesResponse:
         """Let nodes count fully, and note that they were seen; admins only."""
         target = " ".join(message.node_ids)[:_TARGET_MAX]
-        async with self._calls.client("approve_nodes", target) as caller:
+        async with self._calls.call("approve_nodes", target) as caller:
             done = await self._standing.approve(
                 caller, message.node_ids, even_doubted=message.even_doubted
             )
@@ -301,13 +301,13 @@ class ClusterService(pb.ClusterBase):
 
     async def drain_node(self, message: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
         """Have a node emptied, or take it back into use; admins only."""
-        async with self._calls.client("drain_node", message.node_id) as caller:
+        async with self._calls.call("drain_node", message.node_id) as caller:
             left = await self._shutting_out.drain(caller, message.node_id, stop=message.stop)
             return pb.DrainNodeResponse(copies_left=left)
 
     async def remove_node(self, message: pb.RemoveNodeRequest) -> pb.RemoveNodeResponse:
         """Shut a node out for good; admins only."""
-        async with self._calls.client("remove_node", message.node_id) as caller:
+        async with self._calls.call("remove_node", message.node_id) as caller:
             epoch = await self._shutting_out.remove(caller, message.node_id, force=message.force)
             return pb.RemoveNodeResponse(revocation_epoch=epoch)
 
@@ -315,7 +315,7 @@ class ClusterService(pb.ClusterBase):
         self, message: pb.RotateAuthorityRequest
     ) -> pb.RotateAuthorityResponse:
         """Begin or finish the CA's replacement, or tell how far it is; the operator only."""
-        async with self._calls.client("rotate_authority", "") as caller:
+        async with self._calls.call("rotate_authority", "") as caller:
             if not caller.is_operator:
                 raise PermissionDeniedError(
                     "Only the operator may replace the CA; use the coordinator's certificate."
@@ -340,7 +340,7 @@ class ClusterService(pb.ClusterBase):
     async def adopt_nodes(self, message: pb.AdoptNodesRequest) -> pb.AdoptNodesResponse:
         """Have nodes obey this catalogue in the place of what they obeyed; the operator only."""
         target = " ".join(message.node_ids)[:_TARGET_MAX] or "all"
-        async with self._calls.client("adopt_nodes", target) as caller:
+        async with self._calls.call("adopt_nodes", target) as caller:
             done = await self._adoption.adopt(caller, message.node_ids, everything=message.all)
             return pb.AdoptNodesResponse(
                 enrolled=list(done.enrolled),
@@ -352,7 +352,7 @@ class ClusterService(pb.ClusterBase):
     async def discard_copies(self, message: pb.DiscardCopiesRequest) -> pb.DiscardCopiesResponse:
         """Let quarantined copies go; admins only."""
         target = " ".join(message.node_ids)[:_TARGET_MAX] or "all"
-        async with self._calls.client("discard_copies", target) as caller:
+        async with self._calls.call("discard_copies", target) as caller:
             found = await self._adoption.discard(caller, message.node_ids)
             return pb.DiscardCopiesResponse(
                 discarded=[

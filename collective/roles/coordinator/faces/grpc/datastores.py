@@ -26,7 +26,7 @@ class DatastoresService(pb.DatastoresBase):
 
     async def create_datastore(self, message: pb.CreateDatastoreRequest) -> pb.Datastore:
         """Make a datastore with a policy."""
-        async with self._calls.client("create_datastore", message.path) as caller:
+        async with self._calls.call("create_datastore", message.path) as caller:
             owner = self._owner(message.owner)
             made = await self._datastores.create_datastore(
                 caller,
@@ -42,7 +42,7 @@ class DatastoresService(pb.DatastoresBase):
         message: pb.ListDatastoresRequest,
     ) -> pb.ListDatastoresResponse:
         """Return a page of the datastores that the caller may read; its token is the last path."""
-        async with self._calls.client("list_datastores", "") as caller:
+        async with self._calls.call("list_datastores", "") as caller:
             after = FilePath.parse(message.page_token) if message.page_token else FilePath()
             answer = pb.ListDatastoresResponse()
             size = 0
@@ -59,7 +59,7 @@ class DatastoresService(pb.DatastoresBase):
 
     async def set_datastore(self, message: pb.SetDatastoreRequest) -> pb.Datastore:
         """Change what the message names."""
-        async with self._calls.client("set_datastore", message.path) as caller:
+        async with self._calls.call("set_datastore", message.path) as caller:
             changed = await self._datastores.set_datastore(
                 caller,
                 local_path(message.path),

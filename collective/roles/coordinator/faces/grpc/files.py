@@ -31,7 +31,7 @@ class FilesService(files_pb.FilesBase):
 
     async def make_directory(self, message: files_pb.MakeDirectoryRequest) -> pb.Entry:
         """Make a directory or a datastore."""
-        async with self._calls.client("mkdir", message.path) as caller:
+        async with self._calls.call("mkdir", message.path) as caller:
             entry = await self._names.make_directory(
                 caller,
                 local_path(message.path),
@@ -42,7 +42,7 @@ class FilesService(files_pb.FilesBase):
 
     async def make_link(self, message: files_pb.MakeLinkRequest) -> pb.Entry:
         """Make a symbolic link."""
-        async with self._calls.client("make_link", message.path) as caller:
+        async with self._calls.call("make_link", message.path) as caller:
             entry = await self._names.make_link(
                 caller,
                 local_path(message.path),
@@ -54,7 +54,7 @@ class FilesService(files_pb.FilesBase):
 
     async def set_attributes(self, message: files_pb.SetAttributesRequest) -> pb.Entry:
         """Change time and mode of what is there."""
-        async with self._calls.client("set_attributes", message.path) as caller:
+        async with self._calls.call("set_attributes", message.path) as caller:
             entry = await self._names.set_attributes(
                 caller,
                 local_path(message.path),
@@ -66,7 +66,7 @@ class FilesService(files_pb.FilesBase):
 
     async def list(self, message: files_pb.ListRequest) -> files_pb.ListResponse:
         """Return one page of what the caller may see."""
-        async with self._calls.client("list", message.path) as caller:
+        async with self._calls.call("list", message.path) as caller:
             if len(message.page_token) > _TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
             page = await self._names.list(
@@ -83,12 +83,12 @@ class FilesService(files_pb.FilesBase):
 
     async def stat(self, message: files_pb.StatRequest) -> pb.Entry:
         """Return one entry."""
-        async with self._calls.client("stat", message.path) as caller:
+        async with self._calls.call("stat", message.path) as caller:
             return entry_message(await self._names.stat(caller, local_path(message.path)))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
         """Remove a file, an empty directory or a tree."""
-        async with self._calls.client("remove", message.path) as caller:
+        async with self._calls.call("remove", message.path) as caller:
             count = await self._names.remove(
                 caller,
                 local_path(message.path),
@@ -100,7 +100,7 @@ class FilesService(files_pb.FilesBase):
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
         """Rename a file or a directory."""
         target = f"{message.source} -> {message.destination}"
-        async with self._calls.client("move", target) as caller:
+        async with self._calls.call("move", target) as caller:
             entry = await self._names.move(
                 caller,
                 local_path(message.source),

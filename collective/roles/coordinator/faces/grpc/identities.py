@@ -34,7 +34,7 @@ class IdentitiesService(IdentityCalls):
 
     async def revoke_identity(self, message: pb.RevokeIdentityRequest) -> pb.RevokeIdentityResponse:
         """End an identity's, a certificate's or a key's validity, on open connections too."""
-        async with self._calls.client("revoke_identity", message.who) as caller:
+        async with self._calls.call("revoke_identity", message.who) as caller:
             done = await self._shutting_out.revoke(caller, message.who)
             return pb.RevokeIdentityResponse(
                 revocation_epoch=done.epoch,

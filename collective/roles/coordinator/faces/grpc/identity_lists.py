@@ -34,7 +34,7 @@ class IdentityCalls(pb.IdentitiesBase):
         message: pb.ListIdentitiesRequest,
     ) -> pb.ListIdentitiesResponse:
         """Return a page of who joined: all to an admin, himself to anybody else."""
-        async with self._identity_frame.client("list_identities", "") as caller:
+        async with self._identity_frame.call("list_identities", "") as caller:
             page = await self._identity_catalog.identities(caller, token=message.page_token)
             return pb.ListIdentitiesResponse(
                 identities=[_identity_message(one) for one in page],
@@ -43,7 +43,7 @@ class IdentityCalls(pb.IdentitiesBase):
 
     async def add_device(self, message: pb.AddDeviceRequest) -> pb.GenerateInviteResponse:
         """Make a code, good once, by which the caller's identity joins from a further machine."""
-        async with self._identity_frame.client("add_device", "") as caller:
+        async with self._identity_frame.call("add_device", "") as caller:
             if caller.principal.role != "user":
                 raise UsageError(
                     "The operator has no devices; issue certificates by 'collective pki issue'."

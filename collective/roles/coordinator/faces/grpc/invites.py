@@ -55,7 +55,7 @@ class InvitesService(pb.InvitesBase):
 
     async def generate_invite(self, message: pb.GenerateInviteRequest) -> pb.GenerateInviteResponse:
         """Make a code, for a user or (an admin only) the unattended one for nodes."""
-        async with self._calls.client("invite", "") as caller:
+        async with self._calls.call("invite", "") as caller:
             if message.kind == pb.InviteKind.NODE:
                 if message.grants:
                     raise UsageError("A node gets no grants; leave --grant out.")
@@ -96,7 +96,7 @@ class InvitesService(pb.InvitesBase):
 
     async def list_invites(self, message: pb.ListInvitesRequest) -> pb.ListInvitesResponse:
         """Return a page of the caller's codes (an admin: all), newest first."""
-        async with self._calls.client("list_invites", "") as caller:
+        async with self._calls.call("list_invites", "") as caller:
             page = await self._catalog.invites(
                 caller, only_open=not message.all, token=message.page_token
             )
@@ -108,7 +108,7 @@ class InvitesService(pb.InvitesBase):
 
     async def revoke_invite(self, message: pb.RevokeInviteRequest) -> pb.RevokeInviteResponse:
         """Make a code unusable; of a whole code only the id is looked at."""
-        async with self._calls.client("revoke_invite", "") as caller:
+        async with self._calls.call("revoke_invite", "") as caller:
             record = await self._catalog.revoke_code(caller, _code_id(message.code_or_id))
             return pb.RevokeInviteResponse(invite=invite_message(record, self._clock.wall_s()))
 

@@ -36,7 +36,7 @@ class ReadsService(reads_pb.ReadsBase):
 
     async def open_read(self, message: reads_pb.OpenReadRequest) -> reads_pb.OpenReadResponse:
         """Lease a version and answer with the routes of the first extents."""
-        async with self._calls.client("open_read", message.path) as caller:
+        async with self._calls.call("open_read", message.path) as caller:
             view = await self._reads.open_read(
                 caller,
                 local_path(message.path),
@@ -49,13 +49,13 @@ class ReadsService(reads_pb.ReadsBase):
                 entry=entry_message(view.entry),
                 lease_id=view.lease,
                 lease_expires_ms=view.lease_expires_ms,
-                plans=self._plans(view.extents, view.lease, caller.principal, message.mode),
+                plans=self._plans(view.extents, view.lease, caller.holder, message.mode),
                 more=view.more,
             )
 
     async def plan_read(self, message: reads_pb.PlanReadRequest) -> reads_pb.PlanReadResponse:
         """Renew the lease and answer with fresh routes."""
-        async with self._calls.client("plan_read", message.lease_id) as caller:
+        async with self._calls.call("plan_read", message.lease_id) as caller:
             view = await self._reads.plan_read(
                 caller,
                 LeaseKey(parse_hex_id(message.lease_id)),
@@ -64,14 +64,14 @@ class ReadsService(reads_pb.ReadsBase):
                 batch=limits.BATCH_MAX_CHUNKS,
             )
             return reads_pb.PlanReadResponse(
-                plans=self._plans(view.extents, view.lease, caller.principal, message.mode),
+                plans=self._plans(view.extents, view.lease, caller.holder, message.mode),
                 more=view.more,
                 lease_expires_ms=view.lease_expires_ms,
             )
 
     async def close_read(self, message: reads_pb.CloseReadRequest) -> reads_pb.CloseReadResponse:
         """Give leases back."""
-        async with self._calls.client("close_read", message.lease_id) as caller:
+        async with self._calls.call("close_read", message.lease_id) as caller:
             if len(message.further_lease_ids) > limits.BATCH_MAX_CHUNKS:
                 raise UsageError(
                     f"At most {limits.BATCH_MAX_CHUNKS} further leases are closed at once."
@@ -85,7 +85,7 @@ class ReadsService(reads_pb.ReadsBase):
 
         The hint is a reason to look at the copy, no more.
         """
-        async with self._calls.client("report_copy", message.node) as caller:
+        async with self._calls.call("report_copy", message.node) as caller:
             lease = LeaseKey(parse_hex_id(message.lease_id))
             await self._reads.plan_read(caller, lease, offset=0, length=1, batch=1)
             node = SpiffeId.parse(message.node).node_id

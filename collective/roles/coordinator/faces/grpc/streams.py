@@ -28,7 +28,7 @@ class StreamsService(streams_pb.StreamsBase):
 
     async def read(self, message: streams_pb.ReadRequest) -> AsyncIterator[streams_pb.ReadResponse]:
         """Answer with the entry, then with the bytes of the range."""
-        async with self._calls.client("read", message.path) as caller:
+        async with self._calls.call("read", message.path) as caller:
             view = await self._streams.open(
                 caller, local_path(message.path), offset=message.offset, length=message.length
             )
@@ -49,7 +49,7 @@ class StreamsService(streams_pb.StreamsBase):
         header = first.header
         if header is None:
             raise UsageError("A write begins with a header.")
-        async with self._calls.client("write", header.path) as caller:
+        async with self._calls.call("write", header.path) as caller:
             entry = await self._streams.write(
                 caller,
                 local_path(header.path),

@@ -49,7 +49,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.OpenUploadRequest
     ) -> uploads_pb.OpenUploadResponse:
         """Begin an upload and answer with the routes of its first batch."""
-        async with self._calls.client("open_upload", message.path) as caller:
+        async with self._calls.call("open_upload", message.path) as caller:
             upload = await self._uploads.open(
                 caller,
                 local_path(message.path),
@@ -67,7 +67,7 @@ class UploadsService(uploads_pb.UploadsBase):
                 plans=self._uploads.plans(
                     upload.allocations,
                     upload=upload.id,
-                    holder=caller.principal,
+                    holder=caller.holder,
                     relay=message.mode == transfer_pb.RouteMode.RELAY,
                 ),
             )
@@ -76,7 +76,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.AllocateChunksRequest
     ) -> uploads_pb.AllocateChunksResponse:
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
-        async with self._calls.client("allocate", message.upload_id) as caller:
+        async with self._calls.call("allocate", message.upload_id) as caller:
             upload = UploadKey(parse_hex_id(message.upload_id))
             exclude = excluded_nodes(message.exclude_nodes)
             if exclude:
@@ -92,7 +92,7 @@ class UploadsService(uploads_pb.UploadsBase):
                 plans=self._uploads.plans(
                     allocations,
                     upload=upload,
-                    holder=caller.principal,
+                    holder=caller.holder,
                     relay=message.mode == transfer_pb.RouteMode.RELAY,
                 )
             )
@@ -101,7 +101,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.RecordExtentsRequest
     ) -> uploads_pb.RecordExtentsResponse:
         """Count receipts and record extents."""
-        async with self._calls.client("record", message.upload_id) as caller:
+        async with self._calls.call("record", message.upload_id) as caller:
             recorded = await self._uploads.record(
                 caller,
                 UploadKey(parse_hex_id(message.upload_id)),
@@ -112,7 +112,7 @@ class UploadsService(uploads_pb.UploadsBase):
 
     async def commit_upload(self, message: uploads_pb.CommitUploadRequest) -> pb.Entry:
         """Make the upload the current version."""
-        async with self._calls.client("commit", message.upload_id) as caller:
+        async with self._calls.call("commit", message.upload_id) as caller:
             entry = await self._uploads.commit(
                 caller,
                 UploadKey(parse_hex_id(message.upload_id)),
@@ -127,7 +127,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.AbortUploadRequest
     ) -> uploads_pb.AbortUploadResponse:
         """Forget the upload."""
-        async with self._calls.client("abort", message.upload_id) as caller:
+        async with self._calls.call("abort", message.upload_id) as caller:
             await self._uploads.abort(caller, UploadKey(parse_hex_id(message.upload_id)))
             return uploads_pb.AbortUploadResponse()
 
@@ -135,7 +135,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.GetUploadRequest
     ) -> uploads_pb.GetUploadResponse:
         """Return what is recorded, for resumption."""
-        async with self._calls.client("get_upload", message.upload_id) as caller:
+        async with self._calls.call("get_upload", message.upload_id) as caller:
             upload, extents, more = await self._uploads.get(
                 caller,
                 UploadKey(parse_hex_id(message.upload_id)),

@@ -31,7 +31,7 @@ async def test_the_certificate_says_who_calls(
 ) -> None:
     async with scene(tmp_path) as here:
         speak_as(identity)
-        async with Admission(DOMAIN, here.metrics, here.world.clock).client("stat", "/x") as caller:
+        async with Admission(DOMAIN, here.metrics, here.world.clock).call("stat", "/x") as caller:
             assert (caller.principal, caller.is_operator) == (identity, operator)
             assert caller.request_id == "r1"
 
@@ -51,7 +51,7 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         speak_as(identity)
         calls = Admission(DOMAIN, here.metrics, here.world.clock)
         with pytest.raises(PermissionDeniedError) as refused:
-            async with calls.client("stat", "/x"):
+            async with calls.call("stat", "/x"):
                 raise AssertionError("not reached")
         RefusalLog(here.catalog, here.metrics, SeededRandomness(1)).call(
             context.current(), refused.value
@@ -77,7 +77,7 @@ async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
         )
         for _ in range(2):
             with pytest.raises(PermissionDeniedError, match="claimed"):
-                async with calls.client("stat", "/x"):
+                async with calls.call("stat", "/x"):
                     raise AssertionError("not reached")
 
 
