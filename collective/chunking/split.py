@@ -42,15 +42,3 @@ def split(size_bytes: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> I
 def room_at(offset: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> int:
     """Return how many bytes a chunk that begins at ``offset`` may have: up to the next boundary."""
     return chunk_size_bytes - offset % chunk_size_bytes
-
-
-def piece_count(size_bytes: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> int:
-    """Return how many pieces :func:`split` yields."""
-    return -(-size_bytes // chunk_size_bytes)
-
-
-def covering(offset: int, length: int, chunk_size_bytes: int = limits.CHUNK_SIZE_BYTES) -> range:
-    """Return the indices of the pieces that ``[offset, offset + length)`` touches."""
-    if length <= 0:
-        return range(0)
-    return range(offset // chunk_size_bytes, (offset + length - 1) // chunk_size_bytes + 1)

@@ -223,18 +223,6 @@ async def answers(
     return False
 
 
-async def renew_live(
-    channel: Channel,
-    credentials: Credentials,
-    *,
-    clock: Clock,
-    timeout_s: float = CALL_TIMEOUT_S,
-) -> x509.Certificate:
-    """Return a new certificate of the same identity and key, over a channel to our coordinator."""
-    renewed = await renew_trusting(channel, credentials, clock=clock, timeout_s=timeout_s)
-    return renewed.certificate
-
-
 async def renew_trusting(
     channel: Channel,
     credentials: Credentials,

@@ -83,7 +83,6 @@ class Periodic(Worker):
         *,
         wake: asyncio.Event | None = None,
         sleeps_first: bool = False,
-        backoff: Backoff | None = None,
     ) -> None:
         """Call ``step`` every ``period_s`` seconds.
 
@@ -93,10 +92,9 @@ class Periodic(Worker):
             step: Returns True when it is to be called again at once.
             wake: Set to begin before the time.
             sleeps_first: Begin with a wait.
-            backoff: Another one than the default.
         """
         self.name = name
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff()
         self._period_s = period_s
         self._step = step
         self._wake = wake or asyncio.Event()

@@ -160,10 +160,6 @@ class CertificateAuthority:
         """SHA-256 (32 bytes) of the CA's SubjectPublicKeyInfo, as join codes pin it."""
         return certificates.key_digest(self._key.public_key())
 
-    def certificate_pem(self) -> bytes:
-        """Return the CA's certificate as PEM."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM)
-
     def key_pem(self) -> bytes:
         """Return the CA's key as PEM (PKCS#8, not encrypted)."""
         return self._key.private_bytes(

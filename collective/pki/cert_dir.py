@@ -72,15 +72,6 @@ class CertDir:
         """Return the path of a node's key."""
         return self._in("nodes", f"{node}.key")
 
-    @property
-    def joining_key(self) -> str:
-        """The key of a node that has no id yet; kept, so that a repeated join is the same join.
-
-        Once the certificate is there it is renamed to :meth:`node_key`.  No node id begins with a
-        dot.
-        """
-        return self._in("nodes", ".joining.key")
-
     def bootstrap_certificate(self, name: str) -> str:
         """Return the path of a bootstrap's certificate."""
         return self._in("bootstraps", f"{name}.crt")

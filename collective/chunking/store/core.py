@@ -193,14 +193,13 @@ class StoreCore:
         parts: Parts,
         *,
         reservation: Reservation | None = None,
-        digest: bytes | None = None,
     ) -> None:
         """See the facade."""
         parse_chunk_id(chunk)
         listed, length = _as_parts(parts)
         if length > limits.CHUNK_STORED_MAX_BYTES or not 0 <= generation < 1 << 64:
             raise UsageError(f"A stored chunk may have {limits.CHUNK_STORED_MAX_BYTES} bytes.")
-        if (chunk_id(listed) if digest is None else digest) != chunk:
+        if chunk_id(listed) != chunk:
             raise CorruptionError(
                 f"The bytes sent for chunk {chunk.hex()[:16]} do not match its id; send them again."
             )

@@ -122,22 +122,18 @@ class ChunkStore:
         parts: Parts,
         *,
         reservation: Reservation | None = None,
-        digest: bytes | None = None,
     ) -> None:
         """Verify and publish a copy; returns when it survives power loss.  Idempotent.
 
         ``parts`` are the stored bytes in order (one buffer will do) and must stay unchanged until
-        this returns.  ``digest`` is their BLAKE3 if the caller has computed it already
-        (``ChunkHasher``), else it is computed here.
+        this returns.
 
         Raises:
             CorruptionError: the bytes do not hash to ``chunk``; nothing was published.
             NoSpaceError: capacity, margin or disk exhausted.
             OperatorError: the disk failed.
         """
-        await self._run(
-            self._core.put, chunk, generation, parts, reservation=reservation, digest=digest
-        )
+        await self._run(self._core.put, chunk, generation, parts, reservation=reservation)
 
     async def get_into(
         self, chunk: ChunkId, buffer: memoryview, generation: Generation | None = None

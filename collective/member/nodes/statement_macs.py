@@ -46,10 +46,6 @@ class StatementMacs:
         """Tell whether this coordinator gave out ``position`` once."""
         return _is_one_of(_macs(self._keys, _POSITION, _position_fields(position)), mac)
 
-    def of_revocations(self, epoch: int, entries: Sequence[str]) -> bytes:
-        """Return the MAC of ``entries``, in this order, as of ``epoch``."""
-        return self.of_digest(digest_of_revocations(epoch, entries))
-
     def of_digest(self, digest: bytes) -> bytes:
         """Return the MAC of what :func:`digest_of_revocations` was made of, however much it is."""
         return _marks(self._keys, _REVOCATIONS, digest)[0]

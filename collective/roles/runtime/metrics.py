@@ -17,7 +17,6 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.metrics_core import UnknownMetricFamily
 from prometheus_client.registry import Collector
 
 from collective.core.disk_errors import DiskState
@@ -31,20 +30,17 @@ LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 class _Computed(Collector):
     """Values computed at each scrape."""
 
-    def __init__(
-        self, name: str, text: str, labels: Sequence[str], samples: Samples, *, is_typed: bool
-    ) -> None:
+    def __init__(self, name: str, text: str, labels: Sequence[str], samples: Samples) -> None:
         self._name = name
         self._text = text
         self._labels = tuple(labels)
         self._samples = samples
-        self._family = GaugeMetricFamily if is_typed else UnknownMetricFamily
 
     def describe(self) -> Iterable[Metric]:
-        return [self._family(self._name, self._text, labels=self._labels)]
+        return [GaugeMetricFamily(self._name, self._text, labels=self._labels)]
 
     def collect(self) -> Iterable[Metric]:
-        family = self._family(self._name, self._text, labels=self._labels)
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
         for label_values, value in self._samples().items():
             family.add_metric(label_values, value)
         return [family]
@@ -153,11 +149,7 @@ class Metrics:
 
     def computed(self, name: str, text: str, labels: Sequence[str], samples: Samples) -> None:
         """Expose a gauge whose values ``samples`` gives at each scrape."""
-        self.registry.register(_Computed(name, text, labels, samples, is_typed=True))
-
-    def untyped(self, name: str, text: str, labels: Sequence[str], samples: Samples) -> None:
-        """Expose values with no type: for ``collective_nodes_total``, which promtool wants so."""
-        self.registry.register(_Computed(name, text, labels, samples, is_typed=False))
+        self.registry.register(_Computed(name, text, labels, samples))
 
     def served(self, method: str, result: str, seconds: float) -> None:
         """Count a call served (what :class:`collective.rpc.server.Listener` takes as ``served``)."""

@@ -184,11 +184,6 @@ class FrameReader:
         """Whether the sink has yet to say where a payload lands."""
         return self._blocked
 
-    @property
-    def between_frames(self) -> bool:
-        """Whether the stream may end here."""
-        return self._frame is None and self._filled == 0
-
     def buffer(self) -> memoryview:
         """Return where the next bytes belong; never empty."""
         assert not self._blocked

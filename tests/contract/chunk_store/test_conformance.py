@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collective.chunking.chunk_ids import ChunkHasher, chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.store import ChunkStore, StoredCopy
 from collective.core.disk import Disk
 from collective.core.errors import (
@@ -84,16 +84,6 @@ async def test_bytes_that_are_not_the_chunk_are_not_published(store: ChunkStore,
         await store.put(chunk, G1, other)
     assert not store.holds(chunk)
     assert store.used_bytes == 0
-
-
-async def test_a_digest_computed_while_receiving_is_taken(store: ChunkStore) -> None:
-    chunk, data = sample(5000)
-    hasher = ChunkHasher()
-    hasher.update(data)
-    await store.put(chunk, G1, data, digest=hasher.chunk_id())
-    with pytest.raises(CorruptionError):
-        await store.put(chunk, G2, data, digest=bytes(32))
-    assert await store.read(chunk) == data
 
 
 @pytest.mark.parametrize("size", [100, 5000])

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 import psutil
 from betterproto2 import Message
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from collective.chunking.chunk_ids import chunk_id
 from collective.chunking.envelope import encode_header
@@ -186,7 +187,9 @@ class Target:
         """Return a certificate that ran out half a minute ago."""
         past = ManualClock(SystemClock().wall_s() - 60.0)
         signer = CertificateAuthority.load(
-            self.authority.certificate_pem(), self.authority.key_pem(), world_of(past)
+            self.authority.certificate.public_bytes(Encoding.PEM),
+            self.authority.key_pem(),
+            world_of(past),
         )
         return self.issue(identity, authority=signer, lifetime_s=30.0)
 

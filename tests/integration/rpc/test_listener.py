@@ -9,6 +9,7 @@ import ssl
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from h2.connection import H2Connection
 
 from collective.core.errors import (
@@ -129,7 +130,7 @@ async def test_other_ca_in_the_pool_may_not_claim_our_domain(
     async with serve() as served:
         mixed = TrustStore({Domain("home.alice"): [pki.ca.certificate]})
         served.listener._tls.load_verify_locations(
-            cadata=stranger.ca.certificate_pem().decode("ascii")
+            cadata=stranger.ca.certificate.public_bytes(Encoding.PEM).decode("ascii")
         )
         assert mixed.domains() == pki.trust.domains()
         tls = client_context(stranger.credentials(USER), pki.trust)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.chunking.split import Piece, covering, piece_count, room_at, split
+from collective.chunking.split import Piece, room_at, split
 from collective.core.errors import UsageError
 
 MIB = 1 << 20
@@ -30,7 +30,6 @@ def test_golden_boundaries(size: int, pieces: list[tuple[int, int]]) -> None:
 @given(st.integers(0, 5000), st.integers(1, 700))
 def test_pieces_cover_the_file_without_gap(size: int, chunk_size: int) -> None:
     pieces = list(split(size, chunk_size))
-    assert len(pieces) == piece_count(size, chunk_size)
     assert sum(piece.length for piece in pieces) == size
     end = 0
     for piece in pieces:
@@ -45,18 +44,6 @@ def test_pieces_cover_the_file_without_gap(size: int, chunk_size: int) -> None:
 )
 def test_a_chunk_behind_a_hole_ends_at_the_boundary(offset: int, room: int) -> None:
     assert room_at(offset) == room
-
-
-@given(st.integers(0, 5000), st.integers(0, 5000), st.integers(1, 700))
-def test_covering_names_the_pieces_a_range_touches(
-    offset: int, length: int, chunk_size: int
-) -> None:
-    touched = [
-        index
-        for index, piece in enumerate(split(offset + length, chunk_size))
-        if piece.offset < offset + length and piece.end > offset and length
-    ]
-    assert list(covering(offset, length, chunk_size)) == touched
 
 
 @pytest.mark.parametrize(("size", "chunk_size"), [(-1, 1), (1, 0)])

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from collective.chunking.chunk_ids import check_chunk_id, chunk_id
+from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.disk.part_files import part_name
 from collective.client.leases import LeaseReturns
@@ -74,6 +74,7 @@ from collective.rpc.gen.collective.v1.uploads import (
 )
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.tickets.refusals import TicketRefusedError
+from tests.chunks import check_chunk_id
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
 

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from collective.catalog.interface import Nodes
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
-from collective.chunking.chunk_ids import check_chunk_id
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, NodeId, SpiffeId
 from collective.member.care.challenger import Challenger
@@ -32,6 +31,7 @@ from collective.transfer.stream.chunk_client import ChunkClient, WrongBytesError
 from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import sign_receipt
 from tests import protocol as pb
+from tests.chunks import check_chunk_id
 from tests.unit.member.cluster import OWN, World, record
 from tests.worlds import world_of
 

@@ -13,14 +13,6 @@ from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
 
 
-def test_nodes_total_is_exposed_untyped() -> None:
-    metrics = Metrics()
-    metrics.untyped("collective_nodes_total", "Healthy.", ("member",), lambda: {("alice",): 3.0})
-    text = metrics.exposition().decode()
-    assert "# TYPE collective_nodes_total untyped" in text
-    assert 'collective_nodes_total{member="alice"} 3.0' in text
-
-
 @pytest.mark.parametrize(
     ("line", "status"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from collective.core.errors import UsageError
 from collective.core.ids import NodeId, SpiffeId
-from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
 from collective.model.nodes import Position
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.node.memory import Remembered, decode, encode, with_revocations
@@ -35,7 +35,7 @@ async def remember(
     here: Scene, registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 9
 ) -> pb.HeartbeatResponse:
     """Say what this coordinator told the node once, before it was restored."""
-    seal = StatementMacs(here.world.keys).of_revocations(epoch, list(revoked))
+    seal = StatementMacs(here.world.keys).of_digest(digest_of_revocations(epoch, list(revoked)))
     return await say(registry, name, revoked, epoch, seal)
 
 
@@ -64,7 +64,7 @@ async def test_the_nodes_of_a_stolen_join_code_revoke_everybody_after_a_restore(
     async with scene(tmp_path) as here:
         await restore(here)
         registry = service(here)
-        honest = StatementMacs(here.world.keys).of_revocations(9, [BEN])
+        honest = StatementMacs(here.world.keys).of_digest(digest_of_revocations(9, [BEN]))
         for name in ("a", "b", "c"):
             assert (await say(registry, name, [EVE])).revoked == []
             assert (await say(registry, name, [EVE], 9, b"\0" * 32)).revoked == []
@@ -182,7 +182,7 @@ async def test_who_leaves_revocations_out_is_asked_for_what_a_restored_catalogue
     async with scene(tmp_path) as here:
         gate = Gate()
         registry = service(here, gate)
-        seal = StatementMacs(here.world.keys).of_revocations(9, [EVE])
+        seal = StatementMacs(here.world.keys).of_digest(digest_of_revocations(9, [EVE]))
         speak_as(SpiffeId.node(DOMAIN, NodeId("a")))
         answer = await registry.heartbeat(
             beat(revoked_left_out=True, revocation_epoch=9, revocation_seal=seal)
