@@ -249,7 +249,6 @@ class Heartbeat(Worker):
             highest_position=kept.position,
             draining=self._draining,
             version=self._own.version,
-            inventory_reported=self._inventory_reported,
             key_ids=self._keys.key_ids,
             revoked=[] if self._seal_is_newest else kept.sealed_entries,
             revoked_left_out=self._seal_is_newest,

@@ -253,7 +253,7 @@ class FakeCoordinator:
         identity = f"{len(self.uploads):032x}"
         plans = [self._plan(upload, one, message.mode, ()) for one in message.chunks]
         self.uploads[identity] = upload
-        return OpenUploadResponse(upload_id=identity, copies=COPIES, quorum=QUORUM, plans=plans)
+        return OpenUploadResponse(upload_id=identity, plans=plans)
 
     async def allocate_chunks(
         self, message: AllocateChunksRequest, **_: Any

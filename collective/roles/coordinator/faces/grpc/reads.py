@@ -18,6 +18,7 @@ from collective.rpc.conversions.files import entry_message, extent_message, loca
 from collective.rpc.gen.collective.v1 import reads as reads_pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 
+_PROBLEMS: Final = frozenset((reads_pb.CopyProblem.CORRUPT, reads_pb.CopyProblem.MISSING))
 FIRST_BATCH: Final = 16
 """Extents of an open's answer: few, so that the first byte comes soon."""
 
@@ -90,10 +91,8 @@ class ReadsService(reads_pb.ReadsBase):
             await self._reads.plan_read(caller, lease, offset=0, length=1, batch=1)
             node = SpiffeId.parse(message.node).node_id
             chunk = parse_chunk_id(message.chunk_id)
-            if message.problem == reads_pb.CopyProblem.UNSPECIFIED:
+            if message.problem not in _PROBLEMS:
                 raise UsageError("A report must say what is wrong with the copy.")
-            if message.problem == reads_pb.CopyProblem.SLOW:
-                return reads_pb.ReportCopyResponse()
             if await self._reads.is_read_from(caller, lease, chunk, node):
                 self._complaints.complain(node, chunk, caller.principal)
             return reads_pb.ReportCopyResponse()

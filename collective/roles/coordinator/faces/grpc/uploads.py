@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import NodeId, SpiffeId, UploadKey, parse_hex_id
 from collective.member.files.uploads import UploadDesk
@@ -61,9 +60,6 @@ class UploadsService(uploads_pb.UploadsBase):
             return uploads_pb.OpenUploadResponse(
                 upload_id=upload.id,
                 expires_ms=upload.expires_ms,
-                copies=upload.copies,
-                quorum=upload.quorum,
-                chunk_size_bytes=limits.CHUNK_SIZE_BYTES,
                 plans=self._uploads.plans(
                     upload.allocations,
                     upload=upload.id,
@@ -143,7 +139,6 @@ class UploadsService(uploads_pb.UploadsBase):
                 limit=_EXTENTS_PAGE,
             )
             return uploads_pb.GetUploadResponse(
-                path=str(upload.path),
                 expires_ms=upload.expires_ms,
                 extents=[extent_message(extent) for extent in extents],
                 more=more,

@@ -311,11 +311,6 @@ class HeartbeatRequest(betterproto2.Message):
 
     version: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
 
-    inventory_reported: "bool" = betterproto2.field(10, betterproto2.TYPE_BOOL)
-    """
-    since this start of the process
-    """
-
     key_ids: "list[int]" = betterproto2.field(
         11, betterproto2.TYPE_UINT32, repeated=True
     )

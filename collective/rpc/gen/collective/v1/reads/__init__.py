@@ -43,15 +43,12 @@ class CopyProblem(betterproto2.Enum):
 
     MISSING = 2
 
-    SLOW = 3
-
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "COPY_PROBLEM_UNSPECIFIED",
             1: "COPY_PROBLEM_CORRUPT",
             2: "COPY_PROBLEM_MISSING",
-            3: "COPY_PROBLEM_SLOW",
         }
 
     @classmethod
@@ -60,7 +57,6 @@ class CopyProblem(betterproto2.Enum):
             "COPY_PROBLEM_UNSPECIFIED": 0,
             "COPY_PROBLEM_CORRUPT": 1,
             "COPY_PROBLEM_MISSING": 2,
-            "COPY_PROBLEM_SLOW": 3,
         }
 
 

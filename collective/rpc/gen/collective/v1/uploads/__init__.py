@@ -220,18 +220,16 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GetUploadResponse(betterproto2.Message):
-    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    expires_ms: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    expires_ms: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
 
     extents: "list[_transfer__.Extent]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
+        2, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
     recorded so far, in order of offset, one page
     """
 
-    more: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    more: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
 
 
 default_message_pool.register_message(
@@ -281,14 +279,8 @@ class OpenUploadResponse(betterproto2.Message):
 
     expires_ms: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
 
-    copies: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
-
-    quorum: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
-
-    chunk_size_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
-
     plans: "list[ChunkPlan]" = betterproto2.field(
-        6, betterproto2.TYPE_MESSAGE, repeated=True
+        3, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
 
