@@ -8,18 +8,15 @@ a budget, as verification and repair have.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from collective.catalog.interface import Nodes
-from collective.catalog.interface.values import Settled
 from collective.core.clock import Clock
 from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.member.care.challenger import Ask, Challenger
-from collective.member.care.verification import note
+from collective.member.care.verdict_book import VerdictBook
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.member.wakes import Wakes
 from collective.model.copies import ChunkCopies, GivenUp, Verdict
 from collective.placement.byte_budget import Budget
 from collective.placement.healing import worth_asking
@@ -43,19 +40,17 @@ class GuardedDeletes(Worker):
         catalog: Nodes,
         table: LiveNodes,
         challenger: Challenger,
+        verdicts: VerdictBook,
         metrics: MemberMetrics,
-        wakes: Wakes,
         clock: Clock,
-        reload: Callable[[], Awaitable[None]],
     ) -> None:
         """Settle what the catalogue keeps under a guard."""
         self._catalog = catalog
         self._table = table
         self._challenger = challenger
+        self._verdicts = verdicts
         self._metrics = metrics
-        self._wakes = wakes
         self._clock = clock
-        self._reload = reload
         self._budget = Budget.full(RATE_BYTES_S, BURST_BYTES, clock.monotonic_s())
 
     async def work(self) -> Outcome:
@@ -81,7 +76,7 @@ class GuardedDeletes(Worker):
             asks.append(Ask(chunk, names, witness=given.name))
         proved = await self._challenger.prove(asks)
         for (chunk, given), verdicts in zip(due, proved, strict=True):
-            await note(self._catalog, chunk, verdicts, self._reload)
+            await self._verdicts.note(chunk, verdicts)
             settled = await self._catalog.settle_given_up(
                 chunk,
                 given,
@@ -90,8 +85,6 @@ class GuardedDeletes(Worker):
                 lacks_room=self._lacks_room(chunk, given),
             )
             self._metrics.given_up.labels(settled.value).inc()
-            if settled is Settled.KEPT and any(one.is_bad for one in verdicts.values()):
-                self._wakes.repair.set()
         return bool(due)
 
     def _lacks_room(self, chunk: ChunkCopies, given: GivenUp) -> bool:

@@ -104,7 +104,6 @@ class Repairer(Worker):
         wakes: Wakes,
         clock: Clock,
         randomness: Randomness,
-        reload: Callable[[], Awaitable[None]],
         mute: Callable[[], AbstractSet[NodeId]] = frozenset,
         wait_for: WaitFor = lambda _, __: True,
         rate_bytes_s: float = RATE_BYTES_S,
@@ -112,7 +111,7 @@ class Repairer(Worker):
         """Copy at most ``rate_bytes_s`` on average.
 
         ``mute`` tells which nodes answer no challenges and ``wait_for`` which copies challenges may
-        still settle; ``reload`` is called after nodes changed.
+        still settle.
         """
         self._catalog = catalog
         self._table = table
@@ -123,7 +122,6 @@ class Repairer(Worker):
         self._wakes = wakes
         self._clock = clock
         self._randomness = randomness
-        self._reload = reload
         self._mute = mute
         self._wait_for = wait_for
         self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
@@ -357,7 +355,7 @@ class Repairer(Worker):
             await self._catalog.doubt_node(
                 receipt.node, "it signed a receipt for another copy than its ticket's"
             )
-            await self._reload()
+            await self._table.reload()
             return None
         self._table.note_stored([receipt])
         return receipt

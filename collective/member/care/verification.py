@@ -5,7 +5,7 @@ A complaint is a reason to look, never evidence: the coordinator reads the copy 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import Final
 
@@ -17,12 +17,12 @@ from collective.core.errors import CollectiveError, CorruptionError, NotFoundErr
 from collective.core.ids import ChunkId, NodeId
 from collective.core.randomness import Randomness
 from collective.core.work import BUSY, IDLE, Outcome, Periodic, Worker, pause
-from collective.member.care.challenger import Ask, Challenger, Verdicts
+from collective.member.care.challenger import Ask, Challenger
 from collective.member.care.complaints import Complaints
-from collective.member.metrics import MemberMetrics
+from collective.member.care.verdict_book import VerdictBook
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.wakes import Wakes
-from collective.model.copies import ChunkCopies, CopyName, CopyState, Judged, Verdict
+from collective.model.copies import ChunkCopies, CopyName, CopyState, Verdict
 from collective.model.nodes import Standing
 from collective.placement.byte_budget import Budget
 from collective.placement.challenges import Record, next_sample_s
@@ -49,21 +49,19 @@ class Verifier(Worker):
         catalog: Nodes,
         table: LiveNodes,
         challenger: Challenger,
-        metrics: MemberMetrics,
+        verdicts: VerdictBook,
         wakes: Wakes,
         clock: Clock,
-        reload: Callable[[], Awaitable[None]],
         rate_bytes_s: float = RATE_BYTES_S,
     ) -> None:
-        """Verify what ``complaints`` and the catalogue have; ``reload`` is called after nodes changed."""
+        """Verify what ``complaints`` and the catalogue have."""
         self._complaints = complaints
         self._catalog = catalog
         self._table = table
         self._challenger = challenger
-        self._metrics = metrics
+        self._verdicts = verdicts
         self._wakes = wakes
         self._clock = clock
-        self._reload = reload
         self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
         self._after: dict[NodeId, int] = {}
         self._log = structlog.get_logger("coordinator.verifier")
@@ -96,7 +94,8 @@ class Verifier(Worker):
             for copy in known.copies:
                 is_held = copy.state in {CopyState.STORED, CopyState.DOUBTED}
                 if copy.node == node and is_held:
-                    await self._note(known, {copy.name: await self._look(known, copy.name)})
+                    verdict = await self._look(known, copy.name)
+                    await self._verdicts.note(known, {copy.name: verdict})
 
     async def _look(self, chunk: ChunkCopies, name: CopyName) -> Verdict:
         self._budget = self._budget.spend(chunk.stored_length)
@@ -125,15 +124,9 @@ class Verifier(Worker):
         settled = False
         for ask, verdicts in zip(asks, await self._challenger.prove(asks), strict=True):
             self._budget = self._budget.spend(ask.chunk.stored_length * len(ask.copies))
-            await self._note(ask.chunk, verdicts)
+            await self._verdicts.note(ask.chunk, verdicts)
             settled = settled or verdicts[ask.copies[0]] is not Verdict.OPEN
         return settled or page.after is not None
-
-    async def _note(self, chunk: ChunkCopies, verdicts: Verdicts) -> None:
-        await note(self._catalog, chunk, verdicts, self._reload)
-        if any(one.is_bad for one in verdicts.values()):
-            self._metrics.bad_copies.labels("verification").inc()
-            self._wakes.repair.set()
 
 
 class Sampler:
@@ -148,20 +141,20 @@ class Sampler:
         catalog: Nodes,
         table: LiveNodes,
         challenger: Challenger,
+        verdicts: VerdictBook,
         wakes: Wakes,
         clock: Clock,
         randomness: Randomness,
-        reload: Callable[[], Awaitable[None]],
         clear: Callable[[NodeId], Awaitable[object]],
     ) -> None:
         """Sample the nodes of ``table``; ``clear`` ends the doubt about one."""
         self._catalog = catalog
         self._table = table
         self._challenger = challenger
+        self._verdicts = verdicts
         self._wakes = wakes
         self._clock = clock
         self._randomness = randomness
-        self._reload = reload
         self._clear = clear
         self._due_s: dict[NodeId, float] = {}
         self._records: dict[NodeId, Record] = {}
@@ -203,9 +196,7 @@ class Sampler:
             name = next(copy.name for copy in chunk.copies if copy.node == node)
             ask = Ask(chunk, (name, *other_copy(chunk, node, facts)))
             (verdicts,) = await self._challenger.prove([ask])
-            await note(self._catalog, chunk, verdicts, self._reload)
-            if verdicts[name].is_bad:
-                self._wakes.repair.set()
+            await self._verdicts.note(chunk, verdicts)
             record = self._records.get(node, Record()).after(
                 verdicts[name], self._clock.monotonic_s()
             )
@@ -214,7 +205,7 @@ class Sampler:
                 self._log.warning("node_cleared", node=node, right=record.right)
                 self._records[node] = Record()
                 await self._clear(node)
-                await self._reload()
+                await self._table.reload()
             if record.proves_nothing and facts[node].standing is not Standing.DOUBTED:
                 await self._doubt(node, record)
             return verdicts[name] is not Verdict.OPEN
@@ -237,7 +228,7 @@ class Sampler:
         if await self._catalog.doubt_node(node, reason):
             self._log.warning("node_doubted", node=node, why=reason)
         self._wakes.repair.set()
-        await self._reload()
+        await self._table.reload()
 
 
 def other_copy(chunk: ChunkCopies, node: NodeId, facts: Facts) -> Iterable[CopyName]:
@@ -252,22 +243,3 @@ def other_copy(chunk: ChunkCopies, node: NodeId, facts: Facts) -> Iterable[CopyN
         and about.standing is Standing.APPROVED
         and not about.is_mute
     ][:1]
-
-
-async def note(
-    catalog: Nodes,
-    chunk: ChunkCopies,
-    verdicts: Verdicts,
-    reload: Callable[[], Awaitable[None]],
-) -> Sequence[NodeId]:
-    """Write verdicts down; return the nodes that are in doubt by them."""
-    liars = await catalog.note_verdicts(
-        [
-            Judged(chunk.chunk, node, generation, verdict)
-            for (node, generation), verdict in verdicts.items()
-            if verdict is not Verdict.OPEN
-        ]
-    )
-    if liars:
-        await reload()
-    return liars

@@ -19,7 +19,6 @@ from collective.core.paths import FilePath
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes
-from collective.member.nodes.refused import keep_refusals
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
@@ -133,7 +132,7 @@ class UploadDesk:
         holes: Sequence[Hole] = (),
     ) -> Upload:
         """Begin an upload; see :meth:`Uploads.open_upload`."""
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         async with self._explaining(frozenset(), intents):
             upload = await self._uploads.open_upload(
                 caller,
@@ -157,7 +156,7 @@ class UploadDesk:
         holes: Sequence[Hole] = (),
     ) -> Sequence[Allocation]:
         """Record holes, and allocate a batch outside of the nodes in ``exclude``."""
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         async with self._explaining(exclude, intents):
             allocations = await self._uploads.allocate(
                 caller,
@@ -204,7 +203,7 @@ class UploadDesk:
         """Check receipts and record extents; return bytes recorded."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         async with self._following_doubts():
             return await self._uploads.record_extents(
                 caller, upload, extents, checked, absent=self._table.absent()
@@ -222,7 +221,7 @@ class UploadDesk:
         """Check receipts and make the new version current."""
         checked = self._receipts.check_all(receipts, upload)
         self._table.note_stored(checked)
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         async with self._following_doubts():
             return await self._uploads.commit_upload(
                 caller,
@@ -283,7 +282,7 @@ class UploadDesk:
             yield
         finally:
             if self._catalog.doubts() != before:
-                self._table.load(await self._catalog.nodes())
+                await self._table.reload()
 
     @asynccontextmanager
     async def _explaining(

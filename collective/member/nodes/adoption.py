@@ -71,7 +71,7 @@ class AdoptionDesk:
         )
         for node in done.enrolled:
             self._waiting.drop(node)
-        self._table.load(await self._catalog.nodes())
+        await self._table.reload()
         self._wakes.repair.set()
         self._log.warning(
             "catalogue_adopted",

@@ -57,7 +57,7 @@ class Approvals:
             await self._follow()
 
     async def _follow(self) -> None:
-        self._table.load(await self._catalog.nodes())
+        await self._table.reload()
         self._wakes.repair.set()
 
 

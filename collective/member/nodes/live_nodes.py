@@ -1,16 +1,19 @@
 """The live table of nodes: what heartbeats said, by monotonic time, and what follows from it.
 
-The catalogue remembers which nodes exist; this table knows which of them are there now.  One event
-loop owns it; the placement functions that it hands out are snapshots and may run on any thread.
+The catalogue remembers which nodes exist; this table knows which of them are there now.  What others
+change there, it takes over by :meth:`LiveNodes.reload`; what it refuses, it carries there by
+:meth:`LiveNodes.write_refusals` before anything is decided on it.  One event loop owns it; the placement
+functions that it hands out are snapshots and may run on any thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from collective.catalog.interface import Nodes
 from collective.catalog.interface.values import PlaceFunction, PlacementNeed
 from collective.core.clock import Clock
 from collective.core.disk_errors import DiskState
@@ -113,18 +116,43 @@ class LiveNodes:
     """Nodes by id, their states, and placement over them."""
 
     def __init__(
-        self, domain: Domain, clock: Clock, randomness: Randomness, timers: Timers | None = None
+        self,
+        domain: Domain,
+        catalog: Nodes,
+        clock: Clock,
+        randomness: Randomness,
+        timers: Timers | None = None,
     ) -> None:
-        """Begin empty; silence counts from now."""
+        """Begin empty, for the nodes that ``catalog`` has; silence counts from now."""
         self._domain = domain
+        self._catalog = catalog
         self._clock = clock
         self._randomness = randomness
         self._timers = timers or Timers()
         self._started_s = clock.monotonic_s()
         self._nodes: dict[NodeId, LiveNode] = {}
 
+    async def reload(self) -> None:
+        """Take over the catalogue's nodes as they are now."""
+        self.load(await self._catalog.nodes())
+
+    async def write_refusals(self) -> None:
+        """Write which nodes are refused, or not any more, since the last call; mostly nothing."""
+        pending = {
+            node: live.refused
+            for node, live in self._nodes.items()
+            if live.refused != live.record.refused
+        }
+        if not pending:
+            return
+        await self._catalog.set_refused(pending)
+        for node, why in pending.items():
+            live = self._nodes.get(node)
+            if live is not None:
+                live.record = replace(live.record, refused=why)
+
     def load(self, records: Iterable[NodeRecord]) -> None:
-        """Take over the catalogue's nodes; those known already keep what heartbeats said."""
+        """Take over ``records``; nodes that are known already keep what heartbeats said."""
         present = {record.node: record for record in records if not record.removed}
         for gone in self._nodes.keys() - present.keys():
             del self._nodes[gone]
@@ -286,21 +314,6 @@ class LiveNodes:
         if live is not None:
             live.refused = reason
             live.refused_until_s = self._clock.monotonic_s() + for_s
-
-    def refusals(self) -> Mapping[NodeId, str]:
-        """Return which nodes are refused, or not any more, other than the catalogue has it."""
-        return {
-            node: live.refused
-            for node, live in self._nodes.items()
-            if live.refused != live.record.refused
-        }
-
-    def note_refusals(self, kept: Mapping[NodeId, str]) -> None:
-        """Note that the catalogue has ``kept``."""
-        for node, why in kept.items():
-            live = self._nodes.get(node)
-            if live is not None:
-                live.record = replace(live.record, refused=why)
 
     def take_changed(self) -> list[NodeRecord]:
         """Return the records that the catalogue does not have yet, and forget that."""

@@ -19,7 +19,6 @@ from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id, shown_principal
 from collective.core.tasks import TaskScope
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.member.nodes.refused import keep_refusals
 from collective.member.trust.revocations import Revocations
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
@@ -136,7 +135,7 @@ class ShuttingOut:
 
     async def _remove(self, caller: Call, node: NodeId, *, force: bool) -> int:
         identity = self._table.identity(node)
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         await self._catalog.remove_node(caller, node, identity, force=force)
         await self._revocations.refresh()
         await self._reload()
@@ -176,7 +175,7 @@ class ShuttingOut:
             raise NotFoundError(f"There is no node {node}; run: collective node list")
 
     async def _reload(self) -> None:
-        self._table.load(await self._catalog.nodes())
+        await self._table.reload()
         self._wakes.repair.set()
 
 

@@ -150,7 +150,7 @@ class CoordinatorRole:
             watch=watch,
         )
         await parts.revocations.refresh()
-        parts.table.load(await catalog.nodes())
+        await parts.table.reload()
         await parts.rotation.load()
         await self._listen(identity, parts, settings.coordinator_address)
         await self._serve_bootstrap(identity, parts)

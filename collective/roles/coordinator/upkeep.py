@@ -15,7 +15,6 @@ from collective.member.care.figures import Figures
 from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.member.nodes.refused import keep_refusals
 from collective.member.nodes.warnings import Situation, warnings
 from collective.member.trust.revocations import Revocations
 from collective.model.nodes import NodeClaim, Position
@@ -86,7 +85,7 @@ class Upkeep:
 
     async def write_records(self) -> None:
         """Write what heartbeats said since the last time, and which were refused."""
-        await keep_refusals(self._catalog, self._table)
+        await self._table.write_refusals()
         changed = self._table.take_changed()
         if not changed:
             return
@@ -107,7 +106,7 @@ class Upkeep:
         self._keys.rotate_own()
         await self._catalog.expire()
         await self._revocations.refresh()
-        self._table.load(await self._catalog.nodes())
+        await self._table.reload()
 
     async def settle(self) -> bool:
         """Work out how many copies some chunks want after moves and new policies; repair sees to them.

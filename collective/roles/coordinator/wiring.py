@@ -20,6 +20,7 @@ from collective.member.care.complaints import Complaints
 from collective.member.care.figures import Figures
 from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
+from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Sampler, Verifier
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
@@ -166,7 +167,7 @@ def build(
     timers = Timers(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
-    table = LiveNodes(authority.domain, clock, randomness, timers)
+    table = LiveNodes(authority.domain, catalog, clock, randomness, timers)
     readiness = Readiness(catalog, watch, table, policy)
     metrics = MemberMetrics(
         registry, authority.member, lambda: node_figures(table, len(waiting.all()))
@@ -228,9 +229,7 @@ def build(
     complaints = Complaints(wakes, clock)
     challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
 
-    async def reload() -> None:
-        table.load(await catalog.nodes())
-
+    verdicts = VerdictBook(catalog, table, metrics, wakes)
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     certificates_seen = CertificatesSeen(authority.domain, catalog)
     calls = Admission(
@@ -350,7 +349,6 @@ def build(
             wakes=wakes,
             clock=clock,
             randomness=randomness,
-            reload=reload,
             mute=challenger.mute,
             wait_for=challenger.unsettled.may_settle,
         ),
@@ -359,29 +357,27 @@ def build(
             catalog=catalog,
             table=table,
             challenger=challenger,
-            metrics=metrics,
+            verdicts=verdicts,
             wakes=wakes,
             clock=clock,
-            reload=reload,
         ),
         sampler=Sampler(
             catalog=catalog,
             table=table,
             challenger=challenger,
+            verdicts=verdicts,
             wakes=wakes,
             clock=clock,
             randomness=randomness,
-            reload=reload,
             clear=standing.clear,
         ),
         guarded_deletes=GuardedDeletes(
             catalog=catalog,
             table=table,
             challenger=challenger,
+            verdicts=verdicts,
             metrics=metrics,
-            wakes=wakes,
             clock=clock,
-            reload=reload,
         ),
         collector=Collector(
             catalog=catalog,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
+from collective.catalog.interface import Nodes
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId, StoreUuid
 from collective.core.randomness import SeededRandomness
@@ -43,6 +45,19 @@ def report(
     )
 
 
+class KeptNodes:
+    """What a catalogue has of nodes; none where there is no catalogue."""
+
+    catalog: Nodes | None = None
+
+    async def nodes(self) -> Sequence[NodeRecord]:
+        return await self.catalog.nodes() if self.catalog is not None else []
+
+    async def set_refused(self, refused: Mapping[NodeId, str]) -> None:
+        if self.catalog is not None:
+            await self.catalog.set_refused(refused)
+
+
 @dataclass
 class World:
     """Three nodes, up and inventoried."""
@@ -51,7 +66,10 @@ class World:
     randomness: SeededRandomness = field(default_factory=lambda: SeededRandomness(3))
 
     def __post_init__(self) -> None:
-        self.table = LiveNodes(DOMAIN, self.clock, self.randomness, Timers(5.0, 10.0, 600.0))
+        self.kept = KeptNodes()
+        self.table = LiveNodes(
+            DOMAIN, cast("Nodes", self.kept), self.clock, self.randomness, Timers(5.0, 10.0, 600.0)
+        )
         self.keys = KeyRing(OWN, self.clock, self.randomness)
         self.routes = RouteMaker(
             OWN,

@@ -20,6 +20,7 @@ from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
 from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
+from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Sampler, Verifier
 from collective.member.files.streams import StreamDesk
 from collective.member.files.uploads import Policy, UploadDesk
@@ -222,8 +223,8 @@ class Scene:
     wakes: Wakes
     complaints: Complaints
 
-    async def reload(self) -> None:
-        self.world.table.load(await self.catalog.nodes())
+    def verdicts(self) -> VerdictBook:
+        return VerdictBook(self.catalog, self.world.table, self.metrics, self.wakes)
 
     def challenger(self) -> Challenger:
         return Challenger(
@@ -249,7 +250,6 @@ class Scene:
             wakes=self.wakes,
             clock=self.world.clock,
             randomness=self.world.randomness,
-            reload=self.reload,
             wait_for=(challenger or self.challenger()).unsettled.may_settle,
         )
 
@@ -259,10 +259,9 @@ class Scene:
             catalog=self.catalog,
             table=self.world.table,
             challenger=challenger or self.challenger(),
-            metrics=self.metrics,
+            verdicts=self.verdicts(),
             wakes=self.wakes,
             clock=self.world.clock,
-            reload=self.reload,
         )
 
     def sampler(self) -> Sampler:
@@ -270,10 +269,10 @@ class Scene:
             catalog=self.catalog,
             table=self.world.table,
             challenger=self.challenger(),
+            verdicts=self.verdicts(),
             wakes=self.wakes,
             clock=self.world.clock,
             randomness=self.world.randomness,
-            reload=self.reload,
             clear=self.catalog.clear_doubt,
         )
 
@@ -282,10 +281,9 @@ class Scene:
             catalog=self.catalog,
             table=self.world.table,
             challenger=self.challenger(),
+            verdicts=self.verdicts(),
             metrics=self.metrics,
-            wakes=self.wakes,
             clock=self.world.clock,
-            reload=self.reload,
         )
 
 
@@ -295,6 +293,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     catalog = await SqliteCatalog.open(
         str(folder / "catalog"), world_of(world.clock, world.randomness), CatalogSettings(copies=3)
     )
+    world.kept.catalog = catalog
     try:
         for name in ("a", "b", "c"):
             await catalog.add_node(record(name))

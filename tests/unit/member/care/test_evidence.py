@@ -155,7 +155,7 @@ async def test_a_copy_that_is_doubted_and_never_proved_does_not_stop_repair(
         await here.catalog.compare_inventory(A, page, after=b"", last=True)
         here.farm.unread.add(A)
         await here.catalog.add_node(record("d"))
-        await here.reload()
+        await here.world.table.reload()
         challenger = here.challenger()
         verifier, repairer = here.verifier(challenger), here.repairer(challenger=challenger)
         made = []
@@ -238,7 +238,7 @@ async def test_a_node_that_becomes_doubted_is_sampled_within_the_hour(tmp_path: 
         sampler = here.sampler()
         await sampler.step()
         await here.catalog.doubt_node(C, "a test says so")
-        await here.reload()
+        await here.world.table.reload()
         for _ in range(12):
             await pass_time(here, 300.0)
             await sampler.step()
@@ -258,7 +258,7 @@ async def test_a_node_that_proves_itself_over_hours_is_cleared(tmp_path: Path) -
     async with scene(tmp_path) as here:
         await put(here)
         await here.catalog.doubt_node(C, "a test says so")
-        await here.reload()
+        await here.world.table.reload()
         sampler = here.sampler()
         await sampler.step()
         step_s = CLEAR_OVER_S / CLEAR_AFTER * 3.1
@@ -278,7 +278,7 @@ async def test_a_replacement_that_is_not_there_costs_no_copy(tmp_path: Path) -> 
         await put(here)
         chunk, _ = held(here, A)
         await here.catalog.drain_node(OPERATOR, A, draining=True)
-        await here.reload()
+        await here.world.table.reload()
         await here.catalog.drain_node(OPERATOR, A, draining=False)
         await here.catalog.create_datastore(
             OPERATOR, FilePath.parse("/one"), copies=1, quota_bytes=0, owner=None
@@ -310,7 +310,7 @@ async def test_a_drain_is_done_once_the_others_have_proved_themselves(tmp_path: 
         (source, *_) = [node for node, chunks in here.farm.stored.items() if chunks]
         chunk, _ = held(here, source)
         await here.catalog.drain_node(OPERATOR, source, draining=True)
-        await here.reload()
+        await here.world.table.reload()
         repairer, guarded_deletes = here.repairer(), here.guarded_deletes()
         for _ in range(4):
             await repairer.round()

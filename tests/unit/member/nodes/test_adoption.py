@@ -203,7 +203,7 @@ async def test_a_removed_node_does_not_wait(tmp_path: Path) -> None:
         node = NodeId("a")
         identity = SpiffeId.node(DOMAIN, node)
         await member.here.catalog.remove_node(OPERATOR, node, identity, force=True)
-        await member.registry.reload()
+        await member.here.world.table.reload()
         with pytest.raises(PermissionDeniedError, match="not enrolled here"):
             await (await member.node(identity)).beat(member.registry)
         assert member.waiting.all() == []

@@ -53,7 +53,7 @@ async def steal(here: Scene) -> None:
     await here.catalog.add_code(OPERATOR, code)
     for name in STRANGERS:
         await here.catalog.redeem("stolen", name.encode() * 32, certifier(name))
-    here.world.table.load(await here.catalog.nodes())
+    await here.world.table.reload()
     hear(here)
 
 
@@ -74,7 +74,7 @@ def strangers_copies(here: Scene) -> dict[bytes, int]:
 
 async def complain(here: Scene, name: str, why: str) -> None:
     await here.catalog.doubt_node(NodeId(name), why)
-    here.world.table.load(await here.catalog.nodes())
+    await here.world.table.reload()
 
 
 def sentences(here: Scene) -> tuple[list[str], list[str]]:

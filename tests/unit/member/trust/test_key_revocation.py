@@ -106,7 +106,7 @@ class Member:
         self.shutting_out = ShuttingOut(
             OWN,
             self.catalog,
-            LiveNodes(ALICE, self.clock, randomness),
+            LiveNodes(ALICE, self.catalog, self.clock, randomness),
             self.revocations,
             Wakes(),
             removed=lambda _: None,

@@ -61,7 +61,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     catalog = await SqliteCatalog.open(str(tmp_path / "data"), world, CatalogSettings())
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
     identity = await OwnIdentity.prepare(place, DOMAIN, (Address("127.0.0.1", 8001),), world, LINKS)
-    table = LiveNodes(DOMAIN, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
+    table = LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
     rotation = RotationDesk(identity, catalog, table, nobody, world, interval_s=1.0)
     await rotation.load()

@@ -143,7 +143,7 @@ class RegistryService(pb.NodeRegistryBase):
             except ConflictError as error:
                 self._table.refuse(node, error.message, for_s=REFUSAL_KEPT_S)
                 raise
-            await self.reload()
+            await self._table.reload()
         await self._observe_position(node, message.highest_position)
         if not message.revoked_left_out:
             await self._revocations.learn(
@@ -246,10 +246,6 @@ class RegistryService(pb.NodeRegistryBase):
             self._wakes.repair.set()
         return pb.ReportProblemsResponse()
 
-    async def reload(self) -> None:
-        """Take over the catalogue's list of nodes."""
-        self._table.load(await self._catalog.nodes())
-
     async def _adoption(
         self, node: NodeId, told: pb.CatalogPosition | None, position: Position
     ) -> pb.SignedAdoption | None:
@@ -272,7 +268,7 @@ class RegistryService(pb.NodeRegistryBase):
 
     async def _is_enrolled(self, node: NodeId) -> bool:
         if self._table.get(node) is None:
-            await self.reload()
+            await self._table.reload()
         return self._table.get(node) is not None
 
     async def _require_enrolled(self, node: NodeId) -> None:
