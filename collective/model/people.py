@@ -116,3 +116,22 @@ class IdentityRecord:
     revoked: bool
     certificates: Sequence[CertificateRecord]
     devices: Sequence[DeviceRecord] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAttempt:
+    """A join as it came in, nothing checked."""
+
+    code_id: str
+    nonce: bytes
+    csr_der: bytes
+    proof: bytes
+    wish: str
+    leaf_digests: Sequence[bytes]
+    """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
+    request_id: str = ""
+    display_name: str = ""
+    source: str = ""
+    """The host that the joiner's connection comes from."""
+    follows_links: bool = False
+    """Whether the joiner can verify a CA by the word of the one that its code pins."""

@@ -2,14 +2,14 @@
 
 Decides every identity itself, from the code's kind and the wish; a request's own names are ignored.
 A use is counted only with the certificate issued (both in one transaction of the catalogue), and
-the same key redeeming the same code gets the same answer.  Failed proofs are slowed, right ones are
-not (:mod:`~.guess_limiter`); nobody learns whether a code exists without its secret.
+the same key redeeming the same code gets the same answer.  Who does not prove to have the code's secret
+gets no further (:mod:`~.code_secrets`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -23,46 +23,24 @@ from collective.core.errors import (
     CollectiveError,
     ConflictError,
     NameTakenError,
-    NotFoundError,
-    PermissionDeniedError,
     UsageError,
 )
 from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
 from collective.core.randomness import Randomness
+from collective.member.people.code_secrets import CodeSecrets
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.model.nodes import NodeRecord
-from collective.model.people import Invite, InviteKind
-from collective.pki import certificates, invite_code, proof
+from collective.model.people import Invite, InviteKind, JoinAttempt
+from collective.pki import certificates
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.credentials import is_signed_by
-from collective.pki.nonces import NonceMint
 from collective.pki.rotation import Authorities
 
 WISH_MAX_BYTES: Final = 320
 DISPLAY_NAME_MAX: Final = 128
 ANY_USER: Final = "@"
 """The wish of someone who has no global id yet: a user, whose name is decided here."""
-_UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
 _OFFERED: Final = frozenset((InviteKind.NODE, InviteKind.USER, InviteKind.DEVICE))
-
-
-@dataclass(frozen=True, slots=True)
-class JoinAttempt:
-    """A join as it came in, nothing checked."""
-
-    code_id: str
-    nonce: bytes
-    csr_der: bytes
-    proof: bytes
-    wish: str
-    leaf_digests: Sequence[bytes]
-    """SHA-256 of the leaf that the joiner's connection was served with; several after a renewal."""
-    request_id: str = ""
-    display_name: str = ""
-    source: str = ""
-    """The host that the joiner's connection comes from."""
-    follows_links: bool = False
-    """Whether the joiner can verify a CA by the word of the one that its code pins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +89,9 @@ class Joining:
         self._enrolled = enrolled
         self._waiting = waiting
         self._followed = followed
-        self._nonces = NonceMint(clock, randomness)
-        self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
-        self._guess_limiter = guess_limiter or GuessLimiter(clock)
+        self._secrets = CodeSecrets(
+            catalog, clock, randomness, guess_limiter or GuessLimiter(clock)
+        )
         self._naming = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.joining")
 
@@ -129,9 +107,7 @@ class Joining:
 
     def begin_join(self, code_id: str) -> bytes:
         """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
-        if not invite_code.is_code_id(code_id):
-            raise UsageError("A code id has 16 hexadecimal digits.")
-        return self._nonces.make("join", code_id.encode())
+        return self._secrets.nonce(code_id)
 
     async def join(self, attempt: JoinAttempt) -> Admitted:
         """Return the certificate that a proven code gives.
@@ -142,7 +118,7 @@ class Joining:
             BusyError: a wrong proof after too many others.
             RejectedError, UsageError: a request or wish that cannot be read.
         """
-        code = await self._prove(attempt)
+        code = await self._secrets.check(attempt)
         public_key = certificates.check_request(attempt.csr_der)
         if code.kind not in _OFFERED:
             raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
@@ -209,45 +185,8 @@ class Joining:
             )
         except NameTakenError:
             # It costs no use, so it counts as a failed proof: nobody tries out names for nothing.
-            await self._guess_limiter.failed(attempt.code_id, attempt.source)
+            await self._secrets.count_failure(attempt)
             raise
-
-    # --- proof -----------------------------------------------------------------------------------
-
-    async def _prove(self, attempt: JoinAttempt) -> Invite:
-        if not invite_code.is_code_id(attempt.code_id):
-            raise UsageError("A code id has 16 hexadecimal digits.")
-        try:
-            code: Invite | None = await self._catalog.code(attempt.code_id)
-        except NotFoundError:
-            code = None
-        verifier = code.verifier if code else self._decoy
-        try:
-            self._nonces.check("join", attempt.code_id.encode(), attempt.nonce)
-            self._check_proof(verifier, attempt)
-        except PermissionDeniedError:
-            await self._guess_limiter.failed(attempt.code_id, attempt.source)
-            raise
-        if code is None:
-            raise PermissionDeniedError(_UNKNOWN)
-        return code
-
-    def _check_proof(self, verifier: bytes, attempt: JoinAttempt) -> None:
-        for leaf_digest in attempt.leaf_digests:
-            transcript = proof.Transcript(
-                attempt.code_id,
-                attempt.nonce,
-                leaf_digest,
-                attempt.csr_der,
-                attempt.wish,
-                attempt.display_name,
-            )
-            try:
-                proof.check_join(verifier, transcript, attempt.proof)
-            except PermissionDeniedError:
-                continue
-            return
-        raise PermissionDeniedError(_UNKNOWN)
 
     # --- identity --------------------------------------------------------------------------------
 

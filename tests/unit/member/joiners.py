@@ -16,10 +16,10 @@ from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
-from collective.member.people.joining import Admitted, JoinAttempt, Joining
+from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.renewals import CertificateRenewals
 from collective.model.calls import Call
-from collective.model.people import InviteKind
+from collective.model.people import InviteKind, JoinAttempt
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir

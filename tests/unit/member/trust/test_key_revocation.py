@@ -27,14 +27,14 @@ from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.people.invites import InviteIssuer
-from collective.member.people.joining import Admitted, JoinAttempt, Joining
+from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
 from collective.member.trust.shutting_out import ShuttingOut
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
-from collective.model.people import InviteKind
+from collective.model.people import InviteKind, JoinAttempt
 from collective.model.rights import Right
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority

@@ -13,8 +13,9 @@ from typing import Final
 from collective.access.permissions import describe
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
-from collective.member.people.joining import Admitted, JoinAttempt, Joining
+from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.renewals import CertificateRenewals
+from collective.model.people import JoinAttempt
 from collective.model.rights import Right
 from collective.pki import certificates
 from collective.rpc import context

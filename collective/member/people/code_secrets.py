@@ -1,0 +1,90 @@
+"""Where the secret of an invite's code is checked.
+
+The secret never comes here: a joiner signs, with a key that follows from it, a nonce that was given for
+the code's id together with the joiner's request and connection (``pki.proof``), so a proof that was
+overheard proves nothing for another key, name or connection.  The catalogue has the verifier alone.
+
+Nobody learns without the secret whether a code exists: an unknown id is checked against a decoy, and has
+the same answer.  Failed proofs are slowed, right ones are not (:mod:`~.guess_limiter`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.catalog.interface import Trust
+from collective.core.clock import Clock
+from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
+from collective.core.randomness import Randomness
+from collective.member.people.guess_limiter import GuessLimiter
+from collective.model.people import Invite, JoinAttempt
+from collective.pki import invite_code, proof
+from collective.pki.nonces import NonceMint
+
+_UNKNOWN: Final = "The join code is not known here; check it, or ask for a new one."
+
+
+class CodeSecrets:
+    """Checks that a joiner has the secret of the code that the join names."""
+
+    def __init__(
+        self, catalog: Trust, clock: Clock, randomness: Randomness, guess_limiter: GuessLimiter
+    ) -> None:
+        """Check by the verifiers in ``catalog``; failures count at ``guess_limiter``."""
+        self._catalog = catalog
+        self._nonces = NonceMint(clock, randomness)
+        self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
+        self._guess_limiter = guess_limiter
+
+    def nonce(self, code_id: str) -> bytes:
+        """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
+        if not invite_code.is_code_id(code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        return self._nonces.make("join", code_id.encode())
+
+    async def check(self, attempt: JoinAttempt) -> Invite:
+        """Return the invite whose secret ``attempt`` proves to have.
+
+        Raises:
+            PermissionDeniedError: unknown code, wrong proof, stale nonce: one answer for all.
+            BusyError: a wrong proof after too many others.
+            UsageError: no code has such an id.
+        """
+        if not invite_code.is_code_id(attempt.code_id):
+            raise UsageError("A code id has 16 hexadecimal digits.")
+        try:
+            invite: Invite | None = await self._catalog.code(attempt.code_id)
+        except NotFoundError:
+            invite = None
+        verifier = invite.verifier if invite else self._decoy
+        try:
+            self._nonces.check("join", attempt.code_id.encode(), attempt.nonce)
+            _check_proof(verifier, attempt)
+        except PermissionDeniedError:
+            await self.count_failure(attempt)
+            raise
+        if invite is None:
+            raise PermissionDeniedError(_UNKNOWN)
+        return invite
+
+    async def count_failure(self, attempt: JoinAttempt) -> None:
+        """Count a failed try against the code that it named and the place that it came from."""
+        await self._guess_limiter.failed(attempt.code_id, attempt.source)
+
+
+def _check_proof(verifier: bytes, attempt: JoinAttempt) -> None:
+    for leaf_digest in attempt.leaf_digests:
+        transcript = proof.Transcript(
+            attempt.code_id,
+            attempt.nonce,
+            leaf_digest,
+            attempt.csr_der,
+            attempt.wish,
+            attempt.display_name,
+        )
+        try:
+            proof.check_join(verifier, transcript, attempt.proof)
+        except PermissionDeniedError:
+            continue
+        return
+    raise PermissionDeniedError(_UNKNOWN)
