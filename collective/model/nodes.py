@@ -38,6 +38,15 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class StatedPosition:
+    """A position as nodes are told it."""
+
+    position: Position
+    mac: bytes
+    """The coordinator's own mark: shown again, it says that the coordinator said this once."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A node that was enrolled."""
 

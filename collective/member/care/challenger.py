@@ -24,9 +24,8 @@ from collective.member.care.unsettled_challenges import Unsettled
 from collective.member.files.routes import RouteMaker
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.commands import NodeCommands
-from collective.model.copies import ChunkCopies, Copy, CopyName, Finding, Verdict
+from collective.model.copies import ChunkCopies, Copy, CopyKey, CopyName, Finding, Verdict
 from collective.placement.challenges import UNREAD, Answer, judge
-from collective.rpc.gen.collective.v1 import node as node_pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.stream.chunk_client import WrongBytesError
@@ -36,11 +35,6 @@ READS_MAX: Final = 4
 """Copies that are read at a time to settle what the answers do not."""
 MUTE_S: Final = 60.0
 """How long nothing waits for a node that did not answer a challenge, or let a read wait."""
-_FINDINGS: Final = {
-    node_pb.CopyFinding.SOUND: Finding.SOUND,
-    node_pb.CopyFinding.MISSING: Finding.MISSING,
-    node_pb.CopyFinding.CORRUPT: Finding.CORRUPT,
-}
 
 
 class ChunkReader(Protocol):
@@ -162,30 +156,21 @@ class Challenger:
     async def _ask(
         self, node: NodeId, copies: Sequence[tuple[ChunkCopies, Generation]], nonce: bytes
     ) -> dict[tuple[ChunkId, CopyName], Answer]:
-        request = node_pb.ChallengeCopiesRequest(
-            nonce=nonce,
-            copies=[
-                node_pb.CopyRecord(
-                    chunk_id=chunk.chunk, generation=generation, length=chunk.stored_length
-                )
-                for chunk, generation in copies
-            ],
-        )
+        asked = [
+            CopyKey(chunk.chunk, generation, chunk.stored_length) for chunk, generation in copies
+        ]
         try:
-            response = await self._nodes.challenge_copies(node, request)
+            answers = await self._nodes.challenge_copies(node, nonce, asked)
         except CollectiveError as error:
             self._let_be(node)
             self._log.info("challenge_not_answered", node=node, why=error.message)
             return {}
         self._mute_until_s.pop(node, None)
-        asked = {(chunk.chunk, generation) for chunk, generation in copies}
-        found: dict[tuple[ChunkId, CopyName], Answer] = {}
-        for one in response.answers:
-            finding = _FINDINGS.get(one.finding, Finding.UNREAD)
-            key = (ChunkId(bytes(one.chunk_id)), Generation(one.generation))
-            if key in asked:
-                found[key[0], (node, key[1])] = Answer(finding, bytes(one.digest))
-        return found
+        return {
+            (one.chunk, (node, one.generation)): answer
+            for one in asked
+            if (answer := answers.get((one.chunk, one.generation))) is not None
+        }
 
     async def _by_reading(
         self, ask: Ask, answers: Mapping[CopyName, Answer], nonce: bytes

@@ -21,8 +21,7 @@ from collective.member.nodes.commands import NodeCommands
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.copies import CopyKey
-from collective.rpc.conversions.nodes import copy_message, position_message
-from collective.rpc.gen.collective.v1 import node as pb
+from collective.model.nodes import StatedPosition
 
 BATCH: Final = 1000
 IDLE_S: Final = 10.0
@@ -75,22 +74,16 @@ class Collector(Worker):
     async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
         position = await self._catalog.position()
         try:
-            response = await self._nodes.delete_copies(
-                node,
-                pb.DeleteCopiesRequest(
-                    position=position_message(position, self._macs.of_position(position)),
-                    copies=[copy_message(copy) for copy in copies],
-                ),
+            done = await self._nodes.delete_copies(
+                node, StatedPosition(position, self._macs.of_position(position)), copies
             )
         except CollectiveError as error:
             self._log.warning("delete_refused", node=node, count=len(copies), why=error.message)
             return 0
         # A copy that was not there (its upload ended before it was sent) is as gone as the others;
         # one that the answer does not name is asked for again.
-        named = {
-            (bytes(one.chunk_id), one.generation) for one in (*response.deleted, *response.absent)
-        }
+        named = done.deleted | done.absent
         gone = [copy for copy in copies if (copy.chunk, copy.generation) in named]
         await self._catalog.finish_collection(node, gone)
-        self._metrics.collected.inc(len(response.deleted))
+        self._metrics.collected.inc(len(done.deleted))
         return len(gone)

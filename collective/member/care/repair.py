@@ -22,7 +22,7 @@ from collective.core import limits
 from collective.core.backoff import Backoff, Postponed
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
-from collective.core.ids import ChunkId, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.randomness import Randomness
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
 from collective.member.files.receipts import ReceiptChecker
@@ -44,7 +44,6 @@ from collective.placement.healing import (
     held_by_standing,
 )
 from collective.placement.node_states import Outlook
-from collective.rpc.gen.collective.v1 import node as pb
 
 PARALLEL: Final = 4
 CLAIMED: Final = 16
@@ -311,7 +310,7 @@ class Repairer(Worker):
         return receipt is not None
 
     async def _copy(
-        self, task: RepairTask, source: NodeId, generation: int
+        self, task: RepairTask, source: NodeId, generation: Generation
     ) -> VerifiedReceipt | None:
         route = self._routes.repair(
             task.chunk,
@@ -323,12 +322,9 @@ class Repairer(Worker):
         if route is None:
             return None
         try:
-            response = await self._nodes.copy_chunk(
-                source,
-                pb.CopyChunkRequest(chunk_id=task.chunk, generation=generation, route=route),
-            )
-            if response.result is None or response.result.receipt is None:
-                why = response.result.error if response.result else None
+            result = await self._nodes.copy_chunk(source, task.chunk, generation, route)
+            if result is None or result.receipt is None:
+                why = result.error if result else None
                 self._log.warning(
                     "repair_failed",
                     chunk=task.chunk.hex(),
@@ -337,7 +333,7 @@ class Repairer(Worker):
                     why=why.message if why else "no receipt",
                 )
                 return None
-            receipt = self._receipts.check(response.result.receipt, task.repair_id)
+            receipt = self._receipts.check(result.receipt, task.repair_id)
         except CollectiveError as error:
             self._log.warning(
                 "repair_failed",

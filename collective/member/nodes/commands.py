@@ -6,27 +6,46 @@ CollectiveError; cancelling a call leaves open whether the node did what it was 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from collective.core.ids import NodeId
-from collective.rpc.gen.collective.v1 import node as pb
+from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import CopyKey
+from collective.model.nodes import StatedPosition
+from collective.placement.challenges import Answer
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
+
+CopyOnNode = tuple[ChunkId, Generation]
+"""Names a copy where the node is said beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a node answered for when it was told to delete copies."""
+
+    deleted: frozenset[CopyOnNode]
+    absent: frozenset[CopyOnNode]
+    """Those that were not there."""
 
 
 class NodeCommands(Protocol):
     """Commands to nodes, each with a deadline of its own."""
 
     async def delete_copies(
-        self, node: NodeId, request: pb.DeleteCopiesRequest
-    ) -> pb.DeleteCopiesResponse:
-        """Have copies deleted."""
+        self, node: NodeId, position: StatedPosition, copies: Sequence[CopyKey]
+    ) -> Deleted:
+        """Have ``copies`` deleted; a node that has seen a later ``position`` refuses."""
         ...
 
-    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
-        """Have ``node`` send one of its copies along a route."""
+    async def copy_chunk(
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: transfer_pb.Route
+    ) -> transfer_pb.PutResult | None:
+        """Have ``node`` send its copy ``generation`` of ``chunk`` along ``route``."""
         ...
 
     async def challenge_copies(
-        self, node: NodeId, request: pb.ChallengeCopiesRequest
-    ) -> pb.ChallengeCopiesResponse:
-        """Have copies read, and proved to be there."""
+        self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]
+    ) -> Mapping[CopyOnNode, Answer]:
+        """Have ``copies`` read and answered for, with a ``nonce`` of 32 bytes that is never used again."""
         ...

@@ -1,16 +1,27 @@
-"""Calls to nodes: one kept channel for each, dropped when a node's addresses change."""
+"""Commands to nodes over gRPC: one kept channel for each, dropped when a node's addresses change."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from collective.core.errors import UnreachableError
-from collective.core.ids import NodeId, SpiffeId
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.units import Address
+from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.live_nodes import LiveNodes
+from collective.model.copies import CopyKey
+from collective.model.nodes import StatedPosition
+from collective.placement.challenges import Answer
+from collective.rpc.conversions.nodes import (
+    answers_from,
+    copy_message,
+    names_from,
+    position_message,
+)
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
+from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.rpc.links import Channel
 
 T = TypeVar("T")
@@ -22,7 +33,7 @@ CHALLENGE_S: Final = 20.0
 
 
 class NodeCaller:
-    """Calls the Node service of this member's nodes."""
+    """Tells this member's nodes what to do; a ``NodeCommands``."""
 
     def __init__(self, table: LiveNodes, opener: ChannelOpener) -> None:
         """Open channels by ``opener``, which verifies the node's identity."""
@@ -33,24 +44,36 @@ class NodeCaller:
         self._retired: set[Channel] = set()
 
     async def delete_copies(
-        self, node: NodeId, request: pb.DeleteCopiesRequest
-    ) -> pb.DeleteCopiesResponse:
+        self, node: NodeId, position: StatedPosition, copies: Sequence[CopyKey]
+    ) -> Deleted:
         """Have copies deleted."""
-        return await self._call(
+        request = pb.DeleteCopiesRequest(
+            position=position_message(position), copies=[copy_message(copy) for copy in copies]
+        )
+        answer = await self._call(
             node, lambda stub, t: stub.delete_copies(request, timeout=t), CALL_S
         )
+        return Deleted(names_from(answer.deleted), names_from(answer.absent))
 
-    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
+    async def copy_chunk(
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: transfer_pb.Route
+    ) -> transfer_pb.PutResult | None:
         """Have ``node`` send one of its copies along a route."""
-        return await self._call(node, lambda stub, t: stub.copy_chunk(request, timeout=t), COPY_S)
+        request = pb.CopyChunkRequest(chunk_id=chunk, generation=generation, route=route)
+        answer = await self._call(node, lambda stub, t: stub.copy_chunk(request, timeout=t), COPY_S)
+        return answer.result
 
     async def challenge_copies(
-        self, node: NodeId, request: pb.ChallengeCopiesRequest
-    ) -> pb.ChallengeCopiesResponse:
+        self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]
+    ) -> Mapping[CopyOnNode, Answer]:
         """Have copies read, and proved to be there."""
-        return await self._call(
+        request = pb.ChallengeCopiesRequest(
+            nonce=nonce, copies=[copy_message(copy) for copy in copies]
+        )
+        answer = await self._call(
             node, lambda stub, t: stub.challenge_copies(request, timeout=t), CHALLENGE_S
         )
+        return answers_from(answer.answers)
 
     def drop(self, node: NodeId) -> None:
         """Close the channel of a node that was removed; its calls fail."""

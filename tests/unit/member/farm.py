@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from collective.catalog.interface import Nodes
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
-from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
 from collective.member.care.guarded_deletes import GuardedDeletes
@@ -25,8 +25,13 @@ from collective.member.care.verification import Sampler, Verifier
 from collective.member.files.streams import StreamDesk
 from collective.member.files.uploads import Policy, UploadDesk
 from collective.member.metrics import MemberMetrics, NodeFigures
+from collective.member.nodes.commands import CopyOnNode, Deleted
+from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
+from collective.model.copies import CopyKey, Finding
+from collective.model.nodes import StatedPosition
+from collective.placement.challenges import UNREAD, Answer
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.stream.chunk_client import ChunkClient, WrongBytesError
 from collective.transfer.tickets.reading import read_ticket
@@ -145,66 +150,51 @@ class Farm:
 
     # NodeCommands:
 
-    async def copy_chunk(self, node: NodeId, request: pb.CopyChunkRequest) -> pb.CopyChunkResponse:
+    async def copy_chunk(
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: pb.Route
+    ) -> pb.PutResult | None:
         if node in self.down:
             raise UnreachableError("down")
-        assert request.route is not None
-        data = self.stored[node].get((ChunkId(request.chunk_id), request.generation))
+        data = self.stored[node].get((chunk, generation))
         if data is None:
             raise NotFoundError("not here")
-        ticket = read_ticket(request.route.hops[0])
+        ticket = read_ticket(route.hops[0])
         assert ticket.holder == str(self.world.table.identity(node))
-        return pb.CopyChunkResponse(result=self.receive(ticket, data))
+        return self.receive(ticket, data)
 
     async def delete_copies(
-        self, node: NodeId, request: pb.DeleteCopiesRequest
-    ) -> pb.DeleteCopiesResponse:
-        assert request.position is not None
-        self.deletes += len(request.copies)
+        self, node: NodeId, position: StatedPosition, copies: Sequence[CopyKey]
+    ) -> Deleted:
+        assert StatementMacs(self.world.keys).is_position(position.position, position.mac)
+        self.deletes += len(copies)
         here = self.stored.setdefault(node, {})
-        absent = [
-            copy for copy in request.copies if (ChunkId(copy.chunk_id), copy.generation) not in here
-        ]
-        return pb.DeleteCopiesResponse(
-            deleted=[
-                copy
-                for copy in request.copies
-                if here.pop((ChunkId(copy.chunk_id), copy.generation), None) is not None
-            ],
-            absent=absent,
-        )
+        named = {(copy.chunk, copy.generation) for copy in copies}
+        absent = frozenset(name for name in named if name not in here)
+        for name in named - absent:
+            del here[name]
+        return Deleted(frozenset(named - absent), absent)
 
     async def challenge_copies(
-        self, node: NodeId, request: pb.ChallengeCopiesRequest
-    ) -> pb.ChallengeCopiesResponse:
+        self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]
+    ) -> Mapping[CopyOnNode, Answer]:
         """Answer as a node does; one in ``liars`` as it likes."""
         self.asked.append(node)
         if node in self.down:
             raise UnreachableError("down")
-        self.challenged += len(request.copies)
-        answers = []
-        for copy in request.copies:
-            data = self.stored.get(node, {}).get((ChunkId(copy.chunk_id), copy.generation))
-            finding, digest = pb.CopyFinding.SOUND, b""
-            if node in self.unread:
-                finding = pb.CopyFinding.UNSPECIFIED
-            elif node in self.liars:
-                digest = bytes(32)
-            elif data is None:
-                finding = pb.CopyFinding.MISSING
-            elif blake3(data).digest() != copy.chunk_id:
-                finding = pb.CopyFinding.CORRUPT
-            else:
-                digest = blake3(data, key=request.nonce).digest()
-            answers.append(
-                pb.ChallengeAnswer(
-                    chunk_id=copy.chunk_id,
-                    generation=copy.generation,
-                    finding=finding,
-                    digest=digest,
-                )
-            )
-        return pb.ChallengeCopiesResponse(answers=answers)
+        self.challenged += len(copies)
+        return {(copy.chunk, copy.generation): self._answer(node, nonce, copy) for copy in copies}
+
+    def _answer(self, node: NodeId, nonce: bytes, copy: CopyKey) -> Answer:
+        data = self.stored.get(node, {}).get((copy.chunk, copy.generation))
+        if node in self.unread:
+            return UNREAD
+        if node in self.liars:
+            return Answer(Finding.SOUND, bytes(32))
+        if data is None:
+            return Answer(Finding.MISSING)
+        if blake3(data).digest() != copy.chunk:
+            return Answer(Finding.CORRUPT)
+        return Answer(Finding.SOUND, blake3(data, key=nonce).digest())
 
     def copies(self) -> int:
         return sum(len(chunks) for chunks in self.stored.values())

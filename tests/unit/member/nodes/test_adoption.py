@@ -25,7 +25,7 @@ from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
 from collective.member.nodes.warnings import Situation, warnings
 from collective.model.calls import Call
-from collective.model.nodes import Position
+from collective.model.nodes import Position, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
@@ -97,7 +97,9 @@ class Lost:
     async def node(self, identity: SpiffeId) -> OldNode:
         memory = NodeMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
         await memory.load()
-        seen = position_message(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
+        seen = position_message(
+            StatedPosition(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
+        )
         await memory.heard(seen, 0, None)
         return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
 
@@ -105,7 +107,7 @@ class Lost:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
         position = await self.here.catalog.position()
         mac = StatementMacs(self.here.world.keys).of_position(position)
-        await node.memory.admit(position_message(position, mac))
+        await node.memory.admit(position_message(StatedPosition(position, mac)))
 
     async def sentences(self) -> list[str]:
         return warnings(

@@ -15,7 +15,7 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.revocations import Revocations
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import ChunkIntent, Extent
-from collective.model.nodes import NodeState, Position
+from collective.model.nodes import NodeState, Position, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -152,7 +152,7 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
         answer = await service(here).heartbeat(
             beat(
                 highest_position=position_message(
-                    seen, StatementMacs(here.world.keys).of_position(seen)
+                    StatedPosition(seen, StatementMacs(here.world.keys).of_position(seen))
                 ),
             )
         )
@@ -168,7 +168,9 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
     """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
     async with scene(tmp_path) as here:
         ours = await here.catalog.position()
-        real = position_message(ours, StatementMacs(here.world.keys).of_position(ours))
+        real = position_message(
+            StatedPosition(ours, StatementMacs(here.world.keys).of_position(ours))
+        )
         lies = [
             pb.CatalogPosition(catalog_id="ee" * 16, epoch=5, sequence=5),
             pb.CatalogPosition(catalog_id=ours.catalog_id, epoch=ours.epoch + 1, sequence=1),

@@ -33,7 +33,7 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
 from collective.member.wakes import Wakes
-from collective.model.nodes import NodeClaim, Position
+from collective.model.nodes import NodeClaim, Position, StatedPosition
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.addresses import addresses_from
@@ -180,7 +180,7 @@ class RegistryService(pb.NodeRegistryBase):
         return pb.HeartbeatResponse(
             coordinator_time_ms=self._keys.coordinator_now_ms(),
             keys=[pb.TicketKey(key_id=key.key_id, key=key.secret) for key in keys],
-            position=position_message(position, self._macs.of_position(position)),
+            position=position_message(self._stated(position)),
             adoption=await self._adoption(node, message.highest_position, position),
             revocation_epoch=epoch,
             revoked=[] if message.revoked_left_out and seal_is_newest else list(revoked),
@@ -262,9 +262,12 @@ class RegistryService(pb.NodeRegistryBase):
             pb.Adoption(
                 node=str(identity),
                 replaced=told,
-                successor=position_message(position, self._macs.of_position(position)),
+                successor=position_message(self._stated(position)),
             ),
         )
+
+    def _stated(self, position: Position) -> StatedPosition:
+        return StatedPosition(position, self._macs.of_position(position))
 
     async def _is_enrolled(self, node: NodeId) -> bool:
         if self._table.get(node) is None:
