@@ -16,7 +16,8 @@ from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite, InviteGrant
+    from collective.model.rights import GrantTerms
+    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite
 
 app = typer.Typer(no_args_is_help=True, help="Invitations: let others in, or join with one.")
 
@@ -71,7 +72,7 @@ def generate(
     if made.invite:
         from collective.cli.grants import tell_of_admin  # noqa: PLC0415 - keeps redeem fast
 
-        given = [(one.path, {(right.name or "").lower() for right in one.rights}) for one in grants]
+        given = [(str(one.path), one.words) for one in grants]
         tell_of_admin(given, made.invite.created_by)
     show_code(made, as_json=invocation.as_json)
 
@@ -215,14 +216,15 @@ def _global_id(identity: str) -> str:
         return identity
 
 
-def _grant(text: str) -> InviteGrant:
+def _grant(text: str) -> GrantTerms:
     from collective.cli.grants import parse_grant  # noqa: PLC0415 - keeps redeem fast
-    from collective.client.member import RIGHTS  # noqa: PLC0415
     from collective.core.paths import FilePath  # noqa: PLC0415
-    from collective.rpc.gen.collective.v1.people import InviteGrant  # noqa: PLC0415
+    from collective.model.rights import WORDS, GrantTerms, Right  # noqa: PLC0415
 
-    path, rights = parse_grant(text)
-    unknown = [right for right in rights if right not in RIGHTS]
-    if unknown:
-        raise UsageError("Rights are read, write and share, joined by '+'.")
-    return InviteGrant(path=str(FilePath.parse(path)), rights=[RIGHTS[one] for one in rights])
+    path, words = parse_grant(text)
+    rights = Right.NONE
+    for word in words:
+        if word not in WORDS:
+            raise UsageError("Rights are read, write and share, joined by '+'.")
+        rights |= WORDS[word]
+    return GrantTerms(FilePath.parse(path), rights)

@@ -88,10 +88,7 @@ def redeemed_json(done: Redeemed) -> dict[str, Any]:
         "domain": collective.domain,
         "global_id": collective.global_id,
         "identity": str(collective.identity),
-        "grants": [
-            {"path": path, "rights": rights.split("+")}
-            for path, _, rights in (grant.rpartition(":") for grant in collective.grants)
-        ],
+        "grants": [{"path": str(one.path), "rights": one.words} for one in collective.grants],
         "grants_expire": output.when(collective.grants_expire_ms),
         "granted_by": collective.granted_by,
         "certificate_expires": output.when(round(done.joined.certified.expires_s * 1000)),
@@ -112,8 +109,8 @@ def redeemed_lines(done: Redeemed) -> list[str]:
         who = collective.global_id
         lines.append(f"This machine is now a further device of {who} and may do what {who} may.")
     for number, grant in enumerate(collective.grants):
-        path, _, rights = grant.rpartition(":")
-        lines.append(f"{'' if number else 'Granted':<12} {path}: {rights}")
+        rights = "+".join(grant.words)
+        lines.append(f"{'' if number else 'Granted':<12} {grant.path}: {rights}")
     if not collective.grants and not is_device:
         lines.append(f"{'Granted':<12} nothing yet; what you may do is shown by: collective status")
     if not is_device:

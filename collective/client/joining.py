@@ -28,14 +28,18 @@ from collective.core.ids import (
     parse_member_id,
 )
 from collective.core.units import Address
+from collective.model.rights import GrantTerms
 from collective.pki import certificates, proof
 from collective.pki.ca import authority_owner
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.invite_code import InviteCode
+from collective.pki.renewal_times import RENEWABLE
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
+from collective.rpc.conversions.rights import terms_from
+from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
 from collective.rpc.gen.collective.v1 import cluster as cluster_pb
 from collective.rpc.links import CONNECT_TIMEOUT_S, Channel, Links
@@ -47,7 +51,6 @@ PROBE_TIMEOUT_S: Final = 2.0
 _ADDRESSES_MAX: Final = 32
 _GRANTS_MAX: Final = 1000
 _JOINABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user"))
-_RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
 _SERVERS: Final[frozenset[SpiffeRole]] = frozenset(("coordinator", "bootstrap"))
 
 
@@ -67,8 +70,7 @@ class Joined:
     collective_name: str
     coordinator_addresses: tuple[Address, ...]
     granted_by: str
-    grants: tuple[str, ...]
-    """``PATH:right+right``."""
+    grants: tuple[GrantTerms, ...]
     grants_expire_ms: int
 
 
@@ -164,7 +166,7 @@ async def renew_expired(
             ),
             timeout=timeout_s,
         )
-    joined = check_answer(answer, digests, key, roles=_RENEWABLE, now_s=clock.wall_s())
+    joined = check_answer(answer, digests, key, roles=RENEWABLE, now_s=clock.wall_s())
     if joined.identity != credentials.identity:
         raise RejectedError(f"The renewal is for {joined.identity}, not {credentials.identity}.")
     return joined
@@ -280,7 +282,7 @@ def check_renewed(
     certified = verify_leaf(
         certificate_der,
         credentials.trust(),
-        roles=_RENEWABLE,
+        roles=RENEWABLE,
         usage="client",
         now_s=now_s,
         revoked=RevocationSet(),
@@ -341,9 +343,18 @@ def check_answer(
         collective_name=answer.collective_name,
         coordinator_addresses=addresses,
         granted_by=answer.granted_by,
-        grants=tuple(answer.grants[:_GRANTS_MAX]),
+        grants=_granted(answer.grants[:_GRANTS_MAX]),
         grants_expire_ms=answer.grants_expire_ms,
     )
+
+
+def _granted(messages: Sequence[common_pb.GrantTerms]) -> tuple[GrantTerms, ...]:
+    try:
+        return tuple(terms_from(one) for one in messages)
+    except CollectiveError as error:
+        raise RejectedError(
+            "The coordinator sent grants that cannot be read here; update this client."
+        ) from error
 
 
 def _require_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:

@@ -12,7 +12,9 @@ from typing import Final
 from collective.client.control import Control
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
+from collective.model.rights import GrantTerms
 from collective.pki import invite_code
+from collective.rpc.conversions.rights import terms_message
 from collective.rpc.gen.collective.v1.people import (
     AddDeviceRequest,
     AuditRecord,
@@ -25,7 +27,6 @@ from collective.rpc.gen.collective.v1.people import (
     IdentitiesStub,
     IdentityStatus,
     Invite,
-    InviteGrant,
     InviteKind,
     InvitesStub,
     ListAuditRequest,
@@ -69,7 +70,7 @@ class People:
         self,
         *,
         kind: InviteKind = InviteKind.USER,
-        grants: Sequence[InviteGrant] = (),
+        grants: Sequence[GrantTerms] = (),
         max_uses: int = 0,
         validity_s: float = 0.0,
         description: str = "",
@@ -85,7 +86,7 @@ class People:
         """
         request = GenerateInviteRequest(
             kind=kind,
-            grants=list(grants),
+            grants=[terms_message(one) for one in grants],
             max_uses=max_uses,
             validity_s=validity_s,
             description=description,

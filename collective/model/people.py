@@ -8,6 +8,7 @@ from enum import Enum
 
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
+from collective.model.rights import GrantTerms
 
 
 class InviteKind(Enum):
@@ -41,8 +42,8 @@ class Invite:
     expires_s: float
     created_by: SpiffeId
     description: str = ""
-    grants: Sequence[tuple[FilePath, int]] = ()
-    """Path and rights (``access.Right`` as int) that a user code gives."""
+    grants: Sequence[GrantTerms] = ()
+    """What a user code gives."""
     revoked: bool = False
     created_s: float = 0.0
     bound: SpiffeId | None = None

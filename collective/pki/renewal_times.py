@@ -1,10 +1,14 @@
-"""When a certificate is renewed: at two thirds of its life."""
+"""Which certificates are renewed, and when: at two thirds of their life."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from collective.core.ids import SpiffeRole
 from collective.pki.certificates import Certified
+
+RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
+"""Roles whose certificates the coordinator renews; its own it issues itself."""
 
 _DUE_AT: Final = 2 / 3
 

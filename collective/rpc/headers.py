@@ -16,6 +16,10 @@ from collective.core.randomness import Randomness
 REQUEST_ID_KEY: Final = "x-request-id"
 NEWEST_AUTHORITY_KEY: Final = "x-collective-newest-ca"
 """Initial metadata of answers while a CA is being replaced: SHA-256 (hex) of the new one's key."""
+LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
+"""What a bootstrap adds to a join: SHA-256 (hex) of the leaf that it showed the joiner."""
+SOURCE_KEY: Final = "x-collective-source"
+"""What a bootstrap adds to a join: the host that the joiner came from."""
 _REQUEST_ID: Final = r"[A-Za-z0-9._-]{1,64}"
 
 _request_id: ContextVar[str | None] = ContextVar("collective_request_id", default=None)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from collective.client.collective import Collective
+from collective.core.paths import FilePath
+from collective.model.rights import GrantTerms, Right
 from collective.pki.credentials import Credentials
 from collective.placement.evidence import quorum_of
-from collective.rpc.gen.collective.v1 import Right
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.rpc.gen.collective.v1.people import InviteGrant, InviteKind
+from collective.rpc.gen.collective.v1.people import InviteKind
 from tests.simulation.clients import PATIENCE_S, Desk, Person, Rights
 from tests.simulation.faults import Faults
 from tests.simulation.judge import Judge
@@ -278,9 +279,9 @@ class Scenario:
                     await home.people.create_datastore(top, copies=copies)
                 for name, may in rights.items():
                     grants = [
-                        InviteGrant(
-                            path=top,
-                            rights=[Right.READ, Right.WRITE] if top in may.write else [Right.READ],
+                        GrantTerms(
+                            FilePath.parse(top),
+                            Right.READ | Right.WRITE if top in may.write else Right.READ,
                         )
                         for top in sorted(may.read)
                     ]

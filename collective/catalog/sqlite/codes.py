@@ -27,7 +27,7 @@ from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.pages import Page
 from collective.model.people import Invite, InviteKind, InviteUse
-from collective.model.rights import Right
+from collective.model.rights import GrantTerms, Right
 
 _DAY_S = 86400.0
 GRANTS_MAX = 64
@@ -194,7 +194,9 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
         row[5],
         maker,
         row[7],
-        tuple((FilePath.parse(path), rights) for path, rights in json.loads(row[8])),
+        tuple(
+            GrantTerms(FilePath.parse(path), Right(rights)) for path, rights in json.loads(row[8])
+        ),
         bool(row[9]),
         row[10],
         None if row[11] is None else SpiffeId.parse(row[11]),
@@ -216,15 +218,15 @@ def _authorise(tx: Transaction, actor: Call, code: Invite) -> tuple[Invite, list
         return stored, [[] for _ in code.grants]
     if code.kind is not InviteKind.USER:
         decider.require_admin(f"make an invite for a {code.kind.value}")
-        wanted = [(FilePath(), int(Right.READ | Right.WRITE | Right.SHARE))]
+        wanted = [GrantTerms(FilePath(), Right.READ | Right.WRITE | Right.SHARE)]
     else:
         wanted = list(code.grants)
         if not wanted:
             decider.require_admin("make an invite that grants nothing")
     sources: list[list[str]] = []
     for path, rights in wanted:
-        decider.require_share(path, Right(rights))
-        found = tx.book.sources(actor.principal, path, Right(rights), tx.now_s)
+        decider.require_share(path, rights)
+        found = tx.book.sources(actor.principal, path, rights, tx.now_s)
         sources.append(list(found or ()))
     until_s = tx.book.until(one for some in sources for one in some)
     if until_s < math.inf:

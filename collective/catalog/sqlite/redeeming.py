@@ -20,7 +20,6 @@ from collective.core.randomness import hex_id
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
-from collective.model.rights import Right
 
 _REFUSALS = {
     "revoked": "This invite was revoked; ask for a new one.",
@@ -124,7 +123,7 @@ def _grant(
     return Grant(
         grant_id,
         path,
-        Right(rights),
+        rights,
         principal,
         code.created_by,
         None if until_s == math.inf else until_s,

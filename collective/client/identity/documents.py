@@ -14,9 +14,12 @@ from typing import Any, Final, NamedTuple
 
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId, parse_domain, parse_member_id
+from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.model.rights import WORDS, GrantTerms, Right
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: grants are objects; 1: texts like ``/shared:read+write``."""
 NAME_MAX_CHARS: Final = 63
 DISPLAY_NAME_MAX_CHARS: Final = 128
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
@@ -73,8 +76,8 @@ class JoinedCollective(NamedTuple):
     """When the coordinator last said where it is and which CAs count."""
     granted_by: str = ""
     """Who made the invite, as the member said at redemption."""
-    grants: tuple[str, ...] = ()
-    """``PATH:right+right``, as granted at redemption; the member decides what holds now."""
+    grants: tuple[GrantTerms, ...] = ()
+    """As granted at redemption; the member decides what holds now."""
     grants_expire_ms: int = 0
 
     @property
@@ -105,7 +108,7 @@ class JoinedCollective(NamedTuple):
                 "joined_ms": self.joined_ms,
                 "told_ms": self.told_ms,
                 "granted_by": self.granted_by,
-                "grants": list(self.grants),
+                "grants": [{"path": str(one.path), "rights": one.words} for one in self.grants],
                 "grants_expire_ms": self.grants_expire_ms,
             }
         )
@@ -129,7 +132,7 @@ class JoinedCollective(NamedTuple):
                 joined_ms=_number(facts, "joined_ms"),
                 told_ms=_number(facts, "told_ms"),
                 granted_by=_text(facts, "granted_by"),
-                grants=_texts(facts, "grants"),
+                grants=_grants(facts),
                 grants_expire_ms=_number(facts, "grants_expire_ms"),
             )
         except (CollectiveError, TypeError) as error:
@@ -206,3 +209,26 @@ def _number(facts: Mapping[str, Any], name: str) -> int:
 
 def _addresses(facts: Mapping[str, Any], name: str) -> tuple[Address, ...]:
     return tuple(Address.parse(text) for text in _texts(facts, name))
+
+
+def _grants(facts: Mapping[str, Any]) -> tuple[GrantTerms, ...]:
+    value = facts.get("grants")
+    if not isinstance(value, list):
+        raise TypeError("grants")
+    return tuple(_grant(one) for one in value)
+
+
+def _grant(value: object) -> GrantTerms:
+    if isinstance(value, str):  # format 1
+        path, _, joined = value.rpartition(":")
+        words = joined.split("+")
+    elif isinstance(value, dict) and isinstance(value.get("rights"), list):
+        path, words = _text(value, "path"), value["rights"]
+    else:
+        raise TypeError("grants")
+    rights = Right.NONE
+    for word in words:
+        if not isinstance(word, str) or word not in WORDS:
+            raise TypeError("rights")
+        rights |= WORDS[word]
+    return GrantTerms(FilePath.parse(path), rights)

@@ -22,12 +22,12 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import SpiffeId
-from collective.core.paths import FilePath
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
 from collective.core.world import World
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
+from collective.model.rights import GrantTerms
 from collective.pki import invite_code
 from collective.pki.cert_dir import CertDir
 from collective.pki.invite_code import InviteCode
@@ -75,7 +75,7 @@ class InviteIssuer:
         uses: int,
         validity_s: float,
         description: str = "",
-        grants: Sequence[tuple[FilePath, int]] = (),
+        grants: Sequence[GrantTerms] = (),
         bound: SpiffeId | None = None,
         approves: bool = False,
     ) -> tuple[Invite, InviteCode]:

@@ -22,13 +22,14 @@ from collective.core.errors import (
     RejectedError,
     ShutOutError,
 )
-from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.ids import SpiffeId
 from collective.core.randomness import Randomness
 from collective.member.people.joining import Admitted
 from collective.pki import certificates, proof
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.pki.nonces import NonceMint
+from collective.pki.renewal_times import RENEWABLE
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities
 from collective.pki.trust import RevokedCertificateError, TrustStore, verify_leaf
@@ -36,7 +37,6 @@ from collective.pki.trust import RevokedCertificateError, TrustStore, verify_lea
 EXPIRED_RENEWAL_S: Final = limits.EXPIRED_RENEWAL_S
 _FRESH_PART: Final = 2 / 3
 """A renewed certificate that has so much of its life left is given again."""
-_RENEWABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user", "bootstrap"))
 
 
 class CertificateRenewals:
@@ -108,7 +108,7 @@ class CertificateRenewals:
         The coordinator renews its own with its CA, never here.  Another key is refused: a thief of
         a key could otherwise move to one that its owner knows nothing of.
         """
-        if peer.identity.role not in _RENEWABLE:
+        if peer.identity.role not in RENEWABLE:
             raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
         known = self._authorities()
         if peer.identity.trust_domain != known.signing.domain:
@@ -132,7 +132,7 @@ class CertificateRenewals:
             return verify_leaf(
                 certificate_der,
                 TrustStore({known.signing.domain: known.trusted}),
-                roles=_RENEWABLE,
+                roles=RENEWABLE,
                 usage="client",
                 now_s=min(now_s, end_s),
                 revoked=self._revocations(),
@@ -190,7 +190,7 @@ class CertificateRenewals:
             last = verify_leaf(
                 der,
                 TrustStore({authority.domain: (authority.certificate,)}),
-                roles=_RENEWABLE,
+                roles=RENEWABLE,
                 usage="client",
                 now_s=self._clock.wall_s(),
                 revoked=self._revocations(),

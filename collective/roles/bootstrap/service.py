@@ -10,10 +10,9 @@ from typing import Final
 
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
+from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
 from collective.rpc.links import Channel
 
-LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
-SOURCE_KEY: Final = "x-collective-source"
 FORWARD_TIMEOUT_S: Final = 10.0
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from collective.chunking.envelope import HEADER_BYTES, Codec
 from collective.core import limits
-from collective.core.errors import NotFoundError, UsageError
+from collective.core.errors import UsageError
 from collective.core.ids import CHUNK_ID_BYTES, parse_chunk_id
 from collective.core.moments import NS_PER_S, moment_of
-from collective.core.paths import FilePath
 from collective.model.changes import Attributes
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import ChunkIntent, Extent, Hole
@@ -28,16 +27,6 @@ _KINDS = {
 
 _MODE_MAX = 0o7777
 _FORMAT_MAX = 255
-
-
-def local_path(text: str) -> FilePath:
-    """Return a path of this member; ``/@DOMAIN`` is NotFoundError while no peer is known."""
-    path = FilePath.parse(text)
-    if path.names and path.names[0].startswith("@"):
-        raise NotFoundError(
-            f"No peer {path.peer_domain} is known here; ask the operator to peer with it first."
-        )
-    return path
 
 
 def entry_message(entry: Entry) -> pb.Entry:

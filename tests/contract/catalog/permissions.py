@@ -31,7 +31,7 @@ from collective.model.changes import Attributes
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
-from collective.model.rights import Right
+from collective.model.rights import GrantTerms, Right
 from tests.contract.catalog.permission_model import (
     OPERATOR,
     PATHS,
@@ -232,7 +232,7 @@ class Permissions(RuleBasedStateMachine):
         code = Invite(
             f"code{self.codes}", InviteKind.USER, b"v" * 32, uses, uses, model.now_s + life,
             self.caller(maker).principal,
-            grants=tuple((p(text(path)), int(bits(rights))) for path, rights in grants),
+            grants=tuple(GrantTerms(p(text(path)), bits(rights)) for path, rights in grants),
         )  # fmt: skip
         happened, _ = self.do(self.catalog.add_code(self.caller(maker), code))
         self.same(happened, "ok" if fine else "denied", "invite", maker, grants)

@@ -17,7 +17,7 @@ from collective.core.errors import (
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
-from collective.model.rights import Right
+from collective.model.rights import GrantTerms, Right
 from tests.contract.catalog.world import OPERATOR, enrol, grant, p, user, write
 
 BOB, EVE, DAN = user("bob"), user("eve"), user("dan")
@@ -35,7 +35,7 @@ def invite(
 ) -> Invite:
     return Invite(
         code_id, kind, b"v" * 32, uses, uses, clock.wall_s() + 600, by.principal,
-        grants=tuple((p(path), rights) for path, rights in grants), bound=bound,
+        grants=tuple(GrantTerms(p(path), Right(rights)) for path, rights in grants), bound=bound,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from collective.model.audit import Refusal
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
-from collective.model.rights import Right
+from collective.model.rights import GrantTerms, Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -46,7 +46,7 @@ KEY = b"k" * 32
 def code(clock: ManualClock, kind: InviteKind = InviteKind.USER, uses: int = 1) -> Invite:
     return Invite(
         "c1", kind, b"v" * 32, uses, uses, clock.wall_s() + 60, OPERATOR.principal,
-        grants=((p("/a"), 1),),
+        grants=(GrantTerms(p("/a"), Right.READ),),
     )  # fmt: skip
 
 

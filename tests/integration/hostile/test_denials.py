@@ -132,7 +132,7 @@ REFUSED: dict[str, Any] = {
     "DiscardCopies": pb.DiscardCopiesRequest(),
     "GenerateInvite": pb.GenerateInviteRequest(
         kind=pb.InviteKind.USER,
-        grants=[pb.InviteGrant(path="/private", rights=[pb.Right.READ])],
+        grants=[pb.GrantTerms(path="/private", rights=[pb.Right.READ])],
     ),
     "RevokeInvite": pb.RevokeInviteRequest(code_or_id="0" * 16),
     "RevokeIdentity": pb.RevokeIdentityRequest(who="bystander@home.alice"),

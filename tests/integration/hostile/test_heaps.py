@@ -68,7 +68,7 @@ async def test_invites_of_many_megabytes_are_all_listed_and_end_at_a_bound(
 ) -> None:
     wanted = pb.GenerateInviteRequest(
         kind=pb.InviteKind.USER,
-        grants=[pb.InviteGrant(path=LONG, rights=[pb.Right.READ])] * 64,
+        grants=[pb.GrantTerms(path=LONG, rights=[pb.Right.READ])] * 64,
     )
     made = 0
     for giver in GIVERS[:2]:

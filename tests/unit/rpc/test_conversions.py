@@ -8,15 +8,10 @@ from collective.member.files.uploads import Policy, shortage_sentence
 from collective.model.changes import Attributes
 from collective.model.rights import Right
 from collective.rpc.conversions.addresses import addresses_from
-from collective.rpc.conversions.files import (
-    attributes_from,
-    extents_from,
-    holes_from,
-    intents_from,
-    local_path,
-)
+from collective.rpc.conversions.files import attributes_from, extents_from, holes_from, intents_from
 from collective.rpc.conversions.nodes import position_from
-from collective.rpc.conversions.people import rights_from
+from collective.rpc.conversions.paths import local_path
+from collective.rpc.conversions.rights import rights_from
 from tests import protocol as pb
 
 

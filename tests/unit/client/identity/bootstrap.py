@@ -8,8 +8,10 @@ from typing import Any
 from collective.client.joining import Joined
 from collective.core.clock import ManualClock
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
+from collective.model.rights import GrantTerms, Right
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.invite_code import InviteCode
@@ -34,7 +36,10 @@ class Member:
         self.role = "user"
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
-        self.grants = ("/shared:read+write", "/media:read")
+        self.grants = (
+            GrantTerms(FilePath.parse("/shared"), Right.READ | Right.WRITE),
+            GrantTerms(FilePath.parse("/media"), Right.READ),
+        )
 
     def code(self) -> str:
         return InviteCode.fresh(BOOTSTRAP, self.authority.digest, SystemRandomness()).encode()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.units import Address
+from collective.model.rights import WORDS, GrantTerms, Right
 from collective.pki.ca import CertificateAuthority
 from tests.unit.client.identity.bootstrap import BOOTSTRAP, COORDINATOR, Member
 from tests.worlds import world_of
@@ -128,7 +132,7 @@ class TestIdentity:
 
     def test_a_newer_format_is_refused(self, store: IdentityStore) -> None:
         store.create_identity(ME)
-        facts = json.loads(Path(store.place.identity).read_bytes()) | {"format": 2}
+        facts = json.loads(Path(store.place.identity).read_bytes()) | {"format": 3}
         Path(store.place.identity).write_text(json.dumps(facts))
         with pytest.raises(SettingsError, match="newer"):
             store.identity()
@@ -353,6 +357,12 @@ def store_gone(store: IdentityStore, bob: Member) -> JoinedCollective:
     )
 
 
+PATHS = st.lists(st.text("ab:+/ä", min_size=1, max_size=5), max_size=3).map(
+    lambda names: FilePath(tuple(name.replace("/", "_") for name in names))
+)
+RIGHTS = st.sets(st.sampled_from(list(WORDS.values())), min_size=1).map(
+    lambda some: reduce(or_, some)
+)
 LABEL = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 
 
@@ -371,12 +381,12 @@ def test_a_long_name_makes_room_for_its_number() -> None:
 @given(
     LABEL,
     st.text(),
-    st.lists(st.text()),
+    st.lists(st.builds(GrantTerms, PATHS, RIGHTS)),
     st.integers(0, 2**60),
     st.binary(min_size=32, max_size=32),
 )
 def test_what_is_kept_comes_back(
-    name: str, by: str, grants: list[str], when_ms: int, digest: bytes
+    name: str, by: str, grants: list[GrantTerms], when_ms: int, digest: bytes
 ) -> None:
     one = JoinedCollective(
         name=name,
@@ -400,3 +410,38 @@ def test_no_bytes_crash_the_decoder(raw: bytes) -> None:
     for decode in (Identity.decode, JoinedCollective.decode):
         with pytest.raises(SettingsError):
             decode(raw, "x")
+
+
+SHARED = GrantTerms(FilePath(("shared",)), Right.READ | Right.WRITE)
+
+
+def as_written(grants: object, form: int = 2) -> bytes:
+    """Return what lies on disk of a collective with these ``grants``."""
+    one = JoinedCollective(
+        name="alice",
+        member=MemberId("alice"),
+        domain=Domain("home.alice"),
+        identity=SpiffeId.user(Domain("home.alice"), ME),
+        coordinator_addresses=(),
+        bootstrap_addresses=(),
+        authority_digest=bytes(32),
+    )
+    return json.dumps(json.loads(one.encode()) | {"format": form, "grants": grants}).encode()
+
+
+def test_a_collective_that_was_joined_when_grants_were_texts_reads_as_before() -> None:
+    before = as_written(["/shared:read+write", "/a:b:read"], form=1)
+    found = JoinedCollective.decode(before, "x")
+    assert found.grants == (SHARED, GrantTerms(FilePath(("a:b",)), Right.READ))
+    written = json.loads(found.encode())
+    assert written["format"] == 2
+    assert written["grants"][0] == {"path": "/shared", "rights": ["read", "write"]}
+
+
+@pytest.mark.parametrize(
+    "grants",
+    ["/a:read", ["/a"], ["/a:own"], ["a:read"], [{"path": "/a"}], [{"path": "/a", "rights": [1]}]],
+)
+def test_grants_that_are_damaged_are_not_guessed_at(grants: object) -> None:
+    with pytest.raises(SettingsError, match="damaged"):
+        JoinedCollective.decode(as_written(grants), "x")

@@ -10,7 +10,7 @@ from collective.core.ids import GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.people import InviteKind
-from collective.model.rights import Right
+from collective.model.rights import GrantTerms, Right
 from collective.pki import certificates
 from collective.pki.revocation import key_entry
 from collective.rpc.gen.collective.v1.people import RevokeIdentityResponse
@@ -55,7 +55,7 @@ async def test_those_below_in_the_chain_their_invites_and_datastores_are_told(
     )
     for by in (eve, bob, OPERATOR):
         await member.codes.create(
-            by, InviteKind.USER, uses=1, validity_s=60, grants=[(SHARED, int(Right.READ))]
+            by, InviteKind.USER, uses=1, validity_s=60, grants=[GrantTerms(SHARED, Right.READ)]
         )
     done = await member.shutting_out.revoke(OPERATOR, str(EVE))
     assert done.consequences.losers == (user("bob"), user("cathy"))

@@ -10,20 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from collective.access.permissions import describe
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
 from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.renewals import CertificateRenewals
 from collective.model.people import JoinAttempt
-from collective.model.rights import Right
 from collective.pki import certificates
 from collective.rpc import context
 from collective.rpc.conversions.addresses import address_messages
+from collective.rpc.conversions.rights import terms_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb
+from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
 
-LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
-SOURCE_KEY: Final = "x-collective-source"
 _SOURCE_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
 
@@ -139,9 +137,7 @@ class BootstrapService(pb.BootstrapBase):
             coordinator_addresses=address_messages(self._addresses()),
             identity=str(admission.identity),
             granted_by=str(code.created_by) if code else "",
-            grants=[f"{path}:{describe(Right(rights))}" for path, rights in code.grants]
-            if code
-            else [],
+            grants=[terms_message(one) for one in code.grants] if code else [],
             trusted_ca_ders=[
                 certificates.certificate_der(one)
                 for one in dict.fromkeys((authority.certificate, known.newest.certificate))

@@ -29,8 +29,9 @@ from collective.placement.node_states import Outlook, shown
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.rotation import RotationDesk
-from collective.rpc.conversions.files import local_path
-from collective.rpc.conversions.people import grant_message, rights_from
+from collective.rpc.conversions.paths import local_path
+from collective.rpc.conversions.people import grant_message
+from collective.rpc.conversions.rights import rights_from
 from collective.rpc.gen.collective.v1 import cluster as pb
 
 _TARGET_MAX = 256

@@ -11,7 +11,7 @@ from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.datastores import Datastore
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import local_path
+from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective.v1 import people as pb
 
 

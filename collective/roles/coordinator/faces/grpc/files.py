@@ -10,10 +10,10 @@ from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.files import (
     attributes_from,
     entry_message,
-    local_path,
     mode_from,
     modified_from,
 )
+from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 

@@ -11,15 +11,15 @@ from typing import Final
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, UsageError
-from collective.core.paths import FilePath
 from collective.member.people.invites import InviteIssuer
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
+from collective.model.rights import GrantTerms
 from collective.pki import invite_code
 from collective.pki.invite_code import InviteCode
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import local_path
-from collective.rpc.conversions.people import right_messages, rights_from
+from collective.rpc.conversions.rights import terms_from, terms_message
+from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import people as pb
 
 VALIDITY_DEFAULT_S: Final = 86400.0
@@ -125,10 +125,7 @@ def invite_message(record: Invite, now_s: float) -> pb.Invite:
     return pb.Invite(
         id=record.id,
         kind=_KINDS[record.kind],
-        grants=[
-            pb.InviteGrant(path=str(path), rights=right_messages(rights))
-            for path, rights in record.grants
-        ],
+        grants=[terms_message(one) for one in record.grants],
         max_uses=record.uses_total,
         uses_left=record.uses_left,
         created_ms=int(record.created_s * 1000),
@@ -142,14 +139,14 @@ def invite_message(record: Invite, now_s: float) -> pb.Invite:
     )
 
 
-def _grants_from(messages: Sequence[pb.InviteGrant]) -> list[tuple[FilePath, int]]:
+def _grants_from(messages: Sequence[common_pb.GrantTerms]) -> list[GrantTerms]:
     if not messages:
         raise UsageError(
             "An invite for a user needs at least one grant, like --grant /shared:read+write."
         )
     if len(messages) > GRANTS_MAX:
         raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
-    return [(local_path(one.path), int(rights_from(one.rights))) for one in messages]
+    return [terms_from(one) for one in messages]
 
 
 def _code_id(text: str) -> str:

@@ -14,7 +14,8 @@ from collective.member.files.complaints import TakesComplaints
 from collective.member.files.routes import RouteMaker
 from collective.model.extents import Hole
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import entry_message, extent_message, local_path
+from collective.rpc.conversions.files import entry_message, extent_message
+from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective.v1 import reads as reads_pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 

@@ -9,7 +9,8 @@ from collective.core.errors import UsageError
 from collective.member.files.streams import StreamDesk
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import attributes_from, entry_message, local_path
+from collective.rpc.conversions.files import attributes_from, entry_message
+from collective.rpc.conversions.paths import local_path
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import streams as streams_pb

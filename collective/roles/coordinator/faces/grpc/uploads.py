@@ -18,8 +18,8 @@ from collective.rpc.conversions.files import (
     extents_from,
     holes_from,
     intents_from,
-    local_path,
 )
+from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.rpc.gen.collective.v1 import uploads as uploads_pb

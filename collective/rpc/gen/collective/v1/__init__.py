@@ -3,7 +3,15 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = ("Address", "Entry", "EntryKind", "ErrorDetail", "FileAttributes", "Right")
+__all__ = (
+    "Address",
+    "Entry",
+    "EntryKind",
+    "ErrorDetail",
+    "FileAttributes",
+    "GrantTerms",
+    "Right",
+)
 
 from dataclasses import dataclass
 
@@ -223,3 +231,17 @@ class FileAttributes(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "FileAttributes", FileAttributes)
+
+
+@dataclass(eq=False, repr=False)
+class GrantTerms(betterproto2.Message):
+    """
+    What a grant gives, not yet to anybody.
+    """
+
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    rights: "list[Right]" = betterproto2.field(2, betterproto2.TYPE_ENUM, repeated=True)
+
+
+default_message_pool.register_message("collective.v1", "GrantTerms", GrantTerms)

@@ -130,10 +130,9 @@ class JoinResponse(betterproto2.Message):
 
     granted_by: "str" = betterproto2.field(8, betterproto2.TYPE_STRING)
 
-    grants: "list[str]" = betterproto2.field(9, betterproto2.TYPE_STRING, repeated=True)
-    """
-    "PATH:right+right"
-    """
+    grants: "list[__v1__.GrantTerms]" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, repeated=True
+    )
 
     grants_expire_ms: "int" = betterproto2.field(10, betterproto2.TYPE_INT64)
 

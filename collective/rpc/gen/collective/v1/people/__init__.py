@@ -20,7 +20,6 @@ __all__ = (
     "IdentitiesStub",
     "IdentityStatus",
     "Invite",
-    "InviteGrant",
     "InviteKind",
     "InviteRedemption",
     "InvitesBase",
@@ -235,7 +234,7 @@ class GenerateInviteRequest(betterproto2.Message):
         1, betterproto2.TYPE_ENUM, default_factory=lambda: InviteKind(0)
     )
 
-    grants: "list[InviteGrant]" = betterproto2.field(
+    grants: "list[__v1__.GrantTerms]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
@@ -315,7 +314,7 @@ class Invite(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: InviteKind(0)
     )
 
-    grants: "list[InviteGrant]" = betterproto2.field(
+    grants: "list[__v1__.GrantTerms]" = betterproto2.field(
         3, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
@@ -345,20 +344,6 @@ class Invite(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1.people", "Invite", Invite)
-
-
-@dataclass(eq=False, repr=False)
-class InviteGrant(betterproto2.Message):
-    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    rights: "list[__v1__.Right]" = betterproto2.field(
-        2, betterproto2.TYPE_ENUM, repeated=True
-    )
-
-
-default_message_pool.register_message(
-    "collective.v1.people", "InviteGrant", InviteGrant
-)
 
 
 @dataclass(eq=False, repr=False)
