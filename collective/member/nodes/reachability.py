@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,6 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.rpc.links import Channel
 
 ADDRESSES_MAX: Final = 8
 """Of one node; what goes beyond is not looked at."""
@@ -39,7 +38,8 @@ _HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9
 _NUMBER: Final = re.compile(r"([0-9]+|0[xX][0-9A-Fa-f]*)\Z")
 """A name whose last label is one is taken for an IPv4 address by some resolvers."""
 
-Opener = Callable[[Sequence[Address], SpiffeId], Channel]
+Meet = Callable[[SpiffeId, Address], Awaitable[None]]
+"""Finds a node at an address by a handshake; CollectiveError where it is not there, or does not answer."""
 
 
 def plausible(addresses: Iterable[Address]) -> tuple[Address, ...]:
@@ -78,12 +78,10 @@ class AddressProver(Worker):
 
     name = "node addresses"
 
-    def __init__(
-        self, table: LiveNodes, opener: Opener, clock: Clock, randomness: Randomness
-    ) -> None:
-        """Note in ``table`` what is found by channels of ``opener``, which expects the node."""
+    def __init__(self, table: LiveNodes, meet: Meet, clock: Clock, randomness: Randomness) -> None:
+        """Note in ``table`` where ``meet`` finds the nodes."""
         self._table = table
-        self._opener = opener
+        self._meet = meet
         self._clock = clock
         self._randomness = randomness
         self._postponed: Postponed[tuple[NodeId, Address]] = Postponed(RETRIES)
@@ -134,8 +132,7 @@ class AddressProver(Worker):
 
     async def _dial(self, node: NodeId, address: Address) -> None:
         try:
-            async with self._opener((address,), self._table.identity(node)) as channel:
-                await channel.connect()
+            await self._meet(self._table.identity(node), address)
         except CollectiveError as error:
             now_s = self._clock.monotonic_s()
             delay_s = self._postponed.failed((node, address), now_s, self._randomness.uniform())

@@ -151,7 +151,7 @@ class CoordinatorRole:
         )
         await parts.revocations.refresh()
         await parts.table.reload()
-        await parts.rotation.load()
+        await parts.followers.load()
         await self._listen(identity, parts, settings.coordinator_address)
         await self._serve_bootstrap(identity, parts)
         self._workers.start(supervisor.spawn, [watch])

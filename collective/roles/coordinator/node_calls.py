@@ -75,6 +75,11 @@ class NodeCaller:
         )
         return answers_from(answer.answers)
 
+    async def meet(self, identity: SpiffeId, address: Address) -> None:
+        """Find a node at ``address`` by a handshake; CollectiveError where it is not there."""
+        async with self._opener((address,), identity) as channel:
+            await channel.connect()
+
     def drop(self, node: NodeId) -> None:
         """Close the channel of a node that was removed; its calls fail."""
         kept = self._channels.pop(node, None)

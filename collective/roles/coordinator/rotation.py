@@ -4,28 +4,26 @@ Overlap: both CAs count, servers still show leaves of the old one, users' renewa
 one, and nodes hear of it by heartbeat.  Finish: the new CA signs everything and the old key is
 destroyed; nodes and bootstraps renew at once; when all have, only the new one counts.  Force shuts out
 those who had not followed when it was given, and waits for the others for a bounded time.
-Notes lie in the cert dir, so that a restart forgets nothing.  Each step stands in the audit, written
+Who has followed is noted (:mod:`collective.member.trust.followers`).  Each step stands in the audit, written
 before the step: a crash between leaves a row too many, never one too few.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import structlog
 from cryptography import x509
 
 from collective.catalog.interface import Trust
-from collective.core.errors import CollectiveError, ConflictError
+from collective.core.clock import Clock
+from collective.core.errors import ConflictError
 from collective.core.ids import SpiffeId, shown_principal
-from collective.core.small_files import read_small, write_atomically
 from collective.core.work import Periodic, Worker
-from collective.core.world import World
 from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.trust.followers import Followers
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
 from collective.pki import certificates, rotation
@@ -38,7 +36,6 @@ CLOSING_INTERVALS: Final = 5
 """Heartbeat intervals that the closing phase lasts at least, for bootstraps to follow."""
 FORCED_INTERVALS_MOST: Final = 30
 """Heartbeat intervals after which a forced closing phase waits for nobody any more."""
-_NOTES_FORMAT: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,8 @@ class RotationDesk:
         trust: Trust,
         table: LiveNodes,
         revocations: Revocations,
-        world: World,
+        followers: Followers,
+        clock: Clock,
         *,
         interval_s: float,
     ) -> None:
@@ -70,23 +68,11 @@ class RotationDesk:
         self._trust = trust
         self._table = table
         self._revocations = revocations
-        self._clock = world.clock
-        self._threads = world.threads
+        self._followers = followers
+        self._clock = clock
         self._interval_s = interval_s
-        self._begun_ms = 0
-        self._followed: set[str] = set()
-        self._seen_old: set[str] = set()
-        self._left_behind: set[str] = set()
-        self._closing_since_s = world.clock.monotonic_s()
-        self._forced = False
+        self._closing_since_s = clock.monotonic_s()
         self._turn = asyncio.Lock()
-        self._notes = asyncio.Lock()
-        self._log = structlog.get_logger("coordinator.rotation")
-
-    async def load(self) -> None:
-        """Take up what a former process noted."""
-        if self._identity.authorities.phase is not Phase.NONE:
-            await self._threads.run(self._read)
 
     def worker(self) -> Worker:
         """Return the worker that ends the closing phase once everybody has followed."""
@@ -101,7 +87,8 @@ class RotationDesk:
             if age_s < CLOSING_INTERVALS * self._interval_s:
                 return
             waiting = await self._waiting()
-            if not waiting or (self._forced and age_s > FORCED_INTERVALS_MOST * self._interval_s):
+            is_forced = self._followers.is_forced
+            if not waiting or (is_forced and age_s > FORCED_INTERVALS_MOST * self._interval_s):
                 await self._close(waiting)
 
     async def begin(self, actor: Call) -> Progress:
@@ -110,10 +97,7 @@ class RotationDesk:
             if self._identity.authorities.phase is not Phase.NONE:
                 raise ConflictError(await self._under_way())
             await self._note(actor, "begin", "this CA is to be replaced")
-            self._begun_ms = int(self._clock.wall_s() * 1000)
-            self._followed, self._seen_old = set(), set()
-            self._left_behind, self._forced = set(), False
-            await self._keep()
+            await self._followers.begin()
             await self._identity.rotate(rotation.begin)
         return await self.progress()
 
@@ -125,7 +109,7 @@ class RotationDesk:
         """
         async with self._turn:
             match self._identity.authorities.phase:
-                case Phase.NONE if not self._begun_ms:
+                case Phase.NONE if not self._followers.begun_ms:
                     raise ConflictError(
                         "No CA is being replaced; begin with: collective pki rotate-ca"
                     )
@@ -136,17 +120,13 @@ class RotationDesk:
                     newest = self._identity.authorities.newest.digest.hex()
                     detail = f"{newest} signs from now on{_forced_text(waiting)}"
                     await self._note(actor, "finish", detail)
-                    self._followed, self._left_behind = set(), set(waiting)
-                    self._forced = force
                     self._closing_since_s = self._clock.monotonic_s()
-                    await self._keep()
+                    await self._followers.switch(waiting, is_forced=force)
                     await self._identity.rotate(rotation.switch)
                 case Phase.CLOSING if force and (waiting := await self._waiting()):
                     detail = f"waits for nobody{_forced_text(waiting)}"
                     await self._note(actor, "force", detail)
-                    self._left_behind |= set(waiting)
-                    self._forced = True
-                    await self._keep()
+                    await self._followers.force(waiting)
                 case _:
                     pass
         return await self.progress()
@@ -155,25 +135,7 @@ class RotationDesk:
         """Tell how far it is."""
         known = self._identity.authorities
         waiting = [] if known.phase is Phase.NONE else await self._waiting()
-        return Progress(known.phase, waiting, known.newest.certificate, self._begun_ms)
-
-    async def followed(self, identity: SpiffeId) -> None:
-        """Note that ``identity`` has a certificate of the newest CA now."""
-        if self._identity.authorities.phase is Phase.NONE or str(identity) in self._followed:
-            return
-        self._followed.add(str(identity))
-        self._seen_old.discard(str(identity))
-        await self._keep()
-
-    def seen(self, identity: SpiffeId, authority_digest: bytes) -> None:
-        """Note that a user was here with a certificate of an older CA."""
-        known = self._identity.authorities
-        if (
-            known.phase is Phase.OVERLAP
-            and identity.role == "user"
-            and authority_digest != known.newest.digest
-        ):
-            self._seen_old.add(str(identity))
+        return Progress(known.phase, waiting, known.newest.certificate, self._followers.begun_ms)
 
     async def warnings(self) -> list[str]:
         """Return what the operator should know, one sentence each."""
@@ -193,18 +155,18 @@ class RotationDesk:
         holders = {str(one) for one in await self._trust.certificate_holders()}
         if known.phase is Phase.OVERLAP:
             waiting |= {who for who in holders if SpiffeId.parse(who).role == "user"}
-            waiting |= self._seen_old
-            waiting -= self._followed
+            waiting |= set(self._followers.seen_old)
+            waiting -= set(self._followers.followed)
             for live in self._table.all():
-                if live.record.last_seen_ms <= self._begun_ms:
+                if live.record.last_seen_ms <= self._followers.begun_ms:
                     waiting.add(str(self._table.identity(live.record.node)))
         else:
             waiting |= {who for who in holders if SpiffeId.parse(who).role == "bootstrap"}
-            waiting -= self._followed
+            waiting -= set(self._followers.followed)
             for live in self._table.all():
                 if live.authority_digest != known.signing.digest:
                     waiting.add(str(self._table.identity(live.record.node)))
-            waiting -= self._left_behind
+            waiting -= set(self._followers.left_behind)
         return sorted(who for who in waiting if who not in revoked.entries)
 
     async def _under_way(self) -> str:
@@ -242,38 +204,7 @@ class RotationDesk:
         detail = f"this CA counts no longer, only {newest}{_forced_text(shut_out)}"
         await self._note(own, "end", detail)
         await self._identity.rotate(rotation.close)
-        self._followed, self._left_behind = set(), set()
-        await self._keep()
-
-    def _read(self) -> None:
-        try:
-            fields: dict[str, Any] = json.loads(
-                read_small(self._identity.place.ca_rotation, disk=self._identity.disk)
-            )
-            self._begun_ms = int(fields["begun_ms"])
-            self._followed = {str(SpiffeId.parse(one)) for one in fields["followed"]}
-            self._forced = bool(fields["forced"])
-            left_behind = fields.get("left_behind", ())  # notes of an older program have none
-            self._left_behind = {str(SpiffeId.parse(one)) for one in left_behind}
-        except (ValueError, KeyError, TypeError, CollectiveError) as error:
-            self._log.warning("rotation_notes_lost", why=str(error))
-            self._begun_ms = int(self._clock.wall_s() * 1000)
-
-    async def _keep(self) -> None:
-        """Write the notes as they are when it is their turn: many follow at the same moment."""
-        async with self._notes:
-            raw = json.dumps(
-                {
-                    "format": _NOTES_FORMAT,
-                    "begun_ms": self._begun_ms,
-                    "followed": sorted(self._followed),
-                    "forced": self._forced,
-                    "left_behind": sorted(self._left_behind),
-                },
-                indent=1,
-            ).encode()
-            path, disk = self._identity.place.ca_rotation, self._identity.disk
-            await self._threads.run(write_atomically, path, raw, permissions=0o600, disk=disk)
+        await self._followers.close()
 
 
 def _forced_text(waiting: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
 from collective.member.trust.certificates_seen import CertificatesSeen
+from collective.member.trust.followers import Followers
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
 from collective.member.trust.shutting_out import ShuttingOut
@@ -135,6 +136,7 @@ class Parts:
     identities: IdentitiesService
     datastores: DatastoresService
     audit: AuditService
+    followers: Followers
     rotation: RotationDesk
     registry: RegistryService
     repairer: Repairer
@@ -190,6 +192,7 @@ def build(
             }
         ),
     )
+    followers = Followers(lambda: identity.authorities, identity.place.ca_rotation, world)
     joining = Joining(
         lambda: identity.authorities,
         catalog,
@@ -198,7 +201,7 @@ def build(
         lifetime_s=settings.certificate_lifetime_s,
         enrolled=table.add,
         waiting=lambda: {claim.node for claim in waiting.all()},
-        followed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
+        followed=followers.note,
     )
     renewal = CertificateRenewals(
         lambda: identity.authorities,
@@ -208,10 +211,16 @@ def build(
         revocations=lambda: revocations.present,
         lifetime_s=settings.certificate_lifetime_s,
         expired_renewal_s=settings.expired_renewal_s,
-        renewed=lambda who: rotation.followed(who),  # noqa: PLW0108 - made below
+        renewed=followers.note,
     )
     rotation = RotationDesk(
-        identity, catalog, table, revocations, world, interval_s=settings.heartbeat_interval_s
+        identity,
+        catalog,
+        table,
+        revocations,
+        followers,
+        clock,
+        interval_s=settings.heartbeat_interval_s,
     )
     dialer = links.dialer(identity.chunk_client, identity.gate)
     stream_pool = BufferPool(STREAM_POOL_BYTES)
@@ -225,7 +234,7 @@ def build(
         )
 
     nodes = NodeCaller(table, to_node)
-    prover = AddressProver(table, to_node, clock, randomness)
+    prover = AddressProver(table, nodes.meet, clock, randomness)
     complaints = Complaints(wakes, clock)
     challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
 
@@ -233,7 +242,7 @@ def build(
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
     certificates_seen = CertificatesSeen(authority.domain, catalog)
     calls = Admission(
-        authority.domain, metrics, clock, seen=rotation.seen, certificates_seen=certificates_seen
+        authority.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
     )
     refusal_log = RefusalLog(catalog, metrics, randomness)
     relay = ChunkServer(
@@ -320,6 +329,7 @@ def build(
         identities=IdentitiesService(catalog, codes, shutting_out, calls, clock),
         datastores=DatastoresService(authority.domain, catalog, calls),
         audit=AuditService(catalog, calls),
+        followers=followers,
         rotation=rotation,
         registry=RegistryService(
             own=own,

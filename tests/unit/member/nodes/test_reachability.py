@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
 
 import pytest
 
@@ -39,29 +37,14 @@ class Network:
         self.silent: set[Address] = set()
         self.release = asyncio.Event()
 
-    def open(self, addresses: Sequence[Address], node: SpiffeId) -> Any:
-        (address,) = addresses
-        return Dialled(self, address, node.node_id)
-
-
-class Dialled:
-    def __init__(self, network: Network, address: Address, node: NodeId) -> None:
-        self.network, self.address, self.node = network, address, node
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-    async def connect(self) -> None:
-        self.network.dialled.append((self.node, self.address))
-        if self.address in self.network.silent:
-            await self.network.release.wait()
-        found = self.network.answers.get(self.address)
+    async def meet(self, node: SpiffeId, address: Address) -> None:
+        self.dialled.append((node.node_id, address))
+        if address in self.silent:
+            await self.release.wait()
+        found = self.answers.get(address)
         if found is None:
             raise UnreachableError("Nobody is there.")
-        if found != self.node:
+        if found != node.node_id:
             raise RejectedError("Somebody else is there.")
 
 
@@ -70,7 +53,7 @@ class Bench:
         self.world = World()
         self.network = Network()
         self.prover = AddressProver(
-            self.world.table, self.network.open, self.world.clock, self.world.randomness
+            self.world.table, self.network.meet, self.world.clock, self.world.randomness
         )
 
     def say(self, node: NodeId, *addresses: Address) -> None:

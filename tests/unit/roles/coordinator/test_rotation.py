@@ -18,6 +18,7 @@ from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.trust.followers import Followers
 from collective.model.calls import Call
 from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
@@ -47,6 +48,7 @@ class Desk:
     catalog: SqliteCatalog
     identity: OwnIdentity
     table: LiveNodes
+    followers: Followers
     rotation: RotationDesk
 
     async def rows(self) -> list[tuple[str, str, str, str]]:
@@ -63,9 +65,10 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     identity = await OwnIdentity.prepare(place, DOMAIN, (Address("127.0.0.1", 8001),), world, LINKS)
     table = LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
-    rotation = RotationDesk(identity, catalog, table, nobody, world, interval_s=1.0)
-    await rotation.load()
-    yield Desk(clock, catalog, identity, table, rotation)
+    followers = Followers(lambda: identity.authorities, place.ca_rotation, world)
+    rotation = RotationDesk(identity, catalog, table, nobody, followers, clock, interval_s=1.0)
+    await followers.load()
+    yield Desk(clock, catalog, identity, table, followers, rotation)
     await catalog.close()
 
 
@@ -87,7 +90,7 @@ async def test_every_step_of_a_rotation_is_in_the_audit(desk: Desk) -> None:
 
 async def test_a_forced_end_names_in_the_audit_who_was_shut_out(desk: Desk) -> None:
     await desk.rotation.begin(OPERATOR)
-    desk.rotation.seen(ANNA, desk.identity.authority.digest)
+    desk.followers.see(ANNA, desk.identity.authority.digest)
     with pytest.raises(ConflictError, match=r"anna@home\.alice"):
         await desk.rotation.finish(OPERATOR, force=False)
     await desk.rotation.finish(OPERATOR, force=True)
@@ -141,7 +144,7 @@ async def test_a_forced_end_does_not_wait_for_ever_and_names_who_did_not_follow(
 async def test_force_given_again_waits_for_nobody_also_after_a_restart(desk: Desk) -> None:
     await forced_while_a_node_follows(desk)
     assert not (await desk.rotation.finish(OPERATOR, force=True)).waiting
-    await desk.rotation.load()
+    await desk.followers.load()
     assert not (await desk.rotation.progress()).waiting
     desk.clock.advance(CLOSING_INTERVALS + 1)
     await desk.rotation.look()
@@ -152,7 +155,7 @@ async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(des
     assert (await desk.rotation.progress()).phase is Phase.NONE
     assert await desk.rows() == []
     await desk.rotation.begin(OPERATOR)
-    desk.rotation.seen(ANNA, desk.identity.authority.digest)
+    desk.followers.see(ANNA, desk.identity.authority.digest)
     with pytest.raises(ConflictError, match=r"already \(phase: overlap\).*anna@home\.alice"):
         await desk.rotation.begin(OPERATOR)
     assert len(await desk.rows()) == 1
@@ -163,6 +166,6 @@ async def test_many_who_follow_at_the_same_moment_are_all_remembered(desk: Desk)
     people = [SpiffeId.parse(f"{ANNA}-{number}") for number in range(20)]
     async with asyncio.TaskGroup() as group:
         for person in people:
-            group.create_task(desk.rotation.followed(person))
+            group.create_task(desk.followers.note(person))
     notes = json.loads(Path(desk.identity.place.ca_rotation).read_text())
     assert notes["followed"] == sorted(map(str, people))
