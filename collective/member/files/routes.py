@@ -1,43 +1,24 @@
-"""Routes: which hops a chunk takes, and the ticket that each hop carries."""
+"""Routes: which hops a chunk takes.  Their tickets are made by ``transfer.tickets.making``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from collective.catalog.interface.values import Allocation
 from collective.core import limits
-from collective.core.clock import Clock
 from collective.core.ids import ChunkId, NodeId, SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import Copy
-from collective.model.nodes import NodeState
-from collective.rpc.conversions.addresses import address_messages
+from collective.placement.route_order import to_read, to_write
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.key_ring import KeyRing
-from collective.transfer.tickets.making import sign_ticket
-
-_READ_ORDER: Final = {
-    NodeState.UP: 0,
-    NodeState.DRAINING: 1,
-    NodeState.SUSPECT: 2,
-    NodeState.DOWN: 3,
-}
-"""States a copy may be read in, best first; others give no route."""
-
-
-_WRITE_ORDER: Final[dict[NodeState | None, int]] = {
-    NodeState.UP: 0,
-    NodeState.DRAINING: 1,
-    NodeState.SUSPECT: 2,
-}
-"""States a chunk may be sent to; a doubtful hop comes last, so that it holds nobody up."""
+from collective.transfer.tickets.making import Hop, make_route
 
 
 class RouteMaker:
-    """Signs the tickets of every hop of a transfer."""
+    """Chooses the hops of every transfer of this member."""
 
     def __init__(
         self,
@@ -45,7 +26,6 @@ class RouteMaker:
         addresses: Sequence[Address],
         table: LiveNodes,
         keys: KeyRing,
-        clock: Clock,
         randomness: Randomness,
     ) -> None:
         """Make routes for the coordinator ``own``, reachable for relay at ``addresses``."""
@@ -53,7 +33,6 @@ class RouteMaker:
         self._addresses = tuple(addresses)
         self._table = table
         self._keys = keys
-        self._clock = clock
         self._randomness = randomness
 
     def put(
@@ -61,13 +40,8 @@ class RouteMaker:
     ) -> list[pb.Route]:
         """Return routes that together reach every target of ``allocation`` that can be reached."""
         states = self._table.states()
-        reachable = [
-            copy
-            for copy in allocation.targets
-            if _WRITE_ORDER.get(states.get(copy.node)) is not None and self._can_sign(copy.node)
-        ]
-        # The sort is stable: placement decided the order among those that are well.
-        reachable.sort(key=lambda copy: _WRITE_ORDER[states[copy.node]])
+        targets = [copy for copy in allocation.targets if self._can_sign(copy.node)]
+        reachable = to_write(targets, states)
         size = limits.ROUTE_MAX_HOPS - 1 if relay else limits.ROUTE_MAX_HOPS
         return [
             self._route(
@@ -94,18 +68,7 @@ class RouteMaker:
     ) -> list[pb.Route]:
         """Return one route for each copy that may be read, best first, those in doubt last."""
         states = self._table.states()
-        usable = [
-            copy
-            for copy in copies
-            if states.get(copy.node) in _READ_ORDER and self._can_sign(copy.node)
-        ]
-        usable.sort(
-            key=lambda copy: (
-                copy.is_doubted,
-                _READ_ORDER[states[copy.node]],
-                self._randomness.uniform(),
-            )
-        )
+        known = [copy for copy in copies if self._can_sign(copy.node)]
         return [
             self._route(
                 pb.ChunkOperation.GET,
@@ -116,7 +79,7 @@ class RouteMaker:
                 transfer_id=transfer_id,
                 relay=relay,
             )
-            for copy in usable
+            for copy in to_read(known, states, self._randomness.uniform)
         ]
 
     def repair(
@@ -154,38 +117,20 @@ class RouteMaker:
         transfer_id: str,
         relay: bool,
     ) -> pb.Route:
-        hops: list[tuple[SpiffeId, Sequence[Address], int]] = [
-            (self._table.identity(copy.node), self._addresses_of(copy.node), copy.generation)
+        hops = [
+            Hop(self._table.identity(copy.node), self._addresses_of(copy.node), copy.generation)
             for copy in copies
         ]
         if relay:
-            hops.insert(0, (self._own, self._addresses, 0))
-        expires_ms = self._keys.coordinator_now_ms() + int(limits.TICKET_LIFE_S * 1000)
-        signed = []
-        for index, (identity, _, generation) in enumerate(hops):
-            last = index + 1 == len(hops)
-            key = self._keys.signing_key(identity)
-            assert key is not None, "reachable hops have keys"
-            ticket = pb.Ticket(
-                operation=operation,
-                chunk_id=chunk,
-                length_limit=stored_length,
-                transfer_id=transfer_id,
-                node=str(identity),
-                holder=str(holder if index == 0 else hops[index - 1][0]),
-                generation=generation,
-                next_node="" if last else str(hops[index + 1][0]),
-                next_addresses=[] if last else address_messages(hops[index + 1][1]),
-                revocation_epoch=self._keys.epoch,
-                expires_ms=expires_ms,
-                forward_only=relay and index == 0,
-            )
-            signed.append(sign_ticket(key, ticket))
-        return pb.Route(
-            chunk_id=chunk,
-            hops=signed,
-            first_node=str(hops[0][0]),
-            first_addresses=address_messages(hops[0][1]),
+            hops.insert(0, Hop(self._own, self._addresses, is_relay=True))
+        return make_route(
+            hops,
+            self._keys,
+            operation=operation,
+            chunk=chunk,
+            stored_length=stored_length,
+            holder=holder,
+            transfer_id=transfer_id,
         )
 
     def _addresses_of(self, node: NodeId) -> Sequence[Address]:

@@ -225,7 +225,7 @@ def build(
     dialer = links.dialer(identity.chunk_client, identity.gate)
     stream_pool = BufferPool(STREAM_POOL_BYTES)
     chunks = ChunkClient(dialer, stream_pool, world.threads)
-    routes = RouteMaker(own, identity.addresses, table, keys, clock, randomness)
+    routes = RouteMaker(own, identity.addresses, table, keys, randomness)
     receipts = ReceiptChecker(keys)
 
     def to_node(addresses: Sequence[Address], node: SpiffeId) -> Channel:

@@ -76,7 +76,6 @@ class World:
             (Address("127.0.0.1", 8001),),
             self.table,
             self.keys,
-            self.clock,
             self.randomness,
         )
         self.receipts = ReceiptChecker(self.keys)
