@@ -20,7 +20,7 @@ from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError, ConflictError, NoSpaceError
 from collective.pki import certificates, invite_code
 from tests.integration.cluster import Cluster, Result, command, running_cluster
-from tests.integration.processes import fill
+from tests.integration.processes import fill, wait_for
 from tests.worlds import LINKS, REAL
 
 TLS_GOODBYE_S = 0.1
@@ -98,6 +98,11 @@ def invited(cluster: Cluster, name: str, *grants: str) -> Person:
     return person
 
 
+def state_of(cluster: Cluster, made: dict[str, Any]) -> str:
+    listed = cluster.cli("invite", "list", "--all", "--json").json()
+    return next(str(one["state"]) for one in listed if one["id"] == made["id"])
+
+
 def redeem_by_cli(cluster: Cluster, who: str, code: str) -> Result:
     """Redeem as someone on a machine of his own."""
     environment = cluster.client_environment | {
@@ -166,6 +171,7 @@ def test_each_reason_for_refusing_a_code_has_its_own_sentence(cluster: Cluster) 
         "mistyped": (swapped, 2, "mistyped"),
         "of a node": (node["code"], 8, "enrols a node"),
     }
+    wait_for(lambda: state_of(cluster, expired) == "expired", "the end of an invite")
     with ThreadPoolExecutor(2) as pool:
         results = dict(
             zip(

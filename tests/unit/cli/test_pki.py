@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from collective.cli import app as root
-from collective.cli.pki import app
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
 from collective.pki.cert_dir import CertDir
@@ -19,6 +18,10 @@ from collective.pki.credentials import load_credentials
 from tests.worlds import REAL
 
 RUN = CliRunner()
+
+
+def pki(arguments: list[str]) -> Result:
+    return RUN.invoke(root.build(), ["pki", *arguments])
 
 
 @pytest.fixture
@@ -31,33 +34,33 @@ def place(tmp_path: Path) -> CertDir:
 def test_issued_user_certificate_can_be_loaded_and_shown(place: CertDir, tmp_path: Path) -> None:
     out = str(tmp_path / "laptop")
     command = ["issue", "--user", "ann@home.alice", "--ca-key", place.ca_key, "--out", out]
-    done = RUN.invoke(app, [*command, "--validity", "7d"])
+    done = pki([*command, "--validity", "7d"])
     assert done.exit_code == 0, done.output
     crt, key = f"{out}/users/ann@home.alice.crt", f"{out}/users/ann@home.alice.key"
     found = load_credentials(crt, key, f"{out}/ca/alice-ca.crt", disk=REAL.disk)
     assert str(found.identity) == "spiffe://home.alice/user/home.alice/ann"
     assert os.stat(key).st_mode & 0o777 == 0o600
-    facts = json.loads(RUN.invoke(app, ["show", crt, "--json"]).output)
+    facts = json.loads(pki(["show", crt, "--json"]).output)
     assert facts["global_id"] == "ann@home.alice"
     assert (facts["usages"], facts["state"]) == (["client"], "valid")
-    again = RUN.invoke(app, command)
+    again = pki(command)
     assert again.exit_code == 8
     assert "--force" in again.output
-    assert RUN.invoke(app, [*command, "--force"]).exit_code == 0
+    assert pki([*command, "--force"]).exit_code == 0
 
 
 def test_bootstrap_certificate_is_issued_into_the_cert_dir(place: CertDir) -> None:
     command = ["issue", "--bootstrap", "b1", "--ca-key", place.ca_key, "--out", place.path]
-    assert RUN.invoke(app, command).exit_code == 0
-    shown = RUN.invoke(app, ["show", place.bootstrap_certificate("b1")]).output
+    assert pki(command).exit_code == 0
+    shown = pki(["show", place.bootstrap_certificate("b1")]).output
     assert "spiffe://home.alice/bootstrap/b1" in shown
 
 
 def test_show_explains_coordinator_and_ca(place: CertDir) -> None:
-    coordinator = RUN.invoke(app, ["show", place.coordinator_certificate]).output
+    coordinator = pki(["show", place.coordinator_certificate]).output
     assert "127.0.0.1:8001" in coordinator
     assert "client, server" in coordinator
-    ca = json.loads(RUN.invoke(app, ["show", place.ca_certificate, "--json"]).output)
+    ca = json.loads(pki(["show", place.ca_certificate, "--json"]).output)
     assert (ca["kind"], ca["member"], ca["trust_domain"]) == ("CA", "alice", "home.alice")
 
 
@@ -76,19 +79,19 @@ def test_nonsense_is_a_usage_error_in_one_sentence(
     place: CertDir, arguments: list[str], code: int, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = RUN.invoke(app, ["issue", "--ca-key", place.ca_key, "--out", str(out), *arguments])
+    done = pki(["issue", "--ca-key", place.ca_key, "--out", str(out), *arguments])
     assert done.exit_code == code
     assert len(done.output.strip().splitlines()) == 1
     assert not out.exists()
 
 
 def test_absent_or_garbled_files_are_named(place: CertDir, tmp_path: Path) -> None:
-    absent = RUN.invoke(app, ["show", str(tmp_path / "absent.crt")])
+    absent = pki(["show", str(tmp_path / "absent.crt")])
     assert absent.exit_code == 3
     assert "does not exist" in absent.output
     Path(place.ca_key).write_text("junk")
-    garbled = RUN.invoke(
-        app, ["issue", "--user", "ann@home.alice", "--ca-key", place.ca_key, "--out", place.path]
+    garbled = pki(
+        ["issue", "--user", "ann@home.alice", "--ca-key", place.ca_key, "--out", place.path]
     )
     assert garbled.exit_code == 2
     assert "cannot be read" in garbled.output
