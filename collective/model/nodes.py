@@ -30,11 +30,13 @@ class NodeState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a catalogue stands: which one, which life of it, how many commits."""
+    """Where a catalogue stands: which one, how often it was restored, how many commits, in which life."""
 
     catalog_id: str
     epoch: int
     sequence: int
+    life: str = ""
+    """Random for each start of the process; empty where it was told before there were lives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,22 @@ class Upkeep(Protocol):
     """The catalogue's own life."""
 
     async def position(self) -> Position:
-        """Return catalogue id, epoch and commit sequence."""
+        """Return catalogue id, epoch, commit sequence and life."""
+        ...
+
+    async def has_been_at(self, seen: Position) -> bool:
+        """Tell whether :meth:`observe_position` has nothing to learn: it is this catalogue's own past.
+
+        False for a position of another catalogue, a higher one, and one of a life that this
+        catalogue did not have, or not as far.
+        """
         ...
 
     async def observe_position(self, seen: Position) -> bool:
-        """Learn what a node has seen; True if this catalogue is behind and is now *restored*.
+        """Learn what a node has seen; True if this catalogue lost a future and is now *restored*.
 
-        Open codes end with it, since they may have been used up.  The position of another catalogue
+        What shows it is what :meth:`has_been_at` denies.  Once is enough in each life of the catalogue, unless
+        a position is higher than its own.  Open codes end with it, since they may have been used up.  The position of another catalogue
         is noted once: that this one was made anew does not make it restored.
         """
         ...

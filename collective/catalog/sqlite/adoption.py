@@ -1,8 +1,8 @@
 """Adoption: nodes obey a catalogue that is not the one that they obeyed.
 
-Two cases.  A catalogue that was restored from a backup is behind what its nodes have seen; it deletes
-nothing until it is adopted.  A catalogue that was made anew is another one; its nodes delete nothing for
-it until it is adopted, and those that it does not know are let in by it, by the certificate that they
+Two cases.  A catalogue that was restored from a backup has nodes that saw a future which it lost, as its
+numbers or its lives show; it deletes nothing until it is adopted.  A catalogue that was made anew is
+another one; its nodes delete nothing for it until it is adopted, and those that it does not know are let in by it, by the certificate that they
 have, and approved if the operator names them.  Adopting deletes nothing: see ``quarantine``.
 """
 
@@ -12,11 +12,13 @@ import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from collective.catalog.decisions.lives import is_ahead, shows_a_lost_future
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import guard_again
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.fallback import VERSIONS_SKIPPED
 from collective.catalog.sqlite.keys import store_issued
+from collective.catalog.sqlite.lives import note_lost, past_of, was_restored_since_start
 from collective.catalog.sqlite.quarantine import skip_generations
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError
@@ -28,26 +30,44 @@ from collective.model.nodes import Adoption, NodeClaim, Position, Standing
 class AdoptionPart(Part):
     """The methods of ``Upkeep`` about positions that nodes have seen."""
 
+    async def has_been_at(self, seen: Position) -> bool:
+        """Tell whether what a node has seen is in this catalogue's own past, or known as lost."""
+        engine = self._engine
+        if seen.catalog_id != engine.catalog_id:
+            return False
+        if seen.life in {"", engine.custody.stamp}:  # as of nearly every heartbeat
+            return (seen.epoch, seen.sequence) <= (engine.epoch, engine.writer.sequence)
+        past = await engine.read(lambda db: past_of(db, seen.life))
+        return not (
+            is_ahead(past, seen.epoch, seen.sequence)
+            or shows_a_lost_future(past, seen.life, seen.sequence)
+        )
+
     async def observe_position(self, seen: Position) -> bool:
-        """Learn what a node has seen; True if this catalogue is behind and is now *restored*."""
+        """Learn what a node has seen; True if this catalogue lost a future and is now *restored*."""
         engine = self._engine
         if seen.catalog_id != engine.catalog_id:
             await self._observe_stranger(seen)
             return False
-        if (seen.epoch, seen.sequence) <= (engine.epoch, engine.writer.sequence):
+        if await self.has_been_at(seen):
             return False
 
         def work(tx: Transaction) -> bool:
-            epoch, sequence = tx.one("SELECT epoch, sequence FROM state")
-            if (seen.epoch, seen.sequence) <= (epoch, sequence):
+            past = past_of(tx.db, seen.life)
+            is_lost = shows_a_lost_future(past, seen.life, seen.sequence)
+            if is_lost:
+                note_lost(tx.db, seen.life)
+            is_known = not is_lost or was_restored_since_start(tx.db)
+            if is_known and not is_ahead(past, seen.epoch, seen.sequence):
                 return False
-            new_epoch = max(epoch, seen.epoch) + 1
+            new_epoch = max(past.epoch, seen.epoch) + 1
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
             guard_again(tx.db)
             skip_generations(tx)
             tx.skip_numbers(0, VERSIONS_SKIPPED)
             detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
+            detail += f" of life {seen.life or 'unknown'}"
             tx.audit_of("coordinator", "restored", seen.catalog_id, detail)
             tx.at_end(lambda durable: self._follow(new_epoch, restored=True, durable=durable))
             return True

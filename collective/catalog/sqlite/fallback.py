@@ -22,6 +22,7 @@ import apsw
 from collective.catalog.decisions.generations import SKIPPED
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dooming import guard_again
+from collective.catalog.sqlite.lives import end_life
 from collective.catalog.sqlite.snapshot import FOLDER, Pair, find_pairs, is_verified, read_kept
 from collective.core.disk import Disk
 
@@ -137,6 +138,7 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
     """
     db.execute("BEGIN IMMEDIATE")
     try:
+        end_life(db)
         db.execute(
             "INSERT INTO foreign_generations SELECT next_generation, next_generation + ? FROM state",
             (SKIPPED,),

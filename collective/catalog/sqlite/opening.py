@@ -27,6 +27,7 @@ from collective.catalog.sqlite.fallback import (
     set_aside,
     set_aside_newer,
 )
+from collective.catalog.sqlite.lives import begin_life
 from collective.catalog.sqlite.snapshot import Pair, find_pairs
 from collective.catalog.sqlite.writer import translate
 from collective.core.disk import Disk, DiskLock, sync_ancestors
@@ -365,7 +366,7 @@ def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generati
             sequence=found.sequence,
             database_generation=generation,
         )
-        db.execute("UPDATE state SET instance = ?", (custody.stamp,))
+        begin_life(db, custody.stamp)
     except BaseException:
         db.close()
         raise

@@ -27,9 +27,11 @@ class UpkeepPart(Part):
     """The methods of ``Upkeep``."""
 
     async def position(self) -> Position:
-        """Return catalogue id, epoch and the last durable commit sequence."""
+        """Return where the catalogue is, by the last durable commit."""
         engine = self._engine
-        return Position(engine.catalog_id, engine.epoch, engine.writer.sequence)
+        return Position(
+            engine.catalog_id, engine.epoch, engine.writer.sequence, engine.custody.stamp
+        )
 
     def health(self) -> Health:
         """Tell whether changes get through; never blocks."""

@@ -61,7 +61,8 @@ def digest_of_revocations(epoch: int, entries: Sequence[str]) -> bytes:
 
 
 def _position_fields(position: Position) -> list[str]:
-    return [position.catalog_id, str(position.epoch), str(position.sequence)]
+    numbers = [position.catalog_id, str(position.epoch), str(position.sequence)]
+    return [*numbers, position.life] if position.life else numbers  # as before there were lives
 
 
 def _macs(keys: MacKeys, label: bytes, fields: Sequence[str]) -> list[bytes]:

@@ -1,7 +1,8 @@
 """What a node must not forget: where the catalogue stood, and what was revoked.
 
 An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
-catalogue position that it saw and refuses deletes from a lower one.  Both are kept with the
+catalogue position that it saw and refuses deletes from a lower one.  With it goes the *life* that told it, one
+start of the coordinator: numbers alone cannot tell two futures of one catalogue apart.  Both are kept with the
 coordinator's seal, and shown to it with every heartbeat.  Another catalogue's position is taken only by
 an adoption, which the operator ordered, for exactly what is kept.  Invariants: a position counts only
 after it was flushed, and a delete that needs one is refused until then; a revocation counts at once,
@@ -44,6 +45,8 @@ class Remembered:
     """The coordinator's mark on the position; without it the coordinator does not believe us."""
     revocation_seal: bytes = b""
     """The same on epoch and entries of the revocations, without ``besides``."""
+    life: str = ""
+    """The catalogue's life that told the position; empty where that was before there were lives."""
 
     @property
     def sealed_entries(self) -> list[str]:
@@ -54,7 +57,11 @@ class Remembered:
     def position(self) -> CatalogPosition:
         """The highest position seen, as messages carry it."""
         return CatalogPosition(
-            catalog_id=self.catalog_id, epoch=self.epoch, sequence=self.sequence, seal=self.seal
+            catalog_id=self.catalog_id,
+            epoch=self.epoch,
+            sequence=self.sequence,
+            life=self.life,
+            seal=self.seal,
         )
 
 
@@ -76,6 +83,7 @@ def with_position(kept: Remembered, position: CatalogPosition) -> Remembered:
         catalog_id=position.catalog_id,
         epoch=position.epoch,
         sequence=position.sequence,
+        life=position.life,
         seal=position.seal,
     )
 
@@ -85,14 +93,15 @@ def with_adoption(kept: Remembered, adoption: Adoption) -> Remembered:
     replaced, successor = adoption.replaced, adoption.successor
     if replaced is None or successor is None or not successor.catalog_id:
         return kept
-    told = (replaced.catalog_id, replaced.epoch, replaced.sequence)
-    if told != (kept.catalog_id, kept.epoch, kept.sequence):
+    told = (replaced.catalog_id, replaced.epoch, replaced.sequence, replaced.life)
+    if told != (kept.catalog_id, kept.epoch, kept.sequence, kept.life):
         return kept
     return replace(
         kept,
         catalog_id=successor.catalog_id,
         epoch=successor.epoch,
         sequence=successor.sequence,
+        life=successor.life,
         seal=successor.seal,
     )
 
@@ -122,6 +131,7 @@ def encode(kept: Remembered) -> bytes:
             "catalog_id": kept.catalog_id,
             "epoch": kept.epoch,
             "sequence": kept.sequence,
+            "life": kept.life,
             "revocation_epoch": kept.revocations.epoch,
             "revoked": sorted(kept.revocations.entries),
             "besides": sorted(kept.besides),
@@ -150,6 +160,7 @@ def decode(raw: bytes) -> Remembered:
             RevocationSet.of(0, map(str, fields.get("besides", ()))).entries,
             bytes.fromhex(fields.get("seal", "")),
             bytes.fromhex(fields.get("revocation_seal", "")),
+            str(fields.get("life", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataDirError(

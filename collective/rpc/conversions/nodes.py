@@ -25,6 +25,7 @@ def position_message(stated: StatedPosition) -> node_pb.CatalogPosition:
         catalog_id=stated.position.catalog_id,
         epoch=stated.position.epoch,
         sequence=stated.position.sequence,
+        life=stated.position.life,
         seal=stated.mac,
     )
 
@@ -33,7 +34,7 @@ def position_from(message: node_pb.CatalogPosition | None) -> Position | None:
     """Return the position in ``message``; None where the node has seen none yet."""
     if message is None or not message.catalog_id:
         return None
-    return Position(message.catalog_id, message.epoch, message.sequence)
+    return Position(message.catalog_id, message.epoch, message.sequence, message.life)
 
 
 def copy_message(copy: CopyKey) -> node_pb.CopyRecord:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,34 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
         assert answer.position is not None
         assert answer.position.epoch > ours.epoch
         assert await here.catalog.claim_collection(10, 0.0) == []
+
+
+async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
+    tmp_path: Path,
+) -> None:
+    """As after a backup was put back that caught up with the numbers of what it lost."""
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        ours = await here.catalog.position()
+        macs = StatementMacs(here.world.keys)
+
+        def told(position: Position) -> pb.CatalogPosition:
+            return position_message(StatedPosition(position, macs.of_position(position)))
+
+        lost, told_as_ours = told(replace(ours, life="ab" * 16)), told(ours)
+        for seal in (b"", told_as_ours.seal):
+            lie = replace(lost, seal=seal)
+            await service(here).heartbeat(beat(highest_position=lie))
+            assert not await here.catalog.is_restored(), "it is not this coordinator's word"
+        for known in (told_as_ours, told(replace(ours, life=""))):
+            await service(here).heartbeat(beat(highest_position=known))
+            assert not await here.catalog.is_restored()
+        answer = await service(here).heartbeat(beat(highest_position=lost))
+        assert await here.catalog.is_restored()
+        assert answer.position is not None
+        assert (answer.position.epoch, answer.position.life) == (ours.epoch + 1, ours.life)
+        await service(here).heartbeat(beat(highest_position=lost))
+        assert (await here.catalog.position()).epoch == ours.epoch + 1
 
 
 async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(

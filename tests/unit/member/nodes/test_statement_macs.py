@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,8 @@ from collective.transfer.tickets.key_ring import KeyRing
 from tests.unit.member.cluster import OWN
 
 ROOT, OTHER = b"\1" * 32, b"\2" * 32
-HERE = Position("c" * 32, 3, 77)
+HERE = Position("c" * 32, 3, 77, "e" * 32)
+BEFORE_LIVES = Position("c" * 32, 3, 77)
 EVE = "spiffe://home.alice/user/home.alice/eve"
 
 
@@ -35,11 +38,23 @@ def test_a_seal_of_another_coordinators_key_is_none() -> None:
 def test_a_seal_says_these_words_and_no_others() -> None:
     macs = StatementMacs(ring())
     seal = macs.of_position(HERE)
-    for other in (Position("d" * 32, 3, 77), Position("c" * 32, 4, 77), Position("c" * 32, 3, 78)):
+    others = (
+        replace(HERE, catalog_id="d" * 32),
+        replace(HERE, epoch=4),
+        replace(HERE, sequence=78),
+        replace(HERE, life="d" * 32),
+        BEFORE_LIVES,
+    )
+    for other in others:
         assert not macs.is_position(other, seal)
     seal = macs.of_digest(digest_of_revocations(4, ["serial:ab", EVE]))
     for epoch, entries in ((5, ["serial:ab", EVE]), (4, [EVE]), (4, ["serial:ab" + EVE]), (4, [])):
         assert not macs.is_revocations(epoch, entries, seal)
+
+
+def test_a_seal_from_before_there_were_lives_is_still_known() -> None:
+    seal = bytes.fromhex("3bce8980d8965b4a6794a97b89cec8e464aa0a09ae70b2b260f5ad56e2f3d23b")
+    assert StatementMacs(ring()).of_position(BEFORE_LIVES) == seal
 
 
 def test_the_seal_of_a_position_is_none_of_revocations() -> None:

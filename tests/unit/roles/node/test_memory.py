@@ -16,10 +16,11 @@ from collective.roles.node.memory import (
     decode,
     encode,
     is_behind,
+    with_adoption,
     with_position,
     with_revocations,
 )
-from collective.rpc.gen.collective.v1.node import CatalogPosition
+from collective.rpc.gen.collective.v1.node import Adoption, CatalogPosition
 from tests.faults.disk import FaultDisk
 from tests.worlds import REAL, world_of
 
@@ -63,6 +64,27 @@ def test_a_memory_from_before_keys_were_revoked_is_read_and_takes_them() -> None
     assert decode(encode(told)).revocations.entries == {"serial:ab", key}
 
 
+def test_a_memory_from_before_there_were_lives_is_shown_as_it_was_and_takes_one() -> None:
+    old = (
+        b'{"format": 1, "catalog_id": "c1", "epoch": 1, "sequence": 7, "revocation_epoch": 0,'
+        b' "revoked": [], "besides": [], "seal": "aabb", "revocation_seal": ""}'
+    )
+    kept = decode(old)
+    shown = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, seal=b"\xaa\xbb")
+    assert kept.position == shown
+    told = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, life="e5", seal=b"mark")
+    assert decode(encode(with_position(kept, told))).position == told
+
+
+def test_an_adoption_is_of_the_life_that_is_kept() -> None:
+    kept = Remembered("c1", 1, 7, life="e5")
+    new = CatalogPosition(catalog_id="c2", epoch=1, sequence=2, life="f6", seal=b"mark")
+    for life, is_taken in (("e5", True), ("d4", False), ("", False)):
+        replaced = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, life=life)
+        after = with_adoption(kept, Adoption(replaced=replaced, successor=new))
+        assert after.position == (new if is_taken else kept.position)
+
+
 def test_what_is_shown_again_is_what_the_seal_is_on() -> None:
     kept = with_revocations(Remembered(), 5, ["serial:b", "serial:a"], b"five")
     kept = with_revocations(kept, 3, ["serial:c"], b"three")
@@ -71,7 +93,7 @@ def test_what_is_shown_again_is_what_the_seal_is_on() -> None:
     assert decode(encode(kept)) == kept
     kept = with_revocations(kept, 6, ["serial:a", "serial:b", "serial:c"], b"six")
     assert (len(kept.sealed_entries), kept.revocation_seal) == (3, b"six")
-    sealed = CatalogPosition(catalog_id="c1", epoch=1, sequence=1, seal=b"mark")
+    sealed = CatalogPosition(catalog_id="c1", epoch=1, sequence=1, life="e5", seal=b"mark")
     assert decode(encode(with_position(kept, sealed))).position == sealed
 
 

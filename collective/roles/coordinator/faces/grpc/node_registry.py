@@ -312,7 +312,7 @@ class RegistryService(pb.NodeRegistryBase):
     async def _observe_position(self, node: NodeId, told: pb.CatalogPosition | None) -> None:
         """Become *restored* where ``told`` is a position that this coordinator gave out itself."""
         seen = position_from(told)
-        if seen is None or told is None or not _is_ahead(seen, await self._catalog.position()):
+        if seen is None or told is None or await self._catalog.has_been_at(seen):
             return
         if not self._macs.is_position(seen, told.seal):
             if self._not_taken.get(node) != seen:
@@ -328,7 +328,7 @@ class RegistryService(pb.NodeRegistryBase):
         if await self._catalog.observe_position(seen):
             self._log.error(
                 "catalog_restored",
-                advice="nodes have seen a newer catalogue than this one; nothing is deleted until the "
+                advice="nodes have seen a future of this catalogue that it lost; nothing is deleted until the "
                 "operator adopts it: collective node adopt --all",
             )
             self._metrics.restored.set(1)
@@ -340,9 +340,3 @@ def _disk_state(word: str) -> DiskState:
         return DiskState(word or DiskState.OK.value)
     except ValueError:
         return DiskState.FAILING
-
-
-def _is_ahead(seen: Position, ours: Position) -> bool:
-    if seen.catalog_id != ours.catalog_id:
-        return True
-    return (seen.epoch, seen.sequence) > (ours.epoch, ours.sequence)

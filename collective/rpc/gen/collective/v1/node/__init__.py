@@ -121,6 +121,11 @@ class CatalogPosition(betterproto2.Message):
 
     sequence: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
 
+    life: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    of the catalogue, in which this was told: random for each start of the coordinator
+    """
+
     seal: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
     """
     the coordinator's own mark, kept with it and shown again: nobody else can make one

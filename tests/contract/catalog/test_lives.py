@@ -1,0 +1,252 @@
+"""A catalogue knows its own past from a future that it lost, whatever their numbers say."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+import pytest
+
+from collective.catalog.sqlite import SqliteCatalog, lives
+from collective.core.clock import ManualClock
+from collective.model.copies import CopyKey
+from collective.model.nodes import Position
+from collective.model.people import Invite, InviteKind
+from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.world import NODES, OPERATOR, chunk, enrol, p, write
+
+PutBack = Callable[[], Awaitable[SqliteCatalog]]
+
+
+@pytest.fixture
+async def put_back(engines: Engines, tmp_path: Path) -> PutBack:
+    """Back up a catalogue that ended cleanly; the function puts that in place and opens it."""
+    catalog = await engines.open()
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await engines.close()
+    backup = tmp_path.with_name(f"{tmp_path.name}-backup")
+    shutil.copytree(tmp_path, backup)
+
+    async def do() -> SqliteCatalog:
+        await engines.close()
+        shutil.rmtree(tmp_path)
+        shutil.copytree(backup, tmp_path)
+        return await engines.open()
+
+    return do
+
+
+async def restart(engines: Engines) -> SqliteCatalog:
+    await engines.close()
+    return await engines.open()
+
+
+async def catch_up(catalog: SqliteCatalog, seen: Position) -> None:
+    """Make changes until no number of ``seen`` is beyond the catalogue's own."""
+    while (await catalog.position()).sequence <= seen.sequence:
+        await write(catalog, "/d/own", "own")
+
+
+async def restored_times(catalog: SqliteCatalog) -> int:
+    return sum(row.action == "restored" for row in await catalog.audit(since_ms=0, limit=999))
+
+
+async def test_a_restore_is_found_out_although_its_numbers_caught_up_with_the_lost_future(
+    engines: Engines, put_back: PutBack, clock: ManualClock
+) -> None:
+    later = await engines.open()
+    await write(later, "/d/lost", "lost")
+    lost = [CopyKey(chunk("lost"), c.generation, 26) for c in await later.copies_of(chunk("lost"))]
+    seen = await later.position()
+    old = await put_back()
+    code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, clock.wall_s() + 60, OPERATOR.principal)
+    await old.add_code(OPERATOR, code)
+    await catch_up(old, seen)
+    own = {copy.generation for copy in await old.copies_of(chunk("own"))}
+    before = await old.position()
+    assert before.epoch == seen.epoch
+    assert before.sequence > seen.sequence
+    assert not await old.is_restored()
+    assert not await old.has_been_at(seen)
+    assert await old.observe_position(seen)
+    assert await old.is_restored()
+    assert (await old.position()).epoch == seen.epoch + 1
+    assert (await old.code("c1")).state(clock.wall_s()) != "open"
+    await write(old, "/d/after", "after")
+    after = {copy.generation for copy in await old.copies_of(chunk("after"))}
+    assert min(after) > max(own | {key.generation for key in lost}) + (1 << 31)
+
+
+async def test_what_a_former_life_did_after_it_ended_here_is_a_lost_future(
+    engines: Engines, put_back: PutBack
+) -> None:
+    first = await put_back()
+    seen = await first.position()
+    second = await restart(engines)
+    began = await second.position()
+    assert began.life != seen.life
+    beyond = replace(seen, sequence=began.sequence + 3)
+    await catch_up(second, beyond)
+    within = replace(seen, sequence=seen.sequence)
+    assert await second.has_been_at(within)
+    assert not await second.observe_position(within)
+    assert not await second.has_been_at(beyond)
+    assert await second.observe_position(beyond)
+    assert await second.has_been_at(beyond)
+    assert await second.has_been_at(replace(beyond, sequence=beyond.sequence + 1)), "is dealt with"
+
+
+async def test_restarts_and_kills_make_nothing_restored(
+    engines: Engines, put_back: PutBack
+) -> None:
+    catalog = await put_back()
+    positions = []
+    for number in range(4):
+        await write(catalog, f"/d/{number}", str(number))
+        positions.append(await catalog.position())
+        catalog = await restart(engines)
+    assert len({one.life for one in positions}) == 4
+    for one in positions:
+        assert await catalog.has_been_at(one)
+        assert not await catalog.observe_position(one)
+    assert not await catalog.is_restored()
+
+
+async def test_each_start_is_a_change(engines: Engines, put_back: PutBack) -> None:
+    catalog = await put_back()
+    ended = await catalog.position()
+    assert (await (await restart(engines)).position()).sequence > ended.sequence
+
+
+async def test_a_future_of_several_lives_makes_one_life_restored_once(
+    engines: Engines, put_back: PutBack
+) -> None:
+    lost = []
+    for _ in range(3):
+        later = await restart(engines)
+        await write(later, "/d/lost", "lost")
+        lost.append(await later.position())
+    old = await put_back()
+    await catch_up(old, lost[-1])
+    assert [await old.observe_position(one) for one in lost[:2]] == [True, False]
+    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert not await old.observe_position(lost[1])
+    old = await restart(engines)
+    assert [await old.has_been_at(one) for one in lost] == [True, True, False]
+    assert await old.observe_position(lost[2]), "nobody can tell of which future it is"
+    assert await restored_times(old) == 2
+
+
+async def test_a_backup_that_was_put_back_twice_is_found_out_twice(
+    engines: Engines, put_back: PutBack
+) -> None:
+    for _ in range(2):
+        later = await restart(engines)
+        await write(later, "/d/lost", "lost")
+        seen = await later.position()
+        old = await put_back()
+        await catch_up(old, seen)
+        assert await old.observe_position(seen)
+
+
+async def test_a_restored_catalogue_that_is_put_back_is_found_out_again(
+    engines: Engines, put_back: PutBack, tmp_path: Path
+) -> None:
+    lost = await engines.open()
+    await write(lost, "/d/lost", "lost")
+    seen = await lost.position()
+    old = await put_back()
+    assert await old.observe_position(seen)
+    await engines.close()
+    second = tmp_path.with_name(f"{tmp_path.name}-second")
+    shutil.copytree(tmp_path, second)
+    later = await engines.open()
+    await write(later, "/d/again", "again")
+    beyond = await later.position()
+    await engines.close()
+    shutil.rmtree(tmp_path)
+    shutil.copytree(second, tmp_path)
+    old = await engines.open()
+    await catch_up(old, beyond)
+    assert await old.has_been_at(seen)
+    assert await old.observe_position(beyond)
+    assert (await old.position()).epoch == beyond.epoch + 1
+
+
+async def test_a_position_without_a_life_counts_by_its_numbers(put_back: PutBack) -> None:
+    catalog = await put_back()
+    ours = await catalog.position()
+    assert not await catalog.observe_position(replace(ours, life=""))
+    assert await catalog.observe_position(replace(ours, life="", sequence=ours.sequence + 50))
+
+
+async def test_a_start_that_uses_a_snapshot_is_restored_for_what_its_nodes_saw_besides(
+    engines: Engines, put_back: PutBack, tmp_path: Path
+) -> None:
+    first = await put_back()
+    await first.snapshot()
+    await write(first, "/d/lost", "lost")
+    seen = [await first.position()]
+    second = await restart(engines)
+    await write(second, "/d/lost", "lost")
+    seen.append(await second.position())
+    await engines.close()
+    (tmp_path / "catalog.db").write_bytes(b"damaged" * 1000)
+    old = await engines.open()
+    assert await old.is_restored()
+    began = await old.position()
+    assert began.epoch == seen[0].epoch + 1
+    for one in seen:
+        assert not await old.has_been_at(one)
+        assert not await old.observe_position(one)
+        assert await old.has_been_at(one)
+    assert (await old.position()).epoch == began.epoch
+    old = await restart(engines)
+    assert not any([await old.observe_position(one) for one in seen])
+    assert await restored_times(old) == 1
+
+
+async def test_a_life_that_was_forgotten_counts_by_its_numbers(
+    engines: Engines, put_back: PutBack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lives, "LIVES_MAX", 2)
+    catalog = await put_back()
+    positions = []
+    for _ in range(5):
+        positions.append(await catalog.position())
+        catalog = await restart(engines)
+    assert await kept(tmp_path, "former_lives") == 2
+    for one in positions:
+        assert not await catalog.observe_position(one)
+    for number in range(4):
+        now = await catalog.position()
+        await catalog.observe_position(replace(now, life=f"{number:032x}"))
+    assert await kept(tmp_path, "lost_lives") == 2
+    assert await restored_times(catalog) == 1
+
+
+async def kept(data_dir: Path, table: str) -> int:
+    db = apsw.Connection(str(data_dir / "catalog.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        (count,) = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[misc]
+        return int(count)
+    finally:
+        db.close()
+
+
+async def test_nodes_of_a_restored_catalogue_follow_it(engines: Engines, put_back: PutBack) -> None:
+    """The position of now is above what any of them saw, so that deletes of it are obeyed."""
+    later = await engines.open()
+    await write(later, "/d/lost", "lost")
+    seen = await later.position()
+    old = await put_back()
+    await catch_up(old, seen)
+    await old.observe_position(seen)
+    now = await old.position()
+    assert (now.epoch, now.sequence) > (seen.epoch, seen.sequence)
+    assert now.life not in {"", seen.life}
+    assert await old.compare_inventory(NODES[0], [], after=b"", last=True) == []
