@@ -20,7 +20,14 @@ from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.sqlite import collection as catalog_collection
-from collective.catalog.sqlite import inventories, name_removal, quarantine, uploads, writer
+from collective.catalog.sqlite import (
+    inventories,
+    name_removal,
+    quarantine,
+    removal,
+    uploads,
+    writer,
+)
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
@@ -180,6 +187,7 @@ def tuned() -> Iterator[None]:
         for stepping in (inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
         put(name_removal, "STEP_NAMES", 3)
+        put(removal, "FORGET_ROWS", 8)
         put(catalog_collection, "CLEARED_ROWS", 6)
         put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
         put(catalog_collection, "IN_TURN", 8)
