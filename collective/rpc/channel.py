@@ -106,17 +106,22 @@ class RpcChannel(Channel):
         self,
         addresses: Sequence[Address],
         *,
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         gate: Gate,
         expect: Expectation,
         connect_timeout_s: float,
         randomness: Randomness,
     ) -> None:
-        """See :meth:`collective.rpc.links.Links.channel`; ``tls`` is a client context for ``h2``."""
+        """See :meth:`collective.rpc.links.Links.channel`; ``tls`` gives a client context for ``h2``.
+
+        It is asked whenever the channel connects.
+        """
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
         first = addresses[0]
-        super().__init__(first.host, first.port, codec=StrictCodec(), ssl=tls, config=CLIENT_CONFIG)
+        super().__init__(
+            first.host, first.port, codec=StrictCodec(), ssl=tls(), config=CLIENT_CONFIG
+        )
         self._status_details_codec = None
         self._addresses = tuple(addresses)
         self._tls = tls
@@ -229,7 +234,7 @@ class RpcChannel(Channel):
             raise UnreachableError("The channel has been closed.")
         _, protocol = await open_first(
             self._addresses,
-            self._tls,
+            self._tls(),
             self._protocol_for,
             gate=self._gate,
             expect=self._expect,

@@ -69,7 +69,7 @@ class TlsLinks:
         """Return a channel over HTTP/2."""
         return RpcChannel(
             addresses,
-            tls=client_context(credentials, gate.trust, (ALPN_GRPC,)),
+            tls=_following(gate, credentials),
             gate=gate,
             expect=expect,
             connect_timeout_s=connect_timeout_s,
@@ -114,6 +114,24 @@ class TlsLinks:
     ) -> TlsDialer:
         """Return a dialer over TLS."""
         return TlsDialer(lambda: _context(persona()), gate, timeout_s=timeout_s)
+
+
+def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.SSLContext]:
+    """Return what gives a context that trusts what ``gate`` trusts at that moment.
+
+    A channel outlives a CA: where it connects anew it may meet a certificate of the next one.
+    """
+    trust = gate.trust
+    context = client_context(credentials, trust, (ALPN_GRPC,))
+
+    def present() -> ssl.SSLContext:
+        nonlocal trust, context
+        if gate.trust is not trust:
+            trust = gate.trust
+            context = client_context(credentials, trust, (ALPN_GRPC,))
+        return context
+
+    return present
 
 
 def _context(persona: Persona) -> ssl.SSLContext:

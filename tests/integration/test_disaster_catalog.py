@@ -221,12 +221,18 @@ def test_an_old_backup_deletes_nothing_until_the_operator_confirms(cluster: Clus
     def is_quarantined(status: Any) -> bool:
         return all(node["quarantined_bytes"] > MIB for node in status["local_nodes"])
 
+    def has_everything(status: Any) -> bool:
+        counted: int = sum(node["chunk_count"] for node in status["local_nodes"])
+        return counted == before + 12
+
     cluster.wait_status(is_quarantined, "quarantine of the file that is not known")
-    assert copies(cluster) == before + 12, "what the catalogue does not know is kept"
+    cluster.wait_status(has_everything, "copies of every file, by the nodes' next heartbeats")
     refused = cluster.cli("node", "adopt", "--discard", check=False)
     assert (refused.code, "seven days" in refused.err) == (8, True)
     assert cluster.read("/old/kept") == kept
     assert cluster.read("/old/later") == b"writes go on"
+    time.sleep(ENOUGH_FOR_COLLECTION_S)
+    assert copies(cluster) == before + 12, "what the catalogue does not know is kept"
 
 
 def copies(cluster: Cluster) -> int:

@@ -41,7 +41,7 @@ def bootstrap(target: Target) -> RpcChannel:
 
     return RpcChannel(
         [Address("127.0.0.1", target.cluster.bootstrap_port)],
-        tls=client_context(None, target.trust, (ALPN_GRPC,)),
+        tls=lambda: client_context(None, target.trust, (ALPN_GRPC,)),
         gate=target.gate,
         expect=target.coordinator,
         connect_timeout_s=5.0,

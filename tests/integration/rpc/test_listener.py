@@ -42,9 +42,14 @@ from tests.worlds import LINKS
 
 
 def channel_to(
-    address: Address, pki: Pki, me: SpiffeId = USER, expect: SpiffeId = COORDINATOR
+    address: Address,
+    pki: Pki,
+    me: SpiffeId = USER,
+    expect: SpiffeId = COORDINATOR,
+    gate: PeerGate | None = None,
 ) -> RpcChannel:
-    return LINKS.channel([address], credentials=pki.credentials(me), gate=pki.gate(), expect=expect)
+    own = gate or pki.gate()
+    return LINKS.channel([address], credentials=pki.credentials(me), gate=own, expect=expect)
 
 
 def bare_connection(address: Address, tls: ssl.SSLContext) -> tuple[bytes, str | None]:
@@ -184,6 +189,22 @@ async def test_server_of_another_ca_refused(pki: Pki, stranger: Pki, serve: Serv
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(RejectedError, match="ask for a new invitation if its CA was made"):
                 await channel.connect()
+
+
+async def test_a_channel_that_connects_anew_trusts_what_its_gate_trusts_then(
+    pki: Pki, stranger: Pki, serve: Serve
+) -> None:
+    """A CA was replaced meanwhile: the server shows a certificate of the next one."""
+    gate = pki.gate()
+    async with serve(credentials=stranger.credentials(COORDINATOR)) as served:
+        async with channel_to(served.address, pki, gate=gate) as channel:
+            with pytest.raises(RejectedError, match="of another CA"):
+                await channel.connect()
+            both = (pki.ca.certificate, stranger.ca.certificate)
+            gate.replace(trust=TrustStore({COORDINATOR.trust_domain: both}))
+            await channel.connect()
+            assert channel.peer is not None
+            assert channel.peer.identity == COORDINATOR
 
 
 async def test_a_node_taken_for_a_coordinator_is_named(pki: Pki, serve: Serve) -> None:
