@@ -125,7 +125,7 @@ class Collective:
             from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
 
             persona = links.client_persona(credentials, gate.trust)
-            dialer = links.dialer(lambda: persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+            dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
             return Transfers.open(
                 control, channel, dialer, world, options, credentials.domain, state_dir
             )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from collective.core.ids import SpiffeId
 from collective.core.units import Address
@@ -12,23 +11,29 @@ from collective.pki.certificates import Certified
 from collective.rpc.connect import open_first
 from collective.rpc.identity import Gate
 from collective.rpc.links import ProtocolFactory
+from collective.rpc.tls import TlsPersona
 
 
 class TlsDialer:
     """A :class:`~collective.rpc.links.Dialer` over TLS."""
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext], gate: Gate, *, timeout_s: float) -> None:
+    def __init__(self, persona: TlsPersona, gate: Gate, *, timeout_s: float) -> None:
         """Dial with own credentials.
 
         Args:
-            tls: returns the context to use now (``rpc.tls.client_context`` that offers the chunk
-                ALPN); asked for each connection, since certificates are renewed.
+            persona: what we show and trust in a handshake (``rpc.tls.client_context`` that offers the
+                chunk ALPN).
             gate: what counts as a valid certificate.
             timeout_s: for each address.
         """
-        self._tls = tls
+        self._persona = persona
         self._gate = gate
         self._timeout_s = timeout_s
+
+    @property
+    def generation(self) -> int:
+        """Rises when another certificate is in use."""
+        return self._persona.generation
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
@@ -40,7 +45,7 @@ class TlsDialer:
 
         await open_first(
             addresses,
-            self._tls(),
+            self._persona.context,
             made,
             gate=self._gate,
             expect=peer,

@@ -45,6 +45,14 @@ class Gate(Protocol):
         ...
 
 
+class Sweeps(Protocol):
+    """Keeps connections whose peers the gate let in: a listener."""
+
+    def sweep(self) -> int:
+        """End the connections of peers that count no longer; return how many."""
+        ...
+
+
 class PeerGate:
     """The gate of every connection but a join: `pki.trust` over live trust and revocations."""
 
@@ -53,6 +61,7 @@ class PeerGate:
         self._trust = trust
         self._revocations = revocations
         self._clock = clock
+        self._listeners: list[Sweeps] = []
 
     @property
     def trust(self) -> TrustStore:
@@ -64,12 +73,20 @@ class PeerGate:
         """What is revoked now."""
         return self._revocations
 
+    def attach(self, listener: Sweeps) -> None:
+        """Have ``listener`` swept whenever other values count; each attaches itself when it is made."""
+        self._listeners.append(listener)
+
     def replace(
         self, *, trust: TrustStore | None = None, revocations: RevocationSet | None = None
-    ) -> None:
-        """Let newer values count from the next check on; open connections see them by `sweep`."""
+    ) -> int:
+        """Let newer values count from now on.
+
+        Returns how many open connections ended by that, at every listener with this gate.
+        """
         self._trust = self._trust if trust is None else trust
         self._revocations = self._revocations if revocations is None else revocations
+        return sum(listener.sweep() for listener in self._listeners)
 
     def verify(self, leaf_der: bytes, roles: frozenset[SpiffeRole], usage: Usage) -> Certified:
         """Return who the peer is, or raise :class:`RejectedError`."""

@@ -23,7 +23,7 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate
+from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
 
 if TYPE_CHECKING:
     from grpclib._typing import IServable
@@ -54,6 +54,11 @@ class Persona(Protocol):
     @property
     def credentials(self) -> Credentials | None:
         """The certificate and key that the next handshake shows; None shows none."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """How often another certificate was taken into use."""
         ...
 
     def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
@@ -158,14 +163,19 @@ class Listener(Protocol):
     def sweep(self) -> int:
         """End connections of peers that were revoked or expired or lost trust; return how many.
 
-        Happens by itself every few seconds; call it after the gate was given something newer.  A peer
-        that was revoked is told so (its channel's ``farewell``).
+        Happens every few seconds, and whenever the gate is given something newer.  A peer that was
+        revoked is told so (its channel's ``farewell``).
         """
         ...
 
 
 class Dialer(Protocol):
     """Opens chunk-stream connections."""
+
+    @property
+    def generation(self) -> int:
+        """Rises when another certificate is in use: connections opened before show an older one."""
+        ...
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
@@ -237,7 +247,7 @@ class Links(Protocol):
     def listener(
         self,
         services: Collection[IServable],
-        gate: Gate | None,
+        gate: PeerGate | None,
         persona: Persona,
         *,
         chunk_factory: ChunkFactory | None = None,
@@ -252,7 +262,8 @@ class Links(Protocol):
 
         Args:
             services: gRPC services, health and reflection included if wanted.
-            gate: Checks clients; None only where clients have no certificate (bootstrap).
+            gate: Checks clients, and has the listener swept when it changes; None only where
+                clients have no certificate (bootstrap).
             persona: Of :meth:`server_persona`.
             chunk_factory: Makes the protocol of a chunk stream connection; None serves none.
             accept_roles: Roles that may connect at all.
@@ -266,14 +277,11 @@ class Links(Protocol):
         """
         ...
 
-    def dialer(
-        self, persona: Callable[[], Persona], gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
-    ) -> Dialer:
+    def dialer(self, persona: Persona, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S) -> Dialer:
         """Return a dialer of the chunk stream.
 
         Args:
-            persona: Gives one of :meth:`client_persona`; asked for each connection, since
-                certificates are renewed.
+            persona: One of :meth:`client_persona`; refresh it when the certificate is renewed.
             gate: What counts as a valid certificate; live.
             timeout_s: For each address.
         """

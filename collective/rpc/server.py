@@ -33,7 +33,7 @@ from collective.rpc.errors import to_detail, to_metadata, to_status
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken, host_of, leaf_of
 from collective.rpc.headers import NEWEST_AUTHORITY_KEY
-from collective.rpc.identity import ALL_ROLES, REVOKED, Gate
+from collective.rpc.identity import ALL_ROLES, REVOKED, PeerGate
 from collective.rpc.links import HANDSHAKE_TIMEOUT_S, SHUT_GRACE_S, ChunkFactory
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC
@@ -72,7 +72,7 @@ class TlsListener(Server):
     def __init__(
         self,
         services: Collection[IServable],
-        gate: Gate | None,
+        gate: PeerGate | None,
         tls: ssl.SSLContext,
         world: World,
         *,
@@ -93,6 +93,8 @@ class TlsListener(Server):
         super().__init__(services, codec=StrictCodec(), config=SERVER_CONFIG)
         self._status_details_codec = None
         self._gate = gate
+        if gate is not None:
+            gate.attach(self)
         self._tls = tls
         self._refusals = refusals
         self._chunk_factory = chunk_factory
@@ -183,7 +185,7 @@ class TlsListener(Server):
     def sweep(self) -> int:
         """End connections of peers that were revoked or expired or lost trust; return how many.
 
-        Runs by itself every few seconds; call it after the gate was given something newer.
+        Runs every few seconds, and whenever the gate is given something newer.
         """
         ended = 0
         for connection in self.connections:

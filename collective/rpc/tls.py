@@ -26,6 +26,8 @@ class TlsPersona:
     def __init__(self, context: ssl.SSLContext, credentials: Credentials | None) -> None:
         """Hold ``context``, in which ``credentials`` are loaded."""
         self.context: Final = context
+        self.generation = 0
+        """How often another certificate was taken into use."""
         self._credentials = credentials
 
     @property
@@ -36,7 +38,9 @@ class TlsPersona:
     def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
         """Load a renewed certificate and further authorities; see :func:`refresh`."""
         refresh(self.context, credentials, trust)
-        self._credentials = credentials or self._credentials
+        if credentials is not None:
+            self._credentials = credentials
+            self.generation += 1
 
 
 def server_context(

@@ -13,7 +13,7 @@ from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
 from collective.rpc.channel import RpcChannel
 from collective.rpc.dial import TlsDialer
-from collective.rpc.identity import ALL_ROLES, Expectation, Gate
+from collective.rpc.identity import ALL_ROLES, Expectation, Gate, PeerGate
 from collective.rpc.links import (
     CONNECT_TIMEOUT_S,
     DIAL_TIMEOUT_S,
@@ -79,7 +79,7 @@ class TlsLinks:
     def listener(
         self,
         services: Collection[IServable],
-        gate: Gate | None,
+        gate: PeerGate | None,
         persona: Persona,
         *,
         chunk_factory: ChunkFactory | None = None,
@@ -97,7 +97,7 @@ class TlsLinks:
         return TlsListener(
             services,
             gate,
-            _context(persona),
+            _tls(persona).context,
             self._world,
             chunk_factory=chunk_factory,
             accept_roles=accept_roles,
@@ -110,10 +110,10 @@ class TlsLinks:
         )
 
     def dialer(
-        self, persona: Callable[[], Persona], gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+        self, persona: Persona, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
     ) -> TlsDialer:
         """Return a dialer over TLS."""
-        return TlsDialer(lambda: _context(persona()), gate, timeout_s=timeout_s)
+        return TlsDialer(_tls(persona), gate, timeout_s=timeout_s)
 
 
 def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.SSLContext]:
@@ -134,6 +134,6 @@ def _following(gate: Gate, credentials: Credentials | None) -> Callable[[], ssl.
     return present
 
 
-def _context(persona: Persona) -> ssl.SSLContext:
+def _tls(persona: Persona) -> TlsPersona:
     assert isinstance(persona, TlsPersona)
-    return persona.context
+    return persona

@@ -38,6 +38,7 @@ from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, Ticket
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
+from collective.rpc.tls import TlsPersona
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
@@ -98,7 +99,7 @@ def _gate(credentials: Credentials) -> PeerGate:
 
 def _dialer(credentials: Credentials) -> TlsDialer:
     context = tls.client_context(credentials, credentials.trust(), (tls.ALPN_CHUNK,))
-    return TlsDialer(lambda: context, _gate(credentials), timeout_s=3.0)
+    return TlsDialer(TlsPersona(context, credentials), _gate(credentials), timeout_s=3.0)
 
 
 def _serve(base: str, directory: str, pipe: Connection) -> None:

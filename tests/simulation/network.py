@@ -44,6 +44,7 @@ from collective.rpc.identity import (
     REVOKED,
     Expectation,
     Gate,
+    PeerGate,
     check_expected,
     expected_roles,
 )
@@ -251,6 +252,7 @@ class SimulatedPersona:
         """Show the certificate of ``credentials``."""
         self._credentials = credentials
         self.leaf = b""
+        self.generation = -1
         self.refresh(credentials, None)
 
     @property
@@ -263,6 +265,7 @@ class SimulatedPersona:
         del trust
         if credentials is not None:
             self._credentials = credentials
+            self.generation += 1
             self.leaf = credentials.certificate.public_bytes(Encoding.DER)
 
 
@@ -794,7 +797,7 @@ class SimulatedListener:
         self,
         links: SimulatedLinks,
         services: Collection[Any],
-        gate: Gate | None,
+        gate: PeerGate | None,
         persona: SimulatedPersona,
         *,
         chunk_factory: ChunkFactory | None,
@@ -814,6 +817,8 @@ class SimulatedListener:
         for service in services:
             self.mapping.update(service.__mapping__())
         self._gate = gate
+        if gate is not None:
+            gate.attach(self)
         self.chunk_factory = chunk_factory
         self._accept_roles = accept_roles
         self._refusals = refusals
@@ -1045,14 +1050,18 @@ class StreamTransport(asyncio.Transport):
 class SimulatedDialer:
     """Opens chunk-stream connections."""
 
-    def __init__(
-        self, links: SimulatedLinks, persona: Callable[[], Any], gate: Gate, timeout_s: float
-    ) -> None:
+    def __init__(self, links: SimulatedLinks, persona: Any, gate: Gate, timeout_s: float) -> None:
         """See :class:`collective.rpc.links.Links`."""
         self._links = links
         self._persona = persona
         self._gate = gate
         self._timeout_s = timeout_s
+
+    @property
+    def generation(self) -> int:
+        """Rises when another certificate is in use."""
+        generation: int = self._persona.generation
+        return generation
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
@@ -1061,7 +1070,7 @@ class SimulatedDialer:
         connection, listener, _, caller = await _connect(
             self._links,
             addresses,
-            self._persona().leaf,
+            self._persona.leaf,
             self._gate,
             peer,
             self._timeout_s,
@@ -1135,7 +1144,7 @@ class SimulatedLinks:
     def listener(
         self,
         services: Collection[Any],
-        gate: Gate | None,
+        gate: PeerGate | None,
         persona: Any,
         *,
         chunk_factory: ChunkFactory | None = None,
@@ -1162,7 +1171,7 @@ class SimulatedLinks:
         )
 
     def dialer(
-        self, persona: Callable[[], Any], gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
+        self, persona: Any, gate: Gate, *, timeout_s: float = DIAL_TIMEOUT_S
     ) -> SimulatedDialer:
         """Return a dialer."""
         return SimulatedDialer(self, persona, gate, timeout_s)

@@ -14,15 +14,17 @@ far, and once for each node and start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import structlog
 
 from collective.catalog.interface import Trust
 from collective.core.ids import NodeId
+from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
-from collective.pki.revocation import RevocationSet, normalise
+from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet, key_entry, normalise, serial_entry
 from collective.transfer.tickets.key_ring import KeyRing
 
 _EPOCH_LEAP: Final = 1 << 32
@@ -33,8 +35,17 @@ _NOT_TAKEN_MAX: Final = 1000
 class RevocationGate(Protocol):
     """Where a newer set begins to count."""
 
-    def replace(self, *, revocations: RevocationSet) -> None:
-        """Let ``revocations`` count from now on."""
+    def replace(self, *, revocations: RevocationSet) -> int:
+        """Let ``revocations`` count from now on; return how many connections ended by that."""
+        ...
+
+
+class OwnCertificate(Protocol):
+    """The coordinator's certificate."""
+
+    @property
+    def certified(self) -> Certified:
+        """What it says now."""
         ...
 
 
@@ -47,8 +58,8 @@ class Revocations:
         gate: RevocationGate,
         keys: KeyRing,
         macs: StatementMacs,
-        *,
-        own_entries: Callable[[], frozenset[str]],
+        nodes: LiveNodes,
+        own: OwnCertificate,
     ) -> None:
         """Begin empty; call :meth:`refresh` before serving.
 
@@ -57,13 +68,15 @@ class Revocations:
             gate: where the set counts.
             keys: the tickets' keys, which carry the epoch.
             macs: marks what nodes are told.
-            own_entries: what would name the coordinator itself, normalised.
+            nodes: those of them that are revoked are refused.
+            own: what is never revoked by a node's word.
         """
         self._trust = trust
         self._gate = gate
         self._keys = keys
         self._macs = macs
-        self._own_entries = own_entries
+        self._nodes = nodes
+        self._own = own
         self._not_taken: dict[NodeId, frozenset[str]] = {}
         """What each node said without a seal that is not known here, to log it once."""
         self._caught_up: set[NodeId] = set()
@@ -71,8 +84,6 @@ class Revocations:
         """A set, its entries in order and their digest: worked out once, not with each heartbeat."""
         self._log = structlog.get_logger("coordinator.revocations")
         self.present = RevocationSet()
-        self.on_change: Callable[[], int] | None = None
-        """Called when the set changed: closes connections that count no longer, says how many."""
 
     async def refresh(self) -> int:
         """Take over what the catalogue says now; return how many connections were closed."""
@@ -81,12 +92,14 @@ class Revocations:
             return 0
         self.present = RevocationSet.of(epoch, entries)
         self._keys.epoch = epoch
-        self._gate.replace(revocations=self.present)
-        return self.on_change() if self.on_change is not None else 0
+        self._refuse_nodes()
+        return self._gate.replace(revocations=self.present)
 
     def is_own(self, entry: str) -> bool:
         """Tell whether ``entry`` would shut out a coordinator by identity, or this one's leaf."""
-        return entry.endswith("/coordinator") or entry in self._own_entries()
+        own = self._own.certified
+        named = {str(own.identity), serial_entry(own.serial), key_entry(own.key_digest)}
+        return entry.endswith("/coordinator") or entry in named
 
     def statement(self) -> tuple[int, Sequence[str], bytes]:
         """Return what nodes are told: epoch, entries, and the seal on both."""
@@ -120,6 +133,13 @@ class Revocations:
             self._log.warning("revocations_learned_from_node", count=len(learned), epoch=epoch)
             await self._trust.learn_revocations(learned, epoch=epoch)
             await self.refresh()
+
+    def _refuse_nodes(self) -> None:
+        for live in self._nodes.all():
+            node = live.record.node
+            identity = self._nodes.identity(node)
+            if self.present.is_revoked(identity, live.record.certificate_serial, live.key_digest):
+                self._nodes.refuse(node, "its certificate was revoked.")
 
     def _catch_up(self, node: NodeId, epoch: int) -> int:
         """Return how far the word of ``node`` raises the epoch; 0 for not at all."""

@@ -256,19 +256,9 @@ class CoordinatorRole:
         await listener.listen(address)
         self._listeners.append(listener)
 
-        def revoked() -> int:
-            for live in parts.table.all():
-                node = parts.table.identity(live.record.node)
-                serial, key = live.record.certificate_serial, live.key_digest
-                if parts.revocations.present.is_revoked(node, serial, key):
-                    parts.table.refuse(live.record.node, "its certificate was revoked.")
-            return listener.sweep()
-
         def trust_changed() -> None:
-            listener.sweep()
             self._code_wake.set()
 
-        parts.revocations.on_change = revoked
         identity.on_trust = trust_changed
 
     async def _serve_bootstrap(self, identity: OwnIdentity, parts: Parts) -> None:

@@ -1,9 +1,13 @@
-"""Commands to nodes over gRPC: one kept channel for each, dropped when a node's addresses change."""
+"""Commands to nodes over gRPC: one kept channel for each.
+
+It gives way to another when the node is found elsewhere, or when our certificate was renewed since.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
 
 from collective.core.errors import UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
@@ -12,6 +16,7 @@ from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import CopyKey
 from collective.model.nodes import StatedPosition
+from collective.pki.credentials import Credentials
 from collective.placement.challenges import Answer
 from collective.rpc.conversions.nodes import (
     answers_from,
@@ -22,26 +27,51 @@ from collective.rpc.conversions.nodes import (
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.rpc.gen.collective.v1 import transfer as transfer_pb
-from collective.rpc.links import Channel
+from collective.rpc.identity import Gate
+from collective.rpc.links import Channel, Links
 
 T = TypeVar("T")
-ChannelOpener = Callable[[Sequence[Address], SpiffeId], Channel]
 
 CALL_S: Final = 15.0
 COPY_S: Final = 60.0
 CHALLENGE_S: Final = 20.0
 
 
+class OwnCredentials(Protocol):
+    """Who calls."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificate that counts now."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """What counts as a node's certificate."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A channel, what it was opened with, and how many calls are under way on it."""
+
+    channel: Channel
+    addresses: Sequence[Address]
+    credentials: Credentials
+    calls: int = 0
+
+
 class NodeCaller:
     """Tells this member's nodes what to do; a ``NodeCommands``."""
 
-    def __init__(self, table: LiveNodes, opener: ChannelOpener) -> None:
-        """Open channels by ``opener``, which verifies the node's identity."""
+    def __init__(self, table: LiveNodes, own: OwnCredentials, links: Links) -> None:
+        """Call the nodes of ``table`` as ``own``."""
         self._table = table
-        self._opener = opener
-        self._channels: dict[NodeId, tuple[tuple[Address, ...], Channel]] = {}
-        self._calls: dict[Channel, int] = {}
-        self._retired: set[Channel] = set()
+        self._own = own
+        self._links = links
+        self._kept: dict[NodeId, _Kept] = {}
+        self._retired: list[_Kept] = []
+        """Those with a former certificate whose calls have not ended."""
 
     async def delete_copies(
         self, node: NodeId, position: StatedPosition, copies: Sequence[CopyKey]
@@ -77,59 +107,59 @@ class NodeCaller:
 
     async def meet(self, identity: SpiffeId, address: Address) -> None:
         """Find a node at ``address`` by a handshake; CollectiveError where it is not there."""
-        async with self._opener((address,), identity) as channel:
+        async with self._open((address,), identity) as channel:
             await channel.connect()
 
     def drop(self, node: NodeId) -> None:
         """Close the channel of a node that was removed; its calls fail."""
-        kept = self._channels.pop(node, None)
+        kept = self._kept.pop(node, None)
         if kept is not None:
-            kept[1].close()
-
-    def renew_channels(self) -> None:
-        """Open new channels from now on; those that stand close when their calls have ended."""
-        kept, self._channels = self._channels, {}
-        for _, channel in kept.values():
-            if self._calls.get(channel):
-                self._retired.add(channel)
-            else:
-                channel.close()
+            kept.channel.close()
 
     async def close(self) -> None:
         """Close every channel."""
         while self._retired:
-            await self._retired.pop().aclose()
-        while self._channels:
-            _, (_, channel) = self._channels.popitem()
-            await channel.aclose()
+            await self._retired.pop().channel.aclose()
+        while self._kept:
+            _, kept = self._kept.popitem()
+            await kept.channel.aclose()
 
     async def _call(
         self, node: NodeId, start: Callable[[pb.NodeStub, float], Awaitable[T]], timeout_s: float
     ) -> T:
-        channel = self._channel(node)
-        stub = channel.stub(pb.NodeStub)
-        self._calls[channel] = self._calls.get(channel, 0) + 1
+        kept = self._channel(node)
+        stub = kept.channel.stub(pb.NodeStub)
+        kept.calls += 1
         try:
             return await call(lambda t: start(stub, t), timeout_s)
         finally:
-            self._calls[channel] -= 1
-            if not self._calls[channel]:
-                del self._calls[channel]
-                if channel in self._retired:
-                    self._retired.discard(channel)
-                    channel.close()
+            kept.calls -= 1
+            if not kept.calls and kept in self._retired:
+                self._retired.remove(kept)
+                kept.channel.close()
 
-    def _channel(self, node: NodeId) -> Channel:
+    def _channel(self, node: NodeId) -> _Kept:
         live = self._table.get(node)
         if live is None or not live.reachable:
             raise UnreachableError(
                 f"Node {node} was not found yet at any of the addresses that it says."
             )
-        kept = self._channels.get(node)
+        kept = self._kept.get(node)
         if kept is not None:
-            if kept[0] == live.reachable:
-                return kept[1]
-            kept[1].close()
-        channel = self._opener(live.reachable, self._table.identity(node))
-        self._channels[node] = (live.reachable, channel)
-        return channel
+            if kept.addresses != live.reachable:
+                kept.channel.close()  # who answers there may be another by now
+            elif kept.credentials is self._own.credentials:
+                return kept
+            elif kept.calls:
+                self._retired.append(kept)
+            else:
+                kept.channel.close()
+        channel = self._open(live.reachable, self._table.identity(node))
+        kept = self._kept[node] = _Kept(channel, live.reachable, self._own.credentials)
+        return kept
+
+    def _open(self, addresses: Sequence[Address], node: SpiffeId) -> Channel:
+        own = self._own
+        return self._links.channel(
+            addresses, credentials=own.credentials, gate=own.gate, expect=node
+        )

@@ -101,8 +101,6 @@ class OwnIdentity:
         self._changing = asyncio.Lock()
         self.on_trust: Callable[[], object] | None = None
         """Called when other CAs count: closes connections whose CA does not any more."""
-        self.on_renewed: Callable[[], object] | None = None
-        """Called when another certificate is in use: for keepers of connections."""
         self.on_ticket_root: Callable[[bytes], object] | None = None
         """Called with the new ticket root when there is another key."""
         self.on_former_ended: Callable[[], object] | None = None
@@ -156,8 +154,9 @@ class OwnIdentity:
         """What ticket keys are derived from; the same after a restart, another with another key."""
         return root_of(self.credentials)
 
+    @property
     def chunk_client(self) -> Persona:
-        """Return the persona of chunk-stream connections that the coordinator opens."""
+        """The persona of chunk-stream connections that the coordinator opens."""
         return self._chunk_client
 
     def leaf_digests(self) -> Sequence[bytes]:
@@ -235,8 +234,6 @@ class OwnIdentity:
         self._log.info("own_certificate_renewed", serial=credentials.certified.serial)
         if root_of(credentials) != root_of(before) and self.on_ticket_root is not None:
             self.on_ticket_root(self.ticket_root)
-        if self.on_renewed is not None:
-            self.on_renewed()
 
 
 def root_of(credentials: Credentials) -> bytes:

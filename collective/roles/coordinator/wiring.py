@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -12,7 +11,6 @@ from collective.catalog.interface import Catalog
 from collective.core import limits
 from collective.core.ids import SpiffeId
 from collective.core.settings import ServeSettings
-from collective.core.units import Address
 from collective.core.world import World
 from collective.member.care.challenger import Challenger
 from collective.member.care.collection import Collector
@@ -43,7 +41,6 @@ from collective.member.trust.shutting_out import ShuttingOut
 from collective.member.wakes import Wakes
 from collective.model.nodes import Standing
 from collective.pki.certificates import Certified
-from collective.pki.revocation import key_entry, serial_entry
 from collective.placement.node_states import Timers, shown
 from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -65,7 +62,7 @@ from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
-from collective.rpc.links import Channel, Links
+from collective.rpc.links import Links
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
@@ -179,19 +176,7 @@ def build(
     waiting = UnknownNodes(clock)
     keys = KeyRing(own, clock, randomness, identity.ticket_root)
     macs = StatementMacs(keys)
-    revocations = Revocations(
-        catalog,
-        identity.gate,
-        keys,
-        macs,
-        own_entries=lambda: frozenset(
-            {
-                str(own),
-                serial_entry(identity.certified.serial),
-                key_entry(identity.certified.key_digest),
-            }
-        ),
-    )
+    revocations = Revocations(catalog, identity.gate, keys, macs, table, identity)
     followers = Followers(lambda: identity.authorities, identity.place.ca_rotation, world)
     joining = Joining(
         lambda: identity.authorities,
@@ -227,13 +212,7 @@ def build(
     chunks = ChunkClient(dialer, stream_pool, world.threads)
     routes = RouteMaker(own, identity.addresses, table, keys, randomness)
     receipts = ReceiptChecker(keys)
-
-    def to_node(addresses: Sequence[Address], node: SpiffeId) -> Channel:
-        return links.channel(
-            addresses, credentials=identity.credentials, gate=identity.gate, expect=node
-        )
-
-    nodes = NodeCaller(table, to_node)
+    nodes = NodeCaller(table, identity, links)
     prover = AddressProver(table, nodes.meet, clock, randomness)
     complaints = Complaints(wakes, clock)
     challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
@@ -259,12 +238,6 @@ def build(
         keys.forget(node)
         nodes.drop(node.node_id)
 
-    def renewed() -> None:
-        chunks.renew_links()
-        relay.renew_links()
-        nodes.renew_channels()
-
-    identity.on_renewed = renewed
     identity.on_ticket_root = keys.take_root
     identity.on_former_ended = keys.end_former
     expiry = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)

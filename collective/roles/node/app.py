@@ -168,8 +168,7 @@ class NodeRole:
             )
 
         def revoked(revocations: RevocationSet) -> None:
-            gate.replace(revocations=revocations)
-            closed = listener.sweep()
+            closed = gate.replace(revocations=revocations)
             self._log.info("revocations changed", count=len(revocations.entries), closed=closed)
 
         async def ask_why() -> str:
@@ -209,13 +208,10 @@ class NodeRole:
         )
 
         async def renewed() -> None:
-            client.renew_links()
-            chunks.renew_links()
             await heartbeat.renew_channel()
 
         def trusted(trust: TrustStore) -> None:
             gate.replace(trust=trust)
-            listener.sweep()
 
         renewal = Renewal(
             identity,

@@ -32,9 +32,8 @@ class Identity:
     def __init__(self, credentials: Credentials, links: Links) -> None:
         """Use ``credentials`` until others are taken."""
         self._credentials = credentials
-        self._links = links
         self._server = links.server_persona(credentials, credentials.trust())
-        self._chunk_client = self._make_client()
+        self._chunk_client = links.client_persona(credentials, credentials.trust())
 
     @property
     def credentials(self) -> Credentials:
@@ -46,18 +45,17 @@ class Identity:
         """The listener's persona; the same object for good."""
         return self._server
 
+    @property
     def chunk_client(self) -> Persona:
-        """Return the persona of chunk streams to other hops."""
+        """The persona of chunk streams to other hops; the same object for good."""
         return self._chunk_client
 
     def take(self, credentials: Credentials) -> None:
         """Use renewed credentials for every handshake from now on."""
-        self._server.refresh(credentials, credentials.trust())
+        is_renewed = credentials.certificate != self._credentials.certificate
+        for persona in (self._server, self._chunk_client):
+            persona.refresh(credentials if is_renewed else None, credentials.trust())
         self._credentials = credentials
-        self._chunk_client = self._make_client()
-
-    def _make_client(self) -> Persona:
-        return self._links.client_persona(self._credentials, self._credentials.trust())
 
 
 class Renewal(Worker):

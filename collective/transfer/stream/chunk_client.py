@@ -207,10 +207,6 @@ class ChunkClient:
             self._links, peer, patience or self._limits.patience, header, buffer, on_progress
         )
 
-    def renew_links(self) -> None:
-        """Use new connections from now on: the certificate was renewed."""
-        self._links.renew()
-
     async def close(self) -> None:
         """Close all connections; transfers under way fail with UnreachableError."""
         await self._links.close()

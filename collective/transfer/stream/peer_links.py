@@ -62,8 +62,9 @@ class Exchange(Protocol):
 class Link:
     """One connection to a peer and the exchanges on it."""
 
-    def __init__(self) -> None:
-        """Be a handler of a connection to be dialled."""
+    def __init__(self, generation: int = 0) -> None:
+        """Be a handler of a connection to be dialled, with the certificate of ``generation``."""
+        self.generation = generation
         self.connection = ChunkConnection()
         self.connection.handler = self
         self.turn = asyncio.Lock()
@@ -186,7 +187,6 @@ class KeptLinks:
         self._dials: dict[SpiffeId, asyncio.Task[Link]] = {}
         self._tasks = TaskScope()
         self._closed = False
-        self._renewals = 0
         self._open_transports = OpenTransports()
         self.idle_s = idle_s
 
@@ -202,6 +202,7 @@ class KeptLinks:
         for _ in range(_ATTEMPTS):
             if self._closed:
                 raise UnreachableError("This client is closed; open another.")
+            self._retire_older()
             links = [link for link in self._links.get(peer, ()) if link.connection.open]
             if links:
                 self._links[peer] = links
@@ -227,15 +228,13 @@ class KeptLinks:
                 return link
         raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
 
-    def renew(self) -> None:
-        """Open new connections from now on; those that stand close when they are idle.
-
-        For a holder whose certificate was renewed: what is under way goes on undisturbed.
-        """
-        self._renewals += 1
+    def _retire_older(self) -> None:
+        """Begin nothing new on connections with a former certificate; what is under way goes on."""
+        generation = self._dialer.generation
         for links in self._links.values():
             for link in links:
-                link.retire()
+                if link.generation != generation:
+                    link.retire()
 
     async def close(self) -> None:
         """Close every connection; return when they have gone, after about a second at most."""
@@ -248,9 +247,8 @@ class KeptLinks:
         await self._open_transports.leave()
 
     async def _dial(self, peer: SpiffeId, addresses: tuple[Address, ...]) -> Link:
-        link = Link()
+        link = Link(self._dialer.generation)
         link.connection.open_transports = self._open_transports
-        renewals = self._renewals
         try:
             async with asyncio.timeout(self._dial_s):
                 await self._dialer.dial(peer, addresses, lambda: link.connection)
@@ -261,6 +259,4 @@ class KeptLinks:
             ) from error
         finally:
             self._dials.pop(peer, None)
-        if renewals != self._renewals:
-            link.retire()
         return link

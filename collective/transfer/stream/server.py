@@ -114,10 +114,6 @@ class ChunkServer:
             asyncio.get_running_loop().call_soon(served.connection.close)
         return served.connection
 
-    def renew_links(self) -> None:
-        """Forward over new connections from now on: the certificate was renewed."""
-        self._serving.client.renew_links()
-
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new requests, let those under way finish for ``grace_s``, then close all."""
         self._draining = True

@@ -42,3 +42,24 @@ def test_an_open_connection_ends_with_revocation_expiry_trust_and_the_ca_that_si
     assert "domain" in (gate.objection(peer) or "")
     gate.replace(trust=both)
     assert gate.objection(peer._replace(expires_s=clock.wall_s())) == "expired"
+
+
+class Listener:
+    """Has connections, all of which end with the next sweep."""
+
+    def __init__(self, gate: PeerGate, connections: int) -> None:
+        self.connections = connections
+        gate.attach(self)
+
+    def sweep(self) -> int:
+        ended, self.connections = self.connections, 0
+        return ended
+
+
+def test_what_counts_no_longer_ends_at_every_listener_at_once() -> None:
+    gate = PeerGate(TrustStore({}), RevocationSet(), ManualClock())
+    listeners = [Listener(gate, 1), Listener(gate, 2)]
+    assert gate.replace(revocations=RevocationSet.of(1, [str(ANNA)])) == 3
+    assert [one.connections for one in listeners] == [0, 0]
+    listeners[1].connections = 1
+    assert gate.replace(trust=TrustStore({})) == 1

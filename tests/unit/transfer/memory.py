@@ -158,6 +158,7 @@ class MemoryDialer:
         self.net = net
         self.identity = identity
         self.dials = 0
+        self.generation = 0
         self.transports: list[tuple[MemoryTransport, MemoryTransport]] = []
 
     async def dial(

@@ -27,6 +27,7 @@ from tests import protocol as pb
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_streams import stream
+from tests.unit.member.own import Own
 
 OWN_SERIAL = "serial:c0ffee"
 OWN_KEY = "key:" + "c0" * 32
@@ -38,8 +39,9 @@ class Gate:
     def __init__(self) -> None:
         self.revocations = RevocationSet()
 
-    def replace(self, *, revocations: RevocationSet) -> None:
+    def replace(self, *, revocations: RevocationSet) -> int:
         self.revocations = revocations
+        return 0
 
 
 def service(
@@ -56,7 +58,8 @@ def service(
             gate or Gate(),
             here.world.keys,
             macs,
-            own_entries=lambda: frozenset({str(OWN), OWN_SERIAL, OWN_KEY}),
+            here.world.table,
+            Own(OWN),
         ),
         macs=macs,
         calls=Admission(DOMAIN, here.metrics, here.world.clock),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ from collective.pki.revocation import RevocationSet, key_entry
 from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
+from tests.unit.member.cluster import record
+from tests.unit.member.own import Own, own_leaf
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -69,7 +71,6 @@ class Member:
     catalog: SqliteCatalog
     clock: ManualClock
     path: str
-    own_entries: frozenset[str] = frozenset()
     closed: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -79,12 +80,15 @@ class Member:
             TrustStore({ALICE: (self.ca.certificate,)}), RevocationSet(), self.clock
         )
         rings: Any = Rings()
+        self.own = Own(OWN)
+        self.nodes = LiveNodes(ALICE, self.catalog, self.clock, randomness)
         self.revocations = Revocations(
             self.catalog,
             self.gate,
             rings,
             StatementMacs(rings),
-            own_entries=lambda: self.own_entries,
+            self.nodes,
+            self.own,
         )
 
         def authorities() -> Authorities:
@@ -106,7 +110,7 @@ class Member:
         self.shutting_out = ShuttingOut(
             OWN,
             self.catalog,
-            LiveNodes(ALICE, self.catalog, self.clock, randomness),
+            self.nodes,
             self.revocations,
             Wakes(),
             removed=lambda _: None,
@@ -254,13 +258,20 @@ async def test_a_serial_that_was_never_seen_is_revoked_alone_and_its_key_by_its_
 async def test_the_coordinators_own_key_is_not_revoked(member: Member) -> None:
     key = certificates.new_private_key(REAL.randomness)
     own = member.offline(OWN, key)
-    member.own_entries = frozenset({str(OWN), key_entry(own.key_digest)})
+    member.own.certified = own_leaf(OWN, key_digest=own.key_digest)
     with pytest.raises(UsageError, match="rotate-ca"):
         await member.shutting_out.revoke(OPERATOR, key_entry(own.key_digest))
     # Nor by a user's certificate that was made for the same key.
     await member.certificates_seen.note(peer := member.offline(EVE, key))
     with pytest.raises(UsageError, match="rotate-ca"):
         await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")
+
+
+async def test_a_node_whose_certificate_is_revoked_is_refused_at_once(member: Member) -> None:
+    for name in ("one", "two"):
+        member.nodes.add(replace(record(name), certificate_serial=f"{name}{name}".encode().hex()))
+    await member.shutting_out.revoke(OPERATOR, f"serial:{b'oneone'.hex()}")
+    assert [live.refused for live in member.nodes.all()] == ["its certificate was revoked.", ""]
 
 
 @pytest.mark.parametrize("who", ["key:", "key:12", "key:" + "g" * 64, "key:" + "0" * 66])
