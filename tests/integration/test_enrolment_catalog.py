@@ -21,7 +21,7 @@ from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
 from collective.pki.invite_code import InviteCode
-from collective.pki.rotation import Authorities
+from tests.unit.member.own import joining_over, lone
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -32,7 +32,7 @@ CA = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(CLOCK))
 
 
 def enrolment_over(catalog: SqliteCatalog) -> Joining:
-    return Joining(lambda: Authorities.lone(CA), catalog, CLOCK, SystemRandomness())
+    return joining_over(lone(CA), catalog, world_of(CLOCK, SystemRandomness()))
 
 
 def attempt(joining: Joining, code: InviteCode, csr: bytes) -> JoinAttempt:
@@ -46,11 +46,11 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
     data_dir = str(tmp_path / "data")
     catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
     codes = InviteIssuer(
+        lone(CA),
         catalog,
+        [Address("127.0.0.1", 9001)],
+        CertDir(str(tmp_path), MemberId("alice")),
         world_of(CLOCK, SystemRandomness()),
-        authority_digest=CA.digest,
-        addresses=lambda: [Address("127.0.0.1", 9001)],
-        place=CertDir(str(tmp_path), MemberId("alice")),
     )
     record, code = await codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
     joining = enrolment_over(catalog)
@@ -100,11 +100,11 @@ async def test_node_code_of_a_restored_catalogue_is_replaced(tmp_path: Path) -> 
             str(tmp_path / generation), world_of(CLOCK, SystemRandomness())
         )
         codes = InviteIssuer(
+            lone(CA),
             catalog,
+            [Address("127.0.0.1", 9001)],
+            place,
             world_of(CLOCK, SystemRandomness()),
-            authority_digest=CA.digest,
-            addresses=lambda: [Address("127.0.0.1", 9001)],
-            place=place,
         )
         record = await codes.ensure_node_code(OPERATOR, uses=3, validity_s=86400)
         again = await codes.ensure_node_code(OPERATOR, uses=3, validity_s=86400)

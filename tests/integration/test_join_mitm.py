@@ -18,8 +18,6 @@ from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
 from collective.member.people.invites import InviteIssuer
-from collective.member.people.joining import Joining
-from collective.member.trust.renewals import CertificateRenewals
 from collective.model.calls import Call
 from collective.model.people import InviteKind
 from collective.pki import certificates
@@ -28,7 +26,6 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.invite_code import InviteCode
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.gen.collective.v1 import bootstrap as pb
@@ -36,10 +33,12 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.unit.member.fake_trust import FakeTrust
+from tests.unit.member.own import joining_over, lone, renewals_over
 from tests.worlds import LINKS, REAL, world_of
 
 ALICE = Domain("home.alice")
 CLOCK = SystemClock()
+WORLD = world_of(CLOCK, SystemRandomness())
 ANY_PORT = Address("127.0.0.1", 0)
 OPERATOR = Call(SpiffeId.coordinator(ALICE), is_operator=True)
 
@@ -86,21 +85,9 @@ class Member:
         self.trust = FakeTrust(CLOCK)
         catalog: Any = self.trust
 
-        def authorities() -> Authorities:
-            return Authorities.lone(self.ca)
-
-        self.joining = Joining(authorities, catalog, CLOCK, SystemRandomness())
-        self.renewal = CertificateRenewals(
-            authorities, catalog, CLOCK, SystemRandomness(), revocations=RevocationSet
-        )
-        self.addresses = [Address("127.0.0.1", 1)]
-        self.codes = InviteIssuer(
-            catalog,
-            world_of(CLOCK, SystemRandomness()),
-            authority_digest=self.ca.digest,
-            addresses=lambda: self.addresses,
-            place=CertDir(str(folder), MemberId("alice")),
-        )
+        self.own = lone(self.ca)
+        self.joining = joining_over(self.own, catalog, WORLD)
+        self.renewal = renewals_over(self.own, catalog, WORLD)
 
     def service(self, *, forwarded: bool = False) -> BootstrapService:
         return BootstrapService(
@@ -113,8 +100,10 @@ class Member:
         )
 
     async def code(self, *addresses: Address) -> InviteCode:
-        self.addresses = list(addresses)
-        made = await self.codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
+        catalog: Any = self.trust
+        place = CertDir(str(self.folder), MemberId("alice"))
+        codes = InviteIssuer(self.own, catalog, addresses, place, WORLD)
+        made = await codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
         return made[1]
 
     async def uses_left(self, code: InviteCode) -> int:

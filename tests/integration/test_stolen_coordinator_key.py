@@ -17,11 +17,10 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.core.clock import SystemClock
 from collective.core.errors import CollectiveError
 from collective.core.ids import NodeId, SpiffeId
-from collective.core.randomness import SystemRandomness
 from collective.core.units import Address
+from collective.member.trust.own_certificates import root_of
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.roles.coordinator.own_identity import root_of
 from collective.rpc.channel import RpcChannel
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
@@ -35,6 +34,7 @@ from tests.integration.hostile.attacker import Wire, stored
 from tests.integration.processes import wait_for
 from tests.integration.test_ca_rotation import nodes_have_followed, wait_until_over
 from tests.integration.test_revocation import make_user
+from tests.roots import Roots
 from tests.worlds import LINKS, REAL
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def put_with(
     """Put a chunk at node ``name`` by a ticket made under ``root``; return the node's error."""
     domain = holder.domain
     node = SpiffeId.node(domain, NodeId(name))
-    ring = KeyRing(SpiffeId.coordinator(domain), SystemClock(), SystemRandomness(), root)
+    ring = KeyRing(SpiffeId.coordinator(domain), Roots(root), SystemClock())
     raw = stored(b"forged" * 100 + str(time.time_ns()).encode())
     ticket = pb.Ticket(
         operation=pb.ChunkOperation.PUT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -12,10 +12,10 @@ from collective.core.ids import NodeId, parse_node_id
 from collective.member.nodes.approval import NODES_MAX
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.trust.revocations import Revocations
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.nodes import Adoption, Discarded, NodeClaim
-from collective.pki.revocation import RevocationSet
 
 
 class AdoptionDesk:
@@ -27,14 +27,14 @@ class AdoptionDesk:
         table: LiveNodes,
         waiting: UnknownNodes,
         wakes: Wakes,
-        revoked: Callable[[], RevocationSet],
+        revocations: Revocations,
     ) -> None:
-        """Enrol from ``waiting``; ``revoked`` tells what is revoked now."""
+        """Enrol from ``waiting``, but nobody who is revoked."""
         self._catalog = catalog
         self._table = table
         self._waiting = waiting
         self._wakes = wakes
-        self._revoked = revoked
+        self._revocations = revocations
         self._log = structlog.get_logger("coordinator.adoption")
 
     def waiting(self) -> Sequence[NodeClaim]:
@@ -105,4 +105,4 @@ class AdoptionDesk:
         return claim
 
     def _is_revoked(self, claim: NodeClaim) -> bool:
-        return self._revoked().is_revoked(claim.identity, claim.serial, claim.key_digest)
+        return self._revocations.present.is_revoked(claim.identity, claim.serial, claim.key_digest)

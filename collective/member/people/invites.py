@@ -8,7 +8,7 @@ written after the code is durable; a new code revokes the one it replaces.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -25,6 +25,7 @@ from collective.core.ids import SpiffeId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.units import Address
 from collective.core.world import World
+from collective.member.trust.own_certificates import Issuer
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import GrantTerms
@@ -44,28 +45,26 @@ class InviteIssuer:
 
     def __init__(
         self,
+        own: Issuer,
         catalog: Catalog,
-        world: World,
-        *,
-        authority_digest: bytes,
-        addresses: Callable[[], Sequence[Address]],
+        addresses: Sequence[Address],
         place: CertDir,
+        world: World,
     ) -> None:
-        """Serve ``catalog``; ``addresses`` are those of the bootstrap, as others reach it."""
+        """Keep codes in ``catalog``; they pin the CA of ``own`` that signs when they are made.
+
+        ``addresses`` are those of the bootstrap, as others reach it; the node code lies in ``place``.
+        """
+        self._own = own
         self._catalog = catalog
         self._clock = world.clock
         self._randomness = world.randomness
         self._threads = world.threads
-        self._authority_digest = authority_digest
-        self._addresses = addresses
+        self._addresses = tuple(addresses)
         self._path = place.join_code("node")
         self._disk = world.disk
         self._writing = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.codes")
-
-    def pin(self, authority_digest: bytes) -> None:
-        """Let the codes to come pin another CA; those made before can no longer be redeemed."""
-        self._authority_digest = authority_digest
 
     async def create(
         self,
@@ -92,13 +91,12 @@ class InviteIssuer:
             raise UsageError("A join code may be valid for at most 400 days.")
         if len(description.encode()) > DESCRIPTION_MAX_BYTES:
             raise UsageError(f"A description may have at most {DESCRIPTION_MAX_BYTES} bytes.")
-        addresses = tuple(self._addresses())
-        if not addresses:
+        if not self._addresses:
             raise SettingsError(
                 "Nobody could redeem an invite here; set COLLECTIVE_BOOTSTRAP_ADDRESS (or"
                 " COLLECTIVE_BOOTSTRAP_ADVERTISE_ADDRESS) and restart the coordinator."
             )
-        code = InviteCode.fresh(addresses, self._authority_digest, self._randomness)
+        code = InviteCode.fresh(self._addresses, self._pinned, self._randomness)
         now_s = self._clock.wall_s()
         record = Invite(
             id=code.code_id,
@@ -115,6 +113,11 @@ class InviteIssuer:
             approves=approves,
         )
         return await self._catalog.add_code(actor, record), code
+
+    @property
+    def _pinned(self) -> bytes:
+        """The digest of the CA that signs now: codes that pin another can no longer be redeemed."""
+        return self._own.authorities.signing.digest
 
     async def ensure_node_code(self, actor: Call, *, uses: int, validity_s: float) -> Invite:
         """Return the record of a usable node code, making and writing one if there is none."""
@@ -163,8 +166,8 @@ class InviteIssuer:
             return None
         is_ours = (
             record.verifier == code.verifier()
-            and code.authority_digest == self._authority_digest
-            and code.addresses == tuple(self._addresses())
+            and code.authority_digest == self._pinned
+            and code.addresses == self._addresses
         )
         is_live = (
             record.kind is InviteKind.NODE

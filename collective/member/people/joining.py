@@ -9,8 +9,7 @@ gets no further (:mod:`~.code_secrets`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +17,6 @@ import structlog
 
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import IssuedCertificate, Redemption
-from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -26,13 +24,17 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
-from collective.core.randomness import Randomness
+from collective.core.world import World
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
 from collective.member.people.guess_limiter import GuessLimiter
+from collective.member.trust.followers import Followers
+from collective.member.trust.own_certificates import Issuer
 from collective.model.nodes import NodeRecord
 from collective.model.people import Invite, InviteKind, JoinAttempt
 from collective.pki import certificates
-from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import is_signed_by
 from collective.pki.rotation import Authorities
 
@@ -58,39 +60,37 @@ class Joining:
 
     def __init__(
         self,
-        authorities: Callable[[], Authorities],
+        own: Issuer,
         catalog: Catalog,
-        clock: Clock,
-        randomness: Randomness,
+        nodes: LiveNodes,
+        unknown: UnknownNodes,
+        followers: Followers,
+        world: World,
         *,
-        lifetime_s: float = LEAF_LIFE_S,
-        enrolled: Callable[[NodeRecord], None] | None = None,
-        waiting: Callable[[], AbstractSet[NodeId]] = frozenset,
-        followed: Callable[[SpiffeId], Awaitable[None]] | None = None,
         guess_limiter: GuessLimiter | None = None,
     ) -> None:
-        """Serve the member of ``authorities``.
+        """Admit to the member of ``own``.
 
         Args:
-            authorities: the CAs of now; the one that signs is the one that codes pin.
+            own: the CAs; the one that signs is the one that codes pin.
             catalog: keeps codes, uses, nodes and audit.
-            clock: for nonces, limits and expiry.
-            randomness: for nonces.
-            lifetime_s: of the certificates issued.
-            enrolled: told of each node that was admitted, once its record is durable.
-            waiting: nodes that are not known and wait for their adoption: nobody else gets their ids.
-            followed: told of each person who joined with a certificate of the newest CA.
+            nodes: take up each node that was admitted, once its record is durable.
+            unknown: nodes that wait for their adoption: nobody else gets their ids.
+            followers: note each person who joined with a certificate of the newest CA.
+            world: for nonces, limits and expiry.
             guess_limiter: slows failed proofs; None makes one.
         """
-        self._authorities = authorities
+        self._own = own
         self._catalog = catalog
-        self._clock = clock
-        self._lifetime_s = lifetime_s
-        self._enrolled = enrolled
-        self._waiting = waiting
-        self._followed = followed
+        self._clock = world.clock
+        self._nodes = nodes
+        self._unknown = unknown
+        self._followers = followers
         self._secrets = CodeSecrets(
-            catalog, clock, randomness, guess_limiter or GuessLimiter(clock)
+            catalog,
+            world.clock,
+            world.randomness,
+            guess_limiter or GuessLimiter(world.clock),
         )
         self._naming = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.joining")
@@ -98,12 +98,12 @@ class Joining:
     @property
     def authorities(self) -> Authorities:
         """The CAs of now."""
-        return self._authorities()
+        return self._own.authorities
 
     @property
     def authority(self) -> CertificateAuthority:
         """The CA that signs servers, and that codes pin."""
-        return self._authorities().signing
+        return self._own.authorities.signing
 
     def begin_join(self, code_id: str) -> bytes:
         """Return a nonce for a join with ``code_id``, whether or not such a code exists."""
@@ -140,7 +140,7 @@ class Joining:
                     raise ConflictError("The join code has changed; try again.")
                 if isinstance(decided, CollectiveError):
                     raise decided
-                certificate = authority.issue(decided, public_key, lifetime_s=self._lifetime_s)
+                certificate = authority.issue(decided, public_key, lifetime_s=self._own.lifetime_s)
                 leaf = certificates.describe(certificate)
                 der = certificates.certificate_der(certificate)
                 return IssuedCertificate(decided, leaf.serial, int(leaf.expires_s * 1000), der)
@@ -154,20 +154,16 @@ class Joining:
 
     def _authority_for(self, code: Invite, attempt: JoinAttempt) -> CertificateAuthority:
         """Return who signs: for people the newest CA, where the joiner can follow it."""
-        known = self._authorities()
+        known = self._own.authorities
         is_person = code.kind in {InviteKind.USER, InviteKind.DEVICE}
         return known.newest if is_person and attempt.follows_links else known.signing
 
     async def _note_followed(self, code: Invite, redemption: Redemption) -> None:
         """Tell of a person who has the newest CA's certificate; other devices of his may not yet."""
-        newest = self._authorities().newest.certificate
+        newest = self._own.authorities.newest.certificate
         issued = certificates.load_certificate(redemption.certificate_der)
-        if (
-            self._followed is not None
-            and code.kind is InviteKind.USER
-            and is_signed_by(issued, newest)
-        ):
-            await self._followed(redemption.identity)
+        if code.kind is InviteKind.USER and is_signed_by(issued, newest):
+            await self._followers.note(redemption.identity)
 
     async def _redeem(
         self,
@@ -253,10 +249,11 @@ class Joining:
         if code.revoked or code.uses_left <= 0 or code.expires_s <= self._clock.wall_s():
             # No number is spent on a code that redeem will refuse (or answer from what it keeps).
             raise ConflictError("The join code cannot be used any more; ask for a new one.")
+        waiting = {claim.node for claim in self._unknown.all()}
         while True:
             number = await self._catalog.next_node_number()
             node = parse_node_id(f"{self.authority.member[:54]}-node-{number:02d}")
-            if node not in taken and node not in self._waiting():
+            if node not in taken and node not in waiting:
                 return node
 
     async def _record_node(self, redemption: Redemption) -> None:
@@ -279,5 +276,4 @@ class Joining:
                 certificate_expires_ms=expires_ms,
             )
             await self._catalog.add_node(record)
-        if self._enrolled is not None:
-            self._enrolled(record)
+        self._nodes.add(record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, Final
 
 import structlog
@@ -18,7 +18,8 @@ from collective.core.errors import CollectiveError
 from collective.core.ids import SpiffeId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.world import World
-from collective.pki.rotation import Authorities, Phase
+from collective.member.trust.own_certificates import Issuer
+from collective.pki.rotation import Phase
 
 _FORMAT: Final = 1
 
@@ -26,9 +27,9 @@ _FORMAT: Final = 1
 class Followers:
     """The notes of one rotation."""
 
-    def __init__(self, authorities: Callable[[], Authorities], path: str, world: World) -> None:
-        """Keep the notes at ``path``; ``authorities`` gives the CAs of now."""
-        self._authorities = authorities
+    def __init__(self, own: Issuer, path: str, world: World) -> None:
+        """Keep the notes on the rotation of the CAs of ``own`` at ``path``."""
+        self._own = own
         self._path = path
         self._clock = world.clock
         self._disk = world.disk
@@ -60,7 +61,7 @@ class Followers:
 
     async def load(self) -> None:
         """Take up what a former process noted."""
-        if self._authorities().phase is not Phase.NONE:
+        if self._own.authorities.phase is not Phase.NONE:
             await self._threads.run(self._read)
 
     async def begin(self) -> None:
@@ -89,7 +90,7 @@ class Followers:
 
     async def note(self, identity: SpiffeId) -> None:
         """Note that ``identity`` has a certificate of the newest CA now."""
-        if self._authorities().phase is Phase.NONE or str(identity) in self._followed:
+        if self._own.authorities.phase is Phase.NONE or str(identity) in self._followed:
             return
         self._followed.add(str(identity))
         self._seen_old.discard(str(identity))
@@ -97,7 +98,7 @@ class Followers:
 
     def see(self, identity: SpiffeId, authority_digest: bytes) -> None:
         """Note that a user was here with a certificate of the CA with that digest."""
-        known = self._authorities()
+        known = self._own.authorities
         if (
             known.phase is Phase.OVERLAP
             and identity.role == "user"

@@ -8,14 +8,12 @@ one again: nothing is signed or written, however often he asks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from collective.catalog.interface import Catalog
 from collective.core import limits
-from collective.core.clock import Clock
 from collective.core.errors import (
     CollectiveError,
     PermissionDeniedError,
@@ -23,15 +21,16 @@ from collective.core.errors import (
     ShutOutError,
 )
 from collective.core.ids import SpiffeId
-from collective.core.randomness import Randomness
+from collective.core.world import World
 from collective.member.people.joining import Admitted
+from collective.member.trust.followers import Followers
+from collective.member.trust.own_certificates import Issuer
+from collective.member.trust.revocations import Revocations
 from collective.pki import certificates, proof
-from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
+from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.pki.nonces import NonceMint
 from collective.pki.renewal_times import RENEWABLE
-from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities
 from collective.pki.trust import RevokedCertificateError, TrustStore, verify_leaf
 
 EXPIRED_RENEWAL_S: Final = limits.EXPIRED_RENEWAL_S
@@ -44,36 +43,31 @@ class CertificateRenewals:
 
     def __init__(
         self,
-        authorities: Callable[[], Authorities],
+        own: Issuer,
         catalog: Catalog,
-        clock: Clock,
-        randomness: Randomness,
+        revocations: Revocations,
+        followers: Followers,
+        world: World,
         *,
-        revocations: Callable[[], RevocationSet],
-        lifetime_s: float = LEAF_LIFE_S,
         expired_renewal_s: float = EXPIRED_RENEWAL_S,
-        renewed: Callable[[SpiffeId], Awaitable[None]] | None = None,
     ) -> None:
-        """Serve the member of ``authorities``.
+        """Renew certificates of the member of ``own``.
 
         Args:
-            authorities: the CAs of now.
+            own: the CAs.
             catalog: keeps nodes and what was issued.
-            clock: for nonces and expiry.
-            randomness: for nonces.
             revocations: what is revoked now.
-            lifetime_s: of the certificates issued.
+            followers: note each identity that got a certificate of the newest CA.
+            world: for nonces and expiry.
             expired_renewal_s: how long after its end a certificate may renew itself; 0 never.
-            renewed: told of each identity that got a certificate of the newest CA.
         """
-        self._authorities = authorities
+        self._own = own
         self._catalog = catalog
-        self._clock = clock
-        self._nonces = NonceMint(clock, randomness)
+        self._clock = world.clock
+        self._nonces = NonceMint(world.clock, world.randomness)
         self._revocations = revocations
-        self._lifetime_s = lifetime_s
         self._expired_renewal_s = expired_renewal_s
-        self._renewed = renewed
+        self._followers = followers
         self._log = structlog.get_logger("coordinator.renewal")
 
     def begin_renewal(self, certificate_der: bytes) -> bytes:
@@ -100,7 +94,7 @@ class CertificateRenewals:
         old_key = certificates.certificate_key(certificates.load_certificate(certificate_der))
         proof.check_renewal(old_key, nonce, csr_der, signature)
         # Whoever was off pins the CA that it knows, as the bootstrap's leaf does: the one that signs.
-        return await self._reissue(old, csr_der, self._authorities().signing)
+        return await self._reissue(old, csr_der, self._own.authorities.signing)
 
     async def renew_live(self, peer: Certified, csr_der: bytes) -> Admitted:
         """Exchange the certificate of a live connection for a new one of the same identity and key.
@@ -110,7 +104,7 @@ class CertificateRenewals:
         """
         if peer.identity.role not in RENEWABLE:
             raise PermissionDeniedError("The coordinator's certificate is renewed by itself.")
-        known = self._authorities()
+        known = self._own.authorities
         if peer.identity.trust_domain != known.signing.domain:
             raise PermissionDeniedError("Another member's certificate is renewed by that member.")
         authority = known.newest if peer.identity.role == "user" else known.signing
@@ -127,7 +121,7 @@ class CertificateRenewals:
             raise PermissionDeniedError(
                 "The certificate ran out too long ago to renew itself; join again with a code."
             )
-        known = self._authorities()
+        known = self._own.authorities
         try:
             return verify_leaf(
                 certificate_der,
@@ -135,7 +129,7 @@ class CertificateRenewals:
                 roles=RENEWABLE,
                 usage="client",
                 now_s=min(now_s, end_s),
-                revoked=self._revocations(),
+                revoked=self._revocations.present,
             )
         except RevokedCertificateError as error:
             raise ShutOutError from error
@@ -148,7 +142,7 @@ class CertificateRenewals:
         public_key = certificates.check_request(csr_der)
         if certificates.key_digest(public_key) != old.key_digest:
             raise RejectedError("A certificate renews with the same key only; join again instead.")
-        if self._revocations().is_revoked(identity, old.serial, old.key_digest):
+        if self._revocations.present.is_revoked(identity, old.serial, old.key_digest):
             raise PermissionDeniedError(f"{identity.shown}, its certificate or its key is revoked.")
         await self._catalog.see_certificate(
             SpiffeId.coordinator(authority.domain),
@@ -167,17 +161,17 @@ class CertificateRenewals:
         fresh = await self._still_fresh(old, authority)
         if fresh is not None:
             # Also here: the call that issued it may have failed before this was noted.
-            if self._renewed is not None and authority is self._authorities().newest:
-                await self._renewed(identity)
+            if authority is self._own.authorities.newest:
+                await self._followers.note(identity)
             return Admitted(identity, fresh, None)
-        certificate = authority.issue(identity, public_key, lifetime_s=self._lifetime_s)
+        certificate = authority.issue(identity, public_key, lifetime_s=self._own.lifetime_s)
         leaf = certificates.describe(certificate)
         der = certificates.certificate_der(certificate)
         await self._catalog.add_issued(
             identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest, der
         )
-        if self._renewed is not None and authority is self._authorities().newest:
-            await self._renewed(identity)
+        if authority is self._own.authorities.newest:
+            await self._followers.note(identity)
         self._log.info("renewed", identity=str(identity), serial=leaf.serial)
         return Admitted(identity, der, None)
 
@@ -193,11 +187,11 @@ class CertificateRenewals:
                 roles=RENEWABLE,
                 usage="client",
                 now_s=self._clock.wall_s(),
-                revoked=self._revocations(),
+                revoked=self._revocations.present,
             )
         except CollectiveError:
             return None  # it ran out, it is of another CA, or it alone was revoked
         left_s = last.expires_s - self._clock.wall_s()
         least_s = (last.expires_s - last.not_before_s) * _FRESH_PART
-        is_fresh = least_s < left_s <= self._lifetime_s + 1  # whole seconds in certificates
+        is_fresh = least_s < left_s <= self._own.lifetime_s + 1  # whole seconds in certificates
         return der if is_fresh else None

@@ -20,12 +20,18 @@ from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.work import Periodic, Worker
 from collective.member.people.invites import InviteIssuer
+from collective.member.trust.own_certificates import (
+    CertificatePlan,
+    Freshness,
+    OwnCertificates,
+    prepare,
+)
 from collective.model.calls import Call
 from collective.pki.cert_dir import CertDir
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.catalog_record import keep_catalog, require_catalog
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
-from collective.roles.coordinator.own_identity import Freshness, OwnIdentity
+from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.wiring import Parts, build
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
@@ -86,7 +92,6 @@ class CoordinatorRole:
         self._workers = Workers(
             self.name, runtime.metrics, runtime.world.clock, runtime.world.randomness
         )
-        self._code_wake = asyncio.Event()
         self._log = structlog.get_logger("coordinator")
 
     async def start(self, supervisor: Supervisor) -> None:
@@ -103,14 +108,15 @@ class CoordinatorRole:
             raise SettingsError("A coordinator needs COLLECTIVE_COORDINATOR_ADDRESS.")
         world, run = self._world, self._world.threads.run
         place = CertDir(settings.cert_dir, settings.member_id)
-        identity = await OwnIdentity.prepare(
+        plan = CertificatePlan(
             place,
             settings.domain,
             advertised(settings.advertise_addresses, settings.coordinator_address),
-            world,
-            self._links,
-            lifetime_s=settings.certificate_lifetime_s,
+            settings.certificate_lifetime_s,
         )
+        found = await prepare(plan, world)
+        personas = Personas(found.credentials, found.trust, self._links, world.clock)
+        own = OwnCertificates(plan, found, personas, world)
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
         await run(require_catalog, place, world.disk, data_dir)
         await run(world.disk.make_dir, data_dir)
@@ -121,13 +127,8 @@ class CoordinatorRole:
             self._log.warning("catalogue_not_as_it_was", text=notice)
         position = await catalog.position()
         await run(keep_catalog, place, world.disk, position.catalog_id)
-        codes = InviteIssuer(
-            catalog,
-            world,
-            authority_digest=identity.authority.digest,
-            addresses=self._bootstrap_addresses,
-            place=place,
-        )
+        bootstraps = self._bootstrap_addresses()
+        codes = InviteIssuer(own, catalog, bootstraps, place, world)
         watch = DiskWatch(
             self.name,
             self._world,
@@ -140,7 +141,8 @@ class CoordinatorRole:
         )
         parts = self._parts = build(
             settings=settings,
-            identity=identity,
+            own=own,
+            personas=personas,
             catalog=catalog,
             registry=self._runtime.metrics.registry,
             codes=codes,
@@ -152,22 +154,21 @@ class CoordinatorRole:
         await parts.revocations.refresh()
         await parts.table.reload()
         await parts.followers.load()
-        await self._listen(identity, parts, settings.coordinator_address)
-        await self._serve_bootstrap(identity, parts)
+        await self._listen(own, personas, parts, settings.coordinator_address)
+        await self._serve_bootstrap(own, personas, parts)
         self._workers.start(supervisor.spawn, [watch])
-        self._spawn(supervisor, identity, parts)
-        bootstraps = self._bootstrap_addresses()
+        self._spawn(supervisor, own, parts)
         if bootstraps:
             operator = Call.own(settings.domain)
             await self._ensure_code(codes, operator)
-            self._workers.start(supervisor.spawn, [self._keep_code(codes, operator, identity)])
+            self._workers.start(supervisor.spawn, [self._keep_code(codes, operator, own)])
         self._is_ready = True
         self._log.info(
             "coordinator_serves",
             member=settings.member_id,
             domain=settings.domain,
             address=str(settings.coordinator_address),
-            advertised=[str(address) for address in identity.addresses],
+            advertised=[str(address) for address in own.addresses],
             bootstrap=[str(address) for address in bootstraps],
             copies=settings.copies,
         )
@@ -214,7 +215,9 @@ class CoordinatorRole:
 
     # --- listening -------------------------------------------------------------------------------
 
-    async def _listen(self, identity: OwnIdentity, parts: Parts, address: Address) -> None:
+    async def _listen(
+        self, own: OwnCertificates, personas: Personas, parts: Parts, address: Address
+    ) -> None:
         def chunk_stream(peer: Certified) -> asyncio.BaseProtocol:
             if peer.identity.role not in _CLIENTS:
                 raise RejectedError(f"A {peer.identity.role} needs no relay; it dials nodes.")
@@ -224,7 +227,7 @@ class CoordinatorRole:
             parts.joining,
             parts.renewal,
             collective_name=self._settings.name or "",
-            addresses=lambda: identity.addresses,
+            addresses=lambda: own.addresses,
             leaf_digests=tuple,
             forwarded=True,
         )
@@ -245,23 +248,20 @@ class CoordinatorRole:
                 ],
                 self.ready,
             ),
-            identity.gate,
-            identity.server,
+            personas.gate,
+            personas.server,
             chunk_factory=chunk_stream,
             service_roles=_SERVICE_ROLES,
             served=self._runtime.metrics.served,
             refusals=parts.refusal_log,
-            newest_authority=identity.to_follow,
+            newest_authority=own.to_follow,
         )
         await listener.listen(address)
         self._listeners.append(listener)
 
-        def trust_changed() -> None:
-            self._code_wake.set()
-
-        identity.on_trust = trust_changed
-
-    async def _serve_bootstrap(self, identity: OwnIdentity, parts: Parts) -> None:
+    async def _serve_bootstrap(
+        self, own: OwnCertificates, personas: Personas, parts: Parts
+    ) -> None:
         address = self._settings.bootstrap_address
         if address is None:
             return
@@ -269,13 +269,13 @@ class CoordinatorRole:
             parts.joining,
             parts.renewal,
             collective_name=self._settings.name or "",
-            addresses=lambda: identity.addresses,
-            leaf_digests=identity.leaf_digests,
+            addresses=lambda: own.addresses,
+            leaf_digests=own.leaf_digests,
         )
         listener = self._links.listener(
             with_standard_services([service], self.ready),
             None,
-            identity.bootstrap,
+            personas.bootstrap,
             served=self._runtime.metrics.served,
             refusals=parts.refusal_log,
         )
@@ -290,10 +290,7 @@ class CoordinatorRole:
 
     # --- background ------------------------------------------------------------------------------
 
-    def _spawn(self, supervisor: Supervisor, identity: OwnIdentity, parts: Parts) -> None:
-        def renewed(own: Certified) -> None:
-            parts.metrics.certificate(str(own.identity), own.expires_s)
-
+    def _spawn(self, supervisor: Supervisor, own: OwnCertificates, parts: Parts) -> None:
         self._workers.start(
             supervisor.spawn,
             [
@@ -305,7 +302,7 @@ class CoordinatorRole:
                 parts.collector,
                 parts.rotation.worker(),
                 parts.prover,
-                Freshness(identity, renewed),
+                Freshness(own, parts.metrics),
             ],
         )
 
@@ -316,13 +313,10 @@ class CoordinatorRole:
             validity_s=self._settings.join_code_validity_s,
         )
 
-    def _keep_code(self, codes: InviteIssuer, operator: Call, identity: OwnIdentity) -> Worker:
+    def _keep_code(self, codes: InviteIssuer, operator: Call, own: OwnCertificates) -> Worker:
         """Return the worker that has a node code that can be used and pins the CA that signs."""
 
         async def renew() -> None:
-            codes.pin(identity.authority.digest)
             await self._ensure_code(codes, operator)
 
-        return Periodic(
-            "node join code", _CODE_CHECK_S, renew, wake=self._code_wake, sleeps_first=True
-        )
+        return Periodic("node join code", _CODE_CHECK_S, renew, wake=own.changed, sleeps_first=True)

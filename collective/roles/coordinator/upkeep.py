@@ -16,9 +16,9 @@ from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.warnings import Situation, warnings
+from collective.member.trust.expiry_watch import ExpiryWatch
 from collective.member.trust.revocations import Revocations
 from collective.model.nodes import NodeClaim, Position
-from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.transfer.tickets.key_ring import KeyRing
 
 RECORDS_S: Final = 10.0

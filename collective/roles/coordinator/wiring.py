@@ -34,15 +34,17 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
 from collective.member.trust.certificates_seen import CertificatesSeen
+from collective.member.trust.expiry_watch import ExpiryWatch
 from collective.member.trust.followers import Followers
+from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
+from collective.member.trust.rotation import Rotation
 from collective.member.trust.shutting_out import ShuttingOut
 from collective.member.wakes import Wakes
 from collective.model.nodes import Standing
 from collective.pki.certificates import Certified
 from collective.placement.node_states import Timers, shown
-from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.audit import AuditService
 from collective.roles.coordinator.faces.grpc.cluster import ClusterService, Member
@@ -55,10 +57,9 @@ from collective.roles.coordinator.faces.grpc.reads import ReadsService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
 from collective.roles.coordinator.node_calls import NodeCaller
-from collective.roles.coordinator.own_identity import OwnIdentity
+from collective.roles.coordinator.personas import Personas
 from collective.roles.coordinator.readiness import Readiness
 from collective.roles.coordinator.refusal_log import RefusalLog
-from collective.roles.coordinator.rotation import RotationDesk
 from collective.roles.coordinator.upkeep import Upkeep
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
@@ -75,18 +76,18 @@ STREAM_POOL_BYTES = 40 * limits.MIB
 class Renewals:
     """Renewal and CAs, as the cluster service wants them."""
 
-    def __init__(self, desk: CertificateRenewals, identity: OwnIdentity) -> None:
-        """Renew by ``desk``; ``identity`` has the CAs."""
+    def __init__(self, desk: CertificateRenewals, own: OwnCertificates) -> None:
+        """Renew by ``desk``; ``own`` has the CAs."""
         self._desk = desk
-        self._identity = identity
+        self._own = own
 
     def trusted(self) -> list[bytes]:
         """Return every CA that counts (DER), the one that signs first."""
-        return self._identity.trusted_ders()
+        return self._own.trusted_ders()
 
     def links(self) -> list[bytes]:
         """Return the old CA's word for the new one (DER), while a rotation is under way."""
-        return self._identity.link_ders()
+        return self._own.link_ders()
 
     async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
         """Return a new certificate (DER) for the peer's identity."""
@@ -134,7 +135,7 @@ class Parts:
     datastores: DatastoresService
     audit: AuditService
     followers: Followers
-    rotation: RotationDesk
+    rotation: Rotation
     registry: RegistryService
     repairer: Repairer
     verifier: Verifier
@@ -149,7 +150,8 @@ class Parts:
 def build(
     *,
     settings: ServeSettings,
-    identity: OwnIdentity,
+    own: OwnCertificates,
+    personas: Personas,
     catalog: Catalog,
     registry: CollectorRegistry,
     codes: InviteIssuer,
@@ -160,72 +162,51 @@ def build(
 ) -> Parts:
     """Make every part of the coordinator over an open catalogue."""
     clock, randomness = world.clock, world.randomness
-    authority = identity.authority
-    own = SpiffeId.coordinator(authority.domain)
     policy = Policy(settings.copies)
     timers = Timers(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
-    table = LiveNodes(authority.domain, catalog, clock, randomness, timers)
+    table = LiveNodes(own.domain, catalog, clock, randomness, timers)
     readiness = Readiness(catalog, watch, table, policy)
-    metrics = MemberMetrics(
-        registry, authority.member, lambda: node_figures(table, len(waiting.all()))
-    )
+    metrics = MemberMetrics(registry, own.member, lambda: node_figures(table, len(waiting.all())))
     catalog.watch_writer(metrics.writer)
     wakes = Wakes()
     waiting = UnknownNodes(clock)
-    keys = KeyRing(own, clock, randomness, identity.ticket_root)
+    keys = KeyRing(own.identity, own, clock)
     macs = StatementMacs(keys)
-    revocations = Revocations(catalog, identity.gate, keys, macs, table, identity)
-    followers = Followers(lambda: identity.authorities, identity.place.ca_rotation, world)
-    joining = Joining(
-        lambda: identity.authorities,
-        catalog,
-        clock,
-        randomness,
-        lifetime_s=settings.certificate_lifetime_s,
-        enrolled=table.add,
-        waiting=lambda: {claim.node for claim in waiting.all()},
-        followed=followers.note,
-    )
+    revocations = Revocations(catalog, personas.gate, keys, macs, table, own)
+    followers = Followers(own, own.place.ca_rotation, world)
+    joining = Joining(own, catalog, table, waiting, followers, world)
     renewal = CertificateRenewals(
-        lambda: identity.authorities,
+        own,
         catalog,
-        clock,
-        randomness,
-        revocations=lambda: revocations.present,
-        lifetime_s=settings.certificate_lifetime_s,
-        expired_renewal_s=settings.expired_renewal_s,
-        renewed=followers.note,
-    )
-    rotation = RotationDesk(
-        identity,
-        catalog,
-        table,
         revocations,
         followers,
-        clock,
-        interval_s=settings.heartbeat_interval_s,
+        world,
+        expired_renewal_s=settings.expired_renewal_s,
     )
-    dialer = links.dialer(identity.chunk_client, identity.gate)
+    rotation = Rotation(
+        own, catalog, table, revocations, followers, interval_s=settings.heartbeat_interval_s
+    )
+    dialer = links.dialer(personas.chunk_client, personas.gate)
     stream_pool = BufferPool(STREAM_POOL_BYTES)
     chunks = ChunkClient(dialer, stream_pool, world.threads)
-    routes = RouteMaker(own, identity.addresses, table, keys, randomness)
+    routes = RouteMaker(own.identity, own.addresses, table, keys, randomness)
     receipts = ReceiptChecker(keys)
-    nodes = NodeCaller(table, identity, links)
+    nodes = NodeCaller(table, personas, links)
     prover = AddressProver(table, nodes.meet, clock, randomness)
     complaints = Complaints(wakes, clock)
-    challenger = Challenger(own, nodes, routes, chunks, metrics, clock, randomness)
+    challenger = Challenger(own.identity, nodes, routes, chunks, metrics, clock, randomness)
 
     verdicts = VerdictBook(catalog, table, metrics, wakes)
     uploads = UploadDesk(catalog, table, routes, receipts, policy)
-    certificates_seen = CertificatesSeen(authority.domain, catalog)
+    certificates_seen = CertificatesSeen(own.domain, catalog)
     calls = Admission(
-        authority.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
+        own.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
     )
     refusal_log = RefusalLog(catalog, metrics, randomness)
     relay = ChunkServer(
-        identity=own,
+        identity=own.identity,
         store=None,
         keys=keys,
         dialer=dialer,
@@ -238,13 +219,11 @@ def build(
         keys.forget(node)
         nodes.drop(node.node_id)
 
-    identity.on_ticket_root = keys.take_root
-    identity.on_former_ended = keys.end_former
-    expiry = ExpiryWatch(identity, rotation, lifetime_s=settings.certificate_lifetime_s)
+    expiry = ExpiryWatch(own, rotation)
     figures = Figures(catalog, table)
-    shutting_out = ShuttingOut(own, catalog, table, revocations, wakes, removed=removed)
+    shutting_out = ShuttingOut(own.identity, catalog, table, revocations, wakes, removed=removed)
     standing = Approvals(catalog, table, wakes)
-    adoption = AdoptionDesk(catalog, table, waiting, wakes, lambda: revocations.present)
+    adoption = AdoptionDesk(catalog, table, waiting, wakes, revocations)
     return Parts(
         table=table,
         readiness=readiness,
@@ -264,7 +243,7 @@ def build(
         reads=ReadsService(catalog, routes, complaints, calls),
         streams=StreamsService(
             StreamDesk(
-                own=own,
+                own=own.identity,
                 uploads=uploads,
                 reads=catalog,
                 routes=routes,
@@ -275,12 +254,12 @@ def build(
             calls,
         ),
         cluster=ClusterService(
-            member=Member(authority.member, authority.domain, identity.addresses[0]),
+            member=Member(own.member, own.domain, own.addresses[0]),
             catalog=catalog,
             table=table,
             figures=figures,
             policy=policy,
-            certificates=Renewals(renewal, identity),
+            certificates=Renewals(renewal, own),
             shutting_out=shutting_out,
             standing=standing,
             adoption=adoption,
@@ -300,12 +279,12 @@ def build(
             node_validity_s=settings.join_code_validity_s,
         ),
         identities=IdentitiesService(catalog, codes, shutting_out, calls, clock),
-        datastores=DatastoresService(authority.domain, catalog, calls),
+        datastores=DatastoresService(own.domain, catalog, calls),
         audit=AuditService(catalog, calls),
         followers=followers,
         rotation=rotation,
         registry=RegistryService(
-            own=own,
+            own=own.identity,
             catalog=catalog,
             table=table,
             keys=keys,
@@ -317,10 +296,10 @@ def build(
             waiting=waiting,
             clock=clock,
             interval_s=settings.heartbeat_interval_s,
-            trusted=identity.trusted_ders,
+            trusted=own.trusted_ders,
             certificates_seen=certificates_seen,
             unproven=prover.look,
-            links=identity.link_ders,
+            links=own.link_ders,
         ),
         repairer=Repairer(
             catalog=catalog,

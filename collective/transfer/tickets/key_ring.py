@@ -6,9 +6,9 @@ under fresh keys, which nodes learn by their next heartbeat, and still checks re
 a client that streams cannot send its chunks again.  A key is used for signing from the moment it
 was handed out.
 
-With the coordinator's key, the root is another (:meth:`KeyRing.take_root`): new keys are made at once
-and sign as soon as their holder has them; those of the former root check until
-:meth:`KeyRing.end_former`, and never again.  A holder's memory is not trusted to forget by itself:
+With the coordinator's key, the root is another, which the ring sees when it is asked for anything
+(:class:`TicketRoots`): new keys are made at once and sign as soon as their holder has them; those of
+the former root check until its rotation has ended, and never again.  A holder's memory is not trusted to forget by itself:
 whatever key ids it reports that this process has not given it since, it is given again, under the
 present root, in place of what it has.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -25,7 +25,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from collective.core import limits
 from collective.core.clock import Clock, SteadyClock
 from collective.core.ids import SpiffeId
-from collective.core.randomness import Randomness
 from collective.transfer.tickets.keys import TicketKey
 
 ROTATE_AFTER_S: Final = 3600.0
@@ -35,6 +34,20 @@ _SECRET_BYTES: Final = 32
 _LABEL: Final = b"collective ticket key 1"
 _AHEAD_MAX_S: Final = 3600
 """How far in the future a key may have been made: clocks jump, and keys made at once count up."""
+
+
+class TicketRoots(Protocol):
+    """The secret that ticket keys follow from; another takes its place while the process runs."""
+
+    @property
+    def ticket_root(self) -> bytes:
+        """That of now; a restarted coordinator has it again."""
+        ...
+
+    @property
+    def rotations_ended(self) -> int:
+        """Rises when no root before that of now counts any more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +88,17 @@ class _Line:
 class KeyRing:
     """Makes, rotates and remembers ticket keys, by the SPIFFE id of the holder."""
 
-    def __init__(
-        self, own: SpiffeId, clock: Clock, randomness: Randomness, root: bytes = b""
-    ) -> None:
+    def __init__(self, own: SpiffeId, roots: TicketRoots, clock: Clock) -> None:
         """Begin with no key but the one for ``own``, the coordinator's relay.
 
         Args:
             own: the coordinator.
+            roots: what keys follow from.
             clock: the time that tickets are judged by.
-            randomness: for a root where none is given.
-            root: a secret that a restarted coordinator has again; empty: one for this process.
         """
-        self._root = root or randomness.token(_SECRET_BYTES)
+        self._roots = roots
+        self._root = roots.ticket_root
+        self._ended = roots.rotations_ended
         self._former: bytes | None = None
         self._former_keys: dict[SpiffeId, dict[int, TicketKey]] = {}
         self._first_of_root: dict[SpiffeId, int] = {}
@@ -105,6 +117,7 @@ class KeyRing:
         Also those that it says it has and was not given by this process: they take the place of
         whatever it holds under these ids.
         """
+        self._follow()
         line = self._line(holder)
         self._forgotten.discard(holder)
         if not line.keys or self._clock.monotonic_s() - line.made_s >= ROTATE_AFTER_S:
@@ -123,7 +136,15 @@ class KeyRing:
         line.confirmed = (line.confirmed & has) | {key.key_id for key in given}
         return given
 
-    def take_root(self, root: bytes) -> None:
+    def _follow(self) -> None:
+        """Take up what became of the roots since the last call."""
+        if self._roots.ticket_root != self._root:
+            self._take_root(self._roots.ticket_root)
+        if self._roots.rotations_ended != self._ended:
+            self._ended = self._roots.rotations_ended
+            self._end_former()
+
+    def _take_root(self, root: bytes) -> None:
         """Make new keys under ``root`` for every holder; the present ones check on for a while."""
         self._former, self._root = self._root, root
         former, self._lines = self._lines, {}
@@ -141,7 +162,7 @@ class KeyRing:
             if holder == self._own:
                 fresh.handed_out.add(key.key_id)
 
-    def end_former(self) -> None:
+    def _end_former(self) -> None:
         """Let nothing count that was signed under the root before this one."""
         if self._former is None:
             return
@@ -156,11 +177,13 @@ class KeyRing:
 
     def secrets(self, label: bytes) -> list[bytes]:
         """Return what the root gives for ``label``; after it what the former one gave, while it counts."""
+        self._follow()
         roots = [self._root] if self._former is None else [self._root, self._former]
         return [_expand(root, label) for root in roots]
 
     def forget(self, holder: SpiffeId) -> None:
         """Drop the keys of a node that was removed or refused."""
+        self._follow()
         if holder != self._own:
             self._lines.pop(holder, None)
             self._former_keys.pop(holder, None)
@@ -168,6 +191,7 @@ class KeyRing:
 
     def signing_key(self, holder: SpiffeId) -> TicketKey | None:
         """Return the newest key that ``holder`` was given; None before its first heartbeat."""
+        self._follow()
         line = self._lines.get(holder)
         if line is None:
             return None
@@ -176,6 +200,7 @@ class KeyRing:
 
     def source(self, holder: SpiffeId) -> HolderKeys:
         """Return every key of ``holder`` that still checks."""
+        self._follow()
         line = self._lines.get(holder)
         keys = {key.key_id: key for key in line.keys} if line else {}
         keys = {**self._former_keys.get(holder, {}), **keys}
@@ -202,6 +227,7 @@ class KeyRing:
 
     def rotate_own(self) -> None:
         """Rotate the relay's own key when it is time."""
+        self._follow()
         line = self._line(self._own)
         if self._clock.monotonic_s() - line.made_s >= ROTATE_AFTER_S:
             line.handed_out.add(self._rotate(self._own).key_id)
@@ -219,6 +245,7 @@ class KeyRing:
 
     def _earlier(self, holder: SpiffeId, key_id: int) -> TicketKey | None:
         """Return a key of ``holder`` that was made while an upload may last, by whatever process."""
+        self._follow()
         age_s = self._clock.wall_s() - key_id
         if holder in self._forgotten or not -_AHEAD_MAX_S <= age_s <= limits.UPLOAD_LIFE_S:
             return None

@@ -20,6 +20,7 @@ from collective.placement.node_states import Timers
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.receipts import sign_receipt
+from tests.roots import Roots
 
 DOMAIN = Domain("home.alice")
 OWN = SpiffeId.coordinator(DOMAIN)
@@ -70,7 +71,7 @@ class World:
         self.table = LiveNodes(
             DOMAIN, cast("Nodes", self.kept), self.clock, self.randomness, Timers(5.0, 10.0, 600.0)
         )
-        self.keys = KeyRing(OWN, self.clock, self.randomness)
+        self.keys = KeyRing(OWN, Roots(self.randomness.token(32)), self.clock)
         self.routes = RouteMaker(
             OWN,
             (Address("127.0.0.1", 8001),),

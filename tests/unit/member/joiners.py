@@ -16,17 +16,15 @@ from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
-from collective.member.people.joining import Admitted, Joining
-from collective.member.trust.renewals import CertificateRenewals
+from collective.member.people.joining import Admitted
 from collective.model.calls import Call
 from collective.model.people import InviteKind, JoinAttempt
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
 from collective.pki.invite_code import InviteCode
-from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities
 from tests.unit.member.fake_trust import FakeTrust
+from tests.unit.member.own import Following, Revoked, joining_over, lone, renewals_over
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -38,7 +36,7 @@ OPERATOR = Call(SpiffeId.coordinator(ALICE), is_operator=True)
 class World:
     path: str
     clock: ManualClock = field(default_factory=ManualClock)
-    revoked: RevocationSet = field(default_factory=RevocationSet)
+    revoked: Revoked = field(default_factory=Revoked)
 
     async def sleep(self, duration_s: float) -> None:
         self.slept.append(duration_s)
@@ -46,40 +44,30 @@ class World:
 
     def __post_init__(self) -> None:
         self.slept: list[float] = []
-        randomness = SeededRandomness(3)
         self.trust = FakeTrust(self.clock)
         catalog: Any = self.trust
         self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(self.clock))
 
-        self.rotating: Authorities | None = None
-        """The CAs in a rotation; None for the lone one."""
-        self.followed: list[SpiffeId] = []
-
-        def authorities() -> Authorities:
-            return self.rotating or Authorities.lone(self.ca)
-
-        async def followed(identity: SpiffeId) -> None:
-            self.followed.append(identity)
-
-        self.joining = Joining(
-            authorities,
+        self.own = lone(self.ca)
+        world = self.world = world_of(self.clock, SeededRandomness(3))
+        self.followers = Following(self.own, world)
+        self.joining = joining_over(
+            self.own,
             catalog,
-            self.clock,
-            randomness,
-            followed=followed,
+            world,
+            followers=self.followers,
             guess_limiter=GuessLimiter(self.clock, self.sleep),
         )
-        self.renewal = CertificateRenewals(
-            authorities, catalog, self.clock, randomness, revocations=lambda: self.revoked
+        self.renewal = renewals_over(
+            self.own, catalog, world, followers=self.followers, revoked=self.revoked
         )
         self.addresses = [Address("127.0.0.1", 9001)]
-        self.codes = InviteIssuer(
-            catalog,
-            world_of(self.clock, randomness),
-            authority_digest=self.ca.digest,
-            addresses=lambda: self.addresses,
-            place=CertDir(self.path, MemberId("alice")),
-        )
+
+    @property
+    def codes(self) -> InviteIssuer:
+        catalog: Any = self.trust
+        place = CertDir(self.path, MemberId("alice"))
+        return InviteIssuer(self.own, catalog, self.addresses, place, self.world)
 
     async def code(self, uses: int = 5, kind: InviteKind = InviteKind.NODE) -> InviteCode:
         made = await self.codes.create(OPERATOR, kind, uses=uses, validity_s=3600)

@@ -1,11 +1,24 @@
-"""What a coordinator has of its own, for parts that ask for it: certificate, CAs, ticket root."""
+"""What a coordinator has of its own, for parts that ask for it, and those that need little else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, cast
 
+from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
+from collective.core.world import World
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.people.guess_limiter import GuessLimiter
+from collective.member.people.joining import Joining
+from collective.member.trust.followers import Followers
+from collective.member.trust.renewals import CertificateRenewals
+from collective.member.trust.revocations import Revocations
+from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified
+from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
 
 
 def own_leaf(
@@ -16,10 +29,76 @@ def own_leaf(
 
 @dataclass
 class Own:
-    """A test changes what it likes."""
+    """A certificate that a test changes as it likes."""
 
     identity: SpiffeId
     certified: Certified = field(init=False)
 
     def __post_init__(self) -> None:
         self.certified = own_leaf(self.identity)
+
+
+@dataclass
+class OwnAuthorities:
+    """CAs that a test changes as it likes."""
+
+    authorities: Authorities
+    lifetime_s: float = LEAF_LIFE_S
+
+
+def lone(authority: CertificateAuthority) -> OwnAuthorities:
+    return OwnAuthorities(Authorities.lone(authority))
+
+
+@dataclass
+class Revoked:
+    """What is revoked."""
+
+    present: RevocationSet = field(default_factory=RevocationSet)
+
+
+class Following(Followers):
+    """Remembers who followed, in a rotation or not."""
+
+    def __init__(self, own: OwnAuthorities, world: World) -> None:
+        super().__init__(own, "/none", world)
+        self.noted: list[SpiffeId] = []
+
+    async def note(self, identity: SpiffeId) -> None:
+        self.noted.append(identity)
+
+
+def joining_over(
+    own: OwnAuthorities,
+    catalog: Any,
+    world: World,
+    *,
+    followers: Followers | None = None,
+    guess_limiter: GuessLimiter | None = None,
+) -> Joining:
+    return Joining(
+        own,
+        cast("Catalog", catalog),
+        LiveNodes(own.authorities.signing.domain, catalog, world.clock, world.randomness),
+        UnknownNodes(world.clock),
+        followers or Following(own, world),
+        world,
+        guess_limiter=guess_limiter,
+    )
+
+
+def renewals_over(
+    own: OwnAuthorities,
+    catalog: Any,
+    world: World,
+    *,
+    followers: Followers | None = None,
+    revoked: Revoked | Revocations | None = None,
+) -> CertificateRenewals:
+    return CertificateRenewals(
+        own,
+        cast("Catalog", catalog),
+        cast("Revocations", revoked or Revoked()),
+        followers or Following(own, world),
+        world,
+    )

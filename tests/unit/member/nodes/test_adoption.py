@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -24,6 +25,7 @@ from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
 from collective.member.nodes.warnings import Situation, warnings
+from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
 from collective.model.nodes import Position, StatedPosition
 from collective.pki.certificates import Certified
@@ -39,6 +41,7 @@ from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.nodes.test_registry import beat, service
+from tests.unit.member.own import Revoked
 from tests.worlds import REAL
 
 LOST = Position("f" * 32, 4, 700)
@@ -81,7 +84,7 @@ class Lost:
     here: Scene
     folder: Path
     waiting: UnknownNodes = field(init=False)
-    revoked: RevocationSet = field(default_factory=RevocationSet)
+    revoked: Revoked = field(default_factory=Revoked)
 
     def __post_init__(self) -> None:
         self.waiting = UnknownNodes(self.here.world.clock)
@@ -91,7 +94,7 @@ class Lost:
             self.here.world.table,
             self.waiting,
             self.here.wakes,
-            lambda: self.revoked,
+            cast("Revocations", self.revoked),
         )
 
     async def node(self, identity: SpiffeId) -> OldNode:
@@ -192,7 +195,7 @@ async def test_a_revoked_node_is_neither_shown_nor_adopted(tmp_path: Path) -> No
         old = await member.node(OLD_NODE)
         with pytest.raises(PermissionDeniedError):
             await old.beat(member.registry)
-        member.revoked = RevocationSet.of(1, [str(OLD_NODE)])
+        member.revoked.present = RevocationSet.of(1, [str(OLD_NODE)])
         assert member.desk.waiting() == []
         with pytest.raises(ConflictError, match="revoked"):
             await member.desk.adopt(OPERATOR, ["old"], everything=False)

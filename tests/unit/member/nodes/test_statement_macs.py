@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.clock import ManualClock
-from collective.core.randomness import SeededRandomness
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
 from collective.model.nodes import Position
 from collective.transfer.tickets.key_ring import KeyRing
+from tests.roots import Roots
 from tests.unit.member.cluster import OWN
 
 ROOT, OTHER = b"\1" * 32, b"\2" * 32
@@ -19,7 +19,7 @@ EVE = "spiffe://home.alice/user/home.alice/eve"
 
 
 def ring(root: bytes = ROOT) -> KeyRing:
-    return KeyRing(OWN, ManualClock(), SeededRandomness(1), root)
+    return KeyRing(OWN, Roots(root), ManualClock())
 
 
 def test_a_restarted_coordinator_knows_its_own_seals() -> None:
@@ -72,12 +72,12 @@ def test_no_two_lists_have_one_seal(one: list[str], two: list[str]) -> None:
 
 
 def test_seals_of_the_former_key_end_with_it() -> None:
-    keys = ring()
-    macs = StatementMacs(keys)
+    roots = Roots(ROOT)
+    macs = StatementMacs(KeyRing(OWN, roots, ManualClock()))
     seal = macs.of_position(HERE)
-    keys.take_root(OTHER)
+    roots.ticket_root = OTHER
     assert macs.is_position(HERE, seal)
     assert macs.of_position(HERE) != seal
-    keys.end_former()
+    roots.rotations_ended += 1
     assert not macs.is_position(HERE, seal)
     assert macs.is_position(HERE, macs.of_position(HERE))

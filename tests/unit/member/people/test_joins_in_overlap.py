@@ -33,8 +33,7 @@ def rotating(world: World) -> World:
     disk = OsDisk()
     world.ca = rotation.load(place, ALICE, world_of(world.clock, disk=disk)).signing
     world.clock.advance(60.0)
-    world.codes.pin(world.ca.digest)
-    world.rotating = rotation.begin(place, ALICE, world_of(world.clock, disk=disk))
+    world.own.authorities = rotation.begin(place, ALICE, world_of(world.clock, disk=disk))
     return world
 
 
@@ -69,27 +68,26 @@ async def joined(
 async def test_a_person_gets_the_new_ca_with_the_word_of_the_one_that_the_code_pins(
     rotating: World,
 ) -> None:
-    assert rotating.rotating is not None
     message, key = await joined(rotating, InviteKind.USER, follows_links=True)
     done = believed(rotating, message, key)
-    newest = rotating.rotating.newest.certificate
+    newest = rotating.own.authorities.newest.certificate
     assert is_signed_by(done.certificate, newest)
     assert done.authority == rotating.ca.certificate
     assert done.trusted == (rotating.ca.certificate, newest)
-    assert rotating.followed == [SpiffeId.user(ALICE, GlobalId.parse(ANN))]
+    assert rotating.followers.noted == [SpiffeId.user(ALICE, GlobalId.parse(ANN))]
 
 
 async def test_an_older_program_gets_what_it_can_verify(rotating: World) -> None:
     message, key = await joined(rotating, InviteKind.USER, follows_links=False)
     message.trusted_ca_ders, message.ca_link_ders = [], []
     assert is_signed_by(believed(rotating, message, key).certificate, rotating.ca.certificate)
-    assert rotating.followed == []
+    assert rotating.followers.noted == []
 
 
 async def test_a_node_gets_the_ca_that_signs_servers(rotating: World) -> None:
     message, key = await joined(rotating, InviteKind.NODE, follows_links=True, wish="attic")
     assert is_signed_by(believed(rotating, message, key).certificate, rotating.ca.certificate)
-    assert rotating.followed == []
+    assert rotating.followers.noted == []
 
 
 async def test_a_ca_that_the_pinned_one_never_signed_is_not_taken_from_an_answer(
@@ -108,10 +106,9 @@ async def test_a_ca_that_the_pinned_one_never_signed_is_not_taken_from_an_answer
 
 async def test_when_the_new_ca_signs_all_an_answer_names_it_alone(rotating: World) -> None:
     place = CertDir(rotating.path, MemberId("alice"))
-    rotating.rotating = rotation.switch(place, ALICE, world_of(rotating.clock))
-    assert rotating.rotating.phase is Phase.CLOSING
-    rotating.ca = rotating.rotating.signing
-    rotating.codes.pin(rotating.ca.digest)
+    rotating.own.authorities = rotation.switch(place, ALICE, world_of(rotating.clock))
+    assert rotating.own.authorities.phase is Phase.CLOSING
+    rotating.ca = rotating.own.authorities.signing
     message, key = await joined(rotating, InviteKind.USER, follows_links=True)
     done = believed(rotating, message, key)
     assert done.trusted == (rotating.ca.certificate,)

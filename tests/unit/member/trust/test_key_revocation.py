@@ -27,9 +27,8 @@ from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.people.invites import InviteIssuer
-from collective.member.people.joining import Admitted, Joining
+from collective.member.people.joining import Admitted
 from collective.member.trust.certificates_seen import CertificatesSeen
-from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
 from collective.member.trust.shutting_out import ShuttingOut
 from collective.member.wakes import Wakes
@@ -42,11 +41,10 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.certificates import Certified
 from collective.pki.invite_code import InviteCode
 from collective.pki.revocation import RevocationSet, key_entry
-from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
 from tests.unit.member.cluster import record
-from tests.unit.member.own import Own, own_leaf
+from tests.unit.member.own import Own, joining_over, lone, own_leaf, renewals_over
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -91,22 +89,10 @@ class Member:
             self.own,
         )
 
-        def authorities() -> Authorities:
-            return Authorities.lone(self.ca)
-
-        self.joining = Joining(
-            authorities,
-            self.catalog,
-            self.clock,
-            randomness,
-        )
-        self.renewal = CertificateRenewals(
-            authorities,
-            self.catalog,
-            self.clock,
-            randomness,
-            revocations=lambda: self.revocations.present,
-        )
+        authorities = lone(self.ca)
+        world = world_of(self.clock, randomness)
+        self.joining = joining_over(authorities, self.catalog, world)
+        self.renewal = renewals_over(authorities, self.catalog, world, revoked=self.revocations)
         self.shutting_out = ShuttingOut(
             OWN,
             self.catalog,
@@ -117,11 +103,11 @@ class Member:
         )
         self.certificates_seen = CertificatesSeen(ALICE, self.catalog)
         self.codes = InviteIssuer(
+            authorities,
             self.catalog,
-            world_of(self.clock, randomness),
-            authority_digest=self.ca.digest,
-            addresses=lambda: [Address("127.0.0.1", 9001)],
-            place=CertDir(self.path, MemberId("alice")),
+            [Address("127.0.0.1", 9001)],
+            CertDir(self.path, MemberId("alice")),
+            world,
         )
 
     async def code(

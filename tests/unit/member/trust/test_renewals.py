@@ -77,7 +77,7 @@ async def test_a_certificate_wrapped_anew_is_still_the_same_to_revocation_and_re
         await world.renewal.renew(other, nonce, csr, proof.sign_renewal(key, nonce, csr))
     assert (await renew(world, other, key)).identity == node("alice-node-01")
     serial = certificates.describe(certificates.load_certificate(old)).serial
-    world.revoked = RevocationSet.of(1, [f"serial:{serial}"])
+    world.revoked.present = RevocationSet.of(1, [f"serial:{serial}"])
     for der in (old, other):
         with pytest.raises(ShutOutError, match="revoked"):
             await renew(world, der, key)
@@ -102,10 +102,10 @@ async def test_revoked_removed_too_old_or_foreign_certificates_do_not_renew(worl
     await world.trust.add_node(replace(record, removed=True))
     with pytest.raises(PermissionDeniedError, match="removed"):
         await renew(world, old, key)
-    world.revoked = RevocationSet.of(1, [str(node("alice-node-01"))])
+    world.revoked.present = RevocationSet.of(1, [str(node("alice-node-01"))])
     with pytest.raises(ShutOutError, match="revoked"):
         await renew(world, old, key)
-    world.revoked = RevocationSet()
+    world.revoked.present = RevocationSet()
     impostor = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(world.clock))
     forged = impostor.issue(node("alice-node-01"), key.public_key())
     with pytest.raises(RejectedError, match="step 4"):
@@ -155,11 +155,11 @@ async def test_a_renewal_is_new_when_the_ca_changed_or_the_last_one_was_revoked(
     old = (await world.join(await world.code(), key)).certificate_der
     first = (await renew(world, old, key)).certificate_der
     serial = certificates.describe(certificates.load_certificate(first)).serial
-    world.revoked = RevocationSet.of(1, (f"serial:{serial}",))
+    world.revoked.present = RevocationSet.of(1, (f"serial:{serial}",))
     second = (await renew(world, old, key)).certificate_der
     assert second != first
     next_ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(world.clock))
     both = (next_ca.certificate, world.ca.certificate)
-    world.rotating = Authorities(next_ca, next_ca, both, Phase.CLOSING)
+    world.own.authorities = Authorities(next_ca, next_ca, both, Phase.CLOSING)
     third = (await renew(world, old, key)).certificate_der
     assert third != second

@@ -20,15 +20,15 @@ from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes, space_of
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
+from collective.member.trust.expiry_watch import ExpiryWatch
+from collective.member.trust.rotation import Rotation
 from collective.member.trust.shutting_out import ShuttingOut
 from collective.model.calls import Call
 from collective.model.nodes import NodeClaim, NodeState, Standing
 from collective.model.status import ChunkHealth
 from collective.pki.certificates import Certified, certificate_der
 from collective.placement.node_states import Outlook, shown
-from collective.roles.coordinator.expiry import ExpiryWatch
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.roles.coordinator.rotation import RotationDesk
 from collective.rpc.conversions.paths import local_path
 from collective.rpc.conversions.people import grant_message
 from collective.rpc.conversions.rights import rights_from
@@ -140,7 +140,7 @@ class ClusterService(pb.ClusterBase):
         shutting_out: ShuttingOut,
         standing: Approvals,
         adoption: AdoptionDesk,
-        rotation: RotationDesk,
+        rotation: Rotation,
         watch: ExpiryWatch,
         calls: Admission,
         clock: Clock,

@@ -6,9 +6,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Final
 
-from collective.pki.ca import LEAF_LIFE_S
-from collective.roles.coordinator.own_identity import OwnIdentity
-from collective.roles.coordinator.rotation import RotationDesk
+from collective.member.trust.own_certificates import OwnCertificates
+from collective.member.trust.rotation import Rotation
 
 AUTHORITY_WARNING_S: Final = 180 * 86400.0
 """A CA that runs out within this is to be replaced: long enough for everybody to follow."""
@@ -25,13 +24,11 @@ def leaf_warning_s(lifetime_s: float) -> float:
 class ExpiryWatch:
     """Sentences and figures for ``status``, log and metrics."""
 
-    def __init__(
-        self, identity: OwnIdentity, rotation: RotationDesk, *, lifetime_s: float = LEAF_LIFE_S
-    ) -> None:
-        """Watch ``identity``; leaves live for ``lifetime_s`` seconds."""
-        self._identity = identity
+    def __init__(self, own: OwnCertificates, rotation: Rotation) -> None:
+        """Watch what ``own`` has and issues."""
+        self._own = own
         self._rotation = rotation
-        self._leaf_warning_s = leaf_warning_s(lifetime_s)
+        self._leaf_warning_s = leaf_warning_s(own.lifetime_s)
 
     @property
     def leaf_warning_ms(self) -> int:
@@ -40,8 +37,8 @@ class ExpiryWatch:
 
     def figures(self) -> Sequence[tuple[str, float]]:
         """Return (whose, Unix seconds of its end) for the coordinator's certificate and each CA."""
-        own = self._identity.certified
-        known = self._identity.authorities
+        own = self._own.certified
+        known = self._own.authorities
         names = ["ca", *(f"ca, {number} before" for number in range(1, len(known.trusted)))]
         if known.newest is not known.signing:
             names = ["ca", "ca, next"]
@@ -56,13 +53,13 @@ class ExpiryWatch:
     async def warnings(self, now_s: float) -> list[str]:
         """Return what the operator should know at ``now_s``, one sentence each."""
         found = []
-        own = self._identity.certified
+        own = self._own.certified
         if own.expires_s - now_s < self._leaf_warning_s:
             found.append(
                 f"The coordinator's certificate runs out on {_day(own.expires_s)} and was not "
                 "renewed; look into the log for the reason."
             )
-        newest = self._identity.authorities.newest.certificate
+        newest = self._own.authorities.newest.certificate
         end_s = newest.not_valid_after_utc.timestamp()
         if end_s - now_s < AUTHORITY_WARNING_S:
             found.append(

@@ -19,17 +19,18 @@ from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.trust.followers import Followers
+from collective.member.trust.own_certificates import CertificatePlan, OwnCertificates, prepare
+from collective.member.trust.rotation import (
+    CLOSING_INTERVALS,
+    FORCED_INTERVALS_MOST,
+    Rotation,
+)
 from collective.model.calls import Call
 from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Phase
 from collective.placement.node_states import Timers
-from collective.roles.coordinator.own_identity import OwnIdentity
-from collective.roles.coordinator.rotation import (
-    CLOSING_INTERVALS,
-    FORCED_INTERVALS_MOST,
-    RotationDesk,
-)
+from collective.roles.coordinator.personas import Personas
 from tests.unit.member.cluster import record
 from tests.worlds import LINKS, world_of
 
@@ -46,10 +47,10 @@ class NobodyRevoked:
 class Desk:
     clock: ManualClock
     catalog: SqliteCatalog
-    identity: OwnIdentity
+    own: OwnCertificates
     table: LiveNodes
     followers: Followers
-    rotation: RotationDesk
+    rotation: Rotation
 
     async def rows(self) -> list[tuple[str, str, str, str]]:
         found = await self.catalog.audit(since_ms=0, limit=100)
@@ -62,24 +63,28 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     world = world_of(clock, SeededRandomness(7))
     catalog = await SqliteCatalog.open(str(tmp_path / "data"), world, CatalogSettings())
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
-    identity = await OwnIdentity.prepare(place, DOMAIN, (Address("127.0.0.1", 8001),), world, LINKS)
+    plan = CertificatePlan(place, DOMAIN, (Address("127.0.0.1", 8001),))
+    found = await prepare(plan, world)
+    own = OwnCertificates(
+        plan, found, Personas(found.credentials, found.trust, LINKS, clock), world
+    )
     table = LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
-    followers = Followers(lambda: identity.authorities, place.ca_rotation, world)
-    rotation = RotationDesk(identity, catalog, table, nobody, followers, clock, interval_s=1.0)
+    followers = Followers(own, place.ca_rotation, world)
+    rotation = Rotation(own, catalog, table, nobody, followers, interval_s=1.0)
     await followers.load()
-    yield Desk(clock, catalog, identity, table, followers, rotation)
+    yield Desk(clock, catalog, own, table, followers, rotation)
     await catalog.close()
 
 
 async def test_every_step_of_a_rotation_is_in_the_audit(desk: Desk) -> None:
-    old = desk.identity.authority.digest.hex()
+    old = desk.own.authority.digest.hex()
     await desk.rotation.begin(OPERATOR)
-    new = desk.identity.authorities.newest.digest.hex()
+    new = desk.own.authorities.newest.digest.hex()
     await desk.rotation.finish(OPERATOR, force=False)
     desk.clock.advance(CLOSING_INTERVALS + 1)
     await desk.rotation.look()
-    assert desk.identity.authorities.phase is Phase.NONE
+    assert desk.own.authorities.phase is Phase.NONE
     who = str(OPERATOR.principal)
     assert await desk.rows() == [
         (who, "rotate-ca-begin", old, "this CA is to be replaced"),
@@ -90,7 +95,7 @@ async def test_every_step_of_a_rotation_is_in_the_audit(desk: Desk) -> None:
 
 async def test_a_forced_end_names_in_the_audit_who_was_shut_out(desk: Desk) -> None:
     await desk.rotation.begin(OPERATOR)
-    desk.followers.see(ANNA, desk.identity.authority.digest)
+    desk.followers.see(ANNA, desk.own.authority.digest)
     with pytest.raises(ConflictError, match=r"anna@home\.alice"):
         await desk.rotation.finish(OPERATOR, force=False)
     await desk.rotation.finish(OPERATOR, force=True)
@@ -126,16 +131,16 @@ async def test_force_shuts_out_who_had_not_followed_and_waits_for_the_others(des
     assert (await desk.rotation.progress()).phase is Phase.CLOSING
     following = desk.table.get(NodeId("alice-node-02"))
     assert following is not None
-    following.authority_digest = desk.identity.authority.digest
+    following.authority_digest = desk.own.authority.digest
     await desk.rotation.look()
-    assert desk.identity.authorities.phase is Phase.NONE
+    assert desk.own.authorities.phase is Phase.NONE
 
 
 async def test_a_forced_end_does_not_wait_for_ever_and_names_who_did_not_follow(desk: Desk) -> None:
     await forced_while_a_node_follows(desk)
     desk.clock.advance(FORCED_INTERVALS_MOST + 1)
     await desk.rotation.look()
-    assert desk.identity.authorities.phase is Phase.NONE
+    assert desk.own.authorities.phase is Phase.NONE
     _, action, _, detail = (await desk.rows())[-1]
     assert action == "rotate-ca-end"
     assert detail.endswith("1 had not followed: node alice-node-02"), detail
@@ -148,14 +153,14 @@ async def test_force_given_again_waits_for_nobody_also_after_a_restart(desk: Des
     assert not (await desk.rotation.progress()).waiting
     desk.clock.advance(CLOSING_INTERVALS + 1)
     await desk.rotation.look()
-    assert desk.identity.authorities.phase is Phase.NONE
+    assert desk.own.authorities.phase is Phase.NONE
 
 
 async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(desk: Desk) -> None:
     assert (await desk.rotation.progress()).phase is Phase.NONE
     assert await desk.rows() == []
     await desk.rotation.begin(OPERATOR)
-    desk.followers.see(ANNA, desk.identity.authority.digest)
+    desk.followers.see(ANNA, desk.own.authority.digest)
     with pytest.raises(ConflictError, match=r"already \(phase: overlap\).*anna@home\.alice"):
         await desk.rotation.begin(OPERATOR)
     assert len(await desk.rows()) == 1
@@ -167,5 +172,5 @@ async def test_many_who_follow_at_the_same_moment_are_all_remembered(desk: Desk)
     async with asyncio.TaskGroup() as group:
         for person in people:
             group.create_task(desk.followers.note(person))
-    notes = json.loads(Path(desk.identity.place.ca_rotation).read_text())
+    notes = json.loads(Path(desk.own.place.ca_rotation).read_text())
     assert notes["followed"] == sorted(map(str, people))

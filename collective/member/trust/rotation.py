@@ -18,17 +18,16 @@ from typing import Final
 from cryptography import x509
 
 from collective.catalog.interface import Trust
-from collective.core.clock import Clock
 from collective.core.errors import ConflictError
 from collective.core.ids import SpiffeId, shown_principal
 from collective.core.work import Periodic, Worker
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.trust.followers import Followers
+from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
 from collective.pki import certificates, rotation
 from collective.pki.rotation import Phase
-from collective.roles.coordinator.own_identity import OwnIdentity
 
 NAMES_SHOWN: Final = 5
 AUDIT_NAMES_MAX: Final = 50
@@ -49,29 +48,28 @@ class Progress:
     begun_ms: int
 
 
-class RotationDesk:
-    """The rotation of one coordinator."""
+class Rotation:
+    """The replacement of one member's CA."""
 
     def __init__(
         self,
-        identity: OwnIdentity,
+        own: OwnCertificates,
         trust: Trust,
         table: LiveNodes,
         revocations: Revocations,
         followers: Followers,
-        clock: Clock,
         *,
         interval_s: float,
     ) -> None:
-        """Rotate the CAs of ``identity``; nodes beat every ``interval_s`` seconds."""
-        self._identity = identity
+        """Rotate the CAs of ``own``; nodes beat every ``interval_s`` seconds."""
+        self._own = own
         self._trust = trust
         self._table = table
         self._revocations = revocations
         self._followers = followers
-        self._clock = clock
+        self._clock = own.clock
         self._interval_s = interval_s
-        self._closing_since_s = clock.monotonic_s()
+        self._closing_since_s = own.clock.monotonic_s()
         self._turn = asyncio.Lock()
 
     def worker(self) -> Worker:
@@ -81,7 +79,7 @@ class RotationDesk:
     async def look(self) -> None:
         """End the closing phase if it is time."""
         async with self._turn:
-            if self._identity.authorities.phase is not Phase.CLOSING:
+            if self._own.authorities.phase is not Phase.CLOSING:
                 return
             age_s = self._clock.monotonic_s() - self._closing_since_s
             if age_s < CLOSING_INTERVALS * self._interval_s:
@@ -94,11 +92,11 @@ class RotationDesk:
     async def begin(self, actor: Call) -> Progress:
         """Make the successor; ConflictError, saying how far it is, while a rotation is under way."""
         async with self._turn:
-            if self._identity.authorities.phase is not Phase.NONE:
+            if self._own.authorities.phase is not Phase.NONE:
                 raise ConflictError(await self._under_way())
             await self._note(actor, "begin", "this CA is to be replaced")
             await self._followers.begin()
-            await self._identity.rotate(rotation.begin)
+            await self._own.rotate(rotation.begin)
         return await self.progress()
 
     async def finish(self, actor: Call, *, force: bool) -> Progress:
@@ -108,7 +106,7 @@ class RotationDesk:
             ConflictError: no rotation was begun, or some would be shut out and ``force`` is not set.
         """
         async with self._turn:
-            match self._identity.authorities.phase:
+            match self._own.authorities.phase:
                 case Phase.NONE if not self._followers.begun_ms:
                     raise ConflictError(
                         "No CA is being replaced; begin with: collective pki rotate-ca"
@@ -117,12 +115,12 @@ class RotationDesk:
                     waiting = await self._waiting()
                     if waiting and not force:
                         raise ConflictError(self._wait_sentence(waiting))
-                    newest = self._identity.authorities.newest.digest.hex()
+                    newest = self._own.authorities.newest.digest.hex()
                     detail = f"{newest} signs from now on{_forced_text(waiting)}"
                     await self._note(actor, "finish", detail)
                     self._closing_since_s = self._clock.monotonic_s()
                     await self._followers.switch(waiting, is_forced=force)
-                    await self._identity.rotate(rotation.switch)
+                    await self._own.rotate(rotation.switch)
                 case Phase.CLOSING if force and (waiting := await self._waiting()):
                     detail = f"waits for nobody{_forced_text(waiting)}"
                     await self._note(actor, "force", detail)
@@ -133,7 +131,7 @@ class RotationDesk:
 
     async def progress(self) -> Progress:
         """Tell how far it is."""
-        known = self._identity.authorities
+        known = self._own.authorities
         waiting = [] if known.phase is Phase.NONE else await self._waiting()
         return Progress(known.phase, waiting, known.newest.certificate, self._followers.begun_ms)
 
@@ -149,7 +147,7 @@ class RotationDesk:
         return ["The CA is being replaced; the old one ends in a moment."]
 
     async def _waiting(self) -> list[str]:
-        known = self._identity.authorities
+        known = self._own.authorities
         revoked = self._revocations.present
         waiting = set()
         holders = {str(one) for one in await self._trust.certificate_holders()}
@@ -170,7 +168,7 @@ class RotationDesk:
         return sorted(who for who in waiting if who not in revoked.entries)
 
     async def _under_way(self) -> str:
-        known = self._identity.authorities
+        known = self._own.authorities
         waiting = await self._waiting()
         if waiting:
             then = self._wait_sentence(waiting)
@@ -182,7 +180,7 @@ class RotationDesk:
 
     async def _note(self, actor: Call, step: str, detail: str) -> None:
         """Write the step into the audit; its target is the CA that goes."""
-        known = self._identity.authorities
+        known = self._own.authorities
         keys = [certificates.certificate_key(one) for one in known.trusted]
         digests = [certificates.key_digest(key) for key in keys]
         newest = known.newest.digest
@@ -199,11 +197,11 @@ class RotationDesk:
         )
 
     async def _close(self, shut_out: Sequence[str]) -> None:
-        own = Call.own(self._identity.authority.domain)
-        newest = self._identity.authority.digest.hex()
+        own = Call.own(self._own.authority.domain)
+        newest = self._own.authority.digest.hex()
         detail = f"this CA counts no longer, only {newest}{_forced_text(shut_out)}"
         await self._note(own, "end", detail)
-        await self._identity.rotate(rotation.close)
+        await self._own.rotate(rotation.close)
         await self._followers.close()
 
 

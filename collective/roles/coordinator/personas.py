@@ -1,0 +1,50 @@
+"""What the coordinator shows in handshakes, and whose certificates count there.
+
+The network's side of :class:`~collective.member.trust.own_certificates.OwnCertificates`, which says
+when another certificate or other CAs are in use.
+"""
+
+from __future__ import annotations
+
+from collective.core.clock import Clock
+from collective.pki.credentials import Credentials
+from collective.pki.revocation import RevocationSet
+from collective.pki.trust import TrustStore
+from collective.rpc.identity import PeerGate
+from collective.rpc.links import Links, Persona
+
+
+class Personas:
+    """Gate and personas of one coordinator; the same objects for good."""
+
+    def __init__(
+        self, credentials: Credentials, trust: TrustStore, links: Links, clock: Clock
+    ) -> None:
+        """Show ``credentials``, and let the CAs of ``trust`` count."""
+        self.gate = PeerGate(trust, RevocationSet(), clock)
+        self.server: Persona = links.server_persona(credentials, trust)
+        """Of the listener for everybody with a certificate."""
+        self.bootstrap: Persona = links.server_persona(
+            credentials, trust, client_certificates=False, chunk_stream=False
+        )
+        """Of the bootstrap listener."""
+        self.chunk_client: Persona = links.client_persona(credentials, trust)
+        """Of chunk-stream connections that the coordinator opens."""
+        self._credentials = credentials
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificate that is shown."""
+        return self._credentials
+
+    def trust(self, trust: TrustStore) -> None:
+        """Let other CAs count from now on; connections that count by none of them end."""
+        self.gate.replace(trust=trust)
+        for persona in (self.server, self.bootstrap, self.chunk_client):
+            persona.refresh(None, trust)
+
+    def show(self, credentials: Credentials) -> None:
+        """Show another certificate in the handshakes to come."""
+        self._credentials = credentials
+        for persona in (self.server, self.bootstrap, self.chunk_client):
+            persona.refresh(credentials, None)
