@@ -26,6 +26,8 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.invite_code import InviteCode
 from collective.pki.revocation import RevocationSet
+from collective.pki.rotation import Authorities
+from collective.roles.bootstrap.certificate import OwnCertificate
 from collective.roles.bootstrap.service import ForwardingService
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.gen.collective.v1 import bootstrap as pb
@@ -168,14 +170,9 @@ async def test_join_through_a_standalone_bootstrap(alice: Member) -> None:
     async with AsyncExitStack() as stack:
         coordinator = await main.listen(ANY_PORT)
         stack.push_async_callback(main.shut, 1.0)
-        channel = LINKS.channel(
-            [coordinator],
-            credentials=own,
-            gate=PeerGate(trust, RevocationSet(), CLOCK),
-            expect=SpiffeId.coordinator(ALICE),
-        )
-        stack.push_async_callback(channel.aclose)
-        service = ForwardingService(lambda: channel, lambda: digest(own))
+        certificate = OwnCertificate(own, coordinator, LINKS, WORLD)
+        stack.push_async_callback(certificate.close)
+        service = ForwardingService(certificate)
         where = await stack.enter_async_context(bootstrap(service, own))
         joined = await joining.redeem(
             await alice.code(where), key(), clock=CLOCK, wish="attic", links=LINKS
@@ -300,6 +297,7 @@ async def test_certificate_that_ran_out_renews_at_the_bootstrap(
     alice.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(past))
     old = credentials(alice.ca, node, tmp_path / "old")
     alice.ca = CertificateAuthority(alice.ca.certificate, alice.ca._key, world_of(CLOCK))
+    alice.own.authorities = Authorities.lone(alice.ca)
     alice.shown = credentials(alice.ca, SpiffeId.coordinator(ALICE), tmp_path / "new")
     async with bootstrap(alice.service(), alice.shown) as where:
         renewed = await joining.renew_expired(old, [where], links=LINKS, clock=CLOCK)

@@ -16,7 +16,9 @@ from collective.pki.certificates import certificate_der
 from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
-from collective.roles.node.renewal import Identity, Renewal
+from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.identity import Identity
+from collective.roles.node.renewal import Renewal
 from collective.rpc.channel import RpcChannel
 from collective.rpc.gen.collective.v1 import cluster as pb
 from collective.rpc.identity import PeerGate
@@ -86,7 +88,10 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
                     await renew_trusting(channel, anna, clock=CLOCK)
                 told = Told(thief.authorities, links, teller_of(channel))
             identity = Identity(node, LINKS)
-            renewal = Renewal(identity, _no_channel, _nothing, print, (), REAL, LINKS)
+            gate = PeerGate(node.trust(), RevocationSet(), CLOCK)
+            bootstrap = Bootstrap(identity, (), LINKS, CLOCK)
+            nowhere = CoordinatorChannel(identity, gate, (), bootstrap, LINKS)
+            renewal = Renewal(identity, nowhere, bootstrap, gate, REAL)
             renewal.hear(told)
             await renewal.look()
             assert identity.credentials is node, "nothing was learnt"
@@ -99,11 +104,3 @@ async def test_a_ca_that_the_trusted_one_did_not_sign_is_taken_by_nobody(tmp_pat
             )
     finally:
         await listener.shut(1.0)
-
-
-def _no_channel() -> RpcChannel:
-    raise AssertionError("nothing is renewed")
-
-
-async def _nothing() -> None:
-    return

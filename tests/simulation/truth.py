@@ -57,7 +57,7 @@ class Truth:
             return None
         if not (dead or machine.alive):
             return None
-        return role._heartbeat._store._core
+        return role._heartbeat._facts._store._core
 
     def is_good(self, node: str, chunk: bytes, generation: int) -> bool:
         """Tell whether a node's disk has that copy, byte for byte."""

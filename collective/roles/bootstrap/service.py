@@ -5,13 +5,12 @@ The joiner's proof is bound to that leaf, so a bootstrap that lies about it only
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
+from collective.roles.bootstrap.certificate import OwnCertificate
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
-from collective.rpc.links import Channel
 
 FORWARD_TIMEOUT_S: Final = 10.0
 
@@ -19,19 +18,13 @@ FORWARD_TIMEOUT_S: Final = 10.0
 class ForwardingService(pb.BootstrapBase):
     """The Bootstrap service of a process without a CA key."""
 
-    def __init__(self, channel: Callable[[], Channel], leaf_digest: Callable[[], bytes]) -> None:
-        """Forward over ``channel`` (mutual TLS to the coordinator's main listener).
-
-        Args:
-            channel: the one of now to the coordinator, with this bootstrap's certificate.
-            leaf_digest: SHA-256 of the leaf that this process's listener shows.
-        """
-        self._channel = channel
-        self._leaf_digest = leaf_digest
+    def __init__(self, own: OwnCertificate) -> None:
+        """Forward over the channel of ``own``: mutual TLS to the coordinator's main listener."""
+        self._own = own
 
     @property
     def _stub(self) -> pb.BootstrapStub:
-        return self._channel().stub(pb.BootstrapStub)
+        return self._own.channel.stub(pb.BootstrapStub)
 
     async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
         """Forward, with a deadline."""
@@ -43,7 +36,7 @@ class ForwardingService(pb.BootstrapBase):
             message,
             timeout=FORWARD_TIMEOUT_S,
             metadata={
-                LEAF_DIGEST_KEY: self._leaf_digest().hex(),
+                LEAF_DIGEST_KEY: self._own.leaf_digest.hex(),
                 SOURCE_KEY: context.current().source,
             },
         )

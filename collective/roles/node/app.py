@@ -1,4 +1,4 @@
-"""Wires a node together: certificate, store, listener, heartbeat, scrubbing.
+"""The node role: what is opened, in which order, and how it ends.
 
 Starting waits for enrolment; ready means that the coordinator answered and knows the inventory.
 """
@@ -6,51 +6,28 @@ Starting waits for enrolment; ready means that the coordinator answered and know
 from __future__ import annotations
 
 import os.path
-import platform
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from collective import __version__
 from collective.chunking.store import FREE_MARGIN_BYTES, ChunkStore
-from collective.client.joining import why_refused
 from collective.core.disk import Disk
 from collective.core.errors import SettingsError
-from collective.core.ids import SpiffeId
-from collective.core.limits import CHUNK_SIZE_BYTES, MIB
-from collective.core.randomness import hex_id
+from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.core.units import Address
-from collective.core.work import Periodic
-from collective.pki.revocation import RevocationSet
-from collective.pki.trust import TrustStore
-from collective.roles.node.addresses import advertised, default_capacity
-from collective.roles.node.enrolment import Enrolled, Enrolment, coordinator_addresses
+from collective.roles.node.addresses import default_capacity
+from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
-from collective.roles.node.heartbeat import Heartbeat, OwnFacts
-from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.memory import MEMORY_NAME, NodeMemory
-from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems
-from collective.roles.node.renewal import Identity, Renewal
-from collective.roles.node.scrub import Scrubber
-from collective.roles.node.service import NodeService
-from collective.roles.node.storage import NodeStorage
+from collective.roles.node.wiring import Kept, Serving, wire_serving, wire_working
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.workers import Workers
-from collective.rpc.health import HealthService
-from collective.rpc.identity import PeerGate
-from collective.rpc.links import Channel, Listener
-from collective.transfer.buffers import BufferPool
-from collective.transfer.stream.chunk_client import ChunkClient
-from collective.transfer.stream.server import ChunkServer
 
-POOL_BYTES: Final = 64 * MIB
-COMPACT_EVERY_S: Final = 600.0
 SHUT_GRACE_S: Final = 1.0
-NODE_SERVICE: Final = "collective.v1.node.Node"
 
 
 class NodeRole:
@@ -78,8 +55,7 @@ class NodeRole:
         )
         self._heartbeat: Heartbeat | None = None
         self._watch: DiskWatch | None = None
-        self._chunks: ChunkServer | None = None
-        self._listener: Listener | None = None
+        self._serving: Serving | None = None
         self._log = structlog.get_logger("collective.node")
 
     @property
@@ -114,130 +90,15 @@ class NodeRole:
         memory = NodeMemory(path, self._world, not_kept=watch.saw)
         self._closing.push_async_callback(memory.close)
         await memory.load()
-        await self._wire(supervisor, enrolled, store, memory, watch)
-
-    async def _wire(
-        self,
-        supervisor: Supervisor,
-        enrolled: Enrolled,
-        store: ChunkStore,
-        memory: NodeMemory,
-        watch: DiskWatch,
-    ) -> None:
-        runtime = self._runtime
-        world, links, clock = self._world, self._links, self._world.clock
-        identity = Identity(enrolled.credentials, links)
-        own = enrolled.credentials.identity
-        coordinator = SpiffeId.coordinator(own.trust_domain)
-        gate = PeerGate(enrolled.credentials.trust(), memory.revocations, clock)
-        metrics = NodeMetrics(runtime.metrics)
-        problems = Problems()
-        storage = NodeStorage(store, problems, metrics, clock, watch.saw)
-        keys = CoordinatorKeys(clock, memory)
-        pool = BufferPool(POOL_BYTES)
-        dialer = links.dialer(identity.chunk_client, gate)
-        client = ChunkClient(dialer, pool, world.threads)
-        self._closing.push_async_callback(client.close)
-        self._chunks = chunks = ChunkServer(
-            identity=own,
-            store=storage,
-            keys=keys,
-            dialer=dialer,
-            pool=pool,
-            threads=world.threads,
-        )
-        listener = links.listener(
-            [
-                NodeService(coordinator, store, storage, memory, client, pool),
-                HealthService(frozenset((NODE_SERVICE,)), self.ready),
-            ],
-            gate,
-            identity.server,
-            chunk_factory=lambda peer: chunks.protocol(peer.identity),
-            accept_roles=frozenset(("coordinator", "node", "user")),
-            service_roles={NODE_SERVICE: frozenset(("coordinator",))},
-            served=runtime.metrics.served,
-        )
-        self._listener = listener
-        bound = await listener.listen(self._address)
-        addresses = coordinator_addresses(self._settings, enrolled.notes)
-
-        def open_to_coordinator() -> Channel:
-            return links.channel(
-                addresses, credentials=identity.credentials, gate=gate, expect=coordinator
-            )
-
-        def revoked(revocations: RevocationSet) -> None:
-            closed = gate.replace(revocations=revocations)
-            self._log.info("revocations changed", count=len(revocations.entries), closed=closed)
-
-        async def ask_why() -> str:
-            where = enrolled.notes.bootstrap_addresses
-            if not where:
-                return ""
-            return await why_refused(identity.credentials, where, links=links, clock=clock)
-
-        self._heartbeat = heartbeat = Heartbeat(
-            open_to_coordinator,
-            OwnFacts(
-                own,
-                hex_id(world.randomness),
-                advertised(self._settings, bound, platform.node()),
-                __version__,
-            ),
-            store,
-            keys,
-            memory,
-            problems,
-            metrics,
-            clock,
-            interval_s=self._settings.heartbeat_interval_s,
-            revoked=revoked,
-            why_refused=ask_why,
-            trusted=lambda told: renewal.hear(told),  # noqa: PLW0108 - made below
-            disk_state=lambda: watch.state,
-        )
-        self._closing.push_async_callback(heartbeat.reconnect)
-        metrics.watch(
-            enrolled.place.member,
-            enrolled.node,
-            capacity_bytes=lambda: store.capacity_bytes,
-            used_bytes=lambda: store.used_bytes,
-            copies=lambda: store.chunk_count,
-            certificate_expires_s=lambda: identity.credentials.certified.expires_s,
-        )
-
-        async def renewed() -> None:
-            await heartbeat.renew_channel()
-
-        def trusted(trust: TrustStore) -> None:
-            gate.replace(trust=trust)
-
-        renewal = Renewal(
-            identity,
-            lambda: heartbeat.channel,
-            renewed,
-            trusted,
-            enrolled.notes.bootstrap_addresses,
-            world,
-            links,
-        )
-        scrubber = Scrubber(
-            store,
-            storage,
-            metrics,
-            world,
-            path=os.path.join(self._folder, "scrub.json"),
-            cycle_s=self._settings.scrub_cycle_s,
-        )
-
-        async def compact() -> None:
-            freed = await store.compact()
-            self._log.debug("packs compacted", freed_bytes=freed)
-
-        compaction = Periodic("compaction", COMPACT_EVERY_S, compact, sleeps_first=True)
-        self._workers.start(supervisor.spawn, [heartbeat], share=1.0)
-        self._workers.start(supervisor.spawn, [renewal, scrubber, compaction, watch])
+        kept = Kept(enrolled, self._folder, store, memory, watch)
+        serving = self._serving = wire_serving(kept, self._runtime, self.ready)
+        self._closing.push_async_callback(serving.client.close)
+        bound = await serving.listener.listen(self._address)
+        working = wire_working(kept, serving, bound, self._settings, self._runtime)
+        self._heartbeat = working.heartbeat
+        self._closing.push_async_callback(working.channel.drop)
+        self._workers.start(supervisor.spawn, [working.heartbeat], share=1.0)
+        self._workers.start(supervisor.spawn, working.others)
         self._log.info(
             "node serves",
             node=enrolled.node,
@@ -250,18 +111,16 @@ class NodeRole:
         """Say that we stop, refuse new transfers, let those under way finish."""
         if self._heartbeat is not None:
             await self._heartbeat.announce_drain()
-        if self._chunks is not None:
-            await self._chunks.close(self._settings.drain_timeout_s)
-        if self._listener is not None:
-            await self._listener.shut(self._settings.drain_timeout_s)
+        if self._serving is not None:
+            await self._serving.chunks.close(self._settings.drain_timeout_s)
+            await self._serving.listener.shut(self._settings.drain_timeout_s)
 
     async def stop(self) -> None:
         """Close everything that was opened."""
         await self._workers.stop()
-        if self._chunks is not None:
-            await self._chunks.close(0)
-        if self._listener is not None:
-            await self._listener.shut(SHUT_GRACE_S)
+        if self._serving is not None:
+            await self._serving.chunks.close(0)
+            await self._serving.listener.shut(SHUT_GRACE_S)
         await self._closing.aclose()
 
     @property

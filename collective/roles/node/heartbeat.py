@@ -1,24 +1,19 @@
 """Keeping in touch with the coordinator: a heartbeat every two seconds, and what its answer asks.
 
-An answer brings ticket keys, the coordinator's time, the catalogue's position and what is revoked;
-what of it counts before it is flushed is the memory's affair.  A coordinator that restarts or moves is
-found again: each connection resolves its addresses anew.
+What is said stands in :mod:`~.heartbeat_facts`, what an answer changes in :mod:`~.coordinator_word`.
+A coordinator that restarts or moves is found again: each connection resolves its addresses anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from collective.chunking.store import ChunkStore
 from collective.client.joining import teller_of
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.disk_errors import DiskState
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -26,20 +21,13 @@ from collective.core.errors import (
     RejectedError,
     UnreachableError,
 )
-from collective.core.ids import SpiffeId
-from collective.core.units import Address
 from collective.core.work import IDLE, Outcome, Worker
-from collective.pki.revocation import RevocationSet
-from collective.pki.succession import Told
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.coordinator_channel import CoordinatorChannel
+from collective.roles.node.coordinator_word import CoordinatorWord
+from collective.roles.node.heartbeat_facts import HeartbeatFacts
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems, trouble
 from collective.rpc.deadlines import call
-from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb
-from collective.rpc.links import Channel
-from collective.transfer.tickets.adoptions import open_adoption
 
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 INVENTORY_TIMEOUT_S: Final = 600.0
@@ -48,17 +36,6 @@ ASK_AFTER_FAILURES: Final = 2
 ASK_EVERY_FAILURES: Final = 30
 INTERVAL_LEAST_S: Final = 0.05
 INTERVAL_MOST_S: Final = 30.0
-INVENTORY_PAGE: Final = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class OwnFacts:
-    """What a node says of itself in every heartbeat."""
-
-    identity: SpiffeId
-    instance_id: str
-    addresses: tuple[Address, ...]
-    version: str
 
 
 class Heartbeat(Worker):
@@ -68,57 +45,28 @@ class Heartbeat(Worker):
 
     def __init__(
         self,
-        open_channel: Callable[[], Channel],
-        own: OwnFacts,
-        store: ChunkStore,
-        keys: CoordinatorKeys,
-        memory: NodeMemory,
-        problems: Problems,
+        channel: CoordinatorChannel,
+        facts: HeartbeatFacts,
+        word: CoordinatorWord,
         metrics: NodeMetrics,
         clock: Clock,
         *,
         interval_s: float,
-        revoked: Callable[[RevocationSet], None],
-        why_refused: Callable[[], Awaitable[str]] | None = None,
-        trusted: Callable[[Told], None] = lambda _: None,
-        disk_state: Callable[[], DiskState] = lambda: DiskState.OK,
     ) -> None:
-        """Speak over channels of ``open_channel``.
-
-        ``revoked`` is told what is revoked now, ``why_refused`` asks the bootstrap whether we were
-        shut out (a coordinator says nothing to one that was), ``trusted`` hears which CAs count, and
-        ``disk_state`` says whether the store takes writes.
-        """
-        self._trusted = trusted
-        self._disk_state = disk_state
-        self._open_channel = open_channel
-        self._own = own
-        self._store = store
-        self._keys = keys
-        self._memory = memory
-        self._problems = problems
+        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers."""
+        self._channel = channel
+        self._facts = facts
+        self._word = word
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
-        self._revoked = revoked
-        self._channel: Channel | None = None
         self._draining = False
         self._inventory_reported = False
         self._refused = ""
-        self._why_refused = why_refused
         self._failures = 0
         self._answered_s: float | None = None
-        self._seal_is_newest = False
-        """The coordinator knows by the seal alone what we remember of revocations."""
         self._turn = asyncio.Lock()
         self._log = structlog.get_logger("collective.node.heartbeat")
-
-    @property
-    def channel(self) -> Channel:
-        """The channel to the coordinator, opened if there is none."""
-        if self._channel is None:
-            self._channel = self._open_channel()
-        return self._channel
 
     @property
     def is_accepted(self) -> bool:
@@ -149,7 +97,7 @@ class Heartbeat(Worker):
         except CollectiveError as error:
             self._metrics.heartbeat_failures.inc()
             if isinstance(error, UnreachableError | RejectedError):
-                await self.reconnect()
+                await self._channel.drop()
             await self._ask_why()
             raise
         self._refused, self._failures = "", 0
@@ -162,9 +110,9 @@ class Heartbeat(Worker):
     async def _ask_why(self) -> None:
         """Find out, after some failures in a row, whether we were shut out."""
         self._failures += 1
-        if self._why_refused is None or self._failures % ASK_EVERY_FAILURES != ASK_AFTER_FAILURES:
+        if self._failures % ASK_EVERY_FAILURES != ASK_AFTER_FAILURES:
             return
-        refused = await self._why_refused()
+        refused = await self._channel.why_refused()
         if refused and refused != self._refused:
             self._log.error("shut out by the coordinator", reason=refused)
         self._refused = refused
@@ -172,29 +120,21 @@ class Heartbeat(Worker):
     async def beat(self) -> None:
         """Send one heartbeat and take its answer over."""
         async with self._turn:
-            stub = self.channel.stub(node_pb.NodeRegistryStub)
-            message = self._message()
+            channel = await self._channel.renewed()
+            stub = channel.stub(node_pb.NodeRegistryStub)
+            leaves_out = self._word.is_seal_newest
+            message = self._facts.heartbeat(draining=self._draining, leaves_out_revoked=leaves_out)
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
             received_s = self._clock.monotonic_s()
             self._metrics.heartbeat_seconds.observe(received_s - sent_s)
-            left_out = message.revoked_left_out and answer.seal_is_newest
-            if self._keys.learn((key.key_id, key.key) for key in answer.keys):
-                self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
-            changed = await self._memory.heard(
-                answer.position,
-                answer.revocation_epoch,
-                None if left_out else answer.revoked,
-                answer.revocation_seal,
-                self._adoption(answer.adoption),
+            await self._word.take(
+                answer,
+                has_left_out=leaves_out,
+                teller=teller_of(channel),
+                sent_s=sent_s,
+                received_s=received_s,
             )
-            self._seal_is_newest = answer.seal_is_newest
-            if changed:
-                self._revoked(self._memory.revocations)
-            if answer.trusted_ca_ders:
-                teller = teller_of(self.channel)
-                self._trusted(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
-            self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
             self._answered_s = received_s
             if answer.send_inventory:
                 await self._report_inventory(stub)
@@ -211,81 +151,20 @@ class Heartbeat(Worker):
         except CollectiveError as error:
             self._log.info("coordinator not told of the stop", reason=error.message)
 
-    async def renew_channel(self) -> None:
-        """Use a new connection from the next call on, once the present call has ended."""
-        async with self._turn:
-            await self.reconnect()
-
-    async def reconnect(self) -> None:
-        """Drop the channel; the next call opens one, with addresses resolved anew."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.aclose()
-
-    def _adoption(self, signed: node_pb.SignedAdoption | None) -> node_pb.Adoption | None:
-        """Return a checked adoption; one that is not for us is logged and left."""
-        if signed is None:
-            return None
-        try:
-            adoption = open_adoption(self._keys, signed, node=self._own.identity)
-        except RejectedError as error:
-            self._log.error("adoption refused", reason=error.message)
-            return None
-        self._log.warning(
-            "the coordinator's catalogue takes the place of the one obeyed before",
-            replaced=adoption.replaced.catalog_id if adoption.replaced else "",
-        )
-        return adoption
-
-    def _message(self) -> node_pb.HeartbeatRequest:
-        kept = self._memory.kept
-        return node_pb.HeartbeatRequest(
-            store_uuid=self._store.uuid,
-            instance_id=self._own.instance_id,
-            addresses=[pb.Address(host=one.host, port=one.port) for one in self._own.addresses],
-            total_capacity=self._store.capacity_bytes,
-            used_capacity=self._store.used_bytes,
-            chunk_count=self._store.chunk_count,
-            highest_position=kept.position,
-            draining=self._draining,
-            version=self._own.version,
-            key_ids=self._keys.key_ids,
-            revoked=[] if self._seal_is_newest else kept.sealed_entries,
-            revoked_left_out=self._seal_is_newest,
-            revocation_epoch=kept.revocations.epoch,
-            revocation_seal=kept.revocation_seal,
-            disk=self._disk_state().value,
-        )
-
     async def _report_inventory(self, stub: node_pb.NodeRegistryStub) -> None:
         verdict = await call(
-            lambda t: stub.report_inventory(self._pages(), timeout=t), INVENTORY_TIMEOUT_S
+            lambda t: stub.report_inventory(self._facts.inventory(), timeout=t), INVENTORY_TIMEOUT_S
         )
         self._inventory_reported = True
         self._log.info(
-            "inventory reported", copies=self._store.chunk_count, unknown=len(verdict.unknown)
+            "inventory reported", copies=self._facts.copies, unknown=len(verdict.unknown)
         )
-
-    async def _pages(self) -> AsyncIterator[node_pb.InventoryPage]:
-        instance = self._own.instance_id
-        async for page in self._store.inventory(INVENTORY_PAGE):
-            copies = [
-                node_pb.CopyRecord(chunk_id=one.chunk, generation=one.generation, length=one.length)
-                for one in page
-            ]
-            yield node_pb.InventoryPage(instance_id=instance, copies=copies)
-        yield node_pb.InventoryPage(instance_id=instance, last=True)
 
     async def _report_problems(self) -> None:
-        batch = self._problems.batch()
+        batch = self._facts.problems()
         if not batch:
             return
-        stub = self.channel.stub(node_pb.NodeRegistryStub)
-        message = node_pb.ReportProblemsRequest(
-            copies=[
-                trouble(chunk, generation, corrupt=corrupt)
-                for (chunk, generation), corrupt in batch.items()
-            ]
-        )
+        stub = self._channel.present.stub(node_pb.NodeRegistryStub)
+        message = self._facts.report(batch)
         await call(lambda t: stub.report_problems(message, timeout=t), HEARTBEAT_TIMEOUT_S)
-        self._problems.told(batch)
+        self._facts.told(batch)

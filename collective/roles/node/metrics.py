@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from collective.chunking.store import ChunkStore
 from collective.core.ids import MemberId, NodeId
+from collective.roles.node.identity import Identity
 from collective.roles.runtime.metrics import Metrics
 
 
@@ -51,21 +53,26 @@ class NodeMetrics:
         self,
         member: MemberId,
         node: NodeId,
-        *,
-        capacity_bytes: Callable[[], float],
-        used_bytes: Callable[[], float],
-        copies: Callable[[], float],
-        certificate_expires_s: Callable[[], float],
+        store: ChunkStore,
+        identity: Identity,
     ) -> None:
-        """Expose the figures of an opened store; each is asked for at every scrape."""
+        """Expose the figures of an opened store and a certificate; each is asked at every scrape."""
         for name, text, value in (
-            ("collective_node_capacity_bytes", "Capacity of the node's store.", capacity_bytes),
-            ("collective_node_used_bytes", "Bytes that count against the capacity.", used_bytes),
-            ("collective_node_copies", "Copies stored.", copies),
+            (
+                "collective_node_capacity_bytes",
+                "Capacity of the node's store.",
+                lambda: store.capacity_bytes,
+            ),
+            (
+                "collective_node_used_bytes",
+                "Bytes that count against the capacity.",
+                lambda: store.used_bytes,
+            ),
+            ("collective_node_copies", "Copies stored.", lambda: store.chunk_count),
             (
                 "collective_node_certificate_expiry_timestamp_seconds",
                 "When the node's certificate runs out, Unix seconds.",
-                certificate_expires_s,
+                lambda: identity.credentials.certified.expires_s,
             ),
         ):
             self._metrics.computed(name, text, ("member", "node"), _one(member, node, value))

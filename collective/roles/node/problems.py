@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from collective.core.ids import ChunkId, Generation
-from collective.rpc.gen.collective.v1.node import CopyTrouble
 
 PROBLEMS_MAX: Final = 10_000
 REPORT_MAX: Final = 500
@@ -43,8 +42,3 @@ class Problems:
         for key, corrupt in batch.items():
             if self._found.get(key) == corrupt:
                 del self._found[key]
-
-
-def trouble(chunk: ChunkId, generation: Generation, *, corrupt: bool) -> CopyTrouble:
-    """Return the message for one copy."""
-    return CopyTrouble(chunk_id=chunk, generation=generation, corrupt=corrupt)

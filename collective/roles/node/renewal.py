@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from cryptography import x509
 
-from collective.client.joining import renew_expired, renew_trusting
+from collective.client.joining import renew_trusting
 from collective.core.backoff import Backoff
 from collective.core.errors import RejectedError
-from collective.core.units import Address
 from collective.core.work import IDLE, Outcome, Worker, pause
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
@@ -21,41 +19,18 @@ from collective.pki.renewal_pace import next_look_s, retries
 from collective.pki.renewal_times import has_expired, is_due
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
-from collective.rpc.links import Channel, Links, Persona
+from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.identity import Identity
 
 RENEWAL_FIRST_S: Final = 1.0
 
 
-class Identity:
-    """The credentials in use and the personas made from them."""
+class TrustGate(Protocol):
+    """Where other CAs begin to count."""
 
-    def __init__(self, credentials: Credentials, links: Links) -> None:
-        """Use ``credentials`` until others are taken."""
-        self._credentials = credentials
-        self._server = links.server_persona(credentials, credentials.trust())
-        self._chunk_client = links.client_persona(credentials, credentials.trust())
-
-    @property
-    def credentials(self) -> Credentials:
-        """The certificate and key in use."""
-        return self._credentials
-
-    @property
-    def server(self) -> Persona:
-        """The listener's persona; the same object for good."""
-        return self._server
-
-    @property
-    def chunk_client(self) -> Persona:
-        """The persona of chunk streams to other hops; the same object for good."""
-        return self._chunk_client
-
-    def take(self, credentials: Credentials) -> None:
-        """Use renewed credentials for every handshake from now on."""
-        is_renewed = credentials.certificate != self._credentials.certificate
-        for persona in (self._server, self._chunk_client):
-            persona.refresh(credentials if is_renewed else None, credentials.trust())
-        self._credentials = credentials
+    def replace(self, *, trust: TrustStore) -> int:
+        """Let ``trust`` count from now on; return how many connections ended by that."""
+        ...
 
 
 class Renewal(Worker):
@@ -70,26 +45,22 @@ class Renewal(Worker):
     def __init__(
         self,
         identity: Identity,
-        channel: Callable[[], Channel],
-        renewed: Callable[[], Awaitable[None]],
-        trusted: Callable[[TrustStore], None],
-        bootstrap_addresses: tuple[Address, ...],
+        channel: CoordinatorChannel,
+        bootstrap: Bootstrap,
+        gate: TrustGate,
         world: World,
-        links: Links,
     ) -> None:
         """Renew ``identity`` over ``channel``, or at the bootstrap once it ran out.
 
-        ``renewed`` and ``trusted`` are called when a certificate or other CAs are in use.
+        CAs that are learnt count by ``gate``.
         """
         self._identity = identity
         self._channel = channel
-        self._renewed = renewed
-        self._trusted = trusted
-        self._bootstrap_addresses = bootstrap_addresses
+        self._bootstrap = bootstrap
+        self._gate = gate
         self._clock = world.clock
         self._disk = world.disk
         self._threads = world.threads
-        self._links = links
         self._wake = asyncio.Event()
         self._has_begun = False
         self._told: tuple[x509.Certificate, ...] = ()
@@ -158,15 +129,13 @@ class Renewal(Worker):
 
     async def _renew(self) -> None:
         credentials = self._identity.credentials
-        if has_expired(credentials.certified, self._clock.wall_s()) and self._bootstrap_addresses:
-            joined = await renew_expired(
-                credentials, self._bootstrap_addresses, links=self._links, clock=self._clock
-            )
+        has_run_out = has_expired(credentials.certified, self._clock.wall_s())
+        if has_run_out and self._bootstrap.is_known:
+            joined = await self._bootstrap.renew_expired()
             fresh = credentials.renewed(joined.certificate)
         else:
-            fresh = await renew_trusting(self._channel(), credentials, clock=self._clock)
+            fresh = await renew_trusting(self._channel.present, credentials, clock=self._clock)
         await self._take(fresh)
-        await self._renewed()
         self._log.info("certificate renewed", serial=fresh.certified.serial)
 
     async def _take(self, fresh: Credentials) -> None:
@@ -181,5 +150,5 @@ class Renewal(Worker):
         await self._threads.run(keep)
         self._identity.take(fresh)
         if fresh.trusted != before.trusted:
-            self._trusted(fresh.trust())
+            self._gate.replace(trust=fresh.trust())
             self._log.info("authorities learnt", count=len(fresh.trusted))

@@ -19,6 +19,7 @@ from collective.core.ids import ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.tasks import TaskScope
 from collective.core.world import Runs
+from collective.pki.certificates import Certified
 from collective.rpc.gen.collective.v1.transfer import (
     ChunkOperation,
     GetHeader,
@@ -113,6 +114,10 @@ class ChunkServer:
         if self._draining:
             asyncio.get_running_loop().call_soon(served.connection.close)
         return served.connection
+
+    def accept(self, peer: Certified) -> asyncio.BufferedProtocol:
+        """Return the protocol for a new connection of ``peer``: a listener's ``chunk_factory``."""
+        return self.protocol(peer.identity)
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Refuse new requests, let those under way finish for ``grace_s``, then close all."""

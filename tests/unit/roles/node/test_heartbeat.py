@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from collective.chunking.store import ChunkStore
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState
 from collective.core.errors import CollectiveError, ConflictError, UnreachableError
-from collective.core.ids import ChunkId, Generation, SpiffeId
+from collective.core.ids import ChunkId, Domain, Generation, SpiffeId
 from collective.core.limits import MIB
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.core.work import IDLE
 from collective.pki.revocation import RevocationSet
-from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat, OwnFacts
+from collective.pki.succession import Told
+from collective.roles.node.coordinator_channel import CoordinatorChannel
+from collective.roles.node.coordinator_word import CoordinatorWord
+from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
+from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
@@ -44,9 +49,16 @@ class Coordinator:
         """What becomes of the answer to an inventory that was taken."""
         self.opened = 0
         self.closed = 0
+        self.shown: list[str] = []
+        """The certificate of each channel that was opened."""
 
-    def open(self) -> Any:
+    peer = None
+
+    def channel(self, addresses: Sequence[Address], *, credentials: Any, **_: Any) -> Any:
+        """Stand for links too."""
+        assert addresses == (WHERE,)
         self.opened += 1
+        self.shown.append(credentials.certificate)
         return self
 
     def stub(self, _: Callable[..., Any]) -> Coordinator:
@@ -79,35 +91,61 @@ class Coordinator:
 OWN = SpiffeId.parse("spiffe://home.alice/node/n1")
 
 
+WHERE = Address("127.0.0.1", 8001)
+
+
+@dataclass
+class Shown:
+    """Credentials with a certificate by name."""
+
+    certificate: str
+    domain: Domain = OWN.trust_domain
+
+
+@dataclass
+class Who:
+    """Stands for the node's identity."""
+
+    credentials: Shown = field(default_factory=lambda: Shown("first"))
+
+
 class Bench:
+    """All that a heartbeat needs; stands for gate, renewal, disk and bootstrap as well."""
+
     def __init__(self, folder: Path, store: ChunkStore) -> None:
         self.store = store
         self.coordinator = Coordinator()
+        self.who = Who()
         self.memory = NodeMemory(str(folder / "memory.json"), REAL)
         self.clock = ManualClock()
         self.keys = CoordinatorKeys(self.clock, self.memory)
         self.problems = Problems()
         self.revoked: list[RevocationSet] = []
+        self.told: list[Told] = []
         self.asked = 0
         self.why = ""
-        self.disk_state = DiskState.OK
+        self.state = DiskState.OK
         self.make()
 
     def make(self) -> None:
+        me: Any = self
+        links: Any = self.coordinator
+        own = OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1")
         self.heartbeat = Heartbeat(
-            self.coordinator.open,
-            OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1"),
-            self.store,
-            self.keys,
-            self.memory,
-            self.problems,
+            CoordinatorChannel(me.who, me, (WHERE,), me, links),
+            HeartbeatFacts(own, self.store, self.keys, self.memory, self.problems, self),
+            CoordinatorWord(OWN, self.keys, self.memory, self, self),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
-            revoked=self.revoked.append,
-            why_refused=self.ask,
-            disk_state=lambda: self.disk_state,
         )
+
+    def replace(self, *, revocations: RevocationSet) -> int:
+        self.revoked.append(revocations)
+        return 0
+
+    def hear(self, told: Told) -> None:
+        self.told.append(told)
 
     async def beat(self) -> CollectiveError | None:
         """Do one step as the runner does; return how it failed."""
@@ -117,7 +155,7 @@ class Bench:
             return error
         return None
 
-    async def ask(self) -> str:
+    async def why_refused(self) -> str:
         self.asked += 1
         return self.why
 
@@ -226,6 +264,27 @@ async def test_a_lost_coordinator_is_connected_to_anew(bench: Bench) -> None:
     bench.coordinator.failure = None
     await bench.beat()
     assert bench.coordinator.opened == 2
+
+
+async def test_the_next_beat_after_a_renewal_shows_the_new_certificate(bench: Bench) -> None:
+    await bench.beat()
+    await bench.beat()
+    assert bench.coordinator.shown == ["first"]
+    bench.who.credentials = Shown("first")  # other CAs were learnt
+    await bench.beat()
+    assert bench.coordinator.closed == 0
+    bench.who.credentials = Shown("renewed")
+    bench.problems.add(ChunkId(bytes(32)), Generation(4), corrupt=True)
+    await bench.beat()
+    assert bench.coordinator.shown == ["first", "renewed"]
+    assert bench.coordinator.closed == 1
+    assert len(bench.coordinator.problems) == 1
+
+
+async def test_what_an_answer_says_of_cas_is_for_the_renewal_to_judge(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(trusted_ca_ders=[b"ca"], ca_link_ders=[b"link"])
+    assert await bench.beat() is None
+    assert bench.told == [Told([b"ca"], [b"link"], b"")]
 
 
 async def test_a_refused_clone_is_not_ready(bench: Bench) -> None:
@@ -341,7 +400,7 @@ async def test_a_full_disk_silences_no_heartbeat(bench: Bench, tmp_path: Path) -
     disk.make_dir("/node")
     await bench.memory.close()
     bench.memory = NodeMemory("/node/memory.json", world_of(disk=disk))
-    bench.disk_state = DiskState.FULL
+    bench.state = DiskState.FULL
     bench.make()
     disk.faults.write_errno = errno.ENOSPC
     bench.coordinator.answer = pb.HeartbeatResponse(

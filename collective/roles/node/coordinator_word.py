@@ -1,0 +1,115 @@
+"""What a coordinator's answer to a heartbeat changes at a node.
+
+It brings ticket keys, the coordinator's time, the catalogue's position, what is revoked and which CAs
+count.  What of it counts before it is flushed is the memory's affair; which CA is followed, the
+renewal's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import structlog
+
+from collective.core.errors import RejectedError
+from collective.core.ids import SpiffeId
+from collective.pki.revocation import RevocationSet
+from collective.pki.succession import Told
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import NodeMemory
+from collective.rpc.gen.collective.v1 import node as pb
+from collective.transfer.tickets.adoptions import open_adoption
+
+
+class RevocationGate(Protocol):
+    """Where a newer set begins to count."""
+
+    def replace(self, *, revocations: RevocationSet) -> int:
+        """Let ``revocations`` count from now on; return how many connections ended by that."""
+        ...
+
+
+class HearsOfAuthorities(Protocol):
+    """Decides which CAs are followed."""
+
+    def hear(self, told: Told) -> None:
+        """Take note of the CAs that an answer names."""
+        ...
+
+
+class CoordinatorWord:
+    """Takes answers over."""
+
+    def __init__(
+        self,
+        own: SpiffeId,
+        keys: CoordinatorKeys,
+        memory: NodeMemory,
+        gate: RevocationGate,
+        renewal: HearsOfAuthorities,
+    ) -> None:
+        """Take over what is said to the node ``own``."""
+        self._own = own
+        self._keys = keys
+        self._memory = memory
+        self._gate = gate
+        self._renewal = renewal
+        self._is_seal_newest = False
+        self._log = structlog.get_logger("collective.node.coordinator")
+
+    @property
+    def is_seal_newest(self) -> bool:
+        """Whether the coordinator knows by the seal alone what we remember of revocations."""
+        return self._is_seal_newest
+
+    async def take(
+        self,
+        answer: pb.HeartbeatResponse,
+        *,
+        has_left_out: bool,
+        teller: bytes,
+        sent_s: float,
+        received_s: float,
+    ) -> None:
+        """Take one answer over.
+
+        Args:
+            answer: what the coordinator said.
+            has_left_out: whether the heartbeat left out what is remembered as revoked.
+            teller: digest of the CA that signed the certificate on this connection.
+            sent_s: when the heartbeat left, monotonic.
+            received_s: when its answer was here, monotonic.
+        """
+        left_out = has_left_out and answer.seal_is_newest
+        if self._keys.learn((key.key_id, key.key) for key in answer.keys):
+            self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
+        changed = await self._memory.heard(
+            answer.position,
+            answer.revocation_epoch,
+            None if left_out else answer.revoked,
+            answer.revocation_seal,
+            self._adoption(answer.adoption),
+        )
+        self._is_seal_newest = answer.seal_is_newest
+        if changed:
+            present = self._memory.revocations
+            closed = self._gate.replace(revocations=present)
+            self._log.info("revocations changed", count=len(present.entries), closed=closed)
+        if answer.trusted_ca_ders:
+            self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
+        self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
+
+    def _adoption(self, signed: pb.SignedAdoption | None) -> pb.Adoption | None:
+        """Return a checked adoption; one that is not for us is logged and left."""
+        if signed is None:
+            return None
+        try:
+            adoption = open_adoption(self._keys, signed, node=self._own)
+        except RejectedError as error:
+            self._log.error("adoption refused", reason=error.message)
+            return None
+        self._log.warning(
+            "the coordinator's catalogue takes the place of the one obeyed before",
+            replaced=adoption.replaced.catalog_id if adoption.replaced else "",
+        )
+        return adoption

@@ -1,0 +1,38 @@
+"""The node's certificate in use, and what the network shows of it."""
+
+from __future__ import annotations
+
+from collective.pki.credentials import Credentials
+from collective.rpc.links import Links, Persona
+
+
+class Identity:
+    """The credentials in use and the personas made from them."""
+
+    def __init__(self, credentials: Credentials, links: Links) -> None:
+        """Use ``credentials`` until others are taken."""
+        self._credentials = credentials
+        self._server = links.server_persona(credentials, credentials.trust())
+        self._chunk_client = links.client_persona(credentials, credentials.trust())
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificate and key in use."""
+        return self._credentials
+
+    @property
+    def server(self) -> Persona:
+        """The listener's persona; the same object for good."""
+        return self._server
+
+    @property
+    def chunk_client(self) -> Persona:
+        """The persona of chunk streams to other hops; the same object for good."""
+        return self._chunk_client
+
+    def take(self, credentials: Credentials) -> None:
+        """Use renewed credentials for every handshake from now on."""
+        is_renewed = credentials.certificate != self._credentials.certificate
+        for persona in (self._server, self._chunk_client):
+            persona.refresh(credentials if is_renewed else None, credentials.trust())
+        self._credentials = credentials

@@ -1,0 +1,148 @@
+"""What a node is made of; nothing is opened here.
+
+It is made in two parts, since what it says of itself names the address that it was given to listen on.
+"""
+
+from __future__ import annotations
+
+import os.path
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collective import __version__
+from collective.chunking.store import ChunkStore
+from collective.core.ids import SpiffeId
+from collective.core.limits import MIB
+from collective.core.randomness import hex_id
+from collective.core.settings import ServeSettings
+from collective.core.units import Address
+from collective.core.work import Worker
+from collective.roles.node.addresses import advertised
+from collective.roles.node.compaction import compaction
+from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.coordinator_word import CoordinatorWord
+from collective.roles.node.enrolment import Enrolled, coordinator_addresses
+from collective.roles.node.heartbeat import Heartbeat
+from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
+from collective.roles.node.identity import Identity
+from collective.roles.node.keys import CoordinatorKeys
+from collective.roles.node.memory import NodeMemory
+from collective.roles.node.metrics import NodeMetrics
+from collective.roles.node.problems import Problems
+from collective.roles.node.renewal import Renewal
+from collective.roles.node.scrub import Scrubber
+from collective.roles.node.service import NodeService
+from collective.roles.node.storage import NodeStorage
+from collective.roles.runtime.diskwatch import DiskWatch
+from collective.roles.runtime.lifecycle import Runtime
+from collective.rpc.health import HealthService
+from collective.rpc.identity import PeerGate
+from collective.rpc.links import Listener
+from collective.transfer.buffers import BufferPool
+from collective.transfer.stream.chunk_client import ChunkClient
+from collective.transfer.stream.server import ChunkServer
+
+POOL_BYTES: Final = 64 * MIB
+NODE_SERVICE: Final = "collective.v1.node.Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a node has on its disk, opened."""
+
+    enrolled: Enrolled
+    folder: str
+    store: ChunkStore
+    memory: NodeMemory
+    watch: DiskWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What others reach."""
+
+    identity: Identity
+    gate: PeerGate
+    keys: CoordinatorKeys
+    problems: Problems
+    metrics: NodeMetrics
+    storage: NodeStorage
+    client: ChunkClient
+    chunks: ChunkServer
+    listener: Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What a node does by itself."""
+
+    channel: CoordinatorChannel
+    heartbeat: Heartbeat
+    others: Sequence[Worker]
+
+
+def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Serving:
+    """Make the listener of a node, and what stands behind it; it is healthy while ``ready``."""
+    world, links, clock = runtime.world, runtime.links, runtime.world.clock
+    credentials = kept.enrolled.credentials
+    own, coordinator = credentials.identity, SpiffeId.coordinator(credentials.domain)
+    identity = Identity(credentials, links)
+    gate = PeerGate(credentials.trust(), kept.memory.revocations, clock)
+    metrics = NodeMetrics(runtime.metrics)
+    problems = Problems()
+    storage = NodeStorage(kept.store, problems, metrics, clock, kept.watch.saw)
+    keys = CoordinatorKeys(clock, kept.memory)
+    pool = BufferPool(POOL_BYTES)
+    dialer = links.dialer(identity.chunk_client, gate)
+    client = ChunkClient(dialer, pool, world.threads)
+    chunks = ChunkServer(
+        identity=own, store=storage, keys=keys, dialer=dialer, pool=pool, threads=world.threads
+    )
+    listener = links.listener(
+        [
+            NodeService(coordinator, kept.store, storage, kept.memory, client, pool),
+            HealthService(frozenset((NODE_SERVICE,)), ready),
+        ],
+        gate,
+        identity.server,
+        chunk_factory=chunks.accept,
+        accept_roles=frozenset(("coordinator", "node", "user")),
+        service_roles={NODE_SERVICE: frozenset(("coordinator",))},
+        served=runtime.metrics.served,
+    )
+    metrics.watch(kept.enrolled.place.member, kept.enrolled.node, kept.store, identity)
+    return Serving(identity, gate, keys, problems, metrics, storage, client, chunks, listener)
+
+
+def wire_working(
+    kept: Kept, serving: Serving, bound: Address, settings: ServeSettings, runtime: Runtime
+) -> Working:
+    """Make the workers of a node that listens at ``bound``."""
+    world, links, clock = runtime.world, runtime.links, runtime.world.clock
+    identity, gate, notes = serving.identity, serving.gate, kept.enrolled.notes
+    bootstrap = Bootstrap(identity, notes.bootstrap_addresses, links, clock)
+    where = coordinator_addresses(settings, notes)
+    channel = CoordinatorChannel(identity, gate, where, bootstrap, links)
+    renewal = Renewal(identity, channel, bootstrap, gate, world)
+    own = OwnFacts(
+        identity.credentials.identity,
+        hex_id(world.randomness),
+        advertised(settings, bound, platform.node()),
+        __version__,
+    )
+    facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
+    word = CoordinatorWord(own.identity, serving.keys, kept.memory, gate, renewal)
+    heartbeat = Heartbeat(
+        channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
+    )
+    scrubber = Scrubber(
+        kept.store,
+        serving.storage,
+        serving.metrics,
+        world,
+        path=os.path.join(kept.folder, "scrub.json"),
+        cycle_s=settings.scrub_cycle_s,
+    )
+    return Working(channel, heartbeat, (renewal, scrubber, compaction(kept.store), kept.watch))
