@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 from collective.core import limits
@@ -33,17 +32,15 @@ HEADER_BYTES: Final = _HEADER.size
 BODY_MAX_BYTES: Final = limits.CHUNK_STORED_MAX_BYTES - HEADER_BYTES
 
 
-class Codec(IntEnum):
-    """How the body encodes the plaintext."""
-
-    PLAIN = 0
+PLAIN: Final = 0
+"""The codec whose body is the plaintext."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """What a header says; lengths in bytes."""
 
-    codec: Codec
+    codec: int
     key_id: int
     plain_length: int
     padding_length: int
@@ -75,7 +72,7 @@ def encode_header(plain_length: int, *, padding_length: int = 0) -> bytes:
         raise UsageError(
             f"A stored chunk may have at most {limits.CHUNK_STORED_MAX_BYTES} bytes; split smaller."
         )
-    return _HEADER.pack(MAGIC, Codec.PLAIN, 0, 0, plain_length, padding_length)
+    return _HEADER.pack(MAGIC, PLAIN, 0, 0, plain_length, padding_length)
 
 
 def decode_header(stored: bytes | memoryview) -> Envelope:
@@ -89,14 +86,14 @@ def decode_header(stored: bytes | memoryview) -> Envelope:
     magic, codec, flags, key_id, plain_length, padding_length = _HEADER.unpack_from(stored)
     if magic != MAGIC:
         raise CorruptionError("A stored chunk does not begin with an envelope; read another copy.")
-    if codec != Codec.PLAIN or flags != 0 or key_id != 0:
+    if codec != PLAIN or flags != 0 or key_id != 0:
         raise CorruptionError(
             f"A stored chunk uses codec {codec}, flags {flags}, key {key_id}, unknown to this"
             " version; upgrade."
         )
     if plain_length + padding_length > BODY_MAX_BYTES:
         raise CorruptionError("A stored chunk claims more bytes than a chunk may have.")
-    return Envelope(Codec(codec), key_id, plain_length, padding_length)
+    return Envelope(codec, key_id, plain_length, padding_length)
 
 
 def open_plain(stored: memoryview) -> memoryview:

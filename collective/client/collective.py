@@ -16,8 +16,6 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from collective.client.control import Control
-from collective.client.names import Names
 from collective.core.errors import ConflictError, NotJoinedError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
@@ -29,17 +27,21 @@ from collective.pki.revocation import RevocationSet
 from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Links
+from collective.rpc.remote.connection import Control
+from collective.rpc.remote.names import Names
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
-    from collective.client.download import FileReader
     from collective.client.member import MemberCalls
-    from collective.client.model import Progress, Source, TransferOptions
+    from collective.client.options import ClientOptions
     from collective.client.people import People
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
     from collective.model.changes import Attributes, Precondition
     from collective.model.entries import Entry
+    from collective.transfer.engine.download import Download
+    from collective.transfer.engine.options import Progress
+    from collective.transfer.engine.sources import Source
 
 T = TypeVar("T")
 
@@ -78,7 +80,7 @@ class Collective:
         credentials: Credentials,
         addresses: Sequence[Address] = (),
         *,
-        options: TransferOptions | None = None,
+        options: ClientOptions | None = None,
         world: World | None = None,
         links: Links | None = None,
         state_dir: str | None = None,
@@ -127,7 +129,7 @@ class Collective:
             persona = links.client_persona(credentials, gate.trust)
             dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
             return Transfers.open(
-                control, channel, dialer, world, options, credentials.domain, state_dir
+                credentials.certified.identity, control, channel, dialer, world, options, state_dir
             )
 
         connected = cls(channel, control, credentials.domain, open_transfers)
@@ -236,7 +238,7 @@ class Collective:
         length: int | None = None,
         if_version: int = 0,
         progress: Progress | None = None,
-    ) -> FileReader:
+    ) -> Download:
         """Return a reader: an async context manager that iterates over verified memoryviews.
 
         Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from collective.client.control import Control
 from collective.core.errors import UsageError
 from collective.core.paths import FilePath
 from collective.rpc.gen.collective.v1 import Right
 from collective.rpc.gen.collective.v1 import cluster as pb
 from collective.rpc.links import Channel
+from collective.rpc.remote.connection import Control
 
 RIGHTS: Final = {"read": Right.READ, "write": Right.WRITE, "share": Right.SHARE}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from collective.client.control import Control
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.model.rights import GrantTerms
@@ -39,6 +38,7 @@ from collective.rpc.gen.collective.v1.people import (
     SetDatastoreRequest,
 )
 from collective.rpc.links import Channel
+from collective.rpc.remote.connection import Control
 
 AUDIT_PAGE: Final = 5000
 

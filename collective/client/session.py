@@ -1,112 +1,145 @@
-"""What all transfers of one :class:`Collective` share, and what they ask of the chunk stream."""
+"""What all transfers of one :class:`Collective` share: the engine, its member, and who we are."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from collective.client.control import Control
-from collective.client.leases import LeaseReturns
-from collective.client.model import TransferOptions
-from collective.client.routing import NodeHealth, RouteChoice
 from collective.core.clock import Clock
+from collective.core.ids import UploadId
+from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
-from collective.core.world import Pool, World
-from collective.rpc.gen.collective.v1.reads import ReadsStub
-from collective.rpc.gen.collective.v1.transfer import PutResult, Route
-from collective.rpc.gen.collective.v1.uploads import UploadsStub
+from collective.core.world import Pool
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.rpc.remote.transfers import RemoteTransfers
+from collective.transfer.engine.download import Download
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.lease_returns import LeaseReturns
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.sources import Source, open_source
+from collective.transfer.engine.upload import Opening, Upload
 
 Result = TypeVar("Result")
 
 
-class Buffer(Protocol):
-    """Bytes borrowed from a pool."""
+@dataclass(frozen=True, slots=True)
+class Resuming:
+    """What a caller does to go on with an upload that was interrupted."""
 
-    view: memoryview
-    """Exactly as long as what was asked for or received."""
-
-    def release(self) -> None:
-        """Give the buffer back; no view of it may be used afterwards."""
-        ...
-
-
-class Buffers(Protocol):
-    """Where buffers come from; bounded, first come first served."""
-
-    async def acquire(self, size: int) -> Buffer:
-        """Return a buffer of ``size`` bytes, waiting until there is room."""
-        ...
-
-
-class Sending(Protocol):
-    """A put under way: yields each hop's answer."""
-
-    @property
-    def last_progress_s(self) -> float:
-        """A time that grows whenever a byte left or an answer came."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[PutResult]:
-        """Iterate the answers in the order in which they come."""
-        ...
-
-    async def aclose(self) -> None:
-        """Cancel what is not finished; afterwards the parts may be reused."""
-        ...
-
-
-class ChunkTransport(Protocol):
-    """The chunk stream as transfers use it; ``transfer.stream.chunk_client.ChunkClient`` is one."""
-
-    def put(self, route: Route, parts: Sequence[memoryview | bytes]) -> Sending:
-        """Send a chunk along ``route``."""
-        ...
-
-    async def get(
-        self, route: Route, *, on_progress: Callable[[int], None] | None = None
-    ) -> Buffer:
-        """Return the stored bytes of a chunk, verified against its id.
-
-        ``on_progress`` is told of bytes as they arrive.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Close all connections; return when they have gone."""
-        ...
+    resume: UploadId | None
+    """An upload of ours to go on with."""
+    on_opened: Callable[[UploadId], Awaitable[None]]
+    """Awaited with the id of an upload that was begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Shared by all transfers; owned by the Collective."""
+    """Owned by the Collective."""
 
-    control: Control
-    uploads: UploadsStub
-    reads: ReadsStub
-    transport: ChunkTransport
-    buffers: Buffers
+    files: RemoteTransfers
+    call: Call
+    """Of ourselves."""
+    engine: Engine
     pool: Pool
     """For hashing and local files."""
-    world: World
-    options: TransferOptions
-    health: NodeHealth
-    choice: RouteChoice
     leases: LeaseReturns
     slots: asyncio.Semaphore
-    """Chunks in memory, over all transfers; each transfer takes its slots in order of offset,
-    which is why two transfers can never wait for each other."""
+    """Chunks in memory, over all transfers."""
+    window_chunks: int
+
+    async def write(
+        self,
+        path: FilePath,
+        source: Source,
+        *,
+        attributes: Attributes | None = None,
+        condition: Precondition | None = None,
+        progress: Progress | None = None,
+        resuming: Resuming | None = None,
+        before_commit: Callable[[], None] | None = None,
+    ) -> Entry:
+        """Store all of ``source``; an upload that fails is aborted, unless ``resuming`` is given.
+
+        ``before_commit`` is called when everything is stored, and raises to refuse the commit.
+        """
+
+        async def begin(
+            extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
+        ) -> OpenedUpload:
+            return await self.files.open_upload(
+                self.call,
+                path,
+                attributes or Attributes(),
+                condition or Precondition(),
+                extents,
+                holes,
+                mode=mode,
+            )
+
+        opening = Opening(
+            begin,
+            resume=resuming.resume if resuming else None,
+            is_resumable=resuming is not None,
+            on_opened=resuming.on_opened if resuming else None,
+            before_commit=before_commit,
+            progress=progress,
+        )
+        return await Upload(
+            self.engine,
+            self.files,
+            self.call,
+            opening,
+            open_source(source, self.pool),
+            slots=self.slots,
+            window=self.window_chunks,
+        ).run()
+
+    def read(
+        self,
+        path: FilePath,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        if_version: int = 0,
+        progress: Progress | None = None,
+    ) -> Download:
+        """Return a download of a range (``length`` None: to the end), to be entered."""
+        return Download(
+            self.engine,
+            self.files,
+            self.call,
+            partial(self.open_read, path, if_version),
+            slots=self.slots,
+            give_back=self.leases.give_back,
+            offset=offset,
+            length=length,
+            progress=progress,
+        )
+
+    async def open_read(
+        self, path: FilePath, if_version: int, offset: int, length: int, mode: RouteMode
+    ) -> OpenedRead:
+        """Lease a version, and plan a range (``length`` 0: to the end)."""
+        return await self.files.open_read(
+            self.call, path, offset=offset, length=length, if_version=if_version, mode=mode
+        )
 
     @property
     def clock(self) -> Clock:
         """The world's clock."""
-        return self.world.clock
+        return self.engine.clock
 
     @property
     def randomness(self) -> Randomness:
         """The world's randomness."""
-        return self.world.randomness
+        return self.engine.randomness
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run blocking ``work`` on the session's threads; cancellation as :meth:`Pool.run`."""

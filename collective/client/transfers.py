@@ -10,30 +10,30 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Self
 
-from collective.client.control import Control
-from collective.client.download import FileReader
-from collective.client.leases import LeaseReturns
 from collective.client.local.put_get import LocalFiles
-from collective.client.model import Progress, Source, TransferOptions
-from collective.client.names import Names
-from collective.client.routing import NodeHealth, RouteChoice
+from collective.client.options import ClientOptions
 from collective.client.session import Session
-from collective.client.source import open_source
 from collective.client.trees.getting import TreeGet
 from collective.client.trees.notes import RootNote, TreeNotes
 from collective.client.trees.putting import TreePut
 from collective.client.trees.result import LeftOut, Record, TreeResult
-from collective.client.upload import Upload, UploadRequest
-from collective.core.ids import Domain
+from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.world import World
+from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.rpc.gen.collective.v1.files import FilesStub
-from collective.rpc.gen.collective.v1.reads import ReadsStub
-from collective.rpc.gen.collective.v1.uploads import UploadsStub
 from collective.rpc.links import Channel, Dialer
+from collective.rpc.remote.connection import Control
+from collective.rpc.remote.names import Names
+from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.buffers import BufferPool
+from collective.transfer.engine.download import Download
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.lease_returns import LeaseReturns
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.sources import Source
 from collective.transfer.stream.chunk_client import ChunkClient
 
 THREADS: Final = 4
@@ -44,48 +44,55 @@ class Transfers:
     """Moves files; made by :meth:`open`."""
 
     def __init__(
-        self, session: Session, files: FilesStub, domain: Domain, state_dir: str | None
+        self,
+        session: Session,
+        chunks: ChunkClient | None,
+        control: Control,
+        files: FilesStub,
+        domain: Domain,
+        state_dir: str | None,
     ) -> None:
-        """Share ``session``; ``state_dir`` is where notes on interrupted uploads are kept."""
+        """Share ``session``; ``state_dir`` is where notes on interrupted uploads are kept.
+
+        ``chunks`` are closed in the end.
+        """
         self.session: Final = session
-        names = Names(session.control, files)
+        self._chunks = chunks
+        names = Names(control, files)
         self.local: Final = LocalFiles(session, names, domain, state_dir)
         self._domain = domain
         self._state_dir = state_dir
-        self._tree_names = Names(session.control, files, persists=True)
+        self._tree_names = Names(control, files, persists=True)
 
     @classmethod
     def open(
         cls,
+        who: SpiffeId,
         control: Control,
         channel: Channel,
         dialer: Dialer,
         world: World,
-        options: TransferOptions | None,
-        domain: Domain,
+        options: ClientOptions | None,
         state_dir: str | None,
     ) -> Self:
-        """Return transfers that reach nodes by ``dialer``; close them."""
-        options = options or TransferOptions()
+        """Return transfers of ``who``, that reach nodes by ``dialer``; close them."""
+        options = options or ClientOptions()
         buffers = BufferPool(options.buffers_bytes)
         pool = world.threads.pool(THREADS, "collective-client")
-        reads = channel.stub(ReadsStub)
-        health = NodeHealth(world.clock)
+        chunks = ChunkClient(dialer, buffers, pool)
+        files = RemoteTransfers.over(channel, control)
+        call = Call(who, is_operator=who.role == "coordinator")
         session = Session(
-            control=control,
-            uploads=channel.stub(UploadsStub),
-            reads=reads,
-            transport=ChunkClient(dialer, buffers, pool),
-            buffers=buffers,
+            files=files,
+            call=call,
+            engine=Engine.of(chunks, buffers, pool, world, options),
             pool=pool,
-            world=world,
-            options=options,
-            health=health,
-            choice=RouteChoice(health),
-            leases=LeaseReturns(control, reads),
+            leases=LeaseReturns(files, call),
             slots=asyncio.Semaphore(options.window_chunks),
+            window_chunks=options.window_chunks,
         )
-        return cls(session, channel.stub(FilesStub), domain, state_dir)
+        domain = who.trust_domain
+        return cls(session, chunks, control, channel.stub(FilesStub), domain, state_dir)
 
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
@@ -93,7 +100,8 @@ class Transfers:
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""
-        await self.session.transport.close()
+        if self._chunks is not None:
+            await self._chunks.close()
         self.session.pool.abandon()
 
     async def write(
@@ -106,13 +114,9 @@ class Transfers:
         progress: Progress | None,
     ) -> Entry:
         """See :meth:`collective.client.collective.Collective.write`."""
-        request = UploadRequest(
-            path=path,
-            attributes=attributes,
-            condition=condition or Precondition(),
-            progress=progress,
+        return await self.session.write(
+            path, source, attributes=attributes, condition=condition, progress=progress
         )
-        return await Upload(self.session, request, open_source(source, self.session.pool)).run()
 
     def open_read(
         self,
@@ -122,15 +126,10 @@ class Transfers:
         length: int | None,
         if_version: int,
         progress: Progress | None,
-    ) -> FileReader:
+    ) -> Download:
         """See :meth:`collective.client.collective.Collective.open_read`."""
-        return FileReader(
-            self.session,
-            path,
-            offset=offset,
-            length=length,
-            if_version=if_version,
-            progress=progress,
+        return self.session.read(
+            path, offset=offset, length=length, if_version=if_version, progress=progress
         )
 
     async def put_tree(

@@ -21,9 +21,9 @@ MemberId = NewType("MemberId", str)
 Domain = NewType("Domain", str)
 NodeId = NewType("NodeId", str)
 UploadKey = NewType("UploadKey", str)
-"""32 lower-case hex digits (128 random bits)."""
+"""32 lower-case hex digits (128 random bits): an upload within its member's catalogue."""
 LeaseKey = NewType("LeaseKey", str)
-"""32 lower-case hex digits (128 random bits)."""
+"""32 lower-case hex digits (128 random bits): a lease within its member's catalogue."""
 StoreUuid = NewType("StoreUuid", str)
 """32 lower-case hex digits: names one data dir of one node for its whole life."""
 Generation = NewType("Generation", int)
@@ -74,6 +74,47 @@ def parse_hex_id(text: str) -> str:
     if not _HEX32.match(text):
         raise UsageError("An id of 32 hexadecimal digits is expected.")
     return text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UploadId:
+    """An open upload, anywhere: what is said of it alone finds the way to its member."""
+
+    key: UploadKey
+    domain: Domain
+
+    def __str__(self) -> str:
+        return f"{self.key}@{self.domain}"
+
+    @classmethod
+    def parse(cls, text: str) -> UploadId:
+        """Return the upload id in ``text``, or raise :class:`UsageError`."""
+        key, domain = _parse_qualified(text, "An upload id")
+        return cls(UploadKey(key), domain)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LeaseId:
+    """A version that is leased to a reader, anywhere."""
+
+    key: LeaseKey
+    domain: Domain
+
+    def __str__(self) -> str:
+        return f"{self.key}@{self.domain}"
+
+    @classmethod
+    def parse(cls, text: str) -> LeaseId:
+        """Return the lease id in ``text``, or raise :class:`UsageError`."""
+        key, domain = _parse_qualified(text, "A lease id")
+        return cls(LeaseKey(key), domain)
+
+
+def _parse_qualified(text: str, what: str) -> tuple[str, Domain]:
+    key, _, domain = text.partition("@")
+    if not _HEX32.match(key) or not _DOMAIN.match(domain):
+        raise UsageError(f"{what} looks like HEX@home.alice, with 32 hexadecimal digits.")
+    return key, Domain(domain)
 
 
 @dataclass(frozen=True, slots=True, order=True)

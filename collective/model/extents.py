@@ -16,24 +16,14 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkIntent:
-    """A piece of a file that an upload wants to store."""
-
-    chunk: ChunkId
-    stored_length: int
-    offset: int
-    length: int
-    format: int = 0
-    plain_id: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Extent:
-    """A piece of a file and the chunk that holds it."""
+    """A piece of a file and the chunk that holds it, or is to hold it."""
 
     offset: int
     length: int
     chunk: ChunkId
     stored_length: int
     format: int = 0
+    """Of the chunk's envelope."""
     plain_id: bytes = b""
+    """The id of the plain bytes; empty where they are stored as they are."""

@@ -29,13 +29,13 @@ from collective.chunking.store import ChunkStore
 from collective.core.clock import SystemClock
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.units import Address
+from collective.model.transfers import Route
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc import tls
 from collective.rpc.dial import TlsDialer
-from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import TlsPersona
@@ -172,10 +172,12 @@ class _Stored:
             expires_ms=int(time.time() * 1e3) + 60_000,
         )
         return Route(
-            chunk_id=self.id,
-            hops=[sign_ticket(KEY, ticket)],
-            first_node=str(NODE),
-            first_addresses=[AddressMessage(host="127.0.0.1", port=port)],
+            chunk=self.id,
+            stored_length=self.length,
+            hops=(sign_ticket(KEY, ticket),),
+            first=NODE,
+            addresses=(Address("127.0.0.1", port),),
+            storing=(NODE,),
         )
 
 

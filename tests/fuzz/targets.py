@@ -34,7 +34,9 @@ from collective.core.ids import (
 from collective.core.paths import FilePath
 from collective.core.settings import load_settings
 from collective.core.units import Address
+from collective.model.transfers import SignedTicket
 from collective.pki import invite_code
+from collective.rpc.conversions.transfers import receipt_from, receipt_message, ticket_messages
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
 from collective.transfer.stream.frames import Frame, FrameReader, FramingError, Landing
@@ -159,9 +161,7 @@ def pack_records(raw: bytes) -> None:
 
 def tickets(raw: bytes) -> None:
     """Tickets under a good MAC (a rogue coordinator's) and without one."""
-    signed = pb.SignedTicket(
-        body=raw, key_id=KEY.key_id, mac=KEY.mac(b"collective ticket 1\0", raw)
-    )
+    signed = SignedTicket(raw, KEY.key_id, KEY.mac(b"collective ticket 1\0", raw))
     try:
         ticket = open_ticket(_Keys(), signed)
         assert sign_ticket(KEY, ticket) == signed
@@ -178,14 +178,15 @@ def receipts(raw: bytes) -> None:
     """Receipts under a good MAC, and signed ones as they come."""
     mac = KEY.mac(b"collective receipt 1\0", raw)
     for node in ("", "spiffe://home.alice/node/alice-node-01"):
-        signed = pb.SignedReceipt(body=raw, key_id=KEY.key_id, mac=mac, node=node)
+        message = pb.SignedReceipt(body=raw, key_id=KEY.key_id, mac=mac, node=node)
         try:
+            signed = receipt_from(message)
             receipt = open_receipt(_Keys(), signed)
         except CollectiveError:
             continue
         assert sign_receipt(KEY, receipt) == signed
     try:
-        open_receipt(_Keys(), parse_message(pb.SignedReceipt, raw))
+        open_receipt(_Keys(), receipt_from(parse_message(pb.SignedReceipt, raw)))
     except CollectiveError:
         return
 
@@ -314,8 +315,8 @@ def seeds() -> dict[str, list[bytes]]:
         "frames": [ping * 3, put + b"headabc" + ping],
         "envelopes": [envelope.encode_header(3) + b"abc"],
         "pack_records": [_good_record()],
-        "tickets": [bytes(ticket), bytes(sign_ticket(KEY, ticket))],
-        "receipts": [bytes(receipt), bytes(sign_receipt(KEY, receipt))],
+        "tickets": [bytes(ticket), bytes(ticket_messages([sign_ticket(KEY, ticket)])[0])],
+        "receipts": [bytes(receipt), bytes(receipt_message(sign_receipt(KEY, receipt)))],
         "join_codes": [code.encode()],
         "paths": [b"/a/b", b"spiffe://home.alice/node/x", b"n@home.alice", b"[::1]:5"],
         "settings": [b'member_id = "alice"\n', b"7d", b"1GiB"],

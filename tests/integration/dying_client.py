@@ -17,8 +17,8 @@ from typing import Any
 from collective.cli.app import run
 from collective.client import joining
 from collective.client.local import put_get
-from collective.client.sending import ChunkSending
 from collective.core.disk import OsDisk
+from collective.transfer.engine.chunk_storing import ChunkStoring
 
 
 def die() -> None:
@@ -26,15 +26,15 @@ def die() -> None:
 
 
 def die_after_chunks(count: int) -> None:
-    send, done = ChunkSending.run, itertools.count(1)
+    send, done = ChunkStoring.run, itertools.count(1)
 
-    async def run_and_die(self: ChunkSending, *arguments: Any) -> Any:
+    async def run_and_die(self: ChunkStoring, *arguments: Any) -> Any:
         receipts = await send(self, *arguments)
         if next(done) == count:
             die()
         return receipts
 
-    ChunkSending.run = run_and_die  # type: ignore[assignment,method-assign]
+    ChunkStoring.run = run_and_die  # type: ignore[assignment,method-assign]
 
 
 def die_after_bytes(count: int) -> None:

@@ -22,6 +22,7 @@ from collective.member.trust.own_certificates import root_of
 from collective.pki.credentials import Credentials, load_credentials
 from collective.pki.revocation import RevocationSet
 from collective.rpc.channel import RpcChannel
+from collective.rpc.conversions.transfers import ticket_messages
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
@@ -138,7 +139,7 @@ def put_with(
     context = client_context(holder, holder.trust(), (ALPN_CHUNK,))
     plain = socket.create_connection(("127.0.0.1", cluster.node_ports[name]), timeout=120)
     with Wire(context.wrap_socket(plain)) as wire:
-        answer = wire.put([sign_ticket(key, ticket)], chunk_id(raw), raw)
+        answer = wire.put(ticket_messages([sign_ticket(key, ticket)]), chunk_id(raw), raw)
     return answer.error() if answer.type is FrameType.ERROR else answer.result().error
 
 
@@ -151,7 +152,7 @@ def key_ids(who: Credentials, cluster: Cluster) -> dict[str, int]:
             stub = channel.stub(pb.FileStubs)
             for number in range(40):
                 raw = stored(f"{number} {time.time_ns()}".encode())
-                chunk = pb.ChunkIntent(
+                chunk = pb.Extent(
                     chunk_id=chunk_id(raw), stored_length=len(raw), length=len(raw) - 32
                 )
                 opened = await stub.open_upload(

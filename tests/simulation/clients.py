@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
-from collective.client.source import open_source
-from collective.client.upload import Upload, UploadRequest
+from collective.client.session import Resuming
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -28,6 +27,7 @@ from collective.core.errors import (
     PermissionDeniedError,
     UnreachableError,
 )
+from collective.core.ids import UploadId
 from collective.core.paths import FilePath
 from collective.model.entries import EntryKind
 from collective.pki.credentials import Credentials
@@ -298,27 +298,27 @@ class Person:
             return
         value = self.desk.fresh()
         session = home.transfers.session
-        upload_id = ""
+        upload: UploadId | None = None
 
-        async def opened(upload: str) -> None:
-            nonlocal upload_id
-            upload_id = upload
+        async def opened(begun: UploadId) -> None:
+            nonlocal upload
+            upload = begun
 
         async def put() -> None:
-            nonlocal upload_id
+            nonlocal upload
             for left in (2, 1, 0):
-                request = UploadRequest(FilePath.parse(path), resume_id=upload_id, on_opened=opened)
-                source = open_source(content(value), session.pool)
                 try:
-                    await Upload(session, request, source).run()
+                    await session.write(
+                        FilePath.parse(path), content(value), resuming=Resuming(upload, opened)
+                    )
                 except UnreachableError:
                     if not left:
                         raise
                     await asyncio.sleep(self.chance.random() * 10)
                 except NotFoundError:  # the upload has ended meanwhile, or is of a lost future
-                    if not left or not upload_id:
+                    if not left or upload is None:
                         raise
-                    upload_id = ""
+                    upload = None
                 else:
                     return
 

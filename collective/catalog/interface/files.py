@@ -12,7 +12,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
-from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
 
 
@@ -103,7 +103,7 @@ class Uploads(Protocol):
         path: FilePath,
         attributes: Attributes,
         condition: Precondition,
-        intents: Sequence[ChunkIntent],
+        intents: Sequence[Extent],
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
@@ -120,7 +120,7 @@ class Uploads(Protocol):
         self,
         caller: Call,
         upload: UploadKey,
-        intents: Sequence[ChunkIntent],
+        intents: Sequence[Extent],
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),

@@ -26,7 +26,7 @@ from collective.core.errors import NotEnoughCopiesError, UsageError
 from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
 from collective.core.paths import FilePath
 from collective.model.copies import Copy
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement import evidence
@@ -58,7 +58,7 @@ class Row:
         return Copy(self.name, Generation(self.generation))
 
 
-def chunk_row(tx: Transaction, intent: ChunkIntent, copies: int) -> int:
+def chunk_row(tx: Transaction, intent: Extent, copies: int) -> int:
     """Return the id of the chunk's row, made if need be.
 
     A row is of one id and one length, and neither ever changes: an id that is named with another
@@ -177,7 +177,7 @@ def usable(found: list[Row], *, authorised: bool, absent: frozenset[NodeId]) -> 
 
 
 def pin_chunk(
-    tx: Transaction, decider: Decider, upload: str, intent: ChunkIntent, copies: int
+    tx: Transaction, decider: Decider, upload: str, intent: Extent, copies: int
 ) -> tuple[int, bool, bool]:
     """Keep the chunk for the upload; return its row, whether what is stored counts, if it is new."""
     chunk = chunk_row(tx, intent, copies)
@@ -192,7 +192,7 @@ def pin_chunk(
 def allocate_chunk(
     tx: Transaction,
     upload: str,
-    intent: ChunkIntent,
+    intent: Extent,
     chunk: int,
     copies: int,
     place: PlaceFunction,

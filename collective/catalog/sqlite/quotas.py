@@ -27,7 +27,7 @@ from collective.core import limits
 from collective.core.errors import BusyError, NoSpaceError, UsageError
 from collective.core.paths import FilePath
 from collective.core.units import format_size
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 
 IDLE_MS = 600_000
 """An upload without progress for so long gives way to whoever needs its room or its place.
@@ -148,7 +148,7 @@ def require_few(extents: int, size_bytes: int, what: str = "extents") -> None:
         )
 
 
-def weight(intent: ChunkIntent) -> int:
+def weight(intent: Extent) -> int:
     """Return the bytes that a chunk counts for where the extent that it is for is not believed."""
     return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
 

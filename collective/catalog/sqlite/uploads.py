@@ -70,7 +70,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
-from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
 from collective.placement.evidence import quorum_of
 
@@ -91,7 +91,7 @@ class UploadsPart(Part):
         path: FilePath,
         attributes: Attributes,
         condition: Precondition,
-        intents: Sequence[ChunkIntent],
+        intents: Sequence[Extent],
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
@@ -154,7 +154,7 @@ class UploadsPart(Part):
         self,
         caller: Call,
         upload: UploadKey,
-        intents: Sequence[ChunkIntent],
+        intents: Sequence[Extent],
         place: PlaceFunction,
         *,
         absent: frozenset[NodeId] = frozenset(),
@@ -362,7 +362,7 @@ def _allocate(
     tx: Transaction,
     decider: Decider,
     upload: UploadRow,
-    intents: Sequence[ChunkIntent],
+    intents: Sequence[Extent],
     place: PlaceFunction,
     absent: frozenset[NodeId],
 ) -> list[Allocation]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from functools import partial
 
 from collective.chunking.chunk_ids import chunk_id
@@ -18,8 +19,8 @@ from collective.client.disk.holes import run_from, zeros_from
 from collective.client.session import Session
 from collective.core import limits
 from collective.model.entries import Entry
-from collective.rpc.gen.collective.v1.reads import ExtentPlan, OpenReadRequest, PlanReadRequest
-from collective.rpc.gen.collective.v1.transfer import Extent
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import ExtentPlan
 from collective.rpc.headers import operation
 
 
@@ -40,41 +41,42 @@ async def matching_bytes(
     if not available:
         return 0
     with operation(session.randomness):
-        control, mode = session.control, session.choice.mode
-        opened = await control.persist(
-            session.reads.open_read,
-            OpenReadRequest(
-                path=str(entry.path), length=available, mode=mode, if_version=entry.version
-            ),
-        )
-        plans, matched = list(opened.plans), 0
+        mode = session.engine.choice.mode
+        opened = await session.open_read(entry.path, entry.version, 0, available, mode)
+        pieces, matched = opened.plan.pieces, 0
         try:
-            while plans:
-                check = partial(_match, fd, plans, matched, available, is_stored=is_stored)
+            while pieces:
+                check = partial(_match, fd, pieces, matched, available, is_stored=is_stored)
                 matched, is_over = await session.to_the_end(check)
                 if is_over:
                     break
                 await asyncio.sleep(0)
-                request = PlanReadRequest(
-                    lease_id=opened.lease_id,
+                plan = await session.files.plan_read(
+                    session.call,
+                    opened.lease,
                     offset=matched,
                     length=available - matched,
                     mode=mode,
                 )
-                plans = list((await control.persist(session.reads.plan_read, request)).plans)
+                pieces = plan.pieces
         finally:
-            session.leases.give_back(opened.lease_id)
+            await session.leases.give_back(opened.lease)
     return matched
 
 
 def _match(
-    fd: int, plans: list[ExtentPlan], matched: int, available: int, *, is_stored: bool
+    fd: int,
+    pieces: Sequence[ExtentPlan | Hole],
+    matched: int,
+    available: int,
+    *,
+    is_stored: bool,
 ) -> tuple[int, bool]:
-    """Go on from ``matched`` as far as ``plans`` reach; tell whether it ends there."""
-    for plan in plans:
-        if plan.hole is not None:
-            end = plan.hole.offset + plan.hole.length
-            if not plan.hole.offset <= matched < end:
+    """Go on from ``matched`` as far as ``pieces`` reach; tell whether it ends there."""
+    for piece in pieces:
+        if isinstance(piece, Hole):
+            end = piece.offset + piece.length
+            if not piece.offset <= matched < end:
                 return matched, True
             until = zeros_from(fd, matched, min(end, available), reads_data=not is_stored)
             if until is None:
@@ -83,8 +85,8 @@ def _match(
             if until < end:
                 break
             continue
-        extent = plan.extent
-        if extent is None or extent.offset != matched or extent.length == 0:
+        extent = piece.extent
+        if extent.offset != matched:
             return matched, True
         if matched + extent.length > available or not _is_there(fd, extent):
             return matched, True
@@ -106,4 +108,4 @@ def _is_there(fd: int, extent: Extent) -> bool:
         return False
     plain = os.pread(fd, extent.length, extent.offset)
     header = encode_header(extent.length, padding_length=padding)
-    return chunk_id([header, plain, bytes(padding)]) == extent.chunk_id
+    return chunk_id([header, plain, bytes(padding)]) == extent.chunk

@@ -21,20 +21,19 @@ from collective.client.disk.holes import DataRuns
 from collective.client.disk.part_files import PartFile
 from collective.client.disk.things import FileState, Kind, Thing
 from collective.client.disk.tree_target import make_link
-from collective.client.download import FileReader
 from collective.client.local.matching import matching_bytes
 from collective.client.local.upload_notes import UploadNote
-from collective.client.model import Progress, Readable
-from collective.client.names import Names
-from collective.client.session import Session
-from collective.client.source import open_source
-from collective.client.upload import Upload, UploadRequest
+from collective.client.session import Resuming, Session
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
+from collective.core.ids import Domain, UploadId
 from collective.core.moments import NS_PER_S
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
+from collective.rpc.remote.names import Names
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.sources import Readable
 
 T = TypeVar("T")
 
@@ -62,7 +61,9 @@ class Place:
 class LocalFiles:
     """Moves single files between this machine and a member."""
 
-    def __init__(self, session: Session, names: Names, domain: str, state_dir: str | None) -> None:
+    def __init__(
+        self, session: Session, names: Names, domain: Domain, state_dir: str | None
+    ) -> None:
         """Keep notes on uploads under ``state_dir``; None keeps none."""
         self._session = session
         self._names = names
@@ -100,39 +101,39 @@ class LocalFiles:
         if self._state_dir is not None and status.st_size >= JOURNAL_FROM_BYTES:
             randomness = self._session.randomness
             journal = UploadNote(self._state_dir, self._domain, path, local, randomness)
-        resume_id = await journal.load(thing.state) if journal is not None else ""
+        resume = await journal.load(thing.state) if journal is not None else None
 
         def check_unchanged() -> None:
             if FileState.of(os.fstat(fd)) != thing.state:
                 raise ConflictError(f"Local file {local!r} changed while it was read; put again.")
 
-        async def send(upload_id: str) -> Entry:
-            request = UploadRequest(
-                path=path,
-                attributes=thing.attributes,
-                progress=progress,
-                resume_id=upload_id,
-                on_opened=partial(journal.save, thing.state) if journal is not None else None,
-                before_commit=check_unchanged,
+        async def send(upload: UploadId | None) -> Entry:
+            resuming = (
+                None if journal is None else Resuming(upload, partial(journal.save, thing.state))
             )
             source: Readable
             if stat.S_ISREG(status.st_mode):
                 source = DataRuns(fd, status)
             else:
                 source = open(fd, "rb", buffering=0, closefd=False)  # noqa: ASYNC230, SIM115 - it is open
-            return await Upload(
-                self._session, request, open_source(source, self._session.pool)
-            ).run()
+            return await self._session.write(
+                path,
+                source,
+                attributes=thing.attributes,
+                progress=progress,
+                resuming=resuming,
+                before_commit=check_unchanged,
+            )
 
         try:
-            entry = await send(resume_id)
+            entry = await send(resume)
         except (NotFoundError, ConflictError):
             if journal is not None:
                 await journal.forget()
-            if not resume_id:
+            if resume is None:
                 raise
             check_unchanged()
-            entry = await send("")  # the upload has expired or was committed: start afresh
+            entry = await send(None)  # the upload has expired or was committed: start afresh
         if journal is not None:
             await journal.forget()
         return entry
@@ -239,8 +240,8 @@ class LocalFiles:
         if progress is not None and done:
             progress(done)
         if done < entry.size_bytes:
-            reader = FileReader(
-                self._session, entry.path, offset=done, if_version=entry.version, progress=progress
+            reader = self._session.read(
+                entry.path, offset=done, if_version=entry.version, progress=progress
             )
             async with reader:
                 async for piece in reader.pieces():

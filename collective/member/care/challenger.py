@@ -25,8 +25,8 @@ from collective.member.files.routes import RouteMaker
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.commands import NodeCommands
 from collective.model.copies import ChunkCopies, Copy, CopyKey, CopyName, Finding, Verdict
+from collective.model.transfers import Route
 from collective.placement.challenges import UNREAD, Answer, judge
-from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.transfer.buffers import PooledBuffer
 from collective.transfer.stream.chunk_client import WrongBytesError
 
@@ -40,7 +40,7 @@ MUTE_S: Final = 60.0
 class ChunkReader(Protocol):
     """The reading half of a chunk client."""
 
-    async def get(self, route: transfer_pb.Route) -> PooledBuffer:
+    async def get(self, route: Route) -> PooledBuffer:
         """Fetch a whole chunk and check its id."""
         ...
 

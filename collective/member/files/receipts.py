@@ -7,19 +7,15 @@ with that length and generation, the catalogue checks in its transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import structlog
 
-from collective.core import limits
-from collective.core.errors import CollectiveError, RejectedError, UsageError
-from collective.core.ids import Generation, SpiffeId, parse_chunk_id
+from collective.core.errors import CollectiveError, RejectedError
+from collective.core.ids import Generation, parse_chunk_id
 from collective.model.copies import VerifiedReceipt
-from collective.rpc.gen.collective.v1 import transfer as pb
+from collective.model.transfers import SignedReceipt
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.receipts import open_receipt
-
-RECEIPTS_MAX: Final = limits.BATCH_MAX_CHUNKS * limits.COPIES_MAX
 
 
 class ReceiptChecker:
@@ -30,36 +26,27 @@ class ReceiptChecker:
         self._keys = keys
         self._log = structlog.get_logger("coordinator.receipts")
 
-    def check(self, signed: pb.SignedReceipt, transfer_id: str) -> VerifiedReceipt:
+    def check(self, signed: SignedReceipt, transfer_id: str) -> VerifiedReceipt:
         """Return what ``signed`` proves for ``transfer_id``; RejectedError if it proves nothing."""
-        try:
-            node = SpiffeId.parse(signed.node)
-            node_id = node.node_id
-        except UsageError as error:
-            raise RejectedError("A receipt names no node; send the chunk again.") from error
-        receipt = open_receipt(self._keys.source(node), signed)
+        receipt = open_receipt(self._keys.source(signed.node), signed)
         if receipt.transfer_id != transfer_id:
             raise RejectedError("A receipt is for another transfer; send the chunk again.")
         if not receipt.flushed:
             raise RejectedError("A receipt does not say that the copy was flushed.")
         return VerifiedReceipt(
             chunk=parse_chunk_id(receipt.chunk_id),
-            node=node_id,
+            node=signed.node.node_id,
             generation=Generation(receipt.generation),
             stored_length=receipt.length,
             transfer_id=transfer_id,
         )
 
-    def check_all(
-        self, signed: Sequence[pb.SignedReceipt], transfer_id: str
-    ) -> list[VerifiedReceipt]:
+    def check_all(self, signed: Sequence[SignedReceipt], transfer_id: str) -> list[VerifiedReceipt]:
         """Return the receipts that are good; the others are logged and do not count.
 
         One bad receipt does not undo the good ones: the catalogue demands a quorum for each chunk
         anyway.  When none is good, the first one's reason is raised.
         """
-        if len(signed) > RECEIPTS_MAX:
-            raise UsageError(f"One call takes at most {RECEIPTS_MAX} receipts.")
         good: list[VerifiedReceipt] = []
         first_error: CollectiveError | None = None
         for one in signed:
@@ -67,7 +54,10 @@ class ReceiptChecker:
                 good.append(self.check(one, transfer_id))
             except CollectiveError as error:
                 self._log.warning(
-                    "receipt_refused", node=one.node, transfer_id=transfer_id, why=error.message
+                    "receipt_refused",
+                    node=str(one.node),
+                    transfer_id=transfer_id,
+                    why=error.message,
                 )
                 first_error = first_error or error
         if first_error is not None and not good:

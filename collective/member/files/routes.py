@@ -11,8 +11,8 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import Copy
+from collective.model.transfers import Operation, Route
 from collective.placement.route_order import to_read, to_write
-from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.making import Hop, make_route
 
@@ -37,7 +37,7 @@ class RouteMaker:
 
     def put(
         self, allocation: Allocation, *, holder: SpiffeId, transfer_id: str, relay: bool
-    ) -> list[pb.Route]:
+    ) -> list[Route]:
         """Return routes that together reach every target of ``allocation`` that can be reached."""
         states = self._table.states()
         targets = [copy for copy in allocation.targets if self._can_sign(copy.node)]
@@ -45,7 +45,7 @@ class RouteMaker:
         size = limits.ROUTE_MAX_HOPS - 1 if relay else limits.ROUTE_MAX_HOPS
         return [
             self._route(
-                pb.ChunkOperation.PUT,
+                Operation.PUT,
                 allocation.chunk,
                 allocation.stored_length,
                 reachable[first : first + size],
@@ -65,13 +65,13 @@ class RouteMaker:
         holder: SpiffeId,
         transfer_id: str,
         relay: bool,
-    ) -> list[pb.Route]:
+    ) -> list[Route]:
         """Return one route for each copy that may be read, best first, those in doubt last."""
         states = self._table.states()
         known = [copy for copy in copies if self._can_sign(copy.node)]
         return [
             self._route(
-                pb.ChunkOperation.GET,
+                Operation.GET,
                 chunk,
                 stored_length,
                 [copy],
@@ -84,12 +84,12 @@ class RouteMaker:
 
     def repair(
         self, chunk: ChunkId, stored_length: int, *, source: NodeId, target: Copy, repair_id: str
-    ) -> pb.Route | None:
+    ) -> Route | None:
         """Return the route from ``source`` to the node of ``target``; None without its key."""
         if not self._can_sign(target.node):
             return None
         return self._route(
-            pb.ChunkOperation.PUT,
+            Operation.PUT,
             chunk,
             stored_length,
             [target],
@@ -108,7 +108,7 @@ class RouteMaker:
 
     def _route(
         self,
-        operation: pb.ChunkOperation,
+        operation: Operation,
         chunk: ChunkId,
         stored_length: int,
         copies: Sequence[Copy],
@@ -116,7 +116,7 @@ class RouteMaker:
         holder: SpiffeId,
         transfer_id: str,
         relay: bool,
-    ) -> pb.Route:
+    ) -> Route:
         hops = [
             Hop(self._table.identity(copy.node), self._addresses_of(copy.node), copy.generation)
             for copy in copies

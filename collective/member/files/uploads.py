@@ -1,34 +1,43 @@
-"""Uploads with placement: the catalogue's decisions, turned into routes for one holder.
+"""Uploads with placement: the catalogue's decisions, turned into routes for whoever carries the bytes.
 
-Shared by the chunk-stream calls (the client is the holder) and by streaming ``Write`` (the
-coordinator itself is).
+The same for a client, which holds its tickets itself, and for a whole file through the coordinator.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
+
 from collective.catalog.interface import Catalog, Uploads
-from collective.catalog.interface.values import Allocation, Upload
+from collective.catalog.interface.values import Allocation
 from collective.core.errors import NotEnoughCopiesError
-from collective.core.ids import NodeId, SpiffeId, UploadKey
+from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
 from collective.core.paths import FilePath
+from collective.member.files.owners import own_upload
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
-from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.extents import Extent, Hole
 from collective.model.nodes import NodeState, Standing
+from collective.model.transfers import (
+    ChunkPlan,
+    OpenedUpload,
+    RecordedExtents,
+    RouteMode,
+    SignedReceipt,
+)
 from collective.placement.evidence import counted, quorum_of
 from collective.placement.node_choice import waiting_for_approval
-from collective.rpc.gen.collective.v1 import transfer as transfer_pb
-from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 
+EXTENTS_PAGE: Final = 1000
+"""Recorded extents of one page."""
 NAMED_MAX: Final = 5
 """Nodes that one sentence names."""
 
@@ -103,149 +112,156 @@ def listed(nodes: Sequence[NodeId]) -> str:
     return ", ".join(nodes[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
-class UploadDesk:
+class MemberUploads:
     """Opens uploads, allocates and commits, with routes."""
 
     def __init__(
         self,
+        domain: Domain,
         catalog: Catalog,
         table: LiveNodes,
         routes: RouteMaker,
         receipts: ReceiptChecker,
         policy: Policy,
     ) -> None:
-        """Place by ``table`` and sign by ``routes``."""
+        """Serve the member of ``domain``; place by ``table`` and sign by ``routes``."""
+        self._domain = domain
         self._catalog = catalog
         self._uploads: Uploads = catalog
         self._table = table
         self._routes = routes
         self._receipts = receipts
         self.policy = policy
+        self._log = structlog.get_logger("coordinator.uploads")
 
-    async def open(
+    async def open_upload(
         self,
-        caller: Call,
+        call: Call,
         path: FilePath,
         attributes: Attributes,
         condition: Precondition,
-        intents: Sequence[ChunkIntent],
+        extents: Sequence[Extent],
         holes: Sequence[Hole] = (),
-    ) -> Upload:
-        """Begin an upload; see :meth:`Uploads.open_upload`."""
+        *,
+        mode: RouteMode,
+    ) -> OpenedUpload:
+        """Begin an upload, and plan the first of it; see :meth:`Uploads.open_upload`."""
         await self._table.write_refusals()
-        async with self._explaining(frozenset(), intents):
+        async with self._explaining(frozenset(), extents):
             upload = await self._uploads.open_upload(
-                caller,
+                call,
                 path,
                 attributes,
                 condition,
-                intents,
+                extents,
                 self._table.placer(),
                 absent=self._table.absent(),
                 holes=holes,
             )
-        self._promise(upload.allocations)
-        return upload
+        plans = self._plans(call, upload.id, upload.allocations, mode)
+        return OpenedUpload(UploadId(upload.id, self._domain), plans)
 
     async def allocate(
         self,
-        caller: Call,
-        upload: UploadKey,
-        intents: Sequence[ChunkIntent],
-        exclude: frozenset[NodeId] = frozenset(),
+        call: Call,
+        upload: UploadId,
+        extents: Sequence[Extent],
         holes: Sequence[Hole] = (),
-    ) -> Sequence[Allocation]:
-        """Record holes, and allocate a batch outside of the nodes in ``exclude``."""
+        *,
+        mode: RouteMode,
+        exclude: Collection[SpiffeId] = (),
+    ) -> Sequence[ChunkPlan]:
+        """Record holes, and plan a batch outside of the nodes in ``exclude``."""
+        key = self._key(upload)
+        excluded = frozenset(node.node_id for node in exclude)
+        if excluded:
+            self._log.info("nodes_excluded_by_client", upload=key, nodes=sorted(excluded))
         await self._table.write_refusals()
-        async with self._explaining(exclude, intents):
+        async with self._explaining(excluded, extents):
             allocations = await self._uploads.allocate(
-                caller,
-                upload,
-                intents,
-                self._table.placer(exclude),
+                call,
+                key,
+                extents,
+                self._table.placer(excluded),
                 absent=self._table.absent(),
                 holes=holes,
             )
-            if exclude:
-                allocations = [self._without(one, exclude) for one in allocations]
-        self._promise(allocations)
-        return allocations
+            if excluded:
+                allocations = [self._without(one, excluded) for one in allocations]
+        return self._plans(call, key, allocations, mode)
 
-    def plans(
-        self,
-        allocations: Sequence[Allocation],
-        *,
-        upload: UploadKey,
-        holder: SpiffeId,
-        relay: bool,
-    ) -> list[uploads_pb.ChunkPlan]:
-        """Return where to send each chunk, with tickets for ``holder``."""
+    def _plans(
+        self, call: Call, key: UploadKey, allocations: Sequence[Allocation], mode: RouteMode
+    ) -> Sequence[ChunkPlan]:
+        """Return where to send each chunk, with tickets for the holder of ``call``."""
+        self._promise(allocations)
+        relay = mode is RouteMode.RELAY
         return [
-            uploads_pb.ChunkPlan(
-                chunk_id=allocation.chunk,
-                stored=allocation.stored,
+            ChunkPlan(
+                chunk=one.chunk,
+                is_stored=one.stored,
                 routes=[]
-                if allocation.stored
-                else self._routes.put(allocation, holder=holder, transfer_id=upload, relay=relay),
-                quorum=allocation.quorum,
-                copies_held=len(allocation.held),
+                if one.stored
+                else self._routes.put(one, holder=call.holder, transfer_id=key, relay=relay),
+                quorum=one.quorum,
+                held=len(one.held),
             )
-            for allocation in allocations
+            for one in allocations
         ]
 
-    async def record(
+    async def record_extents(
         self,
-        caller: Call,
-        upload: UploadKey,
+        call: Call,
+        upload: UploadId,
         extents: Sequence[Extent],
-        receipts: Sequence[transfer_pb.SignedReceipt],
+        receipts: Sequence[SignedReceipt],
     ) -> int:
         """Check receipts and record extents; return bytes recorded."""
-        checked = self._receipts.check_all(receipts, upload)
+        key = self._key(upload)
+        checked = self._receipts.check_all(receipts, key)
         self._table.note_stored(checked)
         await self._table.write_refusals()
         async with self._following_doubts():
             return await self._uploads.record_extents(
-                caller, upload, extents, checked, absent=self._table.absent()
+                call, key, extents, checked, absent=self._table.absent()
             )
 
-    async def commit(
+    async def commit_upload(
         self,
-        caller: Call,
-        upload: UploadKey,
+        call: Call,
+        upload: UploadId,
         extents: Sequence[Extent],
-        receipts: Sequence[transfer_pb.SignedReceipt],
+        receipts: Sequence[SignedReceipt],
         size_bytes: int,
         holes: Sequence[Hole] = (),
     ) -> Entry:
         """Check receipts and make the new version current."""
-        checked = self._receipts.check_all(receipts, upload)
+        key = self._key(upload)
+        checked = self._receipts.check_all(receipts, key)
         self._table.note_stored(checked)
         await self._table.write_refusals()
         async with self._following_doubts():
             return await self._uploads.commit_upload(
-                caller,
-                upload,
-                extents,
-                checked,
-                size_bytes,
-                absent=self._table.absent(),
-                holes=holes,
+                call, key, extents, checked, size_bytes, absent=self._table.absent(), holes=holes
             )
 
-    async def abort(self, caller: Call, upload: UploadKey) -> None:
+    async def abort_upload(self, call: Call, upload: UploadId) -> None:
         """Forget an upload."""
-        await self._uploads.abort_upload(caller, upload)
+        await self._uploads.abort_upload(call, self._key(upload))
 
-    async def get(
-        self, caller: Call, upload: UploadKey, *, from_offset: int, limit: int
-    ) -> tuple[Upload, Sequence[Extent], bool]:
-        """Return what an upload has recorded."""
-        return await self._uploads.get_upload(caller, upload, from_offset=from_offset, limit=limit)
+    async def recorded(self, call: Call, upload: UploadId, *, from_offset: int) -> RecordedExtents:
+        """Return what an upload has recorded, one page."""
+        _, extents, is_more = await self._uploads.get_upload(
+            call, self._key(upload), from_offset=from_offset, limit=EXTENTS_PAGE
+        )
+        return RecordedExtents(extents, is_more)
 
-    async def check(self, caller: Call, upload: UploadKey) -> None:
+    async def check_upload(self, call: Call, upload: UploadId) -> None:
         """Raise unless the upload goes on and the caller may still write there."""
-        await self._uploads.check_upload(caller, upload)
+        await self._uploads.check_upload(call, self._key(upload))
+
+    def _key(self, upload: UploadId) -> UploadKey:
+        return own_upload(self._domain, upload)
 
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""
@@ -286,7 +302,7 @@ class UploadDesk:
 
     @asynccontextmanager
     async def _explaining(
-        self, exclude: frozenset[NodeId], intents: Sequence[ChunkIntent]
+        self, exclude: frozenset[NodeId], extents: Sequence[Extent]
     ) -> AsyncIterator[None]:
         """Say what is really the matter where the catalogue only knows that placement failed."""
         try:
@@ -294,7 +310,7 @@ class UploadDesk:
         except NotEnoughCopiesError as error:
             waiting = waiting_for_approval(
                 self._table.candidates(exclude),
-                length_bytes=max((intent.stored_length for intent in intents), default=1),
+                length_bytes=max((extent.stored_length for extent in extents), default=1),
                 exclude=exclude,
             )
             sentence = approve_sentence(waiting) if waiting else self.shortage(exclude)

@@ -13,8 +13,8 @@ from typing import Protocol
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyKey
 from collective.model.nodes import StatedPosition
+from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import Answer
-from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 
 CopyOnNode = tuple[ChunkId, Generation]
 """Names a copy where the node is said beside it."""
@@ -39,8 +39,8 @@ class NodeCommands(Protocol):
         ...
 
     async def copy_chunk(
-        self, node: NodeId, chunk: ChunkId, generation: Generation, route: transfer_pb.Route
-    ) -> transfer_pb.PutResult | None:
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: Route
+    ) -> PutAnswer | None:
         """Have ``node`` send its copy ``generation`` of ``chunk`` along ``route``."""
         ...
 

@@ -16,6 +16,7 @@ from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import CopyKey
 from collective.model.nodes import StatedPosition
+from collective.model.transfers import PutAnswer, Route
 from collective.pki.credentials import Credentials
 from collective.placement.challenges import Answer
 from collective.rpc.conversions.nodes import (
@@ -24,9 +25,9 @@ from collective.rpc.conversions.nodes import (
     names_from,
     position_message,
 )
+from collective.rpc.conversions.transfers import answer_from, route_message
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.rpc.gen.collective.v1 import transfer as transfer_pb
 from collective.rpc.identity import Gate
 from collective.rpc.links import Channel, Links
 
@@ -86,12 +87,14 @@ class NodeCaller:
         return Deleted(names_from(answer.deleted), names_from(answer.absent))
 
     async def copy_chunk(
-        self, node: NodeId, chunk: ChunkId, generation: Generation, route: transfer_pb.Route
-    ) -> transfer_pb.PutResult | None:
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: Route
+    ) -> PutAnswer | None:
         """Have ``node`` send one of its copies along a route."""
-        request = pb.CopyChunkRequest(chunk_id=chunk, generation=generation, route=route)
+        request = pb.CopyChunkRequest(
+            chunk_id=chunk, generation=generation, route=route_message(route)
+        )
         answer = await self._call(node, lambda stub, t: stub.copy_chunk(request, timeout=t), COPY_S)
-        return answer.result
+        return None if answer.result is None else answer_from(answer.result)
 
     async def challenge_copies(
         self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]

@@ -20,10 +20,10 @@ from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Sampler, Verifier
+from collective.member.files.member_files import MemberFiles
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
-from collective.member.files.streams import StreamDesk
-from collective.member.files.uploads import Policy, UploadDesk
+from collective.member.files.uploads import Policy
 from collective.member.metrics import HEALTHY, WAITING, MemberMetrics, NodeFigures
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
@@ -65,12 +65,16 @@ from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
 from collective.rpc.links import Links
 from collective.transfer.buffers import BufferPool
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.options import TransferOptions
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
 from collective.transfer.tickets.key_ring import KeyRing
 
 RELAY_POOL_BYTES = 40 * limits.MIB
 STREAM_POOL_BYTES = 40 * limits.MIB
+CARRYING = TransferOptions(patience_s=0.0, may_relay=False)
+"""Of whole files that pass through the coordinator, which reaches nodes itself."""
 
 
 class Renewals:
@@ -199,7 +203,16 @@ def build(
     challenger = Challenger(own.identity, nodes, routes, chunks, metrics, clock, randomness)
 
     verdicts = VerdictBook(catalog, table, metrics, wakes)
-    uploads = UploadDesk(catalog, table, routes, receipts, policy)
+    files = MemberFiles(
+        own.identity,
+        catalog,
+        table,
+        routes,
+        receipts,
+        policy,
+        complaints,
+        Engine.of(chunks, stream_pool, world.threads, world, CARRYING),
+    )
     certificates_seen = CertificatesSeen(own.domain, catalog)
     calls = Admission(
         own.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
@@ -239,20 +252,9 @@ def build(
         chunks=chunks,
         nodes=nodes,
         files=FilesService(catalog, calls),
-        uploads=UploadsService(uploads, calls),
-        reads=ReadsService(catalog, routes, complaints, calls),
-        streams=StreamsService(
-            StreamDesk(
-                own=own.identity,
-                uploads=uploads,
-                reads=catalog,
-                routes=routes,
-                chunks=chunks,
-                pool=stream_pool,
-                complaints=complaints,
-            ),
-            calls,
-        ),
+        uploads=UploadsService(files.uploads, calls),
+        reads=ReadsService(files.reads, calls),
+        streams=StreamsService(files.whole, calls),
         cluster=ClusterService(
             member=Member(own.member, own.domain, own.addresses[0]),
             catalog=catalog,

@@ -23,9 +23,11 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
+from collective.model.transfers import Route
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
+from collective.rpc.conversions.transfers import answer_message, route_from
 from collective.rpc.gen.collective.v1.node import (
     ChallengeAnswer,
     ChallengeCopiesRequest,
@@ -38,7 +40,6 @@ from collective.rpc.gen.collective.v1.node import (
     DeleteCopiesResponse,
     NodeBase,
 )
-from collective.rpc.gen.collective.v1.transfer import Route
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 
@@ -96,9 +97,9 @@ class NodeService(NodeBase):
         """Send one copy along a route to the node that shall have another."""
         self._check_caller()
         chunk, generation = _key(message.chunk_id, message.generation)
-        route = message.route
-        if route is None or not route.hops:
+        if message.route is None:
             raise UsageError("A copy needs a route.")
+        route = route_from(message.route)
         try:
             return await self._copy(chunk, generation, route)
         except CorruptionError:
@@ -116,8 +117,8 @@ class NodeService(NodeBase):
                     count = await self._store.get_into(chunk, buffer.view, generation)
                     transfer = self._client.put(route, [buffer.view[:count]], request_id=request_id)
                     try:
-                        async for result in transfer:
-                            return CopyChunkResponse(result=result)
+                        async for answer in transfer:
+                            return CopyChunkResponse(result=answer_message(answer))
                     finally:
                         await transfer.aclose()
         except TimeoutError as error:

@@ -7,7 +7,7 @@ the others of its connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -18,8 +18,10 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, HASH_INLINE_MAX_BYTES, ROUTE_MAX_HOPS
 from collective.core.units import Address
 from collective.core.world import Runs
+from collective.model.transfers import PutAnswer, Route
+from collective.rpc.conversions.transfers import answer_from, ticket_messages
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader, Route
+from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader
 from collective.rpc.headers import current_request_id
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
@@ -33,9 +35,8 @@ from collective.transfer.stream.outbound import (
     Source,
 )
 from collective.transfer.stream.peer_links import KeptLinks
-from collective.transfer.tickets.reading import read_ticket
 
-__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "PutTransfer", "WrongBytesError"]
+__all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "Put", "PutTransfer", "WrongBytesError"]
 
 
 class WrongBytesError(CorruptionError):
@@ -56,6 +57,40 @@ class ClientLimits:
     """An unused connection is closed after this (servers wait longer)."""
     buffer_wait_s: float = 30.0
     patience: Patience = field(default_factory=Patience)
+
+
+class Put(AsyncIterator[PutAnswer]):
+    """A put under way, by whoever asked for it: iterate for each hop's answer, as they come.
+
+    Raises and ends as :class:`PutTransfer` does; RejectedError also where an answer is malformed.
+    """
+
+    def __init__(self, transfer: PutTransfer) -> None:
+        """Only a client makes these."""
+        self._transfer = transfer
+
+    @property
+    def last_progress_s(self) -> float:
+        """Loop time of the last byte sent, or answer."""
+        return self._transfer.last_progress_s
+
+    @property
+    def sent_bytes(self) -> int:
+        """Payload bytes handed to the connection."""
+        return self._transfer.sent_bytes
+
+    async def __anext__(self) -> PutAnswer:
+        return answer_from(await anext(self._transfer))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Cancel the put if it is not finished; afterwards the parts may be reused."""
+        await self._transfer.aclose()
 
 
 class ChunkClient:
@@ -101,7 +136,7 @@ class ChunkClient:
         *,
         request_id: str = "",
         on_progress: Progress | None = None,
-    ) -> PutTransfer:
+    ) -> Put:
         """Send the chunk made of ``parts`` along ``route``; iterate the result.
 
         Args:
@@ -118,12 +153,12 @@ class ChunkClient:
         if not 0 < source.total <= CHUNK_STORED_MAX_BYTES:
             raise UsageError(f"A stored chunk has 1 to {CHUNK_STORED_MAX_BYTES} bytes.")
         header = PutHeader(
-            chunk_id=route.chunk_id,
+            chunk_id=route.chunk,
             length=source.total,
-            hops=list(route.hops),
+            hops=ticket_messages(route.hops),
             request_id=request_id or current_request_id() or "",
         )
-        return self.put_through(_first_peer(route), header, source, on_progress=on_progress)
+        return Put(self.put_through(_first_peer(route), header, source, on_progress=on_progress))
 
     def put_through(
         self,
@@ -167,12 +202,12 @@ class ChunkClient:
             NotFoundError, BusyError, RejectedError, ...: as the hop answered.
         """
         peer = _first_peer(route)
-        limit = min(read_ticket(route.hops[0]).length_limit, CHUNK_STORED_MAX_BYTES)
+        limit = min(route.stored_length, CHUNK_STORED_MAX_BYTES)
         header = GetHeader(
-            chunk_id=route.chunk_id,
+            chunk_id=route.chunk,
             offset=offset,
             length=length,
-            hops=list(route.hops),
+            hops=ticket_messages(route.hops),
             request_id=request_id or current_request_id() or "",
         )
         buffer = await self._pool.acquire(
@@ -187,7 +222,7 @@ class ChunkClient:
                 transfer.end()
             buffer.shrink(inbound.total)
             if not offset and not length:
-                await self._verify(buffer, route.chunk_id)
+                await self._verify(buffer, route.chunk)
         except BaseException:
             buffer.release()
             raise
@@ -232,4 +267,4 @@ def peer_of(identity: str, addresses: Sequence[AddressMessage]) -> Peer:
 def _first_peer(route: Route) -> Peer:
     if not 1 <= len(route.hops) <= ROUTE_MAX_HOPS:
         raise UsageError(f"A route has 1 to {ROUTE_MAX_HOPS} hops.")
-    return peer_of(route.first_node, route.first_addresses)
+    return Peer(route.first, route.addresses)

@@ -16,12 +16,13 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import ChunkId, Generation
+from collective.model.transfers import SignedReceipt
+from collective.rpc.conversions.transfers import receipt_message
 from collective.rpc.errors import to_detail
 from collective.rpc.gen.collective.v1.transfer import (
     PutHeader,
     PutResult,
     Receipt,
-    SignedReceipt,
     Ticket,
 )
 from collective.transfer.buffers import PooledBuffer
@@ -117,7 +118,7 @@ class PutJob:
         except CollectiveError as error:
             self._answer(PutResult(node=node, error=to_detail(error, self._header.request_id)))
         else:
-            self._answer(PutResult(node=node, receipt=receipt))
+            self._answer(PutResult(node=node, receipt=receipt_message(receipt)))
 
     async def _store_copy(self, inbound: Inbound, store: ChunkStorage) -> SignedReceipt:
         ticket, limits = self._ticket, self._serving.limits

@@ -7,12 +7,13 @@ says which, since a ticket holds no secret.  No field is read before the MAC was
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from typing import Final
 
 from collective.core.ids import CHUNK_ID_BYTES, ChunkId, SpiffeId
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, ROUTE_MAX_HOPS
-from collective.rpc.gen.collective.v1.transfer import ChunkOperation, SignedTicket, Ticket
-from collective.transfer.tickets.keys import KeySource
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
+from collective.transfer.tickets.keys import KeySource, Sealed
 from collective.transfer.tickets.reading import (
     TICKET_CONTEXT,
     TICKET_MAX_BYTES,
@@ -31,7 +32,7 @@ MAC_BYTES: Final = 32
 NEXT_ADDRESSES_MAX: Final = 16
 
 
-def open_ticket(keys: KeySource, signed: SignedTicket) -> Ticket:
+def open_ticket(keys: KeySource, signed: Sealed) -> Ticket:
     """Return the ticket in ``signed`` if its MAC is good, and nothing more.
 
     Raises:
@@ -50,7 +51,7 @@ def open_ticket(keys: KeySource, signed: SignedTicket) -> Ticket:
 
 def check_ticket(
     keys: KeySource,
-    signed: SignedTicket,
+    signed: Sealed,
     *,
     operation: ChunkOperation,
     chunk: ChunkId,
@@ -100,7 +101,7 @@ def check_ticket(
     return ticket
 
 
-def check_following(ticket: Ticket, following: list[SignedTicket], node: SpiffeId) -> None:
+def check_following(ticket: Ticket, following: Sequence[Sealed], node: SpiffeId) -> None:
     """Refuse hops after this one that the checked ``ticket`` of this hop (``node``) does not name.
 
     A route may end early (``following`` empty) except at a hop that only forwards.  The next

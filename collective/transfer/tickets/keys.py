@@ -10,6 +10,25 @@ from blake3 import blake3
 KEY_BYTES: Final = 32
 
 
+class Sealed(Protocol):
+    """Bytes with a MAC, as the value or as the message of the wire."""
+
+    @property
+    def body(self) -> bytes:
+        """What is signed."""
+        ...
+
+    @property
+    def key_id(self) -> int:
+        """Which key it is signed under."""
+        ...
+
+    @property
+    def mac(self) -> bytes:
+        """32 bytes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TicketKey:
     """A key shared by the coordinator and one hop: ``key_id`` (u32) and 32 secret bytes."""

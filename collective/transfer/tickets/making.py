@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from collective.core import limits
 from collective.core.ids import ChunkId, SpiffeId
 from collective.core.units import Address
+from collective.model.transfers import Operation, Route, SignedTicket
 from collective.rpc.conversions.addresses import address_messages
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, SignedTicket, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.keys import TicketKey
 from collective.transfer.tickets.reading import TICKET_CONTEXT, TICKET_MAX_BYTES
+
+_OPERATIONS = {Operation.PUT: ChunkOperation.PUT, Operation.GET: ChunkOperation.GET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def make_route(
     hops: Sequence[Hop],
     keys: KeyRing,
     *,
-    operation: ChunkOperation,
+    operation: Operation,
     chunk: ChunkId,
     stored_length: int,
     holder: SpiffeId,
@@ -60,7 +63,7 @@ def make_route(
         key = keys.signing_key(hop.node)
         assert key is not None, "reachable hops have keys"
         ticket = Ticket(
-            operation=operation,
+            operation=_OPERATIONS[operation],
             chunk_id=chunk,
             length_limit=stored_length,
             transfer_id=transfer_id,
@@ -75,10 +78,12 @@ def make_route(
         )
         signed.append(sign_ticket(key, ticket))
     return Route(
-        chunk_id=chunk,
-        hops=signed,
-        first_node=str(hops[0].node),
-        first_addresses=address_messages(hops[0].addresses),
+        chunk=chunk,
+        stored_length=stored_length,
+        hops=tuple(signed),
+        first=hops[0].node,
+        addresses=tuple(hops[0].addresses),
+        storing=tuple(hop.node for hop in hops if not hop.is_relay),
     )
 
 

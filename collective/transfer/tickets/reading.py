@@ -8,7 +8,8 @@ from typing import Final
 from collective.core.errors import RejectedError
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1.transfer import SignedTicket, Ticket
+from collective.rpc.gen.collective.v1.transfer import Ticket
+from collective.transfer.tickets.keys import Sealed
 from collective.transfer.tickets.refusals import TicketRefusedError
 
 TICKET_MAX_BYTES: Final = 4096
@@ -19,7 +20,7 @@ PARSED_MAX: Final = 512
 TICKET_CONTEXT: Final = b"collective ticket 1\0"
 
 
-def read_ticket(signed: SignedTicket) -> Ticket:
+def read_ticket(signed: Sealed) -> Ticket:
     """Return the ticket in ``signed`` WITHOUT checking its MAC: for holders, who cannot check it."""
     if len(signed.body) > TICKET_MAX_BYTES:
         raise TicketRefusedError("The ticket is malformed; ask the coordinator for a new one.")

@@ -10,9 +10,11 @@ import hmac
 from typing import Final
 
 from collective.core.errors import RejectedError
+from collective.core.ids import SpiffeId
+from collective.model.transfers import SignedReceipt
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
-from collective.rpc.gen.collective.v1.transfer import Receipt, SignedReceipt
+from collective.rpc.gen.collective.v1.transfer import Receipt
 from collective.transfer.tickets.keys import KeySource, TicketKey
 
 RECEIPT_MAX_BYTES: Final = 1024
@@ -31,7 +33,10 @@ def sign_receipt(key: TicketKey, receipt: Receipt) -> SignedReceipt:
     body = encode(receipt)
     assert len(body) <= RECEIPT_MAX_BYTES
     return SignedReceipt(
-        body=body, key_id=key.key_id, mac=key.mac(_RECEIPT_CONTEXT, body), node=receipt.node
+        body=body,
+        key_id=key.key_id,
+        mac=key.mac(_RECEIPT_CONTEXT, body),
+        node=SpiffeId.parse(receipt.node),
     )
 
 
@@ -56,6 +61,6 @@ def open_receipt(keys: KeySource, signed: SignedReceipt) -> Receipt:
         raise ReceiptRefusedError("The receipt does not parse; send the chunk again.") from error
     if encode(receipt) != signed.body:
         raise ReceiptRefusedError("The receipt is not canonical; send the chunk again.")
-    if receipt.node != signed.node:
+    if receipt.node != str(signed.node):
         raise ReceiptRefusedError("The receipt is signed for another node.")
     return receipt

@@ -10,7 +10,7 @@ from collective.catalog.sqlite.writer import Transaction, Writer
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, NodeId
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -47,7 +47,7 @@ async def fill(catalog: SqliteCatalog, path: str, count: int) -> Upload:
     """An upload of ``count`` chunks that are all recorded."""
     upload, _ = await begin(catalog, path)
     for start in range(0, count, limits.BATCH_MAX_CHUNKS):
-        batch: list[ChunkIntent] = [
+        batch: list[Extent] = [
             intent(f"{path}.{number}", EXTENT * number, EXTENT)
             for number in range(start, min(start + limits.BATCH_MAX_CHUNKS, count))
         ]

@@ -12,7 +12,7 @@ from collective.core.errors import (
 )
 from collective.model.calls import Call
 from collective.model.changes import Attributes
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from collective.model.rights import Right
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
@@ -142,7 +142,7 @@ async def test_when_all_leases_are_taken_whoever_has_most_loses_one(
 # --- chunks by their ids -------------------------------------------------------------------------
 
 
-async def ask(catalog: SqliteCatalog, path: str, *wanted: ChunkIntent, who: Call = BOB) -> Upload:
+async def ask(catalog: SqliteCatalog, path: str, *wanted: Extent, who: Call = BOB) -> Upload:
     return await catalog.open_upload(
         who, p(path), Attributes(), ANY, list(wanted), place_on(*NODES)
     )
@@ -156,7 +156,7 @@ async def test_no_answer_says_whether_a_chunk_of_someone_else_is_stored(
     told: list[tuple[object, ...]] = []
     for text in ("secret", "never seen"):
         for length in (26, 27, 4000):
-            wanted = ChunkIntent(chunk(text), length, 0, 10)
+            wanted = Extent(0, 10, chunk(text), length)
             upload = await ask(ready, "/his/f", wanted)
             (one,) = upload.allocations
             told.append((text, one.stored, one.held, len(one.targets), one.stored_length - length))

@@ -17,7 +17,7 @@ from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
@@ -60,7 +60,7 @@ async def remove(catalog: SqliteCatalog, node: NodeId, *, force: bool = False) -
 
 async def opened(
     catalog: SqliteCatalog, *texts: str, nodes: Sequence[NodeId] = OLD
-) -> tuple[Upload, list[ChunkIntent]]:
+) -> tuple[Upload, list[Extent]]:
     """An upload whose extents are all recorded."""
     upload, wanted = await begin(catalog, "/d/f", *texts, nodes=nodes)
     recorded = await catalog.record_extents(
@@ -136,9 +136,9 @@ async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_s
 async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: SqliteCatalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     more = await ready.allocate(
-        OPERATOR, upload.id, [ChunkIntent(chunk("b"), 26, 10, 10)], place_on(*NEW)
+        OPERATOR, upload.id, [Extent(10, 10, chunk("b"), 26)], place_on(*NEW)
     )
-    both = [extent(wanted[0]), extent(ChunkIntent(chunk("b"), 26, 10, 10))]
+    both = [extent(wanted[0]), extent(Extent(10, 10, chunk("b"), 26))]
     sent = receipts(upload) + receipts(upload, more)
     assert await ready.record_extents(OPERATOR, upload.id, both, sent) == 20
     for node in OLD[:2]:

@@ -24,7 +24,7 @@ from collective.core.errors import (
 from collective.core.limits import EXTENTS_FREE
 from collective.core.paths import FilePath
 from collective.model.changes import Attributes
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from collective.model.rights import Right
 from tests.contract.catalog import world
 from tests.contract.catalog.conftest import Engines
@@ -198,7 +198,7 @@ class Play:
     def __init__(self, catalog: SqliteCatalog, clock: ManualClock) -> None:
         self.catalog = catalog
         self.clock = clock
-        self.uploads: list[tuple[Upload, list[ChunkIntent], int]] = []
+        self.uploads: list[tuple[Upload, list[Extent], int]] = []
         self.number = 0
 
     async def size_of(self, path: FilePath) -> int:

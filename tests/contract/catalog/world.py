@@ -24,7 +24,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import ChunkCopies, VerifiedReceipt
 from collective.model.entries import Entry
-from collective.model.extents import ChunkIntent, Extent
+from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from collective.model.status import ChunkHealth
@@ -158,11 +158,11 @@ def chunk(text: str) -> ChunkId:
     return ChunkId(blake3(text.encode()).digest())
 
 
-def intent(text: str, offset: int = 0, length: int = SMALL) -> ChunkIntent:
-    return ChunkIntent(chunk(text), length + 16, offset, length)
+def intent(text: str, offset: int = 0, length: int = SMALL) -> Extent:
+    return Extent(offset, length, chunk(text), length + 16)
 
 
-def extent(want: ChunkIntent) -> Extent:
+def extent(want: Extent) -> Extent:
     return Extent(want.offset, want.length, want.chunk, want.stored_length)
 
 
@@ -184,7 +184,7 @@ async def begin(
     nodes: Sequence[NodeId] = NODES[:3],
     condition: Precondition = ANY,
     unit: int = SMALL,
-) -> tuple[Upload, list[ChunkIntent]]:
+) -> tuple[Upload, list[Extent]]:
     wanted = [intent(text, number * unit, unit) for number, text in enumerate(texts)]
     upload = await catalog.open_upload(
         who, p(path), Attributes(), condition, wanted, place_on(*nodes)

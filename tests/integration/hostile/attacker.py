@@ -49,9 +49,9 @@ def stored(content: bytes) -> bytes:
     return encode_header(len(content)) + content
 
 
-def intent(content: bytes, offset: int = 0) -> pb.ChunkIntent:
+def intent(content: bytes, offset: int = 0) -> pb.Extent:
     raw = stored(content)
-    return pb.ChunkIntent(
+    return pb.Extent(
         chunk_id=chunk_id(raw), stored_length=len(raw), offset=offset, length=len(content)
     )
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from collective.chunking.chunk_ids import chunk_id
-from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError
+from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError, UsageError
 from collective.pki.credentials import Credentials
+from collective.rpc.conversions.transfers import ticket_messages
 from collective.transfer.stream.frames import FrameType
 from collective.transfer.tickets.keys import TicketKey
 from collective.transfer.tickets.making import sign_ticket
@@ -50,7 +51,7 @@ def attempt(
         change(ticket)
         hops[0].body = bytes(ticket)
     if key is not None:
-        hops[0] = sign_ticket(key, ticket)
+        (hops[0],) = ticket_messages([sign_ticket(key, ticket)])
     raw = stored(content_of(plan) if content is None else content)
     port = route.first_addresses[0].port if number is None else target.node_port(number)
     with target.wire(credentials or target.mallory, port) as wire:
@@ -230,7 +231,7 @@ async def test_receipts_that_name_no_node(
     target: Target, plan: pb.OpenUploadResponse, node: str
 ) -> None:
     receipt = pb.SignedReceipt(body=b"", key_id=1, mac=b"m" * 32, node=node)
-    with pytest.raises(RejectedError):
+    with pytest.raises((RejectedError, UsageError)):
         await commit(target, plan.upload_id, [], [receipt], 0)
 
 

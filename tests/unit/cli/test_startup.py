@@ -40,7 +40,7 @@ OF_NO_COMMAND = (
 )
 OF_TRANSFERS = (
     *("collective.transfer", "collective.chunking", "collective.client.transfers"),
-    *("collective.client.upload", "collective.client.download", "collective.client.local"),
+    *("collective.client.session", "collective.client.options", "collective.client.local"),
     *(f"{GEN}.transfer", f"{GEN}.uploads", f"{GEN}.reads", "uvloop", "blake3", "aiofiles"),
 )
 OF_THE_MEMBER = ("collective.client.member", f"{GEN}.cluster")
@@ -94,7 +94,7 @@ def test_a_command_on_names_imports_nothing_that_moves_files(
 
 def test_a_transfer_imports_nothing_that_serves(operator: list[str]) -> None:
     modules = imported("write", "/a", *operator, code=ExitCode.NOT_REACHABLE, stdin=b"x")
-    assert "collective.client.upload" in modules
+    assert "collective.transfer.engine.upload" in modules
     assert among(modules, OF_NO_COMMAND + OF_THE_MEMBER + OF_PEOPLE) == []
 
 

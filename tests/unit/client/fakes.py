@@ -12,9 +12,7 @@ from typing import Any, cast
 from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.disk.part_files import part_name
-from collective.client.leases import LeaseReturns
-from collective.client.model import TransferOptions
-from collective.client.routing import NodeHealth, RouteChoice
+from collective.client.options import ClientOptions
 from collective.client.session import Session
 from collective.client.transfers import Transfers
 from collective.core.errors import (
@@ -25,10 +23,11 @@ from collective.core.errors import (
     NotFoundError,
     UnreachableError,
 )
-from collective.core.ids import ChunkId, Domain
+from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.world.threads import InlinePool
+from collective.model import transfers as values
+from collective.model.calls import Call
 from collective.model.entries import Entry as FileEntry
-from collective.rpc.errors import to_detail
 from collective.rpc.gen.collective.v1 import Entry, EntryKind, FileAttributes
 from collective.rpc.gen.collective.v1.files import (
     ListRequest,
@@ -51,10 +50,8 @@ from collective.rpc.gen.collective.v1.reads import (
 from collective.rpc.gen.collective.v1.transfer import (
     Extent,
     Hole,
-    PutResult,
     Route,
     RouteMode,
-    SignedReceipt,
     SignedTicket,
     Ticket,
 )
@@ -62,7 +59,6 @@ from collective.rpc.gen.collective.v1.uploads import (
     AbortUploadResponse,
     AllocateChunksRequest,
     AllocateChunksResponse,
-    ChunkIntent,
     ChunkPlan,
     CommitUploadRequest,
     GetUploadRequest,
@@ -72,12 +68,17 @@ from collective.rpc.gen.collective.v1.uploads import (
     RecordExtentsRequest,
     RecordExtentsResponse,
 )
+from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.tickets.refusals import TicketRefusedError
 from tests.chunks import check_chunk_id
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
 
+DOMAIN = Domain("home.alice")
+USER = SpiffeId.user(DOMAIN, GlobalId("bob", DOMAIN))
 COPIES = 3
 QUORUM = 2
 
@@ -92,14 +93,22 @@ def node_name(number: int) -> str:
     return f"spiffe://home.alice/node/n{number}"
 
 
-def route(chunk: bytes, nodes: Sequence[str], mode: RouteMode = RouteMode.DIRECT) -> Route:
+def route(
+    chunk: bytes, stored_length: int, nodes: Sequence[str], mode: RouteMode = RouteMode.DIRECT
+) -> Route:
     tickets = [Ticket(chunk_id=chunk, node=node, length_limit=1 << 23) for node in nodes]
     if mode is RouteMode.RELAY:
         tickets.insert(
             0, Ticket(chunk_id=chunk, node="spiffe://home.alice/coordinator", forward_only=True)
         )
     hops = [SignedTicket(body=bytes(ticket)) for ticket in tickets]
-    return Route(chunk_id=chunk, hops=hops, first_node=tickets[0].node)
+    return Route(
+        chunk_id=chunk,
+        hops=hops,
+        first_node=tickets[0].node,
+        storing=list(nodes),
+        stored_length=stored_length,
+    )
 
 
 @dataclass
@@ -119,11 +128,13 @@ class FakeNodes:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    def put(self, route: Route, parts: Sequence[memoryview | bytes], **_: Any) -> FakeSending:
+    def put(
+        self, route: values.Route, parts: Sequence[memoryview | bytes], **_: Any
+    ) -> FakeSending:
         self.puts += 1
         return FakeSending(self, route, b"".join(bytes(part) for part in parts))
 
-    def _reach(self, path: Route) -> str:
+    def _reach(self, path: values.Route) -> str:
         first = Ticket.parse(path.hops[0].body)
         last = Ticket.parse(path.hops[-1].body)
         if not first.forward_only and not self.direct_works:
@@ -131,19 +142,19 @@ class FakeNodes:
         return last.node
 
     async def get(
-        self, route: Route, *, on_progress: Callable[[int], None] | None = None
+        self, route: values.Route, *, on_progress: Callable[[int], None] | None = None
     ) -> PooledBuffer:
         node = self._reach(route)
-        self.gets.append((node, route.chunk_id))
+        self.gets.append((node, route.chunk))
         state = self.state.get(node, "up")
         if state == "down":
             raise UnreachableError("No connection to the node.")
         if state == "hung":
             await asyncio.Event().wait()
-        stored = self.chunks[node].get(route.chunk_id)
+        stored = self.chunks[node].get(route.chunk)
         if stored is None:
             raise NotFoundError("The node has no such chunk.")
-        check_chunk_id(ChunkId(route.chunk_id), stored)
+        check_chunk_id(route.chunk, stored)
         buffer = await self.pool.acquire(len(stored))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.pool.outstanding)
@@ -155,13 +166,13 @@ class FakeNodes:
 
 
 class FakeSending:
-    def __init__(self, nodes: FakeNodes, path: Route, stored: bytes) -> None:
+    def __init__(self, nodes: FakeNodes, path: values.Route, stored: bytes) -> None:
         self._nodes, self._path, self._stored = nodes, path, stored
         self.last_progress_s = 0.0
         self._answers = self._run()
 
-    def __aiter__(self) -> AsyncIterator[PutResult]:
-        return cast("AsyncIterator[PutResult]", self._answers)
+    def __aiter__(self) -> AsyncIterator[values.PutAnswer]:
+        return cast("AsyncIterator[values.PutAnswer]", self._answers)
 
     async def aclose(self) -> None:
         await self._answers.aclose()
@@ -171,7 +182,7 @@ class FakeSending:
         tickets = [Ticket.parse(hop.body) for hop in self._path.hops]
         if not tickets[0].forward_only and not nodes.direct_works:
             raise UnreachableError("No connection to the node.")
-        assert chunk_id(self._stored) == self._path.chunk_id
+        assert chunk_id(self._stored) == self._path.chunk
         for position, ticket in enumerate(t for t in tickets if not t.forward_only):
             await asyncio.sleep(0)
             state = nodes.state.get(ticket.node, "up")
@@ -182,7 +193,7 @@ class FakeSending:
                 if position == 0:
                     raise error
                 for behind in tickets[tickets.index(ticket) :]:  # they fail with it
-                    yield PutResult(node=behind.node, error=to_detail(error))
+                    yield values.PutAnswer(SpiffeId.parse(behind.node), error=error)
                 return
             if state.startswith("stale"):
                 left = int(state.split("-")[1])
@@ -192,12 +203,10 @@ class FakeSending:
                 left = int(state.split("-")[1])
                 nodes.state[ticket.node] = f"busy-{left - 1}" if left > 1 else "up"
                 raise BusyError("Unknown ticket key.")
-            nodes.chunks.setdefault(ticket.node, {})[self._path.chunk_id] = self._stored
+            nodes.chunks.setdefault(ticket.node, {})[self._path.chunk] = self._stored
             self.last_progress_s += 1
-            yield PutResult(
-                node=ticket.node,
-                receipt=SignedReceipt(body=self._path.chunk_id, node=ticket.node),
-            )
+            node = SpiffeId.parse(ticket.node)
+            yield values.PutAnswer(node, values.SignedReceipt(self._path.chunk, 0, b"", node))
 
 
 class FakeCoordinator:
@@ -211,6 +220,7 @@ class FakeCoordinator:
         self.files: dict[str, tuple[Entry, list[Extent | Hole]]] = {}
         self.versions = 0
         self.uploads: dict[str, dict[str, Any]] = {}
+        self.leases: dict[str, str] = {}
         self.calls: list[str] = []
         self.reports: list[ReportCopyRequest] = []
         self.down_for = 0
@@ -223,7 +233,7 @@ class FakeCoordinator:
             raise UnreachableError("The coordinator restarts.")
 
     def _plan(
-        self, upload: dict[str, Any], intent: ChunkIntent, mode: RouteMode, exclude: Sequence[str]
+        self, upload: dict[str, Any], intent: Extent, mode: RouteMode, exclude: Sequence[str]
     ) -> ChunkPlan:
         intended: set[str] = upload["intended"].setdefault(intent.chunk_id, set())
         counted: set[str] = upload["counted"].setdefault(intent.chunk_id, set())
@@ -235,7 +245,7 @@ class FakeCoordinator:
         if len(counted) + len(chosen) < QUORUM:
             raise NotEnoughCopiesError("Too few nodes for the setting copies.")
         intended.update(chosen)
-        routes = [route(intent.chunk_id, chosen, mode)] if chosen else []
+        routes = [route(intent.chunk_id, intent.stored_length, chosen, mode)] if chosen else []
         return ChunkPlan(
             chunk_id=intent.chunk_id, routes=routes, quorum=QUORUM, copies_held=len(counted)
         )
@@ -250,7 +260,7 @@ class FakeCoordinator:
         }
         upload["attributes"] = message.attributes or FileAttributes()
         upload["holes"] = {hole.offset: hole for hole in message.holes}
-        identity = f"{len(self.uploads):032x}"
+        identity = f"{len(self.calls):032x}@{DOMAIN}"
         plans = [self._plan(upload, one, message.mode, ()) for one in message.chunks]
         self.uploads[identity] = upload
         return OpenUploadResponse(upload_id=identity, plans=plans)
@@ -368,7 +378,7 @@ class FakeCoordinator:
             else ExtentPlan(
                 extent=extent,
                 routes=[
-                    route(extent.chunk_id, [name], mode)
+                    route(extent.chunk_id, extent.stored_length, [name], mode)
                     for name in self.names
                     if extent.chunk_id in self.nodes.chunks[name]
                 ],
@@ -386,16 +396,20 @@ class FakeCoordinator:
             raise ConflictError(f"{message.path} has another version.")
         length = message.length or entry.size_bytes
         plans = self._extents(message.path, message.offset, length, message.mode)
+        lease = f"{len(self.leases):032x}@{DOMAIN}"
+        self.leases[lease] = message.path
         return OpenReadResponse(
             entry=entry,
-            lease_id=message.path,
+            lease_id=lease,
             plans=plans[: self.batch],
             more=len(plans) > self.batch,
         )
 
     async def plan_read(self, message: PlanReadRequest, **_: Any) -> PlanReadResponse:
         self._called("plan_read")
-        plans = self._extents(message.lease_id, message.offset, message.length, message.mode)
+        plans = self._extents(
+            self.leases[message.lease_id], message.offset, message.length, message.mode
+        )
         return PlanReadResponse(plans=plans[: self.batch], more=len(plans) > self.batch)
 
     async def close_read(self, _message: Any, **_: Any) -> CloseReadResponse:
@@ -449,29 +463,25 @@ class World:
         self.coordinator = FakeCoordinator(self.nodes, nodes)
         clock = LoopClock()
         settings = {"stall_s": 0.08, "give_up_s": 0.4, "retry_s": 2.0, **options}
-        self.options = TransferOptions(**settings)
+        self.options = ClientOptions(**settings)
         files = cast("Any", self.coordinator)
-        health = NodeHealth(clock)
         control = self.options.control(clock)
-        self.leases = LeaseReturns(control, files)
+        remote = RemoteTransfers(control, files, files)
+        call, pool = Call(USER, is_operator=False), InlinePool()
+        self.control = control
+        self.leases = LeaseReturns(remote, call)
         self.session = Session(
-            control=control,
-            uploads=files,
-            reads=files,
-            transport=self.nodes,
-            buffers=self.nodes.pool,
-            pool=InlinePool(),
-            world=world_of(clock),
-            options=self.options,
-            health=health,
-            choice=RouteChoice(health),
+            files=remote,
+            call=call,
+            engine=Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), self.options),
+            pool=pool,
             leases=self.leases,
             slots=asyncio.Semaphore(self.options.window_chunks),
+            window_chunks=self.options.window_chunks,
         )
-        domain = Domain("home.alice")
-        transfers = Transfers(self.session, files, domain, state_dir)
+        transfers = Transfers(self.session, None, control, files, DOMAIN, state_dir)
         self.collective = Collective(
-            cast("Any", FakeChannel(files)), control, domain, lambda: transfers
+            cast("Any", FakeChannel(files)), control, DOMAIN, lambda: transfers
         )
 
     def copies_of(self, path: str) -> list[int]:

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from collective.client.model import TransferOptions
-from collective.client.routing import NodeHealth
+from collective.client.options import ClientOptions
 from collective.core.errors import (
     ConflictError,
     CorruptionError,
@@ -18,9 +17,11 @@ from collective.core.errors import (
     NotFoundError,
     UsageError,
 )
+from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
+from collective.transfer.engine.ways import NodeHealth
 
 from .fakes import World, node_name
 
@@ -141,7 +142,7 @@ async def test_two_hung_nodes_of_three_fail_a_write_within_10_s(
     make_world: Callable[..., World],
 ) -> None:
     """With the options that clients have: they give up in time for whoever waits."""
-    usual = TransferOptions()
+    usual = ClientOptions()
     world = make_world(stall_s=usual.stall_s, give_up_s=usual.give_up_s, retry_s=usual.retry_s)
     for number in (1, 2):
         world.nodes.state[node_name(number)] = "hung"
@@ -179,7 +180,7 @@ async def test_tickets_of_a_key_that_was_replaced_meanwhile_are_exchanged_unnoti
     make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world(give_up_s=3.0)
-    blamed: list[str] = []
+    blamed: list[SpiffeId] = []
     monkeypatch.setattr(NodeHealth, "avoid", lambda _, node: blamed.append(node))
     world.nodes.state[node_name(1)] = "stale-1"
     await world.collective.write("/s/a", b"x")
@@ -187,7 +188,7 @@ async def test_tickets_of_a_key_that_was_replaced_meanwhile_are_exchanged_unnoti
     assert blamed == []
     world.nodes.state[node_name(1)] = "stale-9"
     await world.collective.write("/s/b", b"y")
-    assert node_name(1) in blamed, "one that refuses every ticket is gone round"
+    assert SpiffeId.parse(node_name(1)) in blamed, "one that refuses every ticket is gone round"
 
 
 async def test_relay_is_used_where_nodes_cannot_be_reached(

@@ -16,6 +16,7 @@ from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes, Report
 from collective.model.copies import Copy
 from collective.model.nodes import NodeRecord
+from collective.model.transfers import SignedReceipt
 from collective.placement.node_states import Timers
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.key_ring import KeyRing
@@ -96,7 +97,7 @@ class World:
 
     def sign(
         self, name: str, transfer_id: str, *, flushed: bool = True, length: int = 100
-    ) -> pb.SignedReceipt:
+    ) -> SignedReceipt:
         identity = self.table.identity(NodeId(name))
         key = self.keys.signing_key(identity)
         assert key is not None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from blake3 import blake3
 from prometheus_client import CollectorRegistry
@@ -16,14 +15,15 @@ from collective.catalog.interface import Nodes
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.world.threads import InlinePool
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
 from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Sampler, Verifier
-from collective.member.files.streams import StreamDesk
-from collective.member.files.uploads import Policy, UploadDesk
+from collective.member.files.member_files import MemberFiles
+from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics, NodeFigures
 from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.statement_macs import StatementMacs
@@ -31,17 +31,22 @@ from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.copies import CopyKey, Finding
 from collective.model.nodes import StatedPosition
+from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
 from collective.transfer.buffers import BufferPool, PooledBuffer
-from collective.transfer.stream.chunk_client import ChunkClient, WrongBytesError
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.options import TransferOptions
+from collective.transfer.stream.chunk_client import WrongBytesError
 from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import sign_receipt
 from tests import protocol as pb
 from tests.chunks import check_chunk_id
 from tests.unit.member.cluster import OWN, World, record
+from tests.virtual_time import LoopClock
 from tests.worlds import world_of
 
 OPERATOR = Call(OWN, is_operator=True)
+CARRYING = TransferOptions(stall_s=0.5, give_up_s=1.0, patience_s=0.0, may_relay=False)
 Key = tuple[ChunkId, int]
 
 
@@ -50,7 +55,7 @@ class Put:
 
     def __init__(
         self,
-        results: list[pb.PutResult],
+        results: list[PutAnswer],
         failure: Exception | None,
         stalled: asyncio.Event | None = None,
     ) -> None:
@@ -58,11 +63,12 @@ class Put:
         self._failure = failure
         self._stalled = stalled
         self.closed = False
+        self.last_progress_s = 0.0
 
     def __aiter__(self) -> Put:
         return self
 
-    async def __anext__(self) -> pb.PutResult:
+    async def __anext__(self) -> PutAnswer:
         if self._stalled is not None:
             await self._stalled.wait()
         if self._results:
@@ -97,7 +103,7 @@ class Farm:
     deletes: int = 0
     """Copies that nodes were asked to delete."""
 
-    def receive(self, ticket: pb.Ticket, data: bytes) -> pb.PutResult:
+    def receive(self, ticket: pb.Ticket, data: bytes) -> PutAnswer:
         identity = SpiffeId.parse(ticket.node)
         chunk = ChunkId(ticket.chunk_id)
         check_chunk_id(chunk, data)
@@ -112,9 +118,9 @@ class Farm:
             node=ticket.node,
             flushed=True,
         )
-        return pb.PutResult(node=ticket.node, receipt=sign_receipt(key, receipt))
+        return PutAnswer(identity, sign_receipt(key, receipt))
 
-    def put(self, route: pb.Route, parts: Sequence[memoryview | bytes]) -> Put:
+    def put(self, route: Route, parts: Sequence[memoryview | bytes]) -> Put:
         results = []
         failure: Exception | None = None
         for hop in route.hops:
@@ -126,7 +132,9 @@ class Farm:
         self.puts.append(Put(results, failure, self.stalled))
         return self.puts[-1]
 
-    async def get(self, route: pb.Route) -> PooledBuffer:
+    async def get(
+        self, route: Route, *, on_progress: Callable[[int], None] | None = None
+    ) -> PooledBuffer:
         ticket = read_ticket(route.hops[0])
         node = SpiffeId.parse(ticket.node).node_id
         if node in self.down:
@@ -151,8 +159,8 @@ class Farm:
     # NodeCommands:
 
     async def copy_chunk(
-        self, node: NodeId, chunk: ChunkId, generation: Generation, route: pb.Route
-    ) -> pb.PutResult | None:
+        self, node: NodeId, chunk: ChunkId, generation: Generation, route: Route
+    ) -> PutAnswer | None:
         if node in self.down:
             raise UnreachableError("down")
         data = self.stored[node].get((chunk, generation))
@@ -207,8 +215,7 @@ class Scene:
     world: World
     catalog: SqliteCatalog
     farm: Farm
-    streams: StreamDesk
-    uploads: UploadDesk
+    files: MemberFiles
     metrics: MemberMetrics
     wakes: Wakes
     complaints: Complaints
@@ -291,17 +298,17 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         farm = Farm(world, pool)
         wakes = Wakes()
         complaints = Complaints(wakes, world.clock)
-        uploads = UploadDesk(catalog, world.table, world.routes, world.receipts, Policy(3))
-        streams = StreamDesk(
-            own=OWN,
-            uploads=uploads,
-            reads=catalog,
-            routes=world.routes,
-            chunks=cast("ChunkClient", farm),
-            pool=pool,
-            complaints=complaints,
+        files = MemberFiles(
+            OWN,
+            catalog,
+            world.table,
+            world.routes,
+            world.receipts,
+            Policy(3),
+            complaints,
+            Engine.of(farm, pool, InlinePool(), world_of(LoopClock(), world.randomness), CARRYING),
         )
         metrics = MemberMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0, 0))
-        yield Scene(world, catalog, farm, streams, uploads, metrics, wakes, complaints)
+        yield Scene(world, catalog, farm, files, metrics, wakes, complaints)
     finally:
         await catalog.close()

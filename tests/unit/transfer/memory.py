@@ -15,8 +15,9 @@ from collective.core.errors import CorruptionError, NotFoundError, UnreachableEr
 from collective.core.ids import ChunkId, Domain, Generation, GlobalId, NodeId, SpiffeId
 from collective.core.limits import MIB
 from collective.core.units import Address
+from collective.model.transfers import Route
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
-from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Route, SignedTicket, Ticket
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
 from collective.rpc.links import ProtocolFactory
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.server import ChunkServer, TransferLimits
@@ -317,15 +318,16 @@ def route(
     length: int,
     operation: ChunkOperation = ChunkOperation.PUT,
 ) -> Route:
-    signed: list[SignedTicket] = [
-        sign_ticket(hop.key, ticket_for(hops, at, chunk, operation, length))
-        for at, hop in enumerate(hops)
-    ]
     return Route(
-        chunk_id=chunk,
-        hops=signed,
-        first_node=str(hops[0].identity),
-        first_addresses=[AddressMessage(host="127.0.0.1", port=1)],
+        chunk=chunk,
+        stored_length=length,
+        hops=tuple(
+            sign_ticket(hop.key, ticket_for(hops, at, chunk, operation, length))
+            for at, hop in enumerate(hops)
+        ),
+        first=hops[0].identity,
+        addresses=(Address("127.0.0.1", 1),),
+        storing=tuple(hop.identity for hop in hops if hop.server._serving.store is not None),
     )
 
 

@@ -17,9 +17,10 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.limits import CHUNK_STORED_MAX_BYTES, MIB
-from collective.rpc.gen.collective.v1.transfer import ChunkOperation, PutResult, Receipt
+from collective.model.transfers import PutAnswer
+from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Receipt
 from collective.transfer.buffers import BufferPool
-from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, PutTransfer
+from collective.transfer.stream.chunk_client import ChunkClient, ClientLimits, Put
 from collective.transfer.stream.frames import FrameType
 from collective.transfer.stream.outbound import Patience
 from collective.transfer.tickets.receipts import open_receipt
@@ -47,7 +48,7 @@ class World(NamedTuple):
     def chain(self, *names: str) -> list[Hop]:
         return [self.net.add(node(name)) for name in names]
 
-    async def put(self, hops: list[Hop], data: bytes = DATA) -> list[PutResult]:
+    async def put(self, hops: list[Hop], data: bytes = DATA) -> list[PutAnswer]:
         where = route(hops, chunk_of(data), len(data))
         return [result async for result in self.client.put(where, [data[:16], data[16:]])]
 
@@ -68,7 +69,7 @@ async def settle(condition: object = None) -> None:
         await asyncio.sleep(0)
 
 
-def assert_receipt(result: PutResult, hop: Hop, data: bytes = DATA) -> None:
+def assert_receipt(result: PutAnswer, hop: Hop, data: bytes = DATA) -> None:
     assert result.error is None
     assert result.receipt is not None
     assert open_receipt(hop.keys, result.receipt) == Receipt(
@@ -140,7 +141,7 @@ async def test_a_connection_dialled_with_a_former_certificate_is_not_used_again(
     assert world.dialer.dials == 2
 
 
-async def _all_of(transfer: PutTransfer) -> list[PutResult]:
+async def _all_of(transfer: Put) -> list[PutAnswer]:
     return [result async for result in transfer]
 
 
@@ -160,7 +161,7 @@ async def test_chain_of_three_stores_three_copies_with_three_receipts(world: Wor
     hops = world.chain("a", "b", "c")
     results = {result.node: result for result in await world.put(hops)}
     for hop in hops:
-        assert_receipt(results[str(hop.identity)], hop)
+        assert_receipt(results[hop.identity], hop)
         assert hop.store.chunks == {CHUNK: DATA}
     assert world.dialer.dials == 1
 
@@ -185,9 +186,9 @@ async def test_relay_hop_keeps_nothing_and_passes_receipts(world: World) -> None
     relay = world.net.add(COORDINATOR, relay=True)
     hops = [relay, *world.chain("a", "b")]
     results = {result.node: result for result in await world.put(hops)}
-    assert set(results) == {str(hop.identity) for hop in hops[1:]}
+    assert set(results) == {hop.identity for hop in hops[1:]}
     for hop in hops[1:]:
-        assert_receipt(results[str(hop.identity)], hop)
+        assert_receipt(results[hop.identity], hop)
     assert not relay.store.chunks
     with await world.client.get(route(hops[:2], CHUNK, len(DATA), GET)) as buffer:
         assert bytes(buffer.view) == DATA
@@ -203,9 +204,9 @@ async def test_dead_later_hop_fails_alone(world: World) -> None:
     hops = world.chain("a", "b", "c")
     del world.net.servers[hops[1].identity]
     results = {result.node: result for result in await world.put(hops)}
-    assert_receipt(results[str(hops[0].identity)], hops[0])
+    assert_receipt(results[hops[0].identity], hops[0])
     for hop in hops[1:]:
-        error = results[str(hop.identity)].error
+        error = results[hop.identity].error
         assert error is not None
         assert error.code == "unreachable"
 
@@ -217,7 +218,7 @@ async def test_hanging_later_hop_does_not_hide_the_first_ones_answer(world: Worl
         first = await anext(transfer)
         assert_receipt(first, hops[0])
         second = await anext(transfer)
-        assert second.node == str(hops[1].identity)
+        assert second.node == hops[1].identity
         assert second.error is not None
         with pytest.raises(StopAsyncIteration):
             await anext(transfer)
@@ -252,8 +253,8 @@ async def test_later_hop_dying_mid_payload(world: World) -> None:
         results = [result async for result in transfer]
     assert died
     by_node = {result.node: result for result in results}
-    assert_receipt(by_node[str(hops[0].identity)], hops[0])
-    assert by_node[str(hops[1].identity)].error is not None
+    assert_receipt(by_node[hops[0].identity], hops[0])
+    assert by_node[hops[1].identity].error is not None
     await settle()
     assert hops[1].pool.outstanding == 0
     assert hops[1].store.puts_begun == 1  # the small one
@@ -296,7 +297,7 @@ async def test_cancelled_put_frees_every_hop_and_leaves_others_intact(world: Wor
         await task
     results = {result.node: result for result in await others}
     for hop in hops:
-        assert_receipt(results[str(hop.identity)], hop, other)
+        assert_receipt(results[hop.identity], hop, other)
         assert set(hop.store.chunks) == {chunk_of(other)}
     await settle()
     for hop in hops:
@@ -377,8 +378,8 @@ async def test_full_store_refuses_but_forwards(world: World) -> None:
     hops = world.chain("a", "b")
     hops[0].store.capacity.change_used(100 * MIB)
     results = {result.node: result for result in await world.put(hops)}
-    assert_receipt(results[str(hops[1].identity)], hops[1])
-    error = results[str(hops[0].identity)].error
+    assert_receipt(results[hops[1].identity], hops[1])
+    error = results[hops[0].identity].error
     assert error is not None
     assert error.code == "no_space"
 
@@ -441,7 +442,7 @@ async def test_relay_refuses_to_store_and_route_must_go_on(world: World) -> None
     relay = world.net.add(COORDINATOR, relay=True)
     hops = [relay, *world.chain("a")]
     where = route(hops, CHUNK, len(DATA))
-    where.hops = where.hops[:1]
+    where = where._replace(hops=where.hops[:1])
     with pytest.raises(TicketRefusedError, match="only forwards"):
         _ = [r async for r in world.client.put(where, [DATA])]
 
@@ -449,7 +450,8 @@ async def test_relay_refuses_to_store_and_route_must_go_on(world: World) -> None
 async def test_route_bent_to_another_hop_is_refused(world: World) -> None:
     a, b, c = world.chain("a", "b", "c")
     bent = route([a, b], CHUNK, len(DATA))
-    bent.hops[1] = route([a, c], CHUNK, len(DATA)).hops[1]
+    onward = route([a, c], CHUNK, len(DATA)).hops[1]
+    bent = bent._replace(hops=(bent.hops[0], onward))
     with pytest.raises(TicketRefusedError, match="another hop"):
         _ = [r async for r in world.client.put(bent, [DATA])]
 
@@ -460,8 +462,8 @@ async def test_invented_result_of_a_later_hop_is_not_passed_on(world: World) -> 
     object.__setattr__(impostor, "identity", node("x"))
     # the ticket names b, the impostor answers as x: it refuses, and a reports b's failure
     results = {result.node: result for result in await world.put(hops)}
-    assert set(results) == {str(hops[0].identity), str(hops[1].identity)}
-    assert results[str(hops[1].identity)].error is not None
+    assert set(results) == {hops[0].identity, hops[1].identity}
+    assert results[hops[1].identity].error is not None
 
 
 async def test_many_pipelined_requests_on_one_connection(world: World) -> None:

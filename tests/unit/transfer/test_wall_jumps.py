@@ -11,6 +11,7 @@ from collective.catalog.interface.values import Allocation
 from collective.core.clock import ManualClock, SteadyClock
 from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
+from collective.model.transfers import SignedTicket
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.rpc.gen.collective.v1 import transfer as pb
@@ -44,7 +45,7 @@ class Hop:
         self.clock.advance(seconds)
         self.world.clock.advance(seconds)
 
-    def check(self, signed: pb.SignedTicket) -> pb.Ticket:
+    def check(self, signed: SignedTicket) -> pb.Ticket:
         return check_ticket(
             self.keys,
             signed,
@@ -58,7 +59,7 @@ class Hop:
         )
 
 
-def ticket(world: World) -> pb.SignedTicket:
+def ticket(world: World) -> SignedTicket:
     allocation = Allocation(CHUNK, 100, stored=False, held=(), targets=copies("a", "b", "c"))
     (route,) = world.routes.put(allocation, holder=USER, transfer_id="0" * 32, relay=False)
     return route.hops[0]

@@ -13,10 +13,12 @@ import pytest
 from collective.client.disk.things import FileState
 from collective.client.local.upload_notes import UploadNote
 from collective.client.trees.notes import RootNote, TreeNotes
+from collective.core.ids import Domain, UploadId, UploadKey
 from collective.core.paths import FilePath
 from tests.worlds import REAL
 
-DOMAIN = "home.alice"
+DOMAIN = Domain("home.alice")
+MINE = UploadId(UploadKey("a" * 32), DOMAIN)
 PATH = FilePath.parse("/s/t")
 STATE = FileState(size_bytes=1, modified_ns=2, changed_ns=3, inode=4)
 NAMES = ("d", "x")
@@ -165,12 +167,13 @@ def test_without_a_place_for_notes_nothing_is_known(tmp_path: Path) -> None:
 
 async def test_a_note_of_an_earlier_version_resumes_an_upload(tmp_path: Path) -> None:
     journal = UploadNote(str(tmp_path), DOMAIN, FilePath.parse("/s/A"), "A", REAL.randomness)
-    await journal.save(STATE, "mine")
+    await journal.save(STATE, MINE)
     (note,) = (tmp_path / "uploads").iterdir()
     kept = json.loads(note.read_text())
     del kept["local"]["changed_ns"]
+    kept["upload_id"] = MINE.key  # before ids had their member's domain
     note.write_text(json.dumps(kept))
-    assert await journal.load(STATE) == "mine"
-    assert await journal.load(replace(STATE, inode=99)) == ""
-    await journal.save(STATE, "mine")
-    assert await journal.load(replace(STATE, changed_ns=99)) == ""
+    assert await journal.load(STATE) == MINE
+    assert await journal.load(replace(STATE, inode=99)) is None
+    await journal.save(STATE, MINE)
+    assert await journal.load(replace(STATE, changed_ns=99)) is None

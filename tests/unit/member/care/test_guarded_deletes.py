@@ -13,12 +13,12 @@ from collective.member.care import guarded_deletes as module
 from collective.member.care.challenger import Ask
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import Verdict
-from collective.rpc.gen.collective.v1 import transfer as pb
+from collective.model.transfers import Route
 from collective.transfer.buffers import PooledBuffer
 from tests.unit.member.care.test_evidence import A, B, C, counted, held
 from tests.unit.member.care.test_healing import PATH, put
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.files.test_streams import stream
+from tests.unit.member.files.test_whole_files import stream
 
 
 async def surplus(here: Scene) -> tuple[NodeId, NodeId, NodeId]:
@@ -87,11 +87,13 @@ async def test_what_answers_do_not_settle_is_read_side_by_side(
     async with scene(tmp_path) as here:
         await put(here)
         path = PATH.parent.child("other")
-        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"y" * 500))
+        await here.files.whole.write(
+            OPERATOR, path, Attributes(), Precondition(), stream(b"y" * 500)
+        )
         both = asyncio.Barrier(2)
         get = here.farm.get
 
-        async def wait_for_both(route: pb.Route) -> PooledBuffer:
+        async def wait_for_both(route: Route) -> PooledBuffer:
             await both.wait()
             return await get(route)
 

@@ -14,7 +14,7 @@ from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.files.test_streams import stream
+from tests.unit.member.files.test_whole_files import stream
 
 PATH = FilePath.parse("/d/file")
 B = NodeId("b")
@@ -35,7 +35,7 @@ class Unwritable:
 
 async def put(here: Scene) -> None:
     await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
-    await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
+    await here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
 
 
 async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collective.catalog.interface.values import Allocation
 from collective.core import limits
 from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
+from collective.model.transfers import Route
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.checking import check_ticket
 from collective.transfer.tickets.key_ring import KEYS_KEPT, ROTATE_AFTER_S
@@ -17,7 +18,7 @@ from tests.unit.member.cluster import CHUNK, DOMAIN, OWN, USER, World, copies
 UPLOAD = "0" * 31 + "1"
 
 
-def put(world: World, *, relay: bool = False) -> pb.Route:
+def put(world: World, *, relay: bool = False) -> Route:
     allocation = Allocation(CHUNK, 100, stored=False, held=(), targets=copies("a", "b", "c"))
     (route,) = world.routes.put(allocation, holder=USER, transfer_id=UPLOAD, relay=relay)
     return route
@@ -40,7 +41,7 @@ def test_a_relayed_chain_begins_at_the_coordinator_which_keeps_nothing() -> None
     first = read_ticket(route.hops[0])
     assert (first.node, first.holder, first.forward_only) == (str(OWN), str(USER), True)
     assert read_ticket(route.hops[1]).holder == str(OWN)
-    assert route.first_node == str(OWN)
+    assert route.first == OWN
     assert len(route.hops) == 4
 
 
@@ -69,7 +70,7 @@ def test_reads_try_healthy_copies_first_and_lost_ones_never() -> None:
     routes = world.routes.get(
         CHUNK, 100, copies("a", "b", "c"), holder=USER, transfer_id=UPLOAD, relay=False
     )
-    assert routes[0].first_node == str(world.table.identity(NodeId("b")))
+    assert routes[0].first == world.table.identity(NodeId("b"))
     assert len(routes) == 3
     world.clock.advance(600.0)
     world.hear("b")
@@ -114,9 +115,9 @@ def test_receipt_invented_by_a_client_is_refused() -> None:
 def test_receipt_signed_by_one_node_for_another_is_refused() -> None:
     world = World()
     real = world.sign("a", UPLOAD)
-    real.node = str(world.table.identity(NodeId("b")))
+    other = real._replace(node=world.table.identity(NodeId("b")))
     with pytest.raises(RejectedError):
-        world.receipts.check(real, UPLOAD)
+        world.receipts.check(other, UPLOAD)
 
 
 def test_one_bad_receipt_does_not_undo_the_good_ones() -> None:

@@ -70,7 +70,7 @@ class Bench:
         )
         if route is None:
             return ()
-        return tuple(Address(one.host, one.port) for one in route.first_addresses)
+        return route.addresses
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ async def test_finding_9_addresses_of_others_are_handed_out_to_nobody(bench: Ben
         Allocation(CHUNK, 100, stored=False, held=(), targets=copies("a")), holder=SpiffeId.parse("spiffe://home.alice/user/home.alice/bob"),
         transfer_id="t", relay=False,
     )  # fmt: skip
-    assert [one.port for one in put[0].first_addresses] == [OWN.port]
+    assert [one.port for one in put[0].addresses] == [OWN.port]
 
 
 async def test_a_node_that_was_found_nowhere_is_given_nothing_and_asked_nothing(

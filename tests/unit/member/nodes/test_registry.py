@@ -15,8 +15,9 @@ from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.revocations import Revocations
 from collective.model.changes import Attributes, Precondition
-from collective.model.extents import ChunkIntent, Extent
+from collective.model.extents import Extent
 from collective.model.nodes import NodeState, Position, StatedPosition
+from collective.model.transfers import RouteMode
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -26,7 +27,7 @@ from collective.rpc.conversions.nodes import position_message
 from tests import protocol as pb
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.files.test_streams import stream
+from tests.unit.member.files.test_whole_files import stream
 from tests.unit.member.own import Own
 
 OWN_SERIAL = "serial:c0ffee"
@@ -245,13 +246,17 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path:
         here.world.keys.hand_out(A, frozenset())
         path = FilePath.parse("/d/file")
         await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
-        first = (await here.uploads.open(OPERATOR, path, Attributes(), Precondition(), [])).id
+        opened = await here.files.uploads.open_upload(
+            OPERATOR, path, Attributes(), Precondition(), [], mode=RouteMode.DIRECT
+        )
+        first = opened.id
         live = here.world.table.get(NodeId("a"))
         assert live is not None
         live.inventoried = live.instance_id  # as it was when the upload was given its routes
-        intent = ChunkIntent(chunk_id(b"abc"), 3, 0, 3)
-        allocations = await here.uploads.allocate(OPERATOR, first, [intent])
-        (plan,) = here.uploads.plans(allocations, upload=first, holder=OWN, relay=False)
+        intent = Extent(0, 3, chunk_id(b"abc"), 3)
+        (plan,) = await here.files.uploads.allocate(
+            OPERATOR, first, [intent], mode=RouteMode.DIRECT
+        )
         live.inventoried = ""
 
         async def pages() -> AsyncIterator[pb.InventoryPage]:
@@ -260,7 +265,7 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path:
             put = here.farm.put(route, [b"abc"])
             receipts = [result.receipt async for result in put if result.receipt is not None]
             extent = Extent(0, 3, intent.chunk, 3)
-            await here.uploads.commit(OPERATOR, first, [extent], receipts, 3)
+            await here.files.uploads.commit_upload(OPERATOR, first, [extent], receipts, 3)
             here.world.clock.advance(60.0)
             yield pb.InventoryPage(instance_id=instance(5), last=True)
 
@@ -276,7 +281,7 @@ async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
         await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
-        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         ((chunk, generation),) = here.farm.stored[NodeId("a")]
         speak_as(A)
         registry = service(here)
@@ -299,7 +304,7 @@ async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
         await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
-        await here.streams.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         speak_as(A)
         registry = service(here)
         assert (await registry.heartbeat(beat(5))).send_inventory

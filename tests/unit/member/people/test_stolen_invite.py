@@ -13,13 +13,13 @@ import pytest
 
 from collective.catalog.interface.values import IssuedCertificate
 from collective.core.errors import ConflictError, ExitCode, NotEnoughCopiesError
-from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.core.ids import ChunkId, NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.member.files.uploads import Policy
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.model.changes import Attributes, Precondition
-from collective.model.extents import ChunkIntent
+from collective.model.extents import Extent
 from collective.model.nodes import Standing
 from collective.model.people import Invite, InviteKind
 from collective.roles.coordinator.wiring import node_figures
@@ -27,7 +27,7 @@ from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.receipts import sign_receipt
 from tests.unit.member.cluster import DOMAIN, GIB, report
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.files.test_streams import stream
+from tests.unit.member.files.test_whole_files import stream
 
 STRANGERS = ("x", "y", "z")
 CLAIM = 100 << 40
@@ -36,7 +36,7 @@ FILES = 12
 
 async def write(here: Scene, path: str, content: bytes) -> None:
     target = FilePath.parse(path)
-    await here.streams.write(OPERATOR, target, Attributes(), Precondition(), stream(content))
+    await here.files.whole.write(OPERATOR, target, Attributes(), Precondition(), stream(content))
 
 
 def certifier(name: str) -> Callable[[Invite], IssuedCertificate]:
@@ -197,12 +197,13 @@ async def test_a_node_is_out_of_placement_with_the_receipt_that_put_it_in_doubt(
         await here.catalog.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
         here.world.hear("a", "b", "c")
         chunk = ChunkId(b"c" * 32)
-        upload = await here.uploads.open(
+        upload = await here.catalog.open_upload(
             OPERATOR,
             FilePath.parse("/d/f"),
             Attributes(),
             Precondition(),
-            [ChunkIntent(chunk, 2, 0, 2)],
+            [Extent(0, 2, chunk, 2)],
+            here.world.table.placer(),
         )
         target = upload.allocations[0].targets[0]
         identity = here.world.table.identity(target.node)
@@ -219,7 +220,8 @@ async def test_a_node_is_out_of_placement_with_the_receipt_that_put_it_in_doubt(
                 flushed=True,
             ),
         )
-        await here.uploads.record(OPERATOR, upload.id, [], [receipt])
+        upload_id = UploadId(upload.id, OPERATOR.principal.trust_domain)
+        await here.files.uploads.record_extents(OPERATOR, upload_id, [], [receipt])
         live = here.world.table.get(target.node)
         assert live is not None
         assert live.record.standing is Standing.DOUBTED

@@ -22,6 +22,8 @@ from collective.core.errors import (
 from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.limits import KIB, MIB
 from collective.core.randomness import SeededRandomness
+from collective.model import transfers as values
+from collective.model.transfers import PutAnswer
 from collective.pki.certificates import Certified
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
@@ -48,15 +50,18 @@ NONCE = bytes(range(32))
 NOW = CatalogPosition(catalog_id="c1", epoch=2, sequence=50)
 
 
+THERE = SpiffeId.parse("spiffe://home.alice/node/there")
+
+
 class Sender:
     """A chunk client that keeps what it was given to send."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.results: list[PutResult] = [PutResult(node="there")]
+        self.results: list[PutAnswer] = [PutAnswer(THERE)]
         self.closed = 0
 
-    def put(self, _route: Route, parts: list[memoryview], *, request_id: str = "") -> Any:
+    def put(self, _route: values.Route, parts: list[memoryview], *, request_id: str = "") -> Any:
         self.sent.append(b"".join(bytes(part) for part in parts))
         return Transfer(self)
 
@@ -69,7 +74,7 @@ class Transfer:
     def __aiter__(self) -> Transfer:
         return self
 
-    async def __anext__(self) -> PutResult:
+    async def __anext__(self) -> PutAnswer:
         if not self.left:
             raise StopAsyncIteration
         return self.left.pop(0)
@@ -265,7 +270,13 @@ async def test_a_deletion_tells_what_was_not_here_and_nothing_of_what_failed(
     assert [(one.chunk_id, one.generation) for one in answer.absent] == [(here.chunk_id, 9)]
 
 
-ROUTE = Route(hops=[SignedTicket(body=b"t", mac=bytes(32))])
+ROUTE = Route(
+    chunk_id=bytes(32),
+    hops=[SignedTicket(body=b"t", mac=bytes(32))],
+    first_node=str(THERE),
+    storing=[str(THERE)],
+    stored_length=1,
+)
 
 
 async def test_a_copy_is_sent_whole_and_its_buffer_comes_back(bench: Bench) -> None:
@@ -274,7 +285,7 @@ async def test_a_copy_is_sent_whole_and_its_buffer_comes_back(bench: Bench) -> N
     answer = await bench.service.copy_chunk(
         CopyChunkRequest(chunk_id=record.chunk_id, generation=1, route=ROUTE)
     )
-    assert answer.result == PutResult(node="there")
+    assert answer.result == PutResult(node=str(THERE))
     assert bench.sender.sent == [b"c" * (300 * KIB)]
     assert bench.sender.closed == 1
     assert bench.pool.outstanding == 0

@@ -7,7 +7,7 @@ from collective.core import limits
 from collective.core.errors import UsageError
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import (
+from collective.rpc.conversions.entries import (
     attributes_from,
     entry_message,
     mode_from,

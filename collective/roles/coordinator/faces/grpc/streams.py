@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Final
 
 from collective.core.errors import UsageError
-from collective.member.files.streams import StreamDesk
+from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.files import attributes_from, entry_message
+from collective.rpc.conversions.entries import attributes_from, entry_message
 from collective.rpc.conversions.paths import local_path
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
@@ -20,25 +21,38 @@ _IDLE_S: Final = 60.0
 
 
 class StreamsService(streams_pb.StreamsBase):
-    """Adapts streams to the desk."""
+    """Adapts streams of messages to files."""
 
-    def __init__(self, streams: StreamDesk, calls: Admission) -> None:
-        """Serve from ``streams``."""
-        self._streams = streams
+    def __init__(self, files: WholeFiles, calls: Admission) -> None:
+        """Serve from ``files``."""
+        self._files = files
         self._calls = calls
 
-    async def read(self, message: streams_pb.ReadRequest) -> AsyncIterator[streams_pb.ReadResponse]:
+    async def read(
+        self, message: streams_pb.ReadRequest
+    ) -> AsyncGenerator[streams_pb.ReadResponse]:
         """Answer with the entry, then with the bytes of the range."""
-        async with self._calls.call("read", message.path) as caller:
-            view = await self._streams.open(
-                caller, local_path(message.path), offset=message.offset, length=message.length
-            )
-        yield streams_pb.ReadResponse(entry=entry_message(view.entry))
-        async for piece in self._streams.pieces(
-            caller, view, offset=message.offset, length=message.length
-        ):
-            self._calls.moved("out", len(piece))
-            yield streams_pb.ReadResponse(data=piece)
+        async with AsyncExitStack() as stack:
+            async with self._calls.call("read", message.path) as call:
+                reading = self._files.read(
+                    call, local_path(message.path), offset=message.offset, length=message.length
+                )
+                entry, pieces = await stack.enter_async_context(reading)
+            yield streams_pb.ReadResponse(entry=entry_message(entry))
+            async for piece in pieces:
+                self._calls.moved("out", len(piece))
+                yield streams_pb.ReadResponse(data=piece)
+
+    async def _call_rpc_handler_server_stream(
+        self, handler: Callable[..., AsyncGenerator[Any]], stream: Any, request: Any
+    ) -> None:
+        """Give out what ``handler`` yields, and have it end with the call, however that ends.
+
+        The base class leaves a generator that its caller gave up to the garbage collector.
+        """
+        async with aclosing(handler(request)) as messages:
+            async for message in messages:
+                await stream.send_message(message)
 
     async def write(self, messages: AsyncIterator[streams_pb.WriteRequest]) -> pb.Entry:
         """Take a header and then bytes; answer when they are durable."""
@@ -50,9 +64,9 @@ class StreamsService(streams_pb.StreamsBase):
         header = first.header
         if header is None:
             raise UsageError("A write begins with a header.")
-        async with self._calls.call("write", header.path) as caller:
-            entry = await self._streams.write(
-                caller,
+        async with self._calls.call("write", header.path) as call:
+            entry = await self._files.write(
+                call,
                 local_path(header.path),
                 attributes_from(header.attributes),
                 Precondition(if_version=header.if_version, if_absent=header.if_absent),

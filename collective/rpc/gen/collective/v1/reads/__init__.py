@@ -143,16 +143,14 @@ class OpenReadResponse(betterproto2.Message):
 
     lease_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
 
-    lease_expires_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
-
     plans: "list[ExtentPlan]" = betterproto2.field(
-        4, betterproto2.TYPE_MESSAGE, repeated=True
+        3, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
     the first batch
     """
 
-    more: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    more: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
 
 
 default_message_pool.register_message(
@@ -185,8 +183,6 @@ class PlanReadResponse(betterproto2.Message):
     )
 
     more: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
-
-    lease_expires_ms: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
 
 
 default_message_pool.register_message(

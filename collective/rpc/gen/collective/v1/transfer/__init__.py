@@ -223,6 +223,15 @@ class Route(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    storing: "list[str]" = betterproto2.field(
+        5, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    SPIFFE ids of the hops that keep or hold a copy, first hop first
+    """
+
+    stored_length: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+
 
 default_message_pool.register_message("collective.v1.transfer", "Route", Route)
 

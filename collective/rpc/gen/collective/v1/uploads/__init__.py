@@ -8,7 +8,6 @@ __all__ = (
     "AbortUploadResponse",
     "AllocateChunksRequest",
     "AllocateChunksResponse",
-    "ChunkIntent",
     "ChunkPlan",
     "CommitUploadRequest",
     "GetUploadRequest",
@@ -63,7 +62,7 @@ default_message_pool.register_message(
 class AllocateChunksRequest(betterproto2.Message):
     upload_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
-    chunks: "list[ChunkIntent]" = betterproto2.field(
+    chunks: "list[_transfer__.Extent]" = betterproto2.field(
         2, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
@@ -100,42 +99,6 @@ class AllocateChunksResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.uploads", "AllocateChunksResponse", AllocateChunksResponse
-)
-
-
-@dataclass(eq=False, repr=False)
-class ChunkIntent(betterproto2.Message):
-    """
-    A piece of a file that the client wants to store.
-    """
-
-    chunk_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
-
-    stored_length: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
-
-    offset: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
-    """
-    in the file, plain bytes
-    """
-
-    length: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
-    """
-    plain bytes
-    """
-
-    format: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
-    """
-    envelope codec
-    """
-
-    plain_id: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
-    """
-    empty where the codec is plain
-    """
-
-
-default_message_pool.register_message(
-    "collective.v1.uploads", "ChunkIntent", ChunkIntent
 )
 
 
@@ -220,16 +183,14 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class GetUploadResponse(betterproto2.Message):
-    expires_ms: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
-
     extents: "list[_transfer__.Extent]" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, repeated=True
+        1, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
     recorded so far, in order of offset, one page
     """
 
-    more: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    more: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
 
 
 default_message_pool.register_message(
@@ -249,7 +210,7 @@ class OpenUploadRequest(betterproto2.Message):
 
     if_absent: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
 
-    chunks: "list[ChunkIntent]" = betterproto2.field(
+    chunks: "list[_transfer__.Extent]" = betterproto2.field(
         5, betterproto2.TYPE_MESSAGE, repeated=True
     )
     """
@@ -277,10 +238,8 @@ default_message_pool.register_message(
 class OpenUploadResponse(betterproto2.Message):
     upload_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
-    expires_ms: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
-
     plans: "list[ChunkPlan]" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, repeated=True
+        2, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
 

@@ -1,6 +1,6 @@
-"""Fetching one chunk: from the best copy, round those that are missing, damaged or silent.
+"""Fetching one chunk: from the best copy, and from another where one is missing, damaged or silent.
 
-A copy that shows no sign of life for ``stall_s`` is raced by the next one, and gone round from
+A copy that shows no sign of life for ``stall_s`` is raced by the next one, and its node avoided from
 then on.  Bytes are verified by the transport against the chunk's id and unwrapped here.  When no
 copy that was planned can be read, a new plan is asked for (relayed, if direct never worked) until
 ``give_up_s`` are over.
@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collective.chunking.envelope import open_plain
-from collective.client.routing import storing_nodes
-from collective.client.session import Buffer, Session
+from collective.chunking.codec import codec_of
 from collective.core.errors import (
     CollectiveError,
     CorruptionError,
@@ -25,13 +23,11 @@ from collective.core.errors import (
     UnreachableError,
     first_error,
 )
-from collective.rpc.gen.collective.v1.reads import (
-    CopyProblem,
-    ExtentPlan,
-    PlanReadRequest,
-    ReportCopyRequest,
-)
-from collective.rpc.gen.collective.v1.transfer import Extent, Route, RouteMode
+from collective.core.ids import LeaseId, SpiffeId
+from collective.model.calls import Call
+from collective.model.transfers import CopyProblem, ExtentPlan, Route, RouteMode
+from collective.transfer.engine.control import ReadControl
+from collective.transfer.engine.engine import Buffer, Engine
 
 PAUSE_S: Final = 0.3
 """Before a new plan is asked for."""
@@ -59,7 +55,7 @@ class _Race:
     winner: Fetched | None = None
     running: int = 0
     started_s: float = 0.0
-    latest: str = ""
+    latest: SpiffeId | None = None
     """The node that was asked last."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,16 +63,25 @@ class _Race:
 class ChunkFetch:
     """One chunk on its way out."""
 
-    def __init__(self, session: Session, lease_id: str, plan: ExtentPlan, mode: RouteMode) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        control: ReadControl,
+        call: Call,
+        lease: LeaseId,
+        plan: ExtentPlan,
+        mode: RouteMode,
+    ) -> None:
         """Fetch what ``plan`` says, under a read's lease; ``mode`` is what the plan was for."""
-        assert plan.extent is not None
-        self._session = session
-        self._lease_id = lease_id
-        self._extent: Extent = plan.extent
+        self._engine = engine
+        self._control = control
+        self._call = call
+        self._lease = lease
+        self._extent = plan.extent
         self._routes: Sequence[Route] = plan.routes
         self._mode = mode
         self._errors: list[CollectiveError] = []
-        self._reports: list[tuple[str, CopyProblem]] = []
+        self._reports: list[tuple[SpiffeId, CopyProblem]] = []
 
     async def run(self) -> Fetched:
         """Return the chunk's plain bytes, verified.
@@ -84,10 +89,10 @@ class ChunkFetch:
         Raises CorruptionError where every copy is damaged, else NotEnoughCopiesError where none
         could be read.  Cancellation leaves no buffer behind.
         """
-        clock = self._session.clock
-        until_s = clock.monotonic_s() + self._session.options.give_up_s
+        clock = self._engine.clock
+        until_s = clock.monotonic_s() + self._engine.options.give_up_s
         while True:
-            race = _Race(self._session.health.best_first(self._routes))
+            race = _Race(self._engine.health.best_first(self._routes))
             try:
                 await self._race(race)
                 if race.winner is not None:
@@ -102,7 +107,7 @@ class ChunkFetch:
                     race.winner.release()
                 raise
             if self._is_outdated():
-                until_s = clock.monotonic_s() + self._session.options.give_up_s
+                until_s = clock.monotonic_s() + self._engine.options.give_up_s
             else:
                 if clock.monotonic_s() + PAUSE_S > until_s:
                     raise self._failure()
@@ -111,21 +116,21 @@ class ChunkFetch:
 
     def _is_outdated(self) -> bool:
         """Whether the routes go a way that was found meanwhile to lead nowhere."""
-        return self._session.choice.mode is not self._mode
+        return self._engine.choice.mode is not self._mode
 
     async def _race(self, race: _Race) -> None:
-        session = self._session
-        tick_s = session.options.stall_s / 4
+        engine = self._engine
+        tick_s = engine.options.stall_s / 4
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[None]] = []
 
             def start() -> None:
                 route = race.waiting.pop(0)
-                nodes = storing_nodes(route)
-                race.latest = nodes[-1] if nodes else ""
-                race.started_s = session.clock.monotonic_s()
+                node = route.storing[-1]
+                race.latest = node
+                race.started_s = engine.clock.monotonic_s()
                 race.running += 1
-                tasks.append(group.create_task(self._get(race, route, race.latest)))
+                tasks.append(group.create_task(self._get(race, route, node)))
 
             try:
                 while (
@@ -146,20 +151,22 @@ class ChunkFetch:
                     task.cancel()
 
     def _is_silent(self, race: _Race) -> bool:
-        health = self._session.health
-        if health.silent_s(race.latest, race.started_s) < self._session.options.stall_s:
+        health = self._engine.health
+        if race.latest is None:
+            return False
+        if health.silent_s(race.latest, race.started_s) < self._engine.options.stall_s:
             return False
         health.avoid(race.latest)
         return True
 
-    async def _get(self, race: _Race, route: Route, node: str) -> None:
+    async def _get(self, race: _Race, route: Route, node: SpiffeId) -> None:
         """Try one copy; errors are kept, not raised."""
         try:
-            buffer = await self._session.transport.get(
-                route, on_progress=lambda _: self._session.health.alive(node)
+            buffer = await self._engine.chunks.get(
+                route, on_progress=lambda _: self._engine.health.alive(node)
             )
-            self._session.health.alive(node)
-            self._session.choice.worked(self._mode)
+            self._engine.health.alive(node)
+            self._engine.choice.worked(self._mode)
             fetched = self._unwrap(buffer)
             if race.winner is None:
                 race.winner = fetched
@@ -173,7 +180,7 @@ class ChunkFetch:
 
     def _unwrap(self, buffer: Buffer) -> Fetched:
         try:
-            plain = open_plain(buffer.view)
+            plain = codec_of(self._extent.format).open(buffer.view)
         except CorruptionError:
             buffer.release()
             raise
@@ -182,7 +189,7 @@ class ChunkFetch:
             raise CorruptionError("A chunk is not as long as the file's extent says.")
         return Fetched(buffer, plain)
 
-    def _note(self, node: str, error: CollectiveError) -> None:
+    def _note(self, node: SpiffeId, error: CollectiveError) -> None:
         self._errors.append(error)
         match error:
             case CorruptionError():
@@ -190,22 +197,19 @@ class ChunkFetch:
             case NotFoundError():
                 self._reports.append((node, CopyProblem.MISSING))
             case UnreachableError():
-                self._session.choice.unreachable(self._mode, node)
+                self._engine.choice.unreachable(self._mode, node)
             case _:
                 pass
 
     async def _plan_again(self) -> None:
         """Ask where the copies are now; it renews tickets and the lease, too."""
-        mode = self._session.choice.mode
-        answer = await self._session.control.persist(
-            self._session.reads.plan_read,
-            PlanReadRequest(
-                lease_id=self._lease_id, offset=self._extent.offset, length=1, mode=mode
-            ),
+        mode = self._engine.choice.mode
+        answer = await self._control.plan_read(
+            self._call, self._lease, offset=self._extent.offset, length=1, mode=mode
         )
-        for plan in answer.plans:
-            if plan.extent is not None and plan.extent.chunk_id == self._extent.chunk_id:
-                self._routes, self._mode = plan.routes, mode
+        for piece in answer.pieces:
+            if isinstance(piece, ExtentPlan) and piece.extent.chunk == self._extent.chunk:
+                self._routes, self._mode = piece.routes, mode
                 return
         raise RejectedError("The coordinator planned another chunk than the one asked for.")
 
@@ -213,15 +217,11 @@ class ChunkFetch:
         """Tell the coordinator which copies are bad; a hint, so no error matters."""
         reports, self._reports = self._reports, []
         for node, problem in reports:
-            request = ReportCopyRequest(
-                lease_id=self._lease_id,
-                chunk_id=self._extent.chunk_id,
-                node=node,
-                problem=problem,
-            )
             try:
                 async with asyncio.timeout(REPORT_TIMEOUT_S):
-                    await self._session.control.call(self._session.reads.report_copy, request)
+                    await self._control.report_copy(
+                        self._call, self._lease, self._extent.chunk, node, problem
+                    )
             except (CollectiveError, TimeoutError):
                 return
 

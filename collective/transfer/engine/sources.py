@@ -1,6 +1,7 @@
 """Reading what is to be written: bytes, an async iterator of bytes, or a file object.
 
-Only a local file has holes (``disk.holes``): everything else is data from its first byte to its last.
+A file that can tell of its holes is a :class:`Holey`; everything else is data from its first byte to its
+last.
 """
 
 from __future__ import annotations
@@ -8,18 +9,45 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from collective.client.disk.holes import DataRuns
-from collective.client.model import Readable, Source
 from collective.core.world import Pool
+
+
+class Readable(Protocol):
+    """A binary file object that fills a buffer; called in a thread."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill ``buffer`` from its start; return the bytes read, 0 at the end."""
+        ...
+
+
+@runtime_checkable
+class Holey(Readable, Protocol):
+    """A file that knows where it has data; reading ends before a hole."""
+
+    @property
+    def is_in_data(self) -> bool:
+        """Whether what comes next is data."""
+        ...
+
+    def skip(self) -> int:
+        """Pass the hole that comes next; return its length, 0 at the end.  Called in a thread."""
+        ...
+
+
+Source = bytes | AsyncIterator[bytes] | Readable
+"""What a file is written from."""
 
 
 class BlockSource(Protocol):
     """Fills buffers in order."""
 
     async def skip(self) -> int:
-        """Pass the hole that begins here, if one does; return its length."""
+        """Pass the hole that begins here, if one does; return its length.
+
+        A source whose next bytes may be long in coming waits for them here, where no buffer waits with it.
+        """
         ...
 
     async def fill(self, buffer: memoryview) -> int:
@@ -32,10 +60,7 @@ class BlockSource(Protocol):
 
 
 class _InLoop:
-    """Sources without holes that fill in the loop's own thread, where a cancelled fill has ended."""
-
-    async def skip(self) -> int:
-        return 0
+    """Sources that fill in the loop's own thread, where a cancelled fill has ended."""
 
     def when_idle(self, then: Callable[[], None]) -> None:
         then()
@@ -44,6 +69,9 @@ class _InLoop:
 class _BytesSource(_InLoop):
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
+
+    async def skip(self) -> int:
+        return 0
 
     async def fill(self, buffer: memoryview) -> int:
         count = min(len(buffer), len(self._rest))
@@ -56,16 +84,23 @@ class _IteratorSource(_InLoop):
     def __init__(self, blocks: AsyncIterator[bytes]) -> None:
         self._blocks = blocks
         self._rest = memoryview(b"")
+        self._ended = False
+
+    async def skip(self) -> int:
+        await self._is_more()
+        return 0
+
+    async def _is_more(self) -> bool:
+        while not self._rest and not self._ended:
+            try:
+                self._rest = memoryview(await anext(self._blocks))
+            except StopAsyncIteration:
+                self._ended = True
+        return not self._ended
 
     async def fill(self, buffer: memoryview) -> int:
         filled = 0
-        while filled < len(buffer):
-            if not self._rest:
-                try:
-                    self._rest = memoryview(await anext(self._blocks))
-                except StopAsyncIteration:
-                    break
-                continue
+        while filled < len(buffer) and await self._is_more():
             count = min(len(buffer) - filled, len(self._rest))
             buffer[filled : filled + count] = self._rest[:count]
             self._rest = self._rest[count:]
@@ -78,15 +113,15 @@ class _FileSource:
 
     def __init__(self, file: Readable, pool: Pool) -> None:
         self._file = file
+        self._holey = file if isinstance(file, Holey) else None
         self._pool = pool
         self._is_reading = False
         self._then: list[Callable[[], None]] = []
 
     async def skip(self) -> int:
-        file = self._file
-        if not isinstance(file, DataRuns) or file.is_in_data:
+        if self._holey is None or self._holey.is_in_data:
             return 0
-        return await self._pool.run_to_end(file.skip)
+        return await self._pool.run_to_end(self._holey.skip)
 
     async def fill(self, buffer: memoryview) -> int:
         loop = asyncio.get_running_loop()
@@ -133,10 +168,15 @@ class _FileSource:
             then()
 
 
+def stream_source(blocks: AsyncIterator[bytes]) -> BlockSource:
+    """Return a block source over what arrives piece by piece."""
+    return _IteratorSource(blocks)
+
+
 def open_source(source: Source, pool: Pool) -> BlockSource:
     """Return a block source over ``source``; file objects are read on ``pool``."""
     if isinstance(source, bytes | bytearray | memoryview):
         return _BytesSource(bytes(source))
     if isinstance(source, AsyncIterator):
-        return _IteratorSource(source)
+        return stream_source(source)
     return _FileSource(source, pool)

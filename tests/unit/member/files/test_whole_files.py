@@ -10,12 +10,13 @@ import pytest
 from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
-from collective.member.files import streams
-from collective.member.files.streams import WINDOW_CHUNKS
+from collective.member.files import whole_files
+from collective.member.files.whole_files import WINDOW_CHUNKS
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
-from collective.model.extents import ChunkIntent, Extent, Hole
+from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
+from collective.model.transfers import RouteMode
 from tests.contract.catalog.world import data_of
 from tests.unit.member.cluster import USER
 from tests.unit.member.farm import OPERATOR, Scene, scene
@@ -30,13 +31,12 @@ async def stream(data: bytes, step: int = 700_001) -> AsyncIterator[bytes]:
 
 
 async def write(here: Scene, data: bytes) -> None:
-    await here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
+    await here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
 
 
 async def read(here: Scene, offset: int = 0, length: int = 0) -> bytes:
-    view = await here.streams.open(OPERATOR, PATH, offset=offset, length=length)
-    pieces = here.streams.pieces(OPERATOR, view, offset=offset, length=length)
-    return b"".join([piece async for piece in pieces])
+    async with here.files.whole.read(OPERATOR, PATH, offset=offset, length=length) as (_, pieces):
+        return b"".join([piece async for piece in pieces])
 
 
 async def prepare(here: Scene) -> None:
@@ -116,9 +116,9 @@ async def test_a_write_that_is_given_up_while_it_waits_gives_its_memory_back(
         await prepare(here)
         here.farm.stalled = asyncio.Event()
         writing = asyncio.create_task(
-            here.streams.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
+            here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
         )
-        while here.farm.pool.outstanding <= WINDOW_CHUNKS:
+        while here.farm.pool.outstanding < WINDOW_CHUNKS:
             await asyncio.sleep(0)
         for _ in range(50):
             await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_copies_on_nodes_that_are_down_do_not_make_a_quorum(tmp_path: Path
         here.world.clock.advance(11.0)
         here.world.hear("a")
         with pytest.raises(NotEnoughCopiesError):
-            await here.streams.write(
+            await here.files.whole.write(
                 OPERATOR,
                 PATH.parent.child("again"),
                 Attributes(),
@@ -157,25 +157,24 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of it lies within one batch of the plan, so that no renewal of the lease would ask."""
-    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+    monkeypatch.setattr(whole_files, "CHECK_S", 0.0)
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(2).randbytes(3 * CHUNK))
         given = await here.catalog.add_grant(OPERATOR, PATH, Right.READ, USER, None)
         bob = Call(USER, is_operator=False)
-        view = await here.streams.open(bob, PATH, offset=0, length=0)
-        pieces = here.streams.pieces(bob, view, offset=0, length=0)
-        await anext(pieces)
-        await here.catalog.remove_grant(OPERATOR, given.id)
-        with pytest.raises(PermissionDeniedError):
+        async with here.files.whole.read(bob, PATH, offset=0, length=0) as (_, pieces):
             await anext(pieces)
+            await here.catalog.remove_grant(OPERATOR, given.id)
+            with pytest.raises(PermissionDeniedError):
+                await anext(pieces)
         assert here.farm.pool.used_bytes == 0
 
 
 async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "CHECK_S", 0.0)
+    monkeypatch.setattr(whole_files, "CHECK_S", 0.0)
 
     async def stuck() -> AsyncIterator[bytes]:
         yield b"x" * CHUNK
@@ -186,7 +185,7 @@ async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives
         given = await here.catalog.add_grant(OPERATOR, PATH, Right.WRITE, USER, None)
         bob = Call(USER, is_operator=False)
         writing = asyncio.create_task(
-            here.streams.write(bob, PATH, Attributes(), Precondition(), stuck())
+            here.files.whole.write(bob, PATH, Attributes(), Precondition(), stuck())
         )
         while here.farm.copies() < 3 or here.farm.pool.used_bytes:  # until the chunk is recorded
             await asyncio.sleep(0)
@@ -206,15 +205,17 @@ async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, data)
-        view = await here.streams.open(OPERATOR, PATH, offset=0, length=0)
+        view = await here.catalog.open_read(
+            OPERATOR, PATH, offset=0, length=0, if_version=0, batch=1
+        )
         (known,) = data_of(view)
-        piece = ChunkIntent(known.extent.chunk, known.extent.stored_length, at, len(data))
+        piece = Extent(at, len(data), known.extent.chunk, known.extent.stored_length)
         holes = [Hole(0, at), Hole(at + len(data), size - at - len(data))]
-        upload = await here.uploads.open(
-            OPERATOR, PATH, Attributes(), Precondition(), [piece], holes
+        upload = await here.files.uploads.open_upload(
+            OPERATOR, PATH, Attributes(), Precondition(), [piece], holes, mode=RouteMode.DIRECT
         )
         extent = Extent(piece.offset, piece.length, piece.chunk, piece.stored_length)
-        await here.uploads.commit(OPERATOR, upload.id, [extent], [], size)
+        await here.files.uploads.commit_upload(OPERATOR, upload.id, [extent], [], size)
         assert await read(here) == whole
         ranges = ((0, 10), (at - 5, 10), (at + 995, 10), (at - 5, 2000), (size - 9, 99))
         for offset, length in ranges:

@@ -4,44 +4,34 @@ A file of one batch costs two control calls: the open carries the first batch, t
 extents and receipts.  A longer one is a pipeline: a reader fills pooled buffers and hashes them, an
 allocator asks for places batch by batch while earlier chunks are under way, and a recorder reports
 finished chunks, so that the commit only flips the version.  A chunk that occurs again in the same
-file is sent once, and a hole not at all: it is told of with the chunks behind it.  Nothing is visible before the commit; an upload that fails is aborted, unless it
-can be resumed.
+file is sent once, and a hole not at all: it is told of with the chunks behind it.  Nothing is visible
+before the commit; an upload that fails is aborted, unless somebody will resume it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from collective.chunking.chunk_ids import chunk_id
-from collective.chunking.envelope import encode_header, stored_length
-from collective.chunking.split import room_at
-from collective.client.allocation import allocate, check_plans, hole_messages, intent_message
-from collective.client.messages import attributes_message, entry_from
-from collective.client.model import NewChunk, Progress
-from collective.client.sending import ChunkSending
-from collective.client.session import Buffer, Session
-from collective.client.source import BlockSource
+from collective.chunking.splitter import Cut
 from collective.core import limits
 from collective.core.errors import CollectiveError, first_error
-from collective.core.paths import FilePath
-from collective.model.changes import Attributes, Precondition
+from collective.core.ids import ChunkId, UploadId
+from collective.model.calls import Call
 from collective.model.entries import Entry
-from collective.model.extents import Hole
-from collective.rpc.gen.collective.v1.transfer import Extent, SignedReceipt
-from collective.rpc.gen.collective.v1.uploads import (
-    AbortUploadRequest,
-    ChunkPlan,
-    CommitUploadRequest,
-    GetUploadRequest,
-    OpenUploadRequest,
-    RecordExtentsRequest,
-)
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import ChunkPlan, OpenedUpload, RouteMode, SignedReceipt
 from collective.rpc.headers import operation
+from collective.transfer.engine.allocation import allocate, check_plans
+from collective.transfer.engine.chunk_storing import ChunkStoring
+from collective.transfer.engine.control import UploadControl
+from collective.transfer.engine.engine import Buffer, Engine
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.sources import BlockSource
 
 RECORD_BATCH: Final = 6
 """Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again
@@ -53,33 +43,34 @@ KNOWN_MAX: Final = 16384
 ABORT_TIMEOUT_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRequest:
-    """What to write, and on which conditions."""
+OpenUpload = Callable[[Sequence[Extent], Sequence[Hole], RouteMode], Awaitable[OpenedUpload]]
 
-    path: FilePath
-    attributes: Attributes | None = None
-    condition: Precondition = field(default_factory=Precondition)
-    progress: Progress | None = None
-    resume_id: str = ""
-    """An upload of ours to go on with."""
-    on_opened: Callable[[str], Awaitable[None]] | None = None
-    """Awaited with the upload's id; says that the caller will resume it, so it is not aborted."""
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How an upload begins, and what its caller wants to hear of it."""
+
+    begin: OpenUpload
+    """Begins an upload with its first pieces; only this knows the name."""
+    resume: UploadId | None = None
+    """An upload of the caller to go on with."""
+    is_resumable: bool = False
+    """An upload that fails stays, since the caller will go on with it."""
+    on_opened: Callable[[UploadId], Awaitable[None]] | None = None
+    """Awaited with the id of an upload that was begun."""
     before_commit: Callable[[], None] | None = None
     """Called when everything is stored; raises to refuse the commit."""
+    progress: Progress | None = None
 
 
 @dataclass(slots=True)
 class _Block:
     """A chunk in memory."""
 
-    chunk: NewChunk
+    extent: Extent
+    parts: Sequence[bytes | memoryview]
     buffer: Buffer
-    header: bytes
     is_recorded: bool = False
-
-    def parts(self) -> list[memoryview | bytes]:
-        return [self.header, self.buffer.view[: self.chunk.length]]
 
 
 @dataclass(slots=True)
@@ -87,25 +78,48 @@ class _Stored:
     """A chunk that is safe."""
 
     extent: Extent
-    receipts: list[SignedReceipt]
+    receipts: Sequence[SignedReceipt]
 
 
 class Upload:
     """One file on its way in; use :meth:`run` once."""
 
-    def __init__(self, session: Session, request: UploadRequest, source: BlockSource) -> None:
-        """Write all of ``source`` as ``request`` says."""
-        self._session = session
-        self._request = request
+    def __init__(
+        self,
+        engine: Engine,
+        control: UploadControl,
+        call: Call,
+        opening: Opening,
+        source: BlockSource,
+        *,
+        slots: asyncio.Semaphore,
+        window: int,
+    ) -> None:
+        """Write all of ``source``.
+
+        Args:
+            engine: moves the bytes.
+            control: of the member that the file goes to.
+            call: who is judged, and who holds the tickets.
+            opening: how it begins.
+            source: what is written.
+            slots: chunks in memory, perhaps shared with other transfers: each takes its slots in order of
+                offset, which is why two can never wait for each other.
+            window: how many slots there are at most.
+        """
+        self._engine = engine
+        self._control = control
+        self._call = call
+        self._opening = opening
         self._source = source
-        self._upload_id = request.resume_id
-        window = session.options.window_chunks
+        self._slots = slots
+        self._upload = opening.resume
         self._blocks: asyncio.Queue[_Block | Hole | None] = asyncio.Queue(window)
         self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window)
-        self._known: dict[bytes, asyncio.Future[None]] = {}
+        self._known: dict[ChunkId, asyncio.Future[None]] = {}
         self._unrecorded: list[_Stored] = []
         self._holes: list[Hole] = []
-        """That the coordinator was not told of yet."""
+        """That the control was not told of yet."""
         self._size_bytes = 0
         self._live: set[Buffer] = set()
 
@@ -114,14 +128,14 @@ class Upload:
 
         Raises whatever typed error stopped it; the upload is then aborted unless it is resumable.
         """
-        with operation(self._session.randomness):
+        with operation(self._engine.randomness):
             return await self._run()
 
     async def _run(self) -> Entry:
         try:
             await self._transfer()
-            if self._request.before_commit is not None:
-                self._request.before_commit()
+            if self._opening.before_commit is not None:
+                self._opening.before_commit()
             return await self._commit()
         except BaseExceptionGroup as group:
             self._let_go()
@@ -144,7 +158,7 @@ class Upload:
 
     async def _read(self) -> None:
         """Pass holes, fill buffers and hash them, one slot each, until the source ends."""
-        recorded = self._recorded() if self._upload_id else None
+        recorded = None if self._upload is None else self._recorded(self._upload)
         known = await anext(recorded, None) if recorded is not None else None
         offset = 0
         may_go_on = True
@@ -155,19 +169,20 @@ class Upload:
                 offset += skipped
             elif not may_go_on:
                 break
-            room = room_at(offset, limits.CHUNK_SIZE_BYTES)
-            await self._session.slots.acquire()
+            room = self._engine.splitter.room_at(offset)
+            await self._slots.acquire()
             buffer = await self._acquire_buffer()
             length = await self._fill(buffer, room)
             if length == 0:
                 self._release(buffer)
                 break
-            pack = partial(_pack, buffer, length, offset)
+            cutting = partial(self._engine.splitter.cut, buffer.view[:length], offset)
             is_small = length <= limits.HASH_INLINE_MAX_BYTES
-            block = pack() if is_small else await self._session.in_thread(pack)
+            cut: Cut = cutting() if is_small else await self._engine.threads.run(cutting)
+            block = _Block(cut.extent, cut.parts, buffer)
             while recorded is not None and known is not None and known.offset < offset:
                 known = await anext(recorded, None)
-            block.is_recorded = known is not None and _is_same(known, block.chunk)
+            block.is_recorded = known is not None and _is_same(known, block.extent)
             await self._blocks.put(block)
             offset += length
             may_go_on = length == room
@@ -176,9 +191,10 @@ class Upload:
 
     async def _acquire_buffer(self) -> Buffer:
         try:
-            buffer = await self._session.buffers.acquire(limits.CHUNK_SIZE_BYTES)
+            engine = self._engine
+            buffer = await engine.buffers.acquire(engine.splitter.chunk_size_bytes)
         except BaseException:
-            self._session.slots.release()
+            self._slots.release()
             raise
         self._live.add(buffer)
         return buffer
@@ -188,39 +204,36 @@ class Upload:
             return await self._source.fill(buffer.view[:room])
         except asyncio.CancelledError:
             self._live.discard(buffer)
-            self._session.slots.release()
+            self._slots.release()
             self._source.when_idle(buffer.release)
             raise
 
     def _release(self, buffer: Buffer) -> None:
         self._live.discard(buffer)
         buffer.release()
-        self._session.slots.release()
+        self._slots.release()
 
     def _let_go(self) -> None:
         """Free what a failed transfer has left in memory."""
         for buffer in tuple(self._live):
             self._release(buffer)
 
-    async def _recorded(self) -> AsyncIterator[Extent]:
+    async def _recorded(self, upload: UploadId) -> AsyncIterator[Extent]:
         """Yield what an upload that is resumed has recorded, in order of offset."""
         offset, more = 0, True
         while more:
-            page = await self._session.control.persist(
-                self._session.uploads.get_upload,
-                GetUploadRequest(upload_id=self._upload_id, from_offset=offset),
-            )
+            page = await self._control.recorded(self._call, upload, from_offset=offset)
             for extent in page.extents:
                 yield extent
                 offset = extent.offset + extent.length
-            more = page.more and bool(page.extents)
+            more = page.is_more and bool(page.extents)
 
     # --- allocating ----------------------------------------------------------------------------
 
     async def _allocate(self, senders: asyncio.TaskGroup) -> None:
         """Ask for places, batch by batch, and start a sender for each chunk."""
         ended = False
-        most = self._session.options.batch_chunks
+        most = self._engine.options.batch_chunks
         while not ended:
             batch: list[_Block] = []
             while not ended and len(batch) < most and not self._is_full_of_holes:
@@ -234,62 +247,53 @@ class Upload:
                     self._tell(block.length)
                 elif block.is_recorded:
                     self._finish(block)
-                elif (earlier := self._known.get(block.chunk.chunk)) is not None:
+                elif (earlier := self._known.get(block.extent.chunk)) is not None:
                     senders.create_task(self._repeat(block, earlier))
                 else:
-                    self._remember(block.chunk.chunk)
+                    self._remember(block.extent.chunk)
                     batch.append(block)
-            if not batch and self._upload_id and not self._is_full_of_holes:
+            if not batch and self._upload is not None and not self._is_full_of_holes:
                 continue
-            plans = await self._plan([block.chunk for block in batch])
+            upload, plans = await self._plan([block.extent for block in batch])
             for block, plan in zip(batch, plans, strict=True):
-                senders.create_task(self._send(block, plan))
+                senders.create_task(self._send(upload, block, plan))
 
     @property
     def _is_full_of_holes(self) -> bool:
         """Whether one call can tell of no more holes."""
         return len(self._holes) >= limits.BATCH_MAX_CHUNKS
 
-    def _remember(self, chunk: bytes) -> None:
+    def _remember(self, chunk: ChunkId) -> None:
         if len(self._known) >= KNOWN_MAX:
             oldest = next(iter(self._known))
             if self._known[oldest].done():
                 del self._known[oldest]
         self._known[chunk] = asyncio.get_running_loop().create_future()
 
-    async def _plan(self, chunks: list[NewChunk]) -> list[ChunkPlan]:
+    async def _plan(self, extents: list[Extent]) -> tuple[UploadId, Sequence[ChunkPlan]]:
         holes, self._holes = self._holes, []
-        if self._upload_id:
-            return await allocate(self._session, self._upload_id, chunks, holes=holes)
-        request = self._request
-        opened = await self._session.control.call(
-            self._session.uploads.open_upload,
-            OpenUploadRequest(
-                path=str(request.path),
-                attributes=attributes_message(request.attributes),
-                if_version=request.condition.if_version,
-                if_absent=request.condition.if_absent,
-                chunks=[intent_message(chunk) for chunk in chunks],
-                mode=self._session.choice.mode,
-                holes=hole_messages(holes),
-            ),
-        )
-        self._upload_id = opened.upload_id
-        if request.on_opened is not None:
-            await request.on_opened(opened.upload_id)
-        return check_plans(chunks, opened.plans)
+        engine = self._engine
+        if self._upload is not None:
+            plans = await allocate(engine, self._control, self._call, self._upload, extents, holes)
+            return self._upload, plans
+        opened = await self._opening.begin(extents, holes, engine.choice.mode)
+        self._upload = opened.id
+        if self._opening.on_opened is not None:
+            await self._opening.on_opened(opened.id)
+        return opened.id, check_plans(extents, opened.plans)
 
     # --- sending and recording -----------------------------------------------------------------
 
-    async def _send(self, block: _Block, plan: ChunkPlan) -> None:
-        chunk = block.chunk
-        receipts: list[SignedReceipt] = []
-        if not plan.stored:
-            sending = ChunkSending(self._session, self._upload_id, chunk, block.parts())
-            receipts = await sending.run(plan)
-        await self._stored.put(_Stored(_extent(chunk), receipts))
+    async def _send(self, upload: UploadId, block: _Block, plan: ChunkPlan) -> None:
+        receipts: Sequence[SignedReceipt] = ()
+        if not plan.is_stored:
+            storing = ChunkStoring(
+                self._engine, self._control, self._call, upload, block.extent, block.parts
+            )
+            receipts = await storing.run(plan)
+        await self._stored.put(_Stored(block.extent, receipts))
         self._finish(block)
-        self._known[chunk.chunk].set_result(None)
+        self._known[block.extent.chunk].set_result(None)
 
     async def _repeat(self, block: _Block, earlier: asyncio.Future[None]) -> None:
         """Record a chunk that this upload has sent already, after its first occurrence.
@@ -297,16 +301,16 @@ class Upload:
         It keeps its slot until then, or a file of zeros would be read far ahead of what is recorded.
         """
         await earlier
-        await self._stored.put(_Stored(_extent(block.chunk), []))
+        await self._stored.put(_Stored(block.extent, ()))
         self._finish(block)
 
     def _finish(self, block: _Block) -> None:
         self._release(block.buffer)
-        self._tell(block.chunk.length)
+        self._tell(block.extent.length)
 
     def _tell(self, size_bytes: int) -> None:
-        if self._request.progress is not None:
-            self._request.progress(size_bytes)
+        if self._opening.progress is not None:
+            self._opening.progress(size_bytes)
 
     async def _record(self) -> None:
         """Report what is stored batch by batch; the last batch is left for the commit.
@@ -328,58 +332,33 @@ class Upload:
             self._unrecorded.append(stored)
 
     async def _record_now(self) -> None:
+        assert self._upload is not None, "what is stored was planned before"
+        extents, receipts = self._take_unrecorded()
+        await self._control.record_extents(self._call, self._upload, extents, receipts)
+
+    def _take_unrecorded(self) -> tuple[list[Extent], list[SignedReceipt]]:
         batch, self._unrecorded = self._unrecorded, []
-        await self._session.control.persist(
-            self._session.uploads.record_extents,
-            RecordExtentsRequest(
-                upload_id=self._upload_id,
-                extents=[one.extent for one in batch],
-                receipts=[receipt for one in batch for receipt in one.receipts],
-            ),
-        )
+        return [one.extent for one in batch], [one for stored in batch for one in stored.receipts]
 
     async def _commit(self) -> Entry:
-        request = CommitUploadRequest(
-            upload_id=self._upload_id,
-            extents=[one.extent for one in self._unrecorded],
-            receipts=[receipt for one in self._unrecorded for receipt in one.receipts],
-            size_bytes=self._size_bytes,
-            holes=hole_messages(self._holes),
+        assert self._upload is not None, "an upload is opened, whatever the source has"
+        extents, receipts = self._take_unrecorded()
+        return await self._control.commit_upload(
+            self._call, self._upload, extents, receipts, self._size_bytes, self._holes
         )
-        uploads = self._session.uploads
-        return entry_from(await self._session.control.persist(uploads.commit_upload, request))
 
     async def _abort(self) -> None:
-        """Tell the coordinator to forget the upload, if it can be told; it expires anyway."""
-        if not self._upload_id or self._request.on_opened is not None:
+        """Have the upload forgotten, if that can be said; it expires anyway."""
+        if self._upload is None or self._opening.is_resumable:
             return
         with suppress(CollectiveError, TimeoutError):
             async with asyncio.timeout(ABORT_TIMEOUT_S):
-                await self._session.control.call(
-                    self._session.uploads.abort_upload,
-                    AbortUploadRequest(upload_id=self._upload_id),
-                )
+                await self._control.abort_upload(self._call, self._upload)
 
 
-def _pack(buffer: Buffer, length: int, offset: int) -> _Block:
-    """Wrap ``length`` bytes of ``buffer`` in an envelope and name it."""
-    header = encode_header(length)
-    chunk = chunk_id([header, buffer.view[:length]])
-    return _Block(NewChunk(chunk, offset, length, stored_length(length)), buffer, header)
-
-
-def _extent(chunk: NewChunk) -> Extent:
-    return Extent(
-        offset=chunk.offset,
-        length=chunk.length,
-        chunk_id=chunk.chunk,
-        stored_length=chunk.stored_length,
-    )
-
-
-def _is_same(extent: Extent, chunk: NewChunk) -> bool:
-    return (extent.offset, extent.length, extent.chunk_id) == (
-        chunk.offset,
-        chunk.length,
-        chunk.chunk,
+def _is_same(recorded: Extent, extent: Extent) -> bool:
+    return (recorded.offset, recorded.length, recorded.chunk) == (
+        extent.offset,
+        extent.length,
+        extent.chunk,
     )

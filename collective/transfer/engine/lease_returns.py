@@ -9,10 +9,11 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from collective.client.control import Control
 from collective.core.errors import CollectiveError
+from collective.core.ids import LeaseId
 from collective.core.limits import BATCH_MAX_CHUNKS
-from collective.rpc.gen.collective.v1.reads import CloseReadRequest, ReadsStub
+from collective.model.calls import Call
+from collective.transfer.engine.control import ReadControl
 
 GATHER_S: Final = 0.25
 """How long a lease waits for others."""
@@ -22,16 +23,19 @@ CLOSE_TIMEOUT_S: Final = 2.0
 class LeaseReturns:
     """Gives leases back in batches; :meth:`close` gives back the rest."""
 
-    def __init__(self, control: Control, reads: ReadsStub) -> None:
-        """Call ``reads`` by ``control``; needs a running event loop."""
+    def __init__(self, control: ReadControl, call: Call) -> None:
+        """Give back what ``call`` holds; needs a running event loop."""
         self._control = control
-        self._reads = reads
-        self._waiting: list[str] = []
+        self._call = call
+        self._waiting: list[LeaseId] = []
         self._returning: asyncio.Task[None] | None = None
 
-    def give_back(self, lease_id: str) -> None:
-        """Give a lease back soon."""
-        self._waiting.append(lease_id)
+    async def give_back(self, lease: LeaseId) -> None:
+        """Give a lease back soon; returns at once."""
+        self._add(lease)
+
+    def _add(self, lease: LeaseId) -> None:
+        self._waiting.append(lease)
         if self._returning is None:
             self._returning = asyncio.get_running_loop().create_task(self._after_a_while())
             self._returning.add_done_callback(self._returned)
@@ -52,13 +56,12 @@ class LeaseReturns:
         if not task.cancelled():
             task.result()
         if self._waiting and not task.cancelled():
-            self.give_back(self._waiting.pop())
+            self._add(self._waiting.pop())
 
     async def _return_all(self) -> None:
         while self._waiting:
             batch = self._waiting[: BATCH_MAX_CHUNKS + 1]
             del self._waiting[: len(batch)]
-            request = CloseReadRequest(lease_id=batch[0], further_lease_ids=batch[1:])
             with suppress(CollectiveError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._control.call(self._reads.close_read, request)
+                    await self._control.close_reads(self._call, batch)

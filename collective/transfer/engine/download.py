@@ -1,32 +1,31 @@
 """Reading a file: several chunks on their way at once, delivered in order, in bounded memory.
 
 Only the chunks that the range touches are fetched; holes read as zeros and are fetched from nowhere.
-The version read is leased when the reader is
-entered, so a file that is replaced meanwhile is read to its end as it was.
+The version read is leased when the download is entered, so a file that is replaced meanwhile is read to
+its end as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from collective.client.fetching import ChunkFetch, Fetched
-from collective.client.messages import entry_from
-from collective.client.model import Progress
-from collective.client.session import Session
 from collective.core import limits
 from collective.core.errors import CollectiveError, RejectedError, UsageError, first_error
-from collective.core.paths import FilePath
+from collective.core.ids import LeaseId
+from collective.model.calls import Call
 from collective.model.entries import Entry
-from collective.model.extents import Hole
-from collective.rpc.gen.collective.v1.reads import ExtentPlan, OpenReadRequest, PlanReadRequest
-from collective.rpc.gen.collective.v1.transfer import Extent, RouteMode
-from collective.rpc.gen.collective.v1.transfer import Hole as HoleMessage
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import ExtentPlan, OpenedRead, RouteMode
 from collective.rpc.headers import operation
+from collective.transfer.engine.control import ReadControl
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.read_failover import ChunkFetch, Fetched
 
 RENEW_AFTER_S: Final = limits.READ_LEASE_S / 3
 """A reader that is not asked for bytes renews its lease so often."""
@@ -34,6 +33,10 @@ HOLES_AHEAD: Final = 64
 """Holes that are known and not delivered yet, at most; they need no memory worth a slot."""
 ZEROS: Final = bytes(256 * limits.KIB)
 """What a hole is delivered as, block by block."""
+
+
+OpenRead = Callable[[int, int, RouteMode], Awaitable[OpenedRead]]
+"""Leases a version and plans a range: offset, length (0: to the end), mode; only this knows the name."""
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class _Piece:
     result: asyncio.Future[Fetched]
 
 
-class FileReader:
+class Download:
     """An open file: an async context manager, and inside it an async iterator of blocks.
 
     Each block is a memoryview of verified bytes that is valid until the next one is asked for.
@@ -52,62 +55,74 @@ class FileReader:
 
     def __init__(
         self,
-        session: Session,
-        path: FilePath,
+        engine: Engine,
+        control: ReadControl,
+        call: Call,
+        open_read: OpenRead,
         *,
+        slots: asyncio.Semaphore,
+        give_back: Callable[[LeaseId], Awaitable[None]],
         offset: int = 0,
         length: int | None = None,
-        if_version: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        """Read ``length`` bytes (None: to the end) from ``offset``; both in plain bytes."""
+        """Read a range of a file.
+
+        Args:
+            engine: moves the bytes.
+            control: of the member that has the file.
+            call: who is judged, and who holds the tickets.
+            open_read: how it begins.
+            slots: chunks in memory, perhaps shared with other transfers; taken in order of offset.
+            give_back: takes the lease in the end.
+            offset: the first plain byte wanted.
+            length: how many; None: to the end.
+            progress: told of the bytes of each block delivered.
+        """
         if offset < 0 or (length is not None and length < 0):
             raise UsageError("Offset and length cannot be negative.")
-        self._session = session
-        self._path = path
+        self._engine = engine
+        self._control = control
+        self._call = call
+        self._open_read = open_read
+        self._slots = slots
+        self._give_back = give_back
         self._offset = min(offset, limits.FILE_MAX_BYTES)
         self._length = None if length is None else min(length, limits.FILE_MAX_BYTES)
-        self._if_version = if_version
         self._progress = progress
         self._group = asyncio.TaskGroup()
         self._pieces: asyncio.Queue[_Piece | Hole | None] = asyncio.Queue()
         self._holes = asyncio.Semaphore(HOLES_AHEAD)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._entry: Entry | None = None
-        self._lease_id = ""
+        self._opened: OpenedRead | None = None
         self._end = 0
         self._in_hand: Fetched | None = None
 
     @property
+    def opened(self) -> OpenedRead:
+        """The version that is read, and its lease."""
+        assert self._opened is not None, "enter the download first"
+        return self._opened
+
+    @property
     def entry(self) -> Entry:
         """The entry whose version is being read."""
-        assert self._entry is not None, "enter the reader first"
-        return self._entry
+        return self.opened.entry
 
     async def __aenter__(self) -> Self:
         """Lease the version and begin to fetch."""
-        with operation(self._session.randomness):  # tasks started inside keep the id
+        with operation(self._engine.randomness):  # tasks started inside keep the id
             return await self._open()
 
     async def _open(self) -> Self:
-        control, mode = self._session.control, self._session.choice.mode
-        opened = await control.persist(
-            self._session.reads.open_read,
-            OpenReadRequest(
-                path=str(self._path),
-                offset=self._offset,
-                length=self._length or 0,
-                mode=mode,
-                if_version=self._if_version,
-            ),
-        )
-        self._entry = entry_from(opened.entry)
-        self._lease_id = opened.lease_id
-        size = self._entry.size_bytes
+        mode = self._engine.choice.mode
+        opened = await self._open_read(self._offset, self._length or 0, mode)
+        self._opened = opened
+        size = opened.entry.size_bytes
         end = size if self._length is None else min(size, self._offset + self._length)
         self._end = max(end, self._offset)
         await self._group.__aenter__()
-        feeder = self._group.create_task(self._feed(list(opened.plans), mode))
+        feeder = self._group.create_task(self._feed(opened.plan.pieces, mode))
         self._tasks.add(feeder)
         return self
 
@@ -130,7 +145,7 @@ class FileReader:
                 piece = self._pieces.get_nowait()
                 if isinstance(piece, _Piece):
                     self._drop(piece)
-            self._session.leases.give_back(self._lease_id)
+            await self._give_back(self.opened.lease)
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
         """Yield the range block by block, in order; holes as zeros."""
@@ -176,31 +191,37 @@ class FileReader:
 
     # --- fetching ahead ------------------------------------------------------------------------
 
-    async def _feed(self, plans: list[ExtentPlan], mode: RouteMode) -> None:
+    async def _feed(self, plan: Sequence[ExtentPlan | Hole], mode: RouteMode) -> None:
         """Start a fetch for each extent in turn, as slots come free; errors go to the reader."""
         position = self._offset
+        coming = iter(plan)
         try:
             while position < self._end:
-                if not plans:
-                    plans, mode = await self._plan(position, self._end - position)
-                plan = plans.pop(0)
-                if plan.hole is not None:
-                    hole = self._checked_hole(plan.hole, position)
-                    await self._take(self._holes, position)
-                    self._pieces.put_nowait(hole)
-                    position = hole.offset + hole.length
+                planned = next(coming, None)
+                if planned is None:
+                    plan, mode = await self._plan(position, self._end - position)
+                    coming = iter(plan)
                     continue
-                extent = self._checked(plan.extent, position)
-                await self._take(self._session.slots, position)
+                if isinstance(planned, Hole):
+                    self._check_hole(planned, position)
+                    await self._take(self._holes, position)
+                    self._pieces.put_nowait(planned)
+                    position = planned.offset + planned.length
+                    continue
+                extent = planned.extent
+                self._check(extent, position)
+                await self._take(self._slots, position)
                 piece = _Piece(extent.offset, asyncio.get_running_loop().create_future())
                 self._pieces.put_nowait(piece)
-                fetch = ChunkFetch(self._session, self._lease_id, plan, mode)
+                fetch = ChunkFetch(
+                    self._engine, self._control, self._call, self.opened.lease, planned, mode
+                )
                 task = self._group.create_task(self._fetch(fetch, piece))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
                 position = extent.offset + extent.length
         except CollectiveError as error:
-            await self._session.slots.acquire()
+            await self._slots.acquire()
             failed = _Piece(position, asyncio.get_running_loop().create_future())
             failed.result.set_exception(error)
             self._pieces.put_nowait(failed)
@@ -218,33 +239,28 @@ class FileReader:
             else:
                 return
 
-    async def _plan(self, offset: int, length: int) -> tuple[list[ExtentPlan], RouteMode]:
-        control, mode = self._session.control, self._session.choice.mode
-        answer = await control.persist(
-            self._session.reads.plan_read,
-            PlanReadRequest(lease_id=self._lease_id, offset=offset, length=length, mode=mode),
+    async def _plan(
+        self, offset: int, length: int
+    ) -> tuple[Sequence[ExtentPlan | Hole], RouteMode]:
+        mode = self._engine.choice.mode
+        plan = await self._control.plan_read(
+            self._call, self.opened.lease, offset=offset, length=length, mode=mode
         )
-        if not answer.plans:
+        if not plan.pieces:
             raise self._broken_plan()
-        return list(answer.plans), mode
+        return plan.pieces, mode
 
-    def _checked(self, extent: Extent | None, position: int) -> Extent:
-        """Return ``extent`` if it is the one at ``position``."""
-        if extent is None or not 0 < extent.length <= limits.CHUNK_STORED_MAX_BYTES:
-            raise self._broken_plan()
+    def _check(self, extent: Extent, position: int) -> None:
+        """Raise RejectedError unless ``extent`` is the one at ``position``."""
         begins_right = position in {extent.offset, self._offset}
         if not begins_right or not extent.offset <= position < extent.offset + extent.length:
             raise self._broken_plan()
-        return extent
 
-    def _checked_hole(self, hole: HoleMessage, position: int) -> Hole:
-        """Return ``hole`` if it is the one at ``position``."""
-        end = hole.offset + hole.length
-        if not hole.offset <= position < end <= limits.FILE_MAX_BYTES:
+    def _check_hole(self, hole: Hole, position: int) -> None:
+        """Raise RejectedError unless ``hole`` is the one at ``position``."""
+        begins_right = position in {hole.offset, self._offset}
+        if not begins_right or not hole.offset <= position < hole.offset + hole.length:
             raise self._broken_plan()
-        if position not in {hole.offset, self._offset}:
-            raise self._broken_plan()
-        return Hole(hole.offset, hole.length)
 
     async def _fetch(self, fetch: ChunkFetch, piece: _Piece) -> None:
         """Fetch one extent into its piece; a typed error waits there for the reader."""
@@ -266,7 +282,7 @@ class FileReader:
         if self._in_hand is not None:
             self._in_hand.release()
             self._in_hand = None
-            self._session.slots.release()
+            self._slots.release()
 
     def _drop(self, piece: _Piece) -> None:
         """Free a piece that nobody will read."""
@@ -275,7 +291,7 @@ class FileReader:
             result.cancel()
         elif not result.cancelled() and result.exception() is None:
             result.result().release()
-        self._session.slots.release()
+        self._slots.release()
 
     def _broken_plan(self) -> RejectedError:
         return RejectedError("The coordinator's plan does not fit the file; update this client.")

@@ -1,9 +1,9 @@
-"""Storing one chunk: along its routes, round nodes that hang, until it is safe.
+"""Storing one chunk: along its routes, avoiding nodes that hang, until it is safe.
 
 A chunk is done when every planned copy is confirmed, or when a quorum is and nothing that still
-lacks gives a sign of life.  A hop that fails, or is silent for ``stall_s``, is gone round by asking
+lacks gives a sign of life.  A hop that fails, or is silent for ``stall_s``, is avoided by asking
 for another route; what it may still confirm counts as well.  Below the quorum, ways are looked for
-until ``give_up_s`` pass without news.  Every route's task ends before :meth:`ChunkSending.run`
+until ``give_up_s`` pass without news.  Every route's task ends before :meth:`ChunkStoring.run`
 returns, so the caller may reuse the chunk's buffer.
 """
 
@@ -16,10 +16,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from collective.client.allocation import PAUSE_S, allocate
-from collective.client.model import NewChunk
-from collective.client.routing import mode_of, storing_nodes
-from collective.client.session import Sending, Session
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -27,9 +23,13 @@ from collective.core.errors import (
     NotEnoughCopiesError,
     UnreachableError,
 )
-from collective.rpc.errors import from_detail
-from collective.rpc.gen.collective.v1.transfer import PutResult, Route, RouteMode, SignedReceipt
-from collective.rpc.gen.collective.v1.uploads import ChunkPlan, RecordExtentsRequest
+from collective.core.ids import SpiffeId, UploadId
+from collective.model.calls import Call
+from collective.model.extents import Extent
+from collective.model.transfers import ChunkPlan, PutAnswer, Route, RouteMode, SignedReceipt
+from collective.transfer.engine.allocation import PAUSE_S, allocate
+from collective.transfer.engine.control import UploadControl
+from collective.transfer.engine.engine import Engine, Sending
 from collective.transfer.tickets.refusals import TicketExpiredError, TicketRefusedError
 
 ROUNDS_MAX: Final = 4
@@ -43,7 +43,7 @@ class Step(Enum):
 
     DONE = "done"
     WAIT = "wait"
-    GO_ROUND = "go round"
+    REROUTE = "reroute"
     FAIL = "fail"
 
 
@@ -53,12 +53,12 @@ def next_step(
     quorum: int,
     wanted: int,
     hopeful: int,
-    may_go_round: bool,
+    may_reroute: bool,
     given_up: bool,
 ) -> Step:
     """Decide, from counts of copies alone.
 
-    ``hopeful`` copies are under way and their nodes show signs of life; ``may_go_round`` says
+    ``hopeful`` copies are under way and their nodes show signs of life; ``may_reroute`` says
     whether asking for another route makes sense now; ``given_up`` that it has been too quiet.
     """
     if confirmed >= wanted and confirmed >= quorum:
@@ -67,8 +67,8 @@ def next_step(
         return Step.WAIT
     if given_up and not hopeful:
         return Step.DONE if confirmed >= quorum else Step.FAIL
-    if may_go_round:
-        return Step.GO_ROUND
+    if may_reroute:
+        return Step.REROUTE
     return Step.DONE if confirmed >= quorum and not hopeful else Step.WAIT
 
 
@@ -78,7 +78,7 @@ class _Leg:
 
     route: Route
     mode: RouteMode
-    waiting: list[str]
+    waiting: list[SpiffeId]
     """Nodes that have not answered, in order of hops."""
     moved_s: float
     sending: Sending | None = None
@@ -94,20 +94,28 @@ class _Leg:
         return not self.ended and not self.stalled
 
 
-class ChunkSending:
+class ChunkStoring:
     """The state of one chunk's way to its copies."""
 
     def __init__(
-        self, session: Session, upload_id: str, chunk: NewChunk, parts: Sequence[memoryview | bytes]
+        self,
+        engine: Engine,
+        control: UploadControl,
+        call: Call,
+        upload: UploadId,
+        extent: Extent,
+        parts: Sequence[memoryview | bytes],
     ) -> None:
         """Prepare to send ``parts``, which must not change until :meth:`run` returns."""
-        self._session = session
-        self._upload_id = upload_id
-        self._chunk = chunk
+        self._engine = engine
+        self._control = control
+        self._call = call
+        self._upload = upload
+        self._extent = extent
         self._parts = parts
         self._legs: list[_Leg] = []
-        self._receipts: dict[str, SignedReceipt] = {}
-        self._refused: set[str] = set()
+        self._receipts: dict[SpiffeId, SignedReceipt] = {}
+        self._refused: set[SpiffeId] = set()
         """Nodes that refused a ticket for this chunk."""
         self._held = 0
         self._wanted = 0
@@ -124,10 +132,10 @@ class ChunkSending:
 
         Raises NotEnoughCopiesError when a quorum cannot be had, NoSpaceError when disks are full.
         """
-        self._held = plan.copies_held
+        self._held = plan.held
         self._quorum = plan.quorum
-        self._wanted = plan.copies_held + sum(len(storing_nodes(route)) for route in plan.routes)
-        self._news_s = self._session.clock.monotonic_s()
+        self._wanted = plan.held + sum(len(route.storing) for route in plan.routes)
+        self._news_s = self._engine.clock.monotonic_s()
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[None]] = []
             try:
@@ -139,28 +147,28 @@ class ChunkSending:
         return list(self._receipts.values())
 
     async def _until_safe(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
-        session = self._session
-        tick_s = min(TICK_S, session.options.stall_s / 4)
+        engine = self._engine
+        tick_s = min(TICK_S, engine.options.stall_s / 4)
         while True:
             self._news.clear()
             self._watch()
-            now_s = session.clock.monotonic_s()
+            now_s = engine.clock.monotonic_s()
             confirmed = self._held + len(self._receipts)
             step = next_step(
                 confirmed=confirmed,
                 quorum=self._quorum,
                 wanted=self._wanted,
                 hopeful=sum(len(leg.waiting) for leg in self._legs if leg.is_hopeful),
-                may_go_round=now_s >= self._ask_again_s,
-                given_up=now_s - self._news_s >= session.options.give_up_s,
+                may_reroute=now_s >= self._ask_again_s,
+                given_up=now_s - self._news_s >= engine.options.give_up_s,
             )
             match step:
                 case Step.DONE:
                     return
                 case Step.FAIL:
                     raise self._failure(confirmed)
-                case Step.GO_ROUND:
-                    await self._go_round(group, tasks)
+                case Step.REROUTE:
+                    await self._reroute(group, tasks)
                 case Step.WAIT:
                     try:
                         async with asyncio.timeout(tick_s):
@@ -170,7 +178,7 @@ class ChunkSending:
 
     def _watch(self) -> None:
         """Note progress, and which legs hang."""
-        health, now_s = self._session.health, self._session.clock.monotonic_s()
+        health, now_s = self._engine.health, self._engine.clock.monotonic_s()
         for leg in self._legs:
             if leg.ended or not leg.waiting:
                 continue
@@ -180,13 +188,13 @@ class ChunkSending:
                 leg.moved_s = now_s
                 leg.stalled = False
                 continue
-            if leg.mode is not self._session.choice.mode:  # found meanwhile to lead nowhere
+            if leg.mode is not self._engine.choice.mode:  # found meanwhile to lead nowhere
                 self._news_s = self._news_s if leg.stalled else now_s
                 leg.stalled = True
                 continue
             silent_s = health.silent_s(culprit, leg.moved_s)
             if not leg.stalled and (
-                health.is_avoided(culprit) or silent_s >= self._session.options.stall_s
+                health.is_avoided(culprit) or silent_s >= self._engine.options.stall_s
             ):
                 leg.stalled = True
                 health.avoid(culprit)
@@ -197,9 +205,9 @@ class ChunkSending:
         for route in routes:
             leg = _Leg(
                 route=route,
-                mode=mode_of(route),
-                waiting=list(storing_nodes(route)),
-                moved_s=self._session.clock.monotonic_s(),
+                mode=route.mode,
+                waiting=list(route.storing),
+                moved_s=self._engine.clock.monotonic_s(),
             )
             self._legs.append(leg)
             tasks.append(group.create_task(self._drive(leg)))
@@ -207,7 +215,7 @@ class ChunkSending:
     async def _drive(self, leg: _Leg) -> None:
         """Follow one route to its end; errors are kept, not raised."""
         try:
-            sending = self._session.transport.put(leg.route, self._parts)
+            sending = self._engine.chunks.put(leg.route, self._parts)
             leg.sending = sending
             leg.progress_s = sending.last_progress_s
             async with aclosing(sending):
@@ -219,30 +227,30 @@ class ChunkSending:
             if isinstance(error, BusyError):
                 leg.busy = True
             elif isinstance(error, UnreachableError):
-                self._session.choice.unreachable(leg.mode, leg.waiting[0] if leg.waiting else "")
+                self._engine.choice.unreachable(leg.mode, leg.waiting[0] if leg.waiting else None)
             elif leg.waiting:
                 self._blame(leg.waiting[0], error)
         finally:
             leg.ended = True
             self._news.set()
 
-    def _answer(self, leg: _Leg, result: PutResult) -> None:
-        now_s = self._session.clock.monotonic_s()
+    def _answer(self, leg: _Leg, result: PutAnswer) -> None:
+        now_s = self._engine.clock.monotonic_s()
         leg.moved_s = now_s
         leg.stalled = False
-        self._session.choice.worked(leg.mode)
+        self._engine.choice.worked(leg.mode)
         culprit = result.node
         if culprit in leg.waiting:
             leg.waiting.remove(culprit)
         elif leg.waiting:  # a relay that did not get further answers in its own name
             culprit = leg.waiting[0]
-        if result.receipt is not None and result.receipt.body:
+        if result.receipt is not None:
             if result.node not in self._receipts:
                 self._news_s = now_s
             self._receipts[result.node] = result.receipt
-            self._session.health.alive(result.node)
+            self._engine.health.alive(result.node)
         elif result.error is not None:
-            self._error = from_detail(result.error)
+            self._error = result.error
             if isinstance(self._error, BusyError):
                 leg.busy = True
             else:
@@ -250,36 +258,36 @@ class ChunkSending:
                     self._blame(culprit, self._error)
                 leg.broken = True
 
-    def _blame(self, node: str, error: CollectiveError) -> None:
-        """Go round ``node``, unless it only wants a newer ticket than the one it was shown.
+    def _blame(self, node: SpiffeId, error: CollectiveError) -> None:
+        """Avoid ``node``, unless it only wants a newer ticket than the one it was shown.
 
         Tickets end by time, by a revocation and with the key that the coordinator made them under;
-        a node that refuses two for one chunk is gone round like any other.
+        a node that refuses two for one chunk is avoided like any other.
         """
         is_old = isinstance(error, TicketExpiredError | TicketRefusedError)
         if is_old and node not in self._refused:
             self._refused.add(node)
             return
-        self._session.health.avoid(node)
+        self._engine.health.avoid(node)
 
-    async def _go_round(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
+    async def _reroute(self, group: asyncio.TaskGroup, tasks: list[asyncio.Task[None]]) -> None:
         """Find routes for the copies that lack; remember when there are none for now."""
-        session = self._session
+        engine = self._engine
         busy = [leg for leg in self._legs if leg.ended and leg.busy]
         self._legs = [leg for leg in self._legs if not leg.ended]
-        if busy and self._busy_rounds * PAUSE_S < session.options.give_up_s:
+        if busy and self._busy_rounds * PAUSE_S < engine.options.give_up_s:
             self._busy_rounds += 1
             await asyncio.sleep(PAUSE_S)
             self._start(group, tasks, [leg.route for leg in busy])
             return
         if self._receipts:
-            request = RecordExtentsRequest(
-                upload_id=self._upload_id, receipts=list(self._receipts.values())
-            )
-            await session.control.persist(session.uploads.record_extents, request)
+            receipts = list(self._receipts.values())
+            await self._control.record_extents(self._call, self._upload, (), receipts)
         routes: Sequence[Route] = ()
         try:
-            (plan,) = await allocate(session, self._upload_id, [self._chunk], patience_s=0.0)
+            (plan,) = await allocate(
+                engine, self._control, self._call, self._upload, [self._extent], patience_s=0.0
+            )
             routes = plan.routes
         except NotEnoughCopiesError as error:
             self._error = error
@@ -290,9 +298,9 @@ class ChunkSending:
             self._ask_again_s = float("inf")
         else:
             pause_s = (
-                min(PAUSE_S, session.options.stall_s) if self._rounds > 1 or not routes else 0.0
+                min(PAUSE_S, engine.options.stall_s) if self._rounds > 1 or not routes else 0.0
             )
-            self._ask_again_s = session.clock.monotonic_s() + pause_s
+            self._ask_again_s = engine.clock.monotonic_s() + pause_s
 
     def _failure(self, confirmed: int) -> CollectiveError:
         reason = f" ({self._error.message})" if self._error is not None else ""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
 
-from collective.client.control import Control
-from collective.client.messages import attributes_message, entry_from
 from collective.core.paths import FilePath, check_target
+from collective.model.changes import Attributes
 from collective.model.entries import Entry
+from collective.rpc.conversions.entries import attributes_message, entry_from
 from collective.rpc.gen.collective.v1.files import (
     FilesStub,
     ListRequest,
@@ -21,9 +20,8 @@ from collective.rpc.gen.collective.v1.files import (
     SetAttributesRequest,
     StatRequest,
 )
-
-if TYPE_CHECKING:  # of few calls
-    from collective.model.changes import Attributes
+from collective.rpc.remote.answers import taken
+from collective.rpc.remote.connection import Control
 
 
 class Names:
@@ -38,7 +36,7 @@ class Names:
     async def stat(self, path: FilePath) -> Entry:
         """Return what ``path`` names."""
         request = StatRequest(path=str(path))
-        return entry_from(await self._ask(self._files.stat, request))
+        return taken(entry_from, await self._ask(self._files.stat, request))
 
     async def list(
         self, path: FilePath, *, recursive: bool, page_size: int = 0
@@ -58,7 +56,7 @@ class Names:
                 coming = ask(page.next_page_token) if page.next_page_token else None
                 await asyncio.sleep(0)  # so that it leaves before this page is worked through
                 for message in page.entries:
-                    yield entry_from(message)
+                    yield taken(entry_from, message)
         finally:
             if coming is not None:  # whoever listed has seen enough
                 coming.cancel()
@@ -69,10 +67,12 @@ class Names:
     ) -> Entry:
         """Make a directory or datastore; ``attributes`` are for one that this call makes."""
         request = MakeDirectoryRequest(
-            path=str(path), parents=parents, attributes=attributes_message(attributes)
+            path=str(path),
+            parents=parents,
+            attributes=attributes_message(attributes or Attributes()),
         )
         ask = self._ask if parents else self._control.call  # the second time it is there
-        return entry_from(await ask(self._files.make_directory, request))
+        return taken(entry_from, await ask(self._files.make_directory, request))
 
     async def make_link(
         self, path: FilePath, target: bytes, attributes: Attributes | None = None
@@ -80,15 +80,15 @@ class Names:
         """Make a symbolic link, in the place of a file or link that may be there."""
         check_target(target)
         request = MakeLinkRequest(
-            path=str(path), target=target, attributes=attributes_message(attributes)
+            path=str(path), target=target, attributes=attributes_message(attributes or Attributes())
         )
-        return entry_from(await self._ask(self._files.make_link, request))
+        return taken(entry_from, await self._ask(self._files.make_link, request))
 
     async def set_attributes(
         self, path: FilePath, attributes: Attributes, *, if_version: int = 0
     ) -> Entry:
         """Change time and mode of what is there; what ``attributes`` leave open stays as it is."""
-        wanted = attributes_message(attributes)
+        wanted = attributes_message(attributes or Attributes())
         request = SetAttributesRequest(
             path=str(path),
             modified_s=wanted.modified_s,
@@ -96,7 +96,7 @@ class Names:
             mode=wanted.mode,
             if_version=if_version,
         )
-        return entry_from(await self._ask(self._files.set_attributes, request))
+        return taken(entry_from, await self._ask(self._files.set_attributes, request))
 
     async def remove(self, path: FilePath, *, recursive: bool, if_version: int) -> int:
         """Remove; return how many entries went."""
@@ -108,4 +108,4 @@ class Names:
         request = MoveRequest(
             source=str(source), destination=str(destination), if_version=if_version
         )
-        return entry_from(await self._control.call(self._files.move, request))
+        return taken(entry_from, await self._control.call(self._files.move, request))

@@ -1,0 +1,37 @@
+"""The files of this member, in parts: what a client does with them, and whole files carried for others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.catalog.interface import Catalog
+from collective.core.ids import SpiffeId
+from collective.member.files.complaints import TakesComplaints
+from collective.member.files.reads import MemberReads
+from collective.member.files.receipts import ReceiptChecker
+from collective.member.files.routes import RouteMaker
+from collective.member.files.uploads import MemberUploads, Policy
+from collective.member.files.whole_files import WholeFiles
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.transfer.engine.engine import Engine
+
+
+class MemberFiles:
+    """Names and datastores are the catalogue's; the rest is made here."""
+
+    def __init__(
+        self,
+        own: SpiffeId,
+        catalog: Catalog,
+        table: LiveNodes,
+        routes: RouteMaker,
+        receipts: ReceiptChecker,
+        policy: Policy,
+        complaints: TakesComplaints,
+        engine: Engine,
+    ) -> None:
+        """Serve the member of the coordinator ``own``, which carries whole files by ``engine``."""
+        domain = own.trust_domain
+        self.uploads: Final = MemberUploads(domain, catalog, table, routes, receipts, policy)
+        self.reads: Final = MemberReads(domain, catalog, routes, complaints)
+        self.whole: Final = WholeFiles(own, engine, self.uploads, self.reads)

@@ -1,0 +1,147 @@
+"""Whole files through the coordinator, for clients that speak nothing but gRPC.
+
+The engine is the one that our own client has; the coordinator carries the bytes, so its connections hold
+the tickets.  Whoever is judged is asked for again while a transfer goes on: no byte moves longer than
+CHECK_S after its caller lost the right to it.  Memory is bounded by a window for each transfer, and by the
+engine's buffers for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Final
+
+from collective.core import limits
+from collective.core.errors import CollectiveError, first_error
+from collective.core.ids import LeaseId, SpiffeId, UploadId
+from collective.core.paths import FilePath
+from collective.member.files.reads import MemberReads
+from collective.member.files.uploads import MemberUploads
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.transfer.engine.download import Download
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.sources import stream_source
+from collective.transfer.engine.upload import Opening, Upload
+
+WINDOW_CHUNKS: Final = 4
+"""Chunks of one write that are in memory."""
+READ_AHEAD_CHUNKS: Final = 2
+"""Chunks of one read that are in memory: the one that goes out, and the next."""
+PIECE_BYTES: Final = 256 * limits.KIB
+"""Bytes that are given out at a time, at most."""
+CHECK_S: Final = 0.5
+"""How often a transfer asks whether its caller still has the right to it."""
+
+
+class WholeFiles:
+    """Stores and fetches files on behalf of others."""
+
+    def __init__(
+        self, own: SpiffeId, engine: Engine, uploads: MemberUploads, reads: MemberReads
+    ) -> None:
+        """Carry bytes as ``own``."""
+        self._own = own
+        self._engine = engine
+        self._uploads = uploads
+        self._reads = reads
+
+    async def write(
+        self,
+        call: Call,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        data: AsyncIterator[bytes],
+    ) -> Entry:
+        """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
+        carried = replace(call, carrier=self._own)
+        begun: asyncio.Future[UploadId] = asyncio.get_running_loop().create_future()
+
+        async def begin(
+            extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
+        ) -> OpenedUpload:
+            return await self._uploads.open_upload(
+                carried, path, attributes, condition, extents, holes, mode=mode
+            )
+
+        async def on_opened(upload: UploadId) -> None:
+            begun.set_result(upload)
+
+        upload = Upload(
+            self._engine,
+            self._uploads,
+            carried,
+            Opening(begin, on_opened=on_opened),
+            stream_source(data),
+            slots=asyncio.Semaphore(WINDOW_CHUNKS),
+            window=WINDOW_CHUNKS,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(carried, begun))
+                try:
+                    return await upload.run()
+                finally:
+                    watching.cancel()
+        except BaseExceptionGroup as failed:
+            raise first_error(failed) from failed
+
+    async def _watch(self, call: Call, begun: asyncio.Future[UploadId]) -> None:
+        """Raise soon after the caller lost the right to write, or the upload ended."""
+        upload = await begun
+        while True:
+            await asyncio.sleep(CHECK_S)
+            await self._uploads.check_upload(call, upload)
+
+    @asynccontextmanager
+    async def read(
+        self, call: Call, path: FilePath, *, offset: int, length: int
+    ) -> AsyncIterator[tuple[Entry, AsyncIterator[bytes]]]:
+        """Open a file: its entry, and its bytes in pieces of at most PIECE_BYTES.
+
+        ``length`` 0: to the end.
+        """
+        carried = replace(call, carrier=self._own)
+
+        async def open_read(offset: int, length: int, mode: RouteMode) -> OpenedRead:
+            return await self._reads.open_read(
+                carried, path, offset=offset, length=length, mode=mode
+            )
+
+        async def give_back(lease: LeaseId) -> None:
+            with suppress(CollectiveError):  # it ends by itself
+                await self._reads.close_reads(carried, [lease])
+
+        download = Download(
+            self._engine,
+            self._reads,
+            carried,
+            open_read,
+            slots=asyncio.Semaphore(READ_AHEAD_CHUNKS),
+            give_back=give_back,
+            offset=offset,
+            length=length or None,
+        )
+        async with download, aclosing(self._pieces(carried, download, offset)) as pieces:
+            yield download.entry, pieces
+
+    async def _pieces(self, call: Call, download: Download, offset: int) -> AsyncGenerator[bytes]:
+        now_s: Callable[[], float] = asyncio.get_running_loop().time
+        checked_s = now_s()
+        async for block in download:
+            for start in range(0, len(block), PIECE_BYTES):
+                if now_s() - checked_s >= CHECK_S:
+                    checked_s = now_s()
+                    await self._reads.plan_read(
+                        call, download.opened.lease, offset=offset, length=1, mode=RouteMode.DIRECT
+                    )
+                piece = bytes(block[start : start + PIECE_BYTES])
+                offset += len(piece)
+                yield piece
