@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,3 +223,42 @@ async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
         for offset, length in ranges:
             assert await read(here, offset, length) == whole[offset : offset + length]
         assert here.farm.pool.used_bytes == 0
+
+
+async def test_memory_comes_back_wherever_a_write_is_cancelled(tmp_path: Path) -> None:
+    """After each number of the loop's steps, until it is done before it is cancelled."""
+    data = random.Random(7).randbytes(CHUNK + 5)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        for steps in range(100_000):
+            writing = asyncio.create_task(write(here, data))
+            if await cancelled_after(steps, writing):
+                break
+            assert here.farm.pool.outstanding == 0, f"after {steps} steps"
+        assert await read(here) == data
+
+
+async def test_memory_comes_back_wherever_a_read_is_cancelled(tmp_path: Path) -> None:
+    data = random.Random(8).randbytes(2 * CHUNK + 5)
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, data)
+        for steps in range(100_000):
+            reading = asyncio.create_task(read(here))
+            if await cancelled_after(steps, reading):
+                break
+            assert here.farm.pool.outstanding == 0, f"after {steps} steps"
+        assert await reading == data
+
+
+async def cancelled_after(steps: int, task: asyncio.Task[Any]) -> bool:
+    """Cancel ``task`` after so many steps of the loop; tell whether it had ended before."""
+    for _ in range(steps):
+        await asyncio.sleep(0)
+        if task.done():
+            return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+        return True  # it ended in the step of its cancellation
+    return False
