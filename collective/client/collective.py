@@ -16,19 +16,20 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from collective.client.names import Names
 from collective.core.errors import ConflictError, NotJoinedError
-from collective.core.ids import Domain, SpiffeId
+from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.core.world import World, real_world
+from collective.model.calls import Call
 from collective.pki.credentials import Credentials
 from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
-from collective.rpc.gen.collective.v1 import files as files_pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.links import Channel, Links
 from collective.rpc.remote.connection import Control
-from collective.rpc.remote.names import Names
+from collective.rpc.remote.names import RemoteNames
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
@@ -63,15 +64,15 @@ class Collective:
     """
 
     def __init__(
-        self, channel: Channel, control: Control, domain: Domain, open_transfers: OpenTransfers
+        self, channel: Channel, control: Control, who: SpiffeId, open_transfers: OpenTransfers
     ) -> None:
-        """Use ``channel``, and ``control`` over it; programs call :meth:`connect` instead."""
-        self.domain: Final = domain
+        """Use ``channel`` as ``who``, and ``control`` over it; programs call :meth:`connect` instead."""
+        self.domain: Final = who.trust_domain
         self._channel = channel
         self._control = control
         self._open_transfers = open_transfers
         self._transfers: Transfers | None = None
-        self._names = Names(control, channel.stub(files_pb.FilesStub))
+        self._names = Names(RemoteNames.over(channel, control), Call.of_client(who))
 
     @classmethod
     @asynccontextmanager
@@ -132,7 +133,7 @@ class Collective:
                 credentials.certified.identity, control, channel, dialer, world, options, state_dir
             )
 
-        connected = cls(channel, control, credentials.domain, open_transfers)
+        connected = cls(channel, control, credentials.certified.identity, open_transfers)
         try:
             yield connected
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from collective.client.local.put_get import LocalFiles
+from collective.client.names import Names
 from collective.client.options import ClientOptions
 from collective.client.session import Session
 from collective.client.trees.getting import TreeGet
@@ -23,10 +24,9 @@ from collective.core.world import World
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
-from collective.rpc.gen.collective.v1.files import FilesStub
 from collective.rpc.links import Channel, Dialer
 from collective.rpc.remote.connection import Control
-from collective.rpc.remote.names import Names
+from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.buffers import BufferPool
 from collective.transfer.engine.download import Download
@@ -47,22 +47,22 @@ class Transfers:
         self,
         session: Session,
         chunks: ChunkClient | None,
-        control: Control,
-        files: FilesStub,
+        names: RemoteNames,
+        persistent: RemoteNames,
         domain: Domain,
         state_dir: str | None,
     ) -> None:
         """Share ``session``; ``state_dir`` is where notes on interrupted uploads are kept.
 
-        ``chunks`` are closed in the end.
+        ``chunks`` are closed in the end; ``persistent`` names outlive a coordinator that restarts.
         """
         self.session: Final = session
         self._chunks = chunks
-        names = Names(control, files)
-        self.local: Final = LocalFiles(session, names, domain, state_dir)
+        local_names = Names(names, session.call)
+        self.local: Final = LocalFiles(session, local_names, domain, state_dir)
         self._domain = domain
         self._state_dir = state_dir
-        self._tree_names = Names(control, files, persists=True)
+        self._tree_names = Names(persistent, session.call)
 
     @classmethod
     def open(
@@ -81,7 +81,7 @@ class Transfers:
         pool = world.threads.pool(THREADS, "collective-client")
         chunks = ChunkClient(dialer, buffers, pool)
         files = RemoteTransfers.over(channel, control)
-        call = Call(who, is_operator=who.role == "coordinator")
+        call = Call.of_client(who)
         session = Session(
             files=files,
             call=call,
@@ -91,8 +91,14 @@ class Transfers:
             slots=asyncio.Semaphore(options.window_chunks),
             window_chunks=options.window_chunks,
         )
-        domain = who.trust_domain
-        return cls(session, chunks, control, channel.stub(FilesStub), domain, state_dir)
+        return cls(
+            session,
+            chunks,
+            RemoteNames.over(channel, control),
+            RemoteNames.over(channel, control, persists=True),
+            who.trust_domain,
+            state_dir,
+        )
 
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""

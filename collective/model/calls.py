@@ -30,6 +30,11 @@ class Call:
         return self.principal if self.carrier is None else self.carrier
 
     @classmethod
+    def of_client(cls, who: SpiffeId) -> Self:
+        """Return the call that ``who`` makes to its own member: the other end judges it anew."""
+        return cls(who, is_operator=who.role == "coordinator")
+
+    @classmethod
     def own(cls, domain: Domain) -> Self:
         """Return the call of what the coordinator of ``domain`` does by itself."""
         return cls(SpiffeId.coordinator(domain), is_operator=True)

@@ -23,6 +23,7 @@ from collective.client.disk.things import FileState, Kind, Thing
 from collective.client.disk.tree_target import make_link
 from collective.client.local.matching import matching_bytes
 from collective.client.local.upload_notes import UploadNote
+from collective.client.names import Names
 from collective.client.session import Resuming, Session
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
@@ -31,7 +32,6 @@ from collective.core.moments import NS_PER_S
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
-from collective.rpc.remote.names import Names
 from collective.transfer.engine.options import Progress
 from collective.transfer.engine.sources import Readable
 

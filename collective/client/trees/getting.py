@@ -16,6 +16,7 @@ from collective.client.disk.errors import LocalError
 from collective.client.disk.tree import Names as LocalNames
 from collective.client.disk.tree_target import TreeTarget
 from collective.client.local.put_get import LocalFiles, Place
+from collective.client.names import Names
 from collective.client.session import Session
 from collective.client.trees.notes import RootNote
 from collective.client.trees.plan import Do, get_step
@@ -24,7 +25,6 @@ from collective.client.trees.result import Record
 from collective.core.errors import CollectiveError, ConflictError, UsageError
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
-from collective.rpc.remote.names import Names
 from collective.transfer.engine.options import Progress
 
 

@@ -16,6 +16,7 @@ from collective.client.disk.errors import local_error
 from collective.client.disk.things import FileState, Thing
 from collective.client.disk.tree import LocalTree
 from collective.client.local.put_get import LocalFiles
+from collective.client.names import Names
 from collective.client.session import Session
 from collective.client.trees.notes import TreeNotes
 from collective.client.trees.plan import Do, missing_attributes, put_step
@@ -30,7 +31,6 @@ from collective.core.errors import (
 )
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
-from collective.rpc.remote.names import Names
 from collective.transfer.engine.options import Progress
 
 

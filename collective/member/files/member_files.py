@@ -7,6 +7,7 @@ from typing import Final
 from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
 from collective.member.files.complaints import TakesComplaints
+from collective.member.files.interface import Names
 from collective.member.files.reads import MemberReads
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
@@ -17,7 +18,7 @@ from collective.transfer.engine.engine import Engine
 
 
 class MemberFiles:
-    """Names and datastores are the catalogue's; the rest is made here."""
+    """The :class:`~collective.member.files.interface.Files` of this member; names are the catalogue's own."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class MemberFiles:
     ) -> None:
         """Serve the member of the coordinator ``own``, which carries whole files by ``engine``."""
         domain = own.trust_domain
+        self.names: Final[Names] = catalog
         self.uploads: Final = MemberUploads(domain, catalog, table, routes, receipts, policy)
         self.reads: Final = MemberReads(domain, catalog, routes, complaints)
         self.whole: Final = WholeFiles(own, engine, self.uploads, self.reads)

@@ -8,10 +8,9 @@ from typing import Final
 from collective.catalog.interface import Reads
 from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.core import limits
-from collective.core.ids import ChunkId, Domain, LeaseId, LeaseKey, SpiffeId
+from collective.core.ids import ChunkId, Domain, LeaseId, SpiffeId
 from collective.core.paths import FilePath
 from collective.member.files.complaints import TakesComplaints
-from collective.member.files.owners import own_lease
 from collective.member.files.routes import RouteMaker
 from collective.model.calls import Call
 from collective.model.extents import Hole
@@ -59,7 +58,7 @@ class MemberReads:
         """Renew a lease, and plan the first of a range."""
         view = await self._reads.plan_read(
             call,
-            self._key(lease),
+            lease.key,
             offset=offset,
             length=length,
             batch=limits.BATCH_MAX_CHUNKS,
@@ -73,7 +72,7 @@ class MemberReads:
 
         The hint is a reason to look at the copy, no more.
         """
-        key = self._key(lease)
+        key = lease.key
         await self._reads.plan_read(call, key, offset=0, length=1, batch=1)
         if await self._reads.is_read_from(call, key, chunk, node.node_id):
             self._complaints.complain(node.node_id, chunk, call.principal)
@@ -81,10 +80,7 @@ class MemberReads:
     async def close_reads(self, call: Call, leases: Sequence[LeaseId]) -> None:
         """Give leases back."""
         for lease in leases:
-            await self._reads.close_read(call, self._key(lease))
-
-    def _key(self, lease: LeaseId) -> LeaseKey:
-        return own_lease(self._domain, lease)
+            await self._reads.close_read(call, lease.key)
 
     def _plan(self, call: Call, view: ReadView, mode: RouteMode) -> ReadPlan:
         def plan(piece: LocatedExtent | Hole) -> ExtentPlan | Hole:

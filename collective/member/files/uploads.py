@@ -17,7 +17,6 @@ from collective.catalog.interface.values import Allocation
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
 from collective.core.paths import FilePath
-from collective.member.files.owners import own_upload
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes
@@ -172,7 +171,7 @@ class MemberUploads:
         exclude: Collection[SpiffeId] = (),
     ) -> Sequence[ChunkPlan]:
         """Record holes, and plan a batch outside of the nodes in ``exclude``."""
-        key = self._key(upload)
+        key = upload.key
         excluded = frozenset(node.node_id for node in exclude)
         if excluded:
             self._log.info("nodes_excluded_by_client", upload=key, nodes=sorted(excluded))
@@ -217,7 +216,7 @@ class MemberUploads:
         receipts: Sequence[SignedReceipt],
     ) -> int:
         """Check receipts and record extents; return bytes recorded."""
-        key = self._key(upload)
+        key = upload.key
         checked = self._receipts.check_all(receipts, key)
         self._table.note_stored(checked)
         await self._table.write_refusals()
@@ -236,7 +235,7 @@ class MemberUploads:
         holes: Sequence[Hole] = (),
     ) -> Entry:
         """Check receipts and make the new version current."""
-        key = self._key(upload)
+        key = upload.key
         checked = self._receipts.check_all(receipts, key)
         self._table.note_stored(checked)
         await self._table.write_refusals()
@@ -247,21 +246,18 @@ class MemberUploads:
 
     async def abort_upload(self, call: Call, upload: UploadId) -> None:
         """Forget an upload."""
-        await self._uploads.abort_upload(call, self._key(upload))
+        await self._uploads.abort_upload(call, upload.key)
 
     async def recorded(self, call: Call, upload: UploadId, *, from_offset: int) -> RecordedExtents:
         """Return what an upload has recorded, one page."""
         _, extents, is_more = await self._uploads.get_upload(
-            call, self._key(upload), from_offset=from_offset, limit=EXTENTS_PAGE
+            call, upload.key, from_offset=from_offset, limit=EXTENTS_PAGE
         )
         return RecordedExtents(extents, is_more)
 
     async def check_upload(self, call: Call, upload: UploadId) -> None:
         """Raise unless the upload goes on and the caller may still write there."""
-        await self._uploads.check_upload(call, self._key(upload))
-
-    def _key(self, upload: UploadId) -> UploadKey:
-        return own_upload(self._domain, upload)
+        await self._uploads.check_upload(call, upload.key)
 
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""

@@ -21,6 +21,7 @@ from collective.member.care.repair import Repairer
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Sampler, Verifier
 from collective.member.files.member_files import MemberFiles
+from collective.member.files.owners import Owners
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.files.uploads import Policy
@@ -213,6 +214,7 @@ def build(
         complaints,
         Engine.of(chunks, stream_pool, world.threads, world, CARRYING),
     )
+    owners = Owners(own.domain, files)
     certificates_seen = CertificatesSeen(own.domain, catalog)
     calls = Admission(
         own.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
@@ -251,10 +253,10 @@ def build(
         relay=relay,
         chunks=chunks,
         nodes=nodes,
-        files=FilesService(catalog, calls),
-        uploads=UploadsService(files.uploads, calls),
-        reads=ReadsService(files.reads, calls),
-        streams=StreamsService(files.whole, calls),
+        files=FilesService(owners, calls),
+        uploads=UploadsService(owners, calls),
+        reads=ReadsService(owners, calls),
+        streams=StreamsService(owners, files.whole, calls),
         cluster=ClusterService(
             member=Member(own.member, own.domain, own.addresses[0]),
             catalog=catalog,

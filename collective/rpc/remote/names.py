@@ -1,18 +1,22 @@
-"""Names: stat, list, mkdir, link, attributes, remove, move."""
+"""The names of a member, as its coordinator serves them.
+
+The connection says who calls, so the :class:`Call` that each method takes is not sent.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from typing import Self
 
+from collective.core.moments import NS_PER_S, check_moment
 from collective.core.paths import FilePath, check_target
-from collective.model.changes import Attributes
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
+from collective.model.pages import EntryPage
 from collective.rpc.conversions.entries import attributes_message, entry_from
 from collective.rpc.gen.collective.v1.files import (
     FilesStub,
     ListRequest,
-    ListResponse,
     MakeDirectoryRequest,
     MakeLinkRequest,
     MoveRequest,
@@ -20,50 +24,52 @@ from collective.rpc.gen.collective.v1.files import (
     SetAttributesRequest,
     StatRequest,
 )
+from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
 from collective.rpc.remote.connection import Control
 
 
-class Names:
-    """The tree of names at one coordinator; every path is checked here before it is sent."""
+class RemoteNames:
+    """The tree of names at one coordinator."""
 
     def __init__(self, control: Control, files: FilesStub, *, persists: bool = False) -> None:
-        """Call ``files`` by ``control``; ``persists``: what may be repeated outlives a coordinator that restarts."""
+        """Call ``files`` by ``control``.
+
+        ``persists``: what may be repeated outlives a coordinator that restarts.  A removal or a move
+        never is: the second time it would meet what was written there meanwhile.
+        """
         self._control = control
         self._files = files
         self._ask = control.persist if persists else control.call
 
-    async def stat(self, path: FilePath) -> Entry:
+    @classmethod
+    def over(cls, channel: Channel, control: Control, *, persists: bool = False) -> Self:
+        """Return what calls over ``channel`` with the deadlines of ``control``."""
+        return cls(control, channel.stub(FilesStub), persists=persists)
+
+    async def stat(self, _call: Call, path: FilePath) -> Entry:
         """Return what ``path`` names."""
         request = StatRequest(path=str(path))
         return taken(entry_from, await self._ask(self._files.stat, request))
 
     async def list(
-        self, path: FilePath, *, recursive: bool, page_size: int = 0
-    ) -> AsyncGenerator[Entry]:
-        """Yield what is below ``path``; the next page is on its way while one is used."""
+        self, _call: Call, path: FilePath, *, recursive: bool, page_size: int = 0, token: str = ""
+    ) -> EntryPage:
+        """Return one page of what is below ``path``."""
+        request = ListRequest(
+            path=str(path), recursive=recursive, page_size=page_size, page_token=token
+        )
+        answer = await self._ask(self._files.list, request)
+        entries = [taken(entry_from, message) for message in answer.entries]
+        return EntryPage(entries, answer.next_page_token)
 
-        def ask(token: str) -> asyncio.Task[ListResponse]:
-            request = ListRequest(
-                path=str(path), recursive=recursive, page_size=page_size, page_token=token
-            )
-            return asyncio.create_task(self._ask(self._files.list, request))
-
-        coming: asyncio.Task[ListResponse] | None = ask("")
-        try:
-            while coming is not None:
-                page = await coming
-                coming = ask(page.next_page_token) if page.next_page_token else None
-                await asyncio.sleep(0)  # so that it leaves before this page is worked through
-                for message in page.entries:
-                    yield taken(entry_from, message)
-        finally:
-            if coming is not None:  # whoever listed has seen enough
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-
-    async def mkdir(
-        self, path: FilePath, *, parents: bool, attributes: Attributes | None = None
+    async def make_directory(
+        self,
+        _call: Call,
+        path: FilePath,
+        *,
+        parents: bool,
+        attributes: Attributes | None = None,
     ) -> Entry:
         """Make a directory or datastore; ``attributes`` are for one that this call makes."""
         request = MakeDirectoryRequest(
@@ -75,37 +81,60 @@ class Names:
         return taken(entry_from, await ask(self._files.make_directory, request))
 
     async def make_link(
-        self, path: FilePath, target: bytes, attributes: Attributes | None = None
+        self,
+        _call: Call,
+        path: FilePath,
+        target: bytes,
+        attributes: Attributes,
+        condition: Precondition,
     ) -> Entry:
         """Make a symbolic link, in the place of a file or link that may be there."""
         check_target(target)
         request = MakeLinkRequest(
-            path=str(path), target=target, attributes=attributes_message(attributes or Attributes())
+            path=str(path),
+            target=target,
+            attributes=attributes_message(attributes),
+            if_version=condition.if_version,
+            if_absent=condition.if_absent,
         )
         return taken(entry_from, await self._ask(self._files.make_link, request))
 
     async def set_attributes(
-        self, path: FilePath, attributes: Attributes, *, if_version: int = 0
+        self,
+        _call: Call,
+        path: FilePath,
+        *,
+        modified_ns: int | None,
+        mode: int | None,
+        condition: Precondition,
     ) -> Entry:
-        """Change time and mode of what is there; what ``attributes`` leave open stays as it is."""
-        wanted = attributes_message(attributes or Attributes())
+        """Change time and mode of what is there; None leaves one as it is."""
+        seconds, nanoseconds = (
+            (None, 0) if modified_ns is None else divmod(check_moment(modified_ns), NS_PER_S)
+        )
         request = SetAttributesRequest(
             path=str(path),
-            modified_s=wanted.modified_s,
-            modified_ns=wanted.modified_ns,
-            mode=wanted.mode,
-            if_version=if_version,
+            modified_s=seconds,
+            modified_ns=nanoseconds,
+            mode=mode,
+            if_version=condition.if_version,
         )
         return taken(entry_from, await self._ask(self._files.set_attributes, request))
 
-    async def remove(self, path: FilePath, *, recursive: bool, if_version: int) -> int:
+    async def remove(
+        self, _call: Call, path: FilePath, *, recursive: bool, condition: Precondition
+    ) -> int:
         """Remove; return how many entries went."""
-        request = RemoveRequest(path=str(path), recursive=recursive, if_version=if_version)
+        request = RemoveRequest(
+            path=str(path), recursive=recursive, if_version=condition.if_version
+        )
         return (await self._control.call(self._files.remove, request)).removed_count
 
-    async def move(self, source: FilePath, destination: FilePath, *, if_version: int) -> Entry:
+    async def move(
+        self, _call: Call, source: FilePath, target: FilePath, *, condition: Precondition
+    ) -> Entry:
         """Rename."""
         request = MoveRequest(
-            source=str(source), destination=str(destination), if_version=if_version
+            source=str(source), destination=str(target), if_version=condition.if_version
         )
         return taken(entry_from, await self._control.call(self._files.move, request))

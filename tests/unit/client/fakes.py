@@ -68,6 +68,7 @@ from collective.rpc.gen.collective.v1.uploads import (
     RecordExtentsRequest,
     RecordExtentsResponse,
 )
+from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
@@ -479,9 +480,11 @@ class World:
             slots=asyncio.Semaphore(self.options.window_chunks),
             window_chunks=self.options.window_chunks,
         )
-        transfers = Transfers(self.session, None, control, files, DOMAIN, state_dir)
+        names = RemoteNames(control, files)
+        persistent = RemoteNames(control, files, persists=True)
+        transfers = Transfers(self.session, None, names, persistent, DOMAIN, state_dir)
         self.collective = Collective(
-            cast("Any", FakeChannel(files)), control, DOMAIN, lambda: transfers
+            cast("Any", FakeChannel(files)), control, USER, lambda: transfers
         )
 
     def copies_of(self, path: str) -> list[int]:

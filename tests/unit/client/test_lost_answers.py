@@ -7,10 +7,11 @@ from typing import cast
 
 import pytest
 
+from collective.client.names import Names
 from collective.core.errors import UnreachableError
 from collective.core.paths import FilePath
 from collective.rpc.gen.collective.v1.files import FilesStub, MoveRequest, RemoveRequest
-from collective.rpc.remote.names import Names
+from collective.rpc.remote.names import RemoteNames
 from tests.unit.client.fakes import World
 
 PATH = FilePath.parse("/x/f")
@@ -34,7 +35,8 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 @pytest.mark.parametrize("persists", [False, True])
 async def test_a_remove_or_move_is_not_repeated(world: World, persists: bool) -> None:
     """The second time it would meet what was written to that path meanwhile."""
-    names = Names(world.control, cast("FilesStub", world.coordinator), persists=persists)
+    files = cast("FilesStub", world.coordinator)
+    names = Names(RemoteNames(world.control, files, persists=persists), world.session.call)
     with pytest.raises(UnreachableError):
         await names.remove(PATH, recursive=False, if_version=0)
     with pytest.raises(UnreachableError):

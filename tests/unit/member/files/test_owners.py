@@ -1,24 +1,52 @@
-"""What an id names is found by its domain, before anything is looked up."""
+"""Whose a thing is, is found by its name alone, before anything is looked up."""
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
-from collective.core.errors import NotFoundError
+from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import Domain, LeaseId, LeaseKey, UploadId, UploadKey
-from collective.member.files.owners import own_lease, own_upload
+from collective.core.paths import FilePath
+from collective.member.files.interface import Files
+from collective.member.files.member_files import MemberFiles
+from collective.member.files.owners import Owners
+from collective.rpc.remote.names import RemoteNames
+from collective.rpc.remote.transfers import RemoteTransfers
 
 OURS, THEIRS = Domain("home.alice"), Domain("garage.bob")
+FILES = cast("Files", object())
+OWNERS = Owners(OURS, FILES)
 KEY = "a" * 32
 
 
-def test_what_is_ours_has_its_key() -> None:
-    assert own_upload(OURS, UploadId(UploadKey(KEY), OURS)) == KEY
-    assert own_lease(OURS, LeaseId(LeaseKey(KEY), OURS)) == KEY
+def test_what_is_ours_is_found() -> None:
+    for path in ("/", "/a/b", "/a/@garage.bob"):
+        assert OWNERS.of_path(FilePath.parse(path)) is FILES
+    assert OWNERS.of_id(UploadId(UploadKey(KEY), OURS)) is FILES
+    assert OWNERS.of_id(LeaseId(LeaseKey(KEY), OURS)) is FILES
 
 
 def test_what_is_of_another_member_is_not_found_and_the_member_named() -> None:
     with pytest.raises(NotFoundError, match=r"garage\.bob"):
-        own_upload(OURS, UploadId(UploadKey(KEY), THEIRS))
+        OWNERS.of_path(FilePath.parse("/@garage.bob/media"))
     with pytest.raises(NotFoundError, match=r"garage\.bob"):
-        own_lease(OURS, LeaseId(LeaseKey(KEY), THEIRS))
+        OWNERS.of_id(UploadId(UploadKey(KEY), THEIRS))
+    with pytest.raises(NotFoundError, match=r"garage\.bob"):
+        OWNERS.of_id(LeaseId(LeaseKey(KEY), THEIRS))
+    with pytest.raises(UsageError):
+        OWNERS.of_path(FilePath.parse("/@Not a domain"))
+
+
+class RemoteFiles:
+    """A member elsewhere, of its parts."""
+
+    names: RemoteNames
+    uploads: RemoteTransfers
+    reads: RemoteTransfers
+
+
+def members(own: MemberFiles, remote: RemoteFiles) -> tuple[Files, Files]:
+    """Checked by mypy: a member here and one elsewhere are used alike."""
+    return own, remote

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collective.catalog.interface import Names
 from collective.core import limits
-from collective.core.errors import UsageError
+from collective.core.errors import ConflictError, UsageError
+from collective.core.paths import FilePath
+from collective.member.files.owners import Owners
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import (
@@ -13,7 +14,6 @@ from collective.rpc.conversions.entries import (
     mode_from,
     modified_from,
 )
-from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 
@@ -22,19 +22,20 @@ _TOKEN_MAX_CHARS = 16 * limits.KIB
 
 
 class FilesService(files_pb.FilesBase):
-    """Adapts names to the catalogue."""
+    """Adapts names."""
 
-    def __init__(self, names: Names, calls: Admission) -> None:
-        """Serve from ``names``."""
-        self._names = names
+    def __init__(self, owners: Owners, calls: Admission) -> None:
+        """Serve the files that ``owners`` know."""
+        self._owners = owners
         self._calls = calls
 
     async def make_directory(self, message: files_pb.MakeDirectoryRequest) -> pb.Entry:
         """Make a directory or a datastore."""
-        async with self._calls.call("mkdir", message.path) as caller:
-            entry = await self._names.make_directory(
-                caller,
-                local_path(message.path),
+        async with self._calls.call("mkdir", message.path) as call:
+            path = FilePath.parse(message.path)
+            entry = await self._owners.of_path(path).names.make_directory(
+                call,
+                path,
                 parents=message.parents,
                 attributes=attributes_from(message.attributes),
             )
@@ -42,10 +43,11 @@ class FilesService(files_pb.FilesBase):
 
     async def make_link(self, message: files_pb.MakeLinkRequest) -> pb.Entry:
         """Make a symbolic link."""
-        async with self._calls.call("make_link", message.path) as caller:
-            entry = await self._names.make_link(
-                caller,
-                local_path(message.path),
+        async with self._calls.call("make_link", message.path) as call:
+            path = FilePath.parse(message.path)
+            entry = await self._owners.of_path(path).names.make_link(
+                call,
+                path,
                 message.target,
                 attributes_from(message.attributes),
                 Precondition(if_version=message.if_version, if_absent=message.if_absent),
@@ -54,10 +56,11 @@ class FilesService(files_pb.FilesBase):
 
     async def set_attributes(self, message: files_pb.SetAttributesRequest) -> pb.Entry:
         """Change time and mode of what is there."""
-        async with self._calls.call("set_attributes", message.path) as caller:
-            entry = await self._names.set_attributes(
-                caller,
-                local_path(message.path),
+        async with self._calls.call("set_attributes", message.path) as call:
+            path = FilePath.parse(message.path)
+            entry = await self._owners.of_path(path).names.set_attributes(
+                call,
+                path,
                 modified_ns=modified_from(message.modified_s, message.modified_ns),
                 mode=mode_from(message.mode),
                 condition=Precondition(if_version=message.if_version),
@@ -66,12 +69,13 @@ class FilesService(files_pb.FilesBase):
 
     async def list(self, message: files_pb.ListRequest) -> files_pb.ListResponse:
         """Return one page of what the caller may see."""
-        async with self._calls.call("list", message.path) as caller:
+        async with self._calls.call("list", message.path) as call:
+            path = FilePath.parse(message.path)
             if len(message.page_token) > _TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
-            page = await self._names.list(
-                caller,
-                local_path(message.path),
+            page = await self._owners.of_path(path).names.list(
+                call,
+                path,
                 recursive=message.recursive,
                 page_size=min(message.page_size or _PAGE_DEFAULT, limits.LIST_PAGE_MAX_ENTRIES),
                 token=message.page_token,
@@ -83,15 +87,17 @@ class FilesService(files_pb.FilesBase):
 
     async def stat(self, message: files_pb.StatRequest) -> pb.Entry:
         """Return one entry."""
-        async with self._calls.call("stat", message.path) as caller:
-            return entry_message(await self._names.stat(caller, local_path(message.path)))
+        async with self._calls.call("stat", message.path) as call:
+            path = FilePath.parse(message.path)
+            return entry_message(await self._owners.of_path(path).names.stat(call, path))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
         """Remove a file, an empty directory or a tree."""
-        async with self._calls.call("remove", message.path) as caller:
-            count = await self._names.remove(
-                caller,
-                local_path(message.path),
+        async with self._calls.call("remove", message.path) as call:
+            path = FilePath.parse(message.path)
+            count = await self._owners.of_path(path).names.remove(
+                call,
+                path,
                 recursive=message.recursive,
                 condition=Precondition(if_version=message.if_version),
             )
@@ -100,11 +106,18 @@ class FilesService(files_pb.FilesBase):
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
         """Rename a file or a directory."""
         target = f"{message.source} -> {message.destination}"
-        async with self._calls.call("move", target) as caller:
-            entry = await self._names.move(
-                caller,
-                local_path(message.source),
-                local_path(message.destination),
+        async with self._calls.call("move", target) as call:
+            source, destination = (
+                FilePath.parse(message.source),
+                FilePath.parse(message.destination),
+            )
+            owner = self._owners.of_path(source)
+            if self._owners.of_path(destination) is not owner:
+                raise ConflictError("Nothing is moved from one member to another; copy it instead.")
+            entry = await owner.names.move(
+                call,
+                source,
+                destination,
                 condition=Precondition(if_version=message.if_version),
             )
             return entry_message(entry)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import LeaseId, parse_chunk_id
-from collective.member.files.reads import MemberReads
+from collective.core.paths import FilePath
+from collective.member.files.owners import Owners
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import entry_message
-from collective.rpc.conversions.paths import local_path
 from collective.rpc.conversions.transfers import (
     node_from,
     piece_message,
@@ -21,17 +21,18 @@ from collective.rpc.gen.collective.v1 import reads as reads_pb
 class ReadsService(reads_pb.ReadsBase):
     """Adapts reads; tickets are for the caller's own connection."""
 
-    def __init__(self, reads: MemberReads, calls: Admission) -> None:
-        """Serve from ``reads``."""
-        self._reads = reads
+    def __init__(self, owners: Owners, calls: Admission) -> None:
+        """Serve the files that ``owners`` know."""
+        self._owners = owners
         self._calls = calls
 
     async def open_read(self, message: reads_pb.OpenReadRequest) -> reads_pb.OpenReadResponse:
         """Lease a version and answer with the routes of the first extents."""
         async with self._calls.call("open_read", message.path) as call:
-            opened = await self._reads.open_read(
+            path = FilePath.parse(message.path)
+            opened = await self._owners.of_path(path).reads.open_read(
                 call,
-                local_path(message.path),
+                path,
                 offset=message.offset,
                 length=message.length,
                 if_version=message.if_version,
@@ -47,9 +48,10 @@ class ReadsService(reads_pb.ReadsBase):
     async def plan_read(self, message: reads_pb.PlanReadRequest) -> reads_pb.PlanReadResponse:
         """Renew the lease and answer with fresh routes."""
         async with self._calls.call("plan_read", message.lease_id) as call:
-            plan = await self._reads.plan_read(
+            lease = LeaseId.parse(message.lease_id)
+            plan = await self._owners.of_id(lease).reads.plan_read(
                 call,
-                LeaseId.parse(message.lease_id),
+                lease,
                 offset=message.offset,
                 length=message.length,
                 mode=route_mode_from(message.mode),
@@ -66,15 +68,17 @@ class ReadsService(reads_pb.ReadsBase):
                     f"At most {limits.BATCH_MAX_CHUNKS} further leases are closed at once."
                 )
             names = (message.lease_id, *message.further_lease_ids)
-            await self._reads.close_reads(call, [LeaseId.parse(name) for name in names])
+            for lease in map(LeaseId.parse, names):
+                await self._owners.of_id(lease).reads.close_reads(call, [lease])
             return reads_pb.CloseReadResponse()
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
         """Take a reader's hint."""
         async with self._calls.call("report_copy", message.node) as call:
-            await self._reads.report_copy(
+            lease = LeaseId.parse(message.lease_id)
+            await self._owners.of_id(lease).reads.report_copy(
                 call,
-                LeaseId.parse(message.lease_id),
+                lease,
                 parse_chunk_id(message.chunk_id),
                 node_from(message.node),
                 problem_from(message.problem),

@@ -7,11 +7,12 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final
 
 from collective.core.errors import UsageError
+from collective.core.paths import FilePath
+from collective.member.files.owners import Owners
 from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import attributes_from, entry_message
-from collective.rpc.conversions.paths import local_path
 from collective.rpc.deadlines import each
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import streams as streams_pb
@@ -23,8 +24,9 @@ _IDLE_S: Final = 60.0
 class StreamsService(streams_pb.StreamsBase):
     """Adapts streams of messages to files."""
 
-    def __init__(self, files: WholeFiles, calls: Admission) -> None:
-        """Serve from ``files``."""
+    def __init__(self, owners: Owners, files: WholeFiles, calls: Admission) -> None:
+        """Serve ``files`` of this member; others' are not carried."""
+        self._owners = owners
         self._files = files
         self._calls = calls
 
@@ -35,7 +37,7 @@ class StreamsService(streams_pb.StreamsBase):
         async with AsyncExitStack() as stack:
             async with self._calls.call("read", message.path) as call:
                 reading = self._files.read(
-                    call, local_path(message.path), offset=message.offset, length=message.length
+                    call, self._own(message.path), offset=message.offset, length=message.length
                 )
                 entry, pieces = await stack.enter_async_context(reading)
             yield streams_pb.ReadResponse(entry=entry_message(entry))
@@ -67,12 +69,17 @@ class StreamsService(streams_pb.StreamsBase):
         async with self._calls.call("write", header.path) as call:
             entry = await self._files.write(
                 call,
-                local_path(header.path),
+                self._own(header.path),
                 attributes_from(header.attributes),
                 Precondition(if_version=header.if_version, if_absent=header.if_absent),
                 self._data(first.data, timed),
             )
             return entry_message(entry)
+
+    def _own(self, text: str) -> FilePath:
+        path = FilePath.parse(text)
+        self._owners.of_path(path)
+        return path
 
     async def _data(
         self, first: bytes, messages: AsyncIterator[streams_pb.WriteRequest]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collective.core.ids import UploadId
-from collective.member.files.uploads import MemberUploads
+from collective.core.paths import FilePath
+from collective.member.files.owners import Owners
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import attributes_from, entry_message
 from collective.rpc.conversions.extents import extent_message, extents_from, holes_from
-from collective.rpc.conversions.paths import local_path
 from collective.rpc.conversions.transfers import (
     chunk_plan_message,
     nodes_from,
@@ -22,9 +22,9 @@ from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 class UploadsService(uploads_pb.UploadsBase):
     """Adapts uploads; tickets are for the caller's own connection."""
 
-    def __init__(self, uploads: MemberUploads, calls: Admission) -> None:
-        """Serve from ``uploads``."""
-        self._uploads = uploads
+    def __init__(self, owners: Owners, calls: Admission) -> None:
+        """Serve the files that ``owners`` know."""
+        self._owners = owners
         self._calls = calls
 
     async def open_upload(
@@ -32,9 +32,10 @@ class UploadsService(uploads_pb.UploadsBase):
     ) -> uploads_pb.OpenUploadResponse:
         """Begin an upload and answer with the routes of its first batch."""
         async with self._calls.call("open_upload", message.path) as call:
-            opened = await self._uploads.open_upload(
+            path = FilePath.parse(message.path)
+            opened = await self._owners.of_path(path).uploads.open_upload(
                 call,
-                local_path(message.path),
+                path,
                 attributes_from(message.attributes),
                 Precondition(if_version=message.if_version, if_absent=message.if_absent),
                 extents_from(message.chunks),
@@ -50,9 +51,10 @@ class UploadsService(uploads_pb.UploadsBase):
     ) -> uploads_pb.AllocateChunksResponse:
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
         async with self._calls.call("allocate", message.upload_id) as call:
-            plans = await self._uploads.allocate(
+            upload = UploadId.parse(message.upload_id)
+            plans = await self._owners.of_id(upload).uploads.allocate(
                 call,
-                UploadId.parse(message.upload_id),
+                upload,
                 extents_from(message.chunks),
                 holes_from(message.holes),
                 mode=route_mode_from(message.mode),
@@ -67,9 +69,10 @@ class UploadsService(uploads_pb.UploadsBase):
     ) -> uploads_pb.RecordExtentsResponse:
         """Count receipts and record extents."""
         async with self._calls.call("record", message.upload_id) as call:
-            recorded = await self._uploads.record_extents(
+            upload = UploadId.parse(message.upload_id)
+            recorded = await self._owners.of_id(upload).uploads.record_extents(
                 call,
-                UploadId.parse(message.upload_id),
+                upload,
                 extents_from(message.extents),
                 receipts_from(message.receipts),
             )
@@ -78,9 +81,10 @@ class UploadsService(uploads_pb.UploadsBase):
     async def commit_upload(self, message: uploads_pb.CommitUploadRequest) -> pb.Entry:
         """Make the upload the current version."""
         async with self._calls.call("commit", message.upload_id) as call:
-            entry = await self._uploads.commit_upload(
+            upload = UploadId.parse(message.upload_id)
+            entry = await self._owners.of_id(upload).uploads.commit_upload(
                 call,
-                UploadId.parse(message.upload_id),
+                upload,
                 extents_from(message.extents),
                 receipts_from(message.receipts),
                 message.size_bytes,
@@ -93,7 +97,8 @@ class UploadsService(uploads_pb.UploadsBase):
     ) -> uploads_pb.AbortUploadResponse:
         """Forget the upload."""
         async with self._calls.call("abort", message.upload_id) as call:
-            await self._uploads.abort_upload(call, UploadId.parse(message.upload_id))
+            upload = UploadId.parse(message.upload_id)
+            await self._owners.of_id(upload).uploads.abort_upload(call, upload)
             return uploads_pb.AbortUploadResponse()
 
     async def get_upload(
@@ -101,8 +106,9 @@ class UploadsService(uploads_pb.UploadsBase):
     ) -> uploads_pb.GetUploadResponse:
         """Return what is recorded, for resumption."""
         async with self._calls.call("get_upload", message.upload_id) as call:
-            page = await self._uploads.recorded(
-                call, UploadId.parse(message.upload_id), from_offset=message.from_offset
+            upload = UploadId.parse(message.upload_id)
+            page = await self._owners.of_id(upload).uploads.recorded(
+                call, upload, from_offset=message.from_offset
             )
             return uploads_pb.GetUploadResponse(
                 extents=[extent_message(extent) for extent in page.extents], more=page.is_more

@@ -1,0 +1,142 @@
+"""The files of a member, whichever member it is and however it is reached.
+
+Every method takes the :class:`Call` that is judged, and plain values that were checked where they came in.
+This member's own are :class:`MemberFiles`; a member elsewhere is ``rpc.remote`` over a connection.  Faces
+know no more than this, and ask :mod:`collective.member.files.owners` whose a thing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Extent, Hole
+from collective.model.pages import EntryPage
+from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.transfer.engine.control import ReadControl, UploadControl
+
+
+class Names(Protocol):
+    """The tree of names; what each method needs of rights, the member decides."""
+
+    async def stat(self, call: Call, path: FilePath, /) -> Entry:
+        """Return what ``path`` names."""
+        ...
+
+    async def list(
+        self, call: Call, path: FilePath, /, *, recursive: bool, page_size: int, token: str
+    ) -> EntryPage:
+        """Return one page of what is below ``path``; a file lists itself."""
+        ...
+
+    async def make_directory(
+        self,
+        call: Call,
+        path: FilePath,
+        /,
+        *,
+        parents: bool,
+        attributes: Attributes | None = None,
+    ) -> Entry:
+        """Make a directory, or a datastore at top level; ``parents`` accepts what exists."""
+        ...
+
+    async def make_link(
+        self,
+        call: Call,
+        path: FilePath,
+        target: bytes,
+        attributes: Attributes,
+        condition: Precondition,
+        /,
+    ) -> Entry:
+        """Make a symbolic link, in the place of a file or link that may be there."""
+        ...
+
+    async def set_attributes(
+        self,
+        call: Call,
+        path: FilePath,
+        /,
+        *,
+        modified_ns: int | None,
+        mode: int | None,
+        condition: Precondition,
+    ) -> Entry:
+        """Change time and mode of what is there; None leaves one as it is."""
+        ...
+
+    async def remove(
+        self, call: Call, path: FilePath, /, *, recursive: bool, condition: Precondition
+    ) -> int:
+        """Remove; return how many entries went."""
+        ...
+
+    async def move(
+        self, call: Call, source: FilePath, target: FilePath, /, *, condition: Precondition
+    ) -> Entry:
+        """Rename; a file or link at the target is replaced."""
+        ...
+
+
+class Uploads(UploadControl, Protocol):
+    """Files on their way in."""
+
+    async def open_upload(
+        self,
+        call: Call,
+        path: FilePath,
+        attributes: Attributes,
+        condition: Precondition,
+        extents: Sequence[Extent],
+        holes: Sequence[Hole] = (),
+        /,
+        *,
+        mode: RouteMode,
+    ) -> OpenedUpload:
+        """Begin to write ``path``, and plan the first of it; not to be repeated."""
+        ...
+
+
+class Reads(ReadControl, Protocol):
+    """Files on their way out."""
+
+    async def open_read(
+        self,
+        call: Call,
+        path: FilePath,
+        /,
+        *,
+        offset: int,
+        length: int,
+        if_version: int = 0,
+        mode: RouteMode,
+    ) -> OpenedRead:
+        """Lease a version (``if_version`` 0: the current one), and plan the first of a range.
+
+        ``length`` 0: to the end.
+        """
+        ...
+
+
+class Files(Protocol):
+    """The files of one member."""
+
+    @property
+    def names(self) -> Names:
+        """What is there."""
+        ...
+
+    @property
+    def uploads(self) -> Uploads:
+        """What comes in."""
+        ...
+
+    @property
+    def reads(self) -> Reads:
+        """What goes out."""
+        ...
