@@ -32,8 +32,9 @@ from collective.transfer.engine.upload import Opening, Upload
 
 WINDOW_CHUNKS: Final = 4
 """Chunks of one write that are in memory."""
-READ_AHEAD_CHUNKS: Final = 2
-"""Chunks of one read that are in memory: the one that goes out, and the next."""
+READ_CHUNKS: Final = 2
+"""Chunks of one read that are in memory: the one that goes out, and the next, which is asked for once the
+first byte is here, so that it is in nobody's way before."""
 PIECE_BYTES: Final = 256 * limits.KIB
 """Bytes that are given out at a time, at most."""
 CHECK_S: Final = 0.5
@@ -119,23 +120,30 @@ class WholeFiles:
             with suppress(CollectiveError):  # it ends by itself
                 await self._reads.close_reads(carried, [lease])
 
+        slots = asyncio.Semaphore(1)
         download = Download(
             self._engine,
             self._reads,
             carried,
             open_read,
-            slots=asyncio.Semaphore(READ_AHEAD_CHUNKS),
+            slots=slots,
             give_back=give_back,
             offset=offset,
             length=length or None,
         )
-        async with download, aclosing(self._pieces(carried, download, offset)) as pieces:
+        async with download, aclosing(self._pieces(carried, download, offset, slots)) as pieces:
             yield download.entry, pieces
 
-    async def _pieces(self, call: Call, download: Download, offset: int) -> AsyncGenerator[bytes]:
+    async def _pieces(
+        self, call: Call, download: Download, offset: int, slots: asyncio.Semaphore
+    ) -> AsyncGenerator[bytes]:
         now_s: Callable[[], float] = asyncio.get_running_loop().time
         checked_s = now_s()
+        may_have = 1
         async for block in download:
+            for _ in range(may_have, READ_CHUNKS):
+                slots.release()
+            may_have = READ_CHUNKS
             for start in range(0, len(block), PIECE_BYTES):
                 if now_s() - checked_s >= CHECK_S:
                     checked_s = now_s()

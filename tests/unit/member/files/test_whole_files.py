@@ -13,7 +13,7 @@ from collective.core.errors import NotEnoughCopiesError, NotFoundError, Permissi
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.member.files import whole_files
-from collective.member.files.whole_files import WINDOW_CHUNKS
+from collective.member.files.whole_files import READ_CHUNKS, WINDOW_CHUNKS
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent, Hole
@@ -223,6 +223,22 @@ async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
         for offset, length in ranges:
             assert await read(here, offset, length) == whole[offset : offset + length]
         assert here.farm.pool.used_bytes == 0
+
+
+async def test_the_next_chunk_is_asked_for_once_the_first_byte_is_here(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, random.Random(4).randbytes(4 * CHUNK))
+        async with here.files.whole.read(OPERATOR, PATH, offset=0, length=0) as (_, pieces):
+            await anext(pieces)
+            assert here.farm.reads == 1
+            while here.farm.reads < 2:
+                await asyncio.sleep(0)
+            most = 0
+            async for _ in pieces:
+                await asyncio.sleep(0)
+                most = max(most, here.farm.pool.outstanding)
+            assert most == READ_CHUNKS
 
 
 async def test_memory_comes_back_wherever_a_write_is_cancelled(tmp_path: Path) -> None:
