@@ -1,9 +1,12 @@
 """Figures that rows keep of other rows, so that nothing counts everything: how to read and to check them.
 
-Triggers keep most (schemas 22, 23): no statement that changes copies, pins or extents needs to know of it.
+Triggers keep most (schemas 22, 23, 27): no statement that changes copies, pins or extents needs to know of it.
+What a chunk's row keeps is put right once a change (``settle``), not with each row: until then ``touched`` names
+the chunk, and ``health`` counts it as its row says.
 
-* ``chunks.extents``, ``chunks.pins``: rows that name the chunk; ``chunks.use`` follows from both.
-* ``chunks.spread``: its copies but intents, by number of node: ``'3'`` stored, ``'5-'`` missing, ``'9?'`` doubted.
+* ``chunks.in_extents``: whether extents name it; ``chunks.in_pins``: whether pins do, of what is in extents or has
+  copies.  ``chunks.use`` follows from both.
+* ``chunks.stored``: its copies in state 1; ``chunks.spread``: all its copies but intents, by number of node: ``'3'`` stored, ``'5-'`` missing, ``'9?'`` doubted.
 * ``held``: how many extents of a datastore name the chunk; ``versions.home`` says which datastore (``policies``).
 * ``health``: how many chunks in use are alike in use, copies wanted and spread (``placement.health``), in
   the whole catalogue and in each datastore that holds them.
@@ -40,12 +43,21 @@ _SPREAD: Final = (
     "coalesce((SELECT group_concat(node || iif(state = 1, '', iif(state = 2, '-', '?')), ' '"
     " ORDER BY node) FROM copies WHERE chunk = chunks.id AND state > 0), '')"
 )
+_IN_EXTENTS: Final = "EXISTS (SELECT 1 FROM extents x WHERE x.chunk = chunks.id)"
+_IN_PINS: Final = (
+    "EXISTS (SELECT 1 FROM pins p WHERE p.chunk = chunks.id)"
+    f" AND ({_IN_EXTENTS} OR EXISTS (SELECT 1 FROM copies c WHERE c.chunk = chunks.id AND c.state > 0))"
+)
 _OF_CHUNKS: Final = {
-    "extents": "(SELECT count(*) FROM extents x WHERE x.chunk = chunks.id)",
-    "pins": "(SELECT count(*) FROM pins p WHERE p.chunk = chunks.id)",
+    "in_extents": _IN_EXTENTS,
+    "in_pins": _IN_PINS,
     "stored": "(SELECT count(*) FROM copies c WHERE c.chunk = chunks.id AND c.state = 1)",
     "spread": _SPREAD,
 }
+_SETTLE: Final = (
+    f"UPDATE chunks SET {', '.join(f'{column} = {now}' for column, now in _OF_CHUNKS.items())}"
+    " WHERE id IN (SELECT chunk FROM touched)"
+)
 _OF_NODES: Final = {
     "stored": "(SELECT count(*) FROM copies c WHERE c.node = nodes.id AND c.state = 1)",
     "doomed": "(SELECT count(*) FROM doomed d WHERE d.node = nodes.id)",
@@ -86,6 +98,13 @@ _TABLES: Final = {
     "held": ("SELECT chunk, datastore, extents FROM held", _HELD),
     "health": ("SELECT datastore, use, wanted, spread, chunks FROM health", _HEALTH),
 }
+
+
+def settle(db: apsw.Connection) -> None:
+    """Put right what the rows of chunks keep, where other rows changed; the writer does it after each change."""
+    if db.execute("SELECT 1 FROM touched LIMIT 1").fetchone() is not None:
+        db.execute(_SETTLE)
+        db.execute("DELETE FROM touched")
 
 
 def groups(db: apsw.Connection, datastore: int = WHOLE) -> list[tuple[str, Group]]:
@@ -137,7 +156,7 @@ def _differing(db: apsw.Connection, table: str, columns: Mapping[str, str]) -> S
     found = []
     for column, counted in columns.items():
         row = db.execute(
-            f"SELECT id, {column}, {counted} FROM {table} WHERE {column} <> {counted} LIMIT 1"
+            f"SELECT id, {column}, ({counted}) FROM {table} WHERE {column} <> ({counted}) LIMIT 1"
         ).fetchone()
         if row is not None:
             found.append(f"{table}.{column} of row {row[0]} is {row[1]!r}, counted {row[2]!r}")

@@ -96,7 +96,7 @@ def connect(path: str, sqlite: Sqlite, *, writing: bool, synchronous: str) -> ap
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA foreign_keys = ON")
     # In memory, what undoes a savepoint is a list that every statement walks: 20,000 updates in one
-    # savepoint took 138 s, in a file 0.8 s.  Up to 64 KiB of it stay in memory all the same.
+    # savepoint took 138 s, in a file 0.8 s.  A little of it stays in memory all the same (``library``).
     db.execute("PRAGMA temp_store = FILE")
     db.execute("PRAGMA cache_size = -8192")
     if not writing:

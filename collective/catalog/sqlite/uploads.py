@@ -248,8 +248,8 @@ class UploadsPart(Part):
             require_few(pieces.holes, pieces.hole_bytes, "holes")
             check_quota(tx, found, existing)
             copies = self._engine.settings.copies
-            changed = flip(tx, found, parent, existing, size_bytes, pieces.extents, copies)
             cleared = clear_upload(tx, upload, CLEAR_AT_COMMIT)
+            changed = flip(tx, found, parent, existing, size_bytes, pieces.extents, copies)
             tx.run(
                 "UPDATE uploads SET state = ?, result = ?, expires_ms = ? WHERE id = ?",
                 COMMITTED if cleared else COMMITTED_UNCLEARED,

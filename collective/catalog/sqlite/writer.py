@@ -19,6 +19,7 @@ import apsw
 
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
+from collective.catalog.sqlite.counting import settle
 from collective.catalog.sqlite.custody import Custody
 from collective.catalog.sqlite.rows import load_grants
 from collective.core.clock import Clock
@@ -91,6 +92,10 @@ class Transaction:
         """Call what :meth:`at_end` collected."""
         for function in self._endings:
             function(durable)
+
+    def settle(self) -> None:
+        """Put right what rows keep of others (``counting``), to read it within a change that concerns it."""
+        settle(self.db)
 
     @property
     def is_spent(self) -> bool:
@@ -399,6 +404,7 @@ class Writer:
         self._db.execute("SAVEPOINT operation")
         try:
             job.result = job.operation(transaction)
+            transaction.settle()
         except apsw.ConstraintError as error:
             job.error = InternalError("The catalogue refused an inconsistent change; see the log.")
             job.error.__cause__ = error

@@ -469,6 +469,7 @@ async def test_a_copy_made_in_steps_is_of_one_moment(
         await member.write_file()
     db = member.catalog._engine._connect()
     before: Any = db.execute("SELECT sequence, files FROM state").fetchone()
+    pages: Any = db.execute("PRAGMA page_count").fetchone()
     other = apsw.Connection(str(tmp_path / "live" / "catalog.db"))
     steps = 0
 
@@ -481,7 +482,6 @@ async def test_a_copy_made_in_steps_is_of_one_moment(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copying, "STEP_PAGES", 4)
         copying.copy_database(db, str(tmp_path / "copy.db"), vfs=None, disk=OsDisk(), pause=change)
-    pages: Any = db.execute("PRAGMA page_count").fetchone()
     assert steps == -(-pages[0] // 4)
     copy = apsw.Connection(str(tmp_path / "copy.db"))
     assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

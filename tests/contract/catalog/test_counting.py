@@ -378,7 +378,7 @@ async def test_an_extent_that_is_recorded_anew_with_another_chunk_moves_its_coun
         proof = receipts(upload, allocated)
         await catalog.record_extents(OPERATOR, upload.id, [extent(wanted[0])], proof)
     found = await catalog._engine.read(
-        lambda db: db.execute("SELECT hash, extents FROM chunks ORDER BY id").fetchall()
+        lambda db: db.execute("SELECT hash, in_extents FROM chunks ORDER BY id").fetchall()
     )
     assert found == [(chunk("before"), 0), (chunk("after"), 1)]
     assert await catalog._engine.read(disagreements) == []
