@@ -12,3 +12,5 @@ class Wakes:
 
     repair: asyncio.Event = field(default_factory=asyncio.Event)
     verify: asyncio.Event = field(default_factory=asyncio.Event)
+    addresses: asyncio.Event = field(default_factory=asyncio.Event)
+    """A node said an address at which nobody has found it yet."""

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from collective.core.ids import NodeId, SpiffeId, StoreUuid
+from collective.core.disk_errors import DiskState
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
+from collective.core.units import Address
+from collective.model.copies import CopyKey
 
 
 class Standing(Enum):
@@ -46,6 +49,93 @@ class StatedPosition:
     position: Position
     mac: bytes
     """The coordinator's own mark: shown again, it says that the coordinator said this once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedStatement:
+    """What is revoked, as nodes are told it."""
+
+    epoch: int
+    entries: Sequence[str] | None
+    """In the order that the mark is on; None where they are left out, since the mark says it all."""
+    mac: bytes
+    """The coordinator's own mark on epoch and entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAdoption:
+    """The word to one node that another catalogue takes the place of the one it obeys."""
+
+    body: bytes
+    key_id: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a node says of itself; not yet judged."""
+
+    instance_id: str
+    """Fresh for each start of its process."""
+    store_uuid: StoreUuid
+    addresses: tuple[Address, ...]
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    version: str
+    is_stopping: bool
+    disk: DiskState
+    key_ids: frozenset[int]
+    """Ticket keys that it has."""
+    seen: StatedPosition | None
+    """The highest position that it was told; None before the first."""
+    revoked: RevokedStatement
+    """What it remembers."""
+
+    @property
+    def obeys(self) -> str:
+        """Id of the catalogue that it obeyed last; empty for none."""
+        return self.seen.position.catalog_id if self.seen is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """What a node is told in return."""
+
+    coordinator: SpiffeId
+    coordinator_now_ms: int
+    keys: Sequence[tuple[int, bytes]]
+    """Ticket keys (id, secret) that the node lacks, newest last."""
+    position: StatedPosition
+    adoption: SignedAdoption | None
+    revoked: RevokedStatement
+    is_mac_newest: bool
+    """The mark that the node has shown on what is revoked is this one."""
+    send_inventory: bool
+    interval_s: float
+    trusted_ders: Sequence[bytes]
+    """CAs that count, the one that signs nodes first."""
+    link_ders: Sequence[bytes]
+    """The old CA's word for the new one, while one takes the other's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryPage:
+    """Some of the copies that a node has, in order of chunk."""
+
+    instance_id: str
+    copies: Sequence[CopyKey]
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTrouble:
+    """A copy that its node found bad."""
+
+    chunk: ChunkId
+    generation: Generation
+    is_corrupt: bool
+    """Else it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
 from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.wakes import Wakes
 
 ADDRESSES_MAX: Final = 8
 """Of one node; what goes beyond is not looked at."""
@@ -78,7 +79,9 @@ class AddressProver(Worker):
 
     name = "node addresses"
 
-    def __init__(self, table: LiveNodes, meet: Meet, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self, table: LiveNodes, meet: Meet, wakes: Wakes, clock: Clock, randomness: Randomness
+    ) -> None:
         """Note in ``table`` where ``meet`` finds the nodes."""
         self._table = table
         self._meet = meet
@@ -86,12 +89,8 @@ class AddressProver(Worker):
         self._randomness = randomness
         self._postponed: Postponed[tuple[NodeId, Address]] = Postponed(RETRIES)
         self._allowances: dict[NodeId, _Allowance] = {}
-        self._wake = asyncio.Event()
+        self._wakes = wakes
         self._log = structlog.get_logger("coordinator.addresses")
-
-    def look(self) -> None:
-        """Look soon: a node said other addresses."""
-        self._wake.set()
 
     def queue(self) -> int:
         """Return how many addresses are not proved."""
@@ -111,7 +110,9 @@ class AddressProver(Worker):
     async def wait(self) -> None:
         """Wait for another address, or until one is due again."""
         next_s = self._postponed.next_s(self._clock.monotonic_s())
-        await pause(self._wake, IDLE_S if next_s is None else min(IDLE_S, max(1.0, next_s)))
+        await pause(
+            self._wakes.addresses, IDLE_S if next_s is None else min(IDLE_S, max(1.0, next_s))
+        )
 
     def _due(self, now_s: float) -> list[tuple[NodeId, Address]]:
         nodes = self._table.all()

@@ -23,6 +23,7 @@ from collective.catalog.interface import Trust
 from collective.core.ids import NodeId
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
+from collective.model.nodes import RevokedStatement
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet, key_entry, normalise, serial_entry
 from collective.transfer.tickets.key_ring import KeyRing
@@ -101,30 +102,32 @@ class Revocations:
         named = {str(own.identity), serial_entry(own.serial), key_entry(own.key_digest)}
         return entry.endswith("/coordinator") or entry in named
 
-    def statement(self) -> tuple[int, Sequence[str], bytes]:
-        """Return what nodes are told: epoch, entries, and the seal on both."""
+    def statement(self) -> RevokedStatement:
+        """Return what nodes are told."""
         if self._stated is None or self._stated[0] is not self.present:
             in_order = sorted(self.present.entries)
             digest = digest_of_revocations(self.present.epoch, in_order)
             self._stated = (self.present, in_order, digest)
         _, entries, digest = self._stated
-        return self.present.epoch, entries, self._macs.of_digest(digest)
+        return RevokedStatement(self.present.epoch, entries, self._macs.of_digest(digest))
 
-    async def learn(
-        self, node: NodeId, told: Sequence[str], epoch: int = 0, seal: bytes = b""
-    ) -> None:
+    async def learn(self, node: NodeId, told: RevokedStatement) -> None:
         """Take back what nodes remember and a restored catalogue has forgotten.
 
-        However many there are, the node goes on: only the size of a message bounds them.
+        However many there are, the node goes on: only the size of a message bounds them.  One that
+        leaves them out remembers what it was told last.
 
         Raises:
             UsageError: an entry names nothing.
         """
-        unknown = frozenset(normalise(entry) for entry in told) - self.present.entries
+        if told.entries is None:
+            return
+        epoch = told.epoch
+        unknown = frozenset(normalise(entry) for entry in told.entries) - self.present.entries
         if not unknown and epoch <= self.present.epoch:
             return
         learned: list[str] = []
-        if self._macs.is_revocations(epoch, told, seal):
+        if self._macs.is_revocations(epoch, told.entries, told.mac):
             learned = sorted(entry for entry in unknown if not self.is_own(entry))
         else:
             self._log_not_taken(node, unknown)

@@ -28,10 +28,13 @@ from collective.member.files.uploads import Policy
 from collective.member.metrics import HEALTHY, WAITING, MemberMetrics, NodeFigures
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
+from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.live_nodes import LiveNodes, space_of
 from collective.member.nodes.reachability import AddressProver
+from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.nodes.words import Words
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
 from collective.member.trust.certificates_seen import CertificatesSeen
@@ -199,7 +202,7 @@ def build(
     routes = RouteMaker(own.identity, own.addresses, table, keys, randomness)
     receipts = ReceiptChecker(keys)
     nodes = NodeCaller(table, personas, links)
-    prover = AddressProver(table, nodes.meet, clock, randomness)
+    prover = AddressProver(table, nodes.meet, wakes, clock, randomness)
     complaints = Complaints(wakes, clock)
     challenger = Challenger(own.identity, nodes, routes, chunks, metrics, clock, randomness)
 
@@ -216,6 +219,8 @@ def build(
     )
     owners = Owners(own.domain, files)
     certificates_seen = CertificatesSeen(own.domain, catalog)
+    enrolled = Enrolled(catalog, table, waiting, revocations, certificates_seen)
+    words = Words(own, catalog, keys, macs, revocations, interval_s=settings.heartbeat_interval_s)
     calls = Admission(
         own.domain, metrics, clock, seen=followers.see, certificates_seen=certificates_seen
     )
@@ -288,22 +293,7 @@ def build(
         followers=followers,
         rotation=rotation,
         registry=RegistryService(
-            own=own.identity,
-            catalog=catalog,
-            table=table,
-            keys=keys,
-            revocations=revocations,
-            macs=macs,
-            calls=calls,
-            metrics=metrics,
-            wakes=wakes,
-            waiting=waiting,
-            clock=clock,
-            interval_s=settings.heartbeat_interval_s,
-            trusted=own.trusted_ders,
-            certificates_seen=certificates_seen,
-            unproven=prover.look,
-            links=own.link_ders,
+            NodeRegistry(catalog, table, enrolled, words, wakes, metrics), calls, metrics
         ),
         repairer=Repairer(
             catalog=catalog,

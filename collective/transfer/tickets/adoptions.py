@@ -11,6 +11,9 @@ from typing import Final
 
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
+from collective.model import nodes as model
+from collective.model.nodes import StatedPosition
+from collective.rpc.conversions.nodes import position_message
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.node import Adoption, SignedAdoption
@@ -32,6 +35,21 @@ def sign_adoption(key: TicketKey, adoption: Adoption) -> SignedAdoption:
     body = encode(adoption)
     assert len(body) <= ADOPTION_MAX_BYTES
     return SignedAdoption(body=body, key_id=key.key_id, mac=key.mac(_CONTEXT, body))
+
+
+def make_adoption(
+    key: TicketKey, node: SpiffeId, replaced: StatedPosition, successor: StatedPosition
+) -> model.SignedAdoption:
+    """Return the word to ``node`` that ``successor`` takes the place of exactly ``replaced``."""
+    signed = sign_adoption(
+        key,
+        Adoption(
+            node=str(node),
+            replaced=position_message(replaced),
+            successor=position_message(successor),
+        ),
+    )
+    return model.SignedAdoption(signed.body, signed.key_id, signed.mac)
 
 
 def open_adoption(keys: KeySource, signed: SignedAdoption, *, node: SpiffeId) -> Adoption:

@@ -18,6 +18,7 @@ from collective.member.nodes.reachability import (
     AddressProver,
     plausible,
 )
+from collective.member.wakes import Wakes
 from tests.unit.member.cluster import CHUNK, World, copies, record, report
 
 A, B = NodeId("a"), NodeId("b")
@@ -53,7 +54,7 @@ class Bench:
         self.world = World()
         self.network = Network()
         self.prover = AddressProver(
-            self.world.table, self.network.meet, self.world.clock, self.world.randomness
+            self.world.table, self.network.meet, Wakes(), self.world.clock, self.world.randomness
         )
 
     def say(self, node: NodeId, *addresses: Address) -> None:

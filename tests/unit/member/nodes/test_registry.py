@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,13 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.live_nodes import REFUSAL_KEPT_S
+from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.nodes.words import Words
+from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
@@ -45,29 +49,50 @@ class Gate:
         return 0
 
 
+class SeesAll:
+    """Stands for the catalogue where certificates that are seen are of no interest."""
+
+    async def see_certificate(self, *_: object) -> None:
+        """Note nothing."""
+
+
+@dataclass
+class Told:
+    """A coordinator that has no CAs to tell of."""
+
+    identity: SpiffeId = OWN
+
+    def trusted_ders(self) -> list[bytes]:
+        return []
+
+    def link_ders(self) -> list[bytes]:
+        return []
+
+
+def revocations_of(here: Scene, gate: Gate | None = None) -> Revocations:
+    keys, table = here.world.keys, here.world.table
+    return Revocations(here.catalog, gate or Gate(), keys, StatementMacs(keys), table, Own(OWN))
+
+
 def service(
-    here: Scene, gate: Gate | None = None, waiting: UnknownNodes | None = None
+    here: Scene,
+    gate: Gate | None = None,
+    waiting: UnknownNodes | None = None,
+    revocations: Revocations | None = None,
 ) -> RegistryService:
-    macs = StatementMacs(here.world.keys)
+    keys, table = here.world.keys, here.world.table
+    revocations = revocations or revocations_of(here, gate)
+    enrolled = Enrolled(
+        here.catalog,
+        table,
+        waiting or UnknownNodes(here.world.clock),
+        revocations,
+        CertificatesSeen(DOMAIN, SeesAll()),
+    )
+    words = Words(Told(), here.catalog, keys, StatementMacs(keys), revocations, interval_s=2.0)
+    registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
     return RegistryService(
-        own=OWN,
-        catalog=here.catalog,
-        table=here.world.table,
-        keys=here.world.keys,
-        revocations=Revocations(
-            here.catalog,
-            gate or Gate(),
-            here.world.keys,
-            macs,
-            here.world.table,
-            Own(OWN),
-        ),
-        macs=macs,
-        calls=Admission(DOMAIN, here.metrics, here.world.clock),
-        metrics=here.metrics,
-        wakes=here.wakes,
-        waiting=waiting or UnknownNodes(here.world.clock),
-        clock=here.world.clock,
+        registry, Admission(DOMAIN, here.metrics, here.world.clock), here.metrics
     )
 
 
@@ -311,3 +336,37 @@ async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
         verdict = await registry.report_inventory(pages())
         assert [copy.chunk_id[0] for copy in verdict.unknown] == [1, 2], "3 is from another life"
         assert not (await registry.heartbeat(beat(5))).send_inventory
+
+
+async def test_an_address_that_nobody_has_proved_wakes_who_looks_for_it(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        registry = service(here)
+        await registry.heartbeat(beat(addresses=[pb.Address(host="127.0.0.1", port=7097)]))
+        assert not here.wakes.addresses.is_set(), "it was found there"
+        await registry.heartbeat(beat(addresses=[pb.Address(host="127.0.0.1", port=7098)]))
+        assert here.wakes.addresses.is_set()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key_ids": list(range(65))},
+        {"version": "v" * 65},
+        {"instance_id": "nothing"},
+        {"store_uuid": ""},
+        {"addresses": []},
+        {"addresses": [pb.Address(host="224.0.0.1", port=7097)]},
+    ],
+)
+async def test_a_heartbeat_that_cannot_be_right_changes_nothing(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    async with scene(tmp_path) as here:
+        speak_as(A)
+        live = here.world.table.get(NodeId("a"))
+        assert live is not None
+        before = live.record
+        with pytest.raises(UsageError):
+            await service(here).heartbeat(beat(2, **wrong))
+        assert live.record == before

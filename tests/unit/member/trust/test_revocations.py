@@ -16,7 +16,15 @@ from collective.roles.node.memory import Remembered, decode, encode, with_revoca
 from collective.rpc.gen.collective.v1 import node as pb
 from tests.unit.member.cluster import DOMAIN, OWN
 from tests.unit.member.farm import OPERATOR, Scene, scene
-from tests.unit.member.nodes.test_registry import OWN_KEY, OWN_SERIAL, Gate, beat, service, speak_as
+from tests.unit.member.nodes.test_registry import (
+    OWN_KEY,
+    OWN_SERIAL,
+    Gate,
+    beat,
+    revocations_of,
+    service,
+    speak_as,
+)
 
 EVE = "spiffe://home.alice/user/home.alice/eve"
 BEN = "spiffe://home.alice/user/home.alice/ben"
@@ -106,8 +114,9 @@ async def test_what_a_node_was_told_comes_back_as_it_was_told(tmp_path: Path) ->
     """The whole way: the answer of one coordinator, kept by a node, shown to a restored one."""
     async with scene(tmp_path / "before") as before:
         await before.catalog.revoke(OPERATOR, EVE)
-        registry = service(before)
-        await registry._revocations.refresh()
+        revocations = revocations_of(before)
+        registry = service(before, revocations=revocations)
+        await revocations.refresh()
         answer = await say(registry, "a", [])
     kept = with_revocations(
         Remembered(), answer.revocation_epoch, answer.revoked, answer.revocation_seal
@@ -148,8 +157,9 @@ async def test_many_revocations_neither_end_heartbeats_nor_go_with_each(tmp_path
     many = [f"serial:{number:x}" for number in range(1, 12_001)]
     async with scene(tmp_path) as here:
         await here.catalog.learn_revocations(many)
-        registry = service(here)
-        await registry._revocations.refresh()
+        revocations = revocations_of(here)
+        registry = service(here, revocations=revocations)
+        await revocations.refresh()
         answer = await say(registry, "a", [])
         assert len(answer.revoked) == len(many)
         assert not answer.seal_is_newest
@@ -169,7 +179,7 @@ async def test_many_revocations_neither_end_heartbeats_nor_go_with_each(tmp_path
         assert briefly.seal_is_newest
         assert len(bytes(briefly)) < 2000
         await here.catalog.revoke(OPERATOR, EVE)
-        await registry._revocations.refresh()
+        await revocations.refresh()
         anew = await shows_seal()
         assert not anew.seal_is_newest
         assert EVE in anew.revoked
