@@ -44,6 +44,10 @@ class NodeCommands(Protocol):
         """Have ``node`` send its copy ``generation`` of ``chunk`` along ``route``."""
         ...
 
+    def drop(self, node: NodeId) -> None:
+        """Have nothing to do with a node any more that was removed; calls under way fail."""
+        ...
+
     async def challenge_copies(
         self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]
     ) -> Mapping[CopyOnNode, Answer]:

@@ -197,7 +197,8 @@ class CoordinatorRole:
         await self._workers.stop()
         if self._parts is not None:
             await self._parts.relay.close(0.0)
-            await self._parts.shutting_out.close()
+            await self._parts.revoking.close()
+            await self._parts.removal.close()
             await self._parts.chunks.close()
             await self._parts.nodes.close()
             if self._catalog is not None:

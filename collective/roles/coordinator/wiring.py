@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from collective.catalog.interface import Catalog
 from collective.core import limits
-from collective.core.ids import SpiffeId
 from collective.core.settings import ServeSettings
 from collective.core.world import World
 from collective.member.care.challenger import Challenger
@@ -32,6 +31,7 @@ from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.live_nodes import LiveNodes, space_of
 from collective.member.nodes.reachability import AddressProver
 from collective.member.nodes.registry import NodeRegistry
+from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.nodes.words import Words
@@ -43,8 +43,8 @@ from collective.member.trust.followers import Followers
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
+from collective.member.trust.revoking import Revoking
 from collective.member.trust.rotation import Rotation
-from collective.member.trust.shutting_out import ShuttingOut
 from collective.member.wakes import Wakes
 from collective.model.nodes import Standing
 from collective.pki.certificates import Certified
@@ -126,7 +126,8 @@ class Parts:
     metrics: MemberMetrics
     refusal_log: RefusalLog
     revocations: Revocations
-    shutting_out: ShuttingOut
+    revoking: Revoking
+    removal: Removal
     standing: Approvals
     joining: Joining
     renewal: CertificateRenewals
@@ -235,13 +236,10 @@ def build(
         refusals=refusal_log,
     )
 
-    def removed(node: SpiffeId) -> None:
-        keys.forget(node)
-        nodes.drop(node.node_id)
-
     expiry = ExpiryWatch(own, rotation)
     figures = Figures(catalog, table)
-    shutting_out = ShuttingOut(own.identity, catalog, table, revocations, wakes, removed=removed)
+    revoking = Revoking(own.identity, catalog, revocations)
+    removal = Removal(catalog, table, revocations, keys, nodes, wakes)
     standing = Approvals(catalog, table, wakes)
     adoption = AdoptionDesk(catalog, table, waiting, wakes, revocations)
     return Parts(
@@ -251,7 +249,8 @@ def build(
         metrics=metrics,
         refusal_log=refusal_log,
         revocations=revocations,
-        shutting_out=shutting_out,
+        revoking=revoking,
+        removal=removal,
         standing=standing,
         joining=joining,
         renewal=renewal,
@@ -269,7 +268,7 @@ def build(
             figures=figures,
             policy=policy,
             certificates=Renewals(renewal, own),
-            shutting_out=shutting_out,
+            removal=removal,
             standing=standing,
             adoption=adoption,
             rotation=rotation,
@@ -287,7 +286,7 @@ def build(
             node_uses=settings.join_code_uses,
             node_validity_s=settings.join_code_validity_s,
         ),
-        identities=IdentitiesService(catalog, codes, shutting_out, calls, clock),
+        identities=IdentitiesService(catalog, codes, revoking, calls, clock),
         datastores=DatastoresService(own.domain, catalog, calls),
         audit=AuditService(catalog, calls),
         followers=followers,

@@ -182,6 +182,9 @@ class Farm:
             del here[name]
         return Deleted(frozenset(named - absent), absent)
 
+    def drop(self, node: NodeId) -> None:
+        self.down.add(node)
+
     async def challenge_copies(
         self, node: NodeId, nonce: bytes, copies: Sequence[CopyKey]
     ) -> Mapping[CopyOnNode, Answer]:

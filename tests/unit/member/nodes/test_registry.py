@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -360,7 +361,7 @@ async def test_an_address_that_nobody_has_proved_wakes_who_looks_for_it(tmp_path
     ],
 )
 async def test_a_heartbeat_that_cannot_be_right_changes_nothing(
-    tmp_path: Path, wrong: dict[str, object]
+    tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     async with scene(tmp_path) as here:
         speak_as(A)

@@ -43,7 +43,7 @@ async def two_devices(member: Member) -> tuple[tuple[Admitted, Key], tuple[Admit
 async def test_a_device_ends_a_lost_one_of_the_same_identity(member: Member, by: str) -> None:
     (first, laptop), (other, phone) = await two_devices(member)
     who = key_entry(digest_of(phone)) if by == "key" else f"serial:{leaf(other).serial.upper()}"
-    done = await member.shutting_out.revoke(acting(first), who)
+    done = await member.revoking.revoke(acting(first), who)
     assert key_entry(digest_of(phone)) in done.entries
     assert member.gate.objection(leaf(other)) == "revoked"
     assert member.gate.objection(leaf(first)) is None
@@ -64,7 +64,7 @@ async def test_a_user_revokes_another_users_device_or_identity(member: Member) -
     whom += ["serial:0123", str(BOB.global_id), str(EVE.global_id), "nobody@home.alice"]
     for who in whom:
         with pytest.raises(PermissionDeniedError):
-            await member.shutting_out.revoke(acting(first), who)
+            await member.revoking.revoke(acting(first), who)
         entry = who if "@" not in who else str(BOB)
         with pytest.raises(PermissionDeniedError):
             await member.catalog.revoke(acting(first), entry)
@@ -75,13 +75,13 @@ async def test_a_device_does_not_shut_itself_out_by_mistake(member: Member) -> N
     (first, laptop), _ = await two_devices(member)
     for who in (key_entry(digest_of(laptop)), f"serial:{leaf(first).serial}"):
         with pytest.raises(ConflictError, match="this machine"):
-            await member.shutting_out.revoke(acting(first), who)
-    await member.shutting_out.revoke(OPERATOR, key_entry(digest_of(laptop)))
+            await member.revoking.revoke(acting(first), who)
+    await member.revoking.revoke(OPERATOR, key_entry(digest_of(laptop)))
 
 
 async def test_a_revoked_device_does_not_end_the_others(member: Member) -> None:
     (first, laptop), (other, phone) = await two_devices(member)
-    await member.shutting_out.revoke(acting(first), key_entry(digest_of(phone)))
+    await member.revoking.revoke(acting(first), key_entry(digest_of(phone)))
     with pytest.raises(PermissionDeniedError):
         await member.catalog.revoke(acting(other), key_entry(digest_of(laptop)))
 

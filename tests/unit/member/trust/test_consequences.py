@@ -57,7 +57,7 @@ async def test_those_below_in_the_chain_their_invites_and_datastores_are_told(
         await member.codes.create(
             by, InviteKind.USER, uses=1, validity_s=60, grants=[GrantTerms(SHARED, Right.READ)]
         )
-    done = await member.shutting_out.revoke(OPERATOR, str(EVE))
+    done = await member.revoking.revoke(OPERATOR, str(EVE))
     assert done.consequences.losers == (user("bob"), user("cathy"))
     assert done.consequences.invites == 2
     assert done.consequences.datastores == (FilePath.parse("/eves"),)
@@ -68,15 +68,15 @@ async def test_a_device_takes_only_its_own_invites_with_it(member: Member) -> No
     first = await member.join(await member.code(), key, str(EVE.global_id))
     await chain(member)
     await member.code(InviteKind.DEVICE, acting(first), EVE)
-    done = await member.shutting_out.revoke(OPERATOR, key_entry(digest_of(key)))
+    done = await member.revoking.revoke(OPERATOR, key_entry(digest_of(key)))
     assert (done.consequences.losers, done.consequences.invites) == ((), 1)
 
 
 async def test_revoking_again_says_so(member: Member) -> None:
     await chain(member)
-    await member.shutting_out.revoke(OPERATOR, str(EVE))
+    await member.revoking.revoke(OPERATOR, str(EVE))
     with pytest.raises(ConflictError, match=r"eve@home.alice is revoked here already"):
-        await member.shutting_out.revoke(OPERATOR, str(EVE))
+        await member.revoking.revoke(OPERATOR, str(EVE))
 
 
 def test_people_read_whom_it_concerns() -> None:

@@ -30,8 +30,7 @@ from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Admitted
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
-from collective.member.trust.shutting_out import ShuttingOut
-from collective.member.wakes import Wakes
+from collective.member.trust.revoking import Revoking
 from collective.model.calls import Call
 from collective.model.people import InviteKind, JoinAttempt
 from collective.model.rights import Right
@@ -93,14 +92,7 @@ class Member:
         world = world_of(self.clock, randomness)
         self.joining = joining_over(authorities, self.catalog, world)
         self.renewal = renewals_over(authorities, self.catalog, world, revoked=self.revocations)
-        self.shutting_out = ShuttingOut(
-            OWN,
-            self.catalog,
-            self.nodes,
-            self.revocations,
-            Wakes(),
-            removed=lambda _: None,
-        )
+        self.revoking = Revoking(OWN, self.catalog, self.revocations)
         self.certificates_seen = CertificatesSeen(ALICE, self.catalog)
         self.codes = InviteIssuer(
             authorities,
@@ -161,7 +153,7 @@ async def test_the_key_of_a_revoked_certificate_comes_back_by_no_way(member: Mem
     first = await member.join(code, key, str(EVE.global_id))
     second = await member.renewal.renew_live(leaf(first), certificates.make_request(key))
     device = await member.code(InviteKind.DEVICE, acting(second), EVE)
-    done = await member.shutting_out.revoke(OPERATOR, f"serial:{leaf(second).serial}")
+    done = await member.revoking.revoke(OPERATOR, f"serial:{leaf(second).serial}")
     assert done.entries == (f"serial:{leaf(second).serial}", key_entry(digest_of(key)))
     # On open connections, with the certificate that it had before, too.
     assert member.gate.objection(leaf(first)) == "revoked"
@@ -192,7 +184,7 @@ async def test_another_device_of_the_identity_goes_on(member: Member) -> None:
     first = await member.join(await member.code(), laptop, str(EVE.global_id))
     other = await member.join(await member.code(InviteKind.DEVICE, acting(first), EVE), phone)
     its_own = await member.code(InviteKind.DEVICE, acting(other), EVE)
-    await member.shutting_out.revoke(OPERATOR, f"serial:{leaf(first).serial}")
+    await member.revoking.revoke(OPERATOR, f"serial:{leaf(first).serial}")
     assert member.gate.objection(leaf(other)) is None
     await member.renewal.renew_live(leaf(other), certificates.make_request(phone))
     await member.join(its_own, certificates.new_private_key(REAL.randomness))
@@ -222,7 +214,7 @@ async def test_a_certificate_issued_offline_is_revoked_with_its_key_once_it_was_
     key = certificates.new_private_key(REAL.randomness)
     peer, other = member.offline(EVE, key), member.offline(EVE, key)
     await member.certificates_seen.note(peer)
-    done = await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")
+    done = await member.revoking.revoke(OPERATOR, f"serial:{peer.serial}")
     assert key_entry(digest_of(key)) in done.entries
     assert member.gate.objection(other) == "revoked"
 
@@ -232,12 +224,12 @@ async def test_a_serial_that_was_never_seen_is_revoked_alone_and_its_key_by_its_
 ) -> None:
     key = certificates.new_private_key(REAL.randomness)
     peer, other = member.offline(EVE, key), member.offline(EVE, key)
-    assert (await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")).entries == (
+    assert (await member.revoking.revoke(OPERATOR, f"serial:{peer.serial}")).entries == (
         f"serial:{peer.serial}",
     )
     assert member.gate.objection(peer) == "revoked"
     assert member.gate.objection(other) is None
-    await member.shutting_out.revoke(OPERATOR, "key:" + digest_of(key).hex().upper())
+    await member.revoking.revoke(OPERATOR, "key:" + digest_of(key).hex().upper())
     assert member.gate.objection(other) == "revoked"
 
 
@@ -246,24 +238,24 @@ async def test_the_coordinators_own_key_is_not_revoked(member: Member) -> None:
     own = member.offline(OWN, key)
     member.own.certified = own_leaf(OWN, key_digest=own.key_digest)
     with pytest.raises(UsageError, match="rotate-ca"):
-        await member.shutting_out.revoke(OPERATOR, key_entry(own.key_digest))
+        await member.revoking.revoke(OPERATOR, key_entry(own.key_digest))
     # Nor by a user's certificate that was made for the same key.
     await member.certificates_seen.note(peer := member.offline(EVE, key))
     with pytest.raises(UsageError, match="rotate-ca"):
-        await member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}")
+        await member.revoking.revoke(OPERATOR, f"serial:{peer.serial}")
 
 
 async def test_a_node_whose_certificate_is_revoked_is_refused_at_once(member: Member) -> None:
     for name in ("one", "two"):
         member.nodes.add(replace(record(name), certificate_serial=f"{name}{name}".encode().hex()))
-    await member.shutting_out.revoke(OPERATOR, f"serial:{b'oneone'.hex()}")
+    await member.revoking.revoke(OPERATOR, f"serial:{b'oneone'.hex()}")
     assert [live.refused for live in member.nodes.all()] == ["its certificate was revoked.", ""]
 
 
 @pytest.mark.parametrize("who", ["key:", "key:12", "key:" + "g" * 64, "key:" + "0" * 66])
 async def test_keys_that_name_nothing_are_refused(member: Member, who: str) -> None:
     with pytest.raises(UsageError):
-        await member.shutting_out.revoke(OPERATOR, who)
+        await member.revoking.revoke(OPERATOR, who)
 
 
 # --- whose identity it is ------------------------------------------------------------------------
@@ -299,10 +291,10 @@ async def test_an_identity_claimed_by_an_invite_is_not_shared_with_the_offline_c
         await member.renewal.renew_live(peer, certificates.make_request(owner))
     with pytest.raises(CollectiveError, match="claimed by an invite"):
         await member.renew(certificates.certificate_der(issued), owner)
-    await member.shutting_out.revoke(OPERATOR, key_entry(leaf(claimed).key_digest))
+    await member.revoking.revoke(OPERATOR, key_entry(leaf(claimed).key_digest))
     with pytest.raises(PermissionDeniedError):  # the device that the thief added stands in the way
         await member.certificates_seen.note(peer)
-    await member.shutting_out.revoke(OPERATOR, key_entry(leaf(second).key_digest))
+    await member.revoking.revoke(OPERATOR, key_entry(leaf(second).key_digest))
     await member.certificates_seen.note(peer)
     (eve,) = await member.catalog.identities(OPERATOR)
     assert [one.key_digest for one in eve.devices if not one.revoked] == [peer.key_digest]
@@ -342,26 +334,26 @@ async def test_a_caller_who_hangs_up_after_the_commit_leaves_nothing_unapplied(
         return epoch
 
     monkeypatch.setattr(member.catalog, "revoke", slow)
-    call = asyncio.create_task(member.shutting_out.revoke(OPERATOR, f"serial:{peer.serial}"))
+    call = asyncio.create_task(member.revoking.revoke(OPERATOR, f"serial:{peer.serial}"))
     await committed.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     go_on.set()
-    await member.shutting_out.close()
+    await member.revoking.close()
     assert member.gate.objection(peer) == "revoked"
 
 
 async def test_a_caller_who_hangs_up_before_the_commit(member: Member) -> None:
     """What was handed to the catalogue is done, and applied."""
     peer = member.offline(EVE, certificates.new_private_key(REAL.randomness))
-    call = asyncio.create_task(member.shutting_out.revoke(OPERATOR, key_entry(peer.key_digest)))
-    while not len(member.shutting_out.acts):
+    call = asyncio.create_task(member.revoking.revoke(OPERATOR, key_entry(peer.key_digest)))
+    while not len(member.revoking._acts):
         await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await member.shutting_out.close()
+    await member.revoking.close()
     assert member.gate.objection(peer) == "revoked"
 
 
@@ -394,7 +386,7 @@ async def test_a_node_code_of_a_maker_who_may_no_more_is_replaced(member: Member
     made, _ = await member.codes.rotate_node_code(acting(joined), uses=5, validity_s=86400)
     kept = await member.codes.ensure_node_code(OPERATOR, uses=5, validity_s=86400)
     assert kept.id == made.id
-    await member.shutting_out.revoke(OPERATOR, str(EVE))
+    await member.revoking.revoke(OPERATOR, str(EVE))
     assert (await member.catalog.code(made.id)).void
     fresh = await member.codes.ensure_node_code(OPERATOR, uses=5, validity_s=86400)
     assert fresh.id != made.id

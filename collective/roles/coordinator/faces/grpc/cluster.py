@@ -10,7 +10,7 @@ import collective
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.core.errors import PermissionDeniedError, UsageError
-from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
+from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId, parse_node_id
 from collective.core.units import Address
 from collective.core.work import Report, report_warnings
 from collective.member.care.figures import Figures
@@ -19,10 +19,10 @@ from collective.member.metrics import HEALTHY, WAITING
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes, space_of
+from collective.member.nodes.removal import Removal
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.member.trust.expiry_watch import ExpiryWatch
 from collective.member.trust.rotation import Rotation
-from collective.member.trust.shutting_out import ShuttingOut
 from collective.model.calls import Call
 from collective.model.nodes import NodeClaim, NodeState, Standing
 from collective.model.status import ChunkHealth
@@ -137,7 +137,7 @@ class ClusterService(pb.ClusterBase):
         figures: Figures,
         policy: Policy,
         certificates: Certificates,
-        shutting_out: ShuttingOut,
+        removal: Removal,
         standing: Approvals,
         adoption: AdoptionDesk,
         rotation: Rotation,
@@ -153,7 +153,7 @@ class ClusterService(pb.ClusterBase):
         """
         self._workers = workers
         self._unwell = unwell
-        self._shutting_out = shutting_out
+        self._removal = removal
         self._standing = standing
         self._adoption = adoption
         self._rotation = rotation
@@ -303,13 +303,17 @@ class ClusterService(pb.ClusterBase):
     async def drain_node(self, message: pb.DrainNodeRequest) -> pb.DrainNodeResponse:
         """Have a node emptied, or take it back into use; admins only."""
         async with self._calls.call("drain_node", message.node_id) as caller:
-            left = await self._shutting_out.drain(caller, message.node_id, stop=message.stop)
+            left = await self._removal.drain(
+                caller, parse_node_id(message.node_id), stop=message.stop
+            )
             return pb.DrainNodeResponse(copies_left=left)
 
     async def remove_node(self, message: pb.RemoveNodeRequest) -> pb.RemoveNodeResponse:
         """Shut a node out for good; admins only."""
         async with self._calls.call("remove_node", message.node_id) as caller:
-            epoch = await self._shutting_out.remove(caller, message.node_id, force=message.force)
+            epoch = await self._removal.remove(
+                caller, parse_node_id(message.node_id), force=message.force
+            )
             return pb.RemoveNodeResponse(revocation_epoch=epoch)
 
     async def rotate_authority(

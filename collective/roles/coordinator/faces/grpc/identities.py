@@ -7,7 +7,7 @@ from typing import Final
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.member.people.invites import InviteIssuer
-from collective.member.trust.shutting_out import ShuttingOut
+from collective.member.trust.revoking import Revoking
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.identity_lists import IdentityCalls
 from collective.rpc.gen.collective.v1 import people as pb
@@ -23,19 +23,19 @@ class IdentitiesService(IdentityCalls):
         self,
         catalog: Catalog,
         codes: InviteIssuer,
-        shutting_out: ShuttingOut,
+        revoking: Revoking,
         calls: Admission,
         clock: Clock,
     ) -> None:
-        """Serve by ``shutting_out``; device codes are made by ``codes``."""
+        """Serve by ``revoking``; device codes are made by ``codes``."""
         super().__init__(catalog, codes, calls, clock)
-        self._shutting_out = shutting_out
+        self._revoking = revoking
         self._calls = calls
 
     async def revoke_identity(self, message: pb.RevokeIdentityRequest) -> pb.RevokeIdentityResponse:
         """End an identity's, a certificate's or a key's validity, on open connections too."""
         async with self._calls.call("revoke_identity", message.who) as caller:
-            done = await self._shutting_out.revoke(caller, message.who)
+            done = await self._revoking.revoke(caller, message.who)
             return pb.RevokeIdentityResponse(
                 revocation_epoch=done.epoch,
                 connections_closed=done.closed,
