@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,8 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric, UnknownMetricFamily
 from prometheus_client.registry import Collector
 
+from collective.member.nodes.live_nodes import LiveNodes, space_of
+from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.model.nodes import NodeState, Standing
 from collective.model.status import ChunkHealth, Totals
+from collective.placement.node_states import shown
 
 _WRITER_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 _LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -37,6 +41,22 @@ class NodeFigures:
     """Nodes that serve, and are not doubted."""
     capacity_bytes: int
     used_bytes: int
+
+
+def node_figures(nodes: LiveNodes, waiting: int = 0) -> NodeFigures:
+    """Return what metrics show of the nodes at this moment."""
+    states = nodes.states()
+    present = nodes.all()
+    words = [shown(states[live.record.node], live.record.standing) for live in present]
+    healthy = sum(
+        1
+        for live in present
+        if states[live.record.node] in HEALTHY and live.record.standing is not Standing.DOUBTED
+    )
+    by_state = Counts(words)
+    if waiting:
+        by_state[WAITING] = waiting
+    return NodeFigures(by_state, healthy, *space_of(present))
 
 
 def cluster_health(health: ChunkHealth) -> float:
@@ -72,11 +92,13 @@ class MemberMetrics:
     """Counters that services move, and gauges that the upkeep worker sets."""
 
     def __init__(
-        self, registry: CollectorRegistry, member: str, figures: Callable[[], NodeFigures]
+        self, registry: CollectorRegistry, member: str, nodes: LiveNodes, unknown: UnknownNodes
     ) -> None:
-        """Register everything; ``figures`` is asked at each scrape and must be quick."""
+        """Register everything; ``nodes`` and those ``unknown`` here are counted at each scrape."""
         self._member = member
-        self._figures = figures
+
+        def figures() -> NodeFigures:
+            return node_figures(nodes, len(unknown.all()))
 
         def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
             return Gauge(name, text, ("member", *labels), registry=registry)

@@ -287,3 +287,17 @@ def may_take_back(chunk: ChunkCopies, given: GivenUp, facts: Facts) -> bool:
         and facts.get(given.node, UNKNOWN).counts
         and count_of(chunk.copies, facts) < chunk.wanted
     )
+
+
+def other_copy(chunk: ChunkCopies, node: NodeId, facts: Facts) -> Iterable[CopyName]:
+    """Return a copy to compare with, if another node that is approved answers now."""
+    return [
+        copy.name
+        for copy in chunk.copies
+        if copy.node != node
+        and copy.state is CopyState.STORED
+        and (about := facts.get(copy.node)) is not None
+        and about.answers
+        and about.standing is Standing.APPROVED
+        and not about.is_mute
+    ][:1]

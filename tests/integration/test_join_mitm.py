@@ -35,7 +35,7 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.unit.member.fake_trust import FakeTrust
-from tests.unit.member.own import joining_over, lone, renewals_over
+from tests.unit.member.own import Shown, joining_over, lone, renewals_over
 from tests.worlds import LINKS, REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -95,9 +95,8 @@ class Member:
         return BootstrapService(
             self.joining,
             self.renewal,
+            Shown([digest(self.shown)], [Address("127.0.0.1", 8001)]),
             collective_name="alice-homelab",
-            addresses=lambda: [Address("127.0.0.1", 8001)],
-            leaf_digests=lambda: [digest(self.shown)],
             forwarded=forwarded,
         )
 

@@ -34,11 +34,11 @@ from collective.chunking.store.model import StoreOptions
 from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
-from collective.member.care import collection, guarded_deletes, repair
+from collective.member import status
+from collective.member.care import collection, guarded_deletes, records, repair, settling
 from collective.member.nodes import reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
-from collective.roles.coordinator import upkeep
 from collective.roles.node import renewal
 from collective.roles.runtime import diskwatch, lifecycle, watchdog
 from collective.rpc import reflection
@@ -195,9 +195,9 @@ def tuned() -> Iterator[None]:
         put(collection, "BATCH", 16)
         put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
-        put(upkeep, "SETTLE_S", 20.0)
-        put(upkeep, "FIGURES_S", 60.0)
-        put(upkeep, "RECORDS_S", 30.0)
+        put(settling, "SETTLE_S", 20.0)
+        put(status, "FIGURES_S", 60.0)
+        put(records, "RECORDS_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):
             put(builder, "sign", _signing_alike(builder.sign))
         put(certificates, "describe", functools.lru_cache(1024)(certificates.describe))

@@ -34,18 +34,18 @@ class Collector(Worker):
 
     def __init__(
         self,
-        *,
         catalog: Catalog,
-        table: LiveNodes,
-        nodes: NodeCommands,
-        metrics: MemberMetrics,
+        nodes: LiveNodes,
+        commands: NodeCommands,
         macs: StatementMacs,
+        metrics: MemberMetrics,
+        *,
         grace_s: float,
     ) -> None:
         """Collect what has been unreferenced for ``grace_s`` seconds; ``macs`` marks positions."""
         self._catalog = catalog
-        self._table = table
         self._nodes = nodes
+        self._commands = commands
         self._metrics = metrics
         self._macs = macs
         self._grace_s = grace_s
@@ -61,7 +61,7 @@ class Collector(Worker):
 
     async def round(self) -> bool:
         """Collect one batch; return whether more is to be done at once."""
-        sources = self._table.outlook().sources
+        sources = self._nodes.outlook().sources
         claimed = await self._catalog.claim_collection(BATCH, self._grace_s, sources)
         by_node: defaultdict[NodeId, list[CopyKey]] = defaultdict(list)
         for node, copy in claimed:
@@ -74,7 +74,7 @@ class Collector(Worker):
     async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
         position = await self._catalog.position()
         try:
-            done = await self._nodes.delete_copies(
+            done = await self._commands.delete_copies(
                 node, StatedPosition(position, self._macs.of_position(position)), copies
             )
         except CollectiveError as error:

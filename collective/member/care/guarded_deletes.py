@@ -11,11 +11,10 @@ import asyncio
 from typing import Final
 
 from collective.catalog.interface import Nodes
-from collective.core.clock import Clock
 from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.member.care.challenger import Ask, Challenger
+from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
-from collective.member.metrics import MemberMetrics
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import ChunkCopies, GivenUp, Verdict
 from collective.placement.byte_budget import Budget
@@ -36,22 +35,20 @@ class GuardedDeletes(Worker):
 
     def __init__(
         self,
-        *,
         catalog: Nodes,
-        table: LiveNodes,
+        nodes: LiveNodes,
         challenger: Challenger,
         verdicts: VerdictBook,
-        metrics: MemberMetrics,
-        clock: Clock,
+        tools: CareTools,
     ) -> None:
         """Settle what the catalogue keeps under a guard."""
         self._catalog = catalog
-        self._table = table
+        self._nodes = nodes
         self._challenger = challenger
         self._verdicts = verdicts
-        self._metrics = metrics
-        self._clock = clock
-        self._budget = Budget.full(RATE_BYTES_S, BURST_BYTES, clock.monotonic_s())
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._budget = Budget.full(RATE_BYTES_S, BURST_BYTES, tools.clock.monotonic_s())
 
     async def work(self) -> Outcome:
         """Settle a batch; what is cut off is done again."""
@@ -67,7 +64,7 @@ class GuardedDeletes(Worker):
     async def step(self) -> bool:
         """Settle a batch of what is due; return whether there may be more."""
         due = await self._catalog.claim_given_up(BATCH)
-        facts = self._table.facts(self._challenger.mute())
+        facts = self._nodes.facts(self._challenger.mute())
         asks = []
         for chunk, given in due:
             lacks_room = self._lacks_room(chunk, given)
@@ -81,7 +78,7 @@ class GuardedDeletes(Worker):
                 chunk,
                 given,
                 {name for name, verdict in verdicts.items() if verdict is Verdict.PROVEN},
-                self._table.facts(self._challenger.mute()),
+                self._nodes.facts(self._challenger.mute()),
                 lacks_room=self._lacks_room(chunk, given),
             )
             self._metrics.given_up.labels(settled.value).inc()
@@ -90,5 +87,5 @@ class GuardedDeletes(Worker):
     def _lacks_room(self, chunk: ChunkCopies, given: GivenUp) -> bool:
         return any(
             one.node == given.node and not has_room(one, chunk.stored_length)
-            for one in self._table.candidates()
+            for one in self._nodes.candidates()
         )

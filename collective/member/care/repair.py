@@ -20,17 +20,13 @@ from collective.catalog.interface import Nodes
 from collective.catalog.interface.values import ChunkPage, PlacementNeed, RepairTask
 from collective.core import limits
 from collective.core.backoff import Backoff, Postponed
-from collective.core.clock import Clock
 from collective.core.errors import CollectiveError
-from collective.core.ids import ChunkId, Generation, NodeId
-from collective.core.randomness import Randomness
+from collective.core.ids import ChunkId, NodeId
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
-from collective.member.files.receipts import ReceiptChecker
-from collective.member.files.routes import RouteMaker
-from collective.member.metrics import MemberMetrics
-from collective.member.nodes.commands import NodeCommands
+from collective.member.care.challenger import Challenger
+from collective.member.care.copier import Copier
+from collective.member.care.tools import CareTools
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.member.wakes import Wakes
 from collective.model.copies import ChunkCopies, VerifiedReceipt
 from collective.placement.byte_budget import Budget
 from collective.placement.healing import (
@@ -39,7 +35,6 @@ from collective.placement.healing import (
     MakeCopy,
     Place,
     Verify,
-    WaitFor,
     heal,
     held_by_standing,
 )
@@ -93,37 +88,25 @@ class Repairer(Worker):
 
     def __init__(
         self,
-        *,
         catalog: Nodes,
-        table: LiveNodes,
-        routes: RouteMaker,
-        receipts: ReceiptChecker,
-        nodes: NodeCommands,
-        metrics: MemberMetrics,
-        wakes: Wakes,
-        clock: Clock,
-        randomness: Randomness,
-        mute: Callable[[], AbstractSet[NodeId]] = frozenset,
-        wait_for: WaitFor = lambda _, __: True,
-        rate_bytes_s: float = RATE_BYTES_S,
+        nodes: LiveNodes,
+        copier: Copier,
+        challenger: Challenger,
+        tools: CareTools,
     ) -> None:
-        """Copy at most ``rate_bytes_s`` on average.
+        """Have chunks copied by ``copier``.
 
-        ``mute`` tells which nodes answer no challenges and ``wait_for`` which copies challenges may
-        still settle.
+        ``challenger`` knows which nodes answer no challenges, and which copies they may still settle.
         """
         self._catalog = catalog
-        self._table = table
-        self._routes = routes
-        self._receipts = receipts
         self._nodes = nodes
-        self._metrics = metrics
-        self._wakes = wakes
-        self._clock = clock
-        self._randomness = randomness
-        self._mute = mute
-        self._wait_for = wait_for
-        self._budget = Budget.full(rate_bytes_s, BURST_BYTES, clock.monotonic_s())
+        self._copier = copier
+        self._challenger = challenger
+        self._metrics = tools.metrics
+        self._wakes = tools.wakes
+        self._clock = tools.clock
+        self._randomness = tools.randomness
+        self._budget = Budget.full(RATE_BYTES_S, BURST_BYTES, tools.clock.monotonic_s())
         self._held = False
         self._searches: dict[Hashable, _Search] = {}
         self._situation: Hashable = None
@@ -161,9 +144,9 @@ class Repairer(Worker):
 
     async def round(self) -> int:
         """Look at a page of each search, and do what is most urgent; return copies made."""
-        outlook = self._table.outlook()
+        outlook = self._nodes.outlook()
         self._note(outlook)
-        facts = self._table.facts(self._mute())
+        facts = self._nodes.facts(self._challenger.mute())
         self._set_searches(facts)
         if not outlook.sources:
             for search in self._searches.values():
@@ -250,7 +233,7 @@ class Repairer(Worker):
     def _decide(
         self, chunk: ChunkCopies, facts: Facts, place: Place, key: Hashable, found: _Round
     ) -> None:
-        act = heal(chunk, facts, place, self._wait_for)
+        act = heal(chunk, facts, place, self._challenger.unsettled.may_settle)
         if isinstance(act, MakeCopy):
             found.copies.append((act, key))
         elif isinstance(act, GiveUp):
@@ -259,7 +242,7 @@ class Repairer(Worker):
             found.to_verify = True
 
     def _placer(self, facts: Facts) -> Place:
-        place = self._table.placer()
+        place = self._nodes.placer()
 
         def chosen(chunk: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
             held = held_by_standing(chunk, facts)
@@ -289,12 +272,9 @@ class Repairer(Worker):
     async def repair(self, task: RepairTask) -> bool:
         """Carry out one claimed task from whichever source is good; return whether it worked."""
         receipt: VerifiedReceipt | None = None
-        self._table.promise(task.target.node, task.stored_length)
+        self._nodes.promise(task.target.node, task.stored_length)
         try:
-            for source in task.sources:
-                receipt = await self._copy(task, source.node, source.generation)
-                if receipt is not None:
-                    break
+            receipt = await self._copier.copy(task)
         finally:
             await self._catalog.finish_repair(task, receipt)
         self._metrics.repairs.labels("ok" if receipt else "failed").inc()
@@ -308,53 +288,6 @@ class Repairer(Worker):
                 self._randomness.uniform(),
             )
         return receipt is not None
-
-    async def _copy(
-        self, task: RepairTask, source: NodeId, generation: Generation
-    ) -> VerifiedReceipt | None:
-        route = self._routes.repair(
-            task.chunk,
-            task.stored_length,
-            source=source,
-            target=task.target,
-            repair_id=task.repair_id,
-        )
-        if route is None:
-            return None
-        try:
-            result = await self._nodes.copy_chunk(source, task.chunk, generation, route)
-            if result is None or result.receipt is None:
-                why = result.error if result else None
-                self._log.warning(
-                    "repair_failed",
-                    chunk=task.chunk.hex(),
-                    source=source,
-                    target=task.target.node,
-                    why=why.message if why else "no receipt",
-                )
-                return None
-            receipt = self._receipts.check(result.receipt, task.repair_id)
-        except CollectiveError as error:
-            self._log.warning(
-                "repair_failed",
-                chunk=task.chunk.hex(),
-                source=source,
-                target=task.target.node,
-                why=error.message,
-            )
-            return None
-        if receipt.node != task.target.node:
-            self._log.warning("repair_receipt_wrong", source=source, node=receipt.node)
-            return None
-        told = (receipt.chunk, receipt.generation, receipt.stored_length)
-        if told != (task.chunk, task.target.generation, task.stored_length):
-            await self._catalog.doubt_node(
-                receipt.node, "it signed a receipt for another copy than its ticket's"
-            )
-            await self._table.reload()
-            return None
-        self._table.note_stored([receipt])
-        return receipt
 
     def _note(self, outlook: Outlook) -> None:
         held = bool(outlook.vanished_together)

@@ -5,14 +5,17 @@ Asked at each ``/readyz``, so it must not block.  Reads go on in every case told
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from collective.catalog.interface import Upkeep
+from collective.core.work import Report
 from collective.member.files.uploads import Policy, shortage_sentence
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.nodes import Standing
 from collective.placement.evidence import is_quorum
 from collective.roles.runtime.diskwatch import DiskWatch
+from collective.roles.runtime.workers import Workers
 
 BUSY_AFTER_S: Final = 5.0
 """A change that has waited so long means that writes do not get through."""
@@ -21,12 +24,20 @@ BUSY_AFTER_S: Final = 5.0
 class Readiness:
     """Why writes do not get through."""
 
-    def __init__(self, catalog: Upkeep, disk: DiskWatch, table: LiveNodes, policy: Policy) -> None:
+    def __init__(
+        self,
+        catalog: Upkeep,
+        disk: DiskWatch,
+        table: LiveNodes,
+        policy: Policy,
+        workers: Workers,
+    ) -> None:
         """Judge by the catalogue's writer, its disk, and the nodes of ``table``."""
         self._catalog = catalog
         self._disk = disk
         self._table = table
         self._policy = policy
+        self._workers = workers
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the coordinator itself, one sentence each."""
@@ -42,6 +53,10 @@ class Readiness:
         elif health.trouble is not None:
             found.append(health.trouble.message)
         return found
+
+    def reports(self) -> Sequence[Report]:
+        """Return what background work does at this moment."""
+        return self._workers.reports()
 
     def why_unready(self) -> str:
         """Return all reasons in one line; empty where writes get through."""

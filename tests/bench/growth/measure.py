@@ -16,12 +16,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.ids import NodeId, SpiffeId
-from collective.member.metrics import MemberMetrics, NodeFigures
+from collective.member.metrics import MemberMetrics
 from collective.model.calls import Call
 from tests.bench.growth import catalogue, setwork, starts, trouble
 from tests.bench.growth.catalogue import Shape
 from tests.bench.growth.rows import Meter, Row, memory_mb
 from tests.contract.catalog.world import ANY, OPERATOR, begin, extent, p, receipts
+from tests.unit.member.cluster import no_nodes
 
 ALL: Final = frozenset(NodeId(catalogue.node_name(number)) for number in range(1, 13))
 SOMEBODY: Final = Call(SpiffeId.parse(catalogue.user(7)), is_operator=False)
@@ -140,7 +141,7 @@ class Bench:
             await catalog.totals(caller, ALL)
 
         registry = CollectorRegistry()
-        metrics = MemberMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
+        metrics = MemberMetrics(registry, "alice", *no_nodes())
 
         async def figures() -> None:
             catalog._counted.clear()

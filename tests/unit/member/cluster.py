@@ -14,6 +14,7 @@ from collective.core.units import Address
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes, Report
+from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.model.copies import Copy
 from collective.model.nodes import NodeRecord
 from collective.model.transfers import SignedReceipt
@@ -116,3 +117,10 @@ class World:
 
 def copies(*names: str) -> Sequence[Copy]:
     return [Copy(NodeId(name), Generation(index + 1)) for index, name in enumerate(names)]
+
+
+def no_nodes() -> tuple[LiveNodes, UnknownNodes]:
+    """Return the nodes of a member that has none."""
+    clock = ManualClock()
+    catalog = cast("Nodes", KeptNodes())
+    return LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3)), UnknownNodes(clock)

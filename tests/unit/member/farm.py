@@ -18,15 +18,20 @@ from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.world.threads import InlinePool
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
+from collective.member.care.copier import Copier
 from collective.member.care.guarded_deletes import GuardedDeletes
 from collective.member.care.repair import Repairer
+from collective.member.care.sampling import Sampler
+from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
-from collective.member.care.verification import Sampler, Verifier
+from collective.member.care.verification import Verifier
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.uploads import Policy
-from collective.member.metrics import MemberMetrics, NodeFigures
+from collective.member.metrics import MemberMetrics
+from collective.member.nodes.approval import Approvals
 from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.statement_macs import StatementMacs
+from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.copies import CopyKey, Finding
@@ -237,53 +242,39 @@ class Scene:
             self.world.randomness,
         )
 
+    def tools(self) -> CareTools:
+        return CareTools(self.metrics, self.wakes, self.world.clock, self.world.randomness)
+
     def repairer(
         self, catalog: Nodes | None = None, challenger: Challenger | None = None
     ) -> Repairer:
-        return Repairer(
-            catalog=catalog or self.catalog,
-            table=self.world.table,
-            routes=self.world.routes,
-            receipts=self.world.receipts,
-            nodes=self.farm,
-            metrics=self.metrics,
-            wakes=self.wakes,
-            clock=self.world.clock,
-            randomness=self.world.randomness,
-            wait_for=(challenger or self.challenger()).unsettled.may_settle,
-        )
+        world, known = self.world, catalog or self.catalog
+        copier = Copier(known, world.table, world.routes, world.receipts, self.farm)
+        return Repairer(known, world.table, copier, challenger or self.challenger(), self.tools())
 
     def verifier(self, challenger: Challenger | None = None) -> Verifier:
         return Verifier(
-            complaints=self.complaints,
-            catalog=self.catalog,
-            table=self.world.table,
-            challenger=challenger or self.challenger(),
-            verdicts=self.verdicts(),
-            wakes=self.wakes,
-            clock=self.world.clock,
+            self.complaints,
+            self.catalog,
+            self.world.table,
+            challenger or self.challenger(),
+            self.verdicts(),
+            self.tools(),
         )
 
     def sampler(self) -> Sampler:
         return Sampler(
-            catalog=self.catalog,
-            table=self.world.table,
-            challenger=self.challenger(),
-            verdicts=self.verdicts(),
-            wakes=self.wakes,
-            clock=self.world.clock,
-            randomness=self.world.randomness,
-            clear=self.catalog.clear_doubt,
+            self.catalog,
+            self.world.table,
+            self.challenger(),
+            self.verdicts(),
+            Approvals(self.catalog, self.world.table, self.wakes),
+            self.tools(),
         )
 
     def guarded_deletes(self) -> GuardedDeletes:
         return GuardedDeletes(
-            catalog=self.catalog,
-            table=self.world.table,
-            challenger=self.challenger(),
-            verdicts=self.verdicts(),
-            metrics=self.metrics,
-            clock=self.world.clock,
+            self.catalog, self.world.table, self.challenger(), self.verdicts(), self.tools()
         )
 
 
@@ -311,7 +302,9 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             complaints,
             Engine.of(farm, pool, InlinePool(), world_of(LoopClock(), world.randomness), CARRYING),
         )
-        metrics = MemberMetrics(CollectorRegistry(), "alice", lambda: NodeFigures({}, 0, 0, 0))
+        metrics = MemberMetrics(
+            CollectorRegistry(), "alice", world.table, UnknownNodes(world.clock)
+        )
         yield Scene(world, catalog, farm, files, metrics, wakes, complaints)
     finally:
         await catalog.close()

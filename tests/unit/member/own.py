@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
+from collective.core.units import Address
 from collective.core.world import World
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.unknown_nodes import UnknownNodes
@@ -102,3 +104,14 @@ def renewals_over(
         followers or Following(own, world),
         world,
     )
+
+
+@dataclass
+class Shown:
+    """What a bootstrap listener of the coordinator shows, and where that is to be found."""
+
+    leaves: Sequence[bytes] = ()
+    addresses: Sequence[Address] = ()
+
+    def leaf_digests(self) -> Sequence[bytes]:
+        return self.leaves

@@ -17,13 +17,12 @@ from collective.member.care.complaints import (
     REMEMBERED_MAX,
     Complaints,
 )
-from collective.member.care.verification import other_copy
 from collective.member.wakes import Wakes
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import ChunkCopies, CopyKey, CopyState, HeldCopy
 from collective.model.nodes import Standing
 from collective.placement.challenges import CLEAR_AFTER, CLEAR_OVER_S, SAMPLE_EVERY_S
-from collective.placement.healing import NodeFacts, count_of
+from collective.placement.healing import NodeFacts, count_of, other_copy
 from tests.contract.catalog.world import data_of
 from tests.unit.member.care.test_healing import PATH, collector_of, pass_time, put
 from tests.unit.member.cluster import USER, World, record

@@ -101,11 +101,11 @@ async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> 
 
 def collector_of(here: Scene) -> Collector:
     return Collector(
-        catalog=here.catalog,
-        table=here.world.table,
-        nodes=here.farm,
-        metrics=here.metrics,
-        macs=StatementMacs(here.world.keys),
+        here.catalog,
+        here.world.table,
+        here.farm,
+        StatementMacs(here.world.keys),
+        here.metrics,
         grace_s=10.0,
     )
 

@@ -21,6 +21,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import NodeId, SpiffeId
 from collective.member.files.uploads import Policy
+from collective.member.metrics import node_figures
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
@@ -31,7 +32,6 @@ from collective.model.nodes import Position, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
-from collective.roles.coordinator.wiring import node_figures
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.rpc import context

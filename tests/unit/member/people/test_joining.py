@@ -29,6 +29,7 @@ from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.member.joiners import ALICE, OPERATOR, World, failure, node
+from tests.unit.member.own import Shown
 from tests.worlds import REAL
 
 
@@ -247,9 +248,8 @@ async def test_only_a_bootstrap_of_this_member_forwards(world: World, identity: 
     service = BootstrapService(
         world.joining,
         world.renewal,
+        Shown(),
         collective_name="alice-homelab",
-        addresses=list,
-        leaf_digests=list,
         forwarded=True,
     )
     message = pb.BeginJoinRequest(code_id="0" * 16)

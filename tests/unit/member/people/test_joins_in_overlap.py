@@ -21,6 +21,7 @@ from collective.pki.rotation import Phase
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.member.joiners import ALICE, LEAF, World
+from tests.unit.member.own import Shown
 from tests.worlds import REAL, world_of
 
 ANN = "ann@home.ann"
@@ -41,9 +42,8 @@ def service(world: World) -> BootstrapService:
     return BootstrapService(
         world.joining,
         world.renewal,
+        Shown([LEAF]),
         collective_name="alice-homelab",
-        addresses=list,
-        leaf_digests=lambda: [LEAF],
     )
 
 

@@ -16,6 +16,7 @@ from collective.model.nodes import Standing
 from collective.roles.coordinator.readiness import BUSY_AFTER_S, Readiness
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.metrics import Metrics
+from collective.roles.runtime.workers import Workers
 from tests.faults.disk import FaultDisk
 from tests.unit.member.cluster import World, report
 from tests.worlds import world_of
@@ -34,7 +35,9 @@ class Bench:
             floor_bytes=0,
         )
         catalog: Any = self
-        self.readiness = Readiness(catalog, self.watch, self.world.table, Policy(3))
+        clock, randomness = self.world.clock, self.world.randomness
+        workers = Workers("coordinator", Metrics(), clock, randomness)
+        self.readiness = Readiness(catalog, self.watch, self.world.table, Policy(3), workers)
 
     def health(self) -> Health:
         return self.health_now

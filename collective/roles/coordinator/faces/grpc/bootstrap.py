@@ -7,8 +7,8 @@ leaf that the joiner saw, because only they may call it there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
@@ -26,6 +26,22 @@ _SOURCE_MAX: Final = 64
 _DIGEST_BYTES: Final = 32
 
 
+class Shows(Protocol):
+    """The coordinator that people join."""
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """Where it can be reached."""
+        ...
+
+    def leaf_digests(self) -> Sequence[bytes]:
+        """Return SHA-256 of the leaf that is shown, and of the one before it.
+
+        Connections from before a renewal may live.
+        """
+        ...
+
+
 class BootstrapService(pb.BootstrapBase):
     """Joins and renewals for those who have no certificate that counts."""
 
@@ -33,10 +49,9 @@ class BootstrapService(pb.BootstrapBase):
         self,
         joining: Joining,
         renewal: CertificateRenewals,
+        own: Shows,
         *,
         collective_name: str,
-        addresses: Callable[[], Sequence[Address]],
-        leaf_digests: Callable[[], Sequence[bytes]],
         forwarded: bool = False,
     ) -> None:
         """Serve both.
@@ -45,16 +60,13 @@ class BootstrapService(pb.BootstrapBase):
             joining: decides of joins, and issues.
             renewal: decides of certificates that ran out, and issues.
             collective_name: the name proposed to those who join.
-            addresses: where the coordinator can be reached.
-            leaf_digests: SHA-256 of the leaf that this process's bootstrap listener shows, and of
-                the one before it while connections from before a renewal may live.
-            forwarded: take the digest from a standalone bootstrap instead, and from it alone.
+            own: where the coordinator can be reached, and what its bootstrap listener shows.
+            forwarded: take the digest of the leaf that was seen from a standalone bootstrap instead, and from it alone.
         """
         self._joining = joining
         self._renewal = renewal
         self._collective_name = collective_name
-        self._addresses = addresses
-        self._leaf_digests = leaf_digests
+        self._own = own
         self._forwarded = forwarded
 
     async def begin_join(self, message: pb.BeginJoinRequest) -> pb.BeginJoinResponse:
@@ -115,7 +127,7 @@ class BootstrapService(pb.BootstrapBase):
 
     def _digests(self) -> Sequence[bytes]:
         if not self._forwarded:
-            return self._leaf_digests()
+            return self._own.leaf_digests()
         text = context.current().metadata.get(LEAF_DIGEST_KEY, "")
         try:
             digest = bytes.fromhex(text) if isinstance(text, str) else text
@@ -134,7 +146,7 @@ class BootstrapService(pb.BootstrapBase):
             member_id=authority.member,
             domain=authority.domain,
             collective_name=self._collective_name,
-            coordinator_addresses=address_messages(self._addresses()),
+            coordinator_addresses=address_messages(self._own.addresses),
             identity=str(admission.identity),
             granted_by=str(code.created_by) if code else "",
             grants=[terms_message(one) for one in code.grants] if code else [],

@@ -9,14 +9,15 @@ from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
-from collective.member.metrics import MemberMetrics, NodeFigures, cluster_health
+from collective.member.metrics import MemberMetrics, cluster_health
+from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.rpc import context
-from tests.unit.member.cluster import DOMAIN, OWN, USER
+from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
 from tests.unit.member.farm import scene
 
 
@@ -101,17 +102,19 @@ async def test_a_bootstrap_signed_offline_is_known_once_it_asks_which_cas_count(
 
 def test_metrics_have_the_names_of_the_spec() -> None:
     registry = CollectorRegistry()
-    figures = NodeFigures({"up": 2, "down": 1}, 2, 100, 10)
-    metrics = MemberMetrics(registry, "alice", lambda: figures)
+    world = World()
+    metrics = MemberMetrics(registry, "alice", world.table, UnknownNodes(world.clock))
+    world.table.refuse(NodeId("c"), "it is another store.")
+    world.table.heard(NodeId("a"), report("a", used=10))
     metrics.totals(Totals(1, 2, ChunkHealth(3, 1, 0, (FilePath(),))))
     metrics.operation("read", "ok", 0.1)
     text = generate_latest(registry).decode()
     for line in (
         "# TYPE collective_nodes_total untyped",
         'collective_nodes_total{member="alice"} 2.0',
-        'collective_nodes{member="alice",state="down"} 1.0',
+        'collective_nodes{member="alice",state="refused"} 1.0',
         'collective_cluster_health{member="alice"} 0.5',
-        'collective_storage_capacity_bytes{member="alice"} 100.0',
+        'collective_storage_capacity_bytes{member="alice"} 3.221225472e+09',
         'collective_storage_used_bytes{member="alice"} 10.0',
         'collective_file_operations_total{member="alice",operation="read",result="ok"} 1.0',
     ):
@@ -120,7 +123,7 @@ def test_metrics_have_the_names_of_the_spec() -> None:
 
 def test_the_certificate_of_a_node_that_was_removed_is_shown_no_more() -> None:
     registry = CollectorRegistry()
-    metrics = MemberMetrics(registry, "alice", lambda: NodeFigures({}, 0, 0, 0))
+    metrics = MemberMetrics(registry, "alice", *no_nodes())
     metrics.certificate("spiffe://home.alice/coordinator", 5.0)
     metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n1": 6.0, "ca, next": 7.0})
     metrics.certificates({"spiffe://home.alice/coordinator": 5.0, "n2": 8.0})

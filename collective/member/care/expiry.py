@@ -1,0 +1,37 @@
+"""What ends by itself as time passes: leases, uploads, invites, grants, ticket keys."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collective.catalog.interface import Upkeep
+from collective.core.work import Periodic, Worker
+from collective.member.nodes.live_nodes import LiveNodes
+from collective.member.trust.revocations import Revocations
+from collective.transfer.tickets.key_ring import KeyRing
+
+EXPIRE_S: Final = 30.0
+
+
+class Expiry:
+    """Ends what is over, and takes up what that changed."""
+
+    def __init__(
+        self, catalog: Upkeep, nodes: LiveNodes, keys: KeyRing, revocations: Revocations
+    ) -> None:
+        """End in ``catalog`` what is over there."""
+        self._catalog = catalog
+        self._nodes = nodes
+        self._keys = keys
+        self._revocations = revocations
+
+    def worker(self) -> Worker:
+        """Return the worker that looks."""
+        return Periodic("expiry", EXPIRE_S, self.look)
+
+    async def look(self) -> None:
+        """Look once."""
+        self._keys.rotate_own()
+        await self._catalog.expire()
+        await self._revocations.refresh()
+        await self._nodes.reload()

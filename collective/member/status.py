@@ -1,0 +1,189 @@
+"""How the member is: for whoever asks, for metrics, and for the log.
+
+The situation is made in one place, so that ``status`` and the log warn of the same.  What is counted of
+the whole is counted once, however many ask (``care.figures``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from collective.catalog.interface import Catalog
+from collective.core.ids import MemberId, NodeId
+from collective.core.units import Address
+from collective.core.work import Periodic, Report, Worker, report_warnings
+from collective.member.files.uploads import Policy
+from collective.member.metrics import MemberMetrics
+from collective.member.nodes.member_nodes import MemberNodes, NodeList
+from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
+from collective.member.trust.member_trust import MemberTrust
+from collective.member.trust.own_certificates import OwnCertificates
+from collective.model.calls import Call
+from collective.model.grants import Grant
+from collective.model.people import Invite
+from collective.model.status import Survey, Totals
+
+FIGURES_S: Final = 15.0
+
+
+class Condition(Protocol):
+    """How the coordinator itself is."""
+
+    def warnings(self) -> Sequence[str]:
+        """Return what is wrong with it, one sentence each."""
+        ...
+
+    def reports(self) -> Sequence[Report]:
+        """Return what its background work does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one caller may know."""
+
+    member: MemberId
+    address: Address
+    """Where the coordinator can be reached."""
+    totals: Totals
+    """Over what the caller may read."""
+    nodes: NodeList
+    grants: Sequence[Grant]
+    """The caller's own."""
+    node_code: Invite | None
+    """The newest node code; for the operator."""
+    warnings: Sequence[str]
+    workers: Sequence[Report]
+    """For admins."""
+    uptime_s: float
+
+
+class MemberStatus:
+    """Tells how the member is."""
+
+    def __init__(
+        self,
+        own: OwnCertificates,
+        catalog: Catalog,
+        nodes: MemberNodes,
+        trust: MemberTrust,
+        condition: Condition,
+        policy: Policy,
+    ) -> None:
+        """Tell of the member of ``own``; uptime counts from now."""
+        self._own = own
+        self._catalog = catalog
+        self._nodes = nodes
+        self._trust = trust
+        self._condition = condition
+        self._policy = policy
+        self._clock = own.clock
+        self._started_s = own.clock.monotonic_s()
+
+    async def status(self, call: Call) -> Status:
+        """Return everything that the caller may know; counts cover what it may read."""
+        is_admin = await self._catalog.is_admin(call)
+        if is_admin:
+            survey = await self._nodes.figures.survey()
+            totals, left = survey.totals, survey.copies_left
+        else:
+            sources = self._nodes.live.outlook().sources
+            totals, left = await self._catalog.totals(call, sources), {}
+        situation = await self.situation(totals if is_admin else None, left)
+        return Status(
+            member=self._own.member,
+            address=self._own.addresses[0],
+            totals=totals,
+            nodes=self._nodes.seen(left),
+            grants=await self._catalog.own_grants(call),
+            node_code=await self._catalog.newest_node_code() if call.is_operator else None,
+            warnings=[
+                *self._condition.warnings(),
+                *(warnings(situation) if is_admin else warnings_for_all(situation)),
+            ],
+            workers=self._condition.reports() if is_admin else (),
+            uptime_s=self._clock.monotonic_s() - self._started_s,
+        )
+
+    async def survey(self) -> tuple[Survey, Sequence[str]]:
+        """Return what there is to know of the whole, and all warnings."""
+        survey = await self._nodes.figures.survey()
+        situation = await self.situation(survey.totals, survey.copies_left)
+        return survey, [*self._condition.warnings(), *warnings(situation)]
+
+    async def situation(
+        self, totals: Totals | None, copies_left: Mapping[NodeId, int]
+    ) -> Situation:
+        """Return what warnings are made from; ``totals`` of the whole, where they were counted."""
+        now_s = self._clock.wall_s()
+        live = self._nodes.live
+        return Situation(
+            policy=self._policy,
+            nodes=live.all(),
+            outlook=live.outlook(),
+            health=None if totals is None else totals.health,
+            is_restored=await self._catalog.is_restored(),
+            now_ms=int(now_s * 1000),
+            expiry_warning_ms=self._trust.expiry.leaf_warning_ms,
+            told=[
+                *await self._catalog.notices(),
+                *await self._trust.expiry.warnings(now_s),
+                *report_warnings(self._condition.reports()),
+            ],
+            rivals=live.rivals(),
+            waiting=[claim.node for claim in self._nodes.adoption.waiting()],
+            catalog_id=(await self._catalog.position()).catalog_id,
+            copies_left=copies_left,
+        )
+
+
+class StatusWatch:
+    """Shows the whole in metrics, and new warnings in the log."""
+
+    def __init__(
+        self,
+        status: MemberStatus,
+        catalog: Catalog,
+        nodes: MemberNodes,
+        trust: MemberTrust,
+        metrics: MemberMetrics,
+    ) -> None:
+        """Show what ``status`` says."""
+        self._status = status
+        self._catalog = catalog
+        self._live = nodes.live
+        self._trust = trust
+        self._metrics = metrics
+        self._warned: frozenset[str] = frozenset()
+        self._log = structlog.get_logger("coordinator.upkeep")
+
+    def worker(self) -> Worker:
+        """Return the worker that shows."""
+        return Periodic("figures", FIGURES_S, self.show)
+
+    async def show(self) -> None:
+        """Refresh what metrics and log say of the whole."""
+        survey, sentences = await self._status.survey()
+        metrics = self._metrics
+        metrics.totals(survey.totals)
+        metrics.repair_queue.set(survey.backlog)
+        metrics.copies_doubted.set(survey.doubted)
+        metrics.copies_guarded.set(survey.guarded)
+        metrics.restored.set(int(await self._catalog.is_restored()))
+        nodes = self._live.all()
+        ends_s = {
+            str(self._live.identity(live.record.node)): live.record.certificate_expires_ms / 1000
+            for live in nodes
+        }
+        metrics.certificates({**ends_s, **dict(self._trust.expiry.figures())})
+        metrics.quarantined({live.record.node: live.record.quarantined_bytes for live in nodes})
+        for kind, count in (await self._catalog.open_codes()).items():
+            metrics.invite(kind.value, count)
+        for sentence in sentences:
+            if sentence not in self._warned:
+                self._log.warning("warning", text=sentence)
+        self._warned = frozenset(sentences)

@@ -1,0 +1,75 @@
+"""Certificates, CAs and revocations of a member, as those who hold certificates use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from collective.core.errors import PermissionDeniedError, UsageError
+from collective.member.trust.expiry_watch import ExpiryWatch
+from collective.member.trust.own_certificates import OwnCertificates
+from collective.member.trust.renewals import CertificateRenewals
+from collective.member.trust.revoking import Revoking
+from collective.member.trust.rotation import Progress, Rotation
+from collective.model.calls import Call
+from collective.pki.certificates import Certified
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedAuthorities:
+    """The CAs that count."""
+
+    ders: Sequence[bytes]
+    """DER, the one that signs servers first."""
+    links: Sequence[bytes]
+    """The old CA's word for the new one (DER), while a rotation is under way."""
+
+
+class MemberTrust:
+    """Renews and revokes certificates, and replaces the CA."""
+
+    def __init__(
+        self,
+        own: OwnCertificates,
+        renewals: CertificateRenewals,
+        rotation: Rotation,
+        revoking: Revoking,
+        expiry: ExpiryWatch,
+    ) -> None:
+        """Tell the CAs of ``own``; each change has its own part."""
+        self._own = own
+        self._renewals = renewals
+        self._rotation = rotation
+        self.revoking = revoking
+        self.expiry = expiry
+        """What is about to run out."""
+
+    async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
+        """Return a new certificate (DER) of the peer's identity for the key in the request."""
+        return (await self._renewals.renew_live(peer, csr_der)).certificate_der
+
+    def trusted(self) -> TrustedAuthorities:
+        """Return every CA that counts."""
+        return TrustedAuthorities(self._own.trusted_ders(), self._own.link_ders())
+
+    async def rotate(self, call: Call, *, finish: bool, force: bool, only_look: bool) -> Progress:
+        """Begin or finish the CA's replacement, or tell how far it is; the operator only.
+
+        Raises:
+            PermissionDeniedError: somebody else asks.
+            UsageError: the wishes contradict each other.
+            ConflictError: see :class:`~collective.member.trust.rotation.Rotation`.
+        """
+        if not call.is_operator:
+            raise PermissionDeniedError(
+                "Only the operator may replace the CA; use the coordinator's certificate."
+            )
+        if force and not finish:
+            raise UsageError("--force belongs to --finish.")
+        if only_look and finish:
+            raise UsageError("Give --status or --finish, not both.")
+        if only_look:
+            return await self._rotation.progress()
+        if finish:
+            return await self._rotation.finish(call, force=force)
+        return await self._rotation.begin(call)
