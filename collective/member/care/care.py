@@ -65,15 +65,7 @@ class MemberCare:
         self.complaints = Complaints(tools.wakes, tools.clock)
         """Where readers' complaints go."""
         commands, routes = reach.commands, reach.routes
-        challenger = Challenger(
-            reach.own,
-            commands,
-            routes,
-            reach.reader,
-            tools.metrics,
-            tools.clock,
-            tools.randomness,
-        )
+        challenger = Challenger(reach.own, commands, routes, reach.reader, tools)
         verdicts = VerdictBook(catalog, nodes, tools.metrics, tools.wakes)
         copier = Copier(catalog, nodes, routes, reach.receipts, commands)
         self._workers: Sequence[Worker] = (

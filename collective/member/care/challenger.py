@@ -16,13 +16,12 @@ import structlog
 
 from collective.chunking.chunk_ids import challenge_answer
 from collective.core import limits
-from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, UsageError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
-from collective.core.randomness import Randomness, hex_id
+from collective.core.randomness import hex_id
+from collective.member.care.tools import CareTools
 from collective.member.care.unsettled_challenges import Unsettled
 from collective.member.files.routes import RouteMaker
-from collective.member.metrics import MemberMetrics
 from collective.member.nodes.commands import NodeCommands
 from collective.model.copies import ChunkCopies, Copy, CopyKey, CopyName, Finding, Verdict
 from collective.model.transfers import Route
@@ -64,23 +63,21 @@ class Challenger:
     def __init__(
         self,
         own: SpiffeId,
-        nodes: NodeCommands,
+        commands: NodeCommands,
         routes: RouteMaker,
         reader: ChunkReader,
-        metrics: MemberMetrics,
-        clock: Clock,
-        randomness: Randomness,
+        tools: CareTools,
     ) -> None:
-        """Ask by ``nodes``, and read as ``own`` by ``reader``."""
+        """Ask by ``commands``, and read as ``own`` by ``reader``."""
         self._own = own
-        self._nodes = nodes
+        self._commands = commands
         self._routes = routes
         self._reader = reader
-        self._metrics = metrics
-        self._clock = clock
-        self._randomness = randomness
+        self._metrics = tools.metrics
+        self._clock = tools.clock
+        self._randomness = tools.randomness
         self._mute_until_s: dict[NodeId, float] = {}
-        self.unsettled = Unsettled(clock)
+        self.unsettled = Unsettled(tools.clock)
         self._log = structlog.get_logger("coordinator.challenger")
 
     def mute(self) -> frozenset[NodeId]:
@@ -160,7 +157,7 @@ class Challenger:
             CopyKey(chunk.chunk, generation, chunk.stored_length) for chunk, generation in copies
         ]
         try:
-            answers = await self._nodes.challenge_copies(node, nonce, asked)
+            answers = await self._commands.challenge_copies(node, nonce, asked)
         except CollectiveError as error:
             self._let_be(node)
             self._log.info("challenge_not_answered", node=node, why=error.message)

@@ -46,7 +46,7 @@ class Removal:
         self._commands = commands
         self._wakes = wakes
         self._acts = TaskScope()
-        self._log = structlog.get_logger("coordinator.shutting_out")
+        self._log = structlog.get_logger("coordinator.removal")
 
     async def close(self) -> None:
         """Wait for what was begun; call it before the catalogue is closed."""

@@ -48,7 +48,7 @@ class Revoking:
         self._catalog = catalog
         self._revocations = revocations
         self._acts = TaskScope()
-        self._log = structlog.get_logger("coordinator.shutting_out")
+        self._log = structlog.get_logger("coordinator.revoking")
 
     async def close(self) -> None:
         """Wait for what was begun; call it before the catalogue is closed."""

@@ -232,15 +232,7 @@ class Scene:
         return VerdictBook(self.catalog, self.world.table, self.metrics, self.wakes)
 
     def challenger(self) -> Challenger:
-        return Challenger(
-            OWN,
-            self.farm,
-            self.world.routes,
-            self.farm,
-            self.metrics,
-            self.world.clock,
-            self.world.randomness,
-        )
+        return Challenger(OWN, self.farm, self.world.routes, self.farm, self.tools())
 
     def tools(self) -> CareTools:
         return CareTools(self.metrics, self.wakes, self.world.clock, self.world.randomness)
