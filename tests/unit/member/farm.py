@@ -15,6 +15,7 @@ from collective.catalog.interface import Nodes
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
@@ -63,10 +64,13 @@ class Put:
         results: list[PutAnswer],
         failure: Exception | None,
         stalled: asyncio.Event | None = None,
+        *,
+        hangs: bool = False,
     ) -> None:
         self._results = results
         self._failure = failure
         self._stalled = stalled
+        self._hangs = hangs
         self.closed = False
         self.last_progress_s = 0.0
 
@@ -78,6 +82,8 @@ class Put:
             await self._stalled.wait()
         if self._results:
             return self._results.pop(0)
+        if self._hangs:
+            await asyncio.Event().wait()
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
@@ -98,6 +104,8 @@ class Farm:
     stalled: asyncio.Event | None = None
     unread: set[NodeId] = field(default_factory=set)
     """These answer challenges and reads with "not now"."""
+    hung: set[NodeId] = field(default_factory=set)
+    """These take a put or a read, and never answer."""
     liars: set[NodeId] = field(default_factory=set)
     """These send any bytes, and answer challenges with what comes to mind."""
     reads: int = 0
@@ -128,13 +136,18 @@ class Farm:
     def put(self, route: Route, parts: Sequence[memoryview | bytes]) -> Put:
         results = []
         failure: Exception | None = None
+        hangs = False
         for hop in route.hops:
             ticket = read_ticket(hop)
-            if SpiffeId.parse(ticket.node).node_id in self.down:
+            node = SpiffeId.parse(ticket.node).node_id
+            if node in self.down:
                 failure = UnreachableError("down")
                 break
+            if node in self.hung:
+                hangs = True
+                break
             results.append(self.receive(ticket, b"".join(bytes(part) for part in parts)))
-        self.puts.append(Put(results, failure, self.stalled))
+        self.puts.append(Put(results, failure, self.stalled, hangs=hangs))
         return self.puts[-1]
 
     async def get(
@@ -147,6 +160,8 @@ class Farm:
         if node in self.unread:
             raise UnreachableError("not now")
         self.reads += 1
+        if node in self.hung:
+            await asyncio.Event().wait()
         if node in self.liars:
             raise WrongBytesError("other bytes came")
         data = self.stored.get(node, {}).get((ChunkId(ticket.chunk_id), ticket.generation))
@@ -271,10 +286,12 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
+async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[Scene]:
     world = World()
     catalog = await SqliteCatalog.open(
-        str(folder / "catalog"), world_of(world.clock, world.randomness), CatalogSettings(copies=3)
+        str(folder / "catalog"),
+        world_of(world.clock, world.randomness, threads=threads),
+        CatalogSettings(copies=3),
     )
     world.kept.catalog = catalog
     try:

@@ -12,6 +12,7 @@ import pytest
 from collective.core.errors import NotEnoughCopiesError, NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
+from collective.core.world import InlineThreads
 from collective.member.files import whole_files
 from collective.member.files.whole_files import READ_CHUNKS, WINDOW_CHUNKS
 from collective.model.calls import Call
@@ -21,7 +22,7 @@ from collective.model.rights import Right
 from collective.model.transfers import RouteMode
 from tests.contract.catalog.world import data_of
 from tests.unit.member.cluster import USER
-from tests.unit.member.farm import OPERATOR, Scene, scene
+from tests.unit.member.farm import CARRYING, OPERATOR, Scene, scene
 
 CHUNK = 4 << 20
 PATH = FilePath.parse("/d/file")
@@ -239,6 +240,43 @@ async def test_the_next_chunk_is_asked_for_once_the_first_byte_is_here(tmp_path:
                 await asyncio.sleep(0)
                 most = max(most, here.farm.pool.outstanding)
             assert most == READ_CHUNKS
+
+
+async def test_a_chunk_that_comes_again_is_sent_once(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        await prepare(here)
+        await write(here, bytes(5 * CHUNK))
+        assert len(here.farm.puts) == 1
+        assert await read(here) == bytes(5 * CHUNK)
+
+
+@pytest.mark.virtual_time
+async def test_a_node_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
+    """By a write of many chunks, and by reads of them, each node's turn."""
+    data = random.Random(3).randbytes(6 * CHUNK)
+    loop = asyncio.get_running_loop()
+    async with scene(tmp_path, InlineThreads()) as here:
+        await prepare(here)
+        for node in ("a", "b", "c"):
+            here.farm.hung = {NodeId(node)}
+            began_s = loop.time()
+            await write(here, data)
+            assert await read(here) == data
+            assert loop.time() - began_s < 3 * CARRYING.stall_s
+            assert here.farm.pool.outstanding == 0
+
+
+@pytest.mark.virtual_time
+async def test_a_read_turns_to_another_copy_while_it_waits_for_a_silent_node(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, InlineThreads()) as here:
+        await prepare(here)
+        await write(here, b"x" * 1000)
+        here.farm.hung = {NodeId("a"), NodeId("b")}
+        for _ in range(4):
+            assert await read(here) == b"x" * 1000
+        assert 0 < asyncio.get_running_loop().time() <= 3 * CARRYING.stall_s
 
 
 async def test_memory_comes_back_wherever_a_write_is_cancelled(tmp_path: Path) -> None:
