@@ -53,7 +53,7 @@ NODE_LOST_AFTER_S: Final = 600.0
 READ_LEASE_S: Final = 120.0
 UPLOAD_LIFE_S: Final = 7 * 24 * 3600.0
 STALL_AFTER_S: Final = 2.0
-"""A transfer that made no progress for so long is gone round."""
+"""A transfer that made no progress for so long is avoided."""
 CERTIFICATE_LIFE_LEAST_S: Final = 5.0
 CERTIFICATE_LIFE_MOST_S: Final = 400 * 86400.0
 EXPIRED_RENEWAL_S: Final = 90 * 86400.0

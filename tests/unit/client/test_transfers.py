@@ -188,7 +188,7 @@ async def test_tickets_of_a_key_that_was_replaced_meanwhile_are_exchanged_unnoti
     assert blamed == []
     world.nodes.state[node_name(1)] = "stale-9"
     await world.collective.write("/s/b", b"y")
-    assert SpiffeId.parse(node_name(1)) in blamed, "one that refuses every ticket is gone round"
+    assert SpiffeId.parse(node_name(1)) in blamed, "one that refuses every ticket is avoided"
 
 
 async def test_relay_is_used_where_nodes_cannot_be_reached(
