@@ -39,7 +39,7 @@ from collective.pki import invite_code
 from collective.rpc.conversions.transfers import receipt_from, receipt_message, ticket_messages
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
-from collective.transfer.stream.frames import Frame, FrameReader, FramingError, Landing
+from collective.transfer.stream.frames import Frame, FrameReader, FramingError, PayloadTarget
 from collective.transfer.tickets.checking import check_following, open_ticket
 from collective.transfer.tickets.keys import TicketKey
 from collective.transfer.tickets.making import sign_ticket
@@ -80,7 +80,7 @@ class _Sink:
     def __init__(self) -> None:
         self.frames = 0
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         self.frames += 1
         assert len(head) == frame.head_length
         return _Land() if frame.payload_length and self.frames % 2 else None

@@ -26,7 +26,7 @@ from collective.transfer.stream.frames import (
     FrameReader,
     FrameType,
     FramingError,
-    Landing,
+    PayloadTarget,
     encode_head,
 )
 
@@ -39,7 +39,7 @@ _TRASH_BYTES: Final = 4 * KIB
 class ConnectionHandler(Protocol):
     """What a connection serves: the requests of a client, or those of a server."""
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Hear of a frame (never PING or PONG); see :class:`~.frames.FrameSink`.
 
         May raise FramingError to end the connection.
@@ -149,7 +149,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
         """End request ``request_id`` by ``error``; ``trace`` is the id that logs know it by."""
         self.answer(FrameType.ERROR, request_id, to_detail(error, trace))
 
-    def unblock(self, landing: Landing | None) -> None:
+    def unblock(self, landing: PayloadTarget | None) -> None:
         """Say where the payload lands that the handler was :data:`~.frames.BLOCKED` on."""
         if self._lost is not None or self._transport is None:
             return
@@ -160,7 +160,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
             return
         self._transport.resume_reading()
 
-    def abandon(self, landing: Landing) -> None:
+    def abandon(self, landing: PayloadTarget) -> None:
         """Let nothing more land in ``landing``; the rest of its payload is discarded."""
         self._reader.abandon(landing)
 
@@ -251,7 +251,7 @@ class ChunkConnection(asyncio.BufferedProtocol):
 
     # --- FrameSink ---
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Answer PING, pass the rest to the handler."""
         self.frames_received += 1
         if frame.type is FrameType.PING:

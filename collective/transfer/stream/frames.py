@@ -127,7 +127,7 @@ def encode_head(
     return Frame(kind, request_id, flags, len(head), payload_length).encode() + head
 
 
-class Landing(Protocol):
+class PayloadTarget(Protocol):
     """Where a payload lands: a transfer's final buffer."""
 
     def free(self) -> memoryview:
@@ -142,7 +142,7 @@ class Landing(Protocol):
 class FrameSink(Protocol):
     """Who hears of frames."""
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Hear of a frame whose head is complete.
 
         Returns:
@@ -174,7 +174,7 @@ class FrameReader:
         self._wanted = FRAME_HEADER_BYTES
         self._frame: Frame | None = None
         self._payload_left = 0
-        self._landing: Landing | None = None
+        self._landing: PayloadTarget | None = None
         self._scratch: memoryview | None = None
         self._blocked = False
         self._failed = False
@@ -227,7 +227,7 @@ class FrameReader:
                 raise
         return self._blocked
 
-    def unblock(self, landing: Landing | None) -> None:
+    def unblock(self, landing: PayloadTarget | None) -> None:
         """Say where the payload lands that the sink was blocked on (None: discard it).
 
         Raises:
@@ -255,13 +255,13 @@ class FrameReader:
             else:
                 self._land(answer)
 
-    def _land(self, landing: Landing | None) -> None:
+    def _land(self, landing: PayloadTarget | None) -> None:
         if landing is not None and len(landing.free()) < self._payload_left:
             self._failed = True
             raise FramingError("A payload is longer than its request allows.")
         self._landing = landing
 
-    def abandon(self, landing: Landing) -> None:
+    def abandon(self, landing: PayloadTarget) -> None:
         """Discard what is still to come of the current payload if it lands in ``landing``."""
         if self._landing is landing:
             self._landing = None

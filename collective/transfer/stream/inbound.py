@@ -10,7 +10,7 @@ from collective.transfer.buffers import PooledBuffer
 
 
 class Inbound:
-    """``total`` bytes landing in ``buffer``; the :class:`~.frames.Landing` of a transfer.
+    """``total`` bytes landing in ``buffer``; the :class:`~.frames.PayloadTarget` of a transfer.
 
     Followers wait for a number of bytes.  Invariant: bytes below ``received`` never change again.
     """

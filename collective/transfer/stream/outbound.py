@@ -20,7 +20,13 @@ from collective.rpc.errors import from_detail
 from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.rpc.gen.collective.v1.transfer import GetHeader, GetResult, PutHeader, PutResult
 from collective.transfer.buffers import PooledBuffer
-from collective.transfer.stream.frames import PIECE_BYTES, Frame, FrameFlag, FrameType, Landing
+from collective.transfer.stream.frames import (
+    PIECE_BYTES,
+    Frame,
+    FrameFlag,
+    FrameType,
+    PayloadTarget,
+)
 from collective.transfer.stream.inbound import Inbound
 from collective.transfer.stream.peer_links import KeptLinks, Link, parse_head
 
@@ -151,7 +157,7 @@ class _Outbound:
     def neighbour_moved(self) -> None:
         """Another exchange of the link sent payload."""
 
-    def answered(self, frame: Frame, head: bytes) -> Landing | None:
+    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take an answer."""
         raise NotImplementedError
 
@@ -263,7 +269,7 @@ class PutTransfer(_Outbound, AsyncIterator[PutResult]):
         if self._waits_for_turn:
             self._progressed(0)
 
-    def answered(self, frame: Frame, head: bytes) -> Landing | None:
+    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take a hop's result, or the error of the whole."""
         if frame.type is FrameType.ERROR:
             self.failed(from_detail(parse_head(ErrorDetail, head)))
@@ -330,7 +336,7 @@ class GetTransfer(_Outbound):
         if self._inbound is not None:
             self._inbound.fail(error)
 
-    def answered(self, frame: Frame, head: bytes) -> Landing | None:
+    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Take the beginning, the next piece, or the error of the whole."""
         if self._over:
             return None

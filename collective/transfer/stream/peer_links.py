@@ -21,7 +21,7 @@ from collective.rpc.gen.collective.v1 import ErrorDetail
 from collective.rpc.leaving import OpenTransports
 from collective.rpc.links import Dialer
 from collective.transfer.stream.connection import ChunkConnection
-from collective.transfer.stream.frames import Blocked, Frame, FrameType, FramingError, Landing
+from collective.transfer.stream.frames import Blocked, Frame, FrameType, FramingError, PayloadTarget
 
 M = TypeVar("M", bound=betterproto2.Message)
 
@@ -46,7 +46,7 @@ def parse_head(message_class: type[M], head: bytes) -> M:
 class Exchange(Protocol):
     """One request under way on a link."""
 
-    def answered(self, frame: Frame, head: bytes) -> Landing | None:
+    def answered(self, frame: Frame, head: bytes) -> PayloadTarget | None:
         """Hear of an answer frame; return where its payload lands, None to discard it."""
         ...
 
@@ -143,7 +143,7 @@ class Link:
 
     # --- ConnectionHandler ---
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Pass an answer to its exchange; late answers are dropped."""
         if frame.type not in _ANSWERS:
             raise FramingError(f"A {frame.type.name} frame is no answer.")

@@ -37,7 +37,7 @@ from collective.transfer.stream.frames import (
     Frame,
     FrameType,
     FramingError,
-    Landing,
+    PayloadTarget,
 )
 from collective.transfer.stream.get_job import GetJob
 from collective.transfer.stream.peer_links import parse_head
@@ -164,7 +164,7 @@ class _ServerConnection:
 
     # --- ConnectionHandler ---
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         """Begin, continue or cancel a request."""
         match frame.type:
             case FrameType.DATA:
@@ -193,7 +193,7 @@ class _ServerConnection:
 
     # --- requests ---
 
-    def _begin(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def _begin(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         if frame.request_id in self._running:
             raise FramingError("A request id is used twice at once.")
         trace = ""

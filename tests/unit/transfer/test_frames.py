@@ -19,7 +19,7 @@ from collective.transfer.stream.frames import (
     FrameReader,
     FrameType,
     FramingError,
-    Landing,
+    PayloadTarget,
     decode_frame,
     encode_head,
 )
@@ -45,7 +45,7 @@ class Sink:
         self.discard = discard
         self.block = block
 
-    def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+    def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
         place = Place(frame.payload_length) if frame.payload_length else None
         self.frames.append((frame, head, place))
         if self.block and place is not None:
@@ -181,7 +181,7 @@ def test_layout_is_frozen() -> None:
 
 def test_payload_longer_than_its_place_is_refused() -> None:
     class Narrow(Sink):
-        def frame_begun(self, frame: Frame, head: bytes) -> Landing | Blocked | None:
+        def frame_begun(self, frame: Frame, head: bytes) -> PayloadTarget | Blocked | None:
             return Place(9)
 
     sink = Narrow()
