@@ -72,6 +72,15 @@ class SignedAdoption:
 
 
 @dataclass(frozen=True, slots=True)
+class Replacement:
+    """What an adoption says: another catalogue takes the place of the one that is obeyed."""
+
+    replaced: Position
+    """Exactly what the node keeps; else it takes no notice."""
+    successor: StatedPosition
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What a node says of itself; not yet judged."""
 

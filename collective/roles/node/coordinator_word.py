@@ -13,10 +13,12 @@ import structlog
 
 from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
+from collective.model.nodes import Replacement
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
+from collective.rpc.conversions.nodes import position_from, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 
@@ -84,7 +86,7 @@ class CoordinatorWord:
         if self._keys.learn((key.key_id, key.key) for key in answer.keys):
             self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
         changed = await self._memory.heard(
-            answer.position,
+            stated_from(answer.position),
             answer.revocation_epoch,
             None if left_out else answer.revoked,
             answer.revocation_seal,
@@ -99,7 +101,7 @@ class CoordinatorWord:
             self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
         self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
 
-    def _adoption(self, signed: pb.SignedAdoption | None) -> pb.Adoption | None:
+    def _adoption(self, signed: pb.SignedAdoption | None) -> Replacement | None:
         """Return a checked adoption; one that is not for us is logged and left."""
         if signed is None:
             return None
@@ -112,4 +114,7 @@ class CoordinatorWord:
             "the coordinator's catalogue takes the place of the one obeyed before",
             replaced=adoption.replaced.catalog_id if adoption.replaced else "",
         )
-        return adoption
+        replaced, successor = position_from(adoption.replaced), stated_from(adoption.successor)
+        if replaced is None or successor is None:
+            return None
+        return Replacement(replaced, successor)

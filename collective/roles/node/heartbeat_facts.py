@@ -13,6 +13,7 @@ from collective.core.units import Address
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.problems import Problems
+from collective.rpc.conversions.nodes import position_message
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb
 
@@ -81,7 +82,7 @@ class HeartbeatFacts:
             total_capacity=self._store.capacity_bytes,
             used_capacity=self._store.used_bytes,
             chunk_count=self._store.chunk_count,
-            highest_position=kept.position,
+            highest_position=position_message(kept.position),
             draining=draining,
             version=self._own.version,
             key_ids=self._keys.key_ids,

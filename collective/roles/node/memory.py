@@ -21,8 +21,8 @@ from collective.core.disk_errors import disk_errors
 from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
 from collective.core.small_files import write_atomically
 from collective.core.world import World
+from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.revocation import RevocationSet
-from collective.rpc.gen.collective.v1.node import Adoption, CatalogPosition
 
 MEMORY_NAME: Final = "memory.json"
 MEMORY_FORMAT: Final = 1
@@ -54,18 +54,13 @@ class Remembered:
         return sorted(self.revocations.entries - self.besides)
 
     @property
-    def position(self) -> CatalogPosition:
-        """The highest position seen, as messages carry it."""
-        return CatalogPosition(
-            catalog_id=self.catalog_id,
-            epoch=self.epoch,
-            sequence=self.sequence,
-            life=self.life,
-            seal=self.seal,
-        )
+    def position(self) -> StatedPosition:
+        """The highest position seen, with the coordinator's mark; without a catalogue before the first."""
+        position = Position(self.catalog_id, self.epoch, self.sequence, self.life)
+        return StatedPosition(position, self.seal)
 
 
-def is_behind(kept: Remembered, position: CatalogPosition) -> bool:
+def is_behind(kept: Remembered, position: Position) -> bool:
     """Tell whether ``position`` is older than what was seen, or of another catalogue."""
     if not kept.catalog_id:
         return False
@@ -74,35 +69,27 @@ def is_behind(kept: Remembered, position: CatalogPosition) -> bool:
     return (position.epoch, position.sequence) < (kept.epoch, kept.sequence)
 
 
-def with_position(kept: Remembered, position: CatalogPosition) -> Remembered:
-    """Return ``kept`` with ``position`` if that is not behind, else ``kept`` itself."""
-    if not position.catalog_id or is_behind(kept, position):
+def with_position(kept: Remembered, told: StatedPosition) -> Remembered:
+    """Return ``kept`` with what was told if that is not behind, else ``kept`` itself."""
+    return kept if is_behind(kept, told.position) else _at(kept, told)
+
+
+def with_adoption(kept: Remembered, adoption: Replacement) -> Remembered:
+    """Return ``kept`` with the successor, if exactly what is kept is what it replaces."""
+    if adoption.replaced != kept.position.position:
         return kept
+    return _at(kept, adoption.successor)
+
+
+def _at(kept: Remembered, told: StatedPosition) -> Remembered:
+    position = told.position
     return replace(
         kept,
         catalog_id=position.catalog_id,
         epoch=position.epoch,
         sequence=position.sequence,
         life=position.life,
-        seal=position.seal,
-    )
-
-
-def with_adoption(kept: Remembered, adoption: Adoption) -> Remembered:
-    """Return ``kept`` with the successor, if exactly what is kept is what it replaces."""
-    replaced, successor = adoption.replaced, adoption.successor
-    if replaced is None or successor is None or not successor.catalog_id:
-        return kept
-    told = (replaced.catalog_id, replaced.epoch, replaced.sequence, replaced.life)
-    if told != (kept.catalog_id, kept.epoch, kept.sequence, kept.life):
-        return kept
-    return replace(
-        kept,
-        catalog_id=successor.catalog_id,
-        epoch=successor.epoch,
-        sequence=successor.sequence,
-        life=successor.life,
-        seal=successor.seal,
+        seal=told.mac,
     )
 
 
@@ -211,11 +198,11 @@ class NodeMemory:
 
     async def heard(
         self,
-        position: CatalogPosition | None,
+        position: StatedPosition | None,
         epoch: int,
         revoked: Sequence[str] | None,
         seal: bytes = b"",
-        adoption: Adoption | None = None,
+        adoption: Replacement | None = None,
     ) -> bool:
         """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed.
 
@@ -238,7 +225,7 @@ class NodeMemory:
                 self._not_kept(error)
             return after.revocations != before.revocations
 
-    async def admit(self, position: CatalogPosition | None) -> None:
+    async def admit(self, position: StatedPosition | None) -> None:
         """Return when a delete from ``position`` may be carried out; the position is kept then.
 
         Raises:
@@ -246,7 +233,7 @@ class NodeMemory:
             DiskFullError, DiskReadOnlyError, DiskFailedError: the position cannot be kept.
         """
         async with self._lock:
-            if position is None or not position.catalog_id or is_behind(self._heard, position):
+            if position is None or is_behind(self._heard, position.position):
                 raise ConflictError(
                     "The coordinator's catalogue is older than one that this node has obeyed, so "
                     "nothing is deleted; if it was lost or restored, see: collective node adopt"

@@ -27,6 +27,7 @@ from collective.model.transfers import Route
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
+from collective.rpc.conversions.nodes import stated_from
 from collective.rpc.conversions.transfers import answer_message, route_from
 from collective.rpc.gen.collective.v1.node import (
     ChallengeAnswer,
@@ -77,7 +78,7 @@ class NodeService(NodeBase):
         """Delete exactly the generations named; tell which were there and which were not."""
         self._check_caller()
         wanted = _keys(message.copies)
-        await self._memory.admit(message.position)
+        await self._memory.admit(stated_from(message.position))
 
         async def delete(key: tuple[ChunkId, Generation]) -> bool | None:
             try:

@@ -28,14 +28,14 @@ from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
 from collective.member.nodes.warnings import Situation, warnings
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
-from collective.model.nodes import Position, StatedPosition
+from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.rpc import context
-from collective.rpc.conversions.nodes import position_message
+from collective.rpc.conversions.nodes import position_from, position_message, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER
@@ -65,14 +65,23 @@ class OldNode:
             context.CallContext(peer, "r", "/collective.v1.node.NodeRegistry/Heartbeat", {})
         )
         answer = await registry.heartbeat(
-            beat(1, store=self.store_uuid, highest_position=self.memory.kept.position, **more)
+            beat(
+                1,
+                store=self.store_uuid,
+                highest_position=position_message(self.memory.kept.position),
+                **more,
+            )
         )
         self.keys.learn((key.key_id, key.key) for key in answer.keys)
         adoption = None
         if answer.adoption is not None:
-            adoption = open_adoption(self.keys, answer.adoption, node=self.identity)
+            opened = open_adoption(self.keys, answer.adoption, node=self.identity)
+            replaced, successor = position_from(opened.replaced), stated_from(opened.successor)
+            assert replaced is not None
+            assert successor is not None
+            adoption = Replacement(replaced, successor)
         await self.memory.heard(
-            answer.position, answer.revocation_epoch, answer.revoked, adoption=adoption
+            stated_from(answer.position), answer.revocation_epoch, answer.revoked, adoption=adoption
         )
         return answer
 
@@ -100,9 +109,7 @@ class Lost:
     async def node(self, identity: SpiffeId) -> OldNode:
         memory = NodeMemory(str(self.folder / f"{identity.node_id}.json"), REAL)
         await memory.load()
-        seen = position_message(
-            StatedPosition(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
-        )
+        seen = StatedPosition(LOST, StatementMacs(self.here.world.keys).of_position(LOST))
         await memory.heard(seen, 0, None)
         return OldNode(identity, memory, CoordinatorKeys(self.here.world.clock, memory))
 
@@ -110,7 +117,7 @@ class Lost:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
         position = await self.here.catalog.position()
         mac = StatementMacs(self.here.world.keys).of_position(position)
-        await node.memory.admit(position_message(StatedPosition(position, mac)))
+        await node.memory.admit(StatedPosition(position, mac))
 
     async def sentences(self) -> list[str]:
         return warnings(

@@ -29,6 +29,7 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
+from collective.rpc.conversions.nodes import stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import sign_adoption
 from collective.transfer.tickets.keys import TicketKey
@@ -191,7 +192,7 @@ async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench)
     assert bench.heartbeat.backoff.most_s == 1.5
     assert bench.keys.key_ids == [5]
     assert bench.keys.coordinator_now_ms() == 7_000_000
-    assert bench.memory.kept.position.sequence == 9
+    assert bench.memory.kept.sequence == 9
     assert bench.revoked == [RevocationSet.of(3, ["serial:ab"])]
     await bench.beat()
     second = bench.coordinator.heard[1]
@@ -371,7 +372,7 @@ async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_i
     assert bench.memory.kept.catalog_id == "a" * 32, "without an adoption it is not taken"
     new = pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, seal=b"t" * 32)
     with pytest.raises(ConflictError):
-        await bench.memory.admit(new)
+        await bench.memory.admit(stated_from(new))
     key = TicketKey(5, b"k" * 32)
     catalog_id, epoch, sequence = replaced
     adoption = pb.Adoption(
@@ -388,11 +389,11 @@ async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_i
     assert await bench.beat() is None
     assert (bench.memory.kept.catalog_id == "b" * 32) is is_taken
     if is_taken:
-        await bench.memory.admit(new)
+        await bench.memory.admit(stated_from(new))
         assert bench.memory.kept.seal == b"t" * 32
     else:
         with pytest.raises(ConflictError):
-            await bench.memory.admit(new)
+            await bench.memory.admit(stated_from(new))
 
 
 async def test_a_full_disk_silences_no_heartbeat(bench: Bench, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
+from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import (
     NodeMemory,
@@ -20,13 +21,14 @@ from collective.roles.node.memory import (
     with_position,
     with_revocations,
 )
-from collective.rpc.gen.collective.v1.node import Adoption, CatalogPosition
 from tests.faults.disk import FaultDisk
 from tests.worlds import REAL, world_of
 
 
-def at(epoch: int, sequence: int, catalog: str = "c1") -> CatalogPosition:
-    return CatalogPosition(catalog_id=catalog, epoch=epoch, sequence=sequence)
+def at(
+    epoch: int, sequence: int, catalog: str = "c1", *, life: str = "", mac: bytes = b""
+) -> StatedPosition:
+    return StatedPosition(Position(catalog, epoch, sequence, life), mac)
 
 
 @pytest.fixture
@@ -70,18 +72,18 @@ def test_a_memory_from_before_there_were_lives_is_shown_as_it_was_and_takes_one(
         b' "revoked": [], "besides": [], "seal": "aabb", "revocation_seal": ""}'
     )
     kept = decode(old)
-    shown = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, seal=b"\xaa\xbb")
+    shown = at(1, 7, mac=b"\xaa\xbb")
     assert kept.position == shown
-    told = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, life="e5", seal=b"mark")
+    told = at(1, 7, life="e5", mac=b"mark")
     assert decode(encode(with_position(kept, told))).position == told
 
 
 def test_an_adoption_is_of_the_life_that_is_kept() -> None:
     kept = Remembered("c1", 1, 7, life="e5")
-    new = CatalogPosition(catalog_id="c2", epoch=1, sequence=2, life="f6", seal=b"mark")
+    new = at(1, 2, "c2", life="f6", mac=b"mark")
     for life, is_taken in (("e5", True), ("d4", False), ("", False)):
-        replaced = CatalogPosition(catalog_id="c1", epoch=1, sequence=7, life=life)
-        after = with_adoption(kept, Adoption(replaced=replaced, successor=new))
+        replaced = at(1, 7, life=life)
+        after = with_adoption(kept, Replacement(replaced.position, new))
         assert after.position == (new if is_taken else kept.position)
 
 
@@ -93,7 +95,7 @@ def test_what_is_shown_again_is_what_the_seal_is_on() -> None:
     assert decode(encode(kept)) == kept
     kept = with_revocations(kept, 6, ["serial:a", "serial:b", "serial:c"], b"six")
     assert (len(kept.sealed_entries), kept.revocation_seal) == (3, b"six")
-    sealed = CatalogPosition(catalog_id="c1", epoch=1, sequence=1, life="e5", seal=b"mark")
+    sealed = at(1, 1, life="e5", mac=b"mark")
     assert decode(encode(with_position(kept, sealed))).position == sealed
 
 
@@ -133,12 +135,9 @@ async def test_delete_from_another_catalogue_is_refused(memory: NodeMemory) -> N
         await memory.admit(at(9, 900, "c2"))
 
 
-@pytest.mark.parametrize("position", [None, at(5, 5, "")])
-async def test_delete_without_a_position_is_refused(
-    memory: NodeMemory, position: CatalogPosition | None
-) -> None:
+async def test_delete_without_a_position_is_refused(memory: NodeMemory) -> None:
     with pytest.raises(ConflictError):
-        await memory.admit(position)
+        await memory.admit(None)
 
 
 async def test_a_heartbeat_of_an_older_catalogue_lowers_nothing(memory: NodeMemory) -> None:
@@ -185,7 +184,7 @@ def test_a_revocation_that_names_nothing_is_refused() -> None:
 
 
 def test_nothing_is_behind_before_the_first_position() -> None:
-    assert not is_behind(Remembered(), at(0, 0))
+    assert not is_behind(Remembered(), at(0, 0).position)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])

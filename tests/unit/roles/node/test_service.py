@@ -32,6 +32,7 @@ from collective.roles.node.service import COPIES_MAX, NodeService
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
+from collective.rpc.conversions.nodes import stated_from
 from collective.rpc.gen.collective.v1.node import (
     CatalogPosition,
     ChallengeCopiesRequest,
@@ -159,7 +160,7 @@ async def test_a_copy_that_was_deleted_before_it_came_does_not_come_any_more(ben
 async def test_a_restored_old_catalogue_deletes_nothing(bench: Bench) -> None:
     called_by(COORDINATOR)
     record = await bench.put(b"x" * 1000)
-    await bench.memory.heard(NOW, 0, ())
+    await bench.memory.heard(stated_from(NOW), 0, ())
     old = CatalogPosition(catalog_id="c1", epoch=2, sequence=49)
     with pytest.raises(ConflictError):
         await bench.service.delete_copies(DeleteCopiesRequest(position=old, copies=[record]))
