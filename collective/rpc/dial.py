@@ -10,7 +10,7 @@ from collective.core.units import Address
 from collective.pki.certificates import Certified
 from collective.rpc.connect import open_first
 from collective.rpc.identity import Gate
-from collective.rpc.links import ProtocolFactory
+from collective.rpc.links import Keeper, ProtocolFactory
 from collective.rpc.tls import TlsPersona
 
 
@@ -34,6 +34,10 @@ class TlsDialer:
     def generation(self) -> int:
         """Rises when another certificate is in use."""
         return self._persona.generation
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it dialled when the certificate is renewed."""
+        self._persona.attach(keeper)
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory

@@ -45,6 +45,14 @@ ChunkFactory = Callable[[Certified], asyncio.BaseProtocol]
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
+class Keeper(Protocol):
+    """Keeps connections that show a certificate."""
+
+    def retire(self) -> None:
+        """Close those that show a former one and are idle; begin nothing new on the others."""
+        ...
+
+
 class Persona(Protocol):
     """What one end of connections shows in handshakes, and whose certificates it takes; opaque.
 
@@ -59,6 +67,10 @@ class Persona(Protocol):
     @property
     def generation(self) -> int:
         """How often another certificate was taken into use."""
+        ...
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps at each renewal; it attaches itself when it is made."""
         ...
 
     def refresh(self, credentials: Credentials | None, trust: TrustStore | None) -> None:
@@ -175,6 +187,10 @@ class Dialer(Protocol):
     @property
     def generation(self) -> int:
         """Rises when another certificate is in use: connections opened before show an older one."""
+        ...
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it dialled when the certificate is renewed."""
         ...
 
     async def dial(

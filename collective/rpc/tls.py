@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from collective.core.errors import SettingsError
 from collective.pki.credentials import Credentials
 from collective.pki.trust import TrustStore
+from collective.rpc.links import Keeper
 
 ALPN_GRPC: Final = "h2"
 ALPN_CHUNK: Final = "collective-chunk/1"
@@ -29,6 +30,11 @@ class TlsPersona:
         self.generation = 0
         """How often another certificate was taken into use."""
         self._credentials = credentials
+        self._keepers: list[Keeper] = []
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps at each renewal."""
+        self._keepers.append(keeper)
 
     @property
     def credentials(self) -> Credentials | None:
@@ -41,6 +47,8 @@ class TlsPersona:
         if credentials is not None:
             self._credentials = credentials
             self.generation += 1
+            for keeper in self._keepers:
+                keeper.retire()
 
 
 def server_context(

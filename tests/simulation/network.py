@@ -48,7 +48,13 @@ from collective.rpc.identity import (
     check_expected,
     expected_roles,
 )
-from collective.rpc.links import CONNECT_TIMEOUT_S, DIAL_TIMEOUT_S, ChunkFactory, ProtocolFactory
+from collective.rpc.links import (
+    CONNECT_TIMEOUT_S,
+    DIAL_TIMEOUT_S,
+    ChunkFactory,
+    Keeper,
+    ProtocolFactory,
+)
 from collective.rpc.service_edge import Refusals, ServedCall, ServiceEdge
 from tests.simulation.process import Process
 from tests.simulation.trace import Trace
@@ -253,6 +259,7 @@ class SimulatedPersona:
         self._credentials = credentials
         self.leaf = b""
         self.generation = -1
+        self._keepers: list[Keeper] = []
         self.refresh(credentials, None)
 
     @property
@@ -267,6 +274,12 @@ class SimulatedPersona:
             self._credentials = credentials
             self.generation += 1
             self.leaf = credentials.certificate.public_bytes(Encoding.DER)
+            for keeper in self._keepers:
+                keeper.retire()
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps at each renewal."""
+        self._keepers.append(keeper)
 
 
 async def _connect(
@@ -1062,6 +1075,10 @@ class SimulatedDialer:
         """Rises when another certificate is in use."""
         generation: int = self._persona.generation
         return generation
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it dialled when the certificate is renewed."""
+        self._persona.attach(keeper)
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory

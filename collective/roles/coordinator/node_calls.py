@@ -29,7 +29,7 @@ from collective.rpc.conversions.transfers import answer_from, route_message
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.rpc.identity import Gate
-from collective.rpc.links import Channel, Links
+from collective.rpc.links import Channel, Keeper, Links
 
 T = TypeVar("T")
 
@@ -49,6 +49,10 @@ class OwnCredentials(Protocol):
     @property
     def gate(self) -> Gate:
         """What counts as a node's certificate."""
+        ...
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps when the certificate is renewed."""
         ...
 
 
@@ -73,6 +77,7 @@ class NodeCaller:
         self._kept: dict[NodeId, _Kept] = {}
         self._retired: list[_Kept] = []
         """Those with a former certificate whose calls have not ended."""
+        own.attach(self)
 
     async def delete_copies(
         self, node: NodeId, position: StatedPosition, copies: Sequence[CopyKey]
@@ -119,6 +124,22 @@ class NodeCaller:
         if kept is not None:
             kept.channel.close()
 
+    def retire(self) -> None:
+        """Close channels that show a former certificate, once their calls have ended."""
+        former = [
+            node
+            for node, kept in self._kept.items()
+            if kept.credentials is not self._own.credentials
+        ]
+        for node in former:
+            self._retire(self._kept.pop(node))
+
+    def _retire(self, kept: _Kept) -> None:
+        if kept.calls:
+            self._retired.append(kept)
+        else:
+            kept.channel.close()
+
     async def close(self) -> None:
         """Close every channel."""
         while self._retired:
@@ -153,10 +174,8 @@ class NodeCaller:
                 kept.channel.close()  # who answers there may be another by now
             elif kept.credentials is self._own.credentials:
                 return kept
-            elif kept.calls:
-                self._retired.append(kept)
             else:
-                kept.channel.close()
+                self._retire(kept)
         channel = self._open(live.reachable, self._table.identity(node))
         kept = self._kept[node] = _Kept(channel, live.reachable, self._own.credentials)
         return kept

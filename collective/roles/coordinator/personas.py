@@ -11,7 +11,7 @@ from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
 from collective.rpc.identity import PeerGate
-from collective.rpc.links import Links, Persona
+from collective.rpc.links import Keeper, Links, Persona
 
 
 class Personas:
@@ -31,6 +31,11 @@ class Personas:
         self.chunk_client: Persona = links.client_persona(credentials, trust)
         """Of chunk-stream connections that the coordinator opens."""
         self._credentials = credentials
+        self._keepers: list[Keeper] = []
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps at each renewal; it attaches itself when it is made."""
+        self._keepers.append(keeper)
 
     @property
     def credentials(self) -> Credentials:
@@ -48,3 +53,5 @@ class Personas:
         self._credentials = credentials
         for persona in (self.server, self.bootstrap, self.chunk_client):
             persona.refresh(credentials, None)
+        for keeper in self._keepers:
+            keeper.retire()

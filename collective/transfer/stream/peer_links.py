@@ -189,6 +189,7 @@ class KeptLinks:
         self._closed = False
         self._open_transports = OpenTransports()
         self.idle_s = idle_s
+        dialer.attach(self)
 
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
         """Return the least used connection to ``peer``, opening one where that helps.
@@ -202,7 +203,7 @@ class KeptLinks:
         for _ in range(_ATTEMPTS):
             if self._closed:
                 raise UnreachableError("This client is closed; open another.")
-            self._retire_older()
+            self.retire()
             links = [link for link in self._links.get(peer, ()) if link.connection.open]
             if links:
                 self._links[peer] = links
@@ -228,7 +229,7 @@ class KeptLinks:
                 return link
         raise UnreachableError(f"{peer} ends every connection at once; try again in a moment.")
 
-    def _retire_older(self) -> None:
+    def retire(self) -> None:
         """Begin nothing new on connections with a former certificate; what is under way goes on."""
         generation = self._dialer.generation
         for links in self._links.values():

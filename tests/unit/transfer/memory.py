@@ -18,7 +18,7 @@ from collective.core.units import Address
 from collective.model.transfers import Route
 from collective.rpc.gen.collective.v1 import Address as AddressMessage
 from collective.rpc.gen.collective.v1.transfer import ChunkOperation, Ticket
-from collective.rpc.links import ProtocolFactory
+from collective.rpc.links import Keeper, ProtocolFactory
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.server import ChunkServer, TransferLimits
 from collective.transfer.tickets.keys import TicketKey
@@ -160,7 +160,17 @@ class MemoryDialer:
         self.identity = identity
         self.dials = 0
         self.generation = 0
+        self.keepers: list[Keeper] = []
         self.transports: list[tuple[MemoryTransport, MemoryTransport]] = []
+
+    def attach(self, keeper: Keeper) -> None:
+        self.keepers.append(keeper)
+
+    def renew(self) -> None:
+        """Show another certificate from now on."""
+        self.generation += 1
+        for keeper in self.keepers:
+            keeper.retire()
 
     async def dial(
         self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory

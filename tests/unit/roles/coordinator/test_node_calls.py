@@ -15,6 +15,7 @@ from collective.core.units import Address
 from collective.model.nodes import Position, StatedPosition
 from collective.roles.coordinator.node_calls import NodeCaller
 from collective.rpc.gen.collective.v1 import node as pb
+from collective.rpc.links import Keeper
 from tests.unit.member.cluster import World, report
 
 NODE = NodeId("a")
@@ -62,6 +63,7 @@ class Caller:
     gate: Any = None
     opened: list[Channel] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+    keepers: list[Keeper] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         links: Any = self
@@ -74,6 +76,9 @@ class Caller:
         del gate
         self.opened.append(Channel(addresses, credentials, expect, self.answers))
         return self.opened[-1]
+
+    def attach(self, keeper: Keeper) -> None:
+        self.keepers.append(keeper)
 
     async def call(self) -> None:
         await self.nodes.delete_copies(NODE, WHERE, [])
@@ -102,10 +107,14 @@ async def test_a_channel_serves_until_the_certificate_is_renewed_and_ends_after_
     assert len(new.closed) == 1
 
 
-async def test_an_idle_channel_with_a_former_certificate_ends_with_the_next_call() -> None:
+async def test_an_idle_channel_ends_at_once_when_the_certificate_is_renewed() -> None:
     caller = Caller()
     await caller.call()
+    caller.nodes.retire()
+    assert [one.is_closed for one in caller.opened] == [False], "it shows the present one"
     caller.credentials = "renewed"
+    caller.nodes.retire()
+    assert [one.is_closed for one in caller.opened] == [True]
     await caller.call()
     assert [one.is_closed for one in caller.opened] == [True, False]
 
