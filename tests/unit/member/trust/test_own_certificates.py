@@ -15,7 +15,8 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials
 from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore
-from tests.worlds import world_of
+from collective.roles.coordinator.personas import Personas
+from tests.worlds import LINKS, REAL, world_of
 
 DOMAIN = Domain("home.alice")
 
@@ -80,3 +81,36 @@ async def test_a_renewal_keeps_key_and_root_and_says_nothing_of_cas(tmp_path: Pa
     assert own.certified.serial != serial
     assert own.ticket_root == root
     assert not own.changed.is_set()
+
+
+@dataclass
+class Keeper:
+    """Keeps connections, and notes which certificate was shown when it had to retire them."""
+
+    personas: Personas
+    retired: list[Credentials] = field(default_factory=list)
+
+    def retire(self) -> None:
+        self.retired.append(self.personas.credentials)
+
+
+async def test_who_keeps_connections_retires_them_when_another_certificate_is_shown(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock(REAL.clock.wall_s())
+    world = world_of(clock, SeededRandomness(7))
+    plan = CertificatePlan(
+        CertDir(str(tmp_path), MemberId("alice")), DOMAIN, (Address("127.0.0.1", 8001),)
+    )
+    found = await prepare(plan, world)
+    personas = Personas(found.credentials, found.trust, LINKS, clock)
+    own = OwnCertificates(plan, found, personas, world)
+    keepers = [Keeper(personas), Keeper(personas)]
+    personas.attach(keepers[0])
+    LINKS.dialer(personas.chunk_client, personas.gate).attach(keepers[1])
+    await own.rotate(rotation.begin)
+    assert [keeper.retired for keeper in keepers] == [[], []], (
+        "other CAs alone change no connection"
+    )
+    await own.rotate(rotation.switch)
+    assert [keeper.retired for keeper in keepers] == [[own.credentials], [own.credentials]]
