@@ -19,7 +19,7 @@ from grpclib.client import Channel, Handler, Stream
 from grpclib.const import Cardinality
 from grpclib.events import RecvInitialMetadata, listen
 from grpclib.exceptions import GRPCError
-from grpclib.metadata import Deadline
+from grpclib.metadata import Deadline, decode_metadata
 from grpclib.protocol import H2Protocol
 from multidict import MultiDict
 
@@ -93,6 +93,10 @@ class RpcStream(Stream[Any, Any]):
 
     def _ours(self, error: BaseException) -> CollectiveError:
         metadata = cast("dict[str, str | bytes] | None", self.trailing_metadata)
+        if metadata is None and isinstance(error, GRPCError):
+            # It answered, and the connection ended before anybody looked.
+            answer = self._stream.trailers or self._stream.headers or []
+            metadata = cast("dict[str, str | bytes]", decode_metadata(answer))
         farewell = cast("RpcChannel", self._channel).farewell
         if farewell is not None and not isinstance(error, CollectiveError | GRPCError):
             return farewell

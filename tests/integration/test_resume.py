@@ -43,10 +43,10 @@ def run_until(moment: str, cluster: Cluster, *command: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-def settled(cluster: Cluster) -> float:
-    """Return the bytes put into the nodes once no more arrive."""
+def settled(cluster: Cluster, way: str = "put") -> float:
+    """Return the bytes put into the nodes, or got from them, once no more are under way."""
     before = -1.0
-    while (now := processes.node_bytes(cluster, "put")) != before:
+    while (now := processes.node_bytes(cluster, way)) != before:
         before = now
         time.sleep(0.3)
     return now
@@ -89,7 +89,7 @@ def test_get_goes_on_after_kill_9(prepared: Cluster, tmp_path: Path) -> None:
     assert not target.exists()
     kept = part_bytes()
     assert 24 * MIB <= kept < SIZE
-    before = processes.node_bytes(cluster, "get")
+    before = settled(cluster, "get")
     cluster.cli("get", "/r/get", str(target))
     fetched = processes.node_bytes(cluster, "get") - before
     assert target.read_bytes() == material.all()

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from grpclib.const import Cardinality
+from grpclib.metadata import Deadline
 from h2.connection import H2Connection
 
 from collective.core.errors import (
@@ -33,7 +35,7 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.crowd import Bounds
 from collective.rpc.farewell import REVOKED
-from collective.rpc.gen.collective.v1.cluster import ClusterStub, Status
+from collective.rpc.gen.collective.v1.cluster import ClusterStub, GetStatusRequest, Status
 from collective.rpc.gen.collective.v1.people import AuditStub, ListAuditRequest
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
@@ -316,6 +318,35 @@ async def test_errors_arrive_as_the_class_they_were_raised_as(pki: Pki, serve: S
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(NotFoundError, match="/photos/ä does not exist"):
                 await channel.stub(ClusterStub).get_status()
+
+
+async def test_an_error_is_the_same_when_the_connection_ended_before_it_was_looked_at(
+    pki: Pki, serve: Serve
+) -> None:
+    async with serve() as served, channel_to(served.address, pki) as channel:
+
+        async def answer() -> Status:
+            raise ShutOutError
+
+        async def look_late() -> None:
+            async with channel.request(
+                "/collective.v1.cluster.Cluster/GetStatus",
+                Cardinality.UNARY_UNARY,
+                GetStatusRequest,
+                Status,
+                deadline=Deadline.from_timeout(60),
+            ) as stream:
+                await stream.send_message(GetStatusRequest(), end=True)
+                received = stream._stream
+                while received.headers is None and received.trailers is None:
+                    await asyncio.sleep(0)
+                assert channel._protocol is not None
+                channel._protocol.connection_lost(None)
+                await stream.recv_message()
+
+        served.cluster.answer = answer
+        with pytest.raises(ShutOutError):
+            await look_late()
 
 
 async def test_a_call_that_the_server_does_not_know_is_rejected(pki: Pki, serve: Serve) -> None:
