@@ -48,7 +48,16 @@ def catalog_dir(cluster: Cluster) -> Path:
 
 
 def wait_for_snapshot(cluster: Cluster) -> Path:
-    """Return a snapshot that is newer than everything written so far."""
+    """Return a snapshot that is newer than everything written so far.
+
+    The first that comes may have been begun before: the one after it was not.
+    """
+    for _ in range(2):
+        newest = next_snapshot(cluster)
+    return newest
+
+
+def next_snapshot(cluster: Cluster) -> Path:
     folder = catalog_dir(cluster) / "snapshots"
     known = {path.name for path in folder.glob("*.db")}
     cluster.cli("mkdir", f"/marker-{time.monotonic_ns()}")
