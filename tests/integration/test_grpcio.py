@@ -161,7 +161,12 @@ def test_move_and_remove(stubs: foreign.Stubs, files: Any) -> None:
     assert code is grpc.StatusCode.NOT_FOUND
 
 
-def test_status_and_nodes(stubs: foreign.Stubs, channel: grpc.Channel) -> None:
+def test_status_and_nodes(stubs: foreign.Stubs, channel: grpc.Channel, cluster: Cluster) -> None:
+    cluster.cli("mkdir", "/counted")
+    cluster.write("/counted/file", b"some bytes")
+    processes.wait_for(
+        lambda: status_of(stubs, channel).storage.used_bytes > 0, "what heartbeats say is used"
+    )
     status = status_of(stubs, channel)
     assert (status.member_id, status.domain) == ("alice", "home.alice")
     assert len([node for node in status.local_nodes if node.is_healthy]) == 3
