@@ -69,6 +69,11 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every interface of a machine that listens."""
+        return self.host in {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound
+
     @classmethod
     def parse(cls, text: str, *, default_port: int | None = None) -> Address:
         """Return the address in ``HOST:PORT``, ``[V6]:PORT`` or (with a default) ``HOST``."""

@@ -89,7 +89,6 @@ def flip(
     # Its datastore was set, or another one is there, since it began.
     if copies != found.copies or datastore != found.datastore:
         unsettle(tx, entry, default)
-    tx.settle()
     return load_changed(tx.db, entry, found.path, copies)
 
 

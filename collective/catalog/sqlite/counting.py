@@ -101,7 +101,10 @@ _TABLES: Final = {
 
 
 def settle(db: apsw.Connection) -> None:
-    """Put right what the rows of chunks keep, where other rows changed; the writer does it after each change."""
+    """Put right what the rows of chunks keep, where other rows changed.
+
+    The writer does it after each change; who reads them within one does it before.
+    """
     if db.execute("SELECT 1 FROM touched LIMIT 1").fetchone() is not None:
         db.execute(_SETTLE)
         db.execute("DELETE FROM touched")

@@ -13,6 +13,7 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.counting import settle
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.rows import FILE
 from collective.core.paths import FilePath
@@ -50,6 +51,7 @@ def load_changed(db: apsw.Connection, entry: int, path: FilePath, copies: int) -
     """Return the same within a change; the copies of a large file are not counted yet."""
     row = _row(db, entry)
     if row[2] != FILE or row[9] <= COUNTED_AT_ONCE:
+        settle(db)
         return Changed(load_entry(db, entry, path, copies))
     return Changed(rows.entry_value(row, path, copies, copies), row[6])
 

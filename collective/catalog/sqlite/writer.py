@@ -93,10 +93,6 @@ class Transaction:
         for function in self._endings:
             function(durable)
 
-    def settle(self) -> None:
-        """Put right what rows keep of others (``counting``), to read it within a change that concerns it."""
-        settle(self.db)
-
     @property
     def is_spent(self) -> bool:
         """Whether this has worked for as long as an operation on many items may hold the writer."""
@@ -404,7 +400,7 @@ class Writer:
         self._db.execute("SAVEPOINT operation")
         try:
             job.result = job.operation(transaction)
-            transaction.settle()
+            settle(self._db)
         except apsw.ConstraintError as error:
             job.error = InternalError("The catalogue refused an inconsistent change; see the log.")
             job.error.__cause__ = error

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
-
-_ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104 - recognised, not bound
 
 
 def advertised(told: tuple[Address, ...], listening: Address) -> tuple[Address, ...]:
@@ -17,7 +13,7 @@ def advertised(told: tuple[Address, ...], listening: Address) -> tuple[Address, 
     """
     if told:
         return told
-    host = "127.0.0.1" if listening.host in _ANY_HOST else listening.host
+    host = "127.0.0.1" if listening.is_wildcard else listening.host
     return (Address(host, listening.port),)
 
 

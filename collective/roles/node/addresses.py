@@ -8,7 +8,6 @@ from collective.core.disk import Disk
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 
-WILDCARDS: Final = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - compared, not bound
 DEPTH_MAX: Final = 4
 
 
@@ -26,7 +25,7 @@ def advertised(settings: ServeSettings, bound: Address, host_name: str) -> tuple
         return told
     if told:
         return tuple(dict.fromkeys(Address(one.host, bound.port) for one in told))
-    if bound.host in WILDCARDS:
+    if bound.is_wildcard:
         return (Address(host_name, bound.port),)
     return (bound,)
 

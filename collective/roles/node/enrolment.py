@@ -272,7 +272,7 @@ class Enrolment:
 def coordinator_addresses(settings: ServeSettings, notes: NodeNotes) -> tuple[Address, ...]:
     """Return where to look for the coordinator: what was set first, then what it told."""
     own = settings.coordinator_address
-    if own is not None and own.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    if own is not None and own.is_wildcard:
         own = Address("127.0.0.1" if own.host == "0.0.0.0" else "::1", own.port)  # noqa: S104
     addresses = (own,) if own is not None else ()
     found = tuple(dict.fromkeys((*addresses, *notes.coordinator_addresses)))

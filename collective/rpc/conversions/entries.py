@@ -79,6 +79,11 @@ def modified_from(seconds: int | None, nanoseconds: int) -> int | None:
     return moment_of(seconds, nanoseconds)
 
 
+def modified_fields(modified_ns: int | None) -> tuple[int | None, int]:
+    """Return a time as the wire has it; UsageError for one that the protocol does not have."""
+    return (None, 0) if modified_ns is None else divmod(check_moment(modified_ns), NS_PER_S)
+
+
 def mode_from(mode: int | None) -> int | None:
     """Return a checked mode; None where it is absent."""
     if mode is not None and mode > _MODE_MAX:
@@ -88,11 +93,7 @@ def mode_from(mode: int | None) -> int | None:
 
 def attributes_message(attributes: Attributes) -> pb.FileAttributes:
     """Return ``attributes`` for the wire; UsageError for a time that the protocol does not have."""
-    seconds, nanoseconds = (
-        (None, 0)
-        if attributes.modified_ns is None
-        else divmod(check_moment(attributes.modified_ns), NS_PER_S)
-    )
+    seconds, nanoseconds = modified_fields(attributes.modified_ns)
     return pb.FileAttributes(
         modified_s=seconds,
         modified_ns=nanoseconds,

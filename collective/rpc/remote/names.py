@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Self
 
-from collective.core.moments import NS_PER_S, check_moment
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
-from collective.rpc.conversions.entries import attributes_message, entry_from
+from collective.rpc.conversions.entries import attributes_message, entry_from, modified_fields
 from collective.rpc.gen.collective.v1.files import (
     FilesStub,
     ListRequest,
@@ -109,9 +108,7 @@ class RemoteNames:
         condition: Precondition,
     ) -> Entry:
         """Change time and mode of what is there; None leaves one as it is."""
-        seconds, nanoseconds = (
-            (None, 0) if modified_ns is None else divmod(check_moment(modified_ns), NS_PER_S)
-        )
+        seconds, nanoseconds = modified_fields(modified_ns)
         request = SetAttributesRequest(
             path=str(path),
             modified_s=seconds,

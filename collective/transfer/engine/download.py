@@ -203,7 +203,7 @@ class Download:
                     coming = iter(plan)
                     continue
                 if isinstance(planned, Hole):
-                    self._check_hole(planned, position)
+                    self._check(planned, position)
                     await self._take(self._holes, position)
                     self._pieces.put_nowait(planned)
                     position = planned.offset + planned.length
@@ -250,16 +250,10 @@ class Download:
             raise self._broken_plan()
         return plan.pieces, mode
 
-    def _check(self, extent: Extent, position: int) -> None:
-        """Raise RejectedError unless ``extent`` is the one at ``position``."""
-        begins_right = position in {extent.offset, self._offset}
-        if not begins_right or not extent.offset <= position < extent.offset + extent.length:
-            raise self._broken_plan()
-
-    def _check_hole(self, hole: Hole, position: int) -> None:
-        """Raise RejectedError unless ``hole`` is the one at ``position``."""
-        begins_right = position in {hole.offset, self._offset}
-        if not begins_right or not hole.offset <= position < hole.offset + hole.length:
+    def _check(self, piece: Extent | Hole, position: int) -> None:
+        """Raise RejectedError unless ``piece`` is the one at ``position``."""
+        begins_right = position in {piece.offset, self._offset}
+        if not begins_right or not piece.offset <= position < piece.offset + piece.length:
             raise self._broken_plan()
 
     async def _fetch(self, fetch: ChunkFetch, piece: _Piece) -> None:

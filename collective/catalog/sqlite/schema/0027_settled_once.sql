@@ -66,6 +66,7 @@ BEGIN
 END;
 
 -- What health counts is what the chunks' rows say, also while they are out of date.
+-- (chunks_counted stays: it follows the columns' new names.)
 DROP TRIGGER held_added;
 DROP TRIGGER held_gone;
 CREATE TRIGGER held_added AFTER INSERT ON held
@@ -81,21 +82,6 @@ BEGIN
     DELETE FROM health WHERE (datastore, use, wanted, spread) =
         (SELECT OLD.datastore, k.use, k.wanted, k.spread FROM chunks k WHERE k.id = OLD.chunk AND k.use > 0)
         AND chunks = 0;
-END;
-DROP TRIGGER chunks_counted;
-CREATE TRIGGER chunks_counted AFTER UPDATE OF wanted, in_extents, in_pins, spread ON chunks
-    WHEN OLD.use <> NEW.use OR (NEW.use > 0 AND (OLD.wanted <> NEW.wanted OR OLD.spread <> NEW.spread))
-BEGIN
-    UPDATE health SET chunks = chunks - 1 WHERE OLD.use > 0
-        AND datastore IN (SELECT 0 UNION ALL SELECT datastore FROM held WHERE chunk = OLD.id)
-        AND use = OLD.use AND wanted = OLD.wanted AND spread = OLD.spread;
-    DELETE FROM health WHERE OLD.use > 0
-        AND datastore IN (SELECT 0 UNION ALL SELECT datastore FROM held WHERE chunk = OLD.id)
-        AND use = OLD.use AND wanted = OLD.wanted AND spread = OLD.spread AND chunks = 0;
-    INSERT INTO health (datastore, use, wanted, spread, chunks)
-        SELECT d.datastore, NEW.use, NEW.wanted, NEW.spread, 1
-        FROM (SELECT 0 AS datastore UNION ALL SELECT datastore FROM held WHERE chunk = NEW.id) d
-        WHERE NEW.use > 0 ON CONFLICT DO UPDATE SET chunks = chunks + 1;
 END;
 CREATE TRIGGER chunks_gone AFTER DELETE ON chunks WHEN OLD.use > 0
 BEGIN
