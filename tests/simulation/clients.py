@@ -32,7 +32,7 @@ from collective.core.paths import FilePath
 from collective.model.entries import EntryKind
 from collective.pki.credentials import Credentials
 from tests.simulation.member import COORDINATOR_ADDRESS, Member
-from tests.simulation.model import Change, Files, Value, content, value_of
+from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, value_of
 from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ PATIENCE_S: Final = 240.0
 NAMES: Final = 14
 SELDOM: Final = "/wide"
 """Chunks there never have all the copies that they want, so repair looks at them in each round."""
+SLOW_BYTES: Final = 5_000
+"""Of what is written slowly so much comes at once: a chunk of it is stored long before it ends."""
+HUGE_MORE_BYTES: Final = 384 << 10
 PAUSE_S: Final = 6.0
 ACTS_A_MINUTE: Final = 20.0
 """Acknowledged acts of all people together that a run is to have."""
@@ -76,6 +79,8 @@ class Desk:
     """Paths that somebody is changing."""
     restores: int = 0
     """How often the catalogue was put back: what was under way then is judged no more."""
+    closed: bool = False
+    """The member is set up anew, and nobody has any rights yet."""
     calm: bool = False
     """No fault is under way, nor was lately: what the rules allow must work."""
     check_acknowledged: Callable[[str, int], None] = lambda *_: None
@@ -88,9 +93,11 @@ class Desk:
         ahead = self.member.trace.counts["acknowledged"] - due
         return PAUSE_S * scale * min(4.0, max(0.3, 1.0 + ahead / 20))
 
-    def fresh(self) -> int:
-        """Return a value that no path has held, of a size that chance decides."""
+    def fresh(self, size: int = 0) -> int:
+        """Return a value that no path has held, of ``size``, or (0) of one that chance decides."""
         self.contents += 1
+        if size:
+            return value_of(self.contents, size)
         kind = self.chance.random()
         if kind < 0.62:
             size = self.chance.randrange(1, 3000)
@@ -122,9 +129,15 @@ class Person:
         """Where this person works."""
         return self.desk.member.machine(self.name)
 
+    @property
+    def identity(self) -> str:
+        """The SPIFFE id that this person's certificate shows."""
+        assert self.credentials is not None
+        return str(self.credentials.certified.identity)
+
     def start(self) -> None:
-        """Begin to use the member, in a new process; nothing where one runs."""
-        if self.machine.alive:
+        """Begin to use the member, in a new process; nothing where one runs, or it cannot be used."""
+        if self.machine.alive or self.desk.closed:
             return
         process, world, links = self.machine.begin()
         self.machine.run(process, self._use(process, world, links))
@@ -147,6 +160,7 @@ class Person:
             (0.05, self._write_slowly),
             (0.03, self._resume),
             (0.02, self._tree),
+            (0.005, self._huge),
             (0.25, self._read),
             (0.10, self._read_range),
             (0.10, self._list),
@@ -276,14 +290,15 @@ class Person:
         path = self._path(self.rights.write)
         if path in self.desk.busy:
             return None
-        value = self.desk.fresh()
-        longest_s = self.chance.choice((2.0, 10.0, 40.0))
+        value = self.desk.fresh(self.chance.randrange(SLOW_BYTES, 2 * SLOW_BYTES))
+        longest_s = self.chance.choice((2.0, 10.0, 40.0, 40.0))
 
         async def pieces() -> AsyncIterator[bytes]:
             data = content(value)
-            step = max(1, len(data) // 5)
-            for at in range(0, len(data), step):
-                await asyncio.sleep(self.chance.random() * longest_s)
+            yield data[:SLOW_BYTES]
+            step = max(1, (len(data) - SLOW_BYTES) // 4)
+            for at in range(SLOW_BYTES, len(data), step):
+                await asyncio.sleep(self.chance.uniform(0.4, 1.0) * longest_s)
                 yield data[at : at + step]
 
         await self._change({path: value}, home.write(path, pieces()), "write")
@@ -348,6 +363,18 @@ class Person:
             if path not in busy:
                 value = self.desk.fresh()
                 await self._change({path: value}, home.write(path, content(value)), "write")
+
+    async def _huge(self, home: Collective) -> None:
+        """Write a file of very many pieces, and remove it soon."""
+        if not self.rights.write:
+            return
+        path = f"{self.chance.choice(sorted(self.rights.write))}/huge"
+        if path in self.desk.busy or not self.desk.files.is_quiet(path):
+            return
+        value = self.desk.fresh(HUGE_BYTES + self.chance.randrange(HUGE_MORE_BYTES))
+        if await self._change({path: value}, home.write(path, content(value)), "write") is None:
+            await asyncio.sleep(self.chance.uniform(0.0, 2 * PAUSE_S))
+            await self._change({path: None}, home.remove(path), "remove")
 
     async def _remove(self, home: Collective) -> None:
         path = self._existing(self.rights.write) if self.rights.write else None

@@ -23,6 +23,7 @@ from tests.simulation.liar import Lies
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
 from tests.simulation.network import Link
 from tests.simulation.process import BrokenPromiseError
+from tests.simulation.refounding import Refounding
 from tests.simulation.restores import Restores
 from tests.simulation.truth import Truth
 
@@ -35,6 +36,8 @@ PAUSE_S: Final = 17.0
 KINDS_LEAST: Final = 8
 """Kinds of faults that a run has at least."""
 NODES_MAX: Final = 6
+NODES_FOR_ALL: Final = 5
+"""So many nodes can have all the copies that any datastore wants; with fewer none can be drained."""
 HEARTBEATS_S: Final = 45.0
 """After so long every node that runs has told the coordinator what it knows."""
 _BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
@@ -76,14 +79,17 @@ KINDS: Final[dict[str, str]] = {
     "operator adopts": "_adopt",
 }
 """Kinds of faults, and the methods that make them."""
-RESTORED: Final = ("coordinator restored", "coordinator restored from a tar")
-OFTEN: Final = {
-    "liar": 6,
+RESTORED: Final = ("coordinator restored", "coordinator restored from a tar", "catalogue lost")
+OFTEN: Final[dict[str, float]] = {
+    "liar": 7,
     "connection silent": 3,
-    "message lost": 2,
+    "message lost": 3,
+    "bit flip": 1.5,
     "operator removes": 3,
     "operator removes by force": 3,
+    "operator replaces": 3,
     **dict.fromkeys(RESTORED, 2),
+    "catalogue lost": 0.6,
 }
 """Kinds that chance takes more often than the rest, and how many times as often."""
 
@@ -114,9 +120,10 @@ class Faults:
         self._node_backups: dict[str, Folder] = {}
         self._running: dict[asyncio.Task[None], None] = {}
         self.stopping = False
-        restores = Restores(self)
+        restores, self._refounding = Restores(self), Refounding(self)
         kinds = {kind: getattr(self, name) for kind, name in KINDS.items()}
-        kinds.update(zip(RESTORED, (restores.from_copy, restores.from_tar), strict=True))
+        ways = (restores.from_copy, restores.from_tar, self._refounding.lose)
+        kinds.update(zip(RESTORED, ways, strict=True))
         share = self.chance.uniform(0.35, 0.9)
         self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
             kind: act for kind, act in kinds.items() if self.chance.random() < share
@@ -139,7 +146,7 @@ class Faults:
         while loop.now_s < until_s:
             before = self._count()
             (kind,) = self.chance.choices(list(self._kinds), self._weights)
-            self._begin(self._kinds[kind]())
+            self.begin(self._kinds[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind in _BY_MESSAGE:
                 await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))
@@ -147,7 +154,9 @@ class Faults:
     def _count(self) -> int:
         return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))
 
-    def _begin(self, work: Awaitable[None]) -> None:
+    def begin(self, work: Awaitable[None]) -> None:
+        """Have ``work`` go on beside everything else, until faults stop."""
+
         async def run() -> None:
             try:
                 await work
@@ -571,6 +580,8 @@ class Faults:
         machine.kill()
         machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
         machine.deleted.clear()
+        if self.scenario.lost_future is not None:
+            self.scenario.lost_future.nodes.discard(name)
         await self.down_for(name)
         self._back_up_nodes()
 
@@ -594,7 +605,7 @@ class Faults:
 
     # --- the operator ----------------------------------------------------------------------------
 
-    async def _operate(self, what: str, act: Callable[[Collective], Awaitable[Any]]) -> bool:
+    async def operate(self, what: str, act: Callable[[Collective], Awaitable[Any]]) -> bool:
         """Do something as the operator; return whether it was done."""
         machine = self.member.machines["operator"]
         if machine.alive or not self.member.machines[COORDINATOR].alive:
@@ -625,6 +636,7 @@ class Faults:
     async def put_in_order(self) -> None:
         """Do what an operator does once everything runs again: nodes count fully, and are used."""
         scenario = self.scenario
+        await self._refounding.finish()
 
         async def work(home: Collective) -> None:
             if scenario.was_restored:
@@ -643,7 +655,7 @@ class Faults:
                 await asyncio.sleep(2.0)
             if scenario.was_restored:  # adopted is what has come back
                 await asyncio.sleep(HEARTBEATS_S)
-            if await self._operate("put in order", work):
+            if await self.operate("put in order", work):
                 scenario.draining.clear()
                 await asyncio.sleep(5.0)
                 if self.truth.database() and self.truth.rows("SELECT restored FROM state") == [
@@ -667,7 +679,7 @@ class Faults:
             if self.scenario.draining:
                 name = self.chance.choice(sorted(self.scenario.draining))
                 self.trace.fault("operator drains", f"{name} no more")
-                if await self._operate(
+                if await self.operate(
                     "undrain", lambda home: home.member.drain_node(name, stop=True)
                 ):
                     self.scenario.draining.discard(name)
@@ -675,7 +687,7 @@ class Faults:
         name = self.chance.choice(nodes)
         self.trace.fault("operator drains", name)
         self.scenario.draining.add(name)
-        await self._operate("drain", lambda home: home.member.drain_node(name))
+        await self.operate("drain", lambda home: home.member.drain_node(name))
 
     async def _remove(self) -> None:
         """Remove a node without force: what counts must not be there any more."""
@@ -683,7 +695,7 @@ class Faults:
             if self.scenario.restoring:
                 return
             self.trace.fault("operator removes", name)
-            if await self._operate("remove", functools.partial(_remove_node, name)):
+            if await self.operate("remove", functools.partial(_remove_node, name)):
                 self.scenario.forget_node(name)
                 await asyncio.sleep(self._duration(10.0))
                 self.member.machines[name].kill()
@@ -699,7 +711,7 @@ class Faults:
             return
         self.trace.fault("operator removes by force", name)
         with self._damage():
-            if await self._operate("remove", functools.partial(_remove_node, name, force=True)):
+            if await self.operate("remove", functools.partial(_remove_node, name, force=True)):
                 scenario.forget_node(name)
                 await asyncio.sleep(self._duration(10.0))
                 self.member.machines[name].kill()
@@ -708,31 +720,32 @@ class Faults:
         """Put new nodes in the place of old ones: add, approve, drain and remove, without a rest."""
         scenario = self.scenario
         old = [name for name in scenario.nodes_in_use() if name not in scenario.draining]
-        if len(old) > NODES_MAX - 2 or len(old) < 3 or scenario.restoring:
+        if len(old) >= NODES_MAX or len(old) < 3 or scenario.restoring:
             return
-        leaving = self.chance.sample(old, self.chance.randrange(2, len(old)))
-        coming = [scenario.new_node_name() for _ in leaving]
+        leaving = self.chance.sample(old, self.chance.randrange(2, min(4, len(old))))
+        more = max(len(leaving), NODES_FOR_ALL - len(old) + len(leaving))
+        coming = [scenario.new_node_name() for _ in range(more)]
         self.trace.fault("operator replaces", f"{leaving} by {coming}")
         for name in coming:
             self.member.start_node(name, code=self.member.node_code())
             scenario.nodes.append(name)
         await asyncio.sleep(15.0)
-        await self._operate("approve", functools.partial(_approve_nodes, coming))
+        await self.operate("approve", functools.partial(_approve_nodes, coming))
         for name in leaving:
             scenario.draining.add(name)
-            await self._operate("drain", functools.partial(_drain_node, name))
+            await self.operate("drain", functools.partial(_drain_node, name))
         left = list(leaving)
-        for _ in range(40):
+        for _ in range(12):
             for name in list(left):
                 if self._stays():
                     break
-                if await self._operate("remove", functools.partial(_remove_node, name)):
+                if await self.operate("remove", functools.partial(_remove_node, name)):
                     scenario.forget_node(name)
                     self.member.machines[name].kill()
                     left.remove(name)
             if not left:
                 return
-            await asyncio.sleep(3.0)
+            await asyncio.sleep(10.0)
 
     async def _approve(self) -> None:
         names = self.scenario.nodes_in_use()
@@ -742,7 +755,7 @@ class Faults:
             known = [node.id for node in await home.member.nodes()]
             await home.member.approve_nodes([name for name in names if name in known])
 
-        await self._operate("approve", work)
+        await self.operate("approve", work)
 
     async def _adopt(self) -> None:
         """Adopt all nodes, whether there is a reason or not."""
@@ -751,7 +764,7 @@ class Faults:
         async def work(home: Collective) -> None:
             await home.member.adopt_nodes(everything=True)
 
-        await self._operate("adopt", work)
+        await self.operate("adopt", work)
 
 
 async def _approve_nodes(names: list[str], home: Collective) -> None:

@@ -106,11 +106,12 @@ class Judge:
             )
         }
         if truth.rows("SELECT 1 FROM nodes WHERE name = ? AND unlisted_bytes > 0", name):
-            spans = truth.rows("SELECT first, past FROM foreign_generations")
+            ((first, past),) = truth.rows("SELECT first_generation, next_generation FROM state")
+            lost = truth.rows("SELECT first, past FROM foreign_generations")
             found |= {
                 (chunk, number)
                 for chunk, number in truth.held(name)
-                if any(first <= number for first, _ in spans)
+                if not first <= number < past or any(a <= number < b for a, b in lost)
             }
         return found
 
@@ -129,6 +130,21 @@ class Judge:
         if bad:
             found.append(f"{bad} copies that count and are not good")
         return found
+
+    def check_noticed(self) -> None:
+        """Raise BrokenPromiseError where the catalogue was put back and did not learn of it.
+
+        Any node that was told of what the backup does not have shows it, whatever the numbers say.
+        """
+        lost, nodes = self._scenario.lost_future, self._scenario.nodes_in_use()
+        if lost is None:
+            return
+        ((epoch,),) = self._truth.rows("SELECT epoch FROM state")
+        knowing = sorted(lost.nodes.intersection(nodes))
+        if knowing and epoch <= lost.epoch:
+            raise BrokenPromiseError(
+                f"the catalogue was put back, as {knowing} can tell, and takes itself for the newest"
+            )
 
     def check_defects(self) -> None:
         """Raise BrokenPromiseError where a program met an error that it did not expect."""

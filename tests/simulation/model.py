@@ -22,10 +22,18 @@ HORIZON_S: Final = 90.0
 """After so long nothing of a change that was cut off is under way any more."""
 
 
+HUGE_BYTES: Final = 256 << 10
+"""Content from here on repeats one block: many pieces, and next to no bytes to store."""
+_BLOCK_BYTES: Final = 64 << 10
+
+
 @functools.lru_cache(4096)
 def content(value: int) -> bytes:
     """Return the bytes that ``value`` stands for: the low 24 bits are the length."""
-    return random.Random(f"content {value >> 24}").randbytes(value & 0xFFFFFF)
+    chance, size = random.Random(f"content {value >> 24}"), value & 0xFFFFFF
+    if size < HUGE_BYTES:
+        return chance.randbytes(size)
+    return (chance.randbytes(_BLOCK_BYTES) * (size // _BLOCK_BYTES + 1))[:size]
 
 
 def value_of(number: int, size_bytes: int) -> int:

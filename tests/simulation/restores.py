@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from collective.catalog.sqlite.custody import RECORD, Record
@@ -20,8 +21,23 @@ TAR_STEP_S: Final = 0.3
 PIECE_BYTES: Final = 64 << 10
 WAIT_S: Final = 150.0
 """How long an operator waits for a moment at which a backup is worth something."""
-AGE_MOST_S: Final = 60.0
+AGE_LEAST_S, AGE_MOST_S = 1.0, 60.0
+"""How old a backup is when it is put back; mostly it is young, so that its numbers soon catch up."""
+LATE_SHARE: Final = 0.5
+"""How often the nodes reach a coordinator that was put back later than the people do,"""
+LATE_MOST_S: Final = 60.0
+"""and by how much, at most: its numbers may have caught up before any node tells of its lost future."""
 _FOLDER: Final = f"/{COORDINATOR}/data"
+
+
+@dataclass(frozen=True, slots=True)
+class LostFuture:
+    """What a catalogue lost that was put back, and that nothing beside it shows."""
+
+    epoch: int
+    """Of the backup: it rises when the restore is noticed."""
+    nodes: set[str]
+    """Those that were told a later position than the backup's."""
 
 
 class Restores:
@@ -96,13 +112,14 @@ class Restores:
         if copy is None:
             return
         ended_s = scenario.loop.now_s
-        if not is_tar and not _is_closed(copy):
+        if not is_tar and _closed_record(copy) is None:
             since_s = snapshots_s
         if since_s <= scenario.nodes_changed_s:
             return
-        await asyncio.sleep(self._chance.uniform(1.0, AGE_MOST_S))
+        await asyncio.sleep(AGE_LEAST_S + self._chance.random() ** 3 * AGE_MOST_S)
         self._faults.trace.fault(kind, f"of {since_s:.1f} to {ended_s:.1f}")
         machine.kill()
+        self._note_lost_future(copy)
         machine.disk.replace(_FOLDER, copy)
         for person in scenario.people:
             person.machine.kill()
@@ -111,10 +128,38 @@ class Restores:
         scenario.files.restored(since_s, ended_s)
         scenario.was_restored = self._faults.behind = True
         scenario.draining |= draining
+        if self._chance.random() < LATE_SHARE:
+            self._faults.begin(self._keep_away(scenario.nodes_in_use()))
         try:
             await self._faults.down_for(COORDINATOR)
         finally:  # no delete of the lost future is under way any more
             scenario.note_lost(needed)
+
+    async def _keep_away(self, nodes: list[str]) -> None:
+        """Let nothing of ``nodes`` reach the coordinator until some time after it runs again."""
+        network = self._member.network
+        late_s = self._chance.uniform(1.0, LATE_MOST_S)
+        self._faults.trace.note(f"nodes are {late_s:.1f} s late")
+        for name in nodes:
+            network.link(name, COORDINATOR).cut = True
+        while not self._member.is_ready(COORDINATOR):
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(late_s)
+        for name in nodes:
+            network.heal(name, COORDINATOR)
+
+    def _note_lost_future(self, copy: Folder) -> None:
+        """Note which nodes were told of what the backup does not have, where they alone can tell."""
+        scenario, then = self._scenario, _closed_record(copy)
+        scenario.lost_future = None
+        if then is not None:
+            told = {name: scenario.truth.remembered(name) for name in scenario.nodes_in_use()}
+            knowing = {
+                name
+                for name, kept in told.items()
+                if (kept.epoch, kept.sequence) > (then.epoch, then.sequence)
+            }
+            scenario.lost_future = LostFuture(then.epoch, knowing)
 
     async def _copy(self, machine: Machine) -> Folder | None:
         """Copy what a stopped coordinator left; None where it did not end by itself."""
@@ -131,9 +176,10 @@ class Restores:
         return copy
 
     async def _tar(self, machine: Machine) -> Folder:
-        """Copy file by file, as tar does, while the coordinator goes on."""
+        """Copy file by file, as tar does, in whatever order they lie, while the coordinator goes on."""
         made = Folder()
         paths = [path for path, _ in machine.disk.walk(_FOLDER)]
+        self._chance.shuffle(paths)
         for path in paths:
             await asyncio.sleep(self._chance.random() * TAR_STEP_S)
             node = machine.disk.node(path)
@@ -166,9 +212,10 @@ class Restores:
         return made
 
 
-def _is_closed(copy: Folder) -> bool:
-    """Return whether the coordinator could note, at its end, that its files are whole (its disk may be full)."""
+def _closed_record(copy: Folder) -> Record | None:
+    """Return what the coordinator noted at its end, if it could note that its files are whole (its disk may be full)."""
     folder: Folder | Inode | None = copy
     for name in ("catalog", RECORD):
         folder = folder.entries.get(name) if isinstance(folder, Folder) else None
-    return isinstance(folder, Inode) and Record.from_json(bytes(folder.data)).closed is not None
+    record = Record.from_json(bytes(folder.data)) if isinstance(folder, Inode) else None
+    return None if record is None or record.closed is None else record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import traceback
 from collections import Counter
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from collective.client.collective import Collective
+from collective.core.errors import ConflictError
 from collective.core.paths import FilePath
 from collective.model.rights import GrantTerms, Right
 from collective.pki.credentials import Credentials
@@ -19,12 +21,14 @@ from collective.rpc.gen.collective.v1 import node as pb
 from collective.rpc.gen.collective.v1.people import InviteKind
 from tests.simulation.clients import PATIENCE_S, Desk, Person, Rights
 from tests.simulation.faults import Faults
+from tests.simulation.guards import Guards
 from tests.simulation.judge import Judge
 from tests.simulation.liar import able_to_lie, as_sent
 from tests.simulation.loop import VirtualLoop, ending_quietly
 from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS, Member
 from tests.simulation.model import Files, chunks_of
 from tests.simulation.process import BrokenPromiseError, Process
+from tests.simulation.restores import LostFuture
 from tests.simulation.trace import Trace
 from tests.simulation.truth import Truth
 from tests.simulation.tuning import CHUNK_BYTES, tuned
@@ -76,12 +80,15 @@ class Scenario:
         self.nodes_changed_s = 0.0
         """When the catalogue last did not have the nodes that are in use, seen every 2 s."""
         self.was_restored = False
+        self.lost_future: LostFuture | None = None
+        """What the nodes know and the catalogue, as it was put back last, does not."""
         self._lost: set[bytes] = set()
         """Chunks that were deleted rightly, before the catalogue was put back to a time that had them."""
         self._names = 0
         self._operator: Credentials | None = None
         self.faults = Faults(self)
         self.truth = Truth(self.member)
+        self._guards = Guards(self)
         self.desk.check_acknowledged = self._check_acknowledged
 
     def run(self) -> Result:
@@ -222,6 +229,7 @@ class Scenario:
             await judge.read_everything()
             if self.trace.counts["acknowledged"] >= enough:
                 break
+        judge.check_noticed()
         judge.check_defects()
         watch.cancel()
         await asyncio.sleep(max(0.0, self.minutes * 60 - self.loop.now_s))
@@ -231,6 +239,7 @@ class Scenario:
         while True:
             await asyncio.sleep(2.0)
             self.watch_nodes()
+            self._guards.watch()
             for name in (COORDINATOR, *self.nodes_in_use()):
                 if self.member.exits.get(name) is not None and not self.member.machines[name].alive:
                     await asyncio.sleep(self.chance.uniform(0.0, 3.0))
@@ -249,6 +258,12 @@ class Scenario:
         known = {name for name, removed in nodes.items() if not removed}
         if known != set(self.nodes_in_use()):
             self.nodes_changed_s = self.loop.now_s
+
+    async def make_datastores(self, home: Collective) -> None:
+        """Make those that are not there."""
+        for top, copies in TOPS.items():
+            with contextlib.suppress(ConflictError):
+                await home.people.create_datastore(top, copies=copies)
 
     async def found(self) -> None:
         """Start the coordinator and nodes, make datastores, invite people."""
@@ -275,8 +290,7 @@ class Scenario:
             async with Collective.connect(
                 credentials, (COORDINATOR_ADDRESS,), world=world, links=links
             ) as home:
-                for top, copies in TOPS.items():
-                    await home.people.create_datastore(top, copies=copies)
+                await self.make_datastores(home)
                 for name, may in rights.items():
                     grants = [
                         GrantTerms(

@@ -7,12 +7,18 @@ import random
 from typing import Any
 from unittest import mock
 
+import apsw
 import pytest
 
+from tests.simulation.clients import HUGE_MORE_BYTES
 from tests.simulation.disk import ProcessDisk, SimulatedDisk
+from tests.simulation.guards import Guards
+from tests.simulation.judge import Judge
 from tests.simulation.loop import HungError, VirtualLoop, ending_quietly
-from tests.simulation.model import HORIZON_S, Files, chunks_of, value_of
-from tests.simulation.process import Killed, Process
+from tests.simulation.member import COORDINATOR
+from tests.simulation.model import HORIZON_S, HUGE_BYTES, Files, chunks_of, value_of
+from tests.simulation.process import BrokenPromiseError, Killed, Process
+from tests.simulation.restores import LATE_MOST_S, LostFuture, Restores
 from tests.simulation.scenario import Scenario, run_seed
 from tests.simulation.trace import Trace
 from tests.simulation.tuning import CHUNK_BYTES
@@ -227,4 +233,109 @@ def test_of_a_restored_catalogue_only_what_no_file_had_and_no_node_has_is_lost_r
     assert scenario.may_be_lost(gone)
     assert not scenario.may_be_lost(needful), "a file had it all the time"
     assert not scenario.may_be_lost(held), "a node has it"
+    scenario.loop.close()
+
+
+def test_nodes_that_are_late_reach_a_restored_coordinator_after_the_people() -> None:
+    scenario = Scenario(0, 1.0)
+    loop, member = scenario.loop, scenario.member
+
+    def is_cut() -> bool:
+        return member.network.link("n1", COORDINATOR).cut
+
+    async def restore() -> None:
+        late = loop.create_task(Restores(scenario.faults)._keep_away(["n1"]))
+        await asyncio.sleep(9.0)
+        assert is_cut(), "the coordinator does not run yet"
+        await asyncio.sleep(1.5 + LATE_MOST_S)
+        assert not is_cut()
+        await late
+
+    with mock.patch.object(member, "is_ready", side_effect=lambda _: loop.now_s >= 9.5):
+        loop.run(restore())
+    scenario.loop.close()
+
+
+def test_a_huge_file_has_many_pieces_and_few_chunks() -> None:
+    for size in (HUGE_BYTES, HUGE_BYTES + HUGE_MORE_BYTES - 1):
+        chunks = chunks_of(value_of(1, size), CHUNK_BYTES)
+        assert len(chunks) == -(-size // CHUNK_BYTES)
+        assert len(set(chunks)) < 20
+
+
+# --- the judge -------------------------------------------------------------------------------------
+
+TABLES = """
+    CREATE TABLE nodes (id, name, removed);
+    CREATE TABLE chunks (id, hash, stored_length, wanted);
+    CREATE TABLE copies (chunk, node, generation, state);
+    CREATE TABLE doomed (node, hash, generation, stored_length, guard);
+    CREATE TABLE versions (id, state);
+    CREATE TABLE extents (version, chunk);
+    INSERT INTO nodes VALUES (1, 'n1', 0), (2, 'n2', 0), (3, 'n3', 0);
+    INSERT INTO chunks VALUES (1, x'AA', 10, 2);
+    INSERT INTO versions VALUES (1, 1);
+    INSERT INTO extents VALUES (1, 1);
+    INSERT INTO copies VALUES (1, 2, 7, 1), (1, 3, 8, 1);
+    INSERT INTO doomed VALUES (1, x'AA', 6, 10, 1);
+"""
+
+
+@pytest.mark.parametrize(
+    ("good", "before", "is_wrong"),
+    [
+        ({"n1", "n2", "n3"}, "", False),
+        ({"n1", "n2"}, "", True),
+        ({"n2"}, "", False),
+        ({"n1", "n2"}, "DELETE FROM extents", False),
+        ({"n1", "n2", "n3"}, "UPDATE nodes SET removed = 1 WHERE id = 3", True),
+        ({"n1", "n2"}, "INSERT INTO copies VALUES (1, 1, 9, 1)", False),
+    ],
+    ids=("enough", "too few", "itself bad", "of no file", "on a removed node", "newer beside it"),
+)
+def test_a_copy_is_let_go_only_while_enough_others_are_good(
+    good: set[str], before: str, is_wrong: bool
+) -> None:
+    scenario = Scenario(0, 1.0)
+    database = apsw.Connection(":memory:")
+    database.execute(TABLES)
+    database.execute(before)
+    guards = Guards(scenario)
+    truth = guards._truth
+
+    async def let_go() -> None:
+        guards.watch()
+        database.execute("UPDATE doomed SET guard = 0")
+        await asyncio.sleep(1.0)
+
+    with (
+        mock.patch.object(truth, "database", return_value=database),
+        mock.patch.object(truth, "may_be_good", lambda node, *_: node in good),
+    ):
+        if is_wrong:
+            with pytest.raises(BrokenPromiseError, match="let go"):
+                scenario.loop.run(let_go())
+        else:
+            scenario.loop.run(let_go())
+    scenario.loop.close()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "nodes", "is_wrong"),
+    [(3, ["n1", "n2"], True), (4, ["n1", "n2"], False), (3, ["n2"], False)],
+    ids=("unnoticed", "noticed", "whoever knew is gone"),
+)
+def test_a_restore_that_nodes_can_show_must_be_noticed(
+    epoch: int, nodes: list[str], is_wrong: bool
+) -> None:
+    scenario = Scenario(0, 1.0)
+    scenario.nodes = nodes
+    scenario.lost_future = LostFuture(3, {"n1"})
+    judge = Judge(scenario)
+    with mock.patch.object(judge._truth, "rows", return_value=[(epoch,)]):
+        if is_wrong:
+            with pytest.raises(BrokenPromiseError, match="takes itself for the newest"):
+                judge.check_noticed()
+        else:
+            judge.check_noticed()
     scenario.loop.close()

@@ -9,6 +9,8 @@ from collective.catalog.sqlite.counting import disagreements
 from collective.chunking.chunk_ids import chunk_id
 from collective.model.nodes import Standing
 from collective.placement.evidence import count, quorum_of
+from collective.roles.node.memory import MEMORY_NAME, Remembered, decode
+from tests.simulation.disk import Inode
 from tests.simulation.member import COORDINATOR, Member
 
 
@@ -59,6 +61,11 @@ class Truth:
             return None
         return role._heartbeat._facts._store._core
 
+    def remembered(self, node: str) -> Remembered:
+        """Return what a node's disk says that it has been told by the coordinator."""
+        found = self._member.machines[node].disk.node(f"/{node}/data/node/{MEMORY_NAME}")
+        return decode(bytes(found.data)) if isinstance(found, Inode) else Remembered()
+
     def is_good(self, node: str, chunk: bytes, generation: int) -> bool:
         """Tell whether a node's disk has that copy, byte for byte."""
         core = self.store(node)
@@ -73,6 +80,15 @@ class Truth:
         except OSError:
             return False
         return count == place.length and chunk_id(buffer) == chunk
+
+    def may_be_good(self, node: str, chunk: bytes, generation: int) -> bool:
+        """Tell whether a node's disk has that copy.
+
+        Of one that does not run, or whose reads fail, whether its store shows it.
+        """
+        if self.store(node) is None or self._member.machines[node].disk.failing_reads:
+            return (chunk, generation) in self.held(node, dead=True)
+        return self.is_good(node, chunk, generation)
 
     def holders(self, chunk: bytes) -> list[str]:
         """Return the running nodes whose stores have a copy of ``chunk``, whatever its generation."""

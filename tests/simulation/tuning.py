@@ -19,8 +19,8 @@ import structlog
 from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
-from collective.catalog.sqlite import collection as catalog_collection
 from collective.catalog.sqlite import (
+    checkpoints,
     inventories,
     name_removal,
     quarantine,
@@ -28,6 +28,7 @@ from collective.catalog.sqlite import (
     uploads,
     writer,
 )
+from collective.catalog.sqlite import collection as catalog_collection
 from collective.catalog.sqlite.settings import CatalogSettings
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
@@ -192,6 +193,7 @@ def tuned() -> Iterator[None]:
         put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
         put(catalog_collection, "IN_TURN", 8)
         put(uploads, "CLEAR_AT_COMMIT", 8)
+        put(checkpoints, "LOG_PAGES", 60)
         put(collection, "BATCH", 16)
         put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))

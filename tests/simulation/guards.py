@@ -1,0 +1,81 @@
+"""What the catalogue lets go of: a copy under a guard goes only when enough others are there.
+
+Redundancy is replaced before it is removed.  The database itself tells when a guard falls, whichever
+part of the product lifts it, and at that moment the nodes' disks are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.process import BrokenPromiseError
+from tests.simulation.truth import Truth
+
+if TYPE_CHECKING:
+    from tests.simulation.scenario import Scenario
+
+_TELL: Final = (
+    "CREATE TEMP TRIGGER simulation_let_go AFTER UPDATE OF guard ON main.doomed"
+    " WHEN old.guard > 0 AND new.guard = 0"
+    " BEGIN SELECT simulation_let_go(new.node, new.hash, new.generation); END"
+)
+_LET_GO: Final = (
+    "SELECT k.id, k.wanted, n.name FROM doomed d JOIN nodes n ON n.id = d.node JOIN chunks k"
+    " ON k.hash = d.hash AND k.stored_length = d.stored_length"
+    " WHERE d.node = ? AND d.hash = ? AND d.generation = ? AND d.guard = 0 AND n.removed = 0"
+    " AND EXISTS (SELECT 1 FROM extents x JOIN versions v ON v.id = x.version"
+    " WHERE x.chunk = k.id AND v.state = 1)"
+)
+_OTHERS: Final = (
+    "SELECT n.name, c.generation FROM copies c JOIN nodes n ON n.id = c.node"
+    " WHERE c.chunk = ? AND c.state = 1 AND n.removed = 0"
+)
+
+
+class Guards:
+    """Watches the guards of one run's catalogue."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Watch once :meth:`watch` was called."""
+        self._scenario = scenario
+        self._truth = Truth(scenario.member)
+        self._watched: Any = None
+
+    def watch(self) -> None:
+        """Watch the database that the coordinator has open now; called again and again."""
+        database = self._truth.database()
+        if database is None or database is self._watched:
+            return
+        self._watched = database
+        judge = weakref.WeakMethod(self._judge)  # the engine keeps what it is given
+
+        def hear(*what: Any) -> None:
+            """Look when the change that is under way is done."""
+            if (alive := judge()) is not None:
+                asyncio.get_running_loop().call_soon(alive, *what)
+
+        database.create_scalar_function("simulation_let_go", hear, 3)
+        database.execute(_TELL)
+
+    def _judge(self, node: int, chunk: bytes, generation: int) -> None:
+        """Raise BrokenPromiseError where a good copy of what a file has goes, and too few others are good.
+
+        An older one goes beside a newer one of its node.
+        """
+        if self._truth.database() is not self._watched:
+            return
+        for row, wanted, name in self._truth.rows(_LET_GO, node, chunk, generation):
+            if not self._truth.may_be_good(name, chunk, generation):
+                continue
+            good = {
+                other
+                for other, number in self._truth.rows(_OTHERS, row)
+                if self._truth.may_be_good(other, chunk, number)
+            }
+            if len(good) < wanted and name not in good:
+                raise BrokenPromiseError(
+                    f"a copy of {chunk.hex()[:16]} on {name} was let go, and of {wanted} others that"
+                    f" are wanted those on {sorted(good)} alone are good"
+                )
