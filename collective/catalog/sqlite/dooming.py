@@ -93,10 +93,9 @@ def guard_again(db: apsw.Connection) -> None:
     find it done.
     """
     db.execute(
-        "UPDATE doomed SET guard = ?, retry_ms = 0 WHERE guard = ? AND EXISTS"
+        f"UPDATE doomed SET guard = {GUARDED}, retry_ms = 0 WHERE guard = {FREE} AND EXISTS"  # noqa: S608
         " (SELECT 1 FROM chunks k WHERE k.hash = doomed.hash"
-        " AND k.stored_length = doomed.stored_length)",
-        (GUARDED, FREE),
+        " AND k.stored_length = doomed.stored_length)"
     )
 
 

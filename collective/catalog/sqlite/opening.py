@@ -93,6 +93,9 @@ def connect(path: str, sqlite: Sqlite, *, writing: bool, synchronous: str) -> ap
     db.set_busy_timeout(10_000)
     if sqlite.is_exclusive:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    # A plan is for whatever is bound, else SQLite parses statements anew at each use.  So what a partial
+    # index asks for stands in a statement as a constant, never as a parameter.
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     db.execute(f"PRAGMA synchronous = {synchronous}")
     db.execute("PRAGMA foreign_keys = ON")
     # In memory, what undoes a savepoint is a list that every statement walks: 20,000 updates in one

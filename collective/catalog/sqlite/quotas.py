@@ -233,9 +233,9 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
     beyond: set[int] = set()
     for datastore, left in full:
         kept: Any = db.execute(
-            "SELECT id, size - hole_bytes FROM versions WHERE datastore = ? AND state = ?"
+            f"SELECT id, size - hole_bytes FROM versions WHERE datastore = ? AND state = {RETIRED}"
             " ORDER BY retired_ms DESC, id DESC",
-            (datastore, RETIRED),
+            (datastore,),
         )
         for version, size in kept:
             left -= size  # noqa: PLW2901 - what the quota still leaves
