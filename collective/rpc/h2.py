@@ -20,6 +20,7 @@ from h2.exceptions import ProtocolError as H2ProtocolError
 from collective.core.errors import UsageError
 from collective.core.limits import RPC_MESSAGE_MAX_BYTES
 from collective.rpc.farewell import Farewells, last_words
+from collective.rpc.gathered_writes import GatheredWrites
 from collective.rpc.leaving import OpenTransports
 
 SERVER_CONFIG: Final = Configuration(
@@ -64,19 +65,20 @@ class BoundedH2Protocol(H2Protocol):
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin HTTP/2 on ``transport``, whose peer has been verified."""
-        super().connection_made(transport)
+        self._transport = cast("Transport", transport)  # uvloop's is no subclass
+        self._writes = GatheredWrites(self._transport)
+        gathered = cast("Transport", self._writes)
+        super().connection_made(gathered)
         connection = self.connection
-        stream_transport = cast("Transport", transport)  # uvloop's is no subclass
-        self._transport = stream_transport
         if self.open_transports is not None:
-            self.open_transports.made(stream_transport)
+            self.open_transports.made(self._transport)
 
         def create_stream(
             *, stream_id: int | None = None, wrapper: Wrapper | None = None
         ) -> Stream:
             h2_connection = connection._connection  # noqa: SLF001 - as grpclib makes its streams
             return BoundedStream(
-                connection, h2_connection, stream_transport, stream_id=stream_id, wrapper=wrapper
+                connection, h2_connection, gathered, stream_id=stream_id, wrapper=wrapper
             )
 
         connection.create_stream = create_stream  # type: ignore[method-assign]
@@ -91,6 +93,7 @@ class BoundedH2Protocol(H2Protocol):
             self._transport.abort()
             return
         del connection._transport  # noqa: SLF001 - it would close at once, and the word be lost
+        self._writes.flush()
         farewells.say(self._transport, words)
         self.connection_lost(None)
 
@@ -101,7 +104,7 @@ class BoundedH2Protocol(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless the peer reads none of the answers."""
-        if self._transport.get_write_buffer_size() > UNREAD_MAX_BYTES:
+        if self._writes.get_write_buffer_size() > UNREAD_MAX_BYTES:
             self._transport.abort()
             return
         super().data_received(data)

@@ -290,7 +290,8 @@ class TlsListener(Server):
         event.method_func = served
 
     def _who(self, peer: Any) -> Certified | None:
-        connection = self._crowd.get(peer._transport)  # noqa: SLF001 - grpclib gives no other way
+        transport = peer._transport.transport  # noqa: SLF001 - grpclib gives no other way
+        connection = self._crowd.get(transport)
         if connection is None:
             raise RejectedError("The connection has ended.")
         return connection.peer

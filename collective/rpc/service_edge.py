@@ -149,8 +149,8 @@ class ServiceEdge:
             GRPCError: The method chose a status itself.
         """
         context.enter(call)
-        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
-            await self._serve(call, method, end)
+        structlog.contextvars.bind_contextvars(request_id=call.request_id)  # ends with the task
+        await self._serve(call, method, end)
 
     async def _serve(
         self, call: context.CallContext, method: Callable[[], Awaitable[None]], end: CallEnd

@@ -31,6 +31,9 @@ class Unread(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return self.kept
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
     def abort(self) -> None:
         self.aborted = True
 
@@ -68,6 +71,7 @@ async def test_a_peer_that_reads_may_ask_as_often_as_it_likes() -> None:
     protocol = connected(transport)
     for _ in range(2000):
         protocol.data_received(PING)
+    await asyncio.sleep(0)
     assert transport.written > 2000 * len(PING)
     assert not transport.aborted
     protocol.connection_lost(None)

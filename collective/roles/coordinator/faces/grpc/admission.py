@@ -8,8 +8,10 @@ said to its context, for the refusal log.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import functools
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, PermissionDeniedError
@@ -20,6 +22,47 @@ from collective.model.calls import Call
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.refusal_log import operation_of
 from collective.rpc import context
+
+
+class _Frame(AbstractAsyncContextManager[Call]):
+    """One call from its admission to its end.  A class: a generator costs each call 20 us more."""
+
+    def __init__(
+        self,
+        enter: Callable[[], Awaitable[Call]],
+        ended: Callable[[str, float], None],
+        clock: Clock,
+    ) -> None:
+        self._enter = enter
+        self._ended = ended
+        self._clock = clock
+        self._began_s = clock.monotonic_s()
+
+    async def __aenter__(self) -> Call:
+        try:
+            return await self._enter()
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tell how the call went: ``ok``, an error's code, ``internal`` or ``cancelled``."""
+        result = "cancelled"
+        if error is None:
+            result = "ok"
+        elif isinstance(error, CollectiveError):
+            result = error.code
+        elif isinstance(error, Exception):
+            result = "internal"
+        self._ended(result, self._clock.monotonic_s() - self._began_s)
 
 
 class Admission:
@@ -45,8 +88,7 @@ class Admission:
         self._metrics = metrics
         self._clock = clock
 
-    @asynccontextmanager
-    async def call(self, operation: str, target: str) -> AsyncIterator[Call]:
+    def call(self, operation: str, target: str) -> AbstractAsyncContextManager[Call]:
         """Frame a call of a user or the operator; PermissionDeniedError for anybody else.
 
         Args:
@@ -55,24 +97,17 @@ class Admission:
         """
         current = context.current()
         current.about(operation, target)
-        began_s = self._clock.monotonic_s()
-        result = "cancelled"
-        try:
-            call = self._call_of(current)
-            if self._seen is not None:
-                self._seen(call.principal, current.peer.authority_digest)
-            if self._certificates_seen is not None:
-                await self._certificates_seen.note(current.peer)
-            yield call
-            result = "ok"
-        except CollectiveError as error:
-            result = error.code
-            raise
-        except Exception:
-            result = "internal"
-            raise
-        finally:
-            self._metrics.operation(operation, result, self._clock.monotonic_s() - began_s)
+        ended = functools.partial(self._metrics.operation, operation)
+        return _Frame(functools.partial(self._enter, current), ended, self._clock)
+
+    async def _enter(self, current: context.CallContext) -> Call:
+        """Return the call of ``current`` once its caller is known."""
+        call = self._call_of(current)
+        if self._seen is not None:
+            self._seen(call.principal, current.peer.authority_digest)
+        if self._certificates_seen is not None:
+            await self._certificates_seen.note(current.peer)
+        return call
 
     def _call_of(self, current: context.CallContext) -> Call:
         """Return the call that the connection's certificate stands for."""
