@@ -78,7 +78,7 @@ test-disaster: $(DEV) ## Nodes and catalogue in every kind of trouble: hung, ful
 	$(PYTEST) --timeout=600 -k "test_disaster" -m "slow or not slow" $(PYTEST_ARGS)
 
 test-powerloss: $(DEV) ## Lose power at each point in turn
-	$(PYTEST) --timeout=7200 -m slow -k powerloss $(PYTEST_ARGS)
+	$(PYTEST) --timeout=7200 -k power_loss -m "slow or not slow" $(PYTEST_ARGS)
 
 test-hostile: $(DEV) ## Hostile input and the permission matrix, at length
 	$(PYTEST) --timeout=7200 -m slow -k hostile $(PYTEST_ARGS)

@@ -80,7 +80,7 @@ CODES_PER_DAY_MAX: Final = 1000
 """Codes that one maker who is no operator may make in 24 hours, whatever becomes of them."""
 CODE_BYTES_PER_DAY_MAX: Final = 4 * MIB
 """What these may take up together, each with its paths and CODE_LEAST_BYTES."""
-CODE_BYTES_MAX: Final = 64 * MIB
+CODE_BYTES_MAX: Final = 16 * MIB
 """What all codes may take up before only an operator may add to them."""
 CODE_LEAST_BYTES: Final = KIB
 CODE_KEPT_S: Final = 7 * 86400.0

@@ -8,13 +8,14 @@ have, and approved if the operator names them.  Adopting deletes nothing: see ``
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from collective.catalog.decisions.lives import is_ahead, shows_a_lost_future
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.dooming import guard_again
+from collective.catalog.sqlite.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.fallback import VERSIONS_SKIPPED
 from collective.catalog.sqlite.keys import store_issued
@@ -63,7 +64,6 @@ class AdoptionPart(Part):
             new_epoch = max(past.epoch, seen.epoch) + 1
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
-            guard_again(tx.db)
             skip_generations(tx)
             tx.skip_numbers(0, VERSIONS_SKIPPED)
             detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
@@ -72,7 +72,20 @@ class AdoptionPart(Part):
             tx.at_end(lambda durable: self._follow(new_epoch, restored=True, durable=durable))
             return True
 
-        return await engine.change(work)
+        is_restored = await engine.change(work)
+        if is_restored:
+            await self._guard_again()
+        return is_restored
+
+    async def _guard_again(self) -> None:
+        """Guard what the restored catalogue would have deleted, in steps."""
+        after: Place | None = FIRST
+
+        def step(tx: Transaction, begin: Place) -> Place | None:
+            return guard_again(tx.db, begin, GUARDED_AT_ONCE)
+
+        while after is not None:
+            after = await self._engine.change(functools.partial(step, begin=after))
 
     async def _observe_stranger(self, seen: Position) -> None:
         """Note another catalogue that a node obeyed, once; this one may be an old backup beside it."""
@@ -146,6 +159,8 @@ class AdoptionPart(Part):
                 tuple(claim.node for claim in claims), len(replaced), confirmed, int(epoch)
             )
 
+        if nodes is None and self._engine.restored:
+            await self._guard_again()  # whoever was to do it may have been killed
         target = "all" if nodes is None else " ".join(sorted(nodes))
         return await self._engine.write(work, caller=actor, action="adopt", target=target)
 

@@ -7,7 +7,7 @@ taken back (``giving_up``).  Invariant: while a chunk has a row, none of its gua
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -19,6 +19,8 @@ FREE: Final = 0
 GUARDED: Final = 1
 CORRUPT: Final = 2
 """Guarded, and its bytes are not those of the chunk."""
+GUARDED_AT_ONCE: Final = 1000
+"""Rows that one step of :func:`guard_again` looks at."""
 STRANGERS_MAX: Final = 200_000
 """Rows of one node; what it holds beyond is found again by its next inventory."""
 
@@ -86,17 +88,39 @@ def note_stranger(tx: Transaction, node: int, copy: CopyKey) -> bool:
     return tx.db.changes() > 0
 
 
-def guard_again(db: apsw.Connection) -> None:
-    """Guard what was to be deleted of chunks that have a row: the catalogue became *restored*.
+Place = tuple[int, bytes, int]
+"""A row of what is to go: node, hash, generation."""
+FIRST: Final[Place] = (-1, b"", 0)
+"""Before all rows."""
 
-    What confirmed the others may have been lost since.  It is one statement: the nodes' next words must
-    find it done.
+
+def guard_again(db: apsw.Connection, after: Place, limit: int) -> Place | None:
+    """Guard what is to be deleted of chunks that have a row: the catalogue became *restored*.
+
+    What confirmed the others may have been lost since.  Nothing is deleted by a catalogue that is
+    restored, so it has time until the operator adopts the nodes.
+
+    Args:
+        db: in a transaction.
+        after: look at the rows after this one.
+        limit: rows to look at.
+
+    Returns:
+        The last row looked at; None when there are no more.
     """
-    db.execute(
-        f"UPDATE doomed SET guard = {GUARDED}, retry_ms = 0 WHERE guard = {FREE} AND EXISTS"  # noqa: S608
-        " (SELECT 1 FROM chunks k WHERE k.hash = doomed.hash"
-        " AND k.stored_length = doomed.stored_length)"
+    rows: Any = db.execute(
+        f"SELECT d.node, d.hash, d.generation, d.guard = {FREE} AND EXISTS"  # noqa: S608
+        " (SELECT 1 FROM chunks k WHERE k.hash = d.hash AND k.stored_length = d.stored_length)"
+        " FROM doomed d WHERE (d.node, d.hash, d.generation) > (?, ?, ?)"
+        " ORDER BY d.node, d.hash, d.generation LIMIT ?",
+        (*after, limit),
+    ).fetchall()
+    db.executemany(
+        f"UPDATE doomed SET guard = {GUARDED}, retry_ms = 0"  # noqa: S608
+        " WHERE node = ? AND hash = ? AND generation = ?",
+        [row[:3] for row in rows if row[3]],
     )
+    return rows[-1][:3] if len(rows) == limit else None
 
 
 def guarded_on(db: apsw.Connection, node: int) -> int:

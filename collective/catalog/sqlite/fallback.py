@@ -21,7 +21,7 @@ import apsw
 
 from collective.catalog.decisions.generations import SKIPPED
 from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.dooming import guard_again
+from collective.catalog.sqlite.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.lives import end_life
 from collective.catalog.sqlite.snapshot import FOLDER, Pair, find_pairs, is_verified, read_kept
 from collective.core.disk import Disk
@@ -149,7 +149,9 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
             (epoch, SKIPPED, VERSIONS_SKIPPED),
         )
         db.execute("UPDATE codes SET revoked = 1 WHERE uses_left > 0")
-        guard_again(db)
+        after: Place | None = FIRST
+        while after is not None:
+            after = guard_again(db, after, GUARDED_AT_ONCE)
         db.execute(
             "INSERT INTO audit (at_ms, actor, action, target, detail, request_id)"
             " SELECT ?, 'coordinator', 'restored', catalog_id, ?, '' FROM state",

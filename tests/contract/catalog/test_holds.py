@@ -7,6 +7,7 @@ compared: no clock is involved.  Steps of set work are made so small that the sm
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import (
     CatalogSettings,
     SqliteCatalog,
+    adoption,
     allocation,
     collection,
     copies,
@@ -84,6 +86,7 @@ SMALL_STEPS: Final = (
     (handing_out, "PORTION_COPIES"),
     (removal, "FORGET_ROWS"),
     (uploads, "CLEAR_AT_COMMIT"),
+    (adoption, "GUARDED_AT_ONCE"),
     (allocation, "USES_LOOKED_AT"),
     (entries, "COUNTED_AT_ONCE"),
     (quotas, "ENDED_AT_ONCE"),
@@ -103,6 +106,8 @@ ALLOWED: Final = {
     "put in place of idle uploads": 40,
     # for each change of rights by the same caller in a day, up to a thousand
     "grant": 6,
+    # for each code; 16,384 are the most (CODE_BYTES_MAX), and end within 50 ms
+    "become restored": 40,
 }
 """Steps more for each item that there is: what is bounded by a limit of its own."""
 
@@ -420,6 +425,21 @@ async def rm_tree(scene: Scene) -> None:
         await scene.catalog.remove(OPERATOR, p(path), recursive=True, condition=ANY)
 
 
+async def doom(scene: Scene) -> None:
+    """Let much be there that is to be deleted."""
+    for _ in scene.some:
+        await scene.catalog.claim_collection(20, 0, frozenset())
+        scene.clock.advance(1)
+
+
+@act
+async def become_restored(scene: Scene) -> None:
+    now = await scene.catalog.position()
+    later = dataclasses.replace(now, sequence=now.sequence + 1_000_000)
+    assert await scene.catalog.observe_position(later)
+    await scene.catalog.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+
+
 @act
 async def collect(scene: Scene) -> None:
     for _ in scene.some:  # nobody is there to be asked
@@ -439,6 +459,7 @@ PREPARED: Final[dict[str, Act]] = {
     "end of uploads": leave,
     "commit while copies are lacking": send,
     "change a large file while copies are lacking": lose_one_copy,
+    "become restored": doom,
     "grant": pass_on,
     "invite": invite_many,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from collective.catalog.interface.values import Settled
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog, adoption
+from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.core.clock import ManualClock
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey, Judged, Verdict
@@ -181,6 +183,35 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
     await old.drain_node(OPERATOR, A, draining=False)
     assert Settled.TAKEN_BACK in await confirm(old, frozenset({A}))
     assert await generations(old) == {A: before[A]}
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["guarded at once", "killed before"])
+async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
+    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, *, is_killed: bool
+) -> None:
+    """Guarding takes steps.  Where the coordinator is killed in between, adoption does the rest."""
+    monkeypatch.setattr(adoption, "GUARDED_AT_ONCE", 1)
+    await ready.drain_node(OPERATOR, A, draining=True)
+    await repair(ready, D)
+    await repair(ready)
+    clock.advance(4000)
+    assert await confirm(ready) == [Settled.DELETED]
+    position = await ready.position()
+    with monkeypatch.context() as killed:
+
+        async def nothing(self: AdoptionPart) -> None:
+            del self
+
+        if is_killed:
+            killed.setattr(AdoptionPart, "_guard_again", nothing)
+        later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
+        assert await ready.observe_position(later)
+    assert await ready.copies_in_doubt() == (0, 0 if is_killed else 1)
+    assert await deletes(ready) == [], "it is restored"
+    await ready.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    clock.advance(100_000)
+    assert await ready.copies_in_doubt() == (0, 1)
+    assert await deletes(ready) == []
 
 
 async def test_a_fallback_keeps_it_too(
