@@ -16,7 +16,6 @@ from collective.catalog.interface import Catalog
 from collective.core.ids import MemberId, NodeId
 from collective.core.units import Address
 from collective.core.work import Periodic, Report, Worker, report_warnings
-from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.member_nodes import MemberNodes, NodeList
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
@@ -26,6 +25,7 @@ from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.people import Invite
 from collective.model.status import Survey, Totals
+from collective.placement.shortage import Policy
 
 FIGURES_S: Final = 15.0
 

@@ -39,23 +39,6 @@ def is_quorum(standings: Iterable[Standing], copies: int) -> bool:
     return count(standings) >= quorum_of(copies)
 
 
-def shortage(copies: int, standings: Iterable[Standing]) -> str:
-    """Return what to say where a chunk has, or could have, too few copies for a write.
-
-    Args:
-        copies: wanted.
-        standings: of the nodes that have, or could take, a copy.
-    """
-    found = list(standings)
-    probation = found.count(Standing.PROBATION)
-    ignored = probation - (count(found) - found.count(Standing.APPROVED))
-    aside = f" ({ignored} more on probation: collective node approve)" if ignored else ""
-    return (
-        f"{count(found)} of the {quorum_of(copies)} copies that a write needs count{aside}"
-        f" (COLLECTIVE_COPIES={copies}, or the datastore's own copies)"
-    )
-
-
 def probation_most(copies: int) -> int:
     """Return how many of ``copies`` wanted may be placed on nodes on probation: a minority."""
     return max(0, (copies - 1) // 2)

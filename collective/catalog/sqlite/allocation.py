@@ -31,6 +31,7 @@ from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement import evidence
 from collective.placement.node_choice import Held
+from collective.placement.shortage import copies_shortage
 
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""
@@ -239,7 +240,7 @@ def allocate_chunk(
         standings += [row.standing for row in again]
     if not evidence.is_quorum(standings, copies):
         raise NotEnoughCopiesError(
-            f"Only {evidence.shortage(copies, standings)}; start or add nodes, or free space."
+            f"Only {copies_shortage(copies, standings)}; start or add nodes, or free space."
         )
     return Allocation(
         intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen, quorum

@@ -19,7 +19,7 @@ import apsw
 
 from collective.core.errors import NotEnoughCopiesError
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement.shortage import copies_shortage
 
 QUIET_MS: Final = 300_000
 """Repair leaves an open upload alone until it has been quiet for so long, but for a drain."""
@@ -74,7 +74,7 @@ def trusted_standings(db: apsw.Connection, chunk: int) -> list[Standing]:
 def too_few(offset: int, copies: int, standings: Sequence[Standing]) -> NotEnoughCopiesError:
     """Return the error for an extent whose chunk has copies on nodes of these standings."""
     return NotEnoughCopiesError(
-        f"The chunk at offset {offset} is not safe: {evidence.shortage(copies, standings)}; send it"
+        f"The chunk at offset {offset} is not safe: {copies_shortage(copies, standings)}; send it"
         " again, and see: collective node list"
     )
 

@@ -11,9 +11,10 @@ from collective.member.files.interface import Names
 from collective.member.files.reads import MemberReads
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
-from collective.member.files.uploads import MemberUploads, Policy
+from collective.member.files.uploads import MemberUploads
 from collective.member.files.whole_files import WholeFiles
 from collective.member.nodes.live_nodes import LiveNodes
+from collective.placement.shortage import Policy
 from collective.transfer.engine.engine import Engine
 
 

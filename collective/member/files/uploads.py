@@ -5,9 +5,9 @@ The same for a client, which holds its tickets itself, and for a whole file thro
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -19,12 +19,12 @@ from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
 from collective.core.paths import FilePath
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
-from collective.member.nodes.live_nodes import LiveNode, LiveNodes
+from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.nodes import NodeState, Standing
+from collective.model.nodes import NodeState
 from collective.model.transfers import (
     ChunkPlan,
     OpenedUpload,
@@ -32,83 +32,11 @@ from collective.model.transfers import (
     RouteMode,
     SignedReceipt,
 )
-from collective.placement.evidence import counted, quorum_of
 from collective.placement.node_choice import waiting_for_approval
+from collective.placement.shortage import Policy, approve_sentence, nodes_shortage
 
 EXTENTS_PAGE: Final = 1000
 """Recorded extents of one page."""
-NAMED_MAX: Final = 5
-"""Nodes that one sentence names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Copies of each chunk, and how many of them an acknowledged write needs."""
-
-    copies: int
-
-    @property
-    def quorum(self) -> int:
-        """More than half of the copies of the setting, whatever nodes there are."""
-        return quorum_of(self.copies)
-
-
-def by_standing(
-    nodes: Sequence[LiveNode],
-    states: Mapping[NodeId, NodeState],
-    exclude: frozenset[NodeId] = frozenset(),
-) -> tuple[int, list[NodeId]]:
-    """Return how many approved nodes are up, and which on probation are."""
-    up = [
-        live.record
-        for live in nodes
-        if states.get(live.record.node) is NodeState.UP and live.record.node not in exclude
-    ]
-    approved = sum(1 for record in up if record.standing is Standing.APPROVED)
-    return approved, [one.node for one in up if one.standing is Standing.PROBATION]
-
-
-def shortage_sentence(
-    policy: Policy, enrolled: int, healthy: int, on_probation: Sequence[NodeId] = ()
-) -> str | None:
-    """Return why too few nodes are there for a write, or None if their number is not why.
-
-    Args:
-        policy: how many copies are wanted.
-        enrolled: nodes, whatever their state.
-        healthy: nodes that are up and approved.
-        on_probation: nodes that are up and on probation.
-    """
-    needed = policy.quorum
-    if counted(healthy, len(on_probation)) < needed <= healthy + len(on_probation):
-        return approve_sentence(on_probation)
-    if enrolled < needed:
-        return (
-            f"COLLECTIVE_COPIES={policy.copies} needs {needed} nodes for a write, and {enrolled} "
-            f"{'is' if enrolled == 1 else 'are'} enrolled; enrol more nodes or lower "
-            "COLLECTIVE_COPIES."
-        )
-    if healthy < needed:
-        return (
-            f"A write needs {needed} healthy nodes, and {healthy} of {enrolled} can be used now; "
-            "start the others (collective node list shows them) and try again."
-        )
-    return None
-
-
-def approve_sentence(nodes: Sequence[NodeId]) -> str:
-    """Return what to do where a write fails since only nodes on probation could take it."""
-    named = " ".join(nodes[:NAMED_MAX])
-    return (
-        f"Too few approved nodes can take this; {listed(nodes)} could, on probation. If you know"
-        f" {'it' if len(nodes) == 1 else 'them'}: collective node approve {named}"
-    )
-
-
-def listed(nodes: Sequence[NodeId]) -> str:
-    """Return the names of the first few nodes, and how many more there are."""
-    more = len(nodes) - NAMED_MAX
-    return ", ".join(nodes[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 class MemberUploads:
@@ -262,8 +190,12 @@ class MemberUploads:
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""
         states = self._table.states()
-        approved, on_probation = by_standing(self._table.all(), states, exclude)
-        return shortage_sentence(self.policy, len(states), approved, on_probation)
+        usable = [
+            (live.record.node, live.record.standing)
+            for live in self._table.all()
+            if states.get(live.record.node) is NodeState.UP and live.record.node not in exclude
+        ]
+        return nodes_shortage(self.policy, len(states), usable)
 
     def _without(self, allocation: Allocation, exclude: frozenset[NodeId]) -> Allocation:
         """Leave out targets the holder cannot reach: the catalogue may name one again.

@@ -8,17 +8,11 @@ from typing import Final
 
 from collective.core.disk_errors import disk_sentence
 from collective.core.ids import NodeId
-from collective.member.files.uploads import (
-    NAMED_MAX,
-    Policy,
-    by_standing,
-    listed,
-    shortage_sentence,
-)
 from collective.member.nodes.live_nodes import LiveNode
 from collective.model.nodes import NodeState, Standing
 from collective.model.status import ChunkHealth
 from collective.placement.node_states import Outlook
+from collective.placement.shortage import NAMED_MAX, Policy, listed, nodes_shortage
 
 _FULL_PART: Final = 0.95
 _EXPIRY_WARNING_MS: Final = 3 * 86400 * 1000
@@ -93,9 +87,13 @@ def _restored_warnings(situation: Situation) -> list[str]:
 
 def _number_warnings(situation: Situation) -> list[str]:
     states = situation.outlook.states
-    approved, on_probation = by_standing(situation.nodes, states)
+    usable = [
+        (live.record.node, live.record.standing)
+        for live in situation.nodes
+        if states.get(live.record.node) is NodeState.UP
+    ]
     copies = situation.policy.copies
-    sentence = shortage_sentence(situation.policy, len(states), approved, on_probation)
+    sentence = nodes_shortage(situation.policy, len(states), usable)
     if sentence is None and len(states) < copies:
         sentence = (
             f"COLLECTIVE_COPIES={copies}, but only {len(states)} nodes are enrolled: files have "

@@ -10,10 +10,8 @@ from typing import Final
 
 from collective.catalog.interface import Upkeep
 from collective.core.work import Report
-from collective.member.files.uploads import Policy, shortage_sentence
 from collective.member.nodes.live_nodes import LiveNodes
-from collective.model.nodes import Standing
-from collective.placement.evidence import is_quorum
+from collective.placement.shortage import Policy, nodes_shortage
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.workers import Workers
 
@@ -63,11 +61,6 @@ class Readiness:
         return " ".join([*self.warnings(), *self._shortage()])
 
     def _shortage(self) -> list[str]:
-        accepting = [live.record for live in self._table.accepting()]
-        if is_quorum((record.standing for record in accepting), self._policy.copies):
-            return []
-        approved = sum(record.standing is Standing.APPROVED for record in accepting)
-        on_probation = [one.node for one in accepting if one.standing is Standing.PROBATION]
-        enrolled = len(self._table.all())
-        sentence = shortage_sentence(self._policy, enrolled, approved, on_probation)
+        usable = [(live.record.node, live.record.standing) for live in self._table.accepting()]
+        sentence = nodes_shortage(self._policy, len(self._table.all()), usable)
         return [sentence] if sentence else []

@@ -16,7 +16,6 @@ from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
 from collective.member.files.member_files import MemberFiles
 from collective.member.files.owners import Owners
-from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
@@ -44,6 +43,7 @@ from collective.member.trust.revoking import Revoking
 from collective.member.trust.rotation import Rotation
 from collective.member.wakes import Wakes
 from collective.placement.node_states import Timers
+from collective.placement.shortage import Policy
 from collective.roles.coordinator.addresses import bootstrap_addresses
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.audit import AuditService

@@ -27,7 +27,6 @@ from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
 from collective.member.files.member_files import MemberFiles
-from collective.member.files.uploads import Policy
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.commands import CopyOnNode, Deleted
@@ -39,6 +38,7 @@ from collective.model.copies import CopyKey, Finding
 from collective.model.nodes import StatedPosition
 from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
+from collective.placement.shortage import Policy
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions

@@ -11,7 +11,6 @@ from collective.placement.evidence import (
     is_quorum,
     probation_most,
     quorum_of,
-    shortage,
 )
 
 SMALL = st.integers(0, 20)
@@ -42,13 +41,3 @@ def test_a_further_copy_never_takes_a_quorum_away(
     standings: list[Standing], more: Standing
 ) -> None:
     assert count([*standings, more]) >= count(standings)
-
-
-def test_a_shortage_names_the_setting_and_the_nodes_to_approve() -> None:
-    assert shortage(3, [Standing.APPROVED]) == (
-        "1 of the 2 copies that a write needs count (COLLECTIVE_COPIES=3, or the datastore's own"
-        " copies)"
-    )
-    assert "(1 more on probation: collective node approve)" in shortage(
-        3, [Standing.APPROVED, Standing.PROBATION, Standing.DOUBTED]
-    )

@@ -4,7 +4,6 @@ import pytest
 
 from collective.core import limits
 from collective.core.errors import NotFoundError, UsageError
-from collective.member.files.uploads import Policy, shortage_sentence
 from collective.model.changes import Attributes
 from collective.model.rights import Right
 from collective.rpc.conversions.addresses import addresses_from
@@ -73,17 +72,6 @@ def test_malformed_addresses_are_refused() -> None:
 def test_no_position_is_none() -> None:
     assert position_from(None) is None
     assert position_from(pb.CatalogPosition()) is None
-
-
-def test_too_few_enrolled_nodes_name_the_setting() -> None:
-    assert "COLLECTIVE_COPIES" in (shortage_sentence(Policy(3), 1, 1) or "")
-
-
-def test_too_few_healthy_nodes_do_not_blame_the_setting() -> None:
-    sentence = shortage_sentence(Policy(3), 3, 1) or ""
-    assert "1 of 3" in sentence
-    assert "COLLECTIVE_COPIES" not in sentence
-    assert shortage_sentence(Policy(3), 3, 2) is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from collective.core.errors import (
     UsageError,
 )
 from collective.core.ids import NodeId, SpiffeId
-from collective.member.files.uploads import Policy
 from collective.member.metrics import node_figures
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.statement_macs import StatementMacs
@@ -31,6 +30,7 @@ from collective.model.calls import Call
 from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
+from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory

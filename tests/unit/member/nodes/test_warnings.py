@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
-from collective.member.files.uploads import Policy
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.model.status import ChunkHealth
+from collective.placement.shortage import Policy
 from tests.unit.member.cluster import World
 
 

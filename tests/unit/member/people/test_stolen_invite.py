@@ -15,7 +15,6 @@ from collective.catalog.interface.values import IssuedCertificate
 from collective.core.errors import ConflictError, ExitCode, NotEnoughCopiesError
 from collective.core.ids import ChunkId, NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.member.files.uploads import Policy
 from collective.member.metrics import node_figures
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
@@ -23,6 +22,7 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
 from collective.model.nodes import Standing
 from collective.model.people import Invite, InviteKind
+from collective.placement.shortage import Policy
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.receipts import sign_receipt
 from tests.unit.member.cluster import DOMAIN, GIB, report

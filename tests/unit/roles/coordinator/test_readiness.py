@@ -11,8 +11,8 @@ from collective.catalog.interface.values import Health
 from collective.core.disk_errors import DiskFullError, DiskState
 from collective.core.errors import CorruptionError
 from collective.core.ids import NodeId
-from collective.member.files.uploads import Policy
 from collective.model.nodes import Standing
+from collective.placement.shortage import Policy
 from collective.roles.coordinator.readiness import BUSY_AFTER_S, Readiness
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.metrics import Metrics
