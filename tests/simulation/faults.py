@@ -348,28 +348,33 @@ class Faults:
     async def down_for(self, name: str) -> None:
         """Start ``name`` again after a while, and look whether it has what it had."""
         before = self.truth.held(name, dead=True) if name != COORDINATOR else set()
+        counted, was_dirty = self._counted(name), name == self.dirty
         away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
         await asyncio.sleep(away_s)
         self._start(name)
-        if before:
-            await self._check_store(name, before)
+        if before and not was_dirty:
+            await self._check_store(name, before, counted)
 
-    def _counted(self, name: str) -> set[tuple[bytes, int]]:
-        """Return the copies on a node that the catalogue counts now."""
+    def _counted(self, name: str, *, missing: bool = False) -> set[tuple[bytes, int]]:
+        """Return the copies on a node that the catalogue counts now, and those that it counts as ``missing``."""
         if self.truth.database() is None:
             return set()
         return set(
             self.truth.rows(
                 "SELECT k.hash, c.generation FROM copies c JOIN chunks k ON k.id = c.chunk"
-                " JOIN nodes n ON n.id = c.node WHERE n.name = ? AND c.state = 1",
+                " JOIN nodes n ON n.id = c.node WHERE n.name = ? AND c.state BETWEEN 1 AND ?",
                 name,
+                2 if missing else 1,
             )
         )
 
-    async def _check_store(self, name: str, before: set[tuple[bytes, int]]) -> None:
+    async def _check_store(
+        self, name: str, before: set[tuple[bytes, int]], counted: set[tuple[bytes, int]]
+    ) -> None:
         """Raise where an honest node with a whole disk came back without what it had promised.
 
-        Or with what it had deleted.  ``before`` it died, its store showed so much.
+        Or with what it had deleted.  When it died, its store showed what was there ``before``, and so
+        much ``counted``.  It may have told of a loss by now; what was given up meanwhile may be gone.
         """
         machine = self.member.machines[name]
         process = machine.process
@@ -385,7 +390,7 @@ class Faults:
         back = (held - before) & machine.deleted
         if back:
             raise BrokenPromiseError(f"{name} has {len(back)} copies again that it had deleted")
-        lost = (self._counted(name) & before) - held - machine.deleted
+        lost = (self._counted(name, missing=True) & counted & before) - held - machine.deleted
         if lost:
             raise BrokenPromiseError(f"{name} came back without {len(lost)} copies that counted")
 
@@ -460,11 +465,24 @@ class Faults:
 
     async def _full(self, kind: str, name: str) -> None:
         disk = self.member.machines[name].disk
+        counted, dirty, restores = self._counted(name), self.dirty, self.scenario.desk.restores
+        is_known = self.truth.database() is not None
         taken = max(0, disk.free_bytes - self.chance.choice((0, 100, 5000, 100_000)))
         disk.free_bytes -= taken
         self.trace.fault(kind, f"{name} {disk.free_bytes} bytes left")
         await asyncio.sleep(self._duration())
         disk.free_bytes += taken
+        if is_known and restores == self.scenario.desk.restores and dirty != name:
+            self._check_promised(name, counted)
+
+    def _check_promised(self, name: str, before: set[tuple[bytes, int]]) -> None:
+        """Raise where an honest node with a whole disk lacks copies that count, and did not ``before``."""
+        fresh = self._counted(name) - before
+        if not fresh or name == self.dirty or self.truth.store(name) is None:
+            return
+        lacking = fresh - self.truth.held(name)
+        if lacking:
+            raise BrokenPromiseError(f"{name} lacks {len(lacking)} copies that it has promised")
 
     async def _read_only_node(self) -> None:
         name = self._node()

@@ -82,7 +82,8 @@ class Member:
         self.vfs = SimulatedVfs(random.Random(f"{seed} vfs").getrandbits(64))
         self.machines: dict[str, Machine] = {}
         self.roles: dict[str, Any] = {}
-        """The role object that runs on a machine now, for the judge to look into."""
+        """The role object that was made last on a machine, for the judge to look into."""
+        self._made_by: dict[str, Process] = {}
         self.stops: dict[str, asyncio.Event] = {}
         self.exits: dict[str, int | None] = {}
         self.node_settings: dict[str, ServeSettings] = {}
@@ -162,6 +163,7 @@ class Member:
     ) -> None:
         def build(runtime: Runtime) -> Sequence[Any]:
             made = self.roles[name] = role(runtime)
+            self._made_by[name] = process
             process.keep.append(made)
             return [made]
 
@@ -183,10 +185,17 @@ class Member:
 
     # --- waiting ---------------------------------------------------------------------------------
 
+    def running(self, name: str) -> Any:
+        """Return what a machine's process has made; None while none runs, or it has not come so far."""
+        machine = self.machines.get(name)
+        if machine is None or not machine.alive or self._made_by.get(name) is not machine.process:
+            return None
+        return self.roles.get(name)
+
     def is_ready(self, name: str) -> bool:
         """Whether the program on a machine runs and says that it is ready."""
-        role = self.roles.get(name)
-        return role is not None and self.machines[name].alive and bool(role.ready())
+        role = self.running(name)
+        return role is not None and bool(role.ready())
 
     async def until_ready(self, *names: str, timeout_s: float = 60.0) -> None:
         """Return when all of ``names`` are ready; AssertionError after ``timeout_s``."""

@@ -321,6 +321,35 @@ def test_a_copy_is_let_go_only_while_enough_others_are_good(
 
 
 @pytest.mark.parametrize(
+    ("held", "dirty", "is_wrong"),
+    [
+        ({b"old", b"new"}, None, False),
+        ({b"new"}, None, False),
+        ({b"old"}, None, True),
+        ({b"old"}, "n1", False),
+    ],
+    ids=("all", "not an older one", "not the new one", "of a node that may lack it"),
+)
+def test_a_node_whose_disk_was_full_has_what_counts_since(
+    held: set[bytes], dirty: str | None, is_wrong: bool
+) -> None:
+    scenario = Scenario(0, 1.0)
+    faults = scenario.faults
+    faults.dirty = dirty
+    with (
+        mock.patch.object(faults, "_counted", return_value={(b"old", 1), (b"new", 1)}),
+        mock.patch.object(faults.truth, "store", return_value=object()),
+        mock.patch.object(faults.truth, "held", return_value={(one, 1) for one in held}),
+    ):
+        if is_wrong:
+            with pytest.raises(BrokenPromiseError, match="promised"):
+                faults._check_promised("n1", {(b"old", 1)})
+        else:
+            faults._check_promised("n1", {(b"old", 1)})
+    scenario.loop.close()
+
+
+@pytest.mark.parametrize(
     ("epoch", "nodes", "is_wrong"),
     [(3, ["n1", "n2"], True), (4, ["n1", "n2"], False), (3, ["n2"], False)],
     ids=("unnoticed", "noticed", "whoever knew is gone"),

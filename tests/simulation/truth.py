@@ -32,9 +32,8 @@ class Truth:
 
     def database(self) -> Any:
         """Return the coordinator's connection; None while it does not run."""
-        role = self._member.roles.get(COORDINATOR)
-        machine = self._member.machines.get(COORDINATOR)
-        if role is None or machine is None or not machine.alive or role._catalog is None:
+        role = self._member.running(COORDINATOR)
+        if role is None or role._catalog is None:
             return None
         return role._catalog._engine.writer._db
 
@@ -53,11 +52,8 @@ class Truth:
 
         ``dead``: also that of a process that died, as it was then.
         """
-        role = self._member.roles.get(node)
-        machine = self._member.machines.get(node)
-        if role is None or machine is None or role._heartbeat is None:
-            return None
-        if not (dead or machine.alive):
+        role = self._member.roles.get(node) if dead else self._member.running(node)
+        if role is None or role._heartbeat is None:
             return None
         return role._heartbeat._facts._store._core
 
