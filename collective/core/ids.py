@@ -132,7 +132,7 @@ class GlobalId:
         """Return the global id in ``text``, or raise :class:`UsageError`."""
         name, at, domain = text.partition("@")
         if not at or not _USER.match(name):
-            raise UsageError(f"Global id {text!r} must look like name@home.alice, in lower case.")
+            raise UsageError(f"Global id {text!r} must look like name@domain, in lower case.")
         return cls(name, parse_domain(domain))
 
 

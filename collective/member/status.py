@@ -62,6 +62,11 @@ class Status:
     uptime_s: float
 
 
+def _each_once(*told: Sequence[str]) -> list[str]:
+    """Join warnings: what the writer met, the catalogue may tell of as well."""
+    return list(dict.fromkeys(sentence for some in told for sentence in some))
+
+
 class MemberStatus:
     """Tells how the member is."""
 
@@ -101,10 +106,10 @@ class MemberStatus:
             nodes=self._nodes.seen(left),
             grants=await self._catalog.own_grants(call),
             node_code=await self._catalog.newest_node_code() if call.is_operator else None,
-            warnings=[
-                *self._condition.warnings(),
-                *(warnings(situation) if is_admin else warnings_for_all(situation)),
-            ],
+            warnings=_each_once(
+                self._condition.warnings(),
+                warnings(situation) if is_admin else warnings_for_all(situation),
+            ),
             workers=self._condition.reports() if is_admin else (),
             uptime_s=self._clock.monotonic_s() - self._started_s,
         )
@@ -113,7 +118,7 @@ class MemberStatus:
         """Return what there is to know of the whole, and all warnings."""
         survey = await self._nodes.figures.survey()
         situation = await self.situation(survey.totals, survey.copies_left)
-        return survey, [*self._condition.warnings(), *warnings(situation)]
+        return survey, _each_once(self._condition.warnings(), warnings(situation))
 
     async def situation(
         self, totals: Totals | None, copies_left: Mapping[NodeId, int]

@@ -97,6 +97,10 @@ class BoundedH2Protocol(H2Protocol):
         farewells.say(self._transport, words)
         self.connection_lost(None)
 
+    def end(self) -> None:
+        """Close the connection once what was written has gone."""
+        self._writes.close()
+
     def _terminated(self, event: ConnectionTerminated) -> None:
         if self.on_goodbye is not None:
             self.on_goodbye(event.additional_data)

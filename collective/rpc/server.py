@@ -148,6 +148,9 @@ class TlsListener(Server):
         try:
             async with asyncio.timeout(grace_s):
                 await self._edge.wait_idle()
+            await asyncio.sleep(
+                0
+            )  # the last call's end is written by now, and goes out with this turn
         except TimeoutError:
             self._log.warning("calls cut off", calls=self._edge.active_calls)
         finally:
@@ -211,6 +214,8 @@ class TlsListener(Server):
             self._log.debug("connection overdue", source=connection.source)
             if connection.is_in_use():
                 connection.transport.abort()
+            elif isinstance(connection.protocol, BoundedH2Protocol):
+                connection.protocol.end()
             else:
                 connection.transport.close()
             self._crowd.forget(connection.transport)
@@ -284,17 +289,22 @@ class TlsListener(Server):
         metadata = {str(key): value for key, value in event.metadata.items()}
 
         async def served(stream: Stream[Any, Any]) -> None:
-            call = self._edge.call(self._who(peer), name, metadata, deadline, _host(peer.addr()))
-            await self._edge.serve(call, lambda: method(stream), _H2End(stream))
+            connection = self._connection_of(peer)
+            connection.used_s = self._clock.monotonic_s()
+            call = self._edge.call(connection.peer, name, metadata, deadline, _host(peer.addr()))
+            try:
+                await self._edge.serve(call, lambda: method(stream), _H2End(stream))
+            finally:
+                connection.used_s = self._clock.monotonic_s()
 
         event.method_func = served
 
-    def _who(self, peer: Any) -> Certified | None:
+    def _connection_of(self, peer: Any) -> OpenConnection:
         transport = peer._transport.transport  # noqa: SLF001 - grpclib gives no other way
         connection = self._crowd.get(transport)
         if connection is None:
             raise RejectedError("The connection has ended.")
-        return connection.peer
+        return connection
 
     def _objection(self, peer: Certified) -> str | None:
         return self._gate.objection(peer) if self._gate is not None else None

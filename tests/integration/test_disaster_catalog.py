@@ -132,9 +132,12 @@ def test_two_coordinators_on_one_data_dir_are_refused(cluster: Cluster) -> None:
         "COLLECTIVE_BOOTSTRAP_ADDRESS": f"127.0.0.1:{bootstrap_port + 1}",
         "COLLECTIVE_METRICS_ADDRESS": "",
     }
+    own = cluster.cert_dir("coordinator") / "coordinators"
+    before = {file.name: file.read_bytes() for file in own.iterdir()}
     second.start()
     assert ended(second) != 0
     assert "Another process is using the data dir" in second.log_text()
+    assert {file.name: file.read_bytes() for file in own.iterdir()} == before
     assert first.page("/readyz")[0] == 200
     cluster.cli("mkdir", "/beside")
 

@@ -136,6 +136,11 @@ class AdoptionPart(Part):
             tx.decider(actor).require_admin("adopt nodes")
             epoch, restored = tx.one("SELECT epoch, restored FROM state")
             confirmed = bool(restored) and nodes is None
+            if confirmed and epoch != guarded:
+                raise ConflictError(
+                    "A node has just shown that this catalogue is older than it; look at collective"
+                    " status, and adopt again."
+                )
             replaced = [one for one in sorted(obeyed) if _replace(tx, actor, one)]
             if nodes is None:
                 others = tx.all("SELECT catalog_id FROM strangers WHERE adopted = 0")
@@ -159,8 +164,11 @@ class AdoptionPart(Part):
                 tuple(claim.node for claim in claims), len(replaced), confirmed, int(epoch)
             )
 
+        guarded: int | None = None
+        """The epoch whose deletes are under guard."""
         if nodes is None and self._engine.restored:
-            await self._guard_again()  # whoever was to do it may have been killed
+            guarded = self._engine.epoch
+            await self._guard_again()  # what was to do it may have been killed
         target = "all" if nodes is None else " ".join(sorted(nodes))
         return await self._engine.write(work, caller=actor, action="adopt", target=target)
 

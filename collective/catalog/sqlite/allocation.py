@@ -19,7 +19,7 @@ from collective.catalog.interface.values import Allocation, PlaceFunction, Place
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, doom
 from collective.catalog.sqlite.references import TRUSTED
-from collective.catalog.sqlite.rows import CURRENT, INTENT, MISSING, RETIRED, STORED
+from collective.catalog.sqlite.rows import CURRENT, DOUBTED, INTENT, MISSING, RETIRED, STORED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import NotEnoughCopiesError, UsageError
@@ -33,6 +33,8 @@ from collective.placement import evidence
 from collective.placement.node_choice import Held
 from collective.placement.shortage import copies_shortage
 
+BAD: Final = (MISSING, DOUBTED)
+"""Copies that no receipt puts back into use: a new one is made in their place, also on their node."""
 REFERENCES_LOOKED_AT = 16
 """Paths holding a chunk that are tried for the caller's rights."""
 USES_LOOKED_AT: Final = 1000
@@ -217,7 +219,7 @@ def allocate_chunk(
     others = [
         row
         for row in found
-        if row not in held and row.state != MISSING and row.trusted and row.name not in absent
+        if row not in held and row.state not in BAD and row.trusted and row.name not in absent
     ]
     targets = [row for row in others if not row.sent and not row.leaving][:missing]
     for row in targets:
@@ -225,7 +227,7 @@ def allocate_chunk(
     chosen = [row.copy for row in targets]
     standings += [row.standing for row in targets]
     if len(chosen) < missing:
-        taken = frozenset(row.name for row in found if row.state != MISSING)
+        taken = frozenset(row.name for row in found if row.state not in BAD)
         there = held_of(copies, standings)
         need = PlacementNeed(
             intent.chunk, intent.stored_length, missing - len(chosen), taken, there
@@ -259,7 +261,7 @@ def held_of(copies: int, standings: Sequence[Standing]) -> Held:
 def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:
     """Write an intent row on node ``name`` under a new generation.
 
-    A missing copy there is given up: it may be there after all, and be the last one.
+    A missing or doubted copy there is given up: it may be good after all, and be the last one.
     """
     node = tx.value("SELECT id FROM nodes WHERE name = ? AND removed = 0", name)
     if node is None:

@@ -133,6 +133,11 @@ class _Place:
         return self.world.disk
 
     @property
+    def at_rest(self) -> str:
+        """Says that whoever copied the files did so while no process used them."""
+        return os.path.join(self.data_dir, AT_REST)
+
+    @property
     def database(self) -> str:
         return os.path.join(self.data_dir, DATABASE)
 
@@ -167,6 +172,13 @@ def open_database(data_dir: str, world: World, synchronous: str) -> Opened:
 
 
 def _open(place: _Place) -> Opened:
+    opened = _choose(place)
+    if place.disk.exists(place.at_rest):  # it was for this start: of later copies it knows nothing
+        place.disk.unlink(place.at_rest)
+    return opened
+
+
+def _choose(place: _Place) -> Opened:
     pairs = find_pairs(place.data_dir, place.disk)
     origin, record = judge(place.data_dir, place.disk, has_snapshots=bool(pairs))
     if origin is Origin.NEW:
@@ -174,9 +186,8 @@ def _open(place: _Place) -> Opened:
             place.disk.open(place.database, "create", permissions=0o600).close()
         generation = place.disk.generation(place.database)
         return _take(place, place.connect(place.database), (), generation)
-    at_rest = os.path.join(place.data_dir, AT_REST)
-    is_vouched_for = origin is Origin.COPIED and place.disk.exists(at_rest)
-    if is_vouched_for:
+    is_here = place.disk.exists(place.database)
+    if origin is Origin.COPIED and is_here and place.disk.exists(place.at_rest):
         origin = Origin.TOUCHED
     why = _UNUSABLE.get(origin)
     if why is None:
@@ -185,8 +196,6 @@ def _open(place: _Place) -> Opened:
         except (apsw.CorruptError, apsw.NotADBError):
             opened = "is damaged"
         if isinstance(opened, Opened):
-            if is_vouched_for:
-                place.disk.unlink(at_rest)
             return opened
         why = opened
     return _fall_back(place, record, pairs, why)

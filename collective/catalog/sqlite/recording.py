@@ -36,7 +36,9 @@ ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
     """Mark copies stored.
 
-    A receipt for a copy that is not wanted any more counts for nothing.  One of another length than
+    A receipt for a copy that is not wanted any more counts for nothing, and one for a copy that is
+    missing or doubted proves only that its sender has the content: it may be older than the loss, and
+    only a challenge puts such a copy back into use.  One of another length than
     its ticket named cannot come from an honest node: it does not count, and its node is in doubt.
     """
     for receipt in receipts:
@@ -67,7 +69,7 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
             chunk,
             node,
         )
-        if state != STORED:
+        if state == INTENT:
             tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
 
 

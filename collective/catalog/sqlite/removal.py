@@ -30,6 +30,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.model.calls import Call
 from collective.model.nodes import Standing
 from collective.placement import evidence
+from collective.placement.shortage import NAMED_MAX, listed
 
 LOOK_ROWS: Final = 2_000
 """Copies that one look goes through."""
@@ -127,10 +128,17 @@ class RemovalPart(Part):
             raise still_needed(node, copies, short, is_all=pages < COUNTED_PAGES)
         waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
         if waiting:
+            on_probation = await self._engine.read(_on_probation)
+            aside = (
+                f" Copies on probation do not count for that. If you know {listed(on_probation)}:"
+                f" collective node approve {' '.join(on_probation[:NAMED_MAX])}"
+                if on_probation
+                else ""
+            )
             raise ConflictError(
                 f"Node {node} still holds {waiting} copies that wait until others are verified to"
                 " be there; try again in a while (see: collective status), or remove it nevertheless"
-                " with --force."
+                f" with --force.{aside}"
             )
 
     async def _held(self, node: NodeId) -> AsyncIterator[Sequence[_Held]]:
@@ -202,6 +210,15 @@ def forget_copies(tx: Transaction) -> bool:
 def _elsewhere(db: apsw.Connection, chunk: int, node: int) -> list[Standing]:
     found: Any = db.execute(_ELSEWHERE, (chunk, node)).fetchall()
     return [Standing(row[0]) for row in found]
+
+
+def _on_probation(db: apsw.Connection) -> Sequence[NodeId]:
+    """Return the nodes on probation that have copies."""
+    found: Any = db.execute(
+        "SELECT name FROM nodes WHERE removed = 0 AND standing = ? AND stored > 0 ORDER BY name",
+        (Standing.PROBATION.value,),
+    ).fetchall()
+    return [NodeId(name) for (name,) in found]
 
 
 def _is_doubted(db: apsw.Connection, node: NodeId) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -58,11 +58,12 @@ AT_COMMIT = -1
 """The nanoseconds of an open version whose time will be that of its commit."""
 
 
-RECHECK = (
-    "UPDATE uploads SET checked_epoch = -1, checking_epoch = -1 WHERE state = 0 AND id IN"
-    " (SELECT p.upload FROM json_each(?) j"
+MARKED_AT_ONCE: Final = 2000
+"""Uses of chunks by open uploads that are marked one by one; with more, every open upload is."""
+USING = (
+    "SELECT p.upload FROM json_each(?) j"
     " CROSS JOIN copies c ON c.chunk = j.value AND c.node = ? AND c.state = 1"
-    " CROSS JOIN pins p ON p.chunk = c.chunk)"
+    " CROSS JOIN pins p ON p.chunk = c.chunk LIMIT ?"
 )
 """Begins with the chunks (a cross join keeps its order): a node may have millions of copies."""
 
@@ -112,7 +113,15 @@ def recheck_uploads(tx: Transaction, node: int, chunks: Sequence[int]) -> None:
         node: the number of the node that has them.
         chunks: rows of chunks.
     """
-    tx.run(RECHECK, json.dumps(chunks), node)
+    using = [upload for (upload,) in tx.all(USING, json.dumps(chunks), node, MARKED_AT_ONCE)]
+    if len(using) == MARKED_AT_ONCE:
+        tx.run("UPDATE state SET trust_epoch = trust_epoch + 1")
+    elif using:
+        tx.run(
+            "UPDATE uploads SET checked_epoch = -1, checking_epoch = -1 WHERE state = 0 AND id IN"
+            " (SELECT value FROM json_each(?))",
+            json.dumps(list(dict.fromkeys(using))),
+        )
 
 
 def load_grants(db: apsw.Connection) -> GrantBook:

@@ -261,7 +261,13 @@ class UploadsPart(Part):
             return changed
 
         for _ in range(CHECKS_MAX):
-            changed = await self._engine.write(work, caller=caller, action="write", target=upload)
+            try:
+                changed = await self._engine.write(
+                    work, caller=caller, action="write", target=upload
+                )
+            except NotEnoughCopiesError:  # and of what the receipts say nothing was noted
+                await self.record_extents(caller, upload, (), receipts, absent=absent)
+                raise
             if changed is not None:
                 return await counted(self._engine, changed)
             await self._check_again(caller, upload)

@@ -385,6 +385,7 @@ class Writer:
         try:
             self._custody.require()
         except DataDirError as error:
+            self.trouble = error
             return error
         except OSError as error:
             self.trouble = DiskFailedError(

@@ -97,11 +97,14 @@ class CoordinatorRole:
             advertised(settings.advertise_addresses, settings.coordinator_address),
             settings.certificate_lifetime_s,
         )
+        data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
+        # First: it locks the data dir.  A start that is refused must not change a running one's certificate.
+        catalog = await self._open_catalog(place, data_dir)
         found = await prepare(plan, world)
+        position = await catalog.position()
+        await world.threads.run(keep_catalog, place, world.disk, position.catalog_id)
         personas = Personas(found.credentials, found.trust, self._links, world.clock)
         own = OwnCertificates(plan, found, personas, world)
-        data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
-        catalog = self._catalog = await self._open_catalog(place, data_dir)
         disk = DiskWatch(
             self.name,
             world,
@@ -144,8 +147,6 @@ class CoordinatorRole:
         catalog = self._catalog = await SqliteCatalog.open(data_dir, world, settings)
         for notice in await catalog.notices():
             self._log.warning("catalogue_not_as_it_was", text=notice)
-        position = await catalog.position()
-        await run(keep_catalog, place, world.disk, position.catalog_id)
         return catalog
 
     def ready(self) -> bool:

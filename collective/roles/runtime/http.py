@@ -7,6 +7,7 @@ waited longest gives way to the next, so that silent ones keep nobody out.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -69,7 +70,7 @@ class ObserveListener:
                 self._serve, address.host, address.port, limit=REQUEST_MAX_BYTES
             )
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os.strerror(error.errno).lower() if error.errno else str(error)
             raise SettingsError(f"Cannot serve metrics on {address}: {reason}.") from error
         return Address(address.host, self._server.sockets[0].getsockname()[1])
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError
+from collective.core.errors import CollectiveError, InternalError
 from collective.core.randomness import Randomness
 from collective.core.work import Outcome, Report, State, T, Worker
 from collective.roles.runtime.metrics import Metrics
@@ -151,6 +151,11 @@ class Workers:
 
         try:
             outcome = await _metered(entry.worker.work(), self._clock.monotonic_s, spend)
+        except asyncio.CancelledError:
+            if self._stopping or _is_being_cancelled():
+                raise
+            self._failed(entry, InternalError("What the step waited for was cancelled."))
+            return None
         except Exception as error:  # noqa: BLE001 - the edge of a worker: it goes on
             self._failed(entry, error)
             return None
@@ -208,6 +213,11 @@ class Workers:
         entry.error = why
         code = error.code if isinstance(error, CollectiveError) else type(error).__name__
         self._metrics.failed(self._role, entry.worker.name, code)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _unexpected(error: Exception) -> str:

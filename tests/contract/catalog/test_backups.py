@@ -15,7 +15,7 @@ import pytest
 
 from collective.catalog.sqlite import SqliteCatalog, copying
 from collective.catalog.sqlite.custody import Origin, judge
-from collective.catalog.sqlite.opening import _deep_objection
+from collective.catalog.sqlite.opening import AT_REST, _deep_objection
 from collective.catalog.sqlite.snapshot import GRACE_S, find_pairs, is_verified
 from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
@@ -124,6 +124,9 @@ async def test_a_backup_unpacked_over_a_running_catalogue_is_what_the_next_start
     with pytest.raises(DataDirError, match="replaced"):
         await member.catalog.snapshot()
     assert "restart" in (await member.catalog.notices())[0]
+    trouble = member.catalog.health().trouble
+    assert trouble is not None, "/readyz would say that it takes writes"
+    assert "replaced" in trouble.message
     before = content(live)
     with pytest.raises(CollectiveError):
         await member.catalog.expire()
@@ -489,3 +492,37 @@ async def test_a_copy_made_in_steps_is_of_one_moment(
     assert not copy.execute("SELECT 1 FROM entries WHERE name LIKE '%x'").fetchall()
     for connection in (copy, other, db):
         connection.close()
+
+
+async def test_a_voucher_is_for_one_start(tmp_path: Path, closing: list[SqliteCatalog]) -> None:
+    """Left in place, it would vouch for every copy of the data dir that is taken while it serves."""
+    member = await Member.start(tmp_path / "live", 1)
+    await member.change(30)
+    await member.catalog.close()
+    (tmp_path / "live" / AT_REST).touch()  # after a clean end it was not needed
+    member.catalog = await opened(tmp_path / "live", 2, member.clock)
+    assert not (tmp_path / "live" / AT_REST).exists()
+    await member.change(20)
+    shutil.copytree(tmp_path / "live", tmp_path / "hot")
+    await abandon(member.catalog)
+    hot = await opened(tmp_path / "hot", 3)
+    closing.append(hot)
+    assert await hot.is_restored()
+
+
+async def test_a_voucher_for_what_turns_out_damaged_is_used_up_too(
+    tmp_path: Path, closing: list[SqliteCatalog]
+) -> None:
+    member = await Member.start(tmp_path / "live", 1)
+    await member.change(30)
+    await abandon(member.catalog)
+    shutil.copytree(tmp_path / "live", tmp_path / "copy")
+    (tmp_path / "copy" / AT_REST).touch()
+    database = tmp_path / "copy" / "catalog.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[:8192] + b"torn" * 4096 + whole[24576:])
+    (tmp_path / "copy" / "catalog.db-wal").write_bytes(b"")
+    found = await opened(tmp_path / "copy", 2)
+    closing.append(found)
+    assert await found.is_restored()
+    assert not (tmp_path / "copy" / AT_REST).exists()

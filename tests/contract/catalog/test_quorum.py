@@ -10,7 +10,7 @@ import pytest
 from collective.catalog.interface.values import RepairTask, Upload
 from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
 from collective.catalog.sqlite.copies import node_number, take_out
-from collective.catalog.sqlite.rows import RECHECK, raise_trust_epoch
+from collective.catalog.sqlite.rows import USING, raise_trust_epoch
 from collective.catalog.sqlite.upload_rows import UploadRow, load_upload
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
@@ -367,7 +367,7 @@ async def test_a_lost_copy_has_no_other_upload_checked_again(
 
 async def test_marking_uploads_looks_at_no_other_copy_of_the_node(ready: SqliteCatalog) -> None:
     def plan(db: apsw.Connection) -> str:
-        steps: Any = db.execute("EXPLAIN QUERY PLAN " + RECHECK, ("[]", 1)).fetchall()
+        steps: Any = db.execute("EXPLAIN QUERY PLAN " + USING, ("[]", 1, 1)).fetchall()
         return "; ".join(step[3] for step in steps)
 
     assert "SEARCH c USING PRIMARY KEY (chunk=? AND node=?)" in await ready._engine.read(plan)

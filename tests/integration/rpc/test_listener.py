@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from grpclib.const import Cardinality
+from grpclib.client import UnaryStreamMethod
+from grpclib.const import Cardinality, Handler
 from grpclib.metadata import Deadline
 from h2.connection import H2Connection
 
@@ -38,9 +39,10 @@ from collective.rpc.farewell import REVOKED
 from collective.rpc.gen.collective.v1.cluster import ClusterStub, GetStatusRequest, Status
 from collective.rpc.gen.collective.v1.people import AuditStub, ListAuditRequest
 from collective.rpc.identity import PeerGate
-from collective.rpc.tls import ALPN_CHUNK, client_context
+from collective.rpc.server import TlsListener
+from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
 from tests.integration.rpc.conftest import COORDINATOR, NODE, USER, Pki, Serve
-from tests.worlds import LINKS
+from tests.worlds import LINKS, REAL
 
 
 def channel_to(
@@ -550,3 +552,38 @@ async def test_busy_error_keeps_its_class(pki: Pki, serve: Serve) -> None:
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(BusyError):
                 await channel.stub(ClusterStub).get_status()
+
+
+class Streaming:
+    """A service whose one call sends a message, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+
+    async def call(self, stream: Any) -> None:
+        await stream.recv_message()
+        await stream.send_message(Status(member_id="alice"))
+        await self.may_end.wait()
+
+    def __mapping__(self) -> dict[str, Handler]:
+        handler = Handler(self.call, Cardinality.UNARY_STREAM, GetStatusRequest, Status)
+        return {"/t.T/Call": handler}
+
+
+async def test_shut_lets_the_end_of_the_last_stream_out(pki: Pki) -> None:
+    service = Streaming()
+    tls = server_context(pki.credentials(COORDINATOR), pki.trust)
+    listener = TlsListener([service], pki.gate(), tls, REAL)
+    address = await listener.listen(Address("127.0.0.1", 0))
+    channel = channel_to(address, pki)
+    method: Any = UnaryStreamMethod(cast("Any", channel), "/t.T/Call", GetStatusRequest, Status)
+    asked = asyncio.ensure_future(method(GetStatusRequest(), timeout=10))
+    while not listener.active_calls:
+        await asyncio.sleep(0)
+    shut = asyncio.ensure_future(listener.shut(5.0))
+    await asyncio.sleep(0)
+    service.may_end.set()
+    (answer,) = await asked
+    assert answer.member_id == "alice"
+    await shut
+    await channel.aclose()

@@ -75,3 +75,15 @@ async def test_a_peer_that_reads_may_ask_as_often_as_it_likes() -> None:
     assert transport.written > 2000 * len(PING)
     assert not transport.aborted
     protocol.connection_lost(None)
+
+
+async def test_what_was_written_goes_out_before_the_connection_ends() -> None:
+    transport = Unread(is_read=True)
+    protocol = connected(transport)
+    await asyncio.sleep(0)
+    before = transport.written
+    protocol.data_received(PING)
+    protocol.end()
+    assert transport.written == before + len(PING)
+    assert transport.aborted
+    protocol.connection_lost(None)

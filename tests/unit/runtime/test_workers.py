@@ -416,3 +416,20 @@ def sleeping_loops(source: str) -> list[ast.While]:
 )
 def test_the_check_for_loops_sees_them(source: str, count: int) -> None:
     assert len(sleeping_loops(source)) == count
+
+
+async def test_a_step_that_ends_by_somebody_elses_cancellation_is_tried_again() -> None:
+    bench = Bench()
+
+    async def waits_for_what_was_cancelled() -> Outcome:
+        gone: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        gone.cancel()
+        return await gone
+
+    worker = Scripted("w", waits_for_what_was_cancelled, says(IDLE))
+    bench.start(worker)
+    await bench.turn()
+    (report,) = bench.workers.reports()
+    assert worker.done == 1
+    assert report.state is State.WAITING
+    await bench.workers.stop()
