@@ -129,7 +129,7 @@ def heal(
     """
     live = count_of(chunk.copies, facts)
     if live >= chunk.wanted:
-        return _surplus(chunk, facts)
+        return _before_it_goes(chunk, facts, place, live) or _surplus(chunk, facts)
     if not chunk.is_due:
         return Leave.NOT_DUE
     if live >= quorum_of(chunk.wanted) and any(
@@ -137,6 +137,29 @@ def heal(
     ):
         return Verify(chunk)
     return _copy(chunk, facts, place, live)
+
+
+def _before_it_goes(chunk: ChunkCopies, facts: Facts, place: Place, live: int) -> MakeCopy | None:
+    """Return a copy to make so that one on a node that is emptied can be let go, if there is a place for it.
+
+    Copies on probation are enough for the chunk, but let no other go (``may_delete``): without one more, what
+    was given up there would wait for an approval for ever.
+    """
+    stored = [copy for copy in chunk.copies if copy.state is CopyState.STORED]
+    leaving = [copy for copy in stored if copy.node in facts and not facts[copy.node].stays]
+    sure = sum(
+        facts[copy.node].standing is Standing.APPROVED
+        for copy in stored
+        if facts.get(copy.node, UNKNOWN).counts
+    )
+    sources = _sources(chunk, facts)
+    if not leaving or sure >= chunk.wanted or not chunk.is_due or not sources:
+        return None
+    taken = {copy.node for copy in chunk.copies if copy.state is not CopyState.MISSING}
+    target = place(chunk, taken)
+    if target is None or facts.get(target, UNKNOWN).standing is not Standing.APPROVED:
+        return None
+    return MakeCopy(chunk, target, sources, live)
 
 
 def _copy(chunk: ChunkCopies, facts: Facts, place: Place, live: int) -> Act:

@@ -30,6 +30,7 @@ from collective.catalog.sqlite.dooming import doom_chunk, forget_removed
 from collective.catalog.sqlite.engine import Engine, Part
 from collective.catalog.sqlite.handing_out import forget_deleted, hand_out
 from collective.catalog.sqlite.policies import lower
+from collective.catalog.sqlite.quarantine import forget_on_removed
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.catalog.sqlite.recording import (
     COMMITTED,
@@ -89,7 +90,7 @@ class CollectionPart(Part):
         engine = self._engine
         before_ms = int(engine.clock.wall_s() * 1000) - int(grace_s * 1000)
         is_more = await self._clear_ended()
-        for forget in (_forget_answers, forget_copies, _forget_removed):
+        for forget in (_forget_answers, forget_copies, _forget_removed, _forget_quarantined):
             is_more |= await engine.change(forget)
         claimed = Claimed()
         if not await engine.read(is_restored):
@@ -219,6 +220,10 @@ def _forget_answers(tx: Transaction) -> bool:
 
 def _forget_removed(tx: Transaction) -> bool:
     return forget_removed(tx, CLEARED_ROWS) >= CLEARED_ROWS
+
+
+def _forget_quarantined(tx: Transaction) -> bool:
+    return forget_on_removed(tx, CLEARED_ROWS) >= CLEARED_ROWS
 
 
 def _collected(db: apsw.Connection) -> tuple[Sequence[Any], Sequence[Any]]:

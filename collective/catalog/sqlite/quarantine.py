@@ -137,6 +137,23 @@ def release(tx: Transaction, node: int, copies: Sequence[tuple[bytes, int]]) -> 
     _count(tx, node, -len(gone), -sum(length for (length,) in gone))
 
 
+def forget_on_removed(tx: Transaction, limit: int) -> int:
+    """Forget what is quarantined on nodes that are removed; return how many rows were dropped.
+
+    It begins with the nodes (a cross join keeps its order): the others may have many such copies.
+    """
+    gone = tx.all(
+        "DELETE FROM quarantine WHERE (node, hash, generation) IN"
+        " (SELECT q.node, q.hash, q.generation FROM nodes n CROSS JOIN quarantine q ON q.node = n.id"
+        " WHERE n.removed = 1 LIMIT ?) RETURNING node, stored_length",
+        limit,
+    )
+    for node in {number for number, _ in gone}:
+        lengths = [length for number, length in gone if number == node]
+        _count(tx, node, -len(lengths), -sum(lengths))
+    return len(gone)
+
+
 def kept_between(
     db: apsw.Connection, node: int, after: bytes, end: bytes | None, limit: int
 ) -> list[tuple[bytes, int]]:

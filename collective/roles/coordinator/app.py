@@ -166,8 +166,19 @@ class CoordinatorRole:
             await self._wired.ground.network.drain(_GRACE_S)
 
     async def stop(self) -> None:
-        """Close everything; also after a start that failed."""
+        """Close everything; also after a start that failed.
+
+        The catalogue is closed whatever becomes of the rest: its files are whole only then.
+        """
         self._is_ready = False
+        try:
+            await self._end_service()
+        finally:
+            if self._catalog is not None:
+                self._catalog.interrupt()
+                await self._catalog.close()
+
+    async def _end_service(self) -> None:
         for listener in self._listeners:
             await listener.shut(0.0)
         await self._workers.stop()
@@ -178,9 +189,6 @@ class CoordinatorRole:
             await wired.removal.close()
             await wired.ground.network.close()
             await self._write_records(wired.records)
-        if self._catalog is not None:
-            self._catalog.interrupt()
-            await self._catalog.close()
 
     async def _write_records(self, records: Records) -> None:
         try:

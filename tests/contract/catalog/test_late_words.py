@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from collective.catalog.interface.values import Settled
-from collective.catalog.sqlite import SqliteCatalog, rows
+from collective.catalog.sqlite import SqliteCatalog, collection, rows
 from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotEnoughCopiesError
-from collective.core.ids import NodeId, SpiffeId
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.model.copies import CopyKey
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from tests.contract.catalog.test_copies import answer
@@ -147,6 +148,49 @@ async def test_a_removal_that_waits_for_copies_on_probation_names_their_nodes(
     clock.advance(4000)
     await confirm(catalog)
     await catalog.remove_node(OPERATOR, A, identity, force=False)
+
+
+async def test_a_drain_ends_though_a_copy_is_on_probation_where_approved_nodes_have_room(
+    catalog: SqliteCatalog, clock: ManualClock
+) -> None:
+    await enrol(catalog, 4)
+    other = NodeId("n5")
+    await catalog.add_node(NodeRecord(other, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0))
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog._engine.change(
+        lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name = ?", D)
+    )
+    await write(catalog, "/d/f", "a", nodes=(A, B, D))
+    await catalog.drain_node(OPERATOR, A, draining=True)
+    everybody = frozenset((*NODES, other))
+    for _ in range(10):
+        for task in await claim(catalog, 99, place_on(C, other), everybody, frozenset()):
+            await catalog.finish_repair(task, answer(task))
+        clock.advance(4000)
+        await confirm(catalog, everybody)
+    assert {B, C, other} <= await stored(catalog)
+    await catalog.remove_node(OPERATOR, A, SpiffeId.node(DOMAIN, A), force=False)
+
+
+async def test_what_is_quarantined_on_a_removed_node_is_forgotten(
+    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "CLEARED_ROWS", 2)
+    page = [CopyKey(ChunkId(bytes([number]) * 32), Generation(7), 26) for number in range(5)]
+    for node in (C, D):
+        await ready.compare_inventory(node, page, after=b"", last=True)
+    await ready.remove_node(OPERATOR, D, SpiffeId.node(DOMAIN, D), force=True)
+    for _ in range(3):
+        await ready.claim_collection(9, 0)
+    quarantined = {record.node: record.quarantined_bytes for record in await ready.nodes()}
+    assert quarantined[C] == 5 * 26
+
+    def rest(tx: Any) -> Any:
+        return tx.one(
+            "SELECT (SELECT count(*) FROM quarantine), sum(quarantined_copies) FROM nodes"
+        )
+
+    assert tuple(await ready._engine.change(rest)) == (5, 5)
 
 
 async def test_very_many_uploads_are_checked_again_without_marking_each(

@@ -82,6 +82,23 @@ def test_what_counts(facts: Facts, expected: int) -> None:
     assert count_of([copy(A), copy(B), copy(C)], facts) == expected
 
 
+def test_before_a_node_is_emptied_a_copy_is_made_that_can_stand_for_its_own() -> None:
+    """Copies on probation let none go: without another one it would wait for an approval for ever."""
+    facts = {**where(A, stays=False), D: replace(WELL, standing=Standing.PROBATION)}
+    enough = chunk(copy(A), copy(B), copy(C), copy(D))
+    made = act(enough, facts, E)
+    assert isinstance(made, MakeCopy)
+    assert (made.target, made.live) == (E, 3)
+    assert act(enough, facts) == GiveUp(enough, copy(A)), "there is no place for one"
+    doubtful = {**facts, E: replace(WELL, standing=Standing.PROBATION)}
+    assert act(enough, doubtful, E) == GiveUp(enough, copy(A))
+    more = chunk(copy(A), copy(B), copy(C), copy(D), copy(E))
+    assert act(more, facts, E) == GiveUp(more, copy(A))
+    stay = {**FACTS, D: replace(WELL, standing=Standing.PROBATION)}
+    three = chunk(copy(B), copy(C), copy(D))
+    assert act(three, stay, E) is Leave.WELL, "nothing is to go"
+
+
 def test_what_is_only_in_doubt_is_verified_before_it_is_made_anew() -> None:
     one = chunk(copy(A, CopyState.DOUBTED), copy(B), copy(C))
     assert act(one, FACTS, D) == Verify(one)
