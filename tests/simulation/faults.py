@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PAUSE_S: Final = 17.0
 """Between two faults, on average."""
+FAULTS_LEAST: Final = 10
+"""Faults that ten minutes have at least: where they were fewer, faults go on for longer."""
 KINDS_LEAST: Final = 8
 """Kinds of faults that a run has at least."""
 NODES_MAX: Final = 6
@@ -135,6 +137,7 @@ class Faults:
             for kind in self.chance.sample(others, KINDS_LEAST - len(self._kinds)):
                 self._kinds[kind] = kinds[kind]
         self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
+        self._every_kind = kinds
         self._next_node = 0
 
     async def run(self, until_s: float) -> None:
@@ -143,10 +146,15 @@ class Faults:
         await asyncio.sleep(10.0)
         self._back_up_nodes()
         scale = rarely(self.scenario.minutes)
-        while loop.now_s < until_s:
+        least = FAULTS_LEAST * min(1.0, self.scenario.minutes / 10)
+        while (is_time := loop.now_s < until_s) or (
+            self._count() < least and loop.now_s < 2 * until_s
+        ):
             before = self._count()
             (kind,) = self.chance.choices(list(self._kinds), self._weights)
-            self.begin(self._kinds[kind]())
+            if not is_time:  # those that were chosen wait for each other
+                kind = self.chance.choice(sorted(self._every_kind))
+            self.begin(self._every_kind[kind]())
             await asyncio.sleep(1.0)
             if self._count() > before or kind in _BY_MESSAGE:
                 await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))

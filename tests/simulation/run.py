@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from tests.simulation.faults import FAULTS_LEAST
 from tests.simulation.scenario import ACKNOWLEDGED_LEAST, Result, run_seed
 
 SEEDS: Final = 400
 MINUTES: Final = 10.0
 WORKERS: Final = 2
-FAULTS_LEAST: Final = 10
-"""Faults that each seed must have had."""
 KIND_LEAST: Final = 50
 """How often each kind of fault must have happened in a run of at least ``SEEDS`` seeds."""
 TAIL_LINES: Final = 120

@@ -20,7 +20,10 @@ from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.sqlite import (
+    adoption,
     checkpoints,
+    copies,
+    giving_up,
     inventories,
     name_removal,
     quarantine,
@@ -185,10 +188,11 @@ def tuned() -> Iterator[None]:
         put(lifecycle, "READY_POLL_S", 1.0)
         for rarely in (repair, guarded_deletes, reachability, collection):
             put(rarely, "IDLE_S", 20.0)
-        for stepping in (inventories, quarantine):
+        for stepping in (copies, giving_up, inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
         put(name_removal, "STEP_NAMES", 3)
         put(removal, "FORGET_ROWS", 8)
+        put(adoption, "GUARDED_AT_ONCE", 16)
         put(catalog_collection, "CLEARED_ROWS", 6)
         put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
         put(catalog_collection, "IN_TURN", 8)
