@@ -89,14 +89,14 @@ class Prepared:
         return TrustStore({self.authorities.signing.domain: self.authorities.trusted})
 
 
-async def prepare(plan: CertificatePlan, world: World) -> Prepared:
-    """Make or load CAs and certificate; SettingsError when they are another member's."""
+async def load_authorities(plan: CertificatePlan, world: World) -> Authorities:
+    """Load the CAs, or make the first; SettingsError when they are another member's."""
+    return await world.threads.run(rotation.load, plan.place, plan.domain, world)
 
-    def work() -> Prepared:
-        authorities = rotation.load(plan.place, plan.domain, world)
-        return Prepared(authorities, _credentials(plan, world))
 
-    return await world.threads.run(work)
+async def prepare(plan: CertificatePlan, authorities: Authorities, world: World) -> Prepared:
+    """Make or load the certificate."""
+    return Prepared(authorities, await world.threads.run(_credentials, plan, world))
 
 
 class OwnCertificates:

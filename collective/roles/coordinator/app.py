@@ -22,6 +22,7 @@ from collective.member.care.records import Records
 from collective.member.trust.own_certificates import (
     CertificatePlan,
     OwnCertificates,
+    load_authorities,
     prepare,
 )
 from collective.pki.cert_dir import CertDir
@@ -98,9 +99,10 @@ class CoordinatorRole:
             settings.certificate_lifetime_s,
         )
         data_dir = os.path.join(settings.data_dir, CATALOG_DIR)
-        # First: it locks the data dir.  A start that is refused must not change a running one's certificate.
+        authorities = await load_authorities(plan, world)
+        # This locks the data dir: a start that is refused must not change a running one's certificate.
         catalog = await self._open_catalog(place, data_dir)
-        found = await prepare(plan, world)
+        found = await prepare(plan, authorities, world)
         position = await catalog.position()
         await world.threads.run(keep_catalog, place, world.disk, position.catalog_id)
         personas = Personas(found.credentials, found.trust, self._links, world.clock)

@@ -141,7 +141,7 @@ def test_nothing_outside_of_the_target_changes(
 def plant(target: Path, one: Listed, outside: Path) -> None:
     """Have something lie in the target before."""
     path = target.joinpath(*one.names)
-    if os.path.lexists(path) or path.parent.resolve() != path.parent:
+    if os.path.lexists(path) or os.path.realpath(path.parent) != str(path.parent):
         return
     if not path.parent.is_dir():
         return

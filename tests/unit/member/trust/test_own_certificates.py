@@ -9,7 +9,12 @@ from collective.core.clock import ManualClock
 from collective.core.ids import Domain, MemberId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
-from collective.member.trust.own_certificates import CertificatePlan, OwnCertificates, prepare
+from collective.member.trust.own_certificates import (
+    CertificatePlan,
+    OwnCertificates,
+    load_authorities,
+    prepare,
+)
 from collective.pki import rotation
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials
@@ -43,7 +48,9 @@ async def made(folder: Path, clock: ManualClock) -> tuple[OwnCertificates, Shown
         CertDir(str(folder), MemberId("alice")), DOMAIN, (Address("127.0.0.1", 8001),)
     )
     shown = Shown()
-    shown.own = OwnCertificates(plan, await prepare(plan, world), shown, world)
+    shown.own = OwnCertificates(
+        plan, await prepare(plan, await load_authorities(plan, world), world), shown, world
+    )
     return shown.own, shown
 
 
@@ -102,7 +109,7 @@ async def test_who_keeps_connections_retires_them_when_another_certificate_is_sh
     plan = CertificatePlan(
         CertDir(str(tmp_path), MemberId("alice")), DOMAIN, (Address("127.0.0.1", 8001),)
     )
-    found = await prepare(plan, world)
+    found = await prepare(plan, await load_authorities(plan, world), world)
     personas = Personas(found.credentials, found.trust, LINKS, clock)
     own = OwnCertificates(plan, found, personas, world)
     keepers = [Keeper(personas), Keeper(personas)]

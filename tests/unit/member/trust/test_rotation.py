@@ -19,7 +19,12 @@ from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.trust.followers import Followers
-from collective.member.trust.own_certificates import CertificatePlan, OwnCertificates, prepare
+from collective.member.trust.own_certificates import (
+    CertificatePlan,
+    OwnCertificates,
+    load_authorities,
+    prepare,
+)
 from collective.member.trust.rotation import (
     CLOSING_INTERVALS,
     FORCED_INTERVALS_MOST,
@@ -64,7 +69,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     catalog = await SqliteCatalog.open(str(tmp_path / "data"), world, CatalogSettings())
     place = CertDir(str(tmp_path / "certs"), MemberId("alice"))
     plan = CertificatePlan(place, DOMAIN, (Address("127.0.0.1", 8001),))
-    found = await prepare(plan, world)
+    found = await prepare(plan, await load_authorities(plan, world), world)
     own = OwnCertificates(
         plan, found, Personas(found.credentials, found.trust, LINKS, clock), world
     )
