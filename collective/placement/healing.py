@@ -152,11 +152,10 @@ def _before_it_goes(chunk: ChunkCopies, facts: Facts, place: Place, live: int) -
         for copy in stored
         if facts.get(copy.node, UNKNOWN).counts
     )
-    sources = _sources(chunk, facts)
-    if not leaving or sure >= chunk.wanted or not chunk.is_due or not sources:
+    if not leaving or sure >= chunk.wanted or not chunk.is_due:
         return None
-    taken = {copy.node for copy in chunk.copies if copy.state is not CopyState.MISSING}
-    target = place(chunk, taken)
+    sources = _sources(chunk, facts)
+    target = place(chunk, _taken(chunk)) if sources else None
     if target is None or facts.get(target, UNKNOWN).standing is not Standing.APPROVED:
         return None
     return MakeCopy(chunk, target, sources, live)
@@ -166,7 +165,7 @@ def _copy(chunk: ChunkCopies, facts: Facts, place: Place, live: int) -> Act:
     sources = _sources(chunk, facts)
     if not sources:
         return Leave.NO_SOURCE
-    taken = {copy.node for copy in chunk.copies if copy.state is not CopyState.MISSING}
+    taken = _taken(chunk)
     target = place(chunk, taken)
     if target is not None:
         return MakeCopy(chunk, target, sources, live)
@@ -179,6 +178,11 @@ def _copy(chunk: ChunkCopies, facts: Facts, place: Place, live: int) -> Act:
     if target is None or target not in intents:
         return Leave.NO_PLACE
     return MakeCopy(chunk, target, sources, live, intents[target])
+
+
+def _taken(chunk: ChunkCopies) -> set[NodeId]:
+    """Return the nodes that can have no other copy."""
+    return {copy.node for copy in chunk.copies if copy.state is not CopyState.MISSING}
 
 
 def _can_be_cleared(copy: HeldCopy, facts: Facts) -> bool:

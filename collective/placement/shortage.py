@@ -75,11 +75,17 @@ def copies_shortage(copies: int, standings: Iterable[Standing]) -> str:
 
 def approve_sentence(nodes: Sequence[NodeId]) -> str:
     """Return what to do where a write fails since only nodes on probation could take it."""
-    named = " ".join(nodes[:NAMED_MAX])
     return (
-        f"Too few approved nodes can take this; {listed(nodes)} could, on probation. If you know"
-        f" {'it' if len(nodes) == 1 else 'them'}: collective node approve {named}"
+        f"Too few approved nodes can take this; {listed(nodes)} could, on probation."
+        f" {approve_if_known(nodes)}"
     )
+
+
+def approve_if_known(nodes: Sequence[NodeId]) -> str:
+    """Return what to do about nodes that only the operator can vouch for, without a full stop."""
+    named = " ".join(nodes[:NAMED_MAX])
+    them = "it" if len(nodes) == 1 else "them"
+    return f"If you know {them}: collective node approve {named}"
 
 
 def listed(nodes: Sequence[NodeId]) -> str:

@@ -148,9 +148,8 @@ class TlsListener(Server):
         try:
             async with asyncio.timeout(grace_s):
                 await self._edge.wait_idle()
-            await asyncio.sleep(
-                0
-            )  # the last call's end is written by now, and goes out with this turn
+            # The last call's end is written by now; it goes out with this turn.
+            await asyncio.sleep(0)
         except TimeoutError:
             self._log.warning("calls cut off", calls=self._edge.active_calls)
         finally:

@@ -30,7 +30,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.model.calls import Call
 from collective.model.nodes import Standing
 from collective.placement import evidence
-from collective.placement.shortage import NAMED_MAX, listed
+from collective.placement.shortage import approve_if_known, listed
 
 LOOK_ROWS: Final = 2_000
 """Copies that one look goes through."""
@@ -130,8 +130,8 @@ class RemovalPart(Part):
         if waiting:
             on_probation = await self._engine.read(_on_probation)
             aside = (
-                f" Copies on probation do not count for that. If you know {listed(on_probation)}:"
-                f" collective node approve {' '.join(on_probation[:NAMED_MAX])}"
+                f" Copies on probation do not count for that, as on {listed(on_probation)}."
+                f" {approve_if_known(on_probation)}"
                 if on_probation
                 else ""
             )

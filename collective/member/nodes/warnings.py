@@ -12,7 +12,13 @@ from collective.member.nodes.live_nodes import LiveNode
 from collective.model.nodes import NodeState, Standing
 from collective.model.status import ChunkHealth
 from collective.placement.node_states import Outlook
-from collective.placement.shortage import NAMED_MAX, Policy, listed, nodes_shortage
+from collective.placement.shortage import (
+    NAMED_MAX,
+    Policy,
+    approve_if_known,
+    listed,
+    nodes_shortage,
+)
 
 _FULL_PART: Final = 0.95
 _EXPIRY_WARNING_MS: Final = 3 * 86400 * 1000
@@ -137,10 +143,9 @@ def _standing_warnings(situation: Situation) -> list[str]:
     waiting = [one.node for one in records if one.standing is Standing.PROBATION]
     if waiting:
         found.append(
-            f"On probation, with a minority of the copies at most: {listed(waiting)}. If you know "
-            f"{_them(waiting)}: collective node approve {_named(waiting)}; else: collective node "
-            f"remove {waiting[0]} --force, and make another join code (collective invite generate "
-            "--for node)."
+            f"On probation, with a minority of the copies at most: {listed(waiting)}."
+            f" {approve_if_known(waiting)}; else: collective node remove {waiting[0]} --force, and make"
+            " another join code (collective invite generate --for node)."
         )
     seen = [
         one.node
@@ -149,18 +154,14 @@ def _standing_warnings(situation: Situation) -> list[str]:
     ]
     if seen:
         found.append(
-            f"Enrolled since you last looked, by a code for one node: {listed(seen)}. If you know "
-            f"{_them(seen)}: collective node approve {_named(seen)}"
+            f"Enrolled since you last looked, by a code for one node: {listed(seen)}."
+            f" {approve_if_known(seen)}"
         )
     return found
 
 
 def _named(nodes: Sequence[NodeId]) -> str:
     return " ".join(nodes[:NAMED_MAX])
-
-
-def _them(nodes: Sequence[NodeId]) -> str:
-    return "it" if len(nodes) == 1 else "them"
 
 
 def _node_warnings(situation: Situation) -> list[str]:

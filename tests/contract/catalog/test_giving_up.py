@@ -58,6 +58,13 @@ async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> Sequence[RepairTask]
     return tasks
 
 
+async def empty(catalog: SqliteCatalog) -> None:
+    """Drain A: what it has is copied to D, and then given up."""
+    await catalog.drain_node(OPERATOR, A, draining=True)
+    await repair(catalog, D)
+    await repair(catalog)
+
+
 async def deletes(catalog: SqliteCatalog) -> list[tuple[NodeId, Generation]]:
     return [(node, key.generation) for node, key in await catalog.claim_collection(99, 0)]
 
@@ -72,9 +79,7 @@ async def test_a_repair_dooms_nothing_by_itself(ready: SqliteCatalog) -> None:
 async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_before(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     assert await stored(ready) == {B, C, D}
     assert await ready.copies_in_doubt() == (0, 1)
     for _ in range(3):  # the replacement does not prove itself
@@ -88,9 +93,7 @@ async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_bef
 async def test_a_node_is_not_removed_while_what_it_gave_up_is_not_confirmed(
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     identity = SpiffeId.node(DOMAIN, A)
     with pytest.raises(ConflictError, match="verified"):
         await ready.remove_node(OPERATOR, A, identity, force=False)
@@ -103,9 +106,7 @@ async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_
     ready: SqliteCatalog, clock: ManualClock
 ) -> None:
     """Its replacement turns out to be nothing: the node that was emptied is not the loser by it."""
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     await ready.note_verdicts([Judged(chunk("a"), D, await generation(ready, D), Verdict.MISSING)])
     (task,) = await claim(ready, 9, place_on(D), ALL, NONE)
     assert A in {source.node for source in task.sources}
@@ -209,9 +210,7 @@ async def test_copies_on_probation_let_no_copy_go(ready: SqliteCatalog) -> None:
             await ready._engine.change(
                 lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name = ?", D)
             )
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     assert await confirm(ready) == [Settled.KEPT]
     assert {record.node for record in await ready.nodes() if record.standing is Standing.PROBATION}
 

@@ -17,7 +17,7 @@ from collective.model.copies import CopyKey
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from tests.contract.catalog.test_copies import answer
-from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, repair, stored
+from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, empty, repair, stored
 from tests.contract.catalog.world import (
     DOMAIN,
     NODES,
@@ -100,9 +100,7 @@ async def test_a_node_that_lies_in_a_write_that_fails_is_doubted(ready: SqliteCa
 async def test_a_future_that_is_shown_while_another_catalogue_is_adopted_is_not_confirmed(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     clock.advance(4000)
     assert Settled.DELETED in await confirm(ready)
     position = await ready.position()

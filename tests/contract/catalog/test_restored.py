@@ -17,7 +17,7 @@ from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Position
 from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, repair, stored
+from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, empty, repair, stored
 from tests.contract.catalog.world import (
     NODES,
     OPERATOR,
@@ -68,9 +68,7 @@ async def generations(catalog: SqliteCatalog) -> dict[NodeId, Generation]:
 async def move_all(catalog: SqliteCatalog, clock: ManualClock) -> dict[NodeId, Generation]:
     """Drain A to D, and have B and C lose their copies and get new ones; return what is there."""
     before = await generations(catalog)
-    await catalog.drain_node(OPERATOR, A, draining=True)
-    await repair(catalog, D)
-    await repair(catalog)
+    await empty(catalog)
     clock.advance(4000)
     await confirm(catalog)
     for node in (B, C):
@@ -167,9 +165,7 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
 ) -> None:
     """Its guard was lifted, and what had confirmed it was lost after the backup."""
     before = await generations(ready)
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
     kept = await backed_up(ready, tmp_path)
@@ -191,9 +187,7 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
 ) -> None:
     """Guarding takes steps.  Where the coordinator is killed in between, adoption does the rest."""
     monkeypatch.setattr(adoption, "GUARDED_AT_ONCE", 1)
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
     position = await ready.position()
@@ -217,9 +211,7 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
 async def test_a_fallback_keeps_it_too(
     ready: SqliteCatalog, engines: Engines, tmp_path: Path, clock: ManualClock
 ) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
-    await repair(ready, D)
-    await repair(ready)
+    await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
     await ready.snapshot()
