@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-mutants check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-long simulate-mutants check \
 	format bench bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -88,6 +88,10 @@ test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
 
 simulate: $(DEV) ## Simulate whole members with faults: SEEDS of MINUTES each from FIRST on, two at a time
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) --first $(FIRST)
+
+simulate-long: $(DEV) ## 5,000 seeds, and ten seeds of 10 days; hours on two cores
+	$(BIN)/python -m tests.simulation --seeds 5000
+	$(BIN)/python -m tests.simulation --seeds 10 --minutes 14400
 
 simulate-mutants: $(DEV) ## Put known bugs in, one after the other, and show that the simulation finds each
 	$(BIN)/python -m tests.simulation.mutants

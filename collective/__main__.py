@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Final
 
+from collective.cli.interrupts import INTERRUPTED, end_at_once
 from collective.core.loading import loading
-
-INTERRUPTED: Final = 130
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    end_at_once()
     try:
         with loading():
             from collective.cli.app import run  # noqa: PLC0415 - keeps ``import collective`` free
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # while the program still loads, or once more on the way out
+    except KeyboardInterrupt:  # once more, while the first was heeded
         code = INTERRUPTED
     gc.freeze()  # the interpreter looks for garbage once more on its way out
     sys.exit(code)

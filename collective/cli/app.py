@@ -19,11 +19,11 @@ from typer.core import TyperGroup
 
 from collective import __version__
 from collective.cli import output
+from collective.cli.interrupts import INTERRUPTED
 from collective.cli.options import completed
 from collective.core.errors import CollectiveError, ExitCode
 from collective.core.loading import loading
 
-INTERRUPTED: Final = 130
 _NEAR: Final = 0.8
 """How like an option's name what was typed must be for it to be proposed; 1 is equal."""
 

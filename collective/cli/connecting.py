@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from collective.cli import output
+from collective.cli.interrupts import ending_in_order
 from collective.cli.passphrases import key_passphrase, passphrase_of
 from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir, is_exposed
@@ -49,7 +50,10 @@ def run_connected(
             async with connected(invocation) as collective:
                 return await work(collective)
 
-    with asyncio.Runner(loop_factory=loop_factory() if is_transfer else None) as runner:
+    with (
+        ending_in_order(),
+        asyncio.Runner(loop_factory=loop_factory() if is_transfer else None) as runner,
+    ):
         return runner.run(connected_work())
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from collective.cli.interrupts import ending_in_order
+
 app = typer.Typer()
 
 
@@ -24,4 +26,6 @@ def demo(
     """Run three members on loopback, put files through them, and break things on the way."""
     from collective.cli.demo_run import run_demo  # noqa: PLC0415 - not for help
 
-    raise typer.Exit(run_demo(directory, once=once))
+    with ending_in_order():
+        code = run_demo(directory, once=once)
+    raise typer.Exit(code)

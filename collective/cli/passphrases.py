@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from collective.cli.interrupts import ending_in_order
 from collective.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def passphrase_of(key_path: str) -> Callable[[], bytes]:
             return given.encode()
         if not sys.stdin.isatty():
             raise UsageError(f"Key {key_path} has a passphrase; set {PASSPHRASE_VARIABLE} to it.")
-        import getpass  # noqa: PLC0415 - only where it is asked for
-
-        return getpass.getpass(f"Passphrase of {key_path}: ").encode()
+        return unseen(f"Passphrase of {key_path}: ").encode()
 
     return ask
 
@@ -47,9 +46,15 @@ def new_passphrase(*, is_wanted: bool) -> bytes | None:
         return None
     if not sys.stdin.isatty():
         raise UsageError(f"There is no terminal to ask on; set {PASSPHRASE_VARIABLE}.")
-    import getpass  # noqa: PLC0415 - only where it is asked for
-
-    first = getpass.getpass("Passphrase for the new key: ")
-    if not first or first != getpass.getpass("The same again: "):
+    first = unseen("Passphrase for the new key: ")
+    if not first or first != unseen("The same again: "):
         raise UsageError("The passphrases are empty or differ; try again.")
     return first.encode()
+
+
+def unseen(prompt: str) -> str:
+    """Return what is typed at the terminal, which does not show it."""
+    import getpass  # noqa: PLC0415 - only where it is asked for
+
+    with ending_in_order():  # the terminal shows what is typed again
+        return getpass.getpass(prompt)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
+from collective.cli.interrupts import ending_in_order
 from collective.cli.options import Invocation, command
-from collective.cli.passphrases import new_passphrase, passphrase_of
+from collective.cli.passphrases import new_passphrase, passphrase_of, unseen
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
 
@@ -50,16 +51,17 @@ def redeem(
     parse_invite(code)  # before anything else, and without asking anyone
     world = invocation.world
     store = open_store(world)
-    done = asyncio.run(
-        redeem_invite(
-            store,
-            code,
-            world=world,
-            links=invocation.links,
-            passphrase=passphrase_of(store.place.key),
-            new_passphrase=new_passphrase(is_wanted=False),
+    with ending_in_order():
+        done = asyncio.run(
+            redeem_invite(
+                store,
+                code,
+                world=world,
+                links=invocation.links,
+                passphrase=passphrase_of(store.place.key),
+                new_passphrase=new_passphrase(is_wanted=False),
+            )
         )
-    )
     if invocation.as_json:
         output.as_json(redeemed_json(done))
     else:
@@ -69,9 +71,7 @@ def redeem(
 def code_from_stdin() -> str:
     """Return the code on stdin: its last line, which is where `invite generate` prints it."""
     if sys.stdin.isatty():
-        import getpass  # noqa: PLC0415 - only where it is asked for
-
-        return getpass.getpass("Code: ").strip()
+        return unseen("Code: ").strip()
     given = sys.stdin.buffer.read(STDIN_MAX_BYTES).decode("utf-8", "replace")
     lines = [line.strip() for line in given.splitlines() if line.strip()]
     if not lines:

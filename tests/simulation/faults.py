@@ -684,12 +684,19 @@ class Faults:
             if await self.operate("put in order", work):
                 scenario.draining.clear()
                 await asyncio.sleep(5.0)
-                if self.truth.database() and self.truth.rows("SELECT restored FROM state") == [
-                    (0,)
-                ]:
+                if self._is_in_order():
                     return
             await asyncio.sleep(5.0)
         raise BrokenPromiseError("the operator cannot put the member in order")
+
+    def _is_in_order(self) -> bool:
+        """Return whether nothing waits for the operator: every node has joined, and counts fully."""
+        if not self.truth.database() or self.truth.rows("SELECT restored FROM state") != [(0,)]:
+            return False
+        approved = self.truth.rows(
+            "SELECT name FROM nodes WHERE standing = 'approved' AND removed = 0"
+        )
+        return {name for (name,) in approved}.issuperset(self.scenario.nodes_in_use())
 
     async def _add(self) -> None:
         if self.scenario.restoring or len(self.scenario.nodes_in_use()) >= NODES_MAX:

@@ -1,0 +1,45 @@
+"""Ctrl-C: it ends the process at once, but where something has begun that must end in order.
+
+Python raises KeyboardInterrupt wherever the program happens to be.  While modules load that is inside
+somebody's import, and some of those take it for an error of their own and go on; on the way out it is inside
+the interpreter, which prints a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+INTERRUPTED: Final = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
+
+
+def end_at_once() -> None:
+    """Have Ctrl-C end the process from now on, silently; a caller's wish to ignore it holds."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt inside, so that what has begun is ended as it should be."""
+    if signal.getsignal(signal.SIGINT) is not _end:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    try:
+        if os.isatty(2):
+            os.write(2, b"\n")
+    finally:
+        os._exit(INTERRUPTED)
