@@ -84,6 +84,8 @@ async def _resolve(invocation: Invocation) -> Resolved:
     Raises UsageError for flags that contradict each other, and for half of the credentials.
     """
     addresses = parse_addresses(invocation.coordinator or "")
+    if "coordinator" in invocation.flags and not addresses:
+        raise UsageError("--coordinator names no address; give it as HOST:PORT.")
     given = {"--ca": invocation.ca, "--cert": invocation.cert, "--key": invocation.key}
     if invocation.collective and "collective" in invocation.flags:
         if invocation.flags & _CREDENTIALS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from collective.cli import output
+from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
 from collective.core.ids import shown_principal
 
@@ -98,6 +99,7 @@ def revoke(
             metavar="NAME@DOMAIN|SPIFFE-ID|serial:HEX|key:HEX", help="Whom to shut out."
         ),
     ],
+    yes: YesOption = False,
 ) -> None:
     """Shut someone out within seconds, for good: his certificates, grants and open invites end.
 
@@ -105,6 +107,8 @@ def revoke(
     key:HEX. Both are told by: collective identity list. Other devices of yours you may end yourself.
     """
     from collective.client.collective import Collective  # noqa: PLC0415 - heavy
+
+    ask(f"Shut {who} out for good?", "Nobody was shut out.", yes=yes)
 
     async def work(collective: Collective) -> RevokeIdentityResponse:
         return await collective.people.revoke_identity(who)

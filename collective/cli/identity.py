@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from collective.cli import output
+from collective.cli.asking import YesOption, ask
 from collective.cli.connecting import open_store, warn_exposed
 from collective.cli.identities import add_device, list_identities, revoke
 from collective.cli.local import LocalInvocation, local_command
@@ -123,8 +124,9 @@ def switch(invocation: LocalInvocation, name: NameArgument) -> None:
 
 @app.command()
 @local_command
-def leave(invocation: LocalInvocation, name: NameArgument) -> None:
+def leave(invocation: LocalInvocation, name: NameArgument, yes: YesOption = False) -> None:
     """Forget a collective on this machine; your files there stay as they are."""
+    ask(f"Forget {name} on this machine?", f"{name} was not left.", yes=yes)
     store = open_store(invocation.world)
     gone, current = store.leave(name)
     if invocation.as_json:

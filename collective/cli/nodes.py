@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
+from collective.cli.asking import YesOption, ask, has_terminal
 from collective.cli.options import Invocation, command
 from collective.cli.status import node_json, node_row, with_quarantine
 from collective.core.errors import UsageError
@@ -96,7 +96,7 @@ def _ask_about(nodes: Sequence[NodeStatus]) -> list[str]:
         if node.standing != "doubted":
             continue
         told = f"Node {node.id} is doubted: {node.standing_reason}."
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not has_terminal():
             raise UsageError(f"{told} If you trust it all the same, give --yes.")
         if not typer.confirm(f"{told} Trust it all the same?", err=True):
             raise UsageError("No node was approved.")
@@ -126,9 +126,7 @@ def adopt(
         bool,
         typer.Option("--discard", help="Delete what is in quarantine, after seven days."),
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Without asking; asked on a terminal only.")
-    ] = False,
+    yes: YesOption = False,
 ) -> None:
     """Have nodes obey this catalogue after the former one was lost, or an old backup was restored.
 
@@ -142,11 +140,11 @@ def adopt(
         return
     if bool(named) == everything:
         raise UsageError("Name the nodes that shall adopt this catalogue, or give --all.")
-    if not yes:
-        _ask(
-            "These nodes will obey this catalogue, and no older one any more. Is it the newest there is?",
-            "Nothing was adopted.",
-        )
+    ask(
+        "These nodes will obey this catalogue, and no older one any more. Is it the newest there is?",
+        "Nothing was adopted.",
+        yes=yes,
+    )
 
     async def work(collective: Collective) -> AdoptNodesResponse:
         return await collective.member.adopt_nodes(named, everything=everything)
@@ -183,13 +181,13 @@ def _adopted(done: AdoptNodesResponse, *, is_named: bool) -> list[str]:
 
 
 def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
-    if not yes:
-        where = ", ".join(nodes) or "every node"
-        _ask(
-            f"Copies in quarantine on {where} are of files that this catalogue does not know."
-            " Delete them for good?",
-            "Nothing was discarded.",
-        )
+    where = ", ".join(nodes) or "every node"
+    ask(
+        f"Copies in quarantine on {where} are of files that this catalogue does not know."
+        " Delete them for good?",
+        "Nothing was discarded.",
+        yes=yes,
+    )
 
     async def work(collective: Collective) -> Sequence[DiscardedCopies]:
         return await collective.member.discard_copies(nodes)
@@ -214,14 +212,6 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
             output.line(f"Node {one.node_id} deletes {one.copies} copies ({size}).")
         elif one.may_ms:
             output.line(f"Node {one.node_id} keeps its copies until {output.moment(one.may_ms)}.")
-
-
-def _ask(question: str, declined: str) -> None:
-    """Ask a person on a terminal; scripts are not asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    if not typer.confirm(question, err=True):
-        raise UsageError(declined)
 
 
 @app.command()
@@ -263,8 +253,11 @@ def remove(
     invocation: Invocation,
     node: NodeArgument,
     force: Annotated[bool, typer.Option("--force", help="Even if copies are lost by it.")] = False,
+    yes: YesOption = False,
 ) -> None:
     """Shut a node out for good; its certificate is revoked and its id is not used again."""
+    lost = " What only it has is lost." if force else ""
+    ask(f"Remove {node} for good?{lost}", f"Node {node} was not removed.", yes=yes)
 
     async def work(collective: Collective) -> None:
         await collective.member.remove_node(node, force=force)

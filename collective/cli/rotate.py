@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from collective.cli import output
+from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
@@ -31,9 +31,7 @@ def rotate_ca(
     force: Annotated[
         bool, typer.Option("--force", help="Even if some would be shut out by it.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Begin without asking; asked on a terminal only.")
-    ] = False,
+    yes: YesOption = False,
 ) -> None:
     """Replace the member's CA: begin; look with --status; --finish once everybody has followed.
 
@@ -41,8 +39,12 @@ def rotate_ca(
     """
     if status and (finish or force):
         raise UsageError("Give --status or --finish, not both.")
-    if not (status or finish or yes or invocation.as_json):
-        _ask_to_begin()
+    if not (status or finish):
+        ask(
+            "Everybody will need a certificate of the new CA. Begin to replace the CA?",
+            "Nothing was begun; to look at one under way: --status.",
+            yes=yes,
+        )
 
     async def work(collective: Collective) -> RotateAuthorityResponse:
         return await collective.member.rotate_authority(finish=finish, force=force, status=status)
@@ -67,15 +69,6 @@ def rotate_ca(
         )
     else:
         output.lines(_lines(told, is_finishing=finish))
-
-
-def _ask_to_begin() -> None:
-    """Ask a person on a terminal; scripts are not asked."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    question = "Everybody will need a certificate of the new CA. Begin to replace the CA?"
-    if not typer.confirm(question, err=True):
-        raise UsageError("Nothing was begun; to look at one under way: --status.")
 
 
 def _lines(told: RotateAuthorityResponse, *, is_finishing: bool) -> list[str]:

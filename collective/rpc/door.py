@@ -65,34 +65,11 @@ class Door:
         Raises:
             SettingsError: The address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            self._listen(found)
-        except OSError as error:
-            self.close()
-            reason = (error.strerror or str(error)).rstrip(".").lower()
-            raise SettingsError(f"Cannot listen on {address}: {reason}.") from error
+        self._sockets.extend(await _listening_on(address))
         port = int(self._sockets[0].getsockname()[1])
         for listening in self._sockets:
             self._spawn(self._accept(listening))
         return Address(address.host, port)
-
-    def _listen(self, found: Sequence[_Found]) -> None:
-        """Listen wherever the name leads; what this machine does not have is skipped."""
-        absent: OSError | None = None
-        for family, kind, protocol, _, where in dict.fromkeys(found):
-            try:
-                self._sockets.append(_listening(family, kind, protocol, where))
-            except OSError as error:
-                if error.errno not in _NOT_HERE:
-                    raise
-                self._log.info("address skipped", address=str(where[0]), reason=error.strerror)
-                absent = error
-        if absent is not None and not self._sockets:
-            raise absent
 
     def close(self) -> None:
         """Accept nobody any more, and cut off whoever is in the handshake."""
@@ -144,6 +121,44 @@ class Door:
             self._log.debug("handshake failed", source=source, reason=str(error))
         finally:
             self._places.leave(source, connection)
+
+
+async def require_free(address: Address) -> None:
+    """Return if ``address`` can be listened on now; raises as :meth:`Door.open` otherwise."""
+    for listening in await _listening_on(address):
+        listening.close()
+
+
+async def _listening_on(address: Address) -> list[socket.socket]:
+    """Return what listens wherever ``address`` leads; SettingsError where nothing can."""
+    sockets: list[socket.socket] = []
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        _listen(found, sockets)
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        reason = (error.strerror or str(error)).rstrip(".").lower()
+        raise SettingsError(f"Cannot listen on {address}: {reason}.") from error
+    return sockets
+
+
+def _listen(found: Sequence[_Found], sockets: list[socket.socket]) -> None:
+    """Add what listens wherever the name leads; what this machine does not have is skipped."""
+    absent: OSError | None = None
+    for family, kind, protocol, _, where in dict.fromkeys(found):
+        try:
+            sockets.append(_listening(family, kind, protocol, where))
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            log = structlog.get_logger("collective.rpc.door")
+            log.info("address skipped", address=str(where[0]), reason=error.strerror)
+            absent = error
+    if absent is not None and not sockets:
+        raise absent
 
 
 def _listening(family: int, kind: int, protocol: int, where: tuple[object, ...]) -> socket.socket:

@@ -260,6 +260,10 @@ class Links(Protocol):
         """
         ...
 
+    async def require_free(self, address: Address) -> None:
+        """Return if a listener could listen on ``address`` now; SettingsError otherwise."""
+        ...
+
     def listener(
         self,
         services: Collection[IServable],

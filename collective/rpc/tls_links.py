@@ -76,6 +76,12 @@ class TlsLinks:
             randomness=self._world.randomness,
         )
 
+    async def require_free(self, address: Address) -> None:
+        """Return if ``address`` can be listened on now; SettingsError otherwise."""
+        from collective.rpc.door import require_free  # noqa: PLC0415 - not for clients
+
+        await require_free(address)
+
     def listener(
         self,
         services: Collection[IServable],

@@ -1158,6 +1158,9 @@ class SimulatedLinks:
         """Return a channel."""
         return SimulatedChannel(self, addresses, credentials, gate, expect, connect_timeout_s)
 
+    async def require_free(self, address: Address) -> None:
+        """Each machine has addresses of its own, and nobody else on it listens."""
+
     def listener(
         self,
         services: Collection[Any],

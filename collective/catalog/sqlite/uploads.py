@@ -59,6 +59,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import (
     BusyError,
+    CollectiveError,
     NotEnoughCopiesError,
     NotFoundError,
     UsageError,
@@ -266,7 +267,8 @@ class UploadsPart(Part):
                     work, caller=caller, action="write", target=upload
                 )
             except NotEnoughCopiesError:  # and of what the receipts say nothing was noted
-                await self.record_extents(caller, upload, (), receipts, absent=absent)
+                with suppress(CollectiveError):  # the first one is the one to tell
+                    await self.record_extents(caller, upload, (), receipts, absent=absent)
                 raise
             if changed is not None:
                 return await counted(self._engine, changed)

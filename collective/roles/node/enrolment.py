@@ -145,6 +145,8 @@ class Enrolment:
                 "This node has no certificate; set COLLECTIVE_JOIN_CODE or "
                 "COLLECTIVE_JOIN_CODE_FILE (make one with: collective invite generate --for node)."
             )
+        if self._settings.node_address is not None:  # a node that cannot serve takes no place
+            await self._links.require_free(self._settings.node_address)
         return await self._retry(self._join_once, (*_PASSING, NotJoinedError), "waiting to join")
 
     async def _retry(

@@ -31,7 +31,15 @@ def test_without_credentials_the_answer_says_what_to_do(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ls", "--nope"], ["mv", "/a"], ["read", "x"], ["ls", "/", "--ca", "x"], []]
+    "arguments",
+    [
+        ["ls", "--nope"],
+        ["mv", "/a"],
+        ["read", "x"],
+        ["ls", "/", "--ca", "x"],
+        ["ls", "/", "--coordinator", ","],
+        [],
+    ],
 )
 def test_wrong_usage_is_exit_two(arguments: list[str], capsys: Any) -> None:
     assert app.run(arguments) == ExitCode.USAGE

@@ -97,22 +97,5 @@ def test_absent_or_garbled_files_are_named(place: CertDir, tmp_path: Path) -> No
     assert "cannot be read" in garbled.output
 
 
-def test_replacing_the_ca_is_asked_for_on_a_terminal_and_a_no_begins_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setenv("COLLECTIVE_CONFIG_DIR", str(tmp_path))
-    asked: list[str] = []
-
-    def confirm(question: str, **_: object) -> bool:
-        asked.append(question)
-        return False
-
-    monkeypatch.setattr("typer.confirm", confirm)
-    for is_terminal, count in ((False, 0), (True, 1)):
-        monkeypatch.setattr("sys.stdin.isatty", lambda found=is_terminal: found)
-        monkeypatch.setattr("sys.stderr.isatty", lambda found=is_terminal: found)
-        code = root.run(["pki", "rotate-ca", "--coordinator", "127.0.0.1:1"])
-        assert len(asked) == count
-        assert code == (2 if is_terminal else 5)
-    assert "Nothing was begun" in capsys.readouterr().err
+def test_a_rotation_is_looked_at_or_finished() -> None:
     assert root.run(["pki", "rotate-ca", "--status", "--finish"]) == 2

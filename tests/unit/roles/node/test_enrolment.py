@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,18 @@ async def test_without_certificate_and_code_the_error_names_the_setting(
 ) -> None:
     with pytest.raises(SettingsError, match="COLLECTIVE_JOIN_CODE"):
         await enrolment(tmp_path, bootstrap).enrol()
+
+
+async def test_a_node_whose_address_is_taken_uses_no_code(
+    tmp_path: Path, bootstrap: Bootstrap
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(SettingsError, match=f"Cannot listen on {address}: .*in use"):
+            await enrolment(
+                tmp_path, bootstrap, join_code=bootstrap.code, node_address=address
+            ).enrol()
+    assert not bootstrap.keys
 
 
 async def test_a_garbled_code_is_refused_and_not_waited_for(
