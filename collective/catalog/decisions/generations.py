@@ -2,7 +2,8 @@
 
 Generations are unique over a catalogue, and rise.  A new catalogue begins at a random high number, so
 two catalogues of one member never meet; one that is restored from a backup leaves out those that its
-lost future may have used.  So a copy that nothing knows of is either an orphan of this catalogue's own,
+lost future may have used.  How many it leaves out is drawn: a lost future may have been restored itself,
+from the same backup, and two that leave out as many would go on at the same number.  So a copy that nothing knows of is either an orphan of this catalogue's own,
 or it is from another life, and then nobody here can tell that it is not needed.
 """
 
@@ -10,12 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SKIPPED: Final = 1 << 32
-"""More generations than any lost future of a backup can have used."""
+"""More generations than a catalogue can have given out between two restores."""
+VERSIONS_SKIPPED: Final = 1 << 20
+"""The same of versions."""
+_DRAWN_BITS: Final = 18
+"""Of how many times :data:`SKIPPED` is left out: room for thousands of restores."""
+_VERSIONS_DRAWN_BITS: Final = 12
 _RANDOM_BITS: Final = 39
 _SHIFT: Final = 20
+
+
+class Leap(NamedTuple):
+    """How many numbers a restored catalogue leaves out."""
+
+    generations: int
+    versions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,13 @@ def belongs_elsewhere(spans: Spans, generation: int) -> bool:
     if not spans.first <= generation < spans.past:
         return True
     return any(first <= generation < past for first, past in spans.foreign)
+
+
+def leap(random: bytes) -> Leap:
+    """Return what a restored catalogue leaves out, from at least 8 random bytes."""
+    generations = int.from_bytes(random[:4], "big") % (1 << _DRAWN_BITS)
+    versions = int.from_bytes(random[4:8], "big") % (1 << _VERSIONS_DRAWN_BITS)
+    return Leap(SKIPPED * (1 + generations), VERSIONS_SKIPPED * (1 + versions))
 
 
 def first_of_new(random: bytes) -> int:

@@ -13,11 +13,11 @@ import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from collective.catalog.decisions.generations import leap
 from collective.catalog.decisions.lives import is_ahead, shows_a_lost_future
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.fallback import VERSIONS_SKIPPED
 from collective.catalog.sqlite.keys import store_issued
 from collective.catalog.sqlite.lives import note_lost, past_of, was_restored_since_start
 from collective.catalog.sqlite.quarantine import skip_generations
@@ -64,8 +64,9 @@ class AdoptionPart(Part):
             new_epoch = max(past.epoch, seen.epoch) + 1
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
-            skip_generations(tx)
-            tx.skip_numbers(0, VERSIONS_SKIPPED)
+            left_out = leap(engine.randomness.token(8))
+            skip_generations(tx, left_out.generations)
+            tx.skip_numbers(0, left_out.versions)
             detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
             detail += f" of life {seen.life or 'unknown'}"
             tx.audit_of("coordinator", "restored", seen.catalog_id, detail)
@@ -93,7 +94,7 @@ class AdoptionPart(Part):
         def work(tx: Transaction) -> None:
             tx.run("INSERT OR IGNORE INTO strangers (catalog_id) VALUES (?)", seen.catalog_id)
             if tx.db.changes():
-                skip_generations(tx)
+                skip_generations(tx, leap(self._engine.randomness.token(8)).generations)
                 detail = "a node has obeyed this one"
                 tx.audit_of("coordinator", "other-catalogue", seen.catalog_id, detail)
 

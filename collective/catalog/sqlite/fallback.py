@@ -19,7 +19,7 @@ from typing import Final
 
 import apsw
 
-from collective.catalog.decisions.generations import SKIPPED
+from collective.catalog.decisions.generations import Leap
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.lives import end_life
@@ -29,7 +29,6 @@ from collective.core.disk import Disk
 ASIDE: Final = "aside"
 ASIDE_TIMES: Final = 3
 """So many times of setting aside are kept, the latest."""
-VERSIONS_SKIPPED: Final = 1 << 20
 _DRAFT: Final = "catalog.restoring"
 _COPY_BYTES: Final = 1 << 20
 _TIME: Final = re.compile(r"\.(\d{8}T\d{6}Z)$")
@@ -123,7 +122,9 @@ def set_aside(data_dir: str, disk: Disk, names: list[str], now_s: float) -> list
     return moved
 
 
-def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) -> None:
+def become_restored(
+    db: apsw.Connection, epoch: int, left_out: Leap, now_s: float, detail: str
+) -> None:
     """Make the database of ``db`` *restored*: a later life of it may have existed.
 
     Nothing is deleted until the operator says so, and no copy then whose others were confirmed in the
@@ -133,6 +134,7 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
     Args:
         db: of the present schema, in no transaction.
         epoch: the new one, higher than any that was used.
+        left_out: numbers that are skipped.
         now_s: Unix time.
         detail: for the audit.
     """
@@ -141,12 +143,12 @@ def become_restored(db: apsw.Connection, epoch: int, now_s: float, detail: str) 
         end_life(db)
         db.execute(
             "INSERT INTO foreign_generations SELECT next_generation, next_generation + ? FROM state",
-            (SKIPPED,),
+            (left_out.generations,),
         )
         db.execute(
             "UPDATE state SET epoch = ?, restored = 1, next_generation = next_generation + ?,"
             " next_version = next_version + ?, sequence = sequence + 1",
-            (epoch, SKIPPED, VERSIONS_SKIPPED),
+            (epoch, *left_out),
         )
         db.execute("UPDATE codes SET revoked = 1 WHERE uses_left > 0")
         after: Place | None = FIRST

@@ -18,6 +18,7 @@ from typing import Any, Final
 import apsw
 import structlog
 
+from collective.catalog.decisions.generations import leap
 from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.custody import DATABASE, Custody, Origin, Record, judge
 from collective.catalog.sqlite.fallback import (
@@ -360,7 +361,8 @@ def _restore(
     epochs = [_position(db).epoch, *(pair.epoch for pair in pairs)]
     if record is not None:
         epochs.append(record.epoch)
-    become_restored(db, max(epochs) + 1, place.world.clock.wall_s(), detail)
+    left_out = leap(place.world.randomness.token(8))
+    become_restored(db, max(epochs) + 1, left_out, place.world.clock.wall_s(), detail)
 
 
 def _take(place: _Place, db: apsw.Connection, notices: tuple[str, ...], generation: int) -> Opened:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.generations import SKIPPED, Spans
+from collective.catalog.decisions.generations import Spans
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.engine import Part
@@ -47,11 +47,11 @@ def spans_of(tx: Transaction) -> Spans:
     )
 
 
-def skip_generations(tx: Transaction) -> None:
+def skip_generations(tx: Transaction, count: int) -> None:
     """Leave out the generations that a lost future of this catalogue may have used."""
     first = tx.given_generations
-    tx.run("INSERT INTO foreign_generations VALUES (?, ?)", first, first + SKIPPED)
-    tx.skip_numbers(SKIPPED, 0)
+    tx.run("INSERT INTO foreign_generations VALUES (?, ?)", first, first + count)
+    tx.skip_numbers(count, 0)
 
 
 def enter(tx: Transaction, node: int, copy: CopyKey) -> bool:

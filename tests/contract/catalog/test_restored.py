@@ -208,6 +208,24 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
     assert await deletes(ready) == []
 
 
+async def test_a_backup_that_is_restored_twice_gives_out_no_number_of_the_first_time(
+    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path
+) -> None:
+    kept = await backed_up(ready, tmp_path)
+    position = await ready.position()
+    ahead = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
+    first = await restored(ready, put_back, kept, ahead)
+    lost = await write(first, "/d/b", "b")
+    (copy, *_) = await first.copies_of(chunk("b"))
+    old = await restored(ready, put_back, kept, ahead)
+    since = await write(old, "/d/c", "c")
+    assert since.version != lost.version
+    assert copy.generation not in {one.generation for one in await old.copies_of(chunk("c"))}
+    page = [CopyKey(chunk("b"), copy.generation, LENGTH)]
+    assert list(await old.compare_inventory(copy.node, page, after=b"", last=True)) == []
+    assert await quarantined(old) == LENGTH, "it is of a lost future, and no orphan of ours"
+
+
 async def test_a_fallback_keeps_it_too(
     ready: SqliteCatalog, engines: Engines, tmp_path: Path, clock: ManualClock
 ) -> None:

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from collective.catalog.decisions.generations import (
     SKIPPED,
+    VERSIONS_SKIPPED,
     Spans,
     belongs_elsewhere,
     first_of_new,
+    leap,
 )
 
 
@@ -29,3 +31,12 @@ def test_new_catalogues_begin_far_above_old_ones_and_far_apart(one: bytes, other
     first, second = first_of_new(one), first_of_new(other)
     assert SKIPPED < first < 1 << 60
     assert first == second or abs(first - second) >= 1 << 20
+
+
+@given(st.binary(min_size=8, max_size=8), st.binary(min_size=8, max_size=8))
+def test_two_restores_of_one_backup_go_on_far_apart_or_not_at_all(one: bytes, other: bytes) -> None:
+    first, second = leap(one), leap(other)
+    assert SKIPPED <= first.generations <= 1 << 50
+    assert VERSIONS_SKIPPED <= first.versions <= 1 << 32
+    apart = abs(first.generations - second.generations)
+    assert apart == 0 or apart >= SKIPPED
