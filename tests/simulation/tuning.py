@@ -40,7 +40,7 @@ from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.member import status
 from collective.member.care import collection, guarded_deletes, records, repair, settling
-from collective.member.nodes import reachability
+from collective.member.nodes import live_nodes, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.node import renewal
@@ -190,6 +190,7 @@ def tuned() -> Iterator[None]:
             put(rarely, "IDLE_S", 20.0)
         for stepping in (copies, giving_up, inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
+        put(giving_up, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
         put(name_removal, "STEP_NAMES", 3)
         put(removal, "FORGET_ROWS", 8)
         put(adoption, "GUARDED_AT_ONCE", 16)
@@ -202,6 +203,7 @@ def tuned() -> Iterator[None]:
         put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
         put(settling, "SETTLE_S", 20.0)
+        put(live_nodes, "INVENTORY_S", 300.0)
         put(status, "FIGURES_S", 60.0)
         put(records, "RECORDS_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):

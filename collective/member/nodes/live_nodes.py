@@ -29,6 +29,8 @@ from collective.placement.node_states import Observation, Outlook, Timers, look
 
 STORED_MEANWHILE_MAX: Final = 200_000
 """More are not noted: they may be taken for missing until the next inventory finds them."""
+INVENTORY_S: Final = 86400.0
+"""So often a node that runs on tells all it holds again: what came late shows, and what went unseen."""
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
 REFUSAL_KEPT_S: Final = 300.0
@@ -57,6 +59,10 @@ class LiveNode:
     """What its disk can do; all but OK get nothing new."""
     inventoried: str = ""
     """The instance whose whole inventory was compared."""
+    inventoried_s: float = 0.0
+    """When that was, by monotonic time."""
+    tells_again: bool = False
+    """It is asked for another one, or tells it."""
     promised_bytes: int = 0
     """Placed since the last heartbeat told its free space."""
     refused: str = ""
@@ -278,13 +284,25 @@ class LiveNodes:
         )
         return self.states()[node] is not before
 
+    def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
+        """Return whether this start of a node is to tell what it holds: for the first time, or again."""
+        live = self._nodes[node]
+        if live.inventoried != instance_id:
+            return True
+        if self._clock.monotonic_s() < live.inventoried_s + INVENTORY_S:
+            return False
+        if not live.tells_again or len(live.stored_meanwhile) >= STORED_MEANWHILE_MAX:
+            live.tells_again = True
+            live.stored_meanwhile.clear()
+        return True
+
     def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
         """Note copies that were just stored, where an inventory made before may be compared after."""
         for receipt in receipts:
             live = self._nodes.get(receipt.node)
             if (
                 live is not None
-                and not live.ready
+                and (live.tells_again or not live.ready)
                 and len(live.stored_meanwhile) < STORED_MEANWHILE_MAX
             ):
                 live.stored_meanwhile.add((receipt.chunk, receipt.generation))
@@ -305,7 +323,8 @@ class LiveNodes:
         """Give the node new copies from now on: what it holds is known."""
         live = self._nodes.get(node)
         if live is not None:
-            live.inventoried = instance_id
+            live.inventoried, live.inventoried_s = instance_id, self._clock.monotonic_s()
+            live.tells_again = False
             live.stored_meanwhile.clear()
 
     def refuse(self, node: NodeId, reason: str, *, for_s: float = 0.0) -> None:

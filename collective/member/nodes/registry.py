@@ -86,7 +86,9 @@ class NodeRegistry:
         )
         self._follow(live, said, has_changed=changed)
         return await self._words.answer(
-            self._nodes.identity(node), said, send_inventory=live.inventoried != said.instance_id
+            self._nodes.identity(node),
+            said,
+            send_inventory=self._nodes.asks_inventory(node, said.instance_id),
         )
 
     async def _bind(self, node: NodeId, store: StoreUuid) -> None:

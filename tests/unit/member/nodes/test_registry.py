@@ -12,7 +12,7 @@ from collective.core.errors import ConflictError, PermissionDeniedError, UsageEr
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.member.nodes.enrolled import Enrolled
-from collective.member.nodes.live_nodes import REFUSAL_KEPT_S
+from collective.member.nodes.live_nodes import INVENTORY_S, REFUSAL_KEPT_S
 from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
@@ -264,7 +264,10 @@ async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
             await registry.report_inventory(pages())
 
 
-async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [False, True])
+async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
+    tmp_path: Path, *, again: bool
+) -> None:
     async with scene(tmp_path) as here:
         speak_as(A)
         registry = service(here)
@@ -283,7 +286,13 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path:
         (plan,) = await here.files.uploads.allocate(
             OPERATOR, first, [intent], mode=RouteMode.DIRECT
         )
-        live.inventoried = ""
+        if again:
+            assert not (await registry.heartbeat(beat(5))).send_inventory
+            live.inventoried_s -= INVENTORY_S
+            assert (await registry.heartbeat(beat(5))).send_inventory
+            assert live.ready, "it is given copies meanwhile"
+        else:
+            live.inventoried = ""
 
         async def pages() -> AsyncIterator[pb.InventoryPage]:
             """Made before the put, compared after it."""
@@ -299,6 +308,7 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(tmp_path:
         assert len(await here.catalog.copies_of(intent.chunk)) == 3
         assert here.world.table.states()[NodeId("a")] is NodeState.UP
         assert not live.stored_meanwhile
+        assert not (await registry.heartbeat(beat(5))).send_inventory
 
 
 async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_yet(
