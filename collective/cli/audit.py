@@ -14,7 +14,7 @@ from collective.core.units import parse_duration_s
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.people import AuditRecord
+    from collective.model.audit import AuditRow
 
 app = typer.Typer()
 
@@ -34,8 +34,8 @@ def audit(
     now_s = invocation.world.clock.wall_s()
     since_ms = max(0, round((now_s - parse_duration_s(since)) * 1000))
 
-    async def work(collective: Collective) -> list[AuditRecord]:
-        return [record async for record in collective.people.audit(since_ms=since_ms)]
+    async def work(collective: Collective) -> list[AuditRow]:
+        return [record async for record in collective.trust.audit(since_ms=since_ms)]
 
     records = [record_json(record) for record in invocation.run(work)]
     if invocation.as_json:
@@ -59,7 +59,7 @@ def brief(text: str) -> str:
     return _HEX.sub(lambda found: f"{found[0][:_HEX_SHOWN]}…", text)
 
 
-def record_json(record: AuditRecord) -> dict[str, Any]:
+def record_json(record: AuditRow) -> dict[str, Any]:
     """Return an audit record as JSON has it; every field always present."""
     return {
         "at": output.when(record.at_ms),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.core.errors import UsageError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.units import format_size, parse_size
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.people import Datastore
+    from collective.model.datastores import Datastore
 
 app = typer.Typer(no_args_is_help=True, help="Top-level paths: owner, copies, quota.")
 
@@ -36,6 +36,13 @@ Owner = Annotated[
 ]
 
 
+class Found(NamedTuple):
+    """Datastores of a member."""
+
+    domain: Domain
+    datastores: Sequence[Datastore]
+
+
 @app.command()
 @command
 def create(
@@ -47,12 +54,13 @@ def create(
 ) -> None:
     """Make a datastore with a policy (mkdir makes one with the default policy)."""
 
-    async def work(collective: Collective) -> Datastore:
-        return await collective.people.create_datastore(
+    async def work(collective: Collective) -> Found:
+        made = await collective.datastores.create(
             path, copies=copies or 0, quota_bytes=_quota_bytes(quota) or 0, owner=owner or ""
         )
+        return Found(collective.domain, [made])
 
-    _show(invocation, [invocation.run(work)], one=True)
+    _show(invocation, invocation.run(work), one=True)
 
 
 @app.command("list")
@@ -60,8 +68,8 @@ def create(
 def list_datastores(invocation: Invocation) -> None:
     """List the datastores that you may read."""
 
-    async def work(collective: Collective) -> Sequence[Datastore]:
-        return await collective.people.datastores()
+    async def work(collective: Collective) -> Found:
+        return Found(collective.domain, await collective.datastores.list())
 
     _show(invocation, invocation.run(work))
 
@@ -79,23 +87,24 @@ def set_policy(
     if copies is None and quota is None and owner is None:
         raise UsageError("Say what to change: --copies, --quota or --owner.")
 
-    async def work(collective: Collective) -> Datastore:
-        return await collective.people.set_datastore(
+    async def work(collective: Collective) -> Found:
+        changed = await collective.datastores.set(
             path, copies=copies, quota_bytes=_quota_bytes(quota), owner=owner
         )
+        return Found(collective.domain, [changed])
 
-    _show(invocation, [invocation.run(work)], one=True)
+    _show(invocation, invocation.run(work), one=True)
 
 
-def datastore_json(datastore: Datastore) -> dict[str, Any]:
+def datastore_json(datastore: Datastore, domain: Domain) -> dict[str, Any]:
     """Return a datastore as JSON has it; every field always present.
 
     ``copies`` is null where the coordinator's setting counts, ``quota_bytes`` where there is none.
     ``used_bytes`` are those of the files; the quota counts ``catalog_bytes`` and ``reserved_bytes`` too.
     """
     return {
-        "path": datastore.path,
-        "owner": datastore.owner,
+        "path": str(datastore.path),
+        "owner": str(datastore.owner or SpiffeId.coordinator(domain)),
         "copies": datastore.copies or None,
         "quota_bytes": datastore.quota_bytes or None,
         "used_bytes": datastore.used_bytes,
@@ -109,28 +118,21 @@ def _quota_bytes(text: str | None) -> int | None:
     return None if text is None else parse_size(text)
 
 
-def _show(invocation: Invocation, found: Sequence[Datastore], *, one: bool = False) -> None:
-    values = [datastore_json(datastore) for datastore in found]
+def _show(invocation: Invocation, found: Found, *, one: bool = False) -> None:
+    values = [datastore_json(datastore, found.domain) for datastore in found.datastores]
     if invocation.as_json:
         output.as_json(values[0] if one else values)
         return
-    output.table(HEADINGS, [_row(datastore) for datastore in found])
+    output.table(HEADINGS, [_row(datastore) for datastore in found.datastores])
 
 
 def _row(datastore: Datastore) -> tuple[str, ...]:
     return (
-        datastore.path,
-        _owner(datastore.owner),
+        str(datastore.path),
+        str(datastore.owner.global_id if datastore.owner else "the member"),
         str(datastore.copies) if datastore.copies else "default",
         format_size(datastore.used_bytes),
         format_size(datastore.used_bytes + datastore.catalog_bytes + datastore.reserved_bytes),
         format_size(datastore.quota_bytes) if datastore.quota_bytes else "none",
         str(datastore.files),
     )
-
-
-def _owner(identity: str) -> str:
-    try:
-        return str(SpiffeId.parse(identity).global_id or "the member")
-    except UsageError:
-        return identity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,22 +12,24 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import grant_json
 from collective.core.errors import UsageError
-from collective.core.ids import shown_principal
+from collective.core.ids import SpiffeId, shown_principal
+from collective.core.paths import FilePath
 from collective.core.units import parse_validity_s
+from collective.model.rights import WORDS, GrantTerms, Right, rights_of, words_of
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.cluster import Grant
+    from collective.model.grants import Grant
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what.")
 
 
-def parse_grant(text: str) -> tuple[str, list[str]]:
-    """Return path and rights of ``PATH:RIGHT[+RIGHT…]``; UsageError otherwise."""
+def parse_grant(text: str) -> GrantTerms:
+    """Return what ``PATH:RIGHT[+RIGHT…]`` gives; UsageError otherwise."""
     path, colon, rights = text.rpartition(":")
     if not colon or not path or not rights:
         raise UsageError("A grant must look like /media:read or /shared:read+write.")
-    return path, rights.split("+")
+    return GrantTerms(FilePath.parse(path), rights_of(rights.split("+")))
 
 
 def expiry_ms(validity: str | None, expires: str | None, *, now_s: float) -> int:
@@ -62,26 +64,28 @@ def add(
     ] = None,
 ) -> None:
     """Give someone rights on a path and everything below it."""
-    path, rights = parse_grant(grant)
+    terms = parse_grant(grant)
     expires_ms = expiry_ms(validity, expires, now_s=invocation.world.clock.wall_s())
 
     async def work(collective: Collective) -> Grant:
-        return await collective.member.add_grant(path, rights, principal, expires_ms=expires_ms)
+        return await collective.people.add_grant(
+            terms.path, terms.rights, principal, expires_ms=expires_ms
+        )
 
     added = invocation.run(work)
     if invocation.as_json:
         output.as_json(grant_json(added))
     else:
         output.line(added.id)
-        tell_of_admin([(path, rights)], added.granted_by)
+        tell_of_admin([terms], added.granted_by)
 
 
-def tell_of_admin(grants: Iterable[tuple[str, Collection[str]]], giver: str) -> None:
+def tell_of_admin(grants: Iterable[GrantTerms], giver: SpiffeId) -> None:
     """Say it where someone is made an admin: by every right on ``/``, from the operator."""
-    from collective.client.member import RIGHTS  # noqa: PLC0415 - heavy
-
-    everything = {right for path, rights in grants if path == "/" for right in rights}
-    if everything == set(RIGHTS) and giver.endswith("/coordinator"):
+    rights = Right.NONE
+    for one in grants:
+        rights |= one.rights if one.path == FilePath() else Right.NONE
+    if words_of(rights) == list(WORDS) and giver.role == "coordinator":
         output.note(
             "Note: every right on / from the operator makes an admin, who may revoke people, drain and"
             " remove nodes, set datastores and read the audit; on /NAME it does not."
@@ -110,7 +114,7 @@ def list_grants(invocation: Invocation) -> None:
     """List your grants and what came from them; what was passed on stands below its source."""
 
     async def work(collective: Collective) -> Sequence[Grant]:
-        return await collective.member.grants()
+        return await collective.people.grants()
 
     grants = [grant_json(grant) for grant in invocation.run(work)]
     if invocation.as_json:
@@ -136,7 +140,7 @@ def remove(invocation: Invocation, grant_id: Annotated[str, typer.Argument(metav
     """Take a grant back."""
 
     async def work(collective: Collective) -> None:
-        await collective.member.remove_grant(grant_id)
+        await collective.people.remove_grant(grant_id)
 
     invocation.run(work)
     if invocation.as_json:

@@ -13,12 +13,14 @@ from collective.cli.options import Invocation, command
 from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:  # heavy, and needed by few commands
-    from collective.rpc.gen.collective.v1.people import (
-        CertificateStatus,
-        DeviceStatus,
-        IdentityStatus,
-        RevokeIdentityResponse,
+    from collective.client.collective import Collective
+    from collective.model.people import (
+        CertificateRecord,
+        DeviceRecord,
+        IdentityRecord,
+        MadeInvite,
     )
+    from collective.model.trust import Revoked
 
 _SHOWN_LOSERS: Final = 5
 _SHOWN_CERTIFICATES: Final = 2
@@ -33,17 +35,15 @@ def add_device(
     ] = "15m",
 ) -> None:
     """Let a further machine act for you: makes a code, good once, to be redeemed there."""
-    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
     from collective.core.units import parse_duration_s  # noqa: PLC0415
-    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse  # noqa: PLC0415
 
     validity_s = parse_duration_s(validity)
 
-    async def work(collective: Collective) -> GenerateInviteResponse:
+    async def work(collective: Collective) -> MadeInvite:
         return await collective.people.add_device(validity_s=validity_s)
 
     made = invocation.run(work)
-    expires = output.when(made.invite.expires_ms) if made.invite else None
+    expires = output.when(made.invite.expires_ms)
     until = output.shown_time(expires, "it is used")
     if invocation.as_json:
         output.as_json({"code": made.code, "join_url": made.join_url, "expires": expires})
@@ -57,9 +57,8 @@ def add_device(
 @command
 def list_identities(invocation: Invocation) -> None:
     """List who joined, with the key of each of his devices: all to an admin, else yourself."""
-    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
 
-    async def work(collective: Collective) -> Sequence[IdentityStatus]:
+    async def work(collective: Collective) -> Sequence[IdentityRecord]:
         return await collective.people.identities()
 
     found = invocation.run(work)
@@ -73,13 +72,13 @@ def list_identities(invocation: Invocation) -> None:
         output.lines(identity_lines(one))
 
 
-def identity_lines(one: IdentityStatus) -> list[str]:
+def identity_lines(one: IdentityRecord) -> list[str]:
     """Return an identity and its devices for people: each key in a form that `revoke` takes."""
-    lines = [f"{one.global_id}{'  revoked' if one.revoked else ''}"]
+    lines = [f"{one.principal.global_id}{'  revoked' if one.revoked else ''}"]
     for device in one.devices:
         key = f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet"
         state = "revoked" if device.revoked else "in use"
-        offline = ", issued by the operator" if device.issued_offline else ""
+        offline = ", issued by the operator" if device.vouched else ""
         until = _until(device)
         lines.append(f"  device  {key}")
         lines.append(f"          {state}{offline}{f', until {until}' if until else ''}")
@@ -106,47 +105,47 @@ def revoke(
     A certificate (serial:HEX) is revoked with its key, so one machine is shut out; a key by
     key:HEX. Both are told by: collective identity list. Other devices of yours you may end yourself.
     """
-    from collective.client.collective import Collective  # noqa: PLC0415 - heavy
-
     ask(f"Shut {who} out for good?", "Nobody was shut out.", yes=yes)
 
-    async def work(collective: Collective) -> RevokeIdentityResponse:
-        return await collective.people.revoke_identity(who)
+    async def work(collective: Collective) -> Revoked:
+        return await collective.trust.revoke(who)
 
     done = invocation.run(work)
     if invocation.as_json:
         output.as_json(
             {
                 "revoked": who,
-                "entries": list(done.revoked),
-                "revocation_epoch": done.revocation_epoch,
-                "connections_closed": done.connections_closed,
-                "lost_rights": [shown_principal(one) for one in done.lost_rights],
-                "invites_ended": done.invites_ended,
-                "datastores": list(done.datastores),
+                "entries": list(done.entries),
+                "revocation_epoch": done.epoch,
+                "connections_closed": done.closed,
+                "lost_rights": [shown_principal(str(one)) for one in done.consequences.losers],
+                "invites_ended": done.consequences.invites,
+                "datastores": [str(one) for one in done.consequences.datastores],
             }
         )
     else:
         output.lines(revoked_lines(who, done))
-        _tell_of_key(who, done.revoked)
+        _tell_of_key(who, done.entries)
 
 
-def revoked_lines(who: str, done: RevokeIdentityResponse) -> list[str]:
+def revoked_lines(who: str, done: Revoked) -> list[str]:
     """Return what a revocation did, whom else it concerns, and what is left to decide."""
     lines = [f"{who} is shut out here; nodes follow within seconds."]
-    if done.connections_closed:
-        lines.append(f"{_count(done.connections_closed, 'connection')} ended at once.")
-    if done.lost_rights:
-        shown = ", ".join(shown_principal(one) for one in done.lost_rights[:_SHOWN_LOSERS])
-        more = done.lost_rights_count - len(done.lost_rights[:_SHOWN_LOSERS])
+    ended = done.consequences
+    if done.closed:
+        lines.append(f"{_count(done.closed, 'connection')} ended at once.")
+    if ended.losers:
+        shown = ", ".join(shown_principal(str(one)) for one in ended.losers[:_SHOWN_LOSERS])
+        more = done.losers_count - len(ended.losers[:_SHOWN_LOSERS])
         lines.append(
             f"Rights that came from it ended too, of: {shown}{f' and {more} more' if more else ''}"
         )
-    if done.invites_ended:
-        lines.append(f"{_count(done.invites_ended, 'open invite')} ended.")
-    if done.datastores:
+    if ended.invites:
+        lines.append(f"{_count(ended.invites, 'open invite')} ended.")
+    if ended.datastores:
+        owned = ", ".join(str(one) for one in ended.datastores)
         lines.append(
-            f"Still owned by it: {', '.join(done.datastores)}; give each another owner with:"
+            f"Still owned by it: {owned}; give each another owner with:"
             " collective datastore set PATH --owner NAME@DOMAIN"
         )
     return lines
@@ -170,28 +169,28 @@ def _tell_of_key(who: str, revoked: Sequence[str]) -> None:
         )
 
 
-def _newest(device: DeviceStatus) -> Sequence[CertificateStatus]:
+def _newest(device: DeviceRecord) -> Sequence[CertificateRecord]:
     return device.certificates[:_SHOWN_CERTIFICATES]
 
 
-def _until(device: DeviceStatus) -> str:
+def _until(device: DeviceRecord) -> str:
     ends = [one.expires_ms for one in device.certificates]
     return output.moment(max(ends)) if ends else ""
 
 
-def _listed_json(one: IdentityStatus) -> dict[str, Any]:
+def _listed_json(one: IdentityRecord) -> dict[str, Any]:
     return {
-        "global_id": one.global_id,
-        "identity": one.principal,
+        "global_id": str(one.principal.global_id or ""),
+        "identity": str(one.principal),
         "display_name": one.display_name,
-        "invited_by": one.invited_by,
+        "invited_by": str(one.invited_by),
         "joined": output.when(one.joined_ms),
         "revoked": one.revoked,
         "devices": [
             {
                 "key_sha256": device.key_digest.hex() or None,
                 "added": output.when(device.added_ms) if device.added_ms else None,
-                "issued_offline": device.issued_offline,
+                "issued_offline": device.vouched,
                 "revoked": device.revoked,
                 "certificates": [
                     {

@@ -16,8 +16,7 @@ from collective.core.ids import shown_principal
 
 if TYPE_CHECKING:
     from collective.client.collective import Collective
-    from collective.model.rights import GrantTerms
-    from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite
+    from collective.model.people import InviteStatus, MadeInvite
 
 app = typer.Typer(no_args_is_help=True, help="Invitations: let others in, or join with one.")
 
@@ -49,18 +48,19 @@ def generate(
     --for node replaces the code in join/node.code, by which many nodes join; with --max-uses 1 it is a
     code for one node, which is approved by it.
     """
+    from collective.cli.grants import parse_grant, tell_of_admin  # noqa: PLC0415 - as above
     from collective.core.units import parse_validity_s  # noqa: PLC0415 - keeps redeem fast
-    from collective.rpc.gen.collective.v1.people import InviteKind  # noqa: PLC0415
+    from collective.model.people import InviteKind  # noqa: PLC0415 - as above
 
     if for_whom not in KINDS:
         raise UsageError("An invite is --for user or --for node.")
-    grants = [_grant(text) for text in grant or ()]
+    grants = [parse_grant(text) for text in grant or ()]
     if for_whom == "user" and not grants:
         raise UsageError("Say what may be done: --grant PATH:RIGHT[+RIGHT], like /shared:read.")
     validity_s = parse_validity_s(validity) if validity is not None else 0.0
 
-    async def work(collective: Collective) -> GenerateInviteResponse:
-        return await collective.people.generate_invite(
+    async def work(collective: Collective) -> MadeInvite:
+        return await collective.people.invite(
             kind=InviteKind[for_whom.upper()],
             grants=grants,
             max_uses=max_uses or 0,
@@ -69,11 +69,7 @@ def generate(
         )
 
     made = invocation.run(work)
-    if made.invite:
-        from collective.cli.grants import tell_of_admin  # noqa: PLC0415 - keeps redeem fast
-
-        given = [(str(one.path), one.words) for one in grants]
-        tell_of_admin(given, made.invite.created_by)
+    tell_of_admin(grants, made.invite.created_by)
     show_code(made, as_json=invocation.as_json)
 
 
@@ -87,7 +83,7 @@ def list_invites(
 ) -> None:
     """List invitations: uses left, expiry, maker, grants and who redeemed; never the secret."""
 
-    async def work(collective: Collective) -> Sequence[Invite]:
+    async def work(collective: Collective) -> Sequence[InviteStatus]:
         return await collective.people.invites(all_states=everything)
 
     found = [invite_json(one) for one in invocation.run(work)]
@@ -134,7 +130,7 @@ def revoke(
 ) -> None:
     """End an invitation; who joined by it stays, until revoked as an identity."""
 
-    async def work(collective: Collective) -> Invite:
+    async def work(collective: Collective) -> InviteStatus:
         return await collective.people.revoke_invite(code_or_id)
 
     ended = invocation.run(work)
@@ -147,27 +143,22 @@ def revoke(
 app.command()(redeem)
 
 
-def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
+def show_code(made: MadeInvite, *, as_json: bool) -> None:
     """Print a code just made: its URL, a QR code on a terminal, and the code alone at the end."""
     invite = made.invite
-    expires = output.when(invite.expires_ms) if invite else None
+    expires = output.when(invite.expires_ms)
     if as_json:
         facts = {"code": made.code, "join_url": made.join_url, "expires": expires}
-        output.as_json({"id": invite.id if invite else "", **facts})
+        output.as_json({"id": invite.id, **facts})
         return
-    from collective.rpc.gen.collective.v1.people import (  # noqa: PLC0415 - keeps redeem fast
-        InviteKind,
-    )
-
-    is_for_node = invite is not None and invite.kind is InviteKind.NODE
+    is_for_node = invite.kind.value == "node"
     if sys.stdout.isatty() and not is_for_node:
         import segno  # noqa: PLC0415 - only on a terminal
 
         segno.make(made.join_url, error="l").terminal(out=sys.stdout, compact=True)
-    if invite:
-        uses = "1 use" if invite.max_uses == 1 else f"{invite.max_uses} uses"
-        until = output.shown_time(expires, "revoked")
-        output.line(f"Invite   {invite.id}, {uses}, until {until}")
+    uses = "1 use" if invite.uses_total == 1 else f"{invite.uses_total} uses"
+    until = output.shown_time(expires, "revoked")
+    output.line(f"Invite   {invite.id}, {uses}, until {until}")
     if is_for_node:
         output.line("Node     set COLLECTIVE_JOIN_CODE to this code where the node runs, or let")
         output.line(
@@ -180,51 +171,25 @@ def show_code(made: GenerateInviteResponse, *, as_json: bool) -> None:
     output.line(made.code)
 
 
-def invite_json(invite: Invite) -> dict[str, Any]:
+def invite_json(invite: InviteStatus) -> dict[str, Any]:
     """Return an invite as JSON has it; every field always present."""
     return {
         "id": invite.id,
-        "kind": (invite.kind.name or "").lower(),
+        "kind": invite.kind.value,
         "state": invite.state,
-        "grants": [
-            {"path": given.path, "rights": [(one.name or "").lower() for one in given.rights]}
-            for given in invite.grants
-        ],
-        "max_uses": invite.max_uses,
+        "grants": [{"path": str(given.path), "rights": given.words} for given in invite.grants],
+        "max_uses": invite.uses_total,
         "uses_left": invite.uses_left,
         "created": output.when(invite.created_ms),
         "expires": output.when(invite.expires_ms),
-        "created_by": invite.created_by,
+        "created_by": str(invite.created_by),
         "description": invite.description,
         "redemptions": [
             {
-                "identity": use.identity,
-                "global_id": _global_id(use.identity),
+                "identity": str(use.identity),
+                "global_id": str(use.identity.global_id or use.identity),
                 "at": output.when(use.at_ms),
             }
-            for use in invite.redemptions
+            for use in invite.uses
         ],
     }
-
-
-def _global_id(identity: str) -> str:
-    from collective.core.ids import SpiffeId  # noqa: PLC0415 - keeps redeem fast
-
-    try:
-        return str(SpiffeId.parse(identity).global_id or identity)
-    except UsageError:
-        return identity
-
-
-def _grant(text: str) -> GrantTerms:
-    from collective.cli.grants import parse_grant  # noqa: PLC0415 - keeps redeem fast
-    from collective.core.paths import FilePath  # noqa: PLC0415
-    from collective.model.rights import WORDS, GrantTerms, Right  # noqa: PLC0415
-
-    path, words = parse_grant(text)
-    rights = Right.NONE
-    for word in words:
-        if word not in WORDS:
-            raise UsageError("Rights are read, write and share, joined by '+'.")
-        rights |= WORDS[word]
-    return GrantTerms(FilePath.parse(path), rights)

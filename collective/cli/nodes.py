@@ -13,15 +13,11 @@ from collective.cli.options import Invocation, command
 from collective.cli.status import node_json, node_row, with_quarantine
 from collective.core.errors import UsageError
 from collective.core.units import format_size
+from collective.model.nodes import Standing
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.cluster import (
-        AdoptNodesResponse,
-        DiscardedCopies,
-        NodeApproval,
-        NodeStatus,
-    )
+    from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus
 
 app = typer.Typer(no_args_is_help=True, help="The member's nodes.")
 
@@ -29,7 +25,7 @@ NodeArgument = Annotated[str, typer.Argument(metavar="ID", help="The node, as 'n
 NodesArgument = Annotated[
     list[str], typer.Argument(metavar="ID...", help="The nodes, as 'node list' says.")
 ]
-_BEFORE: Final = {"probation": "on probation", "doubted": "doubted"}
+_BEFORE: Final = {Standing.PROBATION: "on probation", Standing.DOUBTED: "doubted"}
 HEADINGS = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN", "LEFT")
 
 
@@ -44,7 +40,7 @@ def list_nodes(invocation: Invocation) -> None:
     """List the nodes, their state, what they hold, and what a draining one still has to move."""
 
     async def work(collective: Collective) -> Sequence[NodeStatus]:
-        return await collective.member.nodes()
+        return await collective.nodes.list()
 
     nodes = invocation.run(work)
     if invocation.as_json:
@@ -68,20 +64,22 @@ def approve(
 ) -> None:
     """Say that nodes are yours: their copies count fully, and 'status' need not name them any more."""
 
-    async def work(collective: Collective) -> Sequence[NodeApproval]:
+    async def work(collective: Collective) -> Sequence[Approval]:
         if yes:
-            return await collective.member.approve_nodes(nodes, even_doubted=True)
-        known = {node.id: node for node in await collective.member.nodes()}
+            return await collective.nodes.approve(nodes, even_doubted=True)
+        known = {str(node.node): node for node in await collective.nodes.list()}
         agreed = _ask_about([known[one] for one in nodes if one in known])
         rest = [one for one in nodes if one not in agreed]
-        done = list(await collective.member.approve_nodes(rest)) if rest else []
+        done = list(await collective.nodes.approve(rest)) if rest else []
         if agreed:  # what was not asked about may be doubted since, and stays so
-            done += await collective.member.approve_nodes(agreed, even_doubted=True)
+            done += await collective.nodes.approve(agreed, even_doubted=True)
         return done
 
     done = invocation.run(work)
     if invocation.as_json:
-        output.as_json([{"node": o.node_id, "was": o.was, "was_new": o.was_new} for o in done])
+        output.as_json(
+            [{"node": one.node, "was": one.was.value, "was_new": one.was_new} for one in done]
+        )
     else:
         output.lines([_approved(one) for one in done])
 
@@ -95,23 +93,21 @@ def _ask_about(nodes: Sequence[NodeStatus]) -> list[str]:
     for node in nodes:
         if node.standing != "doubted":
             continue
-        told = f"Node {node.id} is doubted: {node.standing_reason}."
+        told = f"Node {node.node} is doubted: {node.standing_reason}."
         if not has_terminal():
             raise UsageError(f"{told} If you trust it all the same, give --yes.")
         if not typer.confirm(f"{told} Trust it all the same?", err=True):
             raise UsageError("No node was approved.")
-        agreed.append(node.id)
+        agreed.append(str(node.node))
     return agreed
 
 
-def _approved(one: NodeApproval) -> str:
-    if one.was != "approved":
-        return (
-            f"Node {one.node_id} is approved (it was {_BEFORE[one.was]}); its copies count fully."
-        )
+def _approved(one: Approval) -> str:
+    if one.was is not Standing.APPROVED:
+        return f"Node {one.node} is approved (it was {_BEFORE[one.was]}); its copies count fully."
     if one.was_new:
-        return f"Node {one.node_id} was approved by its code; it is noted that you have seen it."
-    return f"Node {one.node_id} was approved already."
+        return f"Node {one.node} was approved by its code; it is noted that you have seen it."
+    return f"Node {one.node} was approved already."
 
 
 @app.command()
@@ -146,8 +142,8 @@ def adopt(
         yes=yes,
     )
 
-    async def work(collective: Collective) -> AdoptNodesResponse:
-        return await collective.member.adopt_nodes(named, everything=everything)
+    async def work(collective: Collective) -> Adoption:
+        return await collective.nodes.adopt(named, everything=everything)
 
     done = invocation.run(work)
     if invocation.as_json:
@@ -163,7 +159,7 @@ def adopt(
         output.lines(_adopted(done, is_named=bool(named)))
 
 
-def _adopted(done: AdoptNodesResponse, *, is_named: bool) -> list[str]:
+def _adopted(done: Adoption, *, is_named: bool) -> list[str]:
     lines = []
     if done.confirmed:
         lines.append(f"This catalogue is the newest from now on, in epoch {done.epoch}.")
@@ -189,17 +185,17 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
         yes=yes,
     )
 
-    async def work(collective: Collective) -> Sequence[DiscardedCopies]:
-        return await collective.member.discard_copies(nodes)
+    async def work(collective: Collective) -> Sequence[Discarded]:
+        return await collective.nodes.discard(nodes)
 
     found = invocation.run(work)
     if invocation.as_json:
         output.as_json(
             [
                 {
-                    "node": one.node_id,
+                    "node": one.node,
                     "copies": one.copies,
-                    "bytes": one.bytes,
+                    "bytes": one.size_bytes,
                     "may_be_discarded": output.when(one.may_ms),
                 }
                 for one in found
@@ -208,10 +204,10 @@ def _discard(invocation: Invocation, nodes: list[str], *, yes: bool) -> None:
         return
     for one in found:
         if one.copies:
-            size = format_size(one.bytes)
-            output.line(f"Node {one.node_id} deletes {one.copies} copies ({size}).")
+            size = format_size(one.size_bytes)
+            output.line(f"Node {one.node} deletes {one.copies} copies ({size}).")
         elif one.may_ms:
-            output.line(f"Node {one.node_id} keeps its copies until {output.moment(one.may_ms)}.")
+            output.line(f"Node {one.node} keeps its copies until {output.moment(one.may_ms)}.")
 
 
 @app.command()
@@ -224,11 +220,11 @@ def drain(
     """Move a node's copies to other nodes, so that it can be removed without any loss."""
 
     async def work(collective: Collective) -> tuple[int, list[str]]:
-        left = await collective.member.drain_node(node, stop=stop)
+        left = await collective.nodes.drain(node, stop=stop)
         if stop:
             return left, []
-        await collective.member.nodes()  # it counts what is left, which the warning goes by
-        told = (await collective.member.status()).warnings
+        await collective.nodes.list()  # it counts what is left, which the warning goes by
+        told = (await collective.status()).warnings
         return left, [one for one in told if one.startswith(f"Node {node} cannot be emptied")]
 
     left, warnings = invocation.run(work)
@@ -260,7 +256,7 @@ def remove(
     ask(f"Remove {node} for good?{lost}", f"Node {node} was not removed.", yes=yes)
 
     async def work(collective: Collective) -> None:
-        await collective.member.remove_node(node, force=force)
+        await collective.nodes.remove(node, force=force)
 
     invocation.run(work)
     if invocation.as_json:

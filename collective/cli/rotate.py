@@ -15,7 +15,7 @@ from collective.pki import certificates
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
-    from collective.rpc.gen.collective.v1.cluster import RotateAuthorityResponse
+    from collective.model.trust import RotationProgress
 
 FINISH_WAIT_S: Final = 60.0
 """How long --finish waits for the end."""
@@ -46,11 +46,11 @@ def rotate_ca(
             yes=yes,
         )
 
-    async def work(collective: Collective) -> RotateAuthorityResponse:
-        return await collective.member.rotate_authority(finish=finish, force=force, status=status)
+    async def work(collective: Collective) -> RotationProgress:
+        return await collective.trust.rotate(finish=finish, force=force, status=status)
 
-    async def look(collective: Collective) -> RotateAuthorityResponse:
-        return await collective.member.rotate_authority(status=True)
+    async def look(collective: Collective) -> RotationProgress:
+        return await collective.trust.rotate(status=True)
 
     told = invocation.run(work)
     world = invocation.world
@@ -64,14 +64,14 @@ def rotate_ca(
                 "phase": told.phase,
                 "waiting": list(told.waiting),
                 "begun": output.when(told.begun_ms),
-                "ca_key_sha256": _pin(told.ca_certificate_der),
+                "ca_key_sha256": _pin(told.newest_der),
             }
         )
     else:
         output.lines(_lines(told, is_finishing=finish))
 
 
-def _lines(told: RotateAuthorityResponse, *, is_finishing: bool) -> list[str]:
+def _lines(told: RotationProgress, *, is_finishing: bool) -> list[str]:
     if told.phase == "none" and is_finishing:
         return ["The old CA counts no longer. Open invites pinned it and are void; make new ones."]
     if told.phase == "none":

@@ -12,36 +12,39 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.core.ids import shown_principal
 from collective.core.units import format_size
-from collective.rpc.gen.collective.v1 import cluster as pb
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
+    from collective.core.work import Report
+    from collective.model.grants import Grant
+    from collective.model.nodes import NodeStatus
+    from collective.model.status import ChunkHealth, NodeCodeStatus, PeerStatus, Status
 
 app = typer.Typer()
 
 WATCH_INTERVAL_S: Final = 2.0
 
 
-def grant_json(grant: pb.Grant) -> dict[str, Any]:
+def grant_json(grant: Grant) -> dict[str, Any]:
     """Return a grant as JSON has it."""
     return {
         "id": grant.id,
-        "path": grant.path,
-        "rights": [right.name.lower() for right in grant.rights if right and right.name],
-        "principal": grant.principal,
-        "expires": output.when(grant.expires_ms),
-        "granted_by": grant.granted_by,
+        "path": str(grant.path),
+        "rights": grant.words,
+        "principal": str(grant.principal),
+        "expires": output.when(round((grant.expires_s or 0) * 1000)),
+        "granted_by": str(grant.granted_by),
         "sources": list(grant.sources),
     }
 
 
-def node_json(node: pb.NodeStatus) -> dict[str, Any]:
+def node_json(node: NodeStatus) -> dict[str, Any]:
     """Return a node as JSON has it; the spec fixes the names."""
     return {
-        "id": node.id,
+        "id": node.node,
         "address": node.address,
-        "total_capacity": node.total_capacity,
-        "used_capacity": node.used_capacity,
+        "total_capacity": node.capacity_bytes,
+        "used_capacity": node.used_bytes,
         "chunk_count": node.chunk_count,
         "is_healthy": node.is_healthy,
         "state": node.state,
@@ -54,21 +57,21 @@ def node_json(node: pb.NodeStatus) -> dict[str, Any]:
     }
 
 
-def node_row(node: pb.NodeStatus) -> tuple[str, ...]:
+def node_row(node: NodeStatus) -> tuple[str, ...]:
     """Return a node as a row for people."""
     return (
-        node.id,
+        node.node,
         node.state if node.disk in {"", "ok"} else f"{node.state}, disk {node.disk}",
         node.address,
-        format_size(node.used_capacity),
-        format_size(node.total_capacity),
+        format_size(node.used_bytes),
+        format_size(node.capacity_bytes),
         str(node.chunk_count),
         output.moment(node.last_seen_ms, "never"),
     )
 
 
 def with_quarantine(
-    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nodes: Sequence[pb.NodeStatus]
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], nodes: Sequence[NodeStatus]
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Add what is in quarantine to a table of nodes, where there is anything."""
     if not any(node.quarantined_bytes for node in nodes):
@@ -77,9 +80,9 @@ def with_quarantine(
     return (*headings, "QUARANTINE"), [(*row, size) for row, size in zip(rows, sizes, strict=True)]
 
 
-def _peer_json(peer: pb.PeerStatus) -> dict[str, Any]:
+def _peer_json(peer: PeerStatus) -> dict[str, Any]:
     return {
-        "member_id": peer.member_id,
+        "member_id": peer.member,
         "domain": peer.domain,
         "address": peer.address,
         "is_healthy": peer.is_healthy,
@@ -88,54 +91,50 @@ def _peer_json(peer: pb.PeerStatus) -> dict[str, Any]:
     }
 
 
-def status_json(status: pb.Status) -> dict[str, Any]:
+def status_json(status: Status) -> dict[str, Any]:
     """Return the status with the fields of the spec and a few more; all always present."""
-    coordinator = status.coordinator or pb.CoordinatorStatus()
-    files = status.files or pb.FileTotals()
-    storage = status.storage or pb.StorageTotals()
-    you = status.you or pb.CallerStatus()
     return {
-        "member_id": status.member_id,
+        "member_id": status.member,
         "domain": status.domain,
         "coordinator": {
-            "address": coordinator.address,
-            "version": coordinator.version,
-            "uptime_s": coordinator.uptime_s,
+            "address": status.address,
+            "version": status.version,
+            "uptime_s": status.uptime_s,
         },
-        "local_nodes": [node_json(node) for node in status.local_nodes],
+        "local_nodes": [node_json(node) for node in status.nodes],
         "peers": [_peer_json(peer) for peer in status.peers],
         "remote_nodes": [node_json(node) for node in status.remote_nodes],
-        "files": {"total": files.total, "bytes": files.bytes},
-        "chunks": _chunks_json(status.chunks),
+        "files": {"total": status.totals.files, "bytes": status.totals.file_bytes},
+        "chunks": _chunks_json(status.totals.health),
         "storage": {
-            "total_bytes": storage.total_bytes,
-            "used_bytes": storage.used_bytes,
-            "available_bytes": storage.available_bytes,
+            "total_bytes": status.space.total_bytes,
+            "used_bytes": status.space.used_bytes,
+            "available_bytes": status.space.available_bytes,
         },
         "you": {
-            "global_id": you.global_id,
-            "grants": [grant_json(grant) for grant in you.grants],
+            "global_id": str(status.caller.global_id or status.caller),
+            "grants": [grant_json(grant) for grant in status.grants],
         },
         "warnings": list(status.warnings),
-        "node_code": _code_json(status.node_join_code),
+        "node_code": _code_json(status.node_code),
         "workers": [_worker_json(worker) for worker in status.workers],
     }
 
 
-def _chunks_json(chunks: pb.ChunkTotals | None) -> dict[str, Any]:
+def _chunks_json(health: ChunkHealth | None) -> dict[str, Any]:
     """Return what is known of chunks; null where there is no datastore that the caller reads whole."""
     return {
-        "total": chunks.total if chunks else None,
-        "under_replicated": chunks.under_replicated if chunks else None,
-        "unavailable": chunks.unavailable if chunks else None,
-        "datastores": list(chunks.datastores) if chunks else [],
+        "total": health.chunks if health else None,
+        "under_replicated": health.under_replicated if health else None,
+        "unavailable": health.unavailable if health else None,
+        "datastores": [str(path) for path in health.covers] if health else [],
     }
 
 
-def _worker_json(worker: pb.WorkerStatus) -> dict[str, Any]:
+def _worker_json(worker: Report) -> dict[str, Any]:
     return {
         "name": worker.name,
-        "state": worker.state,
+        "state": worker.state.value,
         "last_success": output.when(worker.last_success_ms),
         "queue": worker.queue,
         "error": worker.error,
@@ -152,28 +151,28 @@ def _chunks_line(chunks: dict[str, Any]) -> str:
     )
 
 
-def _worker_row(worker: pb.WorkerStatus) -> tuple[str, ...]:
+def _worker_row(worker: Report) -> tuple[str, ...]:
     return (
         worker.name,
-        worker.state,
+        worker.state.value,
         "" if worker.queue is None else str(worker.queue),
         output.moment(worker.last_success_ms, "never"),
         worker.error,
     )
 
 
-def _code_json(code: pb.JoinCodeStatus | None) -> dict[str, Any] | None:
+def _code_json(code: NodeCodeStatus | None) -> dict[str, Any] | None:
     """Return the code by which nodes join; null to whoever is no operator."""
-    if code is None or not code.expires_ms:
+    if code is None:
         return None
     return {
         "uses_left": code.uses_left,
-        "enrolled": code.enrolled_count,
+        "enrolled": code.enrolled,
         "expires": output.when(code.expires_ms),
     }
 
 
-def status_lines(status: pb.Status) -> list[str]:
+def status_lines(status: Status) -> list[str]:
     """Return what people see above the table of nodes."""
     facts = status_json(status)
     coordinator, files, storage = (facts[name] for name in ("coordinator", "files", "storage"))
@@ -200,10 +199,10 @@ def status_lines(status: pb.Status) -> list[str]:
             f" {format_size(storage['available_bytes'])} available"
         ),
     ]
-    code = status.node_join_code
-    if code is not None and code.expires_ms:  # zeros to whoever is no operator
+    code = status.node_code
+    if code is not None:
         lines.append(
-            f"Node code    {code.uses_left} uses left, {code.enrolled_count} nodes enrolled,"
+            f"Node code    {code.uses_left} uses left, {code.enrolled} nodes enrolled,"
             f" expires {output.moment(code.expires_ms)}"
         )
     lines += [f"Warning      {warning}" for warning in status.warnings]
@@ -211,7 +210,7 @@ def status_lines(status: pb.Status) -> list[str]:
 
 
 def show(
-    status: pb.Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
+    status: Status, *, as_json: bool, compact: bool = False, with_workers: bool = False
 ) -> None:
     """Print a status, ``with_workers`` also what goes on in the background."""
     if as_json:
@@ -220,8 +219,8 @@ def show(
     output.lines(status_lines(status))
     output.line()
     headings = ("NODE", "STATE", "ADDRESS", "USED", "CAPACITY", "CHUNKS", "LAST SEEN")
-    rows = [node_row(node) for node in status.local_nodes]
-    output.table(*with_quarantine(headings, rows, status.local_nodes))
+    rows = [node_row(node) for node in status.nodes]
+    output.table(*with_quarantine(headings, rows, status.nodes))
     if with_workers and status.workers:
         output.line()
         columns = ("WORKER", "STATE", "QUEUE", "LAST SUCCESS", "ERROR")
@@ -229,7 +228,7 @@ def show(
     if status.peers:
         output.line()
         rows = [
-            (peer.member_id, peer.domain, peer.address, "up" if peer.is_healthy else "down")
+            (peer.member, peer.domain, peer.address, "up" if peer.is_healthy else "down")
             for peer in status.peers
         ]
         output.table(("PEER", "DOMAIN", "ADDRESS", "STATE"), rows)
@@ -246,7 +245,7 @@ def status(
 
     async def work(collective: Collective) -> None:
         while True:
-            current = await collective.member.status()
+            current = await collective.status()
             if watch and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
             show(

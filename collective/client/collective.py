@@ -1,4 +1,4 @@
-"""One joined member, as a program uses it: names and files; the rest behind ``people`` and ``member``.
+"""One joined member, as a program uses it: names and files; the rest by subject.
 
 Owns the connection to the coordinator, the connections to nodes and the buffers of transfers.
 Refuses: printing, choosing credentials, and any file of its own except notes on what was uploaded.
@@ -33,13 +33,16 @@ from collective.rpc.remote.names import RemoteNames
 from collective.rpc.tls_links import TlsLinks
 
 if TYPE_CHECKING:  # imported when the first of them is used: a short command uses few
-    from collective.client.member import MemberCalls
     from collective.client.options import ClientOptions
-    from collective.client.people import People
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
     from collective.model.changes import Attributes, Precondition
     from collective.model.entries import Entry
+    from collective.model.status import Status
+    from collective.rpc.remote.datastores import RemoteDatastores
+    from collective.rpc.remote.nodes import RemoteNodes
+    from collective.rpc.remote.people import RemotePeople
+    from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
     from collective.transfer.engine.options import Progress
     from collective.transfer.engine.sources import Source
@@ -337,16 +340,38 @@ class Collective:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
         return await self.transfers.session.in_thread(work)
 
+    # --- the member ----------------------------------------------------------------------------
+
+    async def status(self) -> Status:
+        """Return the member's state as the caller may see it."""
+        from collective.rpc.remote.status import status_over  # noqa: PLC0415 - see above
+
+        return await status_over(self._channel, self._control)
+
     @cached_property
-    def people(self) -> People:
-        """Identities, invites, datastores and the audit log."""
-        from collective.client.people import People  # noqa: PLC0415 - see above
+    def people(self) -> RemotePeople:
+        """Grants, invites and identities."""
+        from collective.rpc.remote.people import RemotePeople  # noqa: PLC0415 - see above
 
-        return People(self._channel, self._control)
+        return RemotePeople.over(self._channel, self._control)
 
     @cached_property
-    def member(self) -> MemberCalls:
-        """The member as a whole: its state, nodes, grants and CA."""
-        from collective.client.member import MemberCalls  # noqa: PLC0415 - see above
+    def datastores(self) -> RemoteDatastores:
+        """Top-level paths with an owner and a policy."""
+        from collective.rpc.remote.datastores import RemoteDatastores  # noqa: PLC0415 - see above
 
-        return MemberCalls(self._channel, self._control)
+        return RemoteDatastores.over(self._channel, self._control)
+
+    @cached_property
+    def nodes(self) -> RemoteNodes:
+        """The member's nodes."""
+        from collective.rpc.remote.nodes import RemoteNodes  # noqa: PLC0415 - see above
+
+        return RemoteNodes.over(self._channel, self._control)
+
+    @cached_property
+    def trust(self) -> RemoteTrust:
+        """Certificates, the CA and the audit."""
+        from collective.rpc.remote.trust import RemoteTrust  # noqa: PLC0415 - see above
+
+        return RemoteTrust.over(self._channel, self._control)

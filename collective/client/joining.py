@@ -29,6 +29,7 @@ from collective.core.ids import (
 )
 from collective.core.units import Address
 from collective.model.rights import GrantTerms
+from collective.model.trust import JoinAnswer
 from collective.pki import certificates, proof
 from collective.pki.ca import authority_owner
 from collective.pki.certificates import Certified
@@ -38,18 +39,15 @@ from collective.pki.renewal_times import RENEWABLE
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore, verify_leaf
-from collective.rpc.conversions.rights import terms_from
-from collective.rpc.gen.collective import v1 as common_pb
-from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
-from collective.rpc.gen.collective.v1 import cluster as cluster_pb
 from collective.rpc.links import CONNECT_TIMEOUT_S, Channel, Links
 from collective.rpc.pinned import PinnedGate
+from collective.rpc.remote.bootstrap import RemoteBootstrap
+from collective.rpc.remote.own_trust import renewed_over, trusted_over
 
 CALL_TIMEOUT_S: Final = 15.0
 PROBE_TIMEOUT_S: Final = 2.0
 """For each address where somebody may or may not be."""
 _ADDRESSES_MAX: Final = 32
-_GRANTS_MAX: Final = 1000
 _JOINABLE: Final[frozenset[SpiffeRole]] = frozenset(("node", "user"))
 _SERVERS: Final[frozenset[SpiffeRole]] = frozenset(("coordinator", "bootstrap"))
 
@@ -108,26 +106,18 @@ async def redeem(
     async with channel:
         await channel.connect()
         leaf_digest = gate.leaf_digest
-        stub = channel.stub(bootstrap_pb.BootstrapStub)
-        begun = await stub.begin_join(
-            bootstrap_pb.BeginJoinRequest(code_id=code.code_id), timeout=timeout_s
-        )
+        bootstrap = RemoteBootstrap.over(channel, timeout_s)
+        nonce = await bootstrap.begin_join(code.code_id)
         if gate.leaf_digest != leaf_digest:
             raise RejectedError("The bootstrap changed during the join; try again.")
-        transcript = proof.Transcript(
-            code.code_id, begun.nonce, leaf_digest, csr_der, wish, display_name
-        )
-        answer = await stub.join(
-            bootstrap_pb.JoinRequest(
-                code_id=code.code_id,
-                nonce=begun.nonce,
-                csr_der=csr_der,
-                proof=proof.sign_join(code.secret, transcript),
-                wish=wish,
-                display_name=display_name,
-                follows_links=True,
-            ),
-            timeout=timeout_s,
+        transcript = proof.Transcript(code.code_id, nonce, leaf_digest, csr_der, wish, display_name)
+        answer = await bootstrap.join(
+            code.code_id,
+            nonce,
+            csr_der,
+            proof.sign_join(code.secret, transcript),
+            wish=wish,
+            display_name=display_name,
         )
     return check_answer(answer, code.authority_digest, key, roles=_JOINABLE, now_s=clock.wall_s())
 
@@ -153,19 +143,10 @@ async def renew_expired(
     csr_der = certificates.make_request(key)
     channel = _bootstrap_channel(links, addresses, gate)
     async with channel:
-        stub = channel.stub(bootstrap_pb.BootstrapStub)
-        begun = await stub.begin_renewal(
-            bootstrap_pb.BeginRenewalRequest(certificate_der=old_der), timeout=timeout_s
-        )
-        answer = await stub.renew(
-            bootstrap_pb.RenewRequest(
-                certificate_der=old_der,
-                nonce=begun.nonce,
-                csr_der=csr_der,
-                signature=proof.sign_renewal(key, begun.nonce, csr_der),
-            ),
-            timeout=timeout_s,
-        )
+        bootstrap = RemoteBootstrap.over(channel, timeout_s)
+        nonce = await bootstrap.begin_renewal(old_der)
+        signature = proof.sign_renewal(key, nonce, csr_der)
+        answer = await bootstrap.renew(old_der, nonce, csr_der, signature)
     joined = check_answer(answer, digests, key, roles=RENEWABLE, now_s=clock.wall_s())
     if joined.identity != credentials.identity:
         raise RejectedError(f"The renewal is for {joined.identity}, not {credentials.identity}.")
@@ -187,16 +168,14 @@ async def why_refused(
     digests = tuple(
         certificates.key_digest(certificates.certificate_key(one)) for one in credentials.trusted
     )
-    message = bootstrap_pb.BeginRenewalRequest(
-        certificate_der=certificates.certificate_der(credentials.certificate)
-    )
+    certificate_der = certificates.certificate_der(credentials.certificate)
     async with _bootstrap_channel(links, addresses, PinnedGate(digests, clock)) as channel:
         try:
             await channel.connect()
         except CollectiveError:
             return ""
         try:
-            await channel.stub(bootstrap_pb.BootstrapStub).begin_renewal(message, timeout=timeout_s)
+            await RemoteBootstrap.over(channel, timeout_s).begin_renewal(certificate_der)
         except (PermissionDeniedError, RejectedError) as error:
             return error.message
         except CollectiveError:
@@ -237,15 +216,11 @@ async def renew_trusting(
     Whoever keeps them on disk writes the CAs (``pki.pem_files.write_authorities``) before the
     certificate, so that a crash leaves a certificate whose CA is known.
     """
-    request = cluster_pb.RenewCertificateRequest(
-        csr_der=certificates.make_request(credentials.private_key)
-    )
-    answer = await channel.stub(cluster_pb.ClusterStub).renew_certificate(
-        request, timeout=timeout_s
-    )
+    csr_der = certificates.make_request(credentials.private_key)
+    answer = await renewed_over(channel, csr_der, timeout_s)
     trusted = credentials.trusted
-    if answer.trusted_ca_ders:
-        told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
+    if answer.trusted.ders:
+        told = Told(answer.trusted.ders, answer.trusted.links, teller_of(channel))
         trusted = follow(trusted, told, credentials.domain, clock.wall_s())
     trusting = replace(credentials, authorities=trusted)
     certificate = check_renewed(answer.certificate_der, trusting, now_s=clock.wall_s())
@@ -263,10 +238,8 @@ async def current_trust(
 
     The one that signs servers is first.
     """
-    answer = await channel.stub(cluster_pb.ClusterStub).get_trust(
-        cluster_pb.GetTrustRequest(), timeout=timeout_s
-    )
-    told = Told(answer.trusted_ca_ders, answer.ca_link_ders, teller_of(channel))
+    answer = await trusted_over(channel, timeout_s)
+    told = Told(answer.ders, answer.links, teller_of(channel))
     return follow(credentials.trusted, told, credentials.domain, clock.wall_s())
 
 
@@ -295,7 +268,7 @@ def check_renewed(
 
 
 def check_answer(
-    answer: bootstrap_pb.JoinResponse,
+    answer: JoinAnswer,
     authority_digest: bytes | Collection[bytes],
     key: ec.EllipticCurvePrivateKey,
     *,
@@ -303,24 +276,21 @@ def check_answer(
     now_s: float,
 ) -> Joined:
     """Return what the server's answer gives, or raise RejectedError: it is not believed blindly."""
-    authority = certificates.load_certificate(answer.ca_certificate_der)
+    authority = certificates.load_certificate(answer.authority_der)
     pinned = (authority_digest,) if isinstance(authority_digest, bytes) else authority_digest
     if certificates.key_digest(certificates.certificate_key(authority)) not in pinned:
         raise RejectedError("The CA that came back is not the one that was pinned; ask for help.")
     try:
         member, domain = authority_owner(authority)
-        named = (parse_member_id(answer.member_id), parse_domain(answer.domain))
-        addresses = tuple(
-            Address(one.host, one.port) for one in answer.coordinator_addresses[:_ADDRESSES_MAX]
-        )
+        named = (parse_member_id(answer.member), parse_domain(answer.domain))
     except CollectiveError as error:
         raise RejectedError("The bootstrap's answer names no member; ask its operator.") from error
     if named != (member, domain):
         raise RejectedError("The bootstrap's answer and its CA name different members.")
     trusted: tuple[x509.Certificate, ...] = (authority,)
-    if answer.trusted_ca_ders:
+    if answer.trusted.ders:
         # Whoever answers stands there with the pinned CA's word, and for another only by its link.
-        told = Told(answer.trusted_ca_ders, answer.ca_link_ders, b"")
+        told = Told(answer.trusted.ders, answer.trusted.links, b"")
         trusted = follow(trusted, told, domain, now_s)
     certified = verify_leaf(
         answer.certificate_der,
@@ -341,20 +311,11 @@ def check_answer(
         member=member,
         domain=domain,
         collective_name=answer.collective_name,
-        coordinator_addresses=addresses,
+        coordinator_addresses=tuple(answer.addresses),
         granted_by=answer.granted_by,
-        grants=_granted(answer.grants[:_GRANTS_MAX]),
+        grants=tuple(answer.grants),
         grants_expire_ms=answer.grants_expire_ms,
     )
-
-
-def _granted(messages: Sequence[common_pb.GrantTerms]) -> tuple[GrantTerms, ...]:
-    try:
-        return tuple(terms_from(one) for one in messages)
-    except CollectiveError as error:
-        raise RejectedError(
-            "The coordinator sent grants that cannot be read here; update this client."
-        ) from error
 
 
 def _require_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:

@@ -7,24 +7,23 @@ the whole is counted once, however many ask (``care.figures``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
+from collective import __version__
 from collective.catalog.interface import Catalog
-from collective.core.ids import MemberId, NodeId
-from collective.core.units import Address
+from collective.core.ids import NodeId
 from collective.core.work import Periodic, Report, Worker, report_warnings
 from collective.member.metrics import MemberMetrics
-from collective.member.nodes.member_nodes import MemberNodes, NodeList
+from collective.member.nodes.live_nodes import space_of
+from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.member.trust.member_trust import MemberTrust
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
-from collective.model.grants import Grant
 from collective.model.people import Invite
-from collective.model.status import Survey, Totals
+from collective.model.status import NodeCodeStatus, Space, Status, Survey, Totals
 from collective.placement.shortage import Policy
 
 FIGURES_S: Final = 15.0
@@ -42,29 +41,17 @@ class Condition(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What one caller may know."""
-
-    member: MemberId
-    address: Address
-    """Where the coordinator can be reached."""
-    totals: Totals
-    """Over what the caller may read."""
-    nodes: NodeList
-    grants: Sequence[Grant]
-    """The caller's own."""
-    node_code: Invite | None
-    """The newest node code; for the operator."""
-    warnings: Sequence[str]
-    workers: Sequence[Report]
-    """For admins."""
-    uptime_s: float
-
-
 def _each_once(*told: Sequence[str]) -> list[str]:
     """Join warnings: what the writer met, the catalogue may tell of as well."""
     return list(dict.fromkeys(sentence for some in told for sentence in some))
+
+
+def _code_status(code: Invite) -> NodeCodeStatus:
+    return NodeCodeStatus(
+        uses_left=code.uses_left,
+        enrolled=code.uses_total - code.uses_left,
+        expires_ms=int(code.expires_s * 1000),
+    )
 
 
 class MemberStatus:
@@ -99,19 +86,24 @@ class MemberStatus:
             sources = self._nodes.live.outlook().sources
             totals, left = await self._catalog.totals(call, sources), {}
         situation = await self.situation(totals if is_admin else None, left)
+        code = await self._catalog.newest_node_code() if call.is_operator else None
         return Status(
             member=self._own.member,
-            address=self._own.addresses[0],
-            totals=totals,
+            domain=self._own.domain,
+            address=str(self._own.addresses[0]),
+            version=__version__,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
             nodes=self._nodes.seen(left),
+            space=Space(*space_of(self._nodes.live.all())),
+            totals=totals,
+            caller=call.principal,
             grants=await self._catalog.own_grants(call),
-            node_code=await self._catalog.newest_node_code() if call.is_operator else None,
+            node_code=None if code is None else _code_status(code),
             warnings=_each_once(
                 self._condition.warnings(),
                 warnings(situation) if is_admin else warnings_for_all(situation),
             ),
             workers=self._condition.reports() if is_admin else (),
-            uptime_s=self._clock.monotonic_s() - self._started_s,
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
-from collective.model.rights import Right
+from collective.model.rights import Right, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +24,8 @@ class Grant:
     """Ids of the giver's own grants that this one came from: it ends when one of them does.
 
     Empty for what a coordinator gave."""
+
+    @property
+    def words(self) -> list[str]:
+        """The rights as words."""
+        return words_of(self.rights)

@@ -177,6 +177,35 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """A node as ``status`` and ``node list`` show it."""
+
+    node: NodeId
+    address: str
+    """Where it can be reached, as far as that is known; else what it says, or nothing."""
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    is_healthy: bool
+    state: str
+    """The word of a :class:`NodeState`; of one that is up and not approved, its standing; ``waiting``
+    where the catalogue does not know it."""
+    last_seen_ms: int
+    """Unix milliseconds; 0: never."""
+    certificate_expires_ms: int
+    version: str
+    copies_left: int
+    """Copies that keep it from being removed; 0 where that is not told."""
+    standing: str
+    """The word of a :class:`Standing`."""
+    standing_reason: str
+    is_new: bool
+    quarantined_bytes: int
+    disk: str
+    """The word of a ``DiskState``; empty where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """What approving a node changed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
@@ -69,6 +70,50 @@ class Invite:
 
 
 @dataclass(frozen=True, slots=True)
+class InviteStatus:
+    """A join code as its maker sees it."""
+
+    id: str
+    kind: InviteKind
+    state: str
+    """``open``, ``used up``, ``expired``, ``revoked`` or ``void``."""
+    grants: Sequence[GrantTerms]
+    uses_total: int
+    uses_left: int
+    created_ms: int
+    expires_ms: int
+    created_by: SpiffeId
+    description: str
+    uses: Sequence[InviteUse]
+
+    @classmethod
+    def of(cls, invite: Invite, now_s: float) -> Self:
+        """Return ``invite`` as it stands at ``now_s``."""
+        return cls(
+            id=invite.id,
+            kind=invite.kind,
+            state=invite.state(now_s),
+            grants=invite.grants,
+            uses_total=invite.uses_total,
+            uses_left=invite.uses_left,
+            created_ms=int(invite.created_s * 1000),
+            expires_ms=int(invite.expires_s * 1000),
+            created_by=invite.created_by,
+            description=invite.description,
+            uses=invite.uses,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MadeInvite:
+    """An invite just made: the only time that its secret is shown."""
+
+    code: str
+    join_url: str
+    invite: InviteStatus
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateRecord:
     """A certificate that was issued to an identity."""
 
@@ -112,8 +157,6 @@ class IdentityRecord:
     display_name: str
     invited_by: SpiffeId
     joined_ms: int
-    keys: int
-    """How many keys (devices) act for it."""
     revoked: bool
     certificates: Sequence[CertificateRecord]
     devices: Sequence[DeviceRecord] = ()

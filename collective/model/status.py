@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from collective.core.ids import NodeId
+from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.paths import FilePath
+from collective.core.work import Report
+from collective.model.grants import Grant
+from collective.model.nodes import NodeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,65 @@ class Survey:
     """Copies."""
     guarded: int
     """Copies that are given up, and kept until others are confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room on the approved nodes together."""
+
+    total_bytes: int
+    used_bytes: int
+
+    @property
+    def available_bytes(self) -> int:
+        """What is left; none where more is used than there is."""
+        return max(0, self.total_bytes - self.used_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCodeStatus:
+    """The newest code by which nodes join."""
+
+    uses_left: int
+    enrolled: int
+    """Nodes that joined by it."""
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """Another member that this one is peered with."""
+
+    member: str
+    domain: str
+    address: str
+    is_healthy: bool
+    last_seen_ms: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one caller may know of the member as a whole."""
+
+    member: MemberId
+    domain: Domain
+    address: str
+    """Where the coordinator can be reached."""
+    version: str
+    uptime_s: float
+    nodes: Sequence[NodeStatus]
+    space: Space
+    totals: Totals
+    """Over what the caller may read."""
+    caller: SpiffeId
+    grants: Sequence[Grant]
+    """The caller's own, as far as they were told."""
+    node_code: NodeCodeStatus | None
+    """For the operator."""
+    warnings: Sequence[str]
+    workers: Sequence[Report]
+    """Of the coordinator, for admins."""
+    peers: Sequence[PeerStatus] = ()
+    remote_nodes: Sequence[NodeStatus] = ()
+    """Nodes of peers."""

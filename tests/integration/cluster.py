@@ -376,7 +376,7 @@ class Cluster:
 
     def status(self) -> Any:
         """Return what ``status --json`` prints for the operator."""
-        return status_json(self.use(lambda home: home.member.status()))
+        return status_json(self.use(lambda home: home.status()))
 
     def use(self, work: Callable[[Collective], Awaitable[T]]) -> T:
         """Return what ``work`` gets from a connection of the operator's."""

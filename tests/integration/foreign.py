@@ -29,7 +29,7 @@ class Stubs:
     modules: dict[str, Any]
     """By the names of the protos."""
     services: tuple[Any, ...]
-    """The modules with the services about files, and last the cluster's."""
+    """The modules with the services about files, and those with nodes and the member's state."""
 
     @property
     def messages(self) -> Any:
@@ -40,16 +40,20 @@ class Stubs:
 
     def files_of(self, channel: grpc.Channel) -> Any:
         """Return the methods of all services about files."""
-        files, uploads, reads, streams, _ = self.services
+        files, uploads, reads, streams, *_ = self.services
         stubs = (
             files.FilesStub(channel), uploads.UploadsStub(channel), reads.ReadsStub(channel),
             streams.StreamsStub(channel),
         )  # fmt: skip
         return SimpleNamespace(**{k: v for one in stubs for k, v in vars(one).items()})
 
-    def cluster_of(self, channel: grpc.Channel) -> Any:
-        """Return the cluster's methods."""
-        return self.services[-1].ClusterStub(channel)
+    def status_of(self, channel: grpc.Channel) -> Any:
+        """Return the methods about the member's state."""
+        return self.services[-1].MemberStatusStub(channel)
+
+    def nodes_of(self, channel: grpc.Channel) -> Any:
+        """Return the methods about nodes."""
+        return self.services[-2].NodesStub(channel)
 
 
 def generate(folder: Path) -> Stubs:
@@ -69,7 +73,7 @@ def generate(folder: Path) -> Stubs:
             {one: importlib.import_module(f"collective.v1.{one}_pb2") for one in names},
             tuple(
                 importlib.import_module(f"collective.v1.{one}_pb2_grpc")
-                for one in ("files", "uploads", "reads", "streams", "cluster")
+                for one in ("files", "uploads", "reads", "streams", "nodes", "status")
             ),
         )
 

@@ -72,7 +72,7 @@ def refused(act: Callable[[], Any], stubs: foreign.Stubs) -> tuple[grpc.StatusCo
 
 
 def status_of(stubs: foreign.Stubs, channel: grpc.Channel) -> Any:
-    stub = stubs.cluster_of(channel)
+    stub = stubs.status_of(channel)
     return stub.GetStatus(stubs.messages.GetStatusRequest(), timeout=T)
 
 
@@ -172,7 +172,7 @@ def test_status_and_nodes(stubs: foreign.Stubs, channel: grpc.Channel, cluster: 
     assert len([node for node in status.local_nodes if node.is_healthy]) == 3
     assert status.files.total > 0
     assert status.storage.total_bytes > status.storage.used_bytes > 0
-    stub = stubs.cluster_of(channel)
+    stub = stubs.nodes_of(channel)
     nodes = stub.ListNodes(stubs.messages.ListNodesRequest(), timeout=T).nodes
     assert sorted(node.id for node in nodes) == [f"alice-node-0{n}" for n in (1, 2, 3)]
 
@@ -272,7 +272,7 @@ def test_a_client_without_certificate_gets_no_connection(cluster: Cluster) -> No
     tls = grpc.ssl_channel_credentials(ca)
     target = f"127.0.0.1:{cluster.coordinator_port}"
     with grpc.secure_channel(target, tls, options) as channel:
-        call = channel.unary_unary("/collective.v1.cluster.Cluster/GetStatus")
+        call = channel.unary_unary("/collective.v1.status.MemberStatus/GetStatus")
         with pytest.raises(grpc.RpcError) as raised:
             call(b"", timeout=120)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -344,7 +344,7 @@ def test_streams_are_bounded_in_memory_and_a_slow_reader_holds_them_back(
 
 def test_health(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    for service in ("", "collective.v1.files.Files", "collective.v1.cluster.Cluster"):
+    for service in ("", "collective.v1.files.Files", "collective.v1.status.MemberStatus"):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=T)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
     watch = stub.Watch(health_pb2.HealthCheckRequest(service=""), timeout=T)
@@ -358,14 +358,18 @@ def test_health(channel: grpc.Channel) -> None:
 def test_reflection_describes_every_service(channel: grpc.Channel, stubs: foreign.Stubs) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
-    ours = {"collective.v1.files.Files", "collective.v1.cluster.Cluster", "grpc.health.v1.Health"}
+    ours = {
+        "collective.v1.files.Files",
+        "collective.v1.status.MemberStatus",
+        "grpc.health.v1.Health",
+    }
     assert ours <= services
     pool = DescriptorPool(database)
     for name in ours - {"grpc.health.v1.Health"}:
         told = pool.FindServiceByName(name)
         compiled = {
             "collective.v1.files.Files": stubs.modules["files"],
-            "collective.v1.cluster.Cluster": stubs.modules["cluster"],
+            "collective.v1.status.MemberStatus": stubs.modules["status"],
         }[name].DESCRIPTOR.services_by_name[name.rpartition(".")[2]]
         assert [method.name for method in told.methods] == [m.name for m in compiled.methods]
         for method in told.methods:

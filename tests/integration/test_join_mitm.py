@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from collective.core.units import Address
 from collective.member.people.invites import InviteIssuer
 from collective.model.calls import Call
 from collective.model.people import InviteKind
+from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
@@ -246,21 +248,21 @@ async def test_stolen_old_bootstrap_cannot_relay_a_proof_to_the_real_one(alice: 
 
 async def test_answers_with_another_ca_key_or_role_are_not_believed(alice: Member) -> None:
     mine = key()
-    good = pb.JoinResponse(
+    good = JoinAnswer(
         certificate_der=certificates.certificate_der(
             alice.ca.issue(SpiffeId.node(ALICE, NodeId("n")), mine.public_key())
         ),
-        ca_certificate_der=certificates.certificate_der(alice.ca.certificate),
-        member_id="alice",
+        authority_der=certificates.certificate_der(alice.ca.certificate),
+        trusted=TrustedAuthorities((), ()),
+        member="alice",
         domain="home.alice",
+        collective_name="home",
+        addresses=(),
     )
 
     def check(**changes: Any) -> joining.Joined:
-        answer = pb.JoinResponse.parse(bytes(good))
-        for name, value in changes.items():
-            setattr(answer, name, value)
         return joining.check_answer(
-            answer,
+            replace(good, **changes),
             alice.ca.digest,
             mine,
             roles=frozenset(("node", "user")),
@@ -275,13 +277,13 @@ async def test_answers_with_another_ca_key_or_role_are_not_believed(alice: Membe
     node = SpiffeId.node(ALICE, NodeId("n"))
     other = authority()
     for changes in (
-        {"ca_certificate_der": certificates.certificate_der(other.certificate)},
-        {"ca_certificate_der": b""},
+        {"authority_der": certificates.certificate_der(other.certificate)},
+        {"authority_der": b""},
         {"certificate_der": b"junk"},
         {"certificate_der": leaf(other, node, mine.public_key())},
         {"certificate_der": leaf(alice.ca, node, key().public_key())},
         {"certificate_der": leaf(alice.ca, SpiffeId.coordinator(ALICE), mine.public_key())},
-        {"member_id": "bob"},
+        {"member": "bob"},
         {"domain": "garage.bob"},
     ):
         with pytest.raises(RejectedError):

@@ -78,7 +78,7 @@ def test_after_a_lost_data_dir_nodes_are_adopted_keep_what_is_not_known_and_dele
         async def give_up(home: Collective) -> None:
             async def pieces() -> AsyncIterator[bytes]:
                 yield bytes(5 << 20)
-                while chunks(status_json(await home.member.status())) != {
+                while chunks(status_json(await home.status())) != {
                     name: count + 1 for name, count in held.items()
                 }:
                     await asyncio.sleep(0.1)

@@ -20,7 +20,7 @@ from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChan
 from collective.roles.node.identity import Identity
 from collective.roles.node.renewal import Renewal
 from collective.rpc.channel import RpcChannel
-from collective.rpc.gen.collective.v1 import cluster as pb
+from collective.rpc.gen.collective.v1 import trust as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
@@ -31,7 +31,7 @@ ALICE = Domain("home.alice")
 CLOCK = SystemClock()
 
 
-class Thief(pb.ClusterBase):
+class Thief(pb.TrustBase):
     """Answers as a coordinator would, with whatever CAs and links he likes."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from collective.pki.revocation import RevocationSet
 from collective.roles.node.memory import MEMORY_NAME
 from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
-from collective.rpc.gen.collective.v1 import cluster as pb
+from collective.rpc.gen.collective.v1 import status as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.tls import ALPN_CHUNK, client_context
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, running_cluster
@@ -127,8 +127,8 @@ async def test_revoked_on_open_connections_to_coordinator_and_every_node(
         coordinator_channel(member, ben) as channel,
         coordinator_channel(member, eve) as others,
     ):
-        stub = channel.stub(pb.ClusterStub)
-        other = others.stub(pb.ClusterStub)
+        stub = channel.stub(pb.MemberStatusStub)
+        other = others.stub(pb.MemberStatusStub)
         await stub.get_status(pb.GetStatusRequest())
         await other.get_status(pb.GetStatusRequest())
         streams = [

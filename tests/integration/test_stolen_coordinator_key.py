@@ -100,7 +100,9 @@ def channel_as(who: Credentials, cluster: Cluster) -> RpcChannel:
 
 async def status_as(who: Credentials, cluster: Cluster) -> pb.Status:
     async with channel_as(who, cluster) as channel:
-        return await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest(), timeout=120)
+        return await channel.stub(pb.MemberStatusStub).get_status(
+            pb.GetStatusRequest(), timeout=120
+        )
 
 
 @asynccontextmanager

@@ -197,6 +197,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "cli/pki.py": (REAL, _ENTRY),
     "cli/serve.py": (REAL, _ENTRY),
     "cli/transfer.py": (DISK, _STREAMS + "; whether a local path is a directory"),
+    "cli/interrupts.py": (f"{DISK} {PROCESS}", "what Ctrl-C does is the process's own affair"),
     "cli/demo_run.py": (f"{CLOCK} {DISK} {PROCESS}", _DEMO),
     "cli/demo_client.py": (f"{CHANCE} {DISK}", _DEMO),
     "cli/demo_member.py": (f"{CLOCK} {NETWORK} {PROCESS}", _DEMO),

@@ -667,12 +667,12 @@ class Faults:
         async def work(home: Collective) -> None:
             if scenario.was_restored:
                 with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
-                    await home.member.adopt_nodes(everything=True)
-            known = await home.member.nodes()
-            names = [node.id for node in known if node.id in scenario.nodes_in_use()]
-            await home.member.approve_nodes(names, even_doubted=True)
+                    await home.nodes.adopt(everything=True)
+            known = await home.nodes.list()
+            names = [node.node for node in known if node.node in scenario.nodes_in_use()]
+            await home.nodes.approve(names, even_doubted=True)
             for name in names:
-                await home.member.drain_node(name, stop=True)
+                await home.nodes.drain(name, stop=True)
 
         for _ in range(20):
             for _ in range(30):
@@ -712,15 +712,13 @@ class Faults:
             if self.scenario.draining:
                 name = self.chance.choice(sorted(self.scenario.draining))
                 self.trace.fault("operator drains", f"{name} no more")
-                if await self.operate(
-                    "undrain", lambda home: home.member.drain_node(name, stop=True)
-                ):
+                if await self.operate("undrain", lambda home: home.nodes.drain(name, stop=True)):
                     self.scenario.draining.discard(name)
             return
         name = self.chance.choice(nodes)
         self.trace.fault("operator drains", name)
         self.scenario.draining.add(name)
-        await self.operate("drain", lambda home: home.member.drain_node(name))
+        await self.operate("drain", lambda home: home.nodes.drain(name))
 
     async def _remove(self) -> None:
         """Remove a node without force: what counts must not be there any more."""
@@ -785,8 +783,8 @@ class Faults:
         self.trace.fault("operator approves", str(names))
 
         async def work(home: Collective) -> None:
-            known = [node.id for node in await home.member.nodes()]
-            await home.member.approve_nodes([name for name in names if name in known])
+            known = [node.node for node in await home.nodes.list()]
+            await home.nodes.approve([name for name in names if name in known])
 
         await self.operate("approve", work)
 
@@ -795,18 +793,18 @@ class Faults:
         self.trace.fault("operator adopts")
 
         async def work(home: Collective) -> None:
-            await home.member.adopt_nodes(everything=True)
+            await home.nodes.adopt(everything=True)
 
         await self.operate("adopt", work)
 
 
 async def _approve_nodes(names: list[str], home: Collective) -> None:
-    await home.member.approve_nodes(names)
+    await home.nodes.approve(names)
 
 
 async def _drain_node(name: str, home: Collective) -> None:
-    await home.member.drain_node(name)
+    await home.nodes.drain(name)
 
 
 async def _remove_node(name: str, home: Collective, *, force: bool = False) -> None:
-    await home.member.remove_node(name, force=force)
+    await home.nodes.remove(name, force=force)

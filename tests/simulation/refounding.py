@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from collective.client.collective import Collective
 from collective.core.errors import ConflictError
+from collective.core.paths import FilePath
+from collective.model.rights import Right
 from collective.roles.coordinator.catalog_record import record_path
 from tests.simulation.disk import Folder
 from tests.simulation.member import COORDINATOR
@@ -98,15 +100,15 @@ class Refounding:
 
     async def _work(self, home: Collective) -> None:
         """Do what is not done yet."""
-        nodes = [node.id for node in await home.member.nodes()]
+        nodes = [node.node for node in await home.nodes.list()]
         names = [name for name in self._scenario.nodes_in_use() if name in nodes]
         if names:
             with contextlib.suppress(ConflictError):  # these were adopted already
-                await home.member.adopt_nodes(names)
+                await home.nodes.adopt(names)
         await self._scenario.make_datastores(home)
-        given = {(grant.path, grant.principal) for grant in await home.member.grants()}
+        given = {(str(grant.path), str(grant.principal)) for grant in await home.people.grants()}
         for person in self._scenario.people:
             for top in sorted(person.rights.read):
-                rights = ("read", "write") if top in person.rights.write else ("read",)
+                rights = Right.READ | (Right.WRITE if top in person.rights.write else Right.NONE)
                 if (top, person.identity) not in given:
-                    await home.member.add_grant(top, rights, person.identity)
+                    await home.people.add_grant(FilePath.parse(top), rights, person.identity)

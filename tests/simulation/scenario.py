@@ -14,11 +14,11 @@ from typing import Any, Final
 from collective.client.collective import Collective
 from collective.core.errors import ConflictError
 from collective.core.paths import FilePath
+from collective.model.people import InviteKind
 from collective.model.rights import GrantTerms, Right
 from collective.pki.credentials import Credentials
 from collective.placement.evidence import quorum_of
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.rpc.gen.collective.v1.people import InviteKind
 from tests.simulation.clients import PATIENCE_S, Desk, Person, Rights
 from tests.simulation.faults import Faults
 from tests.simulation.guards import Guards
@@ -263,7 +263,7 @@ class Scenario:
         """Make those that are not there."""
         for top, copies in TOPS.items():
             with contextlib.suppress(ConflictError):
-                await home.people.create_datastore(top, copies=copies)
+                await home.datastores.create(top, copies=copies)
 
     async def found(self) -> None:
         """Start the coordinator and nodes, make datastores, invite people."""
@@ -299,7 +299,7 @@ class Scenario:
                         )
                         for top in sorted(may.read)
                     ]
-                    made = await home.people.generate_invite(kind=InviteKind.USER, grants=grants)
+                    made = await home.people.invite(kind=InviteKind.USER, grants=grants)
                     codes[name] = made.code
 
         await operator.run(process, operate())

@@ -34,8 +34,7 @@ class IdentitiesPart(Part):
 
         def work(db: apsw.Connection) -> Page[IdentityRecord]:
             found: Any = db.execute(
-                "SELECT i.principal, i.display_name, i.invited_by, i.joined_ms, (SELECT count(*)"
-                " FROM identity_keys k WHERE k.principal = i.principal) FROM identities i"
+                "SELECT i.principal, i.display_name, i.invited_by, i.joined_ms FROM identities i"
                 " WHERE i.principal > ?3 AND (?1 OR i.principal = ?2) ORDER BY i.principal",
                 (int(is_admin), str(caller.principal), after),
             )
@@ -109,7 +108,6 @@ def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecor
         display_name=row[1],
         invited_by=SpiffeId.parse(row[2]),
         joined_ms=row[3],
-        keys=row[4],
         revoked=is_revoked,
         certificates=certificates,
         devices=[

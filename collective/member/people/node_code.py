@@ -8,6 +8,8 @@ from collective.core.work import Periodic, Worker
 from collective.member.people.invites import InviteIssuer
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
+from collective.model.people import Invite
+from collective.pki.invite_code import InviteCode
 
 CODE_CHECK_S: Final = 600.0
 
@@ -28,6 +30,17 @@ class NodeCode:
         """Make one if there is none that can be used."""
         await self._invites.ensure_node_code(
             Call.own(self._own.domain), uses=self._uses, validity_s=self._validity_s
+        )
+
+    async def renew(
+        self, call: Call, *, uses: int, validity_s: float, description: str
+    ) -> tuple[Invite, InviteCode]:
+        """Make another one, in the place of the present one; 0 stands for what is usual."""
+        return await self._invites.rotate_node_code(
+            call,
+            uses=uses or self._uses,
+            validity_s=validity_s or self._validity_s,
+            description=description,
         )
 
     def worker(self) -> Worker:

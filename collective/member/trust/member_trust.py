@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from collective.catalog.interface import Catalog
 from collective.core.errors import PermissionDeniedError, UsageError
 from collective.member.trust.expiry_watch import ExpiryWatch
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revoking import Revoking
-from collective.member.trust.rotation import Progress, Rotation
+from collective.member.trust.rotation import Rotation
+from collective.model.audit import AuditRow
 from collective.model.calls import Call
+from collective.model.trust import RotationProgress, TrustedAuthorities
 from collective.pki.certificates import Certified
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedAuthorities:
-    """The CAs that count."""
-
-    ders: Sequence[bytes]
-    """DER, the one that signs servers first."""
-    links: Sequence[bytes]
-    """The old CA's word for the new one (DER), while a rotation is under way."""
 
 
 class MemberTrust:
@@ -31,13 +23,15 @@ class MemberTrust:
     def __init__(
         self,
         own: OwnCertificates,
+        catalog: Catalog,
         renewals: CertificateRenewals,
         rotation: Rotation,
         revoking: Revoking,
         expiry: ExpiryWatch,
     ) -> None:
-        """Tell the CAs of ``own``; each change has its own part."""
+        """Tell the CAs of ``own``, and the audit of ``catalog``; each change has its own part."""
         self._own = own
+        self._catalog = catalog
         self._renewals = renewals
         self._rotation = rotation
         self.revoking = revoking
@@ -52,7 +46,9 @@ class MemberTrust:
         """Return every CA that counts."""
         return TrustedAuthorities(self._own.trusted_ders(), self._own.link_ders())
 
-    async def rotate(self, call: Call, *, finish: bool, force: bool, only_look: bool) -> Progress:
+    async def rotate(
+        self, call: Call, *, finish: bool, force: bool, only_look: bool
+    ) -> RotationProgress:
         """Begin or finish the CA's replacement, or tell how far it is; the operator only.
 
         Raises:
@@ -73,3 +69,8 @@ class MemberTrust:
         if finish:
             return await self._rotation.finish(call, force=force)
         return await self._rotation.begin(call)
+
+    async def audit(self, call: Call, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
+        """Return who did what and who was refused what, in order of time; admins only."""
+        await self._catalog.require_admin(call, "read the audit")
+        return await self._catalog.audit(since_ms=since_ms, limit=limit)

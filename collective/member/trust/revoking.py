@@ -8,7 +8,6 @@ hear of it with their next heartbeat.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -19,24 +18,12 @@ from collective.core.ids import GlobalId, SpiffeId, shown_principal
 from collective.core.tasks import TaskScope
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
-from collective.model.people import Consequences
+from collective.model.trust import Revoked
 from collective.pki.revocation import KEY_PREFIX, SERIAL_PREFIX, key_entry, normalise
 
 _WHO_MAX: Final = 512
 _REVOKE_IDENTITY: Final = "revoke an identity (a device of yours is key:HEX or serial:HEX)"
 _CLOSE_GRACE_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """What a revocation did."""
-
-    epoch: int
-    closed: int
-    """Connections closed here."""
-    entries: tuple[str, ...]
-    """All that is revoked now by this: what was named, and the key of a certificate named."""
-    consequences: Consequences
 
 
 class Revoking:
@@ -79,7 +66,13 @@ class Revoking:
         await self._catalog.revoke(caller, entries[0])
         closed = await self._revocations.refresh()
         self._log.warning("revoked", what=entries, by=str(caller.principal), closed=closed)
-        return Revoked(self._revocations.present.epoch, closed, entries, consequences)
+        return Revoked(
+            self._revocations.present.epoch,
+            closed,
+            entries,
+            consequences,
+            losers_count=len(consequences.losers),
+        )
 
     async def _with_key(self, entry: str) -> tuple[str, ...]:
         """Return what is to be revoked: of a certificate that is known here, its key as well."""

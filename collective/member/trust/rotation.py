@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
-
-from cryptography import x509
 
 from collective.catalog.interface import Trust
 from collective.core.errors import ConflictError
@@ -26,6 +23,7 @@ from collective.member.trust.followers import Followers
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
+from collective.model.trust import RotationProgress
 from collective.pki import certificates, rotation
 from collective.pki.rotation import Phase
 
@@ -35,17 +33,6 @@ CLOSING_INTERVALS: Final = 5
 """Heartbeat intervals that the closing phase lasts at least, for bootstraps to follow."""
 FORCED_INTERVALS_MOST: Final = 30
 """Heartbeat intervals after which a forced closing phase waits for nobody any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a rotation is."""
-
-    phase: Phase
-    waiting: Sequence[str]
-    """SPIFFE ids that would be shut out if the old CA ended now."""
-    newest: x509.Certificate
-    begun_ms: int
 
 
 class Rotation:
@@ -89,7 +76,7 @@ class Rotation:
             if not waiting or (is_forced and age_s > FORCED_INTERVALS_MOST * self._interval_s):
                 await self._close(waiting)
 
-    async def begin(self, actor: Call) -> Progress:
+    async def begin(self, actor: Call) -> RotationProgress:
         """Make the successor; ConflictError, saying how far it is, while a rotation is under way."""
         async with self._turn:
             if self._own.authorities.phase is not Phase.NONE:
@@ -99,7 +86,7 @@ class Rotation:
             await self._own.rotate(rotation.begin)
         return await self.progress()
 
-    async def finish(self, actor: Call, *, force: bool) -> Progress:
+    async def finish(self, actor: Call, *, force: bool) -> RotationProgress:
         """Go on towards the end of the old CA; harmless to repeat.
 
         Raises:
@@ -129,20 +116,26 @@ class Rotation:
                     pass
         return await self.progress()
 
-    async def progress(self) -> Progress:
+    async def progress(self) -> RotationProgress:
         """Tell how far it is."""
         known = self._own.authorities
         waiting = [] if known.phase is Phase.NONE else await self._waiting()
-        return Progress(known.phase, waiting, known.newest.certificate, self._followers.begun_ms)
+        return RotationProgress(
+            known.phase.value,
+            waiting,
+            certificates.certificate_der(known.newest.certificate),
+            self._followers.begun_ms,
+        )
 
     async def warnings(self) -> list[str]:
         """Return what the operator should know, one sentence each."""
-        now = await self.progress()
-        if now.phase is Phase.NONE:
+        phase = self._own.authorities.phase
+        if phase is Phase.NONE:
             return []
+        now = await self.progress()
         if now.waiting:
             return [f"The CA is being replaced. {self._wait_sentence(now.waiting)}"]
-        if now.phase is Phase.OVERLAP:
+        if phase is Phase.OVERLAP:
             return ["The CA is being replaced; finish it with: collective pki rotate-ca --finish"]
         return ["The CA is being replaced; the old one ends in a moment."]
 

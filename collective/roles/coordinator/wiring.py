@@ -30,6 +30,7 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.nodes.words import Words
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
+from collective.member.people.member_people import MemberPeople
 from collective.member.people.node_code import NodeCode
 from collective.member.status import MemberStatus, StatusWatch
 from collective.member.trust.certificates_seen import CertificatesSeen
@@ -46,16 +47,16 @@ from collective.placement.node_states import Timers
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.addresses import bootstrap_addresses
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.roles.coordinator.faces.grpc.audit import AuditService
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
-from collective.roles.coordinator.faces.grpc.cluster import ClusterService
 from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
 from collective.roles.coordinator.faces.grpc.files import FilesService
-from collective.roles.coordinator.faces.grpc.identities import IdentitiesService
-from collective.roles.coordinator.faces.grpc.invites import InvitesService
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
+from collective.roles.coordinator.faces.grpc.nodes import NodesService
+from collective.roles.coordinator.faces.grpc.people import PeopleService
 from collective.roles.coordinator.faces.grpc.reads import ReadsService
+from collective.roles.coordinator.faces.grpc.status import StatusService
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
+from collective.roles.coordinator.faces.grpc.trust import TrustService
 from collective.roles.coordinator.faces.grpc.uploads import UploadsService
 from collective.roles.coordinator.node_network import NodeNetwork
 from collective.roles.coordinator.personas import Personas
@@ -145,7 +146,7 @@ def wire(
         interval_s=settings.heartbeat_interval_s,
     )
     revoking = Revoking(own.identity, catalog, ground.revocations)
-    trust = MemberTrust(own, renewals, rotation, revoking, ExpiryWatch(own, rotation))
+    trust = MemberTrust(own, catalog, renewals, rotation, revoking, ExpiryWatch(own, rotation))
     removal = Removal(
         catalog, nodes, ground.revocations, ground.keys, ground.network.commands, ground.wakes
     )
@@ -154,6 +155,10 @@ def wire(
     status = MemberStatus(own, catalog, members, trust, readiness, ground.policy)
     joining = Joining(own, catalog, nodes, ground.unknown, ground.followers, world)
     invites = InviteIssuer(own, catalog, bootstrap_addresses(settings), own.place, world)
+    node_code = NodeCode(
+        own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
+    )
+    people = MemberPeople(own.domain, catalog, invites, node_code, world.clock)
     certificates_seen = CertificatesSeen(own.domain, catalog)
     admission = Admission(
         own.domain,
@@ -168,10 +173,11 @@ def wire(
         ground=ground,
         faces=[
             *_files(ground, care, admission),
-            ClusterService(own.domain, catalog, members, trust, status, admission),
-            *_people(ground, invites, revoking, admission),
             DatastoresService(own.domain, catalog, admission),
-            AuditService(catalog, admission),
+            PeopleService(people, admission),
+            NodesService(members, admission),
+            TrustService(trust, admission),
+            StatusService(status, admission),
             _registry(ground, certificates_seen, admission),
             BootstrapService(joining, renewals, own, collective_name=name, forwarded=True),
         ],
@@ -181,12 +187,7 @@ def wire(
         records=records,
         readiness=readiness,
         refusals=refusals,
-        node_code=NodeCode(
-            own,
-            invites,
-            uses=settings.join_code_uses,
-            validity_s=settings.join_code_validity_s,
-        ),
+        node_code=node_code,
         workers=[
             records.worker(),
             Expiry(catalog, nodes, ground.keys, ground.revocations).worker(),
@@ -265,23 +266,6 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(owners, files.whole, admission),
-    ]
-
-
-def _people(
-    ground: Ground, invites: InviteIssuer, revoking: Revoking, admission: Admission
-) -> list[IServable]:
-    clock = ground.own.clock
-    return [
-        InvitesService(
-            ground.catalog,
-            invites,
-            admission,
-            clock,
-            node_uses=ground.settings.join_code_uses,
-            node_validity_s=ground.settings.join_code_validity_s,
-        ),
-        IdentitiesService(ground.catalog, invites, revoking, admission, clock),
     ]
 
 

@@ -31,11 +31,11 @@ SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
     "Uploads": (pb.UploadsBase, pb.UploadsStub),
     "Reads": (pb.ReadsBase, pb.ReadsStub),
     "Streams": (pb.StreamsBase, pb.StreamsStub),
-    "Cluster": (pb.ClusterBase, pb.ClusterStub),
-    "Invites": (pb.InvitesBase, pb.InvitesStub),
-    "Identities": (pb.IdentitiesBase, pb.IdentitiesStub),
     "Datastores": (pb.DatastoresBase, pb.DatastoresStub),
-    "Audit": (pb.AuditBase, pb.AuditStub),
+    "People": (pb.PeopleBase, pb.PeopleStub),
+    "Nodes": (pb.NodesBase, pb.NodesStub),
+    "Trust": (pb.TrustBase, pb.TrustStub),
+    "MemberStatus": (pb.MemberStatusBase, pb.MemberStatusStub),
     "NodeRegistry": (pb.NodeRegistryBase, pb.NodeRegistryStub),
     "Bootstrap": (pb.BootstrapBase, pb.BootstrapStub),
 }
@@ -65,7 +65,7 @@ def counted(target: Target) -> float:
 
 async def rows(target: Target, who: str) -> list[pb.AuditRecord]:
     async with target.channel(target.operator) as channel:
-        answer = await channel.stub(pb.AuditStub).list_audit(pb.ListAuditRequest(limit=5000))
+        answer = await channel.stub(pb.TrustStub).list_audit(pb.ListAuditRequest(limit=5000))
     return [one for one in answer.records if one.actor == who and one.detail.startswith("denied")]
 
 

@@ -83,7 +83,7 @@ async def test_absent_and_forbidden_look_the_same(target: Target) -> None:
 async def test_counts_cover_only_what_the_caller_may_read(target: Target) -> None:
     stranger = target.user("stranger")
     async with target.channel(stranger) as channel:
-        stub = channel.stub(pb.ClusterStub)
+        stub = channel.stub(pb.MemberStubs)
         status = await stub.get_status(pb.GetStatusRequest())
         assert status.files is not None
         assert (status.files.total, status.files.bytes) == (0, 0)
@@ -98,7 +98,7 @@ async def test_counts_cover_only_what_the_caller_may_read(target: Target) -> Non
 
 async def test_grants_that_mallory_gives_itself(target: Target) -> None:
     async with target.channel(target.mallory) as channel:
-        stub = channel.stub(pb.ClusterStub)
+        stub = channel.stub(pb.MemberStubs)
         for path in ("/private", "/", "/mallory"):  # it has no right to share
             with pytest.raises(PermissionDeniedError):
                 await stub.add_grant(
@@ -109,11 +109,11 @@ async def test_grants_that_mallory_gives_itself(target: Target) -> None:
         with pytest.raises(PermissionDeniedError):
             await stub.adopt_nodes(pb.AdoptNodesRequest(all=True))
     async with target.channel(target.operator) as channel:
-        grants = (await channel.stub(pb.ClusterStub).list_grants(pb.ListGrantsRequest())).grants
+        grants = (await channel.stub(pb.PeopleStub).list_grants(pb.ListGrantsRequest())).grants
     theirs = next(g for g in grants if g.path == "/by")
     async with target.channel(target.mallory) as channel:
         with pytest.raises((PermissionDeniedError, NotFoundError)):
-            await channel.stub(pb.ClusterStub).remove_grant(pb.RemoveGrantRequest(id=theirs.id))
+            await channel.stub(pb.PeopleStub).remove_grant(pb.RemoveGrantRequest(id=theirs.id))
 
 
 async def test_the_upload_id_of_another_user(target: Target) -> None:
@@ -175,9 +175,7 @@ async def test_a_lease_ends_with_the_right_to_read(target: Target) -> None:
         stub = channel.stub(pb.FileStubs)
         read = await stub.open_read(pb.OpenReadRequest(path="/private/secret.bin"))
         async with target.channel(target.operator) as operator:
-            await operator.stub(pb.ClusterStub).remove_grant(
-                pb.RemoveGrantRequest(id=granted["id"])
-            )
+            await operator.stub(pb.PeopleStub).remove_grant(pb.RemoveGrantRequest(id=granted["id"]))
         with pytest.raises((NotFoundError, PermissionDeniedError)):
             await stub.plan_read(pb.PlanReadRequest(lease_id=read.lease_id))
 
@@ -313,7 +311,7 @@ async def test_a_stream_that_runs_ends_with_its_right(target: Target) -> None:
                 await moving.wait()
             assert not running.done()
             async with target.channel(target.operator) as operator:
-                await operator.stub(pb.ClusterStub).remove_grant(
+                await operator.stub(pb.PeopleStub).remove_grant(
                     pb.RemoveGrantRequest(id=given["id"])
                 )
             with pytest.raises(PermissionDeniedError):

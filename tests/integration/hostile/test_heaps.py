@@ -36,7 +36,7 @@ async def test_a_thousand_long_grants_hide_nothing_from_victim_and_operator(
 ) -> None:
     for giver in GIVERS:
         async with target.channel(target.user(giver)) as channel:
-            stub = channel.stub(pb.ClusterStub)
+            stub = channel.stub(pb.MemberStubs)
             wanted = pb.AddGrantRequest(path=LONG, rights=RIGHTS, principal="victim@home.alice")
             async with asyncio.TaskGroup() as group:
                 for _ in range(100):
@@ -46,7 +46,7 @@ async def test_a_thousand_long_grants_hide_nothing_from_victim_and_operator(
     listed = target.cluster.cli("grant", "list", "--json").json()
     assert sum(one["path"].startswith(LONG) for one in listed) == 1000
     async with target.channel(target.user("victim")) as channel:
-        stub = channel.stub(pb.ClusterStub)
+        stub = channel.stub(pb.MemberStubs)
         status = await stub.get_status(pb.GetStatusRequest())
         assert status.you is not None
         assert len(status.you.grants) + status.you.grants_left == 1000
@@ -58,7 +58,7 @@ async def test_a_thousand_long_grants_hide_nothing_from_victim_and_operator(
         assert len(status.you.grants) + status.you.grants_left == 999
     async with target.channel(target.mallory) as channel:
         with pytest.raises(PermissionDeniedError):
-            await channel.stub(pb.ClusterStub).remove_grant(
+            await channel.stub(pb.PeopleStub).remove_grant(
                 pb.RemoveGrantRequest(id=status.you.grants[0].id)
             )
 
@@ -73,7 +73,7 @@ async def test_invites_of_many_megabytes_are_all_listed_and_end_at_a_bound(
     made = 0
     for giver in GIVERS[:2]:
         async with target.channel(target.user(giver)) as channel:
-            stub = channel.stub(pb.InvitesStub)
+            stub = channel.stub(pb.PeopleStub)
             try:
                 while made < 100:
                     await stub.generate_invite(wanted)

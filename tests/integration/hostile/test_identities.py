@@ -29,7 +29,7 @@ async def test_a_nodes_certificate_as_a_client(target: Target) -> None:
             await files.list(pb.ListRequest(path="/"))
         with pytest.raises(PermissionDeniedError):
             await files.open_read(pb.OpenReadRequest(path="/private/secret.bin"))
-        cluster = channel.stub(pb.ClusterStub)
+        cluster = channel.stub(pb.MemberStubs)
         with pytest.raises(PermissionDeniedError):
             await cluster.get_status(pb.GetStatusRequest())
         with pytest.raises(PermissionDeniedError):
@@ -156,7 +156,7 @@ async def test_a_bootstrap_certificate_elsewhere(target: Target) -> None:
         with pytest.raises(PermissionDeniedError):
             await channel.stub(pb.FileStubs).list(pb.ListRequest(path="/"))
         with pytest.raises(PermissionDeniedError):
-            await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
+            await channel.stub(pb.MemberStatusStub).get_status(pb.GetStatusRequest())
         with pytest.raises(PermissionDeniedError):
             await channel.stub(pb.NodeRegistryStub).heartbeat(heartbeat(target))
 
@@ -173,7 +173,7 @@ async def test_a_users_certificate_at_the_forwarded_bootstrap(target: Target) ->
 async def test_renewal_never_gives_another_identity(target: Target) -> None:
     async with target.channel(target.mallory) as channel:
         with pytest.raises(CollectiveError) as caught:
-            await channel.stub(pb.ClusterStub).renew_certificate(
+            await channel.stub(pb.TrustStub).renew_certificate(
                 pb.RenewCertificateRequest(csr_der=b"junk")
             )
     assert caught.value.code in {"rejected", "usage"}

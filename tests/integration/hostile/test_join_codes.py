@@ -187,7 +187,7 @@ async def test_nothing_but_the_bootstrap_is_served_without_a_certificate(target:
     try:
         for attempt in (
             lambda: channel.stub(pb.FilesStub).list(pb.ListRequest(path="/")),
-            lambda: channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest()),
+            lambda: channel.stub(pb.MemberStatusStub).get_status(pb.GetStatusRequest()),
             lambda: channel.stub(pb.NodeRegistryStub).heartbeat(pb.HeartbeatRequest()),
             lambda: channel.stub(pb.NodeStub).delete_copies(pb.DeleteCopiesRequest()),
         ):

@@ -95,7 +95,7 @@ def id_requests(text: str) -> Iterator[tuple[str, Message]]:
     yield "RemoveGrant", pb.RemoveGrantRequest(id=text)
 
 
-_SERVICES = (pb.FilesBase, pb.UploadsBase, pb.ReadsBase, pb.StreamsBase, pb.ClusterBase)
+_SERVICES = (pb.FilesBase, pb.UploadsBase, pb.ReadsBase, pb.StreamsBase, pb.PeopleBase)
 _PATHS = {path.rpartition("/")[2]: path for one in _SERVICES for path in one().__mapping__()}
 _CARDINALITY = {"Read": Cardinality.UNARY_STREAM, "Write": Cardinality.STREAM_UNARY}
 

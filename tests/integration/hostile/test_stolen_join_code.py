@@ -95,7 +95,7 @@ async def test_nodes_of_a_stolen_join_code_shut_out_nobody(member: Target) -> No
     figures = cluster.coordinator.page("/metrics")[1]
     assert re.search(r"^collective_catalog_restored\{.*\} 0.0$", figures, re.MULTILINE)
     async with member.channel(member.bystander) as channel:
-        await channel.stub(pb.ClusterStub).get_status(pb.GetStatusRequest())
+        await channel.stub(pb.MemberStatusStub).get_status(pb.GetStatusRequest())
     await joining.redeem(
         invite_code.parse(invite),
         new_private_key(REAL.randomness),

@@ -21,7 +21,7 @@ from collective.pki.certificates import new_private_key
 from collective.pki.credentials import Credentials, save_credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
-from collective.rpc.gen.collective.v1.cluster import ClusterBase, GetStatusRequest, Status
+from collective.rpc.gen.collective.v1.status import GetStatusRequest, MemberStatusBase, Status
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.standard import with_standard_services
@@ -77,7 +77,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(tmp_path_factory.mktemp("stranger"))
 
 
-class Cluster(ClusterBase):
+class Overview(MemberStatusBase):
     """Answers GetStatus as the test says."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Cluster(ClusterBase):
 class Served:
     listener: TlsListener
     address: Address
-    cluster: Cluster
+    overview: Overview
     gate: PeerGate
 
 
@@ -103,19 +103,19 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 def serve(pki: Pki) -> Serve:
-    """Return an async context manager that serves Cluster over mTLS on a free port."""
+    """Return an async context manager that serves Overview over mTLS on a free port."""
 
     @asynccontextmanager
     async def served(**options: Any) -> AsyncIterator[Served]:
-        cluster = Cluster()
+        overview = Overview()
         gate = options.pop("gate", None) or pki.gate()
         credentials = options.pop("credentials", None) or pki.credentials(COORDINATOR)
-        services = with_standard_services([cluster], lambda: True)
+        services = with_standard_services([overview], lambda: True)
         context = server_context(credentials, pki.trust)
         listener = TlsListener(services, gate, context, REAL, **options)
         address = await listener.listen(Address("127.0.0.1", 0))
         try:
-            yield Served(listener, address, cluster, gate)
+            yield Served(listener, address, overview, gate)
         finally:
             await listener.shut(0.2)
             await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from collective.core.units import Address
 from collective.pki.certificates import COORDINATOR_LABEL
 from collective.pki.credentials import Credentials
-from collective.rpc.gen.collective.v1.cluster import Status
+from collective.rpc.gen.collective.v1.status import Status
 from collective.rpc.gen.grpc.health.v1 import (
     HealthCheckRequest,
     HealthCheckResponse,
@@ -90,13 +90,13 @@ async def test_grpcio_calls_by_what_reflection_says(pki: Pki, serve: Serve) -> N
         services, methods = await asyncio.to_thread(
             with_channel, served.address, pki.credentials(USER), COORDINATOR_LABEL, explore
         )
-    assert {"collective.v1.cluster.Cluster", "grpc.health.v1.Health"} <= set(services)
+    assert {"collective.v1.status.MemberStatus", "grpc.health.v1.Health"} <= set(services)
     assert {"List", "Move", "Stat"} <= set(methods)
 
 
 async def test_grpcio_gets_status_and_detail_of_our_errors(pki: Pki, serve: Serve) -> None:
     def call_with_too_much(channel: grpc.Channel) -> Status:
-        call = channel.unary_unary("/collective.v1.cluster.Cluster/GetStatus")
+        call = channel.unary_unary("/collective.v1.status.MemberStatus/GetStatus")
         return Status.parse(call(bytes(5 * 1024 * 1024), timeout=120))
 
     async with serve() as served:

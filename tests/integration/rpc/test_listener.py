@@ -36,8 +36,8 @@ from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
 from collective.rpc.crowd import Bounds
 from collective.rpc.farewell import REVOKED
-from collective.rpc.gen.collective.v1.cluster import ClusterStub, GetStatusRequest, Status
-from collective.rpc.gen.collective.v1.people import AuditStub, ListAuditRequest
+from collective.rpc.gen.collective.v1.status import GetStatusRequest, MemberStatusStub, Status
+from collective.rpc.gen.collective.v1.trust import ListAuditRequest, TrustStub
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context
@@ -82,7 +82,7 @@ class Greedy(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connection = H2Connection()
         connection.initiate_connection()
-        path = (":path", "/collective.v1.cluster.Cluster/GetStatus")
+        path = (":path", "/collective.v1.status.MemberStatus/GetStatus")
         headers = [(":method", "POST"), (":scheme", "https"), path, (":authority", "x")]
         grpc = [("te", "trailers"), ("content-type", "application/grpc")]
         connection.send_headers(1, [*headers, *grpc])
@@ -105,13 +105,15 @@ async def test_a_call_reaches_the_service_with_the_callers_identity(pki: Pki, se
             seen.append(context.current())
             return Status(member_id="alice")
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
-            status = await channel.stub(ClusterStub).get_status(metadata={"x-request-id": "abc-1"})
+            status = await channel.stub(MemberStatusStub).get_status(
+                metadata={"x-request-id": "abc-1"}
+            )
     assert status.member_id == "alice"
     assert seen[0].peer.identity == USER
     assert seen[0].request_id == "abc-1"
-    assert seen[0].method == "/collective.v1.cluster.Cluster/GetStatus"
+    assert seen[0].method == "/collective.v1.status.MemberStatus/GetStatus"
 
 
 async def test_good_certificate_is_not_refused_by_the_bare_client(pki: Pki, serve: Serve) -> None:
@@ -156,13 +158,13 @@ async def test_role_not_accepted_refused(pki: Pki, serve: Serve) -> None:
 async def test_node_certificate_used_as_user_refused_by_service_roles(
     pki: Pki, serve: Serve
 ) -> None:
-    roles = {"collective.v1.cluster.Cluster": frozenset({"user"})}
+    roles = {"collective.v1.status.MemberStatus": frozenset({"user"})}
     async with serve(service_roles=roles) as served:
         async with channel_to(served.address, pki, me=NODE) as channel:
             with pytest.raises(PermissionDeniedError, match="node may not call"):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
         async with channel_to(served.address, pki, me=USER) as channel:
-            await channel.stub(ClusterStub).get_status()
+            await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_a_service_that_nobody_gave_roles_is_for_nobody(pki: Pki, serve: Serve) -> None:
@@ -170,7 +172,7 @@ async def test_a_service_that_nobody_gave_roles_is_for_nobody(pki: Pki, serve: S
     async with serve(service_roles=roles) as served:
         async with channel_to(served.address, pki, me=USER) as channel:
             with pytest.raises(PermissionDeniedError, match="user may not call"):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_user_certificate_used_as_server_refused(pki: Pki, serve: Serve) -> None:
@@ -185,7 +187,7 @@ async def test_server_of_another_identity_gets_no_request(pki: Pki, serve: Serve
     async with serve(credentials=pki.credentials(other)) as served:
         async with channel_to(served.address, pki, expect=NODE) as channel:
             with pytest.raises(RejectedError, match="alice-node-02"):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_server_of_another_ca_refused(pki: Pki, stranger: Pki, serve: Serve) -> None:
@@ -287,11 +289,11 @@ async def test_oversized_message_gets_a_clear_error_and_the_connection_lives(
     pki: Pki, serve: Serve
 ) -> None:
     async with serve() as served, channel_to(served.address, pki) as channel:
-        stub = channel.stub(ClusterStub)
+        stub = channel.stub(MemberStatusStub)
         too_big = bytes(5 * 1024 * 1024)
         with pytest.raises(UsageError, match="over the limit"):
-            await channel.stub(ClusterStub)._unary_unary(
-                "/collective.v1.cluster.Cluster/GetStatus",
+            await channel.stub(MemberStatusStub)._unary_unary(
+                "/collective.v1.status.MemberStatus/GetStatus",
                 Status(member_id=too_big.decode()),
                 Status,
             )
@@ -304,10 +306,10 @@ async def test_oversized_answer_refused_by_the_client(pki: Pki, serve: Serve) ->
         async def answer() -> Status:
             return Status(member_id="x" * (5 * 1024 * 1024))
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(CollectiveError, match="over the limit"):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_errors_arrive_as_the_class_they_were_raised_as(pki: Pki, serve: Serve) -> None:
@@ -316,10 +318,10 @@ async def test_errors_arrive_as_the_class_they_were_raised_as(pki: Pki, serve: S
         async def answer() -> Status:
             raise NotFoundError("Path /photos/ä does not exist.")
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(NotFoundError, match="/photos/ä does not exist"):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_an_error_is_the_same_when_the_connection_ended_before_it_was_looked_at(
@@ -332,7 +334,7 @@ async def test_an_error_is_the_same_when_the_connection_ended_before_it_was_look
 
         async def look_late() -> None:
             async with channel.request(
-                "/collective.v1.cluster.Cluster/GetStatus",
+                "/collective.v1.status.MemberStatus/GetStatus",
                 Cardinality.UNARY_UNARY,
                 GetStatusRequest,
                 Status,
@@ -346,7 +348,7 @@ async def test_an_error_is_the_same_when_the_connection_ended_before_it_was_look
                 channel._protocol.connection_lost(None)
                 await stream.recv_message()
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         with pytest.raises(ShutOutError):
             await look_late()
 
@@ -355,7 +357,7 @@ async def test_a_call_that_the_server_does_not_know_is_rejected(pki: Pki, serve:
     async with serve() as served:
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(RejectedError):
-                await channel.stub(AuditStub).list_audit(ListAuditRequest())
+                await channel.stub(TrustStub).list_audit(ListAuditRequest())
 
 
 async def test_unexpected_exception_leaks_nothing(pki: Pki, serve: Serve) -> None:
@@ -364,16 +366,16 @@ async def test_unexpected_exception_leaks_nothing(pki: Pki, serve: Serve) -> Non
         async def answer() -> Status:
             raise RuntimeError("secret detail")
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(InternalError, match="request abc") as raised:
-                await channel.stub(ClusterStub).get_status(metadata={"x-request-id": "abc"})
+                await channel.stub(MemberStatusStub).get_status(metadata={"x-request-id": "abc"})
     assert "secret" not in raised.value.message
 
 
 async def test_revoked_peers_open_connection_is_closed(pki: Pki, serve: Serve) -> None:
     async with serve() as served, channel_to(served.address, pki) as channel:
-        stub = channel.stub(ClusterStub)
+        stub = channel.stub(MemberStatusStub)
         await stub.get_status()
         assert served.gate.replace(revocations=RevocationSet.of(1, [str(USER)])) == 1
         assert served.listener.connections == ()
@@ -394,8 +396,8 @@ async def test_a_call_under_way_hears_that_its_caller_was_revoked(pki: Pki, serv
                 ended.set()
             return Status()
 
-        served.cluster.answer = answer
-        call = asyncio.create_task(channel.stub(ClusterStub).get_status())
+        served.overview.answer = answer
+        call = asyncio.create_task(channel.stub(MemberStatusStub).get_status())
         await entered.wait()
         assert served.gate.replace(revocations=RevocationSet.of(1, [str(USER)])) == 1
         async with asyncio.timeout(30):
@@ -438,7 +440,7 @@ async def test_expired_peers_open_connection_is_closed(pki: Pki, serve: Serve) -
     clock = Clock()
     gate = PeerGate(pki.trust, RevocationSet(), clock)
     async with serve(gate=gate) as served, channel_to(served.address, pki) as channel:
-        await channel.stub(ClusterStub).get_status()
+        await channel.stub(MemberStatusStub).get_status()
         assert served.listener.sweep() == 0
         clock.offset_s = 7200.0
         assert served.listener.sweep() == 1
@@ -450,10 +452,10 @@ async def test_connections_over_the_limit_are_refused(pki: Pki, serve: Serve) ->
         channel_to(served.address, pki) as first,
     ):
         await first.connect()
-        await first.stub(ClusterStub).get_status()
+        await first.stub(MemberStatusStub).get_status()
         tls = client_context(pki.credentials(USER), pki.trust)
         assert await refused(served.address, tls)
-        await first.stub(ClusterStub).get_status()
+        await first.stub(MemberStatusStub).get_status()
 
 
 async def test_one_peer_cannot_take_every_connection(pki: Pki, serve: Serve) -> None:
@@ -462,10 +464,10 @@ async def test_one_peer_cannot_take_every_connection(pki: Pki, serve: Serve) -> 
         channel_to(served.address, pki) as first,
         channel_to(served.address, pki, me=NODE) as other,
     ):
-        await first.stub(ClusterStub).get_status()
+        await first.stub(MemberStatusStub).get_status()
         assert await refused(served.address, client_context(pki.credentials(USER), pki.trust))
-        await other.stub(ClusterStub).get_status()
-        await first.stub(ClusterStub).get_status()
+        await other.stub(MemberStatusStub).get_status()
+        await first.stub(MemberStatusStub).get_status()
 
 
 async def test_channel_tries_the_next_address_and_connects_again(pki: Pki, serve: Serve) -> None:
@@ -481,7 +483,7 @@ async def test_channel_tries_the_next_address_and_connects_again(pki: Pki, serve
             expect=COORDINATOR,
         ) as channel,
     ):
-        stub = channel.stub(ClusterStub)
+        stub = channel.stub(MemberStatusStub)
         await stub.get_status()
         served.listener.close_connections_of(lambda _: True)
         async with asyncio.timeout(60):
@@ -496,7 +498,7 @@ async def test_nobody_listening_is_unreachable(pki: Pki) -> None:
         nobody = Address("127.0.0.1", closed.getsockname()[1])
     async with channel_to(nobody, pki) as channel:
         with pytest.raises(UnreachableError, match="No connection"):
-            await channel.stub(ClusterStub).get_status()
+            await channel.stub(MemberStatusStub).get_status()
 
 
 async def test_deadline_is_unreachable_and_leaves_enclosing_timeouts_whole(
@@ -509,17 +511,17 @@ async def test_deadline_is_unreachable_and_leaves_enclosing_timeouts_whole(
             await release.wait()
             return Status()
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
             await channel.connect()
             with pytest.raises(UnreachableError):
-                await channel.stub(ClusterStub).get_status(timeout=0.1)
+                await channel.stub(MemberStatusStub).get_status(timeout=0.1)
             task = asyncio.current_task()
             assert task is not None
             assert task.cancelling() == 0
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await channel.stub(ClusterStub).get_status(timeout=5)
+                    await channel.stub(MemberStatusStub).get_status(timeout=5)
 
 
 async def test_shut_lets_running_calls_end(pki: Pki, serve: Serve) -> None:
@@ -531,9 +533,9 @@ async def test_shut_lets_running_calls_end(pki: Pki, serve: Serve) -> None:
             await release.wait()
             return Status(member_id="late")
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel, asyncio.TaskGroup() as group:
-            call = group.create_task(channel.stub(ClusterStub).get_status())
+            call = group.create_task(channel.stub(MemberStatusStub).get_status())
             await entered.wait()
             shut = group.create_task(served.listener.shut(5.0))
             await asyncio.sleep(0)
@@ -548,10 +550,10 @@ async def test_busy_error_keeps_its_class(pki: Pki, serve: Serve) -> None:
         async def answer() -> Status:
             raise BusyError("Too many uploads; try again.")
 
-        served.cluster.answer = answer
+        served.overview.answer = answer
         async with channel_to(served.address, pki) as channel:
             with pytest.raises(BusyError):
-                await channel.stub(ClusterStub).get_status()
+                await channel.stub(MemberStatusStub).get_status()
 
 
 class Streaming:

@@ -21,15 +21,15 @@ from collective.roles.bootstrap.app import BootstrapRole, find_credentials
 from collective.roles.runtime.lifecycle import Runtime, Supervisor
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.crowd import UNCERTIFIED, Bounds
-from collective.rpc.gen.collective.v1.cluster import Status
+from collective.rpc.gen.collective.v1.status import Status
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
 from tests.integration.certificates import issued_bootstrap
 from tests.integration.ports import free_port
-from tests.integration.rpc.conftest import COORDINATOR, Cluster, Pki
+from tests.integration.rpc.conftest import COORDINATOR, Overview, Pki
 from tests.worlds import LINKS, REAL, world_of
 
-PATH = "/collective.v1.cluster.Cluster/GetStatus"
+PATH = "/collective.v1.status.MemberStatus/GetStatus"
 
 
 class Lively(asyncio.Protocol):
@@ -81,15 +81,15 @@ class Lively(asyncio.Protocol):
 @asynccontextmanager
 async def listening(
     pki: Pki, bounds: Bounds | None = None
-) -> AsyncIterator[tuple[TlsListener, Cluster, Address]]:
-    cluster = Cluster()
+) -> AsyncIterator[tuple[TlsListener, Overview, Address]]:
+    overview = Overview()
     tls = server_context(
         pki.credentials(COORDINATOR), pki.trust, client_certificates=False, alpn=(ALPN_GRPC,)
     )
-    listener = TlsListener([cluster], None, tls, REAL, bounds=bounds)
+    listener = TlsListener([overview], None, tls, REAL, bounds=bounds)
     address = await listener.listen(Address("127.0.0.1", 0))
     try:
-        yield listener, cluster, address
+        yield listener, overview, address
     finally:
         await listener.shut(0.2)
         await asyncio.sleep(0)
@@ -121,13 +121,13 @@ async def test_a_connection_that_answers_pings_and_asks_nothing_is_ended(pki: Pk
 
 
 async def test_a_call_that_never_ends_is_ended_with_its_connection(pki: Pki) -> None:
-    async with listening(pki, Bounds(9, 9, idle_s=1.0, life_s=3.0)) as (_, cluster, address):
+    async with listening(pki, Bounds(9, 9, idle_s=1.0, life_s=3.0)) as (_, overview, address):
 
         async def never() -> Status:
             await asyncio.Event().wait()
             raise AssertionError
 
-        cluster.answer = never
+        overview.answer = never
         lively = await connect(pki.trust, address, calls=1)
         async with asyncio.timeout(120):
             await lively.lost.wait()
@@ -135,14 +135,14 @@ async def test_a_call_that_never_ends_is_ended_with_its_connection(pki: Pki) -> 
 
 
 async def test_calls_in_time_keep_a_connection(pki: Pki) -> None:
-    async with listening(pki, Bounds(9, 9, idle_s=2.0, life_s=60)) as (_, cluster, address):
+    async with listening(pki, Bounds(9, 9, idle_s=2.0, life_s=60)) as (_, overview, address):
         release = asyncio.Event()
 
         async def slow() -> Status:
             await release.wait()
             return Status(member_id="alice")
 
-        cluster.answer = slow
+        overview.answer = slow
         lively = await connect(pki.trust, address, calls=1)
         await asyncio.sleep(3.0)  # longer than a connection may be idle
         assert not lively.lost.is_set()

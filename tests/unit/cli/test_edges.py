@@ -12,8 +12,10 @@ from collective.cli import app, output
 from collective.cli.grants import parse_grant
 from collective.cli.status import status_json
 from collective.core.errors import ConflictError, ExitCode, RejectedError, UsageError
+from collective.core.paths import FilePath
 from collective.core.terminal import safe
-from collective.rpc.gen.collective.v1.cluster import NodeStatus, Status
+from collective.model.rights import Right
+from tests.values import a_node, a_status
 
 
 @pytest.fixture(autouse=True)
@@ -73,14 +75,14 @@ def test_every_command_has_help(capsys: Any) -> None:
 
 
 def test_status_json_has_every_field_when_all_is_zero() -> None:
-    facts = status_json(Status(local_nodes=[NodeStatus()]))
+    facts = status_json(a_status(nodes=[a_node()]))
     assert list(facts) == [
         "member_id", "domain", "coordinator", "local_nodes", "peers", "remote_nodes",
         "files", "chunks", "storage", "you", "warnings", "node_code", "workers",
     ]  # fmt: skip
     assert facts["local_nodes"] == [
         {
-            "id": "", "address": "", "total_capacity": 0, "used_capacity": 0, "chunk_count": 0,
+            "id": "nas", "address": "", "total_capacity": 0, "used_capacity": 0, "chunk_count": 0,
             "is_healthy": False, "state": "", "last_seen": None, "standing": "",
             "standing_reason": "", "is_new": False, "quarantined_bytes": 0, "disk": "",
         }
@@ -92,7 +94,7 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
         "datastores": [],
     }
     assert facts["chunks"] == nothing
-    assert facts["you"] == {"global_id": "", "grants": []}
+    assert facts["you"] == {"global_id": "spiffe://home.alice/coordinator", "grants": []}
     json.dumps(facts)
 
 
@@ -127,7 +129,7 @@ def test_on_a_pipe_only_what_no_name_can_hold_is_escaped(capsys: Any) -> None:
 
 
 def test_grants_are_parsed_from_the_right() -> None:
-    assert parse_grant("/a:b:read+write") == ("/a:b", ["read", "write"])
+    assert parse_grant("/a:b:read+write") == (FilePath.parse("/a:b"), Right.READ | Right.WRITE)
     with pytest.raises(UsageError):
         parse_grant("/media")
 

@@ -11,14 +11,16 @@ from collective.cli import app
 from collective.cli.invites import show_code
 from collective.cli.options import Invocation
 from collective.cli.status import status_lines
-from collective.rpc.gen.collective.v1 import Right
-from collective.rpc.gen.collective.v1.cluster import CallerStatus, Grant, Status
-from collective.rpc.gen.collective.v1.people import GenerateInviteResponse, Invite, InviteKind
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+from collective.model.grants import Grant
+from collective.model.people import InviteKind, InviteStatus, MadeInvite
+from collective.model.rights import Right
+from tests.values import OPERATOR, a_status, an_invite, user
 
 
-def made(kind: InviteKind) -> GenerateInviteResponse:
-    invite = Invite(id="1234", kind=kind, max_uses=2, expires_ms=4_000_000_000_000)
-    return GenerateInviteResponse(code="c0de", join_url="collective://join/c0de", invite=invite)
+def made(kind: InviteKind) -> MadeInvite:
+    return MadeInvite("c0de", "collective://join/c0de", an_invite(kind=kind, uses_total=2))
 
 
 def test_a_code_for_a_node_says_how_a_node_takes_it(capsys: Any) -> None:
@@ -43,9 +45,9 @@ def test_a_code_for_a_person_is_redeemed(capsys: Any) -> None:
 def test_a_list_of_open_invites_says_where_the_ended_ones_are(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, every: bool
 ) -> None:
-    def run(self: Invocation, work: Callable[..., Any], **_: Any) -> list[Invite]:
+    def run(self: Invocation, work: Callable[..., Any], **_: Any) -> list[InviteStatus]:
         del self, work
-        return [Invite(id="1234", kind=InviteKind.USER, state="open", max_uses=1, uses_left=1)]
+        return [an_invite()]
 
     monkeypatch.setattr(Invocation, "run", run)
     arguments = ["invite", "list", *(["--all"] if every else [])]
@@ -58,13 +60,13 @@ def test_a_list_of_open_invites_says_where_the_ended_ones_are(
 @pytest.mark.parametrize(
     ("who", "grants", "is_said"),
     [
-        ("ann@home.alice", [], True),
-        ("ann@home.alice", [Grant(path="/a", rights=[Right.READ])], False),
-        ("spiffe://home.alice/coordinator", [], False),
+        (user("ann"), [], True),
+        (user("ann"), [Grant("1", FilePath.parse("/a"), Right.READ, user("ann"), OPERATOR)], False),
+        (OPERATOR, [], False),
     ],
 )
 def test_a_person_without_a_grant_is_told_that_he_may_do_nothing(
-    who: str, grants: list[Grant], is_said: bool
+    who: SpiffeId, grants: list[Grant], is_said: bool
 ) -> None:
-    text = "\n".join(status_lines(Status(you=CallerStatus(global_id=who, grants=grants))))
+    text = "\n".join(status_lines(a_status(caller=who, grants=grants)))
     assert ("you may do nothing yet" in text) is is_said

@@ -6,9 +6,15 @@ from collective.cli import audit, grants, output
 from collective.cli.datastores import datastore_json
 from collective.cli.identities import identity_lines
 from collective.cli.status import show, status_json, status_lines
-from tests import protocol as pb
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+from collective.core.work import Report, State
+from collective.model.datastores import Datastore
+from collective.model.people import CertificateRecord, DeviceRecord, IdentityRecord
+from collective.model.rights import GrantTerms, rights_of
+from collective.model.status import NodeCodeStatus
+from tests.values import ALICE, OPERATOR, a_status, user
 
-OPERATOR = "spiffe://home.alice/coordinator"
 MOMENT_MS = 1_795_370_400_250
 
 
@@ -33,11 +39,13 @@ def test_times_for_people_are_utc_by_the_second() -> None:
 
 
 def test_devices_are_listed_within_the_width_and_say_what_they_are() -> None:
-    device = pb.DeviceStatus(
-        key_digest=bytes(32), revoked=True,
-        certificates=[pb.CertificateStatus(serial="ab" * 20, expires_ms=MOMENT_MS)],
-    )  # fmt: skip
-    lines = identity_lines(pb.IdentityStatus(global_id="bob@home.alice", devices=[device]))
+    certificates = [CertificateRecord("ab" * 20, MOMENT_MS, revoked=False)]
+    device = DeviceRecord(bytes(32), 0, vouched=False, revoked=True, certificates=certificates)
+    lines = identity_lines(
+        IdentityRecord(
+            user("bob"), "", OPERATOR, 0, revoked=False, certificates=(), devices=[device]
+        )
+    )
     assert lines == [
         "bob@home.alice",
         f"  device  key:{'00' * 32}",
@@ -49,10 +57,10 @@ def test_devices_are_listed_within_the_width_and_say_what_they_are() -> None:
 def test_workers_stand_in_the_status_and_in_the_table_for_people_who_ask(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = pb.Status(
+    told = a_status(
         workers=[
-            pb.WorkerStatus(name="repair", state="waiting", last_success_ms=MOMENT_MS, queue=7),
-            pb.WorkerStatus(name="snapshot", state="failing", error="Full.", next_s=1.5),
+            Report("repair", State.WAITING, MOMENT_MS, 7, "", None, 0.0, 0.0),
+            Report("snapshot", State.FAILING, 0, None, "Full.", 1.5, 0.0, 0.0),
         ]
     )
     assert status_json(told)["workers"] == [
@@ -72,15 +80,15 @@ def test_workers_stand_in_the_status_and_in_the_table_for_people_who_ask(
 
 
 def test_status_json_has_warnings_and_the_node_code() -> None:
-    code = pb.JoinCodeStatus(uses_left=97, enrolled_count=3, expires_ms=MOMENT_MS)
-    facts = status_json(pb.Status(warnings=["Look."], node_join_code=code))
+    code = NodeCodeStatus(uses_left=97, enrolled=3, expires_ms=MOMENT_MS)
+    facts = status_json(a_status(warnings=["Look."], node_code=code))
     assert facts["warnings"] == ["Look."]
     assert facts["node_code"] == {
         "uses_left": 97, "enrolled": 3, "expires": "2026-11-22T18:00:00.250Z",
     }  # fmt: skip
-    empty = status_json(pb.Status())
+    empty = status_json(a_status())
     assert (empty["warnings"], empty["node_code"]) == ([], None)
-    told = status_lines(pb.Status(you=pb.CallerStatus(global_id=OPERATOR)))
+    told = status_lines(a_status(caller=OPERATOR))
     assert "You          the operator of home.alice" in told
 
 
@@ -93,7 +101,8 @@ def test_the_audit_shows_beginnings_of_digests_and_names_whole() -> None:
 
 
 def test_no_policy_is_null_in_json() -> None:
-    facts = datastore_json(pb.Datastore(path="/d"))
+    facts = datastore_json(Datastore(FilePath.parse("/d"), None, 0, 0, 0, 0), ALICE)
+    assert facts["owner"] == str(OPERATOR)
     assert (facts["copies"], facts["quota_bytes"], facts["used_bytes"]) == (None, None, 0)
 
 
@@ -103,11 +112,11 @@ def test_no_policy_is_null_in_json() -> None:
         ("/", {"read", "write", "share"}, OPERATOR, True),
         ("/", {"read", "write"}, OPERATOR, False),
         ("/d", {"read", "write", "share"}, OPERATOR, False),
-        ("/", {"read", "write", "share"}, "spiffe://home.alice/user/home.alice/bob", False),
+        ("/", {"read", "write", "share"}, user("bob"), False),
     ],
 )
 def test_whoever_makes_an_admin_is_told_so(
-    capsys: pytest.CaptureFixture[str], path: str, rights: set[str], giver: str, is_told: bool
+    capsys: pytest.CaptureFixture[str], path: str, rights: set[str], giver: SpiffeId, is_told: bool
 ) -> None:
-    grants.tell_of_admin([(path, rights)], giver)
+    grants.tell_of_admin([GrantTerms(FilePath.parse(path), rights_of(rights))], giver)
     assert ("makes an admin" in capsys.readouterr().err) == is_told

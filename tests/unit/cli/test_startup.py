@@ -43,9 +43,9 @@ OF_TRANSFERS = (
     *("collective.client.session", "collective.client.options", "collective.client.local"),
     *(f"{GEN}.transfer", f"{GEN}.uploads", f"{GEN}.reads", "uvloop", "blake3", "aiofiles"),
 )
-OF_THE_MEMBER = ("collective.client.member", f"{GEN}.cluster")
+OF_THE_MEMBER = tuple(f"{GEN}.{one}" for one in ("status", "nodes", "trust", "datastores"))
 OF_PEOPLE = (
-    *("collective.client.people", "collective.client.joining", "collective.pki.invite_code"),
+    *("collective.rpc.remote.people", "collective.client.joining", "collective.pki.invite_code"),
     f"{GEN}.people",
 )
 OF_CONNECTIONS = (
@@ -100,7 +100,7 @@ def test_a_transfer_imports_nothing_that_serves(operator: list[str]) -> None:
 
 def test_status_imports_nothing_that_moves_files(operator: list[str]) -> None:
     modules = imported("status", *operator, code=ExitCode.NOT_REACHABLE)
-    assert f"{GEN}.cluster" in modules
+    assert f"{GEN}.status" in modules
     assert among(modules, OF_NO_COMMAND + OF_TRANSFERS + OF_PEOPLE) == []
 
 

@@ -10,8 +10,8 @@ from collective.client.joining import check_answer
 from collective.core.errors import PermissionDeniedError, RejectedError
 from collective.core.ids import SpiffeRole
 from collective.model.people import InviteKind
+from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.pki import certificates
-from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.member.joiners import OPERATOR, World
 from tests.worlds import REAL
 
@@ -84,11 +84,14 @@ async def test_a_clock_wrong_by_an_hour_at_the_joiner_is_named_and_costs_no_seco
 
     async def redeemed(wrong_s: float) -> str:
         admission = await world.join(code, key, wish=ANN)
-        answer = pb.JoinResponse(
+        answer = JoinAnswer(
             certificate_der=admission.certificate_der,
-            ca_certificate_der=certificates.certificate_der(world.ca.certificate),
-            member_id="alice",
+            authority_der=certificates.certificate_der(world.ca.certificate),
+            trusted=TrustedAuthorities((), ()),
+            member="alice",
             domain="home.alice",
+            collective_name="home",
+            addresses=(),
         )
         now_s = world.clock.wall_s() + wrong_s
         roles: frozenset[SpiffeRole] = frozenset(("user",))

@@ -19,6 +19,7 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import is_signed_by
 from collective.pki.rotation import Phase
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
+from collective.rpc.conversions.joining import join_answer_from
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from tests.unit.member.joiners import ALICE, LEAF, World
 from tests.unit.member.own import Shown
@@ -54,7 +55,8 @@ def answer(world: World, given: Admitted) -> pb.JoinResponse:
 def believed(world: World, message: pb.JoinResponse, key: ec.EllipticCurvePrivateKey) -> Joined:
     now_s = world.clock.wall_s()
     roles = frozenset(("user", "node"))
-    return check_answer(message, world.ca.digest, key, roles=roles, now_s=now_s)  # type: ignore[arg-type]
+    told = join_answer_from(message)
+    return check_answer(told, world.ca.digest, key, roles=roles, now_s=now_s)  # type: ignore[arg-type]
 
 
 async def joined(

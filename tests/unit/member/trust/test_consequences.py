@@ -9,11 +9,11 @@ from collective.core.errors import ConflictError
 from collective.core.ids import GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.people import InviteKind
+from collective.model.people import Consequences, InviteKind
 from collective.model.rights import GrantTerms, Right
+from collective.model.trust import Revoked
 from collective.pki import certificates
 from collective.pki.revocation import key_entry
-from collective.rpc.gen.collective.v1.people import RevokeIdentityResponse
 from tests.unit.member.trust.test_key_revocation import (
     ALICE,
     EVE,
@@ -80,13 +80,10 @@ async def test_revoking_again_says_so(member: Member) -> None:
 
 
 def test_people_read_whom_it_concerns() -> None:
-    told = RevokeIdentityResponse(
-        connections_closed=1,
-        lost_rights=[str(user(f"u{number}")) for number in range(7)],
-        lost_rights_count=7,
-        invites_ended=2,
-        datastores=["/eves"],
+    ended = Consequences(
+        tuple(user(f"u{number}") for number in range(7)), 2, (FilePath.parse("/eves"),)
     )
+    told = Revoked(epoch=1, closed=1, entries=(), consequences=ended, losers_count=7)
     text = "\n".join(revoked_lines("eve@home.alice", told))
     for part in ("1 connection ended", "u0@home.alice", "and 2 more", "2 open invites", "/eves"):
         assert part in text

@@ -15,10 +15,10 @@ from collective.core.units import Address
 from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.renewals import CertificateRenewals
 from collective.model.people import JoinAttempt
+from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.pki import certificates
 from collective.rpc import context
-from collective.rpc.conversions.addresses import address_messages
-from collective.rpc.conversions.rights import terms_message
+from collective.rpc.conversions.joining import join_answer_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
 
@@ -140,22 +140,27 @@ class BootstrapService(pb.BootstrapBase):
     def _answer(self, admission: Admitted) -> pb.JoinResponse:
         known = self._joining.authorities
         authority, code = known.signing, admission.code
-        return pb.JoinResponse(
-            certificate_der=admission.certificate_der,
-            ca_certificate_der=certificates.certificate_der(authority.certificate),
-            member_id=authority.member,
-            domain=authority.domain,
-            collective_name=self._collective_name,
-            coordinator_addresses=address_messages(self._own.addresses),
-            identity=str(admission.identity),
-            granted_by=str(code.created_by) if code else "",
-            grants=[terms_message(one) for one in code.grants] if code else [],
-            trusted_ca_ders=[
+        trusted = TrustedAuthorities(
+            [
                 certificates.certificate_der(one)
                 for one in dict.fromkeys((authority.certificate, known.newest.certificate))
             ],
-            ca_link_ders=[certificates.certificate_der(one) for one in known.links],
-            grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
+            [certificates.certificate_der(one) for one in known.links],
+        )
+        return join_answer_message(
+            JoinAnswer(
+                certificate_der=admission.certificate_der,
+                authority_der=certificates.certificate_der(authority.certificate),
+                trusted=trusted,
+                member=authority.member,
+                domain=authority.domain,
+                collective_name=self._collective_name,
+                addresses=self._own.addresses,
+                identity=str(admission.identity),
+                granted_by=str(code.created_by) if code else "",
+                grants=code.grants if code else (),
+                grants_expire_ms=int((code.grants_expire_s or 0) * 1000) if code else 0,
+            )
         )
 
 

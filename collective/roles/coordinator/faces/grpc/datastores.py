@@ -9,10 +9,10 @@ from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
-from collective.model.datastores import Datastore
 from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.datastores import datastore_message
 from collective.rpc.conversions.paths import local_path
-from collective.rpc.gen.collective.v1 import people as pb
+from collective.rpc.gen.collective.v1 import datastores as pb
 
 
 class DatastoresService(pb.DatastoresBase):
@@ -35,7 +35,7 @@ class DatastoresService(pb.DatastoresBase):
                 quota_bytes=message.quota_bytes,
                 owner=None if owner == "member" else owner,
             )
-            return self._message(made)
+            return datastore_message(made, self._domain)
 
     async def list_datastores(
         self,
@@ -49,7 +49,7 @@ class DatastoresService(pb.DatastoresBase):
             for record in await self._datastores.datastores(caller):
                 if record.path <= after:
                     continue
-                one = self._message(record)
+                one = datastore_message(record, self._domain)
                 size += len(bytes(one)) + 8
                 if answer.datastores and size > limits.ANSWER_MAX_BYTES:
                     answer.next_page_token = answer.datastores[-1].path
@@ -67,7 +67,7 @@ class DatastoresService(pb.DatastoresBase):
                 quota_bytes=message.quota_bytes,
                 owner=None if message.owner is None else self._owner(message.owner),
             )
-            return self._message(changed)
+            return datastore_message(changed, self._domain)
 
     def _owner(self, text: str) -> SpiffeId | Literal["member"]:
         """Return the owner named by global id or SPIFFE id; the member for nothing or itself."""
@@ -80,15 +80,3 @@ class DatastoresService(pb.DatastoresBase):
         if owner.role != "user" or owner.trust_domain != self._domain:
             raise UsageError("A datastore's owner is a user here, by name@domain, or the member.")
         return owner
-
-    def _message(self, record: Datastore) -> pb.Datastore:
-        return pb.Datastore(
-            path=str(record.path),
-            owner=str(record.owner or SpiffeId.coordinator(self._domain)),
-            copies=record.copies,
-            quota_bytes=record.quota_bytes,
-            used_bytes=record.used_bytes,
-            files=record.files,
-            catalog_bytes=record.catalog_bytes,
-            reserved_bytes=record.reserved_bytes,
-        )

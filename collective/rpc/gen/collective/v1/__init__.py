@@ -9,6 +9,7 @@ __all__ = (
     "EntryKind",
     "ErrorDetail",
     "FileAttributes",
+    "Grant",
     "GrantTerms",
     "Right",
 )
@@ -231,6 +232,37 @@ class FileAttributes(betterproto2.Message):
 
 
 default_message_pool.register_message("collective.v1", "FileAttributes", FileAttributes)
+
+
+@dataclass(eq=False, repr=False)
+class Grant(betterproto2.Message):
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    path: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    rights: "list[Right]" = betterproto2.field(3, betterproto2.TYPE_ENUM, repeated=True)
+
+    principal: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    SPIFFE id
+    """
+
+    expires_ms: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+    """
+    0: never
+    """
+
+    granted_by: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+
+    sources: "list[str]" = betterproto2.field(
+        7, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    ids of the giver's grants that this one came from; it ends with them
+    """
+
+
+default_message_pool.register_message("collective.v1", "Grant", Grant)
 
 
 @dataclass(eq=False, repr=False)

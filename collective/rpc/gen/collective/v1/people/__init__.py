@@ -5,38 +5,27 @@
 
 __all__ = (
     "AddDeviceRequest",
-    "AuditBase",
-    "AuditRecord",
-    "AuditStub",
+    "AddGrantRequest",
     "CertificateStatus",
-    "CreateDatastoreRequest",
-    "Datastore",
-    "DatastoresBase",
-    "DatastoresStub",
     "DeviceStatus",
     "GenerateInviteRequest",
     "GenerateInviteResponse",
-    "IdentitiesBase",
-    "IdentitiesStub",
     "IdentityStatus",
     "Invite",
     "InviteKind",
     "InviteRedemption",
-    "InvitesBase",
-    "InvitesStub",
-    "ListAuditRequest",
-    "ListAuditResponse",
-    "ListDatastoresRequest",
-    "ListDatastoresResponse",
+    "ListGrantsRequest",
+    "ListGrantsResponse",
     "ListIdentitiesRequest",
     "ListIdentitiesResponse",
     "ListInvitesRequest",
     "ListInvitesResponse",
-    "RevokeIdentityRequest",
-    "RevokeIdentityResponse",
+    "PeopleBase",
+    "PeopleStub",
+    "RemoveGrantRequest",
+    "RemoveGrantResponse",
     "RevokeInviteRequest",
     "RevokeInviteResponse",
-    "SetDatastoreRequest",
 )
 
 from dataclasses import dataclass
@@ -103,22 +92,23 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class AuditRecord(betterproto2.Message):
-    at_ms: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+class AddGrantRequest(betterproto2.Message):
+    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
-    actor: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    rights: "list[__v1__.Right]" = betterproto2.field(
+        2, betterproto2.TYPE_ENUM, repeated=True
+    )
 
-    action: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    principal: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    SPIFFE id or global id
+    """
 
-    target: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-
-    detail: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
-
-    request_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    expires_ms: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
 
 
 default_message_pool.register_message(
-    "collective.v1.people", "AuditRecord", AuditRecord
+    "collective.v1.people", "AddGrantRequest", AddGrantRequest
 )
 
 
@@ -134,65 +124,6 @@ class CertificateStatus(betterproto2.Message):
 default_message_pool.register_message(
     "collective.v1.people", "CertificateStatus", CertificateStatus
 )
-
-
-@dataclass(eq=False, repr=False)
-class CreateDatastoreRequest(betterproto2.Message):
-    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    copies: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
-
-    quota_bytes: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
-
-    owner: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
-    """
-    empty: the member
-    """
-
-
-default_message_pool.register_message(
-    "collective.v1.people", "CreateDatastoreRequest", CreateDatastoreRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class Datastore(betterproto2.Message):
-    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    owner: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-    """
-    SPIFFE id
-    """
-
-    copies: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
-    """
-    0: the coordinator's setting
-    """
-
-    quota_bytes: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
-    """
-    0: none
-    """
-
-    used_bytes: "int" = betterproto2.field(5, betterproto2.TYPE_UINT64)
-    """
-    of the files that are there
-    """
-
-    files: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
-
-    catalog_bytes: "int" = betterproto2.field(7, betterproto2.TYPE_UINT64)
-    """
-    what names, extents and attributes count for in the quota
-    """
-
-    reserved_bytes: "int" = betterproto2.field(8, betterproto2.TYPE_UINT64)
-    """
-    what open uploads have reserved in it
-    """
-
-
-default_message_pool.register_message("collective.v1.people", "Datastore", Datastore)
 
 
 @dataclass(eq=False, repr=False)
@@ -282,8 +213,6 @@ class IdentityStatus(betterproto2.Message):
     SPIFFE id
     """
 
-    global_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
-
     display_name: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
 
     revoked: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
@@ -362,45 +291,18 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class ListAuditRequest(betterproto2.Message):
-    since_ms: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
-
-    limit: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
-    """
-    0: 1,000
-    """
-
-
-default_message_pool.register_message(
-    "collective.v1.people", "ListAuditRequest", ListAuditRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class ListAuditResponse(betterproto2.Message):
-    records: "list[AuditRecord]" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, repeated=True
-    )
-
-
-default_message_pool.register_message(
-    "collective.v1.people", "ListAuditResponse", ListAuditResponse
-)
-
-
-@dataclass(eq=False, repr=False)
-class ListDatastoresRequest(betterproto2.Message):
+class ListGrantsRequest(betterproto2.Message):
     page_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
-    "collective.v1.people", "ListDatastoresRequest", ListDatastoresRequest
+    "collective.v1.people", "ListGrantsRequest", ListGrantsRequest
 )
 
 
 @dataclass(eq=False, repr=False)
-class ListDatastoresResponse(betterproto2.Message):
-    datastores: "list[Datastore]" = betterproto2.field(
+class ListGrantsResponse(betterproto2.Message):
+    grants: "list[__v1__.Grant]" = betterproto2.field(
         1, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
@@ -411,7 +313,7 @@ class ListDatastoresResponse(betterproto2.Message):
 
 
 default_message_pool.register_message(
-    "collective.v1.people", "ListDatastoresResponse", ListDatastoresResponse
+    "collective.v1.people", "ListGrantsResponse", ListGrantsResponse
 )
 
 
@@ -475,49 +377,22 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class RevokeIdentityRequest(betterproto2.Message):
-    who: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+class RemoveGrantRequest(betterproto2.Message):
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
 
 default_message_pool.register_message(
-    "collective.v1.people", "RevokeIdentityRequest", RevokeIdentityRequest
+    "collective.v1.people", "RemoveGrantRequest", RemoveGrantRequest
 )
 
 
 @dataclass(eq=False, repr=False)
-class RevokeIdentityResponse(betterproto2.Message):
-    revocation_epoch: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
-
-    connections_closed: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
-
-    revoked: "list[str]" = betterproto2.field(
-        3, betterproto2.TYPE_STRING, repeated=True
-    )
-    """
-    all that this names: the key of a certificate, too
-    """
-
-    lost_rights: "list[str]" = betterproto2.field(
-        4, betterproto2.TYPE_STRING, repeated=True
-    )
-    """
-    SPIFFE ids of others whose rights came from it, the first 1000
-    """
-
-    lost_rights_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
-
-    invites_ended: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
-
-    datastores: "list[str]" = betterproto2.field(
-        7, betterproto2.TYPE_STRING, repeated=True
-    )
-    """
-    still owned by the identity, the first 1000
-    """
+class RemoveGrantResponse(betterproto2.Message):
+    pass
 
 
 default_message_pool.register_message(
-    "collective.v1.people", "RevokeIdentityResponse", RevokeIdentityResponse
+    "collective.v1.people", "RemoveGrantResponse", RemoveGrantResponse
 )
 
 
@@ -543,137 +418,110 @@ default_message_pool.register_message(
 )
 
 
-@dataclass(eq=False, repr=False)
-class SetDatastoreRequest(betterproto2.Message):
-    path: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
-
-    copies: "int | None" = betterproto2.field(
-        2, betterproto2.TYPE_UINT32, optional=True
-    )
-
-    quota_bytes: "int | None" = betterproto2.field(
-        3, betterproto2.TYPE_UINT64, optional=True
-    )
-
-    owner: "str | None" = betterproto2.field(4, betterproto2.TYPE_STRING, optional=True)
-
-
-default_message_pool.register_message(
-    "collective.v1.people", "SetDatastoreRequest", SetDatastoreRequest
-)
-
-
-class AuditStub(betterproto2_grpclib.ServiceStub):
-    async def list_audit(
+class PeopleStub(betterproto2_grpclib.ServiceStub):
+    async def add_grant(
         self,
-        message: "ListAuditRequest",
+        message: "AddGrantRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ListAuditResponse":
+    ) -> "__v1__.Grant":
 
         return await self._unary_unary(
-            "/collective.v1.people.Audit/ListAudit",
+            "/collective.v1.people.People/AddGrant",
             message,
-            ListAuditResponse,
+            __v1__.Grant,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-
-class DatastoresStub(betterproto2_grpclib.ServiceStub):
-    async def create_datastore(
+    async def list_grants(
         self,
-        message: "CreateDatastoreRequest",
+        message: "ListGrantsRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "Datastore":
+    ) -> "ListGrantsResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Datastores/CreateDatastore",
+            "/collective.v1.people.People/ListGrants",
             message,
-            Datastore,
+            ListGrantsResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-    async def list_datastores(
+    async def remove_grant(
         self,
-        message: "ListDatastoresRequest",
+        message: "RemoveGrantRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ListDatastoresResponse":
+    ) -> "RemoveGrantResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Datastores/ListDatastores",
+            "/collective.v1.people.People/RemoveGrant",
             message,
-            ListDatastoresResponse,
+            RemoveGrantResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-    async def set_datastore(
+    async def generate_invite(
         self,
-        message: "SetDatastoreRequest",
+        message: "GenerateInviteRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "Datastore":
+    ) -> "GenerateInviteResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Datastores/SetDatastore",
+            "/collective.v1.people.People/GenerateInvite",
             message,
-            Datastore,
+            GenerateInviteResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-
-class IdentitiesStub(betterproto2_grpclib.ServiceStub):
-    async def list_identities(
+    async def list_invites(
         self,
-        message: "ListIdentitiesRequest",
+        message: "ListInvitesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ListIdentitiesResponse":
+    ) -> "ListInvitesResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Identities/ListIdentities",
+            "/collective.v1.people.People/ListInvites",
             message,
-            ListIdentitiesResponse,
+            ListInvitesResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
 
-    async def revoke_identity(
+    async def revoke_invite(
         self,
-        message: "RevokeIdentityRequest",
+        message: "RevokeInviteRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "RevokeIdentityResponse":
-        """
-        Ends every certificate of an identity, its grants' effect, its open invites and its connections.
-        """
+    ) -> "RevokeInviteResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Identities/RevokeIdentity",
+            "/collective.v1.people.People/RevokeInvite",
             message,
-            RevokeIdentityResponse,
+            RevokeInviteResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -692,7 +540,7 @@ class IdentitiesStub(betterproto2_grpclib.ServiceStub):
         """
 
         return await self._unary_unary(
-            "/collective.v1.people.Identities/AddDevice",
+            "/collective.v1.people.People/AddDevice",
             message,
             GenerateInviteResponse,
             timeout=timeout,
@@ -700,57 +548,19 @@ class IdentitiesStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
-
-class InvitesStub(betterproto2_grpclib.ServiceStub):
-    async def generate_invite(
+    async def list_identities(
         self,
-        message: "GenerateInviteRequest",
+        message: "ListIdentitiesRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "GenerateInviteResponse":
+    ) -> "ListIdentitiesResponse":
 
         return await self._unary_unary(
-            "/collective.v1.people.Invites/GenerateInvite",
+            "/collective.v1.people.People/ListIdentities",
             message,
-            GenerateInviteResponse,
-            timeout=timeout,
-            deadline=deadline,
-            metadata=metadata,
-        )
-
-    async def list_invites(
-        self,
-        message: "ListInvitesRequest",
-        *,
-        timeout: "float | None" = None,
-        deadline: "Deadline | None" = None,
-        metadata: "MetadataLike | None" = None,
-    ) -> "ListInvitesResponse":
-
-        return await self._unary_unary(
-            "/collective.v1.people.Invites/ListInvites",
-            message,
-            ListInvitesResponse,
-            timeout=timeout,
-            deadline=deadline,
-            metadata=metadata,
-        )
-
-    async def revoke_invite(
-        self,
-        message: "RevokeInviteRequest",
-        *,
-        timeout: "float | None" = None,
-        deadline: "Deadline | None" = None,
-        metadata: "MetadataLike | None" = None,
-    ) -> "RevokeInviteResponse":
-
-        return await self._unary_unary(
-            "/collective.v1.people.Invites/RevokeInvite",
-            message,
-            RevokeInviteResponse,
+            ListIdentitiesResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -760,166 +570,21 @@ class InvitesStub(betterproto2_grpclib.ServiceStub):
 from ... import v1 as __v1__
 
 
-class AuditBase(betterproto2_grpclib.ServiceBase):
-    async def list_audit(self, message: "ListAuditRequest") -> "ListAuditResponse":
+class PeopleBase(betterproto2_grpclib.ServiceBase):
+    async def add_grant(self, message: "AddGrantRequest") -> "__v1__.Grant":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def __rpc_list_audit(
-        self, stream: "grpclib.server.Stream[ListAuditRequest, ListAuditResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list_audit(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/collective.v1.people.Audit/ListAudit": grpclib.const.Handler(
-                self.__rpc_list_audit,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListAuditRequest,
-                ListAuditResponse,
-            ),
-        }
-
-
-class DatastoresBase(betterproto2_grpclib.ServiceBase):
-    async def create_datastore(self, message: "CreateDatastoreRequest") -> "Datastore":
+    async def list_grants(self, message: "ListGrantsRequest") -> "ListGrantsResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def list_datastores(
-        self, message: "ListDatastoresRequest"
-    ) -> "ListDatastoresResponse":
+    async def remove_grant(
+        self, message: "RemoveGrantRequest"
+    ) -> "RemoveGrantResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def set_datastore(self, message: "SetDatastoreRequest") -> "Datastore":
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_create_datastore(
-        self, stream: "grpclib.server.Stream[CreateDatastoreRequest, Datastore]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.create_datastore(request)
-        await stream.send_message(response)
-
-    async def __rpc_list_datastores(
-        self,
-        stream: "grpclib.server.Stream[ListDatastoresRequest, ListDatastoresResponse]",
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list_datastores(request)
-        await stream.send_message(response)
-
-    async def __rpc_set_datastore(
-        self, stream: "grpclib.server.Stream[SetDatastoreRequest, Datastore]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.set_datastore(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/collective.v1.people.Datastores/CreateDatastore": grpclib.const.Handler(
-                self.__rpc_create_datastore,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                CreateDatastoreRequest,
-                Datastore,
-            ),
-            "/collective.v1.people.Datastores/ListDatastores": grpclib.const.Handler(
-                self.__rpc_list_datastores,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListDatastoresRequest,
-                ListDatastoresResponse,
-            ),
-            "/collective.v1.people.Datastores/SetDatastore": grpclib.const.Handler(
-                self.__rpc_set_datastore,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                SetDatastoreRequest,
-                Datastore,
-            ),
-        }
-
-
-class IdentitiesBase(betterproto2_grpclib.ServiceBase):
-    async def list_identities(
-        self, message: "ListIdentitiesRequest"
-    ) -> "ListIdentitiesResponse":
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def revoke_identity(
-        self, message: "RevokeIdentityRequest"
-    ) -> "RevokeIdentityResponse":
-        """
-        Ends every certificate of an identity, its grants' effect, its open invites and its connections.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def add_device(self, message: "AddDeviceRequest") -> "GenerateInviteResponse":
-        """
-        A code, good once and for a short time, by which the caller's own identity joins from a further machine.
-        """
-
-        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_list_identities(
-        self,
-        stream: "grpclib.server.Stream[ListIdentitiesRequest, ListIdentitiesResponse]",
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.list_identities(request)
-        await stream.send_message(response)
-
-    async def __rpc_revoke_identity(
-        self,
-        stream: "grpclib.server.Stream[RevokeIdentityRequest, RevokeIdentityResponse]",
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.revoke_identity(request)
-        await stream.send_message(response)
-
-    async def __rpc_add_device(
-        self, stream: "grpclib.server.Stream[AddDeviceRequest, GenerateInviteResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.add_device(request)
-        await stream.send_message(response)
-
-    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
-        return {
-            "/collective.v1.people.Identities/ListIdentities": grpclib.const.Handler(
-                self.__rpc_list_identities,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                ListIdentitiesRequest,
-                ListIdentitiesResponse,
-            ),
-            "/collective.v1.people.Identities/RevokeIdentity": grpclib.const.Handler(
-                self.__rpc_revoke_identity,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                RevokeIdentityRequest,
-                RevokeIdentityResponse,
-            ),
-            "/collective.v1.people.Identities/AddDevice": grpclib.const.Handler(
-                self.__rpc_add_device,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                AddDeviceRequest,
-                GenerateInviteResponse,
-            ),
-        }
-
-
-class InvitesBase(betterproto2_grpclib.ServiceBase):
     async def generate_invite(
         self, message: "GenerateInviteRequest"
     ) -> "GenerateInviteResponse":
@@ -937,6 +602,43 @@ class InvitesBase(betterproto2_grpclib.ServiceBase):
     ) -> "RevokeInviteResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def add_device(self, message: "AddDeviceRequest") -> "GenerateInviteResponse":
+        """
+        A code, good once and for a short time, by which the caller's own identity joins from a further machine.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_identities(
+        self, message: "ListIdentitiesRequest"
+    ) -> "ListIdentitiesResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def __rpc_add_grant(
+        self, stream: "grpclib.server.Stream[AddGrantRequest, __v1__.Grant]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.add_grant(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_grants(
+        self, stream: "grpclib.server.Stream[ListGrantsRequest, ListGrantsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_grants(request)
+        await stream.send_message(response)
+
+    async def __rpc_remove_grant(
+        self, stream: "grpclib.server.Stream[RemoveGrantRequest, RemoveGrantResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.remove_grant(request)
+        await stream.send_message(response)
 
     async def __rpc_generate_invite(
         self,
@@ -963,24 +665,71 @@ class InvitesBase(betterproto2_grpclib.ServiceBase):
         response = await self.revoke_invite(request)
         await stream.send_message(response)
 
+    async def __rpc_add_device(
+        self, stream: "grpclib.server.Stream[AddDeviceRequest, GenerateInviteResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.add_device(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_identities(
+        self,
+        stream: "grpclib.server.Stream[ListIdentitiesRequest, ListIdentitiesResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_identities(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
-            "/collective.v1.people.Invites/GenerateInvite": grpclib.const.Handler(
+            "/collective.v1.people.People/AddGrant": grpclib.const.Handler(
+                self.__rpc_add_grant,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                AddGrantRequest,
+                __v1__.Grant,
+            ),
+            "/collective.v1.people.People/ListGrants": grpclib.const.Handler(
+                self.__rpc_list_grants,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListGrantsRequest,
+                ListGrantsResponse,
+            ),
+            "/collective.v1.people.People/RemoveGrant": grpclib.const.Handler(
+                self.__rpc_remove_grant,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RemoveGrantRequest,
+                RemoveGrantResponse,
+            ),
+            "/collective.v1.people.People/GenerateInvite": grpclib.const.Handler(
                 self.__rpc_generate_invite,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 GenerateInviteRequest,
                 GenerateInviteResponse,
             ),
-            "/collective.v1.people.Invites/ListInvites": grpclib.const.Handler(
+            "/collective.v1.people.People/ListInvites": grpclib.const.Handler(
                 self.__rpc_list_invites,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListInvitesRequest,
                 ListInvitesResponse,
             ),
-            "/collective.v1.people.Invites/RevokeInvite": grpclib.const.Handler(
+            "/collective.v1.people.People/RevokeInvite": grpclib.const.Handler(
                 self.__rpc_revoke_invite,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RevokeInviteRequest,
                 RevokeInviteResponse,
+            ),
+            "/collective.v1.people.People/AddDevice": grpclib.const.Handler(
+                self.__rpc_add_device,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                AddDeviceRequest,
+                GenerateInviteResponse,
+            ),
+            "/collective.v1.people.People/ListIdentities": grpclib.const.Handler(
+                self.__rpc_list_identities,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListIdentitiesRequest,
+                ListIdentitiesResponse,
             ),
         }
