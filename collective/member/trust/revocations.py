@@ -8,7 +8,7 @@ counts at once.  Never one that would shut out the coordinator: a coordinator's 
 serial or key.  What has no MAC of ours is logged, for the operator to revoke by hand.
 
 The epoch shuts nobody out (tickets from before it are asked for anew), and a node ahead of the
-coordinator refuses every ticket; so it is caught up with without a seal as well, but then only so
+coordinator refuses every ticket; so it is caught up with without a MAC as well, but then only so
 far, and once for each node and start.
 """
 
@@ -29,7 +29,7 @@ from collective.pki.revocation import RevocationSet, key_entry, normalise, seria
 from collective.transfer.tickets.key_ring import KeyRing
 
 _EPOCH_LEAP: Final = 1 << 32
-"""What one node's word without a seal can raise the epoch by."""
+"""What one node's word without a MAC can raise the epoch by."""
 _NOT_TAKEN_MAX: Final = 1000
 
 
@@ -79,7 +79,7 @@ class Revocations:
         self._nodes = nodes
         self._own = own
         self._not_taken: dict[NodeId, frozenset[str]] = {}
-        """What each node said without a seal that is not known here, to log it once."""
+        """What each node said without a MAC that is not known here, to log it once."""
         self._caught_up: set[NodeId] = set()
         self._stated: tuple[RevocationSet, Sequence[str], bytes] | None = None
         """A set, its entries in order and their digest: worked out once, not with each heartbeat."""
@@ -162,6 +162,6 @@ class Revocations:
             node=node,
             count=len(unknown),
             first=min(unknown),
-            advice="the node names revocations without this coordinator's seal on them; if they "
+            advice="the node names revocations without this coordinator's MAC on them; if they "
             "are right, repeat them with: collective identity revoke",
         )

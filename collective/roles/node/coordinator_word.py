@@ -56,13 +56,13 @@ class CoordinatorWord:
         self._memory = memory
         self._gate = gate
         self._renewal = renewal
-        self._is_seal_newest = False
+        self._is_mac_newest = False
         self._log = structlog.get_logger("collective.node.coordinator")
 
     @property
-    def is_seal_newest(self) -> bool:
-        """Whether the coordinator knows by the seal alone what we remember of revocations."""
-        return self._is_seal_newest
+    def is_mac_newest(self) -> bool:
+        """Whether the coordinator knows by the MAC alone what we remember of revocations."""
+        return self._is_mac_newest
 
     async def take(
         self,
@@ -82,17 +82,17 @@ class CoordinatorWord:
             sent_s: when the heartbeat left, monotonic.
             received_s: when its answer was here, monotonic.
         """
-        left_out = has_left_out and answer.seal_is_newest
+        left_out = has_left_out and answer.mac_is_newest
         if self._keys.learn((key.key_id, key.key) for key in answer.keys):
             self._log.debug("ticket keys learnt", key_ids=self._keys.key_ids)
         changed = await self._memory.heard(
             stated_from(answer.position),
             answer.revocation_epoch,
             None if left_out else answer.revoked,
-            answer.revocation_seal,
+            answer.revocation_mac,
             self._adoption(answer.adoption),
         )
-        self._is_seal_newest = answer.seal_is_newest
+        self._is_mac_newest = answer.mac_is_newest
         if changed:
             present = self._memory.revocations
             closed = self._gate.replace(revocations=present)

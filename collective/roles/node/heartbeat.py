@@ -122,7 +122,7 @@ class Heartbeat(Worker):
         async with self._turn:
             channel = await self._channel.renewed()
             stub = channel.stub(node_pb.NodeRegistryStub)
-            leaves_out = self._word.is_seal_newest
+            leaves_out = self._word.is_mac_newest
             message = self._facts.heartbeat(draining=self._draining, leaves_out_revoked=leaves_out)
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)

@@ -72,7 +72,7 @@ class HeartbeatFacts:
 
         Args:
             draining: whether the node is about to stop.
-            leaves_out_revoked: the coordinator knows by the seal alone what is remembered as revoked.
+            leaves_out_revoked: the coordinator knows by the MAC alone what is remembered as revoked.
         """
         kept = self._memory.kept
         return node_pb.HeartbeatRequest(
@@ -86,10 +86,10 @@ class HeartbeatFacts:
             draining=draining,
             version=self._own.version,
             key_ids=self._keys.key_ids,
-            revoked=[] if leaves_out_revoked else kept.sealed_entries,
+            revoked=[] if leaves_out_revoked else kept.authenticated_entries,
             revoked_left_out=leaves_out_revoked,
             revocation_epoch=kept.revocations.epoch,
-            revocation_seal=kept.revocation_seal,
+            revocation_mac=kept.revocation_mac,
             disk=self._disk.state.value,
         )
 

@@ -3,7 +3,7 @@
 An old backup of a coordinator must not delete what newer files need, so a node keeps the highest
 catalogue position that it saw and refuses deletes from a lower one.  With it goes the *life* that told it, one
 start of the coordinator: numbers alone cannot tell two futures of one catalogue apart.  Both are kept with the
-coordinator's seal, and shown to it with every heartbeat.  Another catalogue's position is taken only by
+coordinator's MAC, and shown to it with every heartbeat.  Another catalogue's position is taken only by
 an adoption, which the operator ordered, for exactly what is kept.  Invariants: a position counts only
 after it was flushed, and a delete that needs one is refused until then; a revocation counts at once,
 also where the disk takes no writes, and is written as soon as it does.
@@ -40,24 +40,24 @@ class Remembered:
     revocations: RevocationSet = field(default_factory=RevocationSet)
     """All that counts here."""
     besides: frozenset[str] = frozenset()
-    """Entries of it that came under an older epoch: the seal is not on them."""
-    seal: bytes = b""
+    """Entries of it that came under an older epoch: the MAC is not on them."""
+    mac: bytes = b""
     """The coordinator's mark on the position; without it the coordinator does not believe us."""
-    revocation_seal: bytes = b""
+    revocation_mac: bytes = b""
     """The same on epoch and entries of the revocations, without ``besides``."""
     life: str = ""
     """The catalogue's life that told the position; empty where that was before there were lives."""
 
     @property
-    def sealed_entries(self) -> list[str]:
-        """The entries that ``revocation_seal`` is on, in their order."""
+    def authenticated_entries(self) -> list[str]:
+        """The entries that ``revocation_mac`` is on, in their order."""
         return sorted(self.revocations.entries - self.besides)
 
     @property
     def position(self) -> StatedPosition:
         """The highest position seen, with the coordinator's mark; without a catalogue before the first."""
         position = Position(self.catalog_id, self.epoch, self.sequence, self.life)
-        return StatedPosition(position, self.seal)
+        return StatedPosition(position, self.mac)
 
 
 def is_behind(kept: Remembered, position: Position) -> bool:
@@ -89,12 +89,12 @@ def _at(kept: Remembered, told: StatedPosition) -> Remembered:
         epoch=position.epoch,
         sequence=position.sequence,
         life=position.life,
-        seal=told.mac,
+        mac=told.mac,
     )
 
 
 def with_revocations(
-    kept: Remembered, epoch: int, entries: Sequence[str], seal: bytes = b""
+    kept: Remembered, epoch: int, entries: Sequence[str], mac: bytes = b""
 ) -> Remembered:
     """Return ``kept`` with what the coordinator says; an older epoch only ever adds.
 
@@ -107,7 +107,7 @@ def with_revocations(
         added = told.entries - known.entries
         together = RevocationSet(known.epoch, known.entries | added)
         return replace(kept, revocations=together, besides=kept.besides | added)
-    return replace(kept, revocations=told, besides=frozenset(), revocation_seal=seal)
+    return replace(kept, revocations=told, besides=frozenset(), revocation_mac=mac)
 
 
 def encode(kept: Remembered) -> bytes:
@@ -122,8 +122,8 @@ def encode(kept: Remembered) -> bytes:
             "revocation_epoch": kept.revocations.epoch,
             "revoked": sorted(kept.revocations.entries),
             "besides": sorted(kept.besides),
-            "seal": kept.seal.hex(),
-            "revocation_seal": kept.revocation_seal.hex(),
+            "seal": kept.mac.hex(),
+            "revocation_seal": kept.revocation_mac.hex(),
         },
         indent=1,
     ).encode()
@@ -201,19 +201,19 @@ class NodeMemory:
         position: StatedPosition | None,
         epoch: int,
         revoked: Sequence[str] | None,
-        seal: bytes = b"",
+        mac: bytes = b"",
         adoption: Replacement | None = None,
     ) -> bool:
-        """Take over a heartbeat's answer, with the seal on its revocations; return whether they changed.
+        """Take over a heartbeat's answer, with the MAC on its revocations; return whether they changed.
 
-        ``revoked`` None: what is kept under ``seal`` is the newest.  ``adoption``: checked already.
+        ``revoked`` None: what is kept under ``mac`` is the newest.  ``adoption``: checked already.
         What the disk does not take counts as the module says, and is written with the next answer.
         """
         async with self._lock:
             before = self._heard
             after = before
             if revoked is not None:
-                after = with_revocations(before, epoch, revoked, seal)
+                after = with_revocations(before, epoch, revoked, mac)
             if adoption is not None:
                 after = with_adoption(after, adoption)
             if position is not None:

@@ -41,7 +41,7 @@ def position_message(stated: StatedPosition) -> node_pb.CatalogPosition:
         epoch=stated.position.epoch,
         sequence=stated.position.sequence,
         life=stated.position.life,
-        seal=stated.mac,
+        mac=stated.mac,
     )
 
 
@@ -57,7 +57,7 @@ def stated_from(message: node_pb.CatalogPosition | None) -> StatedPosition | Non
     position = position_from(message)
     if message is None or position is None:
         return None
-    return StatedPosition(position, bytes(message.seal))
+    return StatedPosition(position, bytes(message.mac))
 
 
 def heartbeat_from(message: node_pb.HeartbeatRequest) -> Heartbeat:
@@ -79,7 +79,7 @@ def heartbeat_from(message: node_pb.HeartbeatRequest) -> Heartbeat:
         revoked=RevokedStatement(
             message.revocation_epoch,
             None if message.revoked_left_out else list(message.revoked),
-            bytes(message.revocation_seal),
+            bytes(message.revocation_mac),
         ),
     )
 
@@ -96,8 +96,8 @@ def heartbeat_answer_message(answer: HeartbeatAnswer) -> node_pb.HeartbeatRespon
         else node_pb.SignedAdoption(body=adoption.body, key_id=adoption.key_id, mac=adoption.mac),
         revocation_epoch=answer.revoked.epoch,
         revoked=list(answer.revoked.entries or ()),
-        revocation_seal=answer.revoked.mac,
-        seal_is_newest=answer.is_mac_newest,
+        revocation_mac=answer.revoked.mac,
+        mac_is_newest=answer.is_mac_newest,
         send_inventory=answer.send_inventory,
         interval_s=answer.interval_s,
         coordinator=str(answer.coordinator),

@@ -15,7 +15,7 @@ KEY = TicketKey(7, b"k" * 32)
 ADOPTION = pb.Adoption(
     node=str(NODE),
     replaced=pb.CatalogPosition(catalog_id="a" * 32, epoch=3, sequence=9),
-    successor=pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, seal=b"s" * 32),
+    successor=pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, mac=b"s" * 32),
 )
 
 

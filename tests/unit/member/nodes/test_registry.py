@@ -206,8 +206,8 @@ async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
             return position_message(StatedPosition(position, macs.of_position(position)))
 
         lost, told_as_ours = told(replace(ours, life="ab" * 16)), told(ours)
-        for seal in (b"", told_as_ours.seal):
-            lie = replace(lost, seal=seal)
+        for mac in (b"", told_as_ours.mac):
+            lie = replace(lost, mac=mac)
             await service(here).heartbeat(beat(highest_position=lie))
             assert not await here.catalog.is_restored(), "it is not this coordinator's word"
         for known in (told_as_ours, told(replace(ours, life=""))):
@@ -238,7 +238,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
                 catalog_id=real.catalog_id,
                 epoch=real.epoch,
                 sequence=real.sequence + 1_000_000,
-                seal=real.seal,
+                mac=real.mac,
             ),
         ]
         registry = service(here)

@@ -22,22 +22,22 @@ def ring(root: bytes = ROOT) -> KeyRing:
     return KeyRing(OWN, Roots(root), ManualClock())
 
 
-def test_a_restarted_coordinator_knows_its_own_seals() -> None:
+def test_a_restarted_coordinator_knows_its_own_macs() -> None:
     before, after = StatementMacs(ring()), StatementMacs(ring())
     assert after.is_position(HERE, before.of_position(HERE))
     assert after.is_revocations(4, [EVE], before.of_digest(digest_of_revocations(4, [EVE])))
 
 
-def test_a_seal_of_another_coordinators_key_is_none() -> None:
+def test_a_mac_of_another_coordinators_key_is_none() -> None:
     ours, theirs = StatementMacs(ring()), StatementMacs(ring(OTHER))
     assert not ours.is_position(HERE, theirs.of_position(HERE))
     assert not ours.is_revocations(4, [EVE], theirs.of_digest(digest_of_revocations(4, [EVE])))
     assert not ours.is_position(HERE, b"")
 
 
-def test_a_seal_says_these_words_and_no_others() -> None:
+def test_a_mac_says_these_words_and_no_others() -> None:
     macs = StatementMacs(ring())
-    seal = macs.of_position(HERE)
+    mac = macs.of_position(HERE)
     others = (
         replace(HERE, catalog_id="d" * 32),
         replace(HERE, epoch=4),
@@ -46,38 +46,38 @@ def test_a_seal_says_these_words_and_no_others() -> None:
         BEFORE_LIVES,
     )
     for other in others:
-        assert not macs.is_position(other, seal)
-    seal = macs.of_digest(digest_of_revocations(4, ["serial:ab", EVE]))
+        assert not macs.is_position(other, mac)
+    mac = macs.of_digest(digest_of_revocations(4, ["serial:ab", EVE]))
     for epoch, entries in ((5, ["serial:ab", EVE]), (4, [EVE]), (4, ["serial:ab" + EVE]), (4, [])):
-        assert not macs.is_revocations(epoch, entries, seal)
+        assert not macs.is_revocations(epoch, entries, mac)
 
 
-def test_a_seal_from_before_there_were_lives_is_still_known() -> None:
-    seal = bytes.fromhex("3bce8980d8965b4a6794a97b89cec8e464aa0a09ae70b2b260f5ad56e2f3d23b")
-    assert StatementMacs(ring()).of_position(BEFORE_LIVES) == seal
+def test_a_mac_from_before_there_were_lives_is_still_known() -> None:
+    mac = bytes.fromhex("3bce8980d8965b4a6794a97b89cec8e464aa0a09ae70b2b260f5ad56e2f3d23b")
+    assert StatementMacs(ring()).of_position(BEFORE_LIVES) == mac
 
 
-def test_the_seal_of_a_position_is_none_of_revocations() -> None:
+def test_the_mac_of_a_position_is_none_of_revocations() -> None:
     macs = StatementMacs(ring())
     as_entries = [str(HERE.epoch), str(HERE.sequence)]
     assert not macs.is_revocations(0, as_entries, macs.of_position(Position("0", 3, 77)))
 
 
 @given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
-def test_no_two_lists_have_one_seal(one: list[str], two: list[str]) -> None:
+def test_no_two_lists_have_one_mac(one: list[str], two: list[str]) -> None:
     macs = StatementMacs(ring())
     assert macs.is_revocations(1, two, macs.of_digest(digest_of_revocations(1, one))) == (
         one == two
     )
 
 
-def test_seals_of_the_former_key_end_with_it() -> None:
+def test_macs_of_the_former_key_end_with_it() -> None:
     roots = Roots(ROOT)
     macs = StatementMacs(KeyRing(OWN, roots, ManualClock()))
-    seal = macs.of_position(HERE)
+    mac = macs.of_position(HERE)
     roots.ticket_root = OTHER
-    assert macs.is_position(HERE, seal)
-    assert macs.of_position(HERE) != seal
+    assert macs.is_position(HERE, mac)
+    assert macs.of_position(HERE) != mac
     roots.rotations_ended += 1
-    assert not macs.is_position(HERE, seal)
+    assert not macs.is_position(HERE, mac)
     assert macs.is_position(HERE, macs.of_position(HERE))

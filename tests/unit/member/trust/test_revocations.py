@@ -31,11 +31,11 @@ BEN = "spiffe://home.alice/user/home.alice/ben"
 
 
 async def say(
-    registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 0, seal: bytes = b""
+    registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 0, mac: bytes = b""
 ) -> pb.HeartbeatResponse:
     speak_as(SpiffeId.node(DOMAIN, NodeId(name)))
     return await registry.heartbeat(
-        beat(revoked=list(revoked), revocation_epoch=epoch, revocation_seal=seal)
+        beat(revoked=list(revoked), revocation_epoch=epoch, revocation_mac=mac)
     )
 
 
@@ -43,8 +43,8 @@ async def remember(
     here: Scene, registry: RegistryService, name: str, revoked: Sequence[str], epoch: int = 9
 ) -> pb.HeartbeatResponse:
     """Say what this coordinator told the node once, before it was restored."""
-    seal = StatementMacs(here.world.keys).of_digest(digest_of_revocations(epoch, list(revoked)))
-    return await say(registry, name, revoked, epoch, seal)
+    mac = StatementMacs(here.world.keys).of_digest(digest_of_revocations(epoch, list(revoked)))
+    return await say(registry, name, revoked, epoch, mac)
 
 
 async def restore(here: Scene) -> None:
@@ -54,7 +54,7 @@ async def restore(here: Scene) -> None:
 
 
 async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
-    """What nodes say without the coordinator's seal changes nothing, however many say it."""
+    """What nodes say without the coordinator's MAC changes nothing, however many say it."""
     async with scene(tmp_path) as here:
         gate = Gate()
         registry = service(here, gate)
@@ -68,7 +68,7 @@ async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
 async def test_the_nodes_of_a_stolen_join_code_revoke_everybody_after_a_restore(
     tmp_path: Path,
 ) -> None:
-    """A restored catalogue believes no number of nodes, only its coordinator's own seal."""
+    """A restored catalogue believes no number of nodes, only its coordinator's own MAC."""
     async with scene(tmp_path) as here:
         await restore(here)
         registry = service(here)
@@ -81,7 +81,7 @@ async def test_the_nodes_of_a_stolen_join_code_revoke_everybody_after_a_restore(
 
 
 async def test_nodes_revoke_the_coordinator(tmp_path: Path) -> None:
-    """Not even under a seal."""
+    """Not even under a MAC."""
     async with scene(tmp_path) as here:
         await restore(here)
         registry = service(here)
@@ -119,14 +119,14 @@ async def test_what_a_node_was_told_comes_back_as_it_was_told(tmp_path: Path) ->
         await revocations.refresh()
         answer = await say(registry, "a", [])
     kept = with_revocations(
-        Remembered(), answer.revocation_epoch, answer.revoked, answer.revocation_seal
+        Remembered(), answer.revocation_epoch, answer.revoked, answer.revocation_mac
     )
     kept = decode(encode(with_revocations(kept, 0, [BEN])))
     async with scene(tmp_path / "after") as after:
         assert kept.revocations.entries == {EVE, BEN}
-        told = kept.sealed_entries
-        seal, epoch = kept.revocation_seal, kept.revocations.epoch
-        assert (await say(service(after), "a", told, epoch, seal)).revoked == [EVE]
+        told = kept.authenticated_entries
+        mac, epoch = kept.revocation_mac, kept.revocations.epoch
+        assert (await say(service(after), "a", told, epoch, mac)).revoked == [EVE]
 
 
 async def test_a_restored_catalogue_learns_back_keys_and_never_its_own(tmp_path: Path) -> None:
@@ -162,26 +162,26 @@ async def test_many_revocations_neither_end_heartbeats_nor_go_with_each(tmp_path
         await revocations.refresh()
         answer = await say(registry, "a", [])
         assert len(answer.revoked) == len(many)
-        assert not answer.seal_is_newest
+        assert not answer.mac_is_newest
 
-        async def shows_seal(revoked: Sequence[str] = ()) -> pb.HeartbeatResponse:
+        async def shows_mac(revoked: Sequence[str] = ()) -> pb.HeartbeatResponse:
             return await registry.heartbeat(
                 beat(
                     revoked=list(revoked),
                     revoked_left_out=not revoked,
                     revocation_epoch=answer.revocation_epoch,
-                    revocation_seal=answer.revocation_seal,
+                    revocation_mac=answer.revocation_mac,
                 )
             )
 
-        assert (await shows_seal(answer.revoked)).seal_is_newest
-        briefly = await shows_seal()
-        assert briefly.seal_is_newest
+        assert (await shows_mac(answer.revoked)).mac_is_newest
+        briefly = await shows_mac()
+        assert briefly.mac_is_newest
         assert len(bytes(briefly)) < 2000
         await here.catalog.revoke(OPERATOR, EVE)
         await revocations.refresh()
-        anew = await shows_seal()
-        assert not anew.seal_is_newest
+        anew = await shows_mac()
+        assert not anew.mac_is_newest
         assert EVE in anew.revoked
         assert len(anew.revoked) == len(many) + 1
 
@@ -192,13 +192,13 @@ async def test_who_leaves_revocations_out_is_asked_for_what_a_restored_catalogue
     async with scene(tmp_path) as here:
         gate = Gate()
         registry = service(here, gate)
-        seal = StatementMacs(here.world.keys).of_digest(digest_of_revocations(9, [EVE]))
+        mac = StatementMacs(here.world.keys).of_digest(digest_of_revocations(9, [EVE]))
         speak_as(SpiffeId.node(DOMAIN, NodeId("a")))
         answer = await registry.heartbeat(
-            beat(revoked_left_out=True, revocation_epoch=9, revocation_seal=seal)
+            beat(revoked_left_out=True, revocation_epoch=9, revocation_mac=mac)
         )
-        assert not answer.seal_is_newest
-        await say(registry, "a", [EVE], 9, seal)
+        assert not answer.mac_is_newest
+        await say(registry, "a", [EVE], 9, mac)
         assert gate.revocations.entries == {EVE}
 
 

@@ -202,27 +202,27 @@ async def test_an_answer_brings_keys_time_position_and_revocations(bench: Bench)
     assert len(bench.revoked) == 1, "connections are swept only when something changed"
 
 
-async def test_revocations_travel_only_when_the_seal_does_not_say_it_all(bench: Bench) -> None:
+async def test_revocations_travel_only_when_the_mac_does_not_say_it_all(bench: Bench) -> None:
     told = pb.HeartbeatResponse(
-        revocation_epoch=3, revoked=["serial:ab"], revocation_seal=b"s3", interval_s=2.0
+        revocation_epoch=3, revoked=["serial:ab"], revocation_mac=b"s3", interval_s=2.0
     )
     bench.coordinator.answer = told
     await bench.beat()
-    told.seal_is_newest = True
+    told.mac_is_newest = True
     await bench.beat()
     assert bench.coordinator.heard[-1].revoked == ["serial:ab"]
     told.revoked = []
     await bench.beat()
     last = bench.coordinator.heard[-1]
-    assert (last.revoked, last.revoked_left_out, last.revocation_seal) == ([], True, b"s3")
+    assert (last.revoked, last.revoked_left_out, last.revocation_mac) == ([], True, b"s3")
     assert bench.memory.kept.revocations == RevocationSet.of(3, ["serial:ab"])
     bench.coordinator.answer = pb.HeartbeatResponse(  # of a coordinator that was restored
-        revocation_epoch=1, revoked=["serial:cd"], revocation_seal=b"s1", interval_s=2.0
+        revocation_epoch=1, revoked=["serial:cd"], revocation_mac=b"s1", interval_s=2.0
     )
     await bench.beat()
     await bench.beat()
     last = bench.coordinator.heard[-1]
-    assert (last.revoked, last.revoked_left_out, last.revocation_seal) == (
+    assert (last.revoked, last.revoked_left_out, last.revocation_mac) == (
         ["serial:ab"],
         False,
         b"s3",
@@ -349,7 +349,7 @@ async def test_a_senseless_interval_does_not_silence_the_node(bench: Bench, aske
 
 async def obey(bench: Bench, catalog_id: str, epoch: int, sequence: int) -> None:
     position = pb.CatalogPosition(
-        catalog_id=catalog_id, epoch=epoch, sequence=sequence, seal=b"s" * 32
+        catalog_id=catalog_id, epoch=epoch, sequence=sequence, mac=b"s" * 32
     )
     bench.coordinator.answer = pb.HeartbeatResponse(interval_s=2.0, position=position)
     assert await bench.beat() is None
@@ -370,7 +370,7 @@ async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_i
     await obey(bench, "a" * 32, 3, 9)
     await obey(bench, "b" * 32, 1, 2)
     assert bench.memory.kept.catalog_id == "a" * 32, "without an adoption it is not taken"
-    new = pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, seal=b"t" * 32)
+    new = pb.CatalogPosition(catalog_id="b" * 32, epoch=1, sequence=2, mac=b"t" * 32)
     with pytest.raises(ConflictError):
         await bench.memory.admit(stated_from(new))
     key = TicketKey(5, b"k" * 32)
@@ -390,7 +390,7 @@ async def test_another_catalogue_is_obeyed_only_by_an_adoption_of_exactly_what_i
     assert (bench.memory.kept.catalog_id == "b" * 32) is is_taken
     if is_taken:
         await bench.memory.admit(stated_from(new))
-        assert bench.memory.kept.seal == b"t" * 32
+        assert bench.memory.kept.mac == b"t" * 32
     else:
         with pytest.raises(ConflictError):
             await bench.memory.admit(stated_from(new))

@@ -87,14 +87,14 @@ def test_an_adoption_is_of_the_life_that_is_kept() -> None:
         assert after.position == (new if is_taken else kept.position)
 
 
-def test_what_is_shown_again_is_what_the_seal_is_on() -> None:
+def test_what_is_shown_again_is_what_the_mac_is_on() -> None:
     kept = with_revocations(Remembered(), 5, ["serial:b", "serial:a"], b"five")
     kept = with_revocations(kept, 3, ["serial:c"], b"three")
     assert kept.revocations == RevocationSet.of(5, ["serial:a", "serial:b", "serial:c"])
-    assert (kept.sealed_entries, kept.revocation_seal) == (["serial:a", "serial:b"], b"five")
+    assert (kept.authenticated_entries, kept.revocation_mac) == (["serial:a", "serial:b"], b"five")
     assert decode(encode(kept)) == kept
     kept = with_revocations(kept, 6, ["serial:a", "serial:b", "serial:c"], b"six")
-    assert (len(kept.sealed_entries), kept.revocation_seal) == (3, b"six")
+    assert (len(kept.authenticated_entries), kept.revocation_mac) == (3, b"six")
     sealed = at(1, 1, life="e5", mac=b"mark")
     assert decode(encode(with_position(kept, sealed))).position == sealed
 

@@ -126,9 +126,9 @@ class CatalogPosition(betterproto2.Message):
     of the catalogue, in which this was told: random for each start of the coordinator
     """
 
-    seal: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    mac: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
     """
-    the coordinator's own mark, kept with it and shown again: nobody else can make one
+    the coordinator's own MAC, kept with it and shown again: nobody else can make one
     """
 
 
@@ -335,14 +335,14 @@ class HeartbeatRequest(betterproto2.Message):
     the highest that the node has seen
     """
 
-    revocation_seal: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
+    revocation_mac: "bytes" = betterproto2.field(14, betterproto2.TYPE_BYTES)
     """
     of that answer
     """
 
     revoked_left_out: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
     """
-    the last answer said seal_is_newest, so revoked is empty here
+    the last answer said mac_is_newest, so revoked is empty here
     """
 
     disk: "str" = betterproto2.field(20, betterproto2.TYPE_STRING)
@@ -397,9 +397,9 @@ class HeartbeatResponse(betterproto2.Message):
     a CA in trusted_ca_ders is new only with one of these
     """
 
-    revocation_seal: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
+    revocation_mac: "bytes" = betterproto2.field(11, betterproto2.TYPE_BYTES)
     """
-    the coordinator's own mark on revocation_epoch and revoked
+    the coordinator's own MAC on revocation_epoch and revoked
     """
 
     adoption: "SignedAdoption | None" = betterproto2.field(
@@ -409,9 +409,9 @@ class HeartbeatResponse(betterproto2.Message):
     position takes the place of what the node keeps, although it is no successor
     """
 
-    seal_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    mac_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
-    the request's seal is this one; revoked is left out if it was there
+    the request's MAC is this one; revoked is left out if it was there
     """
 
 
