@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collective.access.permissions import ALL_RIGHTS
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.interface import Catalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -38,17 +38,17 @@ from tests.contract.catalog.world import (
 BOB = user("bob")
 
 
-async def make(catalog: SqliteCatalog, path: str, copies: int = 0, quota: int = 0) -> None:
+async def make(catalog: Catalog, path: str, copies: int = 0, quota: int = 0) -> None:
     await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=quota, owner=None)
 
 
-async def usage(catalog: SqliteCatalog) -> dict[str, tuple[int, int]]:
+async def usage(catalog: Catalog) -> dict[str, tuple[int, int]]:
     return {
         str(one.path): (one.used_bytes, one.files) for one in await catalog.datastores(OPERATOR)
     }
 
 
-async def test_only_admins_make_and_change_policies(catalog: SqliteCatalog) -> None:
+async def test_only_admins_make_and_change_policies(catalog: Catalog) -> None:
     await grant(catalog, BOB, "/d", 7)
     with pytest.raises(PermissionDeniedError):
         await catalog.create_datastore(BOB, p("/d"), copies=1, quota_bytes=0, owner=None)
@@ -64,7 +64,7 @@ async def test_only_admins_make_and_change_policies(catalog: SqliteCatalog) -> N
             await make(catalog, path, copies)
 
 
-async def test_an_owner_has_every_right_there_while_he_owns_it(catalog: SqliteCatalog) -> None:
+async def test_an_owner_has_every_right_there_while_he_owns_it(catalog: Catalog) -> None:
     await catalog.create_datastore(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
     assert [one.rights for one in await catalog.grants(BOB)] == [ALL_RIGHTS]
     eve = user("eve")
@@ -78,7 +78,7 @@ async def test_an_owner_has_every_right_there_while_he_owns_it(catalog: SqliteCa
 
 
 async def test_an_owner_of_a_datastore_that_went_has_nothing_in_its_successor(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await catalog.create_datastore(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
     await catalog.make_directory(BOB, p("/d/x"), parents=False)
@@ -88,7 +88,7 @@ async def test_an_owner_of_a_datastore_that_went_has_nothing_in_its_successor(
         await catalog.stat(BOB, p("/d"))
 
 
-async def test_listed_are_those_that_one_may_read(catalog: SqliteCatalog) -> None:
+async def test_listed_are_those_that_one_may_read(catalog: Catalog) -> None:
     for path in ("/a", "/b", "/c"):
         await make(catalog, path)
     await grant(catalog, BOB, "/a", 1)
@@ -98,7 +98,7 @@ async def test_listed_are_those_that_one_may_read(catalog: SqliteCatalog) -> Non
 
 
 async def test_copies_of_a_datastore_count_for_placement_and_quorum(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog, 4)
     await make(catalog, "/one", copies=1)
@@ -115,7 +115,7 @@ async def test_copies_of_a_datastore_count_for_placement_and_quorum(
 
 
 async def test_a_quota_is_enforced_at_opening_allocating_and_committing(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=3 * LARGE + SPARE)
@@ -139,7 +139,7 @@ async def test_a_quota_is_enforced_at_opening_allocating_and_committing(
     assert await usage(catalog) == {"/d": (2 * LARGE, 1)}
 
 
-async def test_a_lie_about_the_offset_passes_no_quota(catalog: SqliteCatalog) -> None:
+async def test_a_lie_about_the_offset_passes_no_quota(catalog: Catalog) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=1 * LARGE + LARGE // 2)
     with pytest.raises(NoSpaceError, match="quota"):
@@ -150,7 +150,7 @@ async def test_a_lie_about_the_offset_passes_no_quota(catalog: SqliteCatalog) ->
 
 
 async def test_writers_at_the_same_time_cannot_pass_a_quota_together(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=5 * LARGE + SPARE)
@@ -168,7 +168,7 @@ async def test_writers_at_the_same_time_cannot_pass_a_quota_together(
 
 
 async def test_an_upload_that_was_left_holds_its_place_for_ten_minutes_only(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=3 * LARGE + SPARE)
@@ -179,7 +179,7 @@ async def test_an_upload_that_was_left_holds_its_place_for_ten_minutes_only(
     await begin(catalog, "/d/next", "x", unit=LARGE)
 
 
-async def test_replacing_a_file_counts_the_difference(catalog: SqliteCatalog) -> None:
+async def test_replacing_a_file_counts_the_difference(catalog: Catalog) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=3 * LARGE + SPARE)
     await write(catalog, "/d/f", "a", "b", "c", unit=LARGE)
@@ -189,7 +189,7 @@ async def test_replacing_a_file_counts_the_difference(catalog: SqliteCatalog) ->
     assert await usage(catalog) == {"/d": (0, 0)}
 
 
-async def test_moves_carry_their_bytes_and_pass_no_quota(catalog: SqliteCatalog) -> None:
+async def test_moves_carry_their_bytes_and_pass_no_quota(catalog: Catalog) -> None:
     await enrol(catalog)
     await make(catalog, "/a")
     await make(catalog, "/b", quota=2 * LARGE + LARGE // 2)

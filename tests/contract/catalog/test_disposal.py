@@ -2,7 +2,7 @@
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.interface import Catalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import SpiffeId
@@ -14,7 +14,7 @@ BOB, EVE = user("bob"), user("eve")
 
 
 async def make(
-    catalog: SqliteCatalog, copies: int = 0, quota: int = 0, owner: SpiffeId | None = None
+    catalog: Catalog, copies: int = 0, quota: int = 0, owner: SpiffeId | None = None
 ) -> None:
     await enrol(catalog)
     await catalog.create_datastore(OPERATOR, p("/x"), copies=copies, quota_bytes=quota, owner=owner)
@@ -27,7 +27,7 @@ async def make(
     await catalog.make_directory(OPERATOR, p("/open"), parents=False)
 
 
-async def refused(catalog: SqliteCatalog, who: Call) -> None:
+async def refused(catalog: Catalog, who: Call) -> None:
     """Neither ``rm; mkdir`` nor ``mv; mkdir`` gets rid of the policy."""
     before = await catalog.datastores(OPERATOR)
     for recursive in (False, True):
@@ -44,7 +44,7 @@ async def refused(catalog: SqliteCatalog, who: Call) -> None:
     [(0, 1 << 20, None), (2, 0, None), (0, 0, EVE.principal), (1, 1 << 20, EVE.principal)],
 )
 async def test_a_writer_cannot_shed_quota_copies_or_owner_by_making_the_datastore_anew(
-    catalog: SqliteCatalog, copies: int, quota: int, owner: SpiffeId | None
+    catalog: Catalog, copies: int, quota: int, owner: SpiffeId | None
 ) -> None:
     await make(catalog, copies, quota, owner)
     await write(catalog, "/x/f", "a", who=BOB)
@@ -55,13 +55,13 @@ async def test_a_writer_cannot_shed_quota_copies_or_owner_by_making_the_datastor
 
 @pytest.mark.parametrize(("copies", "quota"), [(0, 1 << 20), (2, 0)])
 async def test_an_owner_cannot_shed_what_an_operator_set(
-    catalog: SqliteCatalog, copies: int, quota: int
+    catalog: Catalog, copies: int, quota: int
 ) -> None:
     await make(catalog, copies, quota, EVE.principal)
     await refused(catalog, EVE)
 
 
-async def test_an_owner_disposes_of_his_own_and_an_admin_of_all(catalog: SqliteCatalog) -> None:
+async def test_an_owner_disposes_of_his_own_and_an_admin_of_all(catalog: Catalog) -> None:
     await make(catalog, owner=EVE.principal)
     await catalog.move(EVE, p("/x"), p("/y"), condition=ANY)
     await catalog.remove(EVE, p("/y"), recursive=True, condition=ANY)
@@ -73,7 +73,7 @@ async def test_an_owner_disposes_of_his_own_and_an_admin_of_all(catalog: SqliteC
 
 @pytest.mark.parametrize("rights", [Right.WRITE, Right.READ | Right.WRITE])
 async def test_an_owner_gets_no_right_at_a_path_by_renaming_his_datastore_to_it(
-    catalog: SqliteCatalog, rights: Right
+    catalog: Catalog, rights: Right
 ) -> None:
     """A drop box of others that is not made yet must not become the writer's own."""
     await catalog.create_datastore(
@@ -88,7 +88,7 @@ async def test_an_owner_gets_no_right_at_a_path_by_renaming_his_datastore_to_it(
 
 
 async def test_a_right_that_ends_is_not_made_lasting_by_a_rename(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.create_datastore(
         OPERATOR, p("/old"), copies=0, quota_bytes=0, owner=EVE.principal
@@ -99,21 +99,21 @@ async def test_a_right_that_ends_is_not_made_lasting_by_a_rename(
     assert await catalog.grants(EVE) == []
 
 
-async def test_a_datastore_with_the_default_policy_is_its_writers(catalog: SqliteCatalog) -> None:
+async def test_a_datastore_with_the_default_policy_is_its_writers(catalog: Catalog) -> None:
     await grant(catalog, BOB, "/mine", Right.READ | Right.WRITE)
     for recursive in (False, True):
         await catalog.make_directory(BOB, p("/mine"), parents=False)
         await catalog.remove(BOB, p("/mine"), recursive=recursive, condition=ANY)
 
 
-async def test_a_former_owner_disposes_of_nothing(catalog: SqliteCatalog) -> None:
+async def test_a_former_owner_disposes_of_nothing(catalog: Catalog) -> None:
     await make(catalog, owner=EVE.principal)
     await catalog.set_datastore(OPERATOR, p("/x"), owner=BOB.principal)
     await grant(catalog, EVE, "/x", 7)
     await refused(catalog, EVE)
 
 
-async def test_nobody_who_was_revoked_is_made_an_owner(catalog: SqliteCatalog) -> None:
+async def test_nobody_who_was_revoked_is_made_an_owner(catalog: Catalog) -> None:
     await make(catalog)
     await catalog.revoke(OPERATOR, str(EVE.principal))
     with pytest.raises(ConflictError, match="revoked"):
@@ -121,7 +121,7 @@ async def test_nobody_who_was_revoked_is_made_an_owner(catalog: SqliteCatalog) -
 
 
 async def test_the_refusal_says_nothing_to_whom_the_datastore_is_hidden(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await make(catalog, quota=1 << 20)
     told = []

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import SqliteCatalog
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import (
@@ -30,13 +30,13 @@ ALL = Right.READ | Right.WRITE | Right.SHARE
 LONG = "/s/" + "/".join(["d" * 250] * 15)
 
 
-async def give(catalog: SqliteCatalog, giver: Call, taker: Call, count: int) -> None:
+async def give(catalog: Catalog, giver: Call, taker: Call, count: int) -> None:
     for number in range(count):
         await catalog.add_grant(giver, p(f"/s/{number}"), READ, taker.principal, None)
 
 
 async def test_grants_without_end_are_refused_by_giver_and_to_one_receiver(
-    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "GRANTS_PER_GIVER_MAX", 8)
     monkeypatch.setattr(limits, "GRANTS_PER_PAIR_MAX", 5)
@@ -54,7 +54,7 @@ async def test_grants_without_end_are_refused_by_giver_and_to_one_receiver(
 
 
 async def test_a_receivers_places_and_the_places_in_all_are_never_lost_to_admins(
-    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "GRANTS_PER_RECEIVER_MAX", 4)
     for one in (BOB, DAN):
@@ -70,7 +70,7 @@ async def test_a_receivers_places_and_the_places_in_all_are_never_lost_to_admins
 
 
 async def test_grants_that_ended_make_place_and_are_deleted_after_a_day(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "GRANTS_PER_GIVER_MAX", 3)
     await grant(catalog, BOB, "/s", ALL)
@@ -90,7 +90,7 @@ async def test_grants_that_ended_make_place_and_are_deleted_after_a_day(
 
 
 async def test_redemptions_of_one_invite_count_as_its_makers_grants(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "GRANTS_PER_GIVER_MAX", 2)
     await grant(catalog, BOB, "/s", ALL)
@@ -103,7 +103,7 @@ async def test_redemptions_of_one_invite_count_as_its_makers_grants(
 
 
 async def test_a_receiver_removes_what_was_put_upon_him_and_nobody_else_does(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await grant(catalog, BOB, "/s", ALL)
     given = await catalog.add_grant(BOB, p("/s"), READ | SHARE, EVE.principal, None)
@@ -118,13 +118,13 @@ async def test_a_receiver_removes_what_was_put_upon_him_and_nobody_else_does(
         await catalog.remove_grant(EVE, below.id)
 
 
-async def make(catalog: SqliteCatalog, clock: ManualClock, number: int, size: int = 1) -> None:
+async def make(catalog: Catalog, clock: ManualClock, number: int, size: int = 1) -> None:
     code = invite(clock, *[(LONG, 1)] * size, code_id=f"c{number}", by=BOB)
     await catalog.add_code(BOB, replace(code, created_s=clock.wall_s()))
 
 
 async def test_invites_made_and_revoked_without_end_are_refused_until_tomorrow(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "CODES_PER_DAY_MAX", 5)
     await grant(catalog, BOB, "/s", ALL)
@@ -139,7 +139,7 @@ async def test_invites_made_and_revoked_without_end_are_refused_until_tomorrow(
 
 
 async def test_the_bytes_of_invites_are_bounded_by_maker_and_in_all(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "CODE_BYTES_PER_DAY_MAX", 600_000)
     await grant(catalog, BOB, "/s", ALL)
@@ -155,7 +155,7 @@ async def test_the_bytes_of_invites_are_bounded_by_maker_and_in_all(
 
 
 async def test_ended_invites_are_deleted_and_repeat_their_answer_until_then(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1), uses=1))
     first = await catalog.redeem("c1", b"k" * 32, as_(BOB))
@@ -176,7 +176,7 @@ async def test_ended_invites_are_deleted_and_repeat_their_answer_until_then(
 
 
 async def test_a_node_that_comes_back_is_known_after_its_code_was_swept(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     node = SpiffeId.parse("spiffe://home.alice/node/n9")
     for code_id in ("c1", "c2"):
@@ -191,7 +191,7 @@ async def test_a_node_that_comes_back_is_known_after_its_code_was_swept(
 
 
 async def test_long_lists_come_in_pages_that_miss_nothing(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, BOB, "/s", ALL)
     for number in range(7):
@@ -226,7 +226,7 @@ async def test_long_lists_come_in_pages_that_miss_nothing(
 
 
 async def test_files_with_much_metadata_make_no_page_that_does_not_fit(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await catalog.make_directory(OPERATOR, p("/s"), parents=False)
     metadata = {f"{number:04}": "v" * 1000 for number in range(16)}
@@ -249,7 +249,7 @@ async def test_files_with_much_metadata_make_no_page_that_does_not_fit(
 
 
 async def test_a_name_that_a_stranger_was_granted_can_still_be_claimed(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, BOB, "/s", ALL)
     await catalog.add_grant(BOB, p("/s"), READ, EVE.principal, None)
@@ -260,7 +260,7 @@ async def test_a_name_that_a_stranger_was_granted_can_still_be_claimed(
 
 
 async def test_an_invite_does_not_tell_who_is_known_here(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, DAN, "/secret", 1)
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
@@ -274,7 +274,7 @@ async def test_an_invite_does_not_tell_who_is_known_here(
 
 
 async def test_certificates_are_forgotten_when_they_can_renew_no_more(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     soon_ms = int(clock.wall_s() * 1000) + 1000
     await catalog.add_issued(BOB.principal, "0a", soon_ms, b"k" * 32)
@@ -287,7 +287,7 @@ async def test_certificates_are_forgotten_when_they_can_renew_no_more(
 
 
 async def test_granting_and_removing_without_end_is_refused_until_tomorrow(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "RIGHTS_CHANGES_PER_DAY_MAX", 6)
     await grant(catalog, BOB, "/s", ALL)

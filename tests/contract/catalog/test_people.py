@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -47,7 +47,7 @@ def as_(who: Call, serial: str = "ab") -> Callable[[Invite], IssuedCertificate]:
 
 
 async def test_redemption_records_identity_key_certificate_grants_and_audit_together(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 3), ("/b", 1)))
     await catalog.redeem("c1", b"k" * 32, as_(BOB, "01"), display_name="Bob", request_id="r9")
@@ -66,7 +66,7 @@ async def test_redemption_records_identity_key_certificate_grants_and_audit_toge
 
 
 async def test_a_global_id_that_belongs_to_another_key_is_refused_and_costs_no_use(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
     await catalog.redeem("c1", b"k" * 32, as_(BOB))
@@ -79,7 +79,7 @@ async def test_a_global_id_that_belongs_to_another_key_is_refused_and_costs_no_u
 
 
 async def test_an_invite_takes_over_no_rights_that_were_given_to_a_name_before(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, BOB, "/secret", 7)
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
@@ -89,7 +89,7 @@ async def test_an_invite_takes_over_no_rights_that_were_given_to_a_name_before(
 
 
 async def test_a_further_device_joins_by_the_identitys_own_code_only(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
     await catalog.redeem("c1", b"k" * 32, as_(BOB))
@@ -106,7 +106,7 @@ async def test_a_further_device_joins_by_the_identitys_own_code_only(
 
 
 async def test_a_revoked_identity_redeems_nothing_and_what_it_passed_on_has_ended(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, BOB, "/a", READ | SHARE)
     await catalog.add_code(BOB, invite(clock, ("/a", 1), by=BOB))
@@ -128,7 +128,7 @@ async def test_a_revoked_identity_redeems_nothing_and_what_it_passed_on_has_ende
 
 
 async def test_when_a_link_ends_all_below_it_ends_open_invites_too(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     source = await grant(catalog, BOB, "/a", READ | SHARE)
     given = await catalog.add_grant(BOB, p("/a/x"), READ | SHARE, EVE.principal, None)
@@ -149,7 +149,7 @@ async def test_when_a_link_ends_all_below_it_ends_open_invites_too(
 
 
 async def test_what_is_passed_on_ends_no_later_than_ones_own_right(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     end_s = clock.wall_s() + 60
     await catalog.add_grant(OPERATOR, p("/a"), READ | SHARE, BOB.principal, end_s)
@@ -166,7 +166,7 @@ async def test_what_is_passed_on_ends_no_later_than_ones_own_right(
 
 
 async def test_nobody_invites_to_more_than_he_may_share(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await grant(catalog, BOB, "/a", READ | SHARE)
     await grant(catalog, BOB, "/b", READ | WRITE)
@@ -185,7 +185,7 @@ async def test_nobody_invites_to_more_than_he_may_share(
 
 
 async def test_an_admin_by_grant_invites_nodes_until_he_is_none(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     admin = await grant(catalog, BOB, "/", 7)
     await catalog.add_code(BOB, invite(clock, by=BOB, kind=InviteKind.NODE))
@@ -196,7 +196,7 @@ async def test_an_admin_by_grant_invites_nodes_until_he_is_none(
 
 
 async def test_others_invites_are_neither_seen_nor_revoked(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1)))
     assert await catalog.invites(BOB, only_open=False) == []
@@ -209,7 +209,7 @@ async def test_others_invites_are_neither_seen_nor_revoked(
 
 
 async def test_a_lost_reply_is_repeated_even_after_the_invite_was_revoked(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, invite(clock, ("/a", 1), uses=1))
     first = await catalog.redeem("c1", b"k" * 32, as_(BOB))
@@ -220,7 +220,7 @@ async def test_a_lost_reply_is_repeated_even_after_the_invite_was_revoked(
 
 
 async def test_grants_taken_away_count_for_open_uploads_and_reads(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/a"), parents=False)
@@ -233,7 +233,7 @@ async def test_grants_taken_away_count_for_open_uploads_and_reads(
 
 
 async def test_grant_list_shows_ones_own_and_what_came_from_it_and_no_others(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     own = await grant(catalog, BOB, "/a", READ | SHARE)
     other = await grant(catalog, DAN, "/a", READ)
@@ -244,7 +244,7 @@ async def test_grant_list_shows_ones_own_and_what_came_from_it_and_no_others(
     assert len(await catalog.grants(OPERATOR)) == 4
 
 
-async def test_a_refusal_says_what_it_concerns(catalog: SqliteCatalog) -> None:
+async def test_a_refusal_says_what_it_concerns(catalog: Catalog) -> None:
     with pytest.raises(PermissionDeniedError) as refused:
         await catalog.require_admin(BOB, "read the audit")
     assert refused.value.concerns == ("admin", "read the audit")

@@ -10,7 +10,6 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import IssuedCertificate, PlacementNeed
-from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
@@ -68,7 +67,7 @@ async def node(catalog: Catalog, name: str) -> NodeRecord:
 
 
 async def test_nodes_that_enrol_before_the_first_file_are_approved_and_those_after_it_are_not(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     first = await join(catalog, clock, "first")
     assert (first.standing, first.is_founder, first.is_new) == (Standing.APPROVED, True, True)
@@ -83,7 +82,7 @@ async def test_nodes_that_enrol_before_the_first_file_are_approved_and_those_aft
 
 
 async def test_a_removed_first_file_does_not_begin_founding_again(
-    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+    catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -94,7 +93,7 @@ async def test_a_removed_first_file_does_not_begin_founding_again(
 
 
 async def test_founding_ends_after_a_day_also_over_restarts(
-    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+    catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     clock.advance(DAY_S / 2)
     assert (await join(catalog, clock, "early")).standing is Standing.APPROVED
@@ -104,9 +103,7 @@ async def test_founding_ends_after_a_day_also_over_restarts(
     assert (await join(again, clock, "late")).standing is Standing.PROBATION
 
 
-async def test_a_code_made_for_one_node_approves_it(
-    catalog: SqliteCatalog, clock: ManualClock
-) -> None:
+async def test_a_code_made_for_one_node_approves_it(catalog: Catalog, clock: ManualClock) -> None:
     clock.advance(2 * DAY_S)
     single = await join(catalog, clock, "single", approves=True)
     assert (single.standing, single.is_new, single.is_founder) == (Standing.APPROVED, True, False)
@@ -114,7 +111,7 @@ async def test_a_code_made_for_one_node_approves_it(
 
 
 async def test_a_node_on_probation_that_joins_again_by_such_a_code_is_approved_a_doubted_one_is_not(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     clock.advance(2 * DAY_S)
     for name in ("honest", "liar"):
@@ -126,7 +123,7 @@ async def test_a_node_on_probation_that_joins_again_by_such_a_code_is_approved_a
 
 
 async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a", approves=True)
@@ -152,9 +149,7 @@ async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
     ]
 
 
-async def test_only_an_admin_approves_and_all_or_none(
-    catalog: SqliteCatalog, clock: ManualClock
-) -> None:
+async def test_only_an_admin_approves_and_all_or_none(catalog: Catalog, clock: ManualClock) -> None:
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a")
     with pytest.raises(PermissionDeniedError) as refused:
@@ -169,7 +164,7 @@ async def test_only_an_admin_approves_and_all_or_none(
 
 
 async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
-    catalog: SqliteCatalog, clock: ManualClock, engines: Engines
+    catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "new")
@@ -192,7 +187,7 @@ async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
 
 
 async def test_a_heartbeats_figures_change_no_standing(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     clock.advance(2 * DAY_S)
     stale = await join(catalog, clock, "a")
@@ -202,7 +197,7 @@ async def test_a_heartbeats_figures_change_no_standing(
 
 
 async def test_copies_on_a_doubted_node_are_made_elsewhere_and_not_given_up(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -222,7 +217,7 @@ async def test_copies_on_a_doubted_node_are_made_elsewhere_and_not_given_up(
 
 
 async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -243,7 +238,7 @@ async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
 
 
 async def test_placement_is_told_the_copies_that_there_are_by_standing(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog, 3)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)

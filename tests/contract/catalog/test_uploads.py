@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.interface import Catalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     ConflictError,
@@ -36,13 +36,13 @@ from tests.contract.catalog.world import (
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
-async def test_a_written_file_is_there_with_its_copies(ready: SqliteCatalog) -> None:
+async def test_a_written_file_is_there_with_its_copies(ready: Catalog) -> None:
     entry = await write(ready, "/d/f", "a", "b")
     assert (entry.size_bytes, entry.chunk_count, entry.copies_least) == (20, 2, 3)
     assert await ready.stat(OPERATOR, p("/d/f")) == entry
@@ -50,30 +50,30 @@ async def test_a_written_file_is_there_with_its_copies(ready: SqliteCatalog) -> 
     assert (await ready.totals(None, frozenset(NODES))).file_bytes == 20
 
 
-async def test_an_empty_file_needs_no_chunk(ready: SqliteCatalog) -> None:
+async def test_an_empty_file_needs_no_chunk(ready: Catalog) -> None:
     assert (await write(ready, "/d/empty")).size_bytes == 0
 
 
-async def test_quorum_is_of_the_setting_not_of_what_is_there(ready: SqliteCatalog) -> None:
+async def test_quorum_is_of_the_setting_not_of_what_is_there(ready: Catalog) -> None:
     with pytest.raises(NotEnoughCopiesError, match="COLLECTIVE_COPIES=3"):
         await begin(ready, "/d/f", "a", nodes=NODES[:1])
     await begin(ready, "/d/f", "a", nodes=NODES[:2])
 
 
-async def test_two_receipts_of_three_commit_and_show_as_short(ready: SqliteCatalog) -> None:
+async def test_two_receipts_of_three_commit_and_show_as_short(ready: Catalog) -> None:
     entry = await write(ready, "/d/f", "a", copies=2)
     assert entry.copies_least == 2
     assert (await health(ready)).under_replicated == 1
 
 
-async def test_one_receipt_of_three_does_not_commit(ready: SqliteCatalog) -> None:
+async def test_one_receipt_of_three_does_not_commit(ready: Catalog) -> None:
     with pytest.raises(NotEnoughCopiesError):
         await write(ready, "/d/f", "a", copies=1)
     with pytest.raises(NotFoundError):
         await ready.stat(OPERATOR, p("/d/f"))
 
 
-async def test_invented_receipts_count_for_nothing(ready: SqliteCatalog) -> None:
+async def test_invented_receipts_count_for_nothing(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     good = receipts(upload)
     other_node = [
@@ -92,14 +92,14 @@ async def test_invented_receipts_count_for_nothing(ready: SqliteCatalog) -> None
         await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], other_upload, 10)
 
 
-async def test_a_chunk_never_allocated_cannot_be_committed(ready: SqliteCatalog) -> None:
+async def test_a_chunk_never_allocated_cannot_be_committed(ready: Catalog) -> None:
     await write(ready, "/d/theirs", "secret")
     upload, _ = await begin(ready, "/d/f")
     with pytest.raises(RejectedError, match="never asked"):
         await ready.commit_upload(OPERATOR, upload.id, [extent(intent("secret"))], [], 10)
 
 
-async def test_naming_a_chunk_is_no_proof_of_having_it(ready: SqliteCatalog) -> None:
+async def test_naming_a_chunk_is_no_proof_of_having_it(ready: Catalog) -> None:
     await write(ready, "/d/theirs", "secret")
     bob = user("bob")
     await ready.make_directory(OPERATOR, p("/bob"), parents=False)
@@ -114,7 +114,7 @@ async def test_naming_a_chunk_is_no_proof_of_having_it(ready: SqliteCatalog) -> 
     await ready.commit_upload(bob, upload.id, [extent(wanted[0])], receipts(upload), 10)
 
 
-async def test_what_one_may_read_is_deduplicated_and_pinned(ready: SqliteCatalog) -> None:
+async def test_what_one_may_read_is_deduplicated_and_pinned(ready: Catalog) -> None:
     await write(ready, "/d/one", "same")
     upload, wanted = await begin(ready, "/d/two", "same")
     assert upload.allocations[0].stored
@@ -124,7 +124,7 @@ async def test_what_one_may_read_is_deduplicated_and_pinned(ready: SqliteCatalog
     assert len(await ready.copies_of(chunk("same"))) == 3
 
 
-async def test_repeating_a_chunk_asks_elsewhere_for_what_is_missing(ready: SqliteCatalog) -> None:
+async def test_repeating_a_chunk_asks_elsewhere_for_what_is_missing(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=NODES)
     await ready.record_extents(OPERATOR, upload.id, [], receipts(upload, count=1))
     again = await ready.allocate(OPERATOR, upload.id, wanted, place_on(*NODES))
@@ -135,7 +135,7 @@ async def test_repeating_a_chunk_asks_elsewhere_for_what_is_missing(ready: Sqlit
 
 
 async def test_extents_without_quorum_are_not_recorded_until_they_have_it(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", "b")
     extents = [extent(want) for want in wanted]
@@ -150,7 +150,7 @@ async def test_extents_without_quorum_are_not_recorded_until_they_have_it(
     await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
 
 
-async def test_extents_must_cover_the_size_without_overlap_or_gap(ready: SqliteCatalog) -> None:
+async def test_extents_must_cover_the_size_without_overlap_or_gap(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", "b")
     await ready.record_extents(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload))
     overlapping = extent(intent("b", 5))
@@ -161,7 +161,7 @@ async def test_extents_must_cover_the_size_without_overlap_or_gap(ready: SqliteC
         await ready.commit_upload(OPERATOR, upload.id, [gap], [], 20)
 
 
-async def test_a_repeated_commit_returns_the_same_entry(ready: SqliteCatalog) -> None:
+async def test_a_repeated_commit_returns_the_same_entry(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
     first = await ready.commit_upload(*args)
@@ -170,7 +170,7 @@ async def test_a_repeated_commit_returns_the_same_entry(ready: SqliteCatalog) ->
     assert (await ready.stat(OPERATOR, p("/d/f"))).version > first.version
 
 
-async def test_preconditions_hold_at_the_commit_too(ready: SqliteCatalog) -> None:
+async def test_preconditions_hold_at_the_commit_too(ready: Catalog) -> None:
     absent = Precondition(if_absent=True)
     upload, wanted = await begin(ready, "/d/f", "a", condition=absent)
     entry = await write(ready, "/d/f", "b")
@@ -181,7 +181,7 @@ async def test_preconditions_hold_at_the_commit_too(ready: SqliteCatalog) -> Non
         await write(ready, "/d/f", "e", condition=Precondition(if_version=entry.version))
 
 
-async def test_a_grant_taken_away_stops_an_open_upload(ready: SqliteCatalog) -> None:
+async def test_a_grant_taken_away_stops_an_open_upload(ready: Catalog) -> None:
     bob = user("bob")
     given = await grant(ready, bob, "/d", 2)
     upload, wanted = await begin(ready, "/d/f", "a", who=bob)
@@ -192,7 +192,7 @@ async def test_a_grant_taken_away_stops_an_open_upload(ready: SqliteCatalog) -> 
     assert refused.value.concerns[0] == "write"
 
 
-async def test_uploads_belong_to_whoever_opened_them(ready: SqliteCatalog) -> None:
+async def test_uploads_belong_to_whoever_opened_them(ready: Catalog) -> None:
     bob = user("bob")
     await grant(ready, bob, "/d", 3)
     upload, _ = await begin(ready, "/d/f", "a")
@@ -203,7 +203,7 @@ async def test_uploads_belong_to_whoever_opened_them(ready: SqliteCatalog) -> No
 
 
 async def test_uploads_survive_a_restart_and_expire(
-    ready: SqliteCatalog, engines: Engines, clock: ManualClock
+    ready: Catalog, engines: Engines, clock: ManualClock
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     late, _ = await begin(ready, "/d/g", "b")
@@ -218,7 +218,7 @@ async def test_uploads_survive_a_restart_and_expire(
     assert {key.chunk for _, key in doomed} == {chunk("b")}
 
 
-async def test_a_file_needs_a_parent_folder_in_a_datastore(ready: SqliteCatalog) -> None:
+async def test_a_file_needs_a_parent_folder_in_a_datastore(ready: Catalog) -> None:
     with pytest.raises(NotFoundError, match="Parent directory does not exist"):
         await begin(ready, "/d/none/f", "a")
     with pytest.raises(UsageError):
@@ -230,20 +230,20 @@ async def test_a_file_needs_a_parent_folder_in_a_datastore(ready: SqliteCatalog)
         await ready.make_directory(OPERATOR, p("/d/file"), parents=True)
 
 
-async def test_too_much_metadata_is_refused(ready: SqliteCatalog) -> None:
+async def test_too_much_metadata_is_refused(ready: Catalog) -> None:
     big = Attributes(metadata={"k": "v" * 20_000})
     with pytest.raises(UsageError):
         await ready.open_upload(OPERATOR, p("/d/f"), big, ANY, [], place_on(*NODES))
 
 
-async def test_concurrent_changes_share_commits_and_all_count(ready: SqliteCatalog) -> None:
+async def test_concurrent_changes_share_commits_and_all_count(ready: Catalog) -> None:
     before = (await ready.position()).sequence
     await asyncio.gather(*(write(ready, f"/d/f{number}", f"c{number}") for number in range(60)))
     assert (await ready.totals(None, frozenset(NODES))).files == 60
     assert (await ready.position()).sequence - before < 60
 
 
-async def test_a_failing_change_leaves_its_neighbours_alone(ready: SqliteCatalog) -> None:
+async def test_a_failing_change_leaves_its_neighbours_alone(ready: Catalog) -> None:
     results = await asyncio.gather(
         write(ready, "/d/good", "a"),
         write(ready, "/nowhere/bad", "b"),
@@ -253,7 +253,7 @@ async def test_a_failing_change_leaves_its_neighbours_alone(ready: SqliteCatalog
     assert [isinstance(item, NotFoundError) for item in results] == [False, True, False]
 
 
-async def test_deduplication_counts_no_copy_on_a_node_that_is_gone(ready: SqliteCatalog) -> None:
+async def test_deduplication_counts_no_copy_on_a_node_that_is_gone(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", copies=2)
     held = {copy.node for copy in await ready.copies_of(chunk("a"))}
     absent = frozenset(list(held)[:1])
