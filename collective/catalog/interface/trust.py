@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from collective.catalog.interface.values import IssuedCertificate, Redemption
@@ -62,19 +62,26 @@ class Trust(Protocol):
         """
         ...
 
+    async def redeemed(self, code_id: str, key_digest: bytes) -> Redemption | None:
+        """Return what redeeming the code with this key gave before; None where it can be redeemed.
+
+        Raises as :meth:`redeem` does before it looks at who wants in.
+        """
+        ...
+
     async def redeem(
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[Invite], IssuedCertificate],
+        made: IssuedCertificate,
         *,
         display_name: str = "",
         request_id: str = "",
     ) -> Redemption:
         """Count one use and store certificate, identity, key and grants, in one transaction.
 
-        ``issue`` runs only when the code is good.  The same key redeeming the same code again gets
-        the stored answer and uses nothing.  Expired, revoked, used-up and void codes raise
+        ``made`` counts only if the code is good.  The same key redeeming the same code again gets
+        the stored answer, in the place of ``made``, and uses nothing.  Expired, revoked, used-up and void codes raise
         ConflictError, each with its own sentence; so does a USER code redeemed for an identity that
         belongs to another key, and any redemption for a revoked identity or by a revoked key.  A
         node's record is written, too.

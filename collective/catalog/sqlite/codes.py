@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,15 +10,19 @@ from typing import Any
 import apsw
 
 from collective.access.grant_book import GrantBook
+from collective.catalog.decisions.codes import (
+    CodesMade,
+    authorise,
+    require_revocable,
+    require_room,
+)
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.paging import page_of, parse_token
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import (
-    ConflictError,
     NotFoundError,
-    PermissionDeniedError,
     UsageError,
 )
 from collective.core.ids import SpiffeId
@@ -49,13 +52,13 @@ class CodesPart(Part):
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 
         def work(tx: Transaction) -> Invite:
-            stored, came_from = _authorise(tx, actor, code)
+            stored, came_from = authorise(actor, code, tx.decider(actor), tx.book, tx.now_s)
             grants = json.dumps([[str(path), int(rights)] for path, rights in stored.grants])
-            sources = json.dumps(came_from)
+            sources = json.dumps([list(one) for one in came_from])
             weight = limits.CODE_LEAST_BYTES + len(grants) + len(sources)
             weight += len(stored.description.encode())
             if not actor.is_operator:
-                _limit(tx, actor, weight)
+                require_room(_made_by(tx, actor), weight)
             tx.run(
                 "INSERT INTO codes (id, kind, verifier, uses_left, uses_total, expires_s,"
                 " created_by, description, grants, revoked, created_s, bound, grants_expire_s,"
@@ -165,13 +168,9 @@ class CodesPart(Part):
 
         def work(tx: Transaction) -> Invite:
             row = tx.one(f"{SELECT} WHERE id = ?", code_id)
-            if not tx.decider(actor).is_admin and (row is None or row[6] != str(actor.principal)):
-                raise PermissionDeniedError(
-                    "Only an operator or its maker may revoke an invite; ask one of them."
-                )
+            known = None if row is None else code_value(row, tx.book, tx.now_s)
+            require_revocable(actor, known, tx.decider(actor))
             code = code_value(row, tx.book, tx.now_s)
-            if code.revoked:
-                raise ConflictError("This invite is revoked already.")
             tx.run("UPDATE codes SET revoked = 1 WHERE id = ?", code_id)
             tx.audit(actor, "invite-revoke", code_id)
             return replace(code, revoked=True, uses=_uses(tx.db, code_id))
@@ -206,59 +205,21 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
     )
 
 
-def _authorise(tx: Transaction, actor: Call, code: Invite) -> tuple[Invite, list[list[str]]]:
-    """Check that ``actor`` may make ``code``; return it as stored, and what each grant comes from."""
-    decider = tx.decider(actor)
-    stored = replace(code, created_by=actor.principal, created_s=code.created_s or tx.now_s)
-    if code.kind is InviteKind.DEVICE:
-        if code.bound != actor.principal or code.grants or actor.is_operator:
-            raise PermissionDeniedError("A device is added to one's own identity only.")
-        return stored, []
-    if actor.is_operator:
-        return stored, [[] for _ in code.grants]
-    if code.kind is not InviteKind.USER:
-        decider.require_admin(f"make an invite for a {code.kind.value}")
-        wanted = [GrantTerms(FilePath(), Right.READ | Right.WRITE | Right.SHARE)]
-    else:
-        wanted = list(code.grants)
-        if not wanted:
-            decider.require_admin("make an invite that grants nothing")
-    sources: list[list[str]] = []
-    for path, rights in wanted:
-        decider.require_share(path, rights)
-        found = tx.book.sources(actor.principal, path, rights, tx.now_s)
-        sources.append(list(found or ()))
-    until_s = tx.book.until(one for some in sources for one in some)
-    if until_s < math.inf:
-        stored = replace(stored, expires_s=min(stored.expires_s, until_s), grants_expire_s=until_s)
-    return stored, sources
-
-
-def _limit(tx: Transaction, actor: Call, weight: int) -> None:
-    count, size = tx.one(
+def _made_by(tx: Transaction, actor: Call) -> CodesMade:
+    today, today_bytes = tx.one(
         "SELECT count(*), coalesce(sum(weight), 0) FROM codes WHERE created_by = ?"
         " AND created_s > ?",
         str(actor.principal),
         tx.now_s - _DAY_S,
     )
-    if count >= limits.CODES_PER_DAY_MAX or size + weight > limits.CODE_BYTES_PER_DAY_MAX:
-        raise ConflictError(
-            "You have made as many invites as one may in 24 hours; make one with more uses, or wait."
-        )
-    if tx.value("SELECT coalesce(sum(weight), 0) FROM codes") + weight > limits.CODE_BYTES_MAX:
-        raise ConflictError(
-            "There are too many invites here for another; ask the operator for one, or wait a week."
-        )
-    count = tx.value(
+    still_open = tx.value(
         "SELECT count(*) FROM codes WHERE created_by = ? AND revoked = 0 AND uses_left > 0"
         " AND expires_s > ?",
         str(actor.principal),
         tx.now_s,
     )
-    if count >= limits.CODES_OPEN_MAX:
-        raise ConflictError(
-            f"You have {limits.CODES_OPEN_MAX} open invites already; revoke some of them first."
-        )
+    total = tx.value("SELECT coalesce(sum(weight), 0) FROM codes")
+    return CodesMade(today, today_bytes, still_open, total)
 
 
 def _weigh(code: Invite) -> int:

@@ -106,15 +106,6 @@ def keep_renewal(
     )
 
 
-def require_key(tx: Transaction, key_digest: bytes) -> None:
-    """Raise ConflictError for a key that is revoked, whichever identity it wants."""
-    if tx.book.is_revoked_key(key_digest):
-        raise ConflictError(
-            "The key of this machine was revoked here; make another one with 'collective identity"
-            " init --force', or ask the operator."
-        )
-
-
 def bind_by_code(
     tx: Transaction,
     code: Invite,

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 
+import apsw
+
+from collective.access.grant_book import GrantBook
+from collective.catalog.decisions.codes import (
+    passed_on,
+    require_admissible,
+    require_admissible_key,
+    require_open,
+)
 from collective.catalog.interface.values import IssuedCertificate, Redemption
+from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.codes import SELECT, code_value
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import require_places
 from collective.catalog.sqlite.grants import insert_grants
-from collective.catalog.sqlite.keys import bind_by_code, require_key, store_issued
+from collective.catalog.sqlite.keys import bind_by_code, store_issued
 from collective.catalog.sqlite.nodes import record_enrolment
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NameTakenError
 from collective.core.ids import SpiffeId
 from collective.core.randomness import hex_id
 from collective.model.calls import Call
-from collective.model.grants import Grant
-from collective.model.people import Invite, InviteKind
-
-_REFUSALS = {
-    "revoked": "This invite was revoked; ask for a new one.",
-    "expired": "This invite has expired; ask for a new one.",
-    "used up": "This invite is used up; ask for a new one.",
-    "void": "This invite is void, since whoever made it lost the right to; ask for a new one.",
-}
+from collective.model.people import InviteKind
 
 
 class RedeemingPart(Part):
-    """``Trust.redeem`` and node numbers."""
+    """``Trust.redeemed``, ``Trust.redeem`` and node numbers."""
+
+    async def redeemed(self, code_id: str, key_digest: bytes) -> Redemption | None:
+        """Return what the same key was answered before; None where the code can be redeemed."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+
+        def work(db: apsw.Connection) -> Redemption | None:
+            code = code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
+            require_admissible_key(key_digest, book)
+            answer = _stored_answer(db, book, code_id, key_digest)
+            if answer is None:
+                require_open(code, now_s)
+            return answer
+
+        return await self._engine.read(work)
 
     async def redeem(
         self,
         code_id: str,
         key_digest: bytes,
-        issue: Callable[[Invite], IssuedCertificate],
+        made: IssuedCertificate,
         *,
         display_name: str = "",
         request_id: str = "",
@@ -47,20 +61,12 @@ class RedeemingPart(Part):
         def work(tx: Transaction) -> Redemption:
             row = tx.one(f"{SELECT} WHERE id = ?", code_id)
             code = code_value(row, tx.book, tx.now_s)
-            require_key(tx, key_digest)
-            before = tx.one(
-                "SELECT identity, certificate FROM redemptions WHERE code = ? AND key_digest = ?",
-                code_id,
-                key_digest,
-            )
+            require_admissible_key(key_digest, tx.book)
+            before = _stored_answer(tx.db, tx.book, code_id, key_digest)
             if before is not None:
-                _require_not_revoked(tx, SpiffeId.parse(before[0]))
-                return Redemption(code_id, key_digest, SpiffeId.parse(before[0]), before[1])
-            state = code.state(tx.now_s)
-            if state != "open":
-                raise ConflictError(_REFUSALS[state])
-            made = issue(code)
-            _require_not_revoked(tx, made.identity)
+                return before
+            require_open(code, tx.now_s)
+            require_admissible(made.identity, tx.book)
             if made.identity.role == "user":
                 bind_by_code(tx, code, made.identity, key_digest, display_name, created_key=row[14])
             tx.run("UPDATE codes SET uses_left = uses_left - 1 WHERE id = ?", code_id)
@@ -78,15 +84,9 @@ class RedeemingPart(Part):
                 # In this transaction: a crash leaves no node with a certificate and no record.
                 record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms, code)
             if code.kind is InviteKind.USER:
-                sources = json.loads(row[13])
                 require_places(tx, code.created_by, made.identity, len(code.grants))
-                insert_grants(
-                    tx,
-                    [
-                        _grant(tx, hex_id(randomness), made.identity, code, number, sources)
-                        for number in range(len(code.grants))
-                    ],
-                )
+                ids = [hex_id(randomness) for _ in code.grants]
+                insert_grants(tx, passed_on(code, json.loads(row[13]), made.identity, ids, tx.book))
             caller = Call(made.identity, is_operator=False, request_id=request_id)
             tx.audit(
                 caller,
@@ -109,29 +109,18 @@ class RedeemingPart(Part):
         return await self._engine.change(work)
 
 
-def _grant(
-    tx: Transaction,
-    grant_id: str,
-    principal: SpiffeId,
-    code: Invite,
-    number: int,
-    sources: list[list[str]],
-) -> Grant:
-    path, rights = code.grants[number]
-    came_from = tuple(sources[number]) if number < len(sources) else ()
-    until_s = tx.book.until(came_from)
-    return Grant(
-        grant_id,
-        path,
-        rights,
-        principal,
-        code.created_by,
-        None if until_s == math.inf else until_s,
-        came_from,
+def _stored_answer(
+    db: apsw.Connection, book: GrantBook, code_id: str, key_digest: bytes
+) -> Redemption | None:
+    """Return what the same key was answered before."""
+    before = rows.fetch(
+        db,
+        "SELECT identity, certificate FROM redemptions WHERE code = ? AND key_digest = ?",
+        code_id,
+        key_digest,
     )
-
-
-def _require_not_revoked(tx: Transaction, identity: SpiffeId) -> None:
-    if tx.book.is_revoked(identity):
-        who = identity.global_id or identity
-        raise NameTakenError(f"{who} was revoked here; ask the operator for another identity.")
+    if before is None:
+        return None
+    identity = SpiffeId.parse(before[0])
+    require_admissible(identity, book)
+    return Redemption(code_id, key_digest, identity, before[1])

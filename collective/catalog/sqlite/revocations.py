@@ -9,9 +9,10 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
+from collective.catalog.decisions.codes import require_admissible_key
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, require_key, store_issued
+from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, store_issued
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
@@ -39,7 +40,7 @@ class RevocationsPart(Part):
         """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
 
         def work(tx: Transaction) -> None:
-            require_key(tx, key_digest)
+            require_admissible_key(key_digest, tx.book)
             if tx.book.is_revoked(identity):
                 raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
             store_issued(tx, identity, serial, expires_ms, key_digest)

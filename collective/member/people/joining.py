@@ -135,9 +135,7 @@ class Joining:
             decided = await self._decide(code, attempt.wish, digest)
             authority = self._authority_for(code, attempt)
 
-            def issue(current: Invite) -> IssuedCertificate:
-                if current.kind is not code.kind or current.bound != code.bound:
-                    raise ConflictError("The join code has changed; try again.")
+            def issue() -> IssuedCertificate:
                 if isinstance(decided, CollectiveError):
                     raise decided
                 certificate = authority.issue(decided, public_key, lifetime_s=self._own.lifetime_s)
@@ -169,13 +167,17 @@ class Joining:
         self,
         attempt: JoinAttempt,
         digest: bytes,
-        issue: Callable[[Invite], IssuedCertificate],
+        issue: Callable[[], IssuedCertificate],
     ) -> Redemption:
+        """Return what the key was answered before, or else redeem the code with what ``issue`` gives."""
         try:
+            before = await self._catalog.redeemed(attempt.code_id, digest)
+            if before is not None:
+                return before
             return await self._catalog.redeem(
                 attempt.code_id,
                 digest,
-                issue,
+                issue(),
                 display_name=attempt.display_name,
                 request_id=attempt.request_id,
             )

@@ -274,10 +274,8 @@ class Permissions(RuleBasedStateMachine):
         state = model.invite_state(invite)
         fine = who not in model.revoked and (again or state == "open")
 
-        def issue(_code: Invite) -> IssuedCertificate:
-            return IssuedCertificate(user(who).principal, f"{invite.id}{who}", 10**15, b"der")
-
-        happened, error = self.do(self.catalog.redeem(invite.id, who.encode() * 8, issue))
+        issued = IssuedCertificate(user(who).principal, f"{invite.id}{who}", 10**15, b"der")
+        happened, error = self.do(self.catalog.redeem(invite.id, who.encode() * 8, issued))
         self.same(happened, "ok" if fine else "refused", "redeem", invite.id, who, state)
         if not fine:
             assert isinstance(error, ConflictError)

@@ -181,7 +181,7 @@ async def test_a_node_that_comes_back_is_known_after_its_code_was_swept(
     node = SpiffeId.parse("spiffe://home.alice/node/n9")
     for code_id in ("c1", "c2"):
         await catalog.add_code(OPERATOR, invite(clock, code_id=code_id, kind=InviteKind.NODE))
-    await catalog.redeem("c1", b"n" * 32, lambda _: IssuedCertificate(node, "0a", 1, b"d"))
+    await catalog.redeem("c1", b"n" * 32, IssuedCertificate(node, "0a", 1, b"d"))
     clock.advance(700)
     await catalog.expire()
     clock.advance(limits.CODE_KEPT_S + 1)

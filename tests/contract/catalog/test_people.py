@@ -1,6 +1,5 @@
 """Identities and their keys, invites within one's own rights, and chains that end."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -39,11 +38,8 @@ def invite(
     )  # fmt: skip
 
 
-def as_(who: Call, serial: str = "ab") -> Callable[[Invite], IssuedCertificate]:
-    def issue(code: Invite) -> IssuedCertificate:
-        return IssuedCertificate(who.principal, serial, 10**15, b"der of " + serial.encode())
-
-    return issue
+def as_(who: Call, serial: str = "ab") -> IssuedCertificate:
+    return IssuedCertificate(who.principal, serial, 10**15, b"der of " + serial.encode())
 
 
 async def test_redemption_records_identity_key_certificate_grants_and_audit_together(
@@ -192,7 +188,7 @@ async def test_an_admin_by_grant_invites_nodes_until_he_is_none(
     await catalog.remove_grant(OPERATOR, admin)
     node = IssuedCertificate(SpiffeId.parse("spiffe://home.alice/node/n9"), "0a", 1, b"d")
     with pytest.raises(ConflictError, match="void"):
-        await catalog.redeem("c1", b"n" * 32, lambda _: node)
+        await catalog.redeem("c1", b"n" * 32, node)
 
 
 async def test_others_invites_are_neither_seen_nor_revoked(

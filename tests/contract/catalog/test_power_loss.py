@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,15 +198,9 @@ def key_of(number: int) -> bytes:
     return bytes([number]) * 32
 
 
-def issue_to(number: int, repeat: int = 0) -> Callable[[Invite], IssuedCertificate]:
+def issue_to(number: int, repeat: int = 0) -> IssuedCertificate:
     node = SpiffeId.node(Domain("home.alice"), NodeId(f"n{number}"))
-
-    def issue(code: Invite) -> IssuedCertificate:
-        return IssuedCertificate(
-            node, f"{repeat + 1}{number}", 10**15, b"der %d %d" % (number, repeat)
-        )
-
-    return issue
+    return IssuedCertificate(node, f"{repeat + 1}{number}", 10**15, b"der %d %d" % (number, repeat))
 
 
 @pytest.mark.parametrize("limit_pages", [0, 1])

@@ -50,18 +50,17 @@ def code(clock: ManualClock, kind: InviteKind = InviteKind.USER, uses: int = 1) 
     )  # fmt: skip
 
 
-def issue(record: Invite) -> IssuedCertificate:
-    return IssuedCertificate(BOB.principal, "ab12", 10**15, b"der")
+ISSUED = IssuedCertificate(BOB.principal, "ab12", 10**15, b"der")
 
 
 async def test_a_code_is_used_once_and_repeats_its_answer_to_the_same_key(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, code(clock))
-    first = await catalog.redeem("c1", b"k" * 32, issue)
-    assert await catalog.redeem("c1", b"k" * 32, issue) == first
+    first = await catalog.redeem("c1", b"k" * 32, ISSUED)
+    assert await catalog.redeem("c1", b"k" * 32, ISSUED) == first
     with pytest.raises(ConflictError, match="used up"):
-        await catalog.redeem("c1", b"j" * 32, issue)
+        await catalog.redeem("c1", b"j" * 32, ISSUED)
     assert [(str(g.path), g.rights) for g in await catalog.grants(BOB)] == [("/a", Right.READ)]
     assert (await catalog.code("c1")).uses_left == 0
 
@@ -73,27 +72,28 @@ async def test_expired_revoked_and_unknown_codes_are_refused(
     await catalog.add_code(OPERATOR, replace(code(clock, uses=9), id="c2"))
     await catalog.revoke_code(OPERATOR, "c2")
     with pytest.raises(ConflictError, match="revoked"):
-        await catalog.redeem("c2", b"k" * 32, issue)
+        await catalog.redeem("c2", b"k" * 32, ISSUED)
     with pytest.raises(ConflictError):
         await catalog.revoke_code(OPERATOR, "c2")
     clock.advance(61)
     with pytest.raises(ConflictError, match="expired"):
-        await catalog.redeem("c1", b"k" * 32, issue)
+        await catalog.redeem("c1", b"k" * 32, ISSUED)
     with pytest.raises(NotFoundError):
-        await catalog.redeem("none", b"k" * 32, issue)
+        await catalog.redeem("none", b"k" * 32, ISSUED)
 
 
-async def test_a_use_counts_only_with_the_certificate_issued(
+async def test_looking_whether_a_code_was_redeemed_uses_nothing(
     catalog: SqliteCatalog, clock: ManualClock
 ) -> None:
     await catalog.add_code(OPERATOR, code(clock))
-
-    def fail(record: Invite) -> IssuedCertificate:
-        raise UsageError("The request is malformed.")
-
-    with pytest.raises(UsageError):
-        await catalog.redeem("c1", b"k" * 32, fail)
+    assert await catalog.redeemed("c1", b"k" * 32) is None
     assert (await catalog.code("c1")).uses_left == 1
+    first = await catalog.redeem("c1", b"k" * 32, ISSUED)
+    assert await catalog.redeemed("c1", b"k" * 32) == first
+    with pytest.raises(ConflictError, match="used up"):
+        await catalog.redeemed("c1", b"j" * 32)
+    with pytest.raises(NotFoundError):
+        await catalog.redeemed("none", b"k" * 32)
 
 
 async def test_a_user_may_pass_on_no_more_than_he_has(catalog: SqliteCatalog) -> None:
@@ -250,7 +250,7 @@ async def test_an_enrolment_is_in_the_audit_once(
 ) -> None:
     await catalog.add_code(OPERATOR, code(clock, InviteKind.NODE))
     node = SpiffeId.node(DOMAIN, NODES[0])
-    await catalog.redeem("c1", b"k" * 32, lambda _: IssuedCertificate(node, "ab", 10**15, b""))
+    await catalog.redeem("c1", b"k" * 32, IssuedCertificate(node, "ab", 10**15, b""))
     rows = await catalog.audit(since_ms=0, limit=99)
     assert [row.action for row in rows] == ["invite", "redeem"]
 

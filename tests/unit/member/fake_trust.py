@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 from collective.catalog.interface.values import IssuedCertificate, Redemption
@@ -41,15 +40,7 @@ class FakeTrust:
         await asyncio.sleep(0)
         self._codes[code_id] = replace(self._codes[code_id], revoked=True)
 
-    async def redeem(
-        self,
-        code_id: str,
-        key_digest: bytes,
-        issue: Callable[[Invite], IssuedCertificate],
-        *,
-        display_name: str = "",
-        request_id: str = "",
-    ) -> Redemption:
+    async def redeemed(self, code_id: str, key_digest: bytes) -> Redemption | None:
         await asyncio.sleep(0)
         found = self._redeemed.get((code_id, key_digest))
         if found is not None:
@@ -61,7 +52,21 @@ class FakeTrust:
             raise ConflictError("The join code ran out.")
         if code.uses_left <= 0:
             raise ConflictError("The join code is used up.")
-        made = issue(code)
+        return None
+
+    async def redeem(
+        self,
+        code_id: str,
+        key_digest: bytes,
+        made: IssuedCertificate,
+        *,
+        display_name: str = "",
+        request_id: str = "",
+    ) -> Redemption:
+        found = await self.redeemed(code_id, key_digest)
+        if found is not None:
+            return found
+        code = self._codes[code_id]
         if made.identity.role == "node":
             node = made.identity.node_id
             known = self._nodes.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0)

@@ -5,7 +5,6 @@ A real catalogue under the real desks; only the nodes' disks are dictionaries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,9 +38,8 @@ async def write(here: Scene, path: str, content: bytes) -> None:
     await here.files.whole.write(OPERATOR, target, Attributes(), Precondition(), stream(content))
 
 
-def certifier(name: str) -> Callable[[Invite], IssuedCertificate]:
-    made = IssuedCertificate(SpiffeId.node(DOMAIN, NodeId(name)), name, 10**15, b"")
-    return lambda _: made
+def certified(name: str) -> IssuedCertificate:
+    return IssuedCertificate(SpiffeId.node(DOMAIN, NodeId(name)), name, 10**15, b"")
 
 
 async def steal(here: Scene) -> None:
@@ -52,7 +50,7 @@ async def steal(here: Scene) -> None:
     code = Invite("stolen", InviteKind.NODE, b"v" * 32, 100, 100, now_s + 3600, OPERATOR.principal)
     await here.catalog.add_code(OPERATOR, code)
     for name in STRANGERS:
-        await here.catalog.redeem("stolen", name.encode() * 32, certifier(name))
+        await here.catalog.redeem("stolen", name.encode() * 32, certified(name))
     await here.world.table.reload()
     hear(here)
 
