@@ -27,11 +27,12 @@ from collective.core.errors import CollectiveError, NotJoinedError, UnreachableE
 from collective.core.randomness import Randomness
 from collective.core.units import Address
 from collective.pki.certificates import Certified
+from collective.rpc.closing import OpenTransports
 from collective.rpc.connect import open_first
 from collective.rpc.deadlines import UNARY_TIMEOUT_S, CallWrapper
 from collective.rpc.decoding import StrictCodec
 from collective.rpc.errors import from_grpc, is_expected
-from collective.rpc.farewell import heard
+from collective.rpc.goaway import heard
 from collective.rpc.h2 import CLIENT_CONFIG, BoundedH2Protocol
 from collective.rpc.headers import (
     NEWEST_AUTHORITY_KEY,
@@ -40,7 +41,6 @@ from collective.rpc.headers import (
     new_request_id,
 )
 from collective.rpc.identity import Expectation, Gate
-from collective.rpc.leaving import OpenTransports
 from collective.rpc.tls import ALPN_GRPC
 
 S = TypeVar("S")

@@ -19,9 +19,9 @@ from h2.exceptions import ProtocolError as H2ProtocolError
 
 from collective.core.errors import UsageError
 from collective.core.limits import RPC_MESSAGE_MAX_BYTES
-from collective.rpc.farewell import Farewells, last_words
+from collective.rpc.closing import OpenTransports
 from collective.rpc.gathered_writes import GatheredWrites
-from collective.rpc.leaving import OpenTransports
+from collective.rpc.goaway import Farewells, last_words
 
 SERVER_CONFIG: Final = Configuration(
     _keepalive_time=30.0,

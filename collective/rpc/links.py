@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from grpclib._typing import IServable
     from grpclib.client import Channel as StubChannel
 
-    from collective.rpc.crowd import Bounds
+    from collective.rpc.connection_limits import Bounds
     from collective.rpc.service_edge import Refusals, ServedCall
 
 S = TypeVar("S")
@@ -293,7 +293,7 @@ class Links(Protocol):
             newest_authority: SHA-256 of the key of the CA that callers should follow, empty for
                 none; said with each answer.
             bounds: How many may be connected and for how long; by default the narrow ones of
-                :mod:`collective.rpc.crowd` where there is no gate, and the wide ones where there is.
+                :mod:`collective.rpc.connection_limits` where there is no gate, and the wide ones where there is.
         """
         ...
 

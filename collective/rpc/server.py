@@ -25,10 +25,17 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.trust import RevokedCertificateError
-from collective.rpc import farewell
-from collective.rpc.crowd import CERTIFIED, UNCERTIFIED, Bounds, Crowd, OpenConnection, source_of
+from collective.rpc import goaway
+from collective.rpc.acceptor import Door
+from collective.rpc.connection_limits import (
+    CERTIFIED,
+    UNCERTIFIED,
+    Bounds,
+    Crowd,
+    OpenConnection,
+    source_of,
+)
 from collective.rpc.decoding import StrictCodec
-from collective.rpc.door import Door
 from collective.rpc.errors import to_detail, to_metadata, to_status
 from collective.rpc.h2 import SERVER_CONFIG, BoundedH2Protocol
 from collective.rpc.handshake import Handshaken, host_of, leaf_of
@@ -102,7 +109,7 @@ class TlsListener(Server):
         self._handshake_timeout_s = handshake_timeout_s
         self._clock = world.clock
         self._crowd = Crowd(bounds or (CERTIFIED if gate else UNCERTIFIED), self._clock.monotonic_s)
-        self._farewells = farewell.Farewells()
+        self._farewells = goaway.Farewells()
         self._sweeper: asyncio.TimerHandle | None = None
         self._swept_s = self._clock.monotonic_s()
         self._log = structlog.get_logger("collective.rpc.server")
@@ -197,7 +204,7 @@ class TlsListener(Server):
                 continue
             self._log.warning("connection closed", peer=str(peer.identity), reason=reason)
             if reason == REVOKED and isinstance(connection.protocol, BoundedH2Protocol):
-                connection.protocol.say_farewell(self._farewells, farewell.REVOKED)
+                connection.protocol.say_farewell(self._farewells, goaway.REVOKED)
             else:
                 connection.transport.abort()
             self._crowd.forget(connection.transport)
@@ -268,7 +275,7 @@ class TlsListener(Server):
         """Tell whoever holds a certificate that was ours to give that it was revoked."""
         if not isinstance(error, RevokedCertificateError) or alpn != ALPN_GRPC:
             return False
-        self._farewells.say(transport, farewell.first_words(farewell.REVOKED))
+        self._farewells.say(transport, goaway.first_words(goaway.REVOKED))
         return True
 
     def _refused(self, error: CollectiveError, source: str) -> None:

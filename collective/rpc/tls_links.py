@@ -26,7 +26,7 @@ from collective.rpc.tls import ALPN_CHUNK, ALPN_GRPC, TlsPersona, client_context
 if TYPE_CHECKING:
     from grpclib._typing import IServable
 
-    from collective.rpc.crowd import Bounds
+    from collective.rpc.connection_limits import Bounds
     from collective.rpc.server import TlsListener
     from collective.rpc.service_edge import Refusals, ServedCall
 
@@ -78,7 +78,7 @@ class TlsLinks:
 
     async def require_free(self, address: Address) -> None:
         """Return if ``address`` can be listened on now; SettingsError otherwise."""
-        from collective.rpc.door import require_free  # noqa: PLC0415 - not for clients
+        from collective.rpc.acceptor import require_free  # noqa: PLC0415 - not for clients
 
         await require_free(address)
 

@@ -174,7 +174,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "core/randomness.py": (CHANCE, "the machine's generator, and the seeded one"),
     "core/disk.py": (DISK, "the machine's file systems"),
     "pki/certificates.py": (KEYS, "the one maker of keys, where no seed decides"),
-    "rpc/door.py": (NETWORK, "the listening sockets"),
+    "rpc/acceptor.py": (NETWORK, "the listening sockets"),
     "rpc/connect.py": (NETWORK, "the connecting ones"),
     "roles/runtime/lifecycle.py": (REAL, _ENTRY),
     "roles/runtime/signals.py": (f"{PROCESS} {THREADS}", "a blocked loop hears signals too"),

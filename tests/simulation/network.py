@@ -33,11 +33,11 @@ from collective.core.world import World
 from collective.pki.certificates import Certified
 from collective.pki.credentials import Credentials
 from collective.pki.trust import RevokedCertificateError, TrustStore
-from collective.rpc.crowd import Bounds
+from collective.rpc.connection_limits import Bounds
 from collective.rpc.deadlines import UNARY_TIMEOUT_S
 from collective.rpc.errors import from_detail, from_grpc, to_detail
-from collective.rpc.farewell import REVOKED as REVOKED_WORDS
-from collective.rpc.farewell import heard
+from collective.rpc.goaway import REVOKED as REVOKED_WORDS
+from collective.rpc.goaway import heard
 from collective.rpc.headers import REQUEST_ID_KEY, current_request_id, new_request_id
 from collective.rpc.identity import (
     ALL_ROLES,

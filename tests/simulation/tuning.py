@@ -39,7 +39,7 @@ from collective.core import limits
 from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.member import status
-from collective.member.care import collection, guarded_deletes, records, repair, settling
+from collective.member.care import collector, guarded_deletes, records, repair, settling
 from collective.member.nodes import live_nodes, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
@@ -186,7 +186,7 @@ def tuned() -> Iterator[None]:
         put(watchdog, "INTERVAL_S", 30.0)
         put(diskwatch, "LOOK_S", 10.0)
         put(lifecycle, "READY_POLL_S", 1.0)
-        for rarely in (repair, guarded_deletes, reachability, collection):
+        for rarely in (repair, guarded_deletes, reachability, collector):
             put(rarely, "IDLE_S", 20.0)
         for stepping in (copies, giving_up, inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
@@ -199,7 +199,7 @@ def tuned() -> Iterator[None]:
         put(catalog_collection, "IN_TURN", 8)
         put(uploads, "CLEAR_AT_COMMIT", 8)
         put(checkpoints, "LOG_PAGES", 60)
-        put(collection, "BATCH", 16)
+        put(collector, "BATCH", 16)
         put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
         put(settling, "SETTLE_S", 20.0)

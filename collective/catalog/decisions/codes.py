@@ -44,7 +44,7 @@ class CodesMade(NamedTuple):
     """Of this maker, within 24 hours."""
     today_bytes: int
     """What these take in the catalogue."""
-    open: int
+    still_open: int
     """Of this maker, those that can be redeemed."""
     all_bytes: int
     """Of everybody's."""
@@ -95,7 +95,7 @@ def require_room(made: CodesMade, weight_bytes: int) -> None:
         raise ConflictError(
             "There are too many invites here for another; ask the operator for one, or wait a week."
         )
-    if made.open >= limits.CODES_OPEN_MAX:
+    if made.still_open >= limits.CODES_OPEN_MAX:
         raise ConflictError(
             f"You have {limits.CODES_OPEN_MAX} open invites already; revoke some of them first."
         )

@@ -4,7 +4,7 @@
 """
 
 from collective.catalog.sqlite.catalog import SqliteCatalog
-from collective.catalog.sqlite.library import configure
+from collective.catalog.sqlite.configuration import configure
 from collective.catalog.sqlite.opening import holds_catalog
 from collective.catalog.sqlite.settings import CatalogSettings
 

@@ -14,9 +14,9 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from collective.access.permissions import Decider
+from collective.catalog.sqlite.audit_trimming import drop
 from collective.catalog.sqlite.checkpoints import Checkpoints
 from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.dropping import drop
 from collective.catalog.sqlite.inspection import Inspection
 from collective.catalog.sqlite.leases import Leases
 from collective.catalog.sqlite.opening import Opened

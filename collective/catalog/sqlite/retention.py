@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.sqlite.dropping import Cut, shares
+from collective.catalog.sqlite.audit_trimming import Cut, shares
 
 STEP_ROWS: Final = 1000
 """The audit is counted again after so many new rows."""

@@ -9,8 +9,8 @@ from functools import partial
 import apsw
 
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite.copying import copy_database, is_sound
 from collective.catalog.sqlite.engine import Part
+from collective.catalog.sqlite.online_backup import copy_database, is_sound
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import ACTIVE, end_upload
 from collective.catalog.sqlite.repairs import end_repair

@@ -9,7 +9,7 @@ from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
 from collective.core.work import Worker
 from collective.member.care.challenger import Challenger, ChunkReader
-from collective.member.care.collection import Collector
+from collective.member.care.collector import Collector
 from collective.member.care.complaints import Complaints
 from collective.member.care.copier import Copier
 from collective.member.care.guarded_deletes import GuardedDeletes

@@ -2,7 +2,7 @@
 
 Every method takes the :class:`Call` that is judged, and plain values that were checked where they came in.
 This member's own are :class:`MemberFiles`; a member elsewhere is ``rpc.remote`` over a connection.  Faces
-know no more than this, and ask :mod:`collective.member.files.owners` whose a thing is.
+know no more than this, and ask :mod:`collective.member.files.member_directory` which member has a thing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from collective.core.ids import ChunkId, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -139,4 +140,12 @@ class Files(Protocol):
     @property
     def reads(self) -> Reads:
         """What goes out."""
+        ...
+
+
+class TakesComplaints(Protocol):
+    """Where readers' reports of bad copies go; they are verified before they are believed."""
+
+    def complain(self, node: NodeId, chunk: ChunkId, who: SpiffeId) -> bool:
+        """Have the copy of ``chunk`` on ``node`` looked at; return whether it will be for ``who``."""
         ...

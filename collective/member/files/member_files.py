@@ -6,8 +6,7 @@ from typing import Final
 
 from collective.catalog.interface import Catalog
 from collective.core.ids import SpiffeId
-from collective.member.files.complaints import TakesComplaints
-from collective.member.files.interface import Names
+from collective.member.files.interface import Names, TakesComplaints
 from collective.member.files.reads import MemberReads
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker

@@ -10,7 +10,7 @@ from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.core import limits
 from collective.core.ids import ChunkId, Domain, LeaseId, SpiffeId
 from collective.core.paths import FilePath
-from collective.member.files.complaints import TakesComplaints
+from collective.member.files.interface import TakesComplaints
 from collective.member.files.routes import RouteMaker
 from collective.model.calls import Call
 from collective.model.extents import Hole

@@ -15,9 +15,9 @@ from collective.core.errors import ConflictError, UsageError
 from collective.core.ids import NodeId, StoreUuid
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.enrolled import Enrolled
+from collective.member.nodes.heartbeat_answers import Words
 from collective.member.nodes.live_nodes import REFUSAL_KEPT_S, LiveNode, LiveNodes, Report
 from collective.member.nodes.reachability import plausible
-from collective.member.nodes.words import Words
 from collective.member.wakes import Wakes
 from collective.model.copies import CopyKey
 from collective.model.nodes import CopyTrouble, Heartbeat, HeartbeatAnswer, InventoryPage

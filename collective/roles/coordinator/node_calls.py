@@ -19,7 +19,7 @@ from collective.model.nodes import StatedPosition
 from collective.model.transfers import PutAnswer, Route
 from collective.pki.credentials import Credentials
 from collective.placement.challenges import Answer
-from collective.rpc.conversions.nodes import (
+from collective.rpc.conversions.node_registry import (
     answers_from,
     copy_message,
     names_from,

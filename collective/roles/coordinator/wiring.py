@@ -14,12 +14,13 @@ from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
+from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
-from collective.member.files.owners import Owners
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.enrolled import Enrolled
+from collective.member.nodes.heartbeat_answers import Words
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.reachability import AddressProver
@@ -27,7 +28,6 @@ from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
-from collective.member.nodes.words import Words
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
 from collective.member.people.member_people import MemberPeople
@@ -260,7 +260,7 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         care.complaints,
         network.engine,
     )
-    owners = Owners(ground.own.domain, files)
+    owners = MemberDirectory(ground.own.domain, files)
     return [
         FilesService(owners, admission),
         UploadsService(owners, admission),

@@ -18,7 +18,7 @@ from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
-from collective.rpc.conversions.nodes import position_from, stated_from
+from collective.rpc.conversions.node_registry import position_from, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 

@@ -13,7 +13,7 @@ from collective.core.units import Address
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.problems import Problems
-from collective.rpc.conversions.nodes import position_message
+from collective.rpc.conversions.node_registry import position_message
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb
 

@@ -27,7 +27,7 @@ from collective.model.transfers import Route
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
-from collective.rpc.conversions.nodes import stated_from
+from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.conversions.transfers import answer_message, route_from
 from collective.rpc.gen.collective.v1.node import (
     ChallengeAnswer,

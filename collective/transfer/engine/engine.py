@@ -12,7 +12,7 @@ from collective.core.randomness import Randomness
 from collective.core.world import Runs, World
 from collective.model.transfers import PutAnswer, Route
 from collective.transfer.engine.options import TransferOptions
-from collective.transfer.engine.ways import NodeHealth, RouteChoice
+from collective.transfer.engine.route_health import NodeHealth, RouteChoice
 
 
 class Buffer(Protocol):

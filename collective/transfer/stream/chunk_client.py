@@ -25,6 +25,7 @@ from collective.rpc.gen.collective.v1.transfer import GetHeader, PutHeader
 from collective.rpc.headers import current_request_id
 from collective.rpc.links import Dialer
 from collective.transfer.buffers import BufferPool, PooledBuffer
+from collective.transfer.stream.kept_links import KeptLinks
 from collective.transfer.stream.outbound import (
     GetTransfer,
     PartsSource,
@@ -34,7 +35,6 @@ from collective.transfer.stream.outbound import (
     PutTransfer,
     Source,
 )
-from collective.transfer.stream.peer_links import KeptLinks
 
 __all__ = ["ChunkClient", "ClientLimits", "GetTransfer", "Put", "PutTransfer", "WrongBytesError"]
 

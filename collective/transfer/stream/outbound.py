@@ -28,7 +28,7 @@ from collective.transfer.stream.frames import (
     PayloadTarget,
 )
 from collective.transfer.stream.inbound import Inbound
-from collective.transfer.stream.peer_links import KeptLinks, Link, parse_head
+from collective.transfer.stream.kept_links import KeptLinks, Link, parse_head
 
 FOLLOW_BYTES: Final = 64 * KIB
 """Least piece that is passed on before more arrives."""

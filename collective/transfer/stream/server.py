@@ -40,7 +40,7 @@ from collective.transfer.stream.frames import (
     PayloadTarget,
 )
 from collective.transfer.stream.get_job import GetJob
-from collective.transfer.stream.peer_links import parse_head
+from collective.transfer.stream.kept_links import parse_head
 from collective.transfer.stream.put_job import PutJob
 from collective.transfer.stream.serving import (
     ChunkStorage,

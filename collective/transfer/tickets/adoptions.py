@@ -13,7 +13,7 @@ from collective.core.errors import RejectedError
 from collective.core.ids import SpiffeId
 from collective.model import nodes as model
 from collective.model.nodes import StatedPosition
-from collective.rpc.conversions.nodes import position_message
+from collective.rpc.conversions.node_registry import position_message
 from collective.rpc.decoding import parse_message
 from collective.rpc.encoding import encode
 from collective.rpc.gen.collective.v1.node import Adoption, SignedAdoption

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, copying
+from collective.catalog.sqlite import SqliteCatalog, online_backup
 from collective.catalog.sqlite.custody import Origin, judge
 from collective.catalog.sqlite.opening import AT_REST, _deep_objection
 from collective.catalog.sqlite.snapshot import GRACE_S, find_pairs, is_verified
@@ -483,8 +483,10 @@ async def test_a_copy_made_in_steps_is_of_one_moment(
         other.execute("UPDATE entries SET name = name || 'x' WHERE parent IS NOT NULL")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copying, "STEP_PAGES", 4)
-        copying.copy_database(db, str(tmp_path / "copy.db"), vfs=None, disk=OsDisk(), pause=change)
+        patch.setattr(online_backup, "STEP_PAGES", 4)
+        online_backup.copy_database(
+            db, str(tmp_path / "copy.db"), vfs=None, disk=OsDisk(), pause=change
+        )
     assert steps == -(-pages[0] // 4)
     copy = apsw.Connection(str(tmp_path / "copy.db"))
     assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

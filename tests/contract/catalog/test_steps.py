@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog, collection, handing_out, name_removal
-from collective.catalog.sqlite.dropping import Cut, drop
+from collective.catalog.sqlite.audit_trimming import Cut, drop
 from collective.catalog.sqlite.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.errors import InternalError, NotEnoughCopiesError

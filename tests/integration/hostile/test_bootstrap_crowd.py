@@ -17,8 +17,8 @@ from collective.client.joining import redeem
 from collective.core.clock import SystemClock
 from collective.pki import invite_code
 from collective.pki.certificates import new_private_key
-from collective.rpc.crowd import UNCERTIFIED
-from collective.rpc.door import HANDSHAKES_MAX
+from collective.rpc.acceptor import HANDSHAKES_MAX
+from collective.rpc.connection_limits import UNCERTIFIED
 from collective.rpc.tls import ALPN_GRPC, client_context
 from tests.integration.hostile.attacker import Target
 from tests.integration.hostile.test_connections import PREFACE, SETTINGS

@@ -13,8 +13,8 @@ import pytest
 
 from collective.core.errors import SettingsError, UnreachableError
 from collective.core.units import Address
+from collective.rpc.acceptor import HANDSHAKES_MAX, Door
 from collective.rpc.connect import open_stream
-from collective.rpc.door import HANDSHAKES_MAX, Door
 from collective.rpc.tls import ALPN_GRPC, client_context, server_context
 from tests.integration.rpc.conftest import COORDINATOR, USER, Pki
 
@@ -182,7 +182,7 @@ async def test_a_name_that_leads_to_ipv6_where_there_is_none(
     tls = server_context(pki.credentials(COORDINATOR), pki.trust)
     door = Door(Greets, tls, handshake_timeout_s=30, shutdown_timeout_s=1)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    monkeypatch.setattr("collective.rpc.door.socket.socket", WithoutIpv6)
+    monkeypatch.setattr("collective.rpc.acceptor.socket.socket", WithoutIpv6)
     address = await door.open(Address("localhost", 0))
     assert address.port
     door.close()

@@ -34,10 +34,10 @@ from collective.pki.trust import TrustStore
 from collective.rpc import context
 from collective.rpc.channel import RpcChannel
 from collective.rpc.connect import open_stream
-from collective.rpc.crowd import Bounds
-from collective.rpc.farewell import REVOKED
+from collective.rpc.connection_limits import Bounds
 from collective.rpc.gen.collective.v1.status import GetStatusRequest, MemberStatusStub, Status
 from collective.rpc.gen.collective.v1.trust import ListAuditRequest, TrustStub
+from collective.rpc.goaway import REVOKED
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import ALPN_CHUNK, client_context, server_context

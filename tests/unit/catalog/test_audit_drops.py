@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
-from collective.catalog.sqlite.dropping import STEP_ROWS_MAX, shares
+from collective.catalog.sqlite.audit_trimming import STEP_ROWS_MAX, shares
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness

@@ -21,7 +21,7 @@ from collective.core.ids import SpiffeId
 from collective.core.limits import CHUNK_SIZE_BYTES
 from collective.rpc.gen.collective.v1.reads import CopyProblem
 from collective.rpc.gen.collective.v1.uploads import RecordExtentsRequest, RecordExtentsResponse
-from collective.transfer.engine.ways import NodeHealth
+from collective.transfer.engine.route_health import NodeHealth
 
 from .fakes import World, node_name
 

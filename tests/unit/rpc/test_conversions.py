@@ -9,7 +9,7 @@ from collective.model.rights import Right
 from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.conversions.entries import attributes_from
 from collective.rpc.conversions.extents import extents_from, holes_from
-from collective.rpc.conversions.nodes import position_from
+from collective.rpc.conversions.node_registry import position_from
 from collective.rpc.conversions.paths import local_path
 from collective.rpc.conversions.rights import rights_from
 from tests import protocol as pb

@@ -9,7 +9,7 @@ from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
-from collective.member.care.collection import Collector
+from collective.member.care.collector import Collector
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt

@@ -35,7 +35,7 @@ from collective.roles.coordinator.faces.grpc.node_registry import RegistryServic
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.rpc import context
-from collective.rpc.conversions.nodes import position_from, position_message, stated_from
+from collective.rpc.conversions.node_registry import position_from, position_message, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 from tests.unit.member.cluster import DOMAIN, USER

@@ -12,11 +12,11 @@ from collective.core.errors import ConflictError, PermissionDeniedError, UsageEr
 from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.member.nodes.enrolled import Enrolled
+from collective.member.nodes.heartbeat_answers import Words
 from collective.member.nodes.live_nodes import INVENTORY_S, REFUSAL_KEPT_S
 from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
-from collective.member.nodes.words import Words
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.trust.revocations import Revocations
 from collective.model.changes import Attributes, Precondition
@@ -28,7 +28,7 @@ from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.rpc import context
-from collective.rpc.conversions.nodes import position_message
+from collective.rpc.conversions.node_registry import position_message
 from tests import protocol as pb
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
 from tests.unit.member.farm import OPERATOR, Scene, scene

@@ -29,7 +29,7 @@ from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
 from collective.roles.node.problems import Problems
 from collective.roles.runtime.metrics import Metrics
-from collective.rpc.conversions.nodes import stated_from
+from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import sign_adoption
 from collective.transfer.tickets.keys import TicketKey

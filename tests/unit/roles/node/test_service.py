@@ -32,7 +32,7 @@ from collective.roles.node.service import COPIES_MAX, NodeService
 from collective.roles.node.storage import DELETED_KEPT_S, NodeStorage
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.context import CallContext, enter
-from collective.rpc.conversions.nodes import stated_from
+from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1.node import (
     CatalogPosition,
     ChallengeCopiesRequest,

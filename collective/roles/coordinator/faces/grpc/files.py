@@ -5,7 +5,7 @@ from __future__ import annotations
 from collective.core import limits
 from collective.core.errors import ConflictError, UsageError
 from collective.core.paths import FilePath
-from collective.member.files.owners import Owners
+from collective.member.files.member_directory import MemberDirectory
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import (
@@ -24,7 +24,7 @@ _TOKEN_MAX_CHARS = 16 * limits.KIB
 class FilesService(files_pb.FilesBase):
     """Adapts names."""
 
-    def __init__(self, owners: Owners, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
         self._calls = calls

@@ -13,7 +13,7 @@ from collective.member.metrics import MemberMetrics
 from collective.member.nodes.registry import NodeRegistry
 from collective.model.nodes import InventoryPage
 from collective.roles.coordinator.faces.grpc.admission import Admission
-from collective.rpc.conversions.nodes import (
+from collective.rpc.conversions.node_registry import (
     copy_message,
     heartbeat_answer_message,
     heartbeat_from,

@@ -6,7 +6,7 @@ from collective.core import limits
 from collective.core.errors import UsageError
 from collective.core.ids import LeaseId, parse_chunk_id
 from collective.core.paths import FilePath
-from collective.member.files.owners import Owners
+from collective.member.files.member_directory import MemberDirectory
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import entry_message
 from collective.rpc.conversions.transfers import (
@@ -21,7 +21,7 @@ from collective.rpc.gen.collective.v1 import reads as reads_pb
 class ReadsService(reads_pb.ReadsBase):
     """Adapts reads; tickets are for the caller's own connection."""
 
-    def __init__(self, owners: Owners, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
         self._calls = calls

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from collective.core.errors import UsageError
 from collective.core.paths import FilePath
-from collective.member.files.owners import Owners
+from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -24,7 +24,7 @@ _IDLE_S: Final = 60.0
 class StreamsService(streams_pb.StreamsBase):
     """Adapts streams of messages to files."""
 
-    def __init__(self, owners: Owners, files: WholeFiles, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, files: WholeFiles, calls: Admission) -> None:
         """Serve ``files`` of this member; others' are not carried."""
         self._owners = owners
         self._files = files

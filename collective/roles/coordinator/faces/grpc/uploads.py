@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.member.files.owners import Owners
+from collective.member.files.member_directory import MemberDirectory
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import attributes_from, entry_message
@@ -22,7 +22,7 @@ from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 class UploadsService(uploads_pb.UploadsBase):
     """Adapts uploads; tickets are for the caller's own connection."""
 
-    def __init__(self, owners: Owners, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
         self._calls = calls

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from collective.member.files.owners import Owners
+from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
@@ -54,7 +54,9 @@ async def test_a_reader_that_leaves_takes_its_buffers_with_it(
         await prepare(here)
         await write(here, random.Random(9).randbytes(3 * CHUNK))
         service = StreamsService(
-            Owners(OWN.trust_domain, here.files), here.files.whole, cast("Admission", Everybody())
+            MemberDirectory(OWN.trust_domain, here.files),
+            here.files.whole,
+            cast("Admission", Everybody()),
         )
         handler = service.__mapping__()["/collective.v1.streams.Streams/Read"]
         with pytest.raises(ConnectionResetError) as caught:

@@ -11,12 +11,12 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated
 
 from collective.core.errors import ExitCode, ShutOutError
-from collective.rpc import farewell
-from collective.rpc.farewell import FAREWELLS_MAX, REVOKED, Farewells, first_words, heard
+from collective.rpc import goaway
+from collective.rpc.goaway import FAREWELLS_MAX, REVOKED, Farewells, first_words, heard
 
 
 class Transport:
-    """Only what a farewell uses."""
+    """Only what a goaway uses."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -95,7 +95,7 @@ async def test_so_many_at_once_and_those_beyond_are_cut_off() -> None:
 
 
 async def test_who_floods_or_stays_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farewell, "LINGER_S", 0.0)
+    monkeypatch.setattr(goaway, "LINGER_S", 0.0)
     flooding = said_to(Farewells())
     for _ in range(5):
         flooding.protocol.data_received(bytes(64 * 1024))

@@ -12,7 +12,7 @@ from grpclib.server import Handler
 from collective.core.errors import BusyError
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.pki.certificates import Certified
-from collective.rpc.crowd import Bounds, Crowd, OpenConnection, source_of
+from collective.rpc.connection_limits import Bounds, Crowd, OpenConnection, source_of
 from collective.rpc.tls import ALPN_GRPC
 
 HOME = Domain("home.alice")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from collective.rpc.leaving import OpenTransports
+from collective.rpc.closing import OpenTransports
 
 
 class SlowTransport(asyncio.Transport):

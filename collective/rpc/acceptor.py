@@ -52,7 +52,7 @@ class Door:
         self._places: Places[socket.socket] = Places(HANDSHAKES_MAX)
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._log = structlog.get_logger("collective.rpc.door")
+        self._log = structlog.get_logger("collective.rpc.acceptor")
 
     @property
     def unfinished(self) -> int:
@@ -154,7 +154,7 @@ def _listen(found: Sequence[_Found], sockets: list[socket.socket]) -> None:
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 raise
-            log = structlog.get_logger("collective.rpc.door")
+            log = structlog.get_logger("collective.rpc.acceptor")
             log.info("address skipped", address=str(where[0]), reason=error.strerror)
             absent = error
     if absent is not None and not sockets:

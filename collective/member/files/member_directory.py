@@ -1,6 +1,6 @@
-"""Whose a thing is: a path by its first name, an upload or a lease by its id.
+"""Which member has a file: by a path's first name, or the domain in the id of an upload or a lease.
 
-Today everything is this member's.  What names another is not found, and that is decided before
+Today every file is this member's.  What names another is not found, and that is decided before
 anything is looked up.
 """
 
@@ -14,7 +14,7 @@ from collective.core.paths import FilePath
 from collective.member.files.interface import Files
 
 
-class Owners:
+class MemberDirectory:
     """The members whose files can be reached from here."""
 
     def __init__(self, domain: Domain, files: Files) -> None:

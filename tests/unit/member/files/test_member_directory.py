@@ -10,14 +10,14 @@ from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import Domain, LeaseId, LeaseKey, UploadId, UploadKey
 from collective.core.paths import FilePath
 from collective.member.files.interface import Files
+from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
-from collective.member.files.owners import Owners
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
 
 OURS, THEIRS = Domain("home.alice"), Domain("garage.bob")
 FILES = cast("Files", object())
-OWNERS = Owners(OURS, FILES)
+OWNERS = MemberDirectory(OURS, FILES)
 KEY = "a" * 32
 
 
