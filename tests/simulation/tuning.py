@@ -40,7 +40,7 @@ from collective.core.errors import CollectiveError
 from collective.core.limits import KIB
 from collective.member import status
 from collective.member.care import collector, guarded_deletes, records, repair, settling
-from collective.member.nodes import live_nodes, reachability
+from collective.member.nodes import inventory_schedule, reachability
 from collective.pki import certificates, succession, trust
 from collective.roles.coordinator import app as coordinator_app
 from collective.roles.node import renewal
@@ -203,7 +203,7 @@ def tuned() -> Iterator[None]:
         put(repair, "PAGE", 8)
         put(writer.Writer, "_attempt", _bounded(writer.Writer._attempt))
         put(settling, "SETTLE_S", 20.0)
-        put(live_nodes, "INVENTORY_S", 300.0)
+        put(inventory_schedule, "INVENTORY_S", 300.0)
         put(status, "FIGURES_S", 60.0)
         put(records, "RECORDS_S", 30.0)
         for builder in (x509.CertificateBuilder, x509.CertificateSigningRequestBuilder):

@@ -21,16 +21,13 @@ from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import ChunkId, Domain, Generation, NodeId, SpiffeId
 from collective.core.randomness import Randomness
 from collective.core.units import Address
+from collective.member.nodes.inventory_schedule import InventorySchedule
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, NodeState, Standing
 from collective.placement.healing import NodeFacts
 from collective.placement.node_choice import Candidate, choose
 from collective.placement.node_states import Observation, Outlook, Timers, look
 
-STORED_MEANWHILE_MAX: Final = 200_000
-"""More are not noted: they may be taken for missing until the next inventory finds them."""
-INVENTORY_S: Final = 86400.0
-"""So often a node that runs on tells all it holds again: what came late shows, and what went unseen."""
 RIVAL_REMEMBERED_S: Final = 60.0
 """A process that was refused asks again more often than that."""
 REFUSAL_KEPT_S: Final = 300.0
@@ -57,12 +54,7 @@ class LiveNode:
     stopping: bool = False
     disk: DiskState = DiskState.OK
     """What its disk can do; all but OK get nothing new."""
-    inventoried: str = ""
-    """The instance whose whole inventory was compared."""
-    inventoried_s: float = 0.0
-    """When that was, by monotonic time."""
-    tells_again: bool = False
-    """It is asked for another one, or tells it."""
+    inventory: InventorySchedule = field(default_factory=InventorySchedule)
     promised_bytes: int = 0
     """Placed since the last heartbeat told its free space."""
     refused: str = ""
@@ -77,8 +69,6 @@ class LiveNode:
     """SHA-256 of the key of the CA that signed the certificate of its last heartbeat."""
     key_digest: bytes = b""
     """SHA-256 of its own key, as of its last heartbeat."""
-    stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
-    """Copies it gave receipts for while its inventory was under way; pages may lack them."""
     obeys: str = ""
     """Id of the catalogue that it obeyed last, as it says."""
     changed: bool = False
@@ -97,7 +87,7 @@ class LiveNode:
     @property
     def ready(self) -> bool:
         """Whether this start of the node has told what it holds; before that it gets nothing new."""
-        return bool(self.instance_id) and self.inventoried == self.instance_id
+        return bool(self.instance_id) and self.inventory.instance_id == self.instance_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +246,7 @@ class LiveNodes:
         before = self.states()[node]
         if live.instance_id and live.instance_id != report.instance_id:
             live.superseded = live.instance_id
-            live.stored_meanwhile.clear()
+            live.inventory.begin_anew()
         live.instance_id = report.instance_id
         live.last_heartbeat_s = self._clock.monotonic_s()
         reachable = live.reachable
@@ -286,26 +276,14 @@ class LiveNodes:
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""
-        live = self._nodes[node]
-        if live.inventoried != instance_id:
-            return True
-        if self._clock.monotonic_s() < live.inventoried_s + INVENTORY_S:
-            return False
-        if not live.tells_again or len(live.stored_meanwhile) >= STORED_MEANWHILE_MAX:
-            live.tells_again = True
-            live.stored_meanwhile.clear()
-        return True
+        return self._nodes[node].inventory.asks(instance_id, self._clock.monotonic_s())
 
     def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
         """Note copies that were just stored, where an inventory made before may be compared after."""
         for receipt in receipts:
             live = self._nodes.get(receipt.node)
-            if (
-                live is not None
-                and (live.tells_again or not live.ready)
-                and len(live.stored_meanwhile) < STORED_MEANWHILE_MAX
-            ):
-                live.stored_meanwhile.add((receipt.chunk, receipt.generation))
+            if live is not None:
+                live.inventory.stored(live.instance_id, receipt.chunk, receipt.generation)
 
     def inventory_page(self, node: NodeId) -> AbstractSet[tuple[ChunkId, Generation]]:
         """Take a page of an inventory for a sign of life; return what it may lack and yet be there.
@@ -317,15 +295,13 @@ class LiveNodes:
         if live is None:
             return frozenset()
         live.last_heartbeat_s = self._clock.monotonic_s()
-        return live.stored_meanwhile
+        return live.inventory.may_lack
 
     def inventory_done(self, node: NodeId, instance_id: str) -> None:
         """Give the node new copies from now on: what it holds is known."""
         live = self._nodes.get(node)
         if live is not None:
-            live.inventoried, live.inventoried_s = instance_id, self._clock.monotonic_s()
-            live.tells_again = False
-            live.stored_meanwhile.clear()
+            live.inventory.done(instance_id, self._clock.monotonic_s())
 
     def refuse(self, node: NodeId, reason: str, *, for_s: float = 0.0) -> None:
         """Mark a node refused until its next good heartbeat after ``for_s`` seconds."""

@@ -13,5 +13,5 @@ def test_a_node_that_can_take_nothing_new_yet_is_not_called_healthy() -> None:
     live = world.table.get(NodeId("a"))
     assert live is not None
     assert enrolled_status(live, NodeState.UP, 0).is_healthy
-    live.inventoried = "an earlier start"
+    live.inventory.instance_id = "an earlier start"
     assert not enrolled_status(live, NodeState.UP, 0).is_healthy

@@ -143,7 +143,7 @@ async def test_a_node_that_was_found_nowhere_is_given_nothing_and_asked_nothing(
     bench.say(new, VICTIM)
     live = bench.world.table.get(new)
     assert live is not None
-    live.inventoried = live.instance_id
+    live.inventory.instance_id = live.instance_id
     await bench.prove()
     assert bench.told(new) == ()
     assert new not in {one.node for one in bench.world.table.candidates() if one.accepts}

@@ -13,7 +13,8 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.member.nodes.enrolled import Enrolled
 from collective.member.nodes.heartbeat_answers import Words
-from collective.member.nodes.live_nodes import INVENTORY_S, REFUSAL_KEPT_S
+from collective.member.nodes.inventory_schedule import INVENTORY_S
+from collective.member.nodes.live_nodes import REFUSAL_KEPT_S
 from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
@@ -281,18 +282,20 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
         first = opened.id
         live = here.world.table.get(NodeId("a"))
         assert live is not None
-        live.inventoried = live.instance_id  # as it was when the upload was given its routes
+        live.inventory.instance_id = (
+            live.instance_id
+        )  # as it was when the upload was given its routes
         intent = Extent(0, 3, chunk_id(b"abc"), 3)
         (plan,) = await here.files.uploads.allocate(
             OPERATOR, first, [intent], mode=RouteMode.DIRECT
         )
         if again:
             assert not (await registry.heartbeat(beat(5))).send_inventory
-            live.inventoried_s -= INVENTORY_S
+            live.inventory.told_s -= INVENTORY_S
             assert (await registry.heartbeat(beat(5))).send_inventory
             assert live.ready, "it is given copies meanwhile"
         else:
-            live.inventoried = ""
+            live.inventory.instance_id = ""
 
         async def pages() -> AsyncIterator[pb.InventoryPage]:
             """Made before the put, compared after it."""
@@ -307,7 +310,7 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
         await registry.report_inventory(pages())
         assert len(await here.catalog.copies_of(intent.chunk)) == 3
         assert here.world.table.states()[NodeId("a")] is NodeState.UP
-        assert not live.stored_meanwhile
+        assert not live.inventory.may_lack
         assert not (await registry.heartbeat(beat(5))).send_inventory
 
 
