@@ -117,6 +117,8 @@ class Faults:
         """The node whose copies may be damaged."""
         self.behind = False
         """Whether the catalogue was put back, and has perhaps not found all copies since."""
+        self._harmed: dict[str, set[tuple[bytes, int]]] = {}
+        """By node, copies that it showed and whose bytes a fault took; perhaps nothing needed them."""
         self._damaging = 0
         """Faults under way that damage what ``dirty`` has, or says."""
         self._node_backups: dict[str, Folder] = {}
@@ -252,6 +254,10 @@ class Faults:
             yield
         finally:
             self._damaging -= 1
+
+    def _note_harm(self, name: str) -> None:
+        bad = {copy for copy in self.truth.held(name) if not self.truth.is_good(name, *copy)}
+        self._harmed.setdefault(name, set()).update(bad)
 
     def _stays(self) -> bool:
         """Return whether the member's nodes must stay as they are."""
@@ -399,6 +405,7 @@ class Faults:
         if back:
             raise BrokenPromiseError(f"{name} has {len(back)} copies again that it had deleted")
         lost = (self._counted(name, missing=True) & counted & before) - held - machine.deleted
+        lost -= self._harmed.get(name, set())
         if lost:
             raise BrokenPromiseError(f"{name} came back without {len(lost)} copies that counted")
 
@@ -551,6 +558,7 @@ class Faults:
         at = self.chance.randrange(120, len(node.data))
         node.data[at] ^= 1 << self.chance.randrange(8)
         self.trace.fault("bit flip", f"{path} at {at}")
+        self._note_harm(name or "")
 
     async def _truncation(self) -> None:
         name = self._victim()
@@ -563,6 +571,7 @@ class Faults:
         self.member.machines[name or ""].disk.free_bytes += len(node.data) - size
         del node.data[size:]
         node.flush()
+        self._note_harm(name or "")
 
     async def _failing_read(self) -> None:
         name = self._victim()
@@ -675,10 +684,7 @@ class Faults:
                 await home.nodes.drain(name, stop=True)
 
         for _ in range(20):
-            for _ in range(30):
-                if all(self.member.is_ready(name) for name in scenario.nodes_in_use()):
-                    break
-                await asyncio.sleep(2.0)
+            await self._start_all()
             if scenario.was_restored:  # adopted is what has come back
                 await asyncio.sleep(HEARTBEATS_S)
             if await self.operate("put in order", work):
@@ -688,6 +694,17 @@ class Faults:
                     return
             await asyncio.sleep(5.0)
         raise BrokenPromiseError("the operator cannot put the member in order")
+
+    async def _start_all(self) -> None:
+        """Start what has exited, and wait a while until all are ready."""
+        nodes = self.scenario.nodes_in_use()
+        for name in nodes:
+            if not self.member.machines[name].alive:
+                self.member.start(name)
+        for _ in range(30):
+            if all(self.member.is_ready(name) for name in nodes):
+                return
+            await asyncio.sleep(2.0)
 
     def _is_in_order(self) -> bool:
         """Return whether nothing waits for the operator: every node has joined, and counts fully."""
