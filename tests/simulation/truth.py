@@ -142,4 +142,3 @@ class Truth:
             if count(good) < min(one.wanted, max(most, quorum_of(one.wanted))):
                 return False
         return True
-

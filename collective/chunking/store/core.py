@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -19,7 +20,7 @@ from collective.chunking.store.capacity import Capacity, Reservation
 from collective.chunking.store.chunk_files import ChunkFiles
 from collective.chunking.store.compaction import Compactor
 from collective.chunking.store.datadir import Layout, StoreIdentity, claim_data_dir
-from collective.chunking.store.index import OWN_FILE, Index, Location
+from collective.chunking.store.index import OWN_FILE, Index, Location, sorted_in_slices
 from collective.chunking.store.model import Part, Parts, StoredCopy, StoreOptions
 from collective.chunking.store.pack_record import (
     FLAG_RANGE,
@@ -377,13 +378,10 @@ class StoreCore:
         """See the facade."""
         with self._lock:
             chunks = self._index.chunks()
-        for start in range(0, len(chunks), page_entries):
+        in_order = sorted_in_slices(chunks)
+        while some := list(itertools.islice(in_order, page_entries)):
             with self._lock:
-                page = tuple(
-                    copy
-                    for chunk in chunks[start : start + page_entries]
-                    for copy in self._index.copies(chunk)
-                )
+                page = tuple(copy for chunk in some for copy in self._index.copies(chunk))
             if page:
                 yield page
 

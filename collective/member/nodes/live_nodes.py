@@ -276,7 +276,15 @@ class LiveNodes:
 
     def asks_inventory(self, node: NodeId, instance_id: str) -> bool:
         """Return whether this start of a node is to tell what it holds: for the first time, or again."""
-        return self._nodes[node].inventory.asks(instance_id, self._clock.monotonic_s())
+        inventory, now_s = self._nodes[node].inventory, self._clock.monotonic_s()
+        if not inventory.is_due(instance_id, now_s):
+            return False
+        if inventory.instance_id != instance_id or inventory.has_turn(now_s):
+            return True
+        if any(one.inventory.has_turn(now_s) for one in self._nodes.values()):
+            return False  # each takes some of the coordinator's time
+        inventory.ask(now_s)
+        return True
 
     def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
         """Note copies that were just stored, where an inventory made before may be compared after."""
@@ -286,22 +294,15 @@ class LiveNodes:
                 live.inventory.stored(live.instance_id, receipt.chunk, receipt.generation)
 
     def inventory_page(self, node: NodeId) -> AbstractSet[tuple[ChunkId, Generation]]:
-        """Take a page of an inventory for a sign of life; return what it may lack and yet be there.
-
-        The set grows while receipts come.
-        A node sends no heartbeat while it reports its inventory.
-        """
+        """Return what a page of an inventory may lack and yet be there; see ``InventorySchedule``."""
         live = self._nodes.get(node)
-        if live is None:
-            return frozenset()
-        live.last_heartbeat_s = self._clock.monotonic_s()
-        return live.inventory.may_lack
+        return frozenset() if live is None else live.inventory.take_page(live.instance_id)
 
     def inventory_done(self, node: NodeId, instance_id: str) -> None:
         """Give the node new copies from now on: what it holds is known."""
         live = self._nodes.get(node)
         if live is not None:
-            live.inventory.done(instance_id, self._clock.monotonic_s())
+            live.inventory.done(instance_id, self._clock.monotonic_s(), self._randomness.uniform())
 
     def refuse(self, node: NodeId, reason: str, *, for_s: float = 0.0) -> None:
         """Mark a node refused until its next good heartbeat after ``for_s`` seconds."""

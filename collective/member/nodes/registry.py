@@ -88,7 +88,8 @@ class NodeRegistry:
         return await self._words.answer(
             self._nodes.identity(node),
             said,
-            send_inventory=self._nodes.asks_inventory(node, said.instance_id),
+            send_inventory=not said.is_stopping
+            and self._nodes.asks_inventory(node, said.instance_id),
         )
 
     async def _bind(self, node: NodeId, store: StoreUuid) -> None:
@@ -117,6 +118,7 @@ class NodeRegistry:
         Raises:
             PermissionDeniedError: the node is not enrolled.
             UsageError: it is of another instance than the last heartbeat, or out of order.
+            ConflictError, BusyError: it is not awaited, or of no use; see ``InventorySchedule``.
 
         Cancelled, it leaves what was compared so far.
         """

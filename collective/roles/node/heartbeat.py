@@ -25,12 +25,12 @@ from collective.core.work import IDLE, Outcome, Worker
 from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.heartbeat_facts import HeartbeatFacts
+from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.metrics import NodeMetrics
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as node_pb
 
 HEARTBEAT_TIMEOUT_S: Final = 5.0
-INVENTORY_TIMEOUT_S: Final = 600.0
 RETRY_S: Final = 1.0
 ASK_AFTER_FAILURES: Final = 2
 ASK_EVERY_FAILURES: Final = 30
@@ -48,20 +48,24 @@ class Heartbeat(Worker):
         channel: CoordinatorChannel,
         facts: HeartbeatFacts,
         word: CoordinatorWord,
+        inventory: InventoryReport,
         metrics: NodeMetrics,
         clock: Clock,
         *,
         interval_s: float,
     ) -> None:
-        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers."""
+        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers.
+
+        What they ask of our inventory is for ``inventory``.
+        """
         self._channel = channel
         self._facts = facts
         self._word = word
+        self._inventory = inventory
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
         self._draining = False
-        self._inventory_reported = False
         self._refused = ""
         self._failures = 0
         self._answered_s: float | None = None
@@ -71,7 +75,7 @@ class Heartbeat(Worker):
     @property
     def is_accepted(self) -> bool:
         """Whether the coordinator answered and knows our inventory."""
-        return self._answered_s is not None and self._inventory_reported and not self._refused
+        return self._answered_s is not None and self._inventory.is_known and not self._refused
 
     @property
     def refusal(self) -> str:
@@ -136,10 +140,7 @@ class Heartbeat(Worker):
                 received_s=received_s,
             )
             self._answered_s = received_s
-            if answer.send_inventory:
-                await self._report_inventory(stub)
-            else:  # it has it, though its word that it has may have been lost on the way
-                self._inventory_reported = True
+            self._inventory.heard(is_asked=answer.send_inventory)
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
 
@@ -150,15 +151,6 @@ class Heartbeat(Worker):
             await self.beat()
         except CollectiveError as error:
             self._log.info("coordinator not told of the stop", reason=error.message)
-
-    async def _report_inventory(self, stub: node_pb.NodeRegistryStub) -> None:
-        verdict = await call(
-            lambda t: stub.report_inventory(self._facts.inventory(), timeout=t), INVENTORY_TIMEOUT_S
-        )
-        self._inventory_reported = True
-        self._log.info(
-            "inventory reported", copies=self._facts.copies, unknown=len(verdict.unknown)
-        )
 
     async def _report_problems(self) -> None:
         batch = self._facts.problems()

@@ -27,6 +27,7 @@ from collective.roles.node.enrolment import Enrolled, coordinator_addresses
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
+from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
@@ -134,8 +135,15 @@ def wire_working(
     )
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     word = CoordinatorWord(own.identity, serving.keys, kept.memory, gate, renewal)
+    inventory = InventoryReport(channel, facts)
     heartbeat = Heartbeat(
-        channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
+        channel,
+        facts,
+        word,
+        inventory,
+        serving.metrics,
+        clock,
+        interval_s=settings.heartbeat_interval_s,
     )
     scrubber = Scrubber(
         kept.store,
@@ -145,4 +153,6 @@ def wire_working(
         path=os.path.join(kept.folder, "scrub.json"),
         cycle_s=settings.scrub_cycle_s,
     )
-    return Working(channel, heartbeat, (renewal, scrubber, compaction(kept.store), kept.watch))
+    return Working(
+        channel, heartbeat, (inventory, renewal, scrubber, compaction(kept.store), kept.watch)
+    )

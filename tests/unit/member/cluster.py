@@ -91,7 +91,7 @@ class World:
             self.table.heard(node, report(name))
             live = self.table.get(node)
             assert live is not None
-            live.inventory.instance_id = live.instance_id
+            live.inventory.done(live.instance_id, self.clock.monotonic_s(), 1.0)
             for address in live.addresses:
                 self.table.proved(node, address)
             self.keys.hand_out(self.table.identity(node), frozenset())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.datadir import Layout, parse_chunk_name, parse_pack_name
-from collective.chunking.store.index import Index, Location
+from collective.chunking.store.index import Index, Location, sorted_in_slices
 from collective.chunking.store.pack_record import (
     RECORD_HEADER_BYTES,
     Kind,
@@ -117,7 +117,7 @@ def test_the_index_behaves_as_a_dictionary(changes: list[tuple[bool, int, int]])
                 (chunk, generation), None
             )
         assert len(index) == len(model)
-    listed = [copy for chunk in index.chunks() for copy in index.copies(chunk)]
+    listed = [copy for chunk in sorted_in_slices(index.chunks()) for copy in index.copies(chunk)]
     assert [(c.chunk, c.generation) for c in listed] == sorted(model)
     for (chunk, generation), place in model.items():
         assert index.find(chunk, Generation(generation)) == place

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
+from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.keys import CoordinatorKeys
 from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
@@ -46,6 +48,8 @@ class Coordinator:
         self.problems: list[pb.CopyTrouble] = []
         self.answer = pb.HeartbeatResponse(interval_s=2.0)
         self.failure: CollectiveError | None = None
+        self.holds: asyncio.Event | None = None
+        """Set when an inventory may be taken; None: at once."""
         self.verdict: CollectiveError | None = None
         """What becomes of the answer to an inventory that was taken."""
         self.opened = 0
@@ -77,6 +81,8 @@ class Coordinator:
     async def report_inventory(
         self, messages: AsyncIterator[pb.InventoryPage], **_: float
     ) -> pb.InventoryVerdict:
+        if self.holds is not None:
+            await self.holds.wait()
         self.inventory = [page async for page in messages]
         if self.verdict is not None:
             raise self.verdict
@@ -132,10 +138,14 @@ class Bench:
         me: Any = self
         links: Any = self.coordinator
         own = OwnFacts(OWN, "i1", (Address("127.0.0.1", 8101),), "0.1")
+        channel = CoordinatorChannel(me.who, me, (WHERE,), me, links)
+        facts = HeartbeatFacts(own, self.store, self.keys, self.memory, self.problems, self)
+        self.inventory = InventoryReport(channel, facts)
         self.heartbeat = Heartbeat(
-            CoordinatorChannel(me.who, me, (WHERE,), me, links),
-            HeartbeatFacts(own, self.store, self.keys, self.memory, self.problems, self),
+            channel,
+            facts,
             CoordinatorWord(OWN, self.keys, self.memory, self, self),
+            self.inventory,
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
@@ -149,9 +159,10 @@ class Bench:
         self.told.append(told)
 
     async def beat(self) -> CollectiveError | None:
-        """Do one step as the runner does; return how it failed."""
+        """Do one step of each as the runner does; return how one failed."""
         try:
             assert await self.heartbeat.work() == IDLE
+            assert await self.inventory.work() == IDLE
         except CollectiveError as error:
             return error
         return None
@@ -253,6 +264,37 @@ async def test_a_node_is_ready_though_the_answer_to_its_inventory_was_lost(bench
     assert not accepted(bench)
     bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=False)
     await bench.beat()
+    assert accepted(bench)
+
+
+async def test_heartbeats_and_the_word_of_a_stop_go_on_while_an_inventory_is_told(
+    bench: Bench,
+) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    bench.coordinator.holds = asyncio.Event()
+    await bench.heartbeat.work()
+    telling = asyncio.create_task(bench.inventory.work())
+    await asyncio.sleep(0)
+    for _ in range(2):
+        assert await bench.heartbeat.work() == IDLE
+    await asyncio.wait_for(bench.heartbeat.announce_drain(), 5)
+    assert bench.coordinator.heard[-1].draining
+    assert not accepted(bench)
+    bench.coordinator.holds.set()
+    await telling
+    assert accepted(bench)
+    bench.coordinator.inventory.clear()
+    await bench.inventory.work()
+    assert bench.coordinator.inventory == [], "one that was asked for meanwhile was this one"
+
+
+async def test_an_inventory_that_nobody_waits_for_any_more_is_no_failure(bench: Bench) -> None:
+    bench.coordinator.answer = pb.HeartbeatResponse(send_inventory=True)
+    bench.coordinator.verdict = ConflictError("No inventory of this node is awaited now.")
+    assert await bench.beat() is None
+    assert not accepted(bench)
+    bench.coordinator.answer = pb.HeartbeatResponse()
+    assert await bench.beat() is None
     assert accepted(bench)
 
 
