@@ -17,7 +17,7 @@ def main() -> None:
             from collective.cli.app import run  # noqa: PLC0415 - keeps ``import collective`` free
 
         code = run(sys.argv[1:])
-    except KeyboardInterrupt:  # once more, while the first was heeded
+    except KeyboardInterrupt:  # a second Ctrl-C while the first is handled
         code = INTERRUPTED
     gc.freeze()  # the interpreter looks for garbage once more on its way out
     sys.exit(code)

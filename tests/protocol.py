@@ -1,5 +1,7 @@
 """Every message and service of the protocol in one namespace, for tests that use many of them."""
 
+# ruff: noqa: F405
+
 from collective.rpc.gen.collective.v1 import *  # noqa: F403
 from collective.rpc.gen.collective.v1.bootstrap import *  # noqa: F403
 from collective.rpc.gen.collective.v1.datastores import *  # noqa: F403
@@ -15,9 +17,11 @@ from collective.rpc.gen.collective.v1.trust import *  # noqa: F403
 from collective.rpc.gen.collective.v1.uploads import *  # noqa: F403
 
 
-class FileStubs(FilesStub, UploadsStub, ReadsStub, StreamsStub):  # noqa: F405
+class FileStubs(FilesStub, UploadsStub, ReadsStub, StreamsStub):
     """The four services about files as one stub."""
 
 
-class MemberStubs(MemberStatusStub, NodesStub, PeopleStub, TrustStub, DatastoresStub):  # noqa: F405
+class MemberStubs(
+    MemberStatusStub, NodesStub, PeopleStub, TrustStub, CertificatesStub, DatastoresStub
+):
     """The services about the member as one stub."""

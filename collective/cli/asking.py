@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from collective.cli.interrupts import ending_in_order
 from collective.core.errors import UsageError
 
-YesOption = Annotated[bool, typer.Option("--yes", help="Without asking; asked on a terminal only.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask. Scripts are never asked.")]
 
 
 def has_terminal() -> bool:
@@ -25,5 +26,7 @@ def ask(question: str, declined: str, *, yes: bool) -> None:
     """
     if yes or not has_terminal():
         return
-    if not typer.confirm(question, err=True):
+    with ending_in_order():
+        is_agreed = typer.confirm(question, err=True)
+    if not is_agreed:
         raise UsageError(declined)

@@ -50,10 +50,8 @@ def run_connected(
             async with connected(invocation) as collective:
                 return await work(collective)
 
-    with (
-        ending_in_order(),
-        asyncio.Runner(loop_factory=loop_factory() if is_transfer else None) as runner,
-    ):
+    factory = loop_factory() if is_transfer else None  # it imports: before anything has begun
+    with ending_in_order(), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(connected_work())
 
 

@@ -74,7 +74,7 @@ def list_identities(invocation: Invocation) -> None:
 
 def identity_lines(one: IdentityRecord) -> list[str]:
     """Return an identity and its devices for people: each key in a form that `revoke` takes."""
-    lines = [f"{one.principal.global_id}{'  revoked' if one.revoked else ''}"]
+    lines = [f"{shown_principal(str(one.principal))}{'  revoked' if one.revoked else ''}"]
     for device in one.devices:
         key = f"key:{device.key_digest.hex()}" if device.key_digest else "key not seen yet"
         state = "revoked" if device.revoked else "in use"

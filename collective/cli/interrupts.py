@@ -1,4 +1,4 @@
-"""Ctrl-C: it ends the process at once, but where something has begun that must end in order.
+"""Ctrl-C: it ends the process at once, except while work runs that must end in order.
 
 Python raises KeyboardInterrupt wherever the program happens to be.  While modules load that is inside
 somebody's import, and some of those take it for an error of their own and go on; on the way out it is inside
@@ -26,15 +26,19 @@ def end_at_once() -> None:
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt inside, so that what has begun is ended as it should be."""
-    if signal.getsignal(signal.SIGINT) is not _end:
+    """Have Ctrl-C raise KeyboardInterrupt inside, so that what has begun is ended as it should be.
+
+    Also inside an event loop, whose own handler waits until it is its turn: a prompt does not let it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before in {signal.SIG_IGN, signal.default_int_handler, None}:
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGINT, before)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

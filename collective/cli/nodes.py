@@ -96,8 +96,7 @@ def _ask_about(nodes: Sequence[NodeStatus]) -> list[str]:
         told = f"Node {node.node} is doubted: {node.standing_reason}."
         if not has_terminal():
             raise UsageError(f"{told} If you trust it all the same, give --yes.")
-        if not typer.confirm(f"{told} Trust it all the same?", err=True):
-            raise UsageError("No node was approved.")
+        ask(f"{told} Trust it all the same?", "No node was approved.", yes=False)
         agreed.append(str(node.node))
     return agreed
 

@@ -54,7 +54,7 @@ def new_passphrase(*, is_wanted: bool) -> bytes | None:
 
 def unseen(prompt: str) -> str:
     """Return what is typed at the terminal, which does not show it."""
-    import getpass  # noqa: PLC0415 - only where it is asked for
+    from getpass import getpass  # noqa: PLC0415 - only where it is asked for
 
     with ending_in_order():  # the terminal shows what is typed again
-        return getpass.getpass(prompt)
+        return getpass(prompt)

@@ -39,7 +39,14 @@ def rotate_ca(
     """
     if status and (finish or force):
         raise UsageError("Give --status or --finish, not both.")
-    if not (status or finish):
+    if finish:
+        shut_out = " Whoever has not followed is shut out." if force else ""
+        ask(
+            f"The old CA's key is destroyed, and open invites are void.{shut_out} End the old CA?",
+            "Nothing was ended; to look at it: --status.",
+            yes=yes,
+        )
+    elif not status:
         ask(
             "Everybody will need a certificate of the new CA. Begin to replace the CA?",
             "Nothing was begun; to look at one under way: --status.",

@@ -31,7 +31,7 @@ ALICE = Domain("home.alice")
 CLOCK = SystemClock()
 
 
-class Thief(pb.TrustBase):
+class Thief(pb.CertificatesBase):
     """Answers as a coordinator would, with whatever CAs and links he likes."""
 
     def __init__(self) -> None:

@@ -2,9 +2,10 @@
 
 Generations are unique over a catalogue, and rise.  A new catalogue begins at a random high number, so
 two catalogues of one member never meet; one that is restored from a backup leaves out those that its
-lost future may have used.  How many it leaves out is drawn: a lost future may have been restored itself,
-from the same backup, and two that leave out as many would go on at the same number.  So a copy that nothing knows of is either an orphan of this catalogue's own,
-or it is from another life, and then nobody here can tell that it is not needed.
+lost future may have used.  How many it leaves out is random: a lost future may have been restored itself,
+from the same backup, and two that leave out as many would go on at the same number.  So a copy that nothing
+knows of is either an orphan of this catalogue's own, or it is from another life, and then nobody here can
+tell that it is not needed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final, NamedTuple
 
 SKIPPED: Final = 1 << 32
 """More generations than a catalogue can have given out between two restores."""
-VERSIONS_SKIPPED: Final = 1 << 20
-"""The same of versions."""
+VERSIONS_SKIPPED: Final = 1 << 28
+"""The same of versions, which are shown as JSON numbers: they stay below 2^53."""
 _DRAWN_BITS: Final = 18
 """Of how many times :data:`SKIPPED` is left out: room for thousands of restores."""
 _VERSIONS_DRAWN_BITS: Final = 12

@@ -13,7 +13,7 @@ from collective.member.trust.revoking import Revoking
 from collective.member.trust.rotation import Rotation
 from collective.model.audit import AuditRow
 from collective.model.calls import Call
-from collective.model.trust import RotationProgress, TrustedAuthorities
+from collective.model.trust import Renewed, RotationProgress, TrustedAuthorities
 from collective.pki.certificates import Certified
 
 
@@ -38,9 +38,10 @@ class MemberTrust:
         self.expiry = expiry
         """What is about to run out."""
 
-    async def renew(self, peer: Certified, csr_der: bytes) -> bytes:
-        """Return a new certificate (DER) of the peer's identity for the key in the request."""
-        return (await self._renewals.renew_live(peer, csr_der)).certificate_der
+    async def renew(self, peer: Certified, csr_der: bytes) -> Renewed:
+        """Return a new certificate of the peer's identity for the key in the request."""
+        renewed = await self._renewals.renew_live(peer, csr_der)
+        return Renewed(renewed.certificate_der, self.trusted())
 
     def trusted(self) -> TrustedAuthorities:
         """Return every CA that counts."""
@@ -73,4 +74,6 @@ class MemberTrust:
     async def audit(self, call: Call, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
         """Return who did what and who was refused what, in order of time; admins only."""
         await self._catalog.require_admin(call, "read the audit")
+        if since_ms < 0:
+            raise UsageError("The audit begins after 1970; give a later time.")
         return await self._catalog.audit(since_ms=since_ms, limit=limit)

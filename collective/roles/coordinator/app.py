@@ -52,7 +52,8 @@ _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
     "collective.v1.people.People": _CLIENTS,
     "collective.v1.nodes.Nodes": _CLIENTS,
     "collective.v1.status.MemberStatus": _CLIENTS,
-    "collective.v1.trust.Trust": frozenset(("user", "coordinator", "node", "bootstrap")),
+    "collective.v1.trust.Trust": _CLIENTS,
+    "collective.v1.trust.Certificates": frozenset(("user", "coordinator", "node", "bootstrap")),
     "collective.v1.node.NodeRegistry": frozenset(("node",)),
     "collective.v1.bootstrap.Bootstrap": frozenset(("bootstrap",)),
 }

@@ -48,6 +48,7 @@ from collective.placement.shortage import Policy
 from collective.roles.coordinator.addresses import bootstrap_addresses
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
+from collective.roles.coordinator.faces.grpc.certificates import CertificatesService
 from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
@@ -177,6 +178,7 @@ def wire(
             PeopleService(people, admission),
             NodesService(members, admission),
             TrustService(trust, admission),
+            CertificatesService(trust, admission),
             StatusService(status, admission),
             _registry(ground, certificates_seen, admission),
             BootstrapService(joining, renewals, own, collective_name=name, forwarded=True),

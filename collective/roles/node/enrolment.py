@@ -145,8 +145,6 @@ class Enrolment:
                 "This node has no certificate; set COLLECTIVE_JOIN_CODE or "
                 "COLLECTIVE_JOIN_CODE_FILE (make one with: collective invite generate --for node)."
             )
-        if self._settings.node_address is not None:  # a node that cannot serve takes no place
-            await self._links.require_free(self._settings.node_address)
         return await self._retry(self._join_once, (*_PASSING, NotJoinedError), "waiting to join")
 
     async def _retry(
@@ -169,6 +167,8 @@ class Enrolment:
 
     async def _join_once(self) -> Enrolled:
         code = await self._threads.run(self._code)
+        if self._settings.node_address is not None:  # a node that cannot serve takes no place
+            await self._links.require_free(self._settings.node_address)
         key_path = await self._threads.run(self._joining_key)
         key = await self._threads.run(load_or_create_key, key_path, self._world)
         wish = self._settings.node_id or ""

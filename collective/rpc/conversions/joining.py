@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
+from collective.core.errors import UsageError
+from collective.core.units import Address
 from collective.model.trust import JoinAnswer, TrustedAuthorities
-from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages, addresses_from
+from collective.rpc.conversions.addresses import address_messages, addresses_from
 from collective.rpc.conversions.rights import terms_from, terms_message
+from collective.rpc.gen.collective import v1 as common_pb
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 
 GRANTS_MAX: Final = 1000
+ADDRESSES_MAX: Final = 32
+"""As many as a certificate carries."""
 
 
 def join_answer_message(answer: JoinAnswer) -> pb.JoinResponse:
@@ -31,7 +38,7 @@ def join_answer_message(answer: JoinAnswer) -> pb.JoinResponse:
 
 
 def join_answer_from(message: pb.JoinResponse) -> JoinAnswer:
-    """Return what is answered, its addresses and grants well formed; of too many the first."""
+    """Return what is answered; of too many addresses or grants the first, and no address that is none."""
     return JoinAnswer(
         certificate_der=message.certificate_der,
         authority_der=message.ca_certificate_der,
@@ -39,9 +46,18 @@ def join_answer_from(message: pb.JoinResponse) -> JoinAnswer:
         member=message.member_id,
         domain=message.domain,
         collective_name=message.collective_name,
-        addresses=addresses_from(message.coordinator_addresses[:ADDRESSES_MAX]),
+        addresses=_usable(message.coordinator_addresses[:ADDRESSES_MAX]),
         identity=message.identity,
         granted_by=message.granted_by,
         grants=[terms_from(one) for one in message.grants[:GRANTS_MAX]],
         grants_expire_ms=message.grants_expire_ms,
     )
+
+
+def _usable(messages: Sequence[common_pb.Address]) -> tuple[Address, ...]:
+    """Return the addresses that are some: by now the code is redeemed, and one may do."""
+    found: list[Address] = []
+    for message in messages:
+        with suppress(UsageError):
+            found += addresses_from([message])
+    return tuple(found)

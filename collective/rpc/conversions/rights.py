@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collective.core.errors import UsageError
+from collective.core.paths import FilePath
 from collective.model.rights import GrantTerms, Right
-from collective.rpc.conversions.paths import local_path
 from collective.rpc.gen.collective import v1 as pb
 
 _RIGHTS = {
@@ -39,5 +39,5 @@ def terms_message(terms: GrantTerms) -> pb.GrantTerms:
 
 
 def terms_from(message: pb.GrantTerms) -> GrantTerms:
-    """Return checked terms of a grant."""
-    return GrantTerms(local_path(message.path), rights_from(message.rights))
+    """Return checked terms of a grant; whose path it is, is not for here."""
+    return GrantTerms(FilePath.parse(message.path), rights_from(message.rights))

@@ -8,7 +8,7 @@ from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.audit import AuditRow
 from collective.model.people import Consequences
-from collective.model.trust import Revoked, RotationProgress, TrustedAuthorities
+from collective.model.trust import Renewed, Revoked, RotationProgress, TrustedAuthorities
 from collective.rpc.gen.collective.v1 import trust as pb
 
 NAMES_MAX: Final = 1000
@@ -20,11 +20,24 @@ def trusted_message(trusted: TrustedAuthorities) -> pb.GetTrustResponse:
     return pb.GetTrustResponse(trusted_ca_ders=list(trusted.ders), ca_link_ders=list(trusted.links))
 
 
-def trusted_from(
-    message: pb.GetTrustResponse | pb.RenewCertificateResponse,
-) -> TrustedAuthorities:
+def trusted_from(message: pb.GetTrustResponse) -> TrustedAuthorities:
     """Return what is said of the CAs that count; none of it is checked."""
     return TrustedAuthorities(message.trusted_ca_ders, message.ca_link_ders)
+
+
+def renewed_message(renewed: Renewed) -> pb.RenewCertificateResponse:
+    """Return a renewed certificate for the wire."""
+    return pb.RenewCertificateResponse(
+        certificate_der=renewed.certificate_der,
+        trusted_ca_ders=list(renewed.trusted.ders),
+        ca_link_ders=list(renewed.trusted.links),
+    )
+
+
+def renewed_from(message: pb.RenewCertificateResponse) -> Renewed:
+    """Return a renewed certificate; none of it is checked."""
+    trusted = TrustedAuthorities(message.trusted_ca_ders, message.ca_link_ders)
+    return Renewed(message.certificate_der, trusted)
 
 
 def rotation_message(progress: RotationProgress) -> pb.RotateAuthorityResponse:

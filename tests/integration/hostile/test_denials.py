@@ -35,6 +35,7 @@ SERVICES: dict[str, tuple[type[Any], type[Any]]] = {
     "People": (pb.PeopleBase, pb.PeopleStub),
     "Nodes": (pb.NodesBase, pb.NodesStub),
     "Trust": (pb.TrustBase, pb.TrustStub),
+    "Certificates": (pb.CertificatesBase, pb.CertificatesStub),
     "MemberStatus": (pb.MemberStatusBase, pb.MemberStatusStub),
     "NodeRegistry": (pb.NodeRegistryBase, pb.NodeRegistryStub),
     "Bootstrap": (pb.BootstrapBase, pb.BootstrapStub),

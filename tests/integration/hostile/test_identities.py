@@ -173,7 +173,7 @@ async def test_a_users_certificate_at_the_forwarded_bootstrap(target: Target) ->
 async def test_renewal_never_gives_another_identity(target: Target) -> None:
     async with target.channel(target.mallory) as channel:
         with pytest.raises(CollectiveError) as caught:
-            await channel.stub(pb.TrustStub).renew_certificate(
+            await channel.stub(pb.CertificatesStub).renew_certificate(
                 pb.RenewCertificateRequest(csr_der=b"junk")
             )
     assert caught.value.code in {"rejected", "usage"}

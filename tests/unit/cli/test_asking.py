@@ -35,6 +35,12 @@ def sit_at_a_terminal(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
     ("command", "question", "declined"),
     [
         (("pki", "rotate-ca", *NOWHERE), "replace the CA?", "Nothing was begun"),
+        (("pki", "rotate-ca", "--finish", *NOWHERE), "End the old CA?", "Nothing was ended"),
+        (
+            ("pki", "rotate-ca", "--finish", "--force", *NOWHERE),
+            "Whoever has not followed is shut out.",
+            "Nothing was ended",
+        ),
         (
             ("node", "adopt", "--all", *NOWHERE),
             "the newest there is?",

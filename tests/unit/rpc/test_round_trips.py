@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collective.core.errors import RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
@@ -39,6 +40,9 @@ from collective.model.status import (
 from collective.model.trust import JoinAnswer, Revoked, RotationProgress, TrustedAuthorities
 from collective.rpc.conversions import datastores, grants, joining, node_status, people, status
 from collective.rpc.conversions import trust as trusts
+from collective.rpc.gen.collective import v1 as common_pb
+from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
+from collective.rpc.remote.answers import taken
 
 ALICE = Domain("home.alice")
 NUMBER = st.integers(0, (1 << 32) - 1)
@@ -229,3 +233,22 @@ def test_a_value_comes_back_as_it_went(name: str, data: st.DataObject) -> None:
     value = data.draw(values)
     message = to_message(value)
     assert taken(type(message).parse(bytes(message))) == value
+
+
+@pytest.mark.parametrize("path", ["/@home.bob/x", "", "a", "/a/../b"])
+def test_whatever_a_bootstrap_grants_is_taken_or_rejected(path: str) -> None:
+    message = bootstrap_pb.JoinResponse(
+        grants=[common_pb.GrantTerms(path=path, rights=[common_pb.Right.READ])]
+    )
+    if path.startswith("/@"):
+        assert taken(joining.join_answer_from, message).grants[0].path == FilePath.parse(path)
+    else:
+        with pytest.raises(RejectedError):
+            taken(joining.join_answer_from, message)
+
+
+def test_of_the_addresses_in_an_answer_those_that_are_some_are_taken() -> None:
+    hosts = [common_pb.Address(host=f"h{number}", port=7000) for number in range(31)]
+    message = bootstrap_pb.JoinResponse(coordinator_addresses=[common_pb.Address(host="h"), *hosts])
+    found = taken(joining.join_answer_from, message).addresses
+    assert [address.host for address in found] == [f"h{number}" for number in range(31)]

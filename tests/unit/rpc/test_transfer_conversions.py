@@ -176,7 +176,7 @@ def test_a_malformed_route_is_refused(spoil: Callable[[pb.Route], None]) -> None
     spoil(message)
     with pytest.raises(UsageError):
         convert.route_from(message)
-    with pytest.raises(RejectedError, match="update this client"):
+    with pytest.raises(RejectedError, match="Update this client"):
         taken(convert.route_from, message)
 
 

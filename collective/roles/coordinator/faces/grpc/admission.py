@@ -114,7 +114,7 @@ class Admission:
         peer = current.peer.identity
         if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
             raise PermissionDeniedError(
-                f"A certificate of role {peer.role} may not use files; use a user's."
+                f"A certificate of role {peer.role} may not do this; use a user's."
             )
         return Call(
             principal=peer,

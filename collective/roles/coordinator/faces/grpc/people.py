@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collective.core.errors import CollectiveError, UsageError
 from collective.member.people.member_people import MemberPeople
+from collective.model.rights import GrantTerms
 from collective.pki import invite_code
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.grants import grant_message
@@ -61,7 +62,7 @@ class PeopleService(pb.PeopleBase):
             made = await self._people.invite(
                 call,
                 kind_from(message.kind),
-                grants=[terms_from(one) for one in message.grants],
+                grants=[_local(terms_from(one)) for one in message.grants],
                 uses=message.max_uses,
                 validity_s=message.validity_s,
                 description=message.description,
@@ -97,6 +98,11 @@ class PeopleService(pb.PeopleBase):
                 identities=[identity_message(one) for one in page],
                 next_page_token=page.next_token,
             )
+
+
+def _local(terms: GrantTerms) -> GrantTerms:
+    """Refuse what is another member's to give."""
+    return terms._replace(path=local_path(str(terms.path)))
 
 
 def _code_id(text: str) -> str:

@@ -1,24 +1,21 @@
-"""The Trust service: certificates and CAs, shutting out, and the audit."""
+"""The Trust service: the CA, shutting out, and the audit."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from collective.core import limits
-from collective.core.errors import UsageError
 from collective.member.trust.member_trust import MemberTrust
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.trust import (
     audit_message,
     revoked_message,
     rotation_message,
-    trusted_message,
 )
 from collective.rpc.gen.collective.v1 import trust as pb
 
 ROWS_DEFAULT: Final = 1000
 ROWS_MAX: Final = 5000
-_CSR_MAX_BYTES: Final = 16 * 1024
 
 
 class TrustService(pb.TrustBase):
@@ -28,27 +25,6 @@ class TrustService(pb.TrustBase):
         """Serve by ``trust``."""
         self._trust = trust
         self._admission = admission
-
-    async def renew_certificate(
-        self, message: pb.RenewCertificateRequest
-    ) -> pb.RenewCertificateResponse:
-        """Exchange the peer's certificate; any role of this member may, for itself."""
-        peer = await self._admission.own()
-        if len(message.csr_der) > _CSR_MAX_BYTES:
-            raise UsageError("The certificate request is too large.")
-        renewed = await self._trust.renew(peer, message.csr_der)
-        trusted = self._trust.trusted()
-        return pb.RenewCertificateResponse(
-            certificate_der=renewed,
-            ca_certificate_der=trusted.ders[0],
-            trusted_ca_ders=list(trusted.ders),
-            ca_link_ders=list(trusted.links),
-        )
-
-    async def get_trust(self, message: pb.GetTrustRequest) -> pb.GetTrustResponse:  # noqa: ARG002
-        """Tell which CAs count; anyone with a certificate of this member may ask."""
-        await self._admission.own()
-        return trusted_message(self._trust.trusted())
 
     async def rotate_authority(
         self, message: pb.RotateAuthorityRequest
@@ -68,8 +44,6 @@ class TrustService(pb.TrustBase):
     async def list_audit(self, message: pb.ListAuditRequest) -> pb.ListAuditResponse:
         """Return rows since a time, the oldest first; fewer than asked for if they are long."""
         async with self._admission.call("audit", "") as call:
-            if message.since_ms < 0:
-                raise UsageError("The audit begins after 1970; give a later time.")
             limit = min(message.limit or ROWS_DEFAULT, ROWS_MAX)
             records: list[pb.AuditRecord] = []
             size = 0

@@ -5,6 +5,8 @@
 
 __all__ = (
     "AuditRecord",
+    "CertificatesBase",
+    "CertificatesStub",
     "GetTrustRequest",
     "GetTrustResponse",
     "ListAuditRequest",
@@ -128,13 +130,11 @@ default_message_pool.register_message(
 class RenewCertificateResponse(betterproto2.Message):
     certificate_der: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
-    ca_certificate_der: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
-
     trusted_ca_ders: "list[bytes]" = betterproto2.field(
         3, betterproto2.TYPE_BYTES, repeated=True
     )
     """
-    all that are trusted now, while a CA is being replaced
+    all that are trusted now, first the one that signs servers
     """
 
     ca_link_ders: "list[bytes]" = betterproto2.field(
@@ -247,7 +247,11 @@ default_message_pool.register_message(
 )
 
 
-class TrustStub(betterproto2_grpclib.ServiceStub):
+class CertificatesStub(betterproto2_grpclib.ServiceStub):
+    """
+    For everybody who has a certificate of the member, of whatever role.
+    """
+
     async def renew_certificate(
         self,
         message: "RenewCertificateRequest",
@@ -261,7 +265,7 @@ class TrustStub(betterproto2_grpclib.ServiceStub):
         """
 
         return await self._unary_unary(
-            "/collective.v1.trust.Trust/RenewCertificate",
+            "/collective.v1.trust.Certificates/RenewCertificate",
             message,
             RenewCertificateResponse,
             timeout=timeout,
@@ -285,13 +289,19 @@ class TrustStub(betterproto2_grpclib.ServiceStub):
             message = GetTrustRequest()
 
         return await self._unary_unary(
-            "/collective.v1.trust.Trust/GetTrust",
+            "/collective.v1.trust.Certificates/GetTrust",
             message,
             GetTrustResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
         )
+
+
+class TrustStub(betterproto2_grpclib.ServiceStub):
+    """
+    For people.
+    """
 
     async def rotate_authority(
         self,
@@ -354,7 +364,11 @@ class TrustStub(betterproto2_grpclib.ServiceStub):
         )
 
 
-class TrustBase(betterproto2_grpclib.ServiceBase):
+class CertificatesBase(betterproto2_grpclib.ServiceBase):
+    """
+    For everybody who has a certificate of the member, of whatever role.
+    """
+
     async def renew_certificate(
         self, message: "RenewCertificateRequest"
     ) -> "RenewCertificateResponse":
@@ -370,6 +384,45 @@ class TrustBase(betterproto2_grpclib.ServiceBase):
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def __rpc_renew_certificate(
+        self,
+        stream: "grpclib.server.Stream[RenewCertificateRequest, RenewCertificateResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.renew_certificate(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_trust(
+        self, stream: "grpclib.server.Stream[GetTrustRequest, GetTrustResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_trust(request)
+        await stream.send_message(response)
+
+    def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
+        return {
+            "/collective.v1.trust.Certificates/RenewCertificate": grpclib.const.Handler(
+                self.__rpc_renew_certificate,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RenewCertificateRequest,
+                RenewCertificateResponse,
+            ),
+            "/collective.v1.trust.Certificates/GetTrust": grpclib.const.Handler(
+                self.__rpc_get_trust,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetTrustRequest,
+                GetTrustResponse,
+            ),
+        }
+
+
+class TrustBase(betterproto2_grpclib.ServiceBase):
+    """
+    For people.
+    """
 
     async def rotate_authority(
         self, message: "RotateAuthorityRequest"
@@ -392,23 +445,6 @@ class TrustBase(betterproto2_grpclib.ServiceBase):
     async def list_audit(self, message: "ListAuditRequest") -> "ListAuditResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
-
-    async def __rpc_renew_certificate(
-        self,
-        stream: "grpclib.server.Stream[RenewCertificateRequest, RenewCertificateResponse]",
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.renew_certificate(request)
-        await stream.send_message(response)
-
-    async def __rpc_get_trust(
-        self, stream: "grpclib.server.Stream[GetTrustRequest, GetTrustResponse]"
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        response = await self.get_trust(request)
-        await stream.send_message(response)
 
     async def __rpc_rotate_authority(
         self,
@@ -438,18 +474,6 @@ class TrustBase(betterproto2_grpclib.ServiceBase):
 
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
-            "/collective.v1.trust.Trust/RenewCertificate": grpclib.const.Handler(
-                self.__rpc_renew_certificate,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                RenewCertificateRequest,
-                RenewCertificateResponse,
-            ),
-            "/collective.v1.trust.Trust/GetTrust": grpclib.const.Handler(
-                self.__rpc_get_trust,
-                grpclib.const.Cardinality.UNARY_UNARY,
-                GetTrustRequest,
-                GetTrustResponse,
-            ),
             "/collective.v1.trust.Trust/RotateAuthority": grpclib.const.Handler(
                 self.__rpc_rotate_authority,
                 grpclib.const.Cardinality.UNARY_UNARY,
