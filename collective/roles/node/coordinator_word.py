@@ -39,6 +39,19 @@ class HearsOfAuthorities(Protocol):
         ...
 
 
+class HearsOfInventory(Protocol):
+    """Tells what the node holds."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the coordinator knows it."""
+        ...
+
+    def heard(self, *, is_asked: bool) -> None:
+        """Take note of whether it is asked for."""
+        ...
+
+
 class CoordinatorWord:
     """Takes answers over."""
 
@@ -49,6 +62,7 @@ class CoordinatorWord:
         memory: NodeMemory,
         gate: RevocationGate,
         renewal: HearsOfAuthorities,
+        inventory: HearsOfInventory,
     ) -> None:
         """Take over what is said to the node ``own``."""
         self._own = own
@@ -56,6 +70,7 @@ class CoordinatorWord:
         self._memory = memory
         self._gate = gate
         self._renewal = renewal
+        self._inventory = inventory
         self._is_mac_newest = False
         self._log = structlog.get_logger("collective.node.coordinator")
 
@@ -63,6 +78,11 @@ class CoordinatorWord:
     def is_mac_newest(self) -> bool:
         """Whether the coordinator knows by the MAC alone what we remember of revocations."""
         return self._is_mac_newest
+
+    @property
+    def knows_inventory(self) -> bool:
+        """Whether the coordinator knows what this start of the node holds."""
+        return self._inventory.is_known
 
     async def take(
         self,
@@ -99,6 +119,7 @@ class CoordinatorWord:
             self._log.info("revocations changed", count=len(present.entries), closed=closed)
         if answer.trusted_ca_ders:
             self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
+        self._inventory.heard(is_asked=answer.send_inventory)
         self._keys.synchronise(answer.coordinator_time_ms, sent_s=sent_s, received_s=received_s)
 
     def _adoption(self, signed: pb.SignedAdoption | None) -> Replacement | None:

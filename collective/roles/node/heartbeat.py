@@ -25,7 +25,6 @@ from collective.core.work import IDLE, Outcome, Worker
 from collective.roles.node.coordinator_channel import CoordinatorChannel
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.heartbeat_facts import HeartbeatFacts
-from collective.roles.node.inventory_report import InventoryReport
 from collective.roles.node.metrics import NodeMetrics
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as node_pb
@@ -48,20 +47,15 @@ class Heartbeat(Worker):
         channel: CoordinatorChannel,
         facts: HeartbeatFacts,
         word: CoordinatorWord,
-        inventory: InventoryReport,
         metrics: NodeMetrics,
         clock: Clock,
         *,
         interval_s: float,
     ) -> None:
-        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers.
-
-        What they ask of our inventory is for ``inventory``.
-        """
+        """Say ``facts`` over ``channel`` every ``interval_s`` seconds; ``word`` takes the answers."""
         self._channel = channel
         self._facts = facts
         self._word = word
-        self._inventory = inventory
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
@@ -75,7 +69,7 @@ class Heartbeat(Worker):
     @property
     def is_accepted(self) -> bool:
         """Whether the coordinator answered and knows our inventory."""
-        return self._answered_s is not None and self._inventory.is_known and not self._refused
+        return self._answered_s is not None and self._word.knows_inventory and not self._refused
 
     @property
     def refusal(self) -> str:
@@ -140,7 +134,6 @@ class Heartbeat(Worker):
                 received_s=received_s,
             )
             self._answered_s = received_s
-            self._inventory.heard(is_asked=answer.send_inventory)
             if answer.interval_s > 0:
                 self._interval_s = min(max(answer.interval_s, INTERVAL_LEAST_S), INTERVAL_MOST_S)
 

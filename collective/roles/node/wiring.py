@@ -134,16 +134,10 @@ def wire_working(
         __version__,
     )
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
-    word = CoordinatorWord(own.identity, serving.keys, kept.memory, gate, renewal)
     inventory = InventoryReport(channel, facts)
+    word = CoordinatorWord(own.identity, serving.keys, kept.memory, gate, renewal, inventory)
     heartbeat = Heartbeat(
-        channel,
-        facts,
-        word,
-        inventory,
-        serving.metrics,
-        clock,
-        interval_s=settings.heartbeat_interval_s,
+        channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
     )
     scrubber = Scrubber(
         kept.store,

@@ -144,8 +144,7 @@ class Bench:
         self.heartbeat = Heartbeat(
             channel,
             facts,
-            CoordinatorWord(OWN, self.keys, self.memory, self, self),
-            self.inventory,
+            CoordinatorWord(OWN, self.keys, self.memory, self, self, self.inventory),
             NodeMetrics(Metrics()),
             self.clock,
             interval_s=2.0,
