@@ -1,6 +1,6 @@
 """What the catalogue lets go of: a copy under a guard goes only when enough others are there.
 
-Redundancy is replaced before it is removed.  The database itself tells when a guard falls, whichever
+And what never changes: the length of a chunk.  Redundancy is replaced before it is removed.  The database itself tells when a guard falls, whichever
 part of the product lifts it, and at that moment the nodes' disks are looked at.
 """
 
@@ -20,6 +20,11 @@ _TELL: Final = (
     "CREATE TEMP TRIGGER simulation_let_go AFTER UPDATE OF guard ON main.doomed"
     " WHEN old.guard > 0 AND new.guard = 0"
     " BEGIN SELECT simulation_let_go(new.node, new.hash, new.generation); END"
+)
+_LENGTH: Final = (
+    "CREATE TEMP TRIGGER simulation_length AFTER UPDATE OF stored_length ON main.chunks"
+    " WHEN old.stored_length <> new.stored_length"
+    " BEGIN SELECT simulation_length(new.id, old.stored_length, new.stored_length); END"
 )
 _LET_GO: Final = (
     "SELECT k.id, k.wanted, n.name FROM doomed d JOIN nodes n ON n.id = d.node JOIN chunks k"
@@ -58,6 +63,19 @@ class Guards:
 
         database.create_scalar_function("simulation_let_go", hear, 3)
         database.execute(_TELL)
+        lengths = weakref.WeakMethod(self._judge_length)
+
+        def hear_length(*what: Any) -> None:
+            """Look when the change that is under way is done."""
+            if (alive := lengths()) is not None:
+                asyncio.get_running_loop().call_soon(alive, *what)
+
+        database.create_scalar_function("simulation_length", hear_length, 3)
+        database.execute(_LENGTH)
+
+    def _judge_length(self, row: int, before: int, after: int) -> None:
+        """Raise BrokenPromiseError: what is stored as a chunk has one length, whatever a node says."""
+        raise BrokenPromiseError(f"the length of chunk {row} was changed from {before} to {after}")
 
     def _judge(self, node: int, chunk: bytes, generation: int) -> None:
         """Raise BrokenPromiseError where a good copy of what a file has goes, and too few others are good.
