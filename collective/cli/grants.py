@@ -15,13 +15,24 @@ from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId, shown_principal
 from collective.core.paths import FilePath
 from collective.core.units import parse_validity_s
-from collective.model.rights import WORDS, GrantTerms, Right, rights_of, words_of
+from collective.model.rights import WORDS, GrantTerms, Right, words_of
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
     from collective.model.grants import Grant
 
 app = typer.Typer(no_args_is_help=True, help="Who may do what.")
+
+
+def rights_of(words: Iterable[str]) -> Right:
+    """Return the union of rights by their words; UsageError for none, and for what is none."""
+    named = [WORDS.get(word) for word in words]
+    rights = Right.NONE
+    for right in named:
+        rights |= right or Right.NONE
+    if not named or None in named:
+        raise UsageError("Rights are read, write and share, joined by '+'.")
+    return rights
 
 
 def parse_grant(text: str) -> GrantTerms:

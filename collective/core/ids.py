@@ -172,6 +172,13 @@ class SpiffeId:
         """Return the id under which member ``domain`` knows ``who``."""
         return cls(domain, "user", f"{who.domain}/{who.name}")
 
+    @classmethod
+    def named(cls, text: str, domain: Domain) -> SpiffeId:
+        """Return whom ``text`` names at member ``domain``: by SPIFFE id, or a user by global id."""
+        if text.startswith("spiffe://"):
+            return cls.parse(text)
+        return cls.user(domain, GlobalId.parse(text))
+
     @property
     def node_id(self) -> NodeId:
         """The node id; raises :class:`UsageError` for any other role."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.process import BrokenPromiseError
@@ -54,24 +55,12 @@ class Guards:
         if database is None or database is self._watched:
             return
         self._watched = database
-        judge = weakref.WeakMethod(self._judge)  # the engine keeps what it is given
-
-        def hear(*what: Any) -> None:
-            """Look when the change that is under way is done."""
-            if (alive := judge()) is not None:
-                asyncio.get_running_loop().call_soon(alive, *what)
-
-        database.create_scalar_function("simulation_let_go", hear, 3)
-        database.execute(_TELL)
-        lengths = weakref.WeakMethod(self._judge_length)
-
-        def hear_length(*what: Any) -> None:
-            """Look when the change that is under way is done."""
-            if (alive := lengths()) is not None:
-                asyncio.get_running_loop().call_soon(alive, *what)
-
-        database.create_scalar_function("simulation_length", hear_length, 3)
-        database.execute(_LENGTH)
+        for name, trigger, judge in (
+            ("simulation_let_go", _TELL, self._judge),
+            ("simulation_length", _LENGTH, self._judge_length),
+        ):
+            database.create_scalar_function(name, _hearing(judge), 3)
+            database.execute(trigger)
 
     def _judge_length(self, row: int, before: int, after: int) -> None:
         """Raise BrokenPromiseError: what is stored as a chunk has one length, whatever a node says."""
@@ -97,3 +86,14 @@ class Guards:
                     f"a copy of {chunk.hex()[:16]} on {name} was let go, and of {wanted} others that"
                     f" are wanted those on {sorted(good)} alone are good"
                 )
+
+
+def _hearing(judge: Callable[..., None]) -> Callable[..., None]:
+    """Return what has ``judge`` look when the change that is under way is done."""
+    kept = weakref.WeakMethod(judge)  # the engine keeps what it is given
+
+    def hear(*what: Any) -> None:
+        if (alive := kept()) is not None:
+            asyncio.get_running_loop().call_soon(alive, *what)
+
+    return hear

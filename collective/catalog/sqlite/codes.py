@@ -170,10 +170,11 @@ class CodesPart(Part):
             row = tx.one(f"{SELECT} WHERE id = ?", code_id)
             known = None if row is None else code_value(row, tx.book, tx.now_s)
             require_revocable(actor, known, tx.decider(actor))
-            code = code_value(row, tx.book, tx.now_s)
+            if known is None:
+                raise _no_such_code()
             tx.run("UPDATE codes SET revoked = 1 WHERE id = ?", code_id)
             tx.audit(actor, "invite-revoke", code_id)
-            return replace(code, revoked=True, uses=_uses(tx.db, code_id))
+            return replace(known, revoked=True, uses=_uses(tx.db, code_id))
 
         return await self._engine.write(work, caller=actor, action="invite-revoke", target=code_id)
 
@@ -181,7 +182,7 @@ class CodesPart(Part):
 def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
     """Return the code in a row of SELECT, judged by ``book``; NotFoundError for None."""
     if row is None:
-        raise NotFoundError("There is no such invite; run: collective invite list")
+        raise _no_such_code()
     maker = SpiffeId.parse(row[6])
     sources = [one for per_grant in json.loads(row[13]) for one in per_grant]
     return Invite(
@@ -203,6 +204,10 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
         void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
         approves=bool(row[15]),
     )
+
+
+def _no_such_code() -> NotFoundError:
+    return NotFoundError("There is no such invite; run: collective invite list")
 
 
 def _made_by(tx: Transaction, actor: Call) -> CodesMade:

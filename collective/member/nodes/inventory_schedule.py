@@ -38,9 +38,8 @@ class InventorySchedule:
         return self.instance_id != instance_id or now_s >= self.due_s
 
     def ask(self, now_s: float) -> None:
-        """Note that it is asked."""
-        if self._asked_s is None:
-            self._asked_s = now_s
+        """Note that it is asked, and has its turn from now on."""
+        self._asked_s = now_s
 
     def has_turn(self, now_s: float) -> bool:
         """Return whether it tells one again now, as far as is known."""

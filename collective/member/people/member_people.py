@@ -8,7 +8,7 @@ from typing import Final
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.core.errors import UsageError
-from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.node_code import NodeCode
@@ -66,10 +66,7 @@ class MemberPeople:
         await self._catalog.remove_grant(call, grant_id)
 
     def _user(self, who: str) -> SpiffeId:
-        if who.startswith("spiffe://"):
-            principal = SpiffeId.parse(who)
-        else:
-            principal = SpiffeId.user(self._domain, GlobalId.parse(who))
+        principal = SpiffeId.named(who, self._domain)
         if principal.role != "user":
             raise UsageError("Grants are given to users, by name@domain.")
         return principal

@@ -11,7 +11,7 @@ from collective.core.paths import FilePath
 from collective.core.work import Report, State
 from collective.model.datastores import Datastore
 from collective.model.people import CertificateRecord, DeviceRecord, IdentityRecord
-from collective.model.rights import GrantTerms, rights_of
+from collective.model.rights import GrantTerms
 from collective.model.status import NodeCodeStatus
 from tests.values import ALICE, OPERATOR, a_status, user
 
@@ -118,5 +118,5 @@ def test_no_policy_is_null_in_json() -> None:
 def test_whoever_makes_an_admin_is_told_so(
     capsys: pytest.CaptureFixture[str], path: str, rights: set[str], giver: SpiffeId, is_told: bool
 ) -> None:
-    grants.tell_of_admin([GrantTerms(FilePath.parse(path), rights_of(rights))], giver)
+    grants.tell_of_admin([GrantTerms(FilePath.parse(path), grants.rights_of(rights))], giver)
     assert ("makes an admin" in capsys.readouterr().err) == is_told

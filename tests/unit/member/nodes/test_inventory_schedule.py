@@ -72,3 +72,7 @@ def test_nodes_that_run_on_are_asked_one_after_the_other() -> None:
     assert live is not None
     live.inventory.due_s = 0.0
     assert world.table.asks_inventory(A, instances[A]), "B had its turn"
+    assert not world.table.asks_inventory(B, instances[B])
+    world.clock.advance(TURN_S)
+    assert world.table.asks_inventory(B, instances[B])
+    assert not world.table.asks_inventory(A, instances[A]), "B has its turn anew"

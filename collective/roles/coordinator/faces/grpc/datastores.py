@@ -7,7 +7,7 @@ from typing import Literal
 from collective.catalog.interface import Datastores
 from collective.core import limits
 from collective.core.errors import UsageError
-from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.datastores import datastore_message
@@ -73,10 +73,7 @@ class DatastoresService(pb.DatastoresBase):
         """Return the owner named by global id or SPIFFE id; the member for nothing or itself."""
         if text in {"", "member", str(SpiffeId.coordinator(self._domain))}:
             return "member"
-        if text.startswith("spiffe://"):
-            owner = SpiffeId.parse(text)
-        else:
-            owner = SpiffeId.user(self._domain, GlobalId.parse(text))
+        owner = SpiffeId.named(text, self._domain)
         if owner.role != "user" or owner.trust_domain != self._domain:
             raise UsageError("A datastore's owner is a user here, by name@domain, or the member.")
         return owner
