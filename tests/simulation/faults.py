@@ -616,7 +616,7 @@ class Faults:
         machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
         machine.deleted.clear()
         if self.scenario.lost_future is not None:
-            self.scenario.lost_future.nodes.discard(name)
+            self.scenario.lost_future.nodes.pop(name, None)
         await self.down_for(name)
         self._back_up_nodes()
 

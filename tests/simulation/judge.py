@@ -134,13 +134,16 @@ class Judge:
     def check_noticed(self) -> None:
         """Raise BrokenPromiseError where the catalogue was put back and did not learn of it.
 
-        Any node that was told of what the backup does not have shows it, whatever the numbers say.
+        Any node that was told of what the backup does not have shows it, whatever the numbers say,
+        but not one that obeyed an earlier catalogue still, which this one takes the place of.
         """
         lost, nodes = self._scenario.lost_future, self._scenario.nodes_in_use()
         if lost is None:
             return
-        ((epoch,),) = self._truth.rows("SELECT epoch FROM state")
-        knowing = sorted(lost.nodes.intersection(nodes))
+        ((epoch, catalog_id),) = self._truth.rows("SELECT epoch, catalog_id FROM state")
+        knowing = sorted(
+            name for name, told_by in lost.nodes.items() if told_by == catalog_id and name in nodes
+        )
         if knowing and epoch <= lost.epoch:
             raise BrokenPromiseError(
                 f"the catalogue was put back, as {knowing} can tell, and takes itself for the newest"

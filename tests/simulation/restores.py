@@ -36,8 +36,8 @@ class LostFuture:
 
     epoch: int
     """Of the backup: it rises when the restore is noticed."""
-    nodes: set[str]
-    """Those that were told a later position than the backup's."""
+    nodes: dict[str, str]
+    """Those that were told a later position than the backup's, and of which catalogue it is."""
 
 
 class Restores:
@@ -155,7 +155,7 @@ class Restores:
         if then is not None:
             told = {name: scenario.truth.remembered(name) for name in scenario.nodes_in_use()}
             knowing = {
-                name
+                name: kept.catalog_id
                 for name, kept in told.items()
                 if (kept.epoch, kept.sequence) > (then.epoch, then.sequence)
             }

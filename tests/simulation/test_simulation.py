@@ -350,18 +350,23 @@ def test_a_node_whose_disk_was_full_has_what_counts_since(
 
 
 @pytest.mark.parametrize(
-    ("epoch", "nodes", "is_wrong"),
-    [(3, ["n1", "n2"], True), (4, ["n1", "n2"], False), (3, ["n2"], False)],
-    ids=("unnoticed", "noticed", "whoever knew is gone"),
+    ("epoch", "catalog_id", "nodes", "is_wrong"),
+    [
+        (3, "ours", ["n1", "n2"], True),
+        (4, "ours", ["n1", "n2"], False),
+        (3, "ours", ["n2"], False),
+        (3, "newer", ["n1", "n2"], False),
+    ],
+    ids=("unnoticed", "noticed", "the node that knew is gone", "it knew another catalogue"),
 )
 def test_a_restore_that_nodes_can_show_must_be_noticed(
-    epoch: int, nodes: list[str], is_wrong: bool
+    epoch: int, catalog_id: str, nodes: list[str], is_wrong: bool
 ) -> None:
     scenario = Scenario(0, 1.0)
     scenario.nodes = nodes
-    scenario.lost_future = LostFuture(3, {"n1"})
+    scenario.lost_future = LostFuture(3, {"n1": "ours"})
     judge = Judge(scenario)
-    with mock.patch.object(judge._truth, "rows", return_value=[(epoch,)]):
+    with mock.patch.object(judge._truth, "rows", return_value=[(epoch, catalog_id)]):
         if is_wrong:
             with pytest.raises(BrokenPromiseError, match="takes itself for the newest"):
                 judge.check_noticed()
