@@ -6,6 +6,10 @@ probation stay a minority.  Nodes are drawn without replacement, weighted by fre
 fresh large node takes more without taking everything; what a node on probation claims to have weighs
 at most as much as the largest approved node.
 
+What is drawn and what is decided are apart: :func:`draw` is random and needs no knowledge of the
+chunk but its length, :func:`pick` is pure.  So a catalogue can pick within a transaction, by what it
+knows then, from nodes that were drawn before it.
+
 Source: P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir" (2006).
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from collective.core.ids import NodeId
@@ -94,29 +98,43 @@ def choose(
     Returns:
         Fewer than ``count`` nodes where fewer qualify; the caller decides whether that is enough.
     """
-    known = {candidate.node: candidate for candidate in candidates}
-    drawn = _draw(known, length_bytes, exclude, uniform)
-    approved = sum(1 for one in drawn if one.standing is Standing.APPROVED)
+    drawn = draw(candidates, length_bytes=length_bytes, uniform=uniform)
+    standings = [(one.node, one.standing) for one in drawn]
+    return pick(standings, count=count, exclude=exclude, held=held)
+
+
+def pick(
+    drawn: Iterable[tuple[NodeId, Standing]],
+    *,
+    count: int,
+    exclude: AbstractSet[NodeId],
+    held: Held,
+) -> tuple[NodeId, ...]:
+    """Return up to ``count`` of the nodes that were drawn, in their order; see :func:`choose`."""
+    fit = [
+        (node, standing)
+        for node, standing in drawn
+        if node not in exclude and standing is not Standing.DOUBTED
+    ]
+    approved = sum(1 for _, standing in fit if standing is Standing.APPROVED)
     left = _most_on_probation(max(count, 0), approved, held)
     chosen: list[NodeId] = []
-    for one in drawn:
+    for node, standing in fit:
         if len(chosen) >= count:
             break
-        if one.standing is Standing.PROBATION:
+        if standing is Standing.PROBATION:
             if not left:
                 continue
             left -= 1
-        chosen.append(one.node)
+        chosen.append(node)
     return tuple(chosen)
 
 
-def _draw(
-    known: dict[NodeId, Candidate],
-    length_bytes: int,
-    exclude: AbstractSet[NodeId],
-    uniform: Callable[[], float],
+def draw(
+    candidates: Iterable[Candidate], *, length_bytes: int, uniform: Callable[[], float]
 ) -> Sequence[Candidate]:
-    """Return the nodes that qualify, in the order in which they were drawn."""
+    """Return the nodes that can take ``length_bytes``, in the order in which they were drawn."""
+    known = {candidate.node: candidate for candidate in candidates}
     largest = max(
         (one.capacity_bytes for one in known.values() if one.standing is Standing.APPROVED),
         default=0,
@@ -124,7 +142,7 @@ def _draw(
     drawn: list[tuple[float, NodeId]] = []
     for node in sorted(known):
         one = known[node]
-        if not one.accepts or node in exclude or one.standing is Standing.DOUBTED:
+        if not one.accepts or one.standing is Standing.DOUBTED:
             continue
         if not has_room(one, length_bytes):
             continue
@@ -135,6 +153,43 @@ def _draw(
         drawn.append((math.log(1.0 - uniform()) / weight, node))
     drawn.sort(reverse=True)
     return [known[node] for _, node in drawn]
+
+
+class Drawing:
+    """Draws for one chunk after another from one snapshot, less what it has given since."""
+
+    def __init__(self, candidates: Iterable[Candidate], uniform: Callable[[], float]) -> None:
+        """Draw by ``uniform`` from ``candidates``."""
+        self._candidates = {candidate.node: candidate for candidate in candidates}
+        self._uniform = uniform
+
+    def choose(
+        self, length_bytes: int, count: int, *, exclude: AbstractSet[NodeId], held: Held
+    ) -> tuple[NodeId, ...]:
+        """Return what :func:`choose` does, and count it as given."""
+        chosen = choose(
+            self._candidates.values(),
+            length_bytes=length_bytes,
+            count=count,
+            exclude=exclude,
+            held=held,
+            uniform=self._uniform,
+        )
+        self._give(chosen, length_bytes)
+        return chosen
+
+    def offer(self, length_bytes: int, copies: int) -> tuple[NodeId, ...]:
+        """Return all that can take ``length_bytes`` as drawn; the first ``copies`` count as given."""
+        drawn = draw(self._candidates.values(), length_bytes=length_bytes, uniform=self._uniform)
+        offered = tuple(one.node for one in drawn)
+        self._give(offered[:copies], length_bytes)
+        return offered
+
+    def _give(self, nodes: Iterable[NodeId], length_bytes: int) -> None:
+        for node in nodes:
+            before = self._candidates[node]
+            left = before.free_bytes - length_bytes
+            self._candidates[node] = replace(before, free_bytes=left)
 
 
 def _most_on_probation(count: int, approved: int, held: Held) -> int:

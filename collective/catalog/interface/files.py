@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from collective.catalog.interface.values import Allocation, PlaceFunction, ReadView, Upload
+from collective.catalog.interface.values import Allocation, Offers, ReadView, Upload
 from collective.core.ids import ChunkId, LeaseKey, NodeId, UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -104,7 +104,7 @@ class Uploads(Protocol):
         attributes: Attributes,
         condition: Precondition,
         intents: Sequence[Extent],
-        place: PlaceFunction,
+        offers: Offers,
         *,
         absent: frozenset[NodeId] = frozenset(),
         holes: Sequence[Hole] = (),
@@ -112,7 +112,7 @@ class Uploads(Protocol):
         """Begin an upload and allocate its first batch, in one transaction.
 
         ``holes`` are as for :meth:`allocate`.  Copies on nodes in ``absent`` (down, lost, refused) are not counted by deduplication.
-        Raises NotEnoughCopiesError when ``place`` cannot give quorum copies, naming the setting.
+        Raises NotEnoughCopiesError when the nodes in ``offers`` are too few for a quorum, naming the setting.
         """
         ...
 
@@ -121,7 +121,7 @@ class Uploads(Protocol):
         caller: Call,
         upload: UploadKey,
         intents: Sequence[Extent],
-        place: PlaceFunction,
+        offers: Offers,
         *,
         absent: frozenset[NodeId] = frozenset(),
         holes: Sequence[Hole] = (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,24 +12,13 @@ from collective.core.paths import FilePath
 from collective.model.copies import ChunkCopies, Copy, CopyKey
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.placement.node_choice import Held
 
+Offers = Mapping[tuple[ChunkId, int], Sequence[NodeId]]
+"""For each chunk of a batch the nodes that can take it, drawn before the catalogue decides.
 
-@dataclass(frozen=True, slots=True)
-class PlacementNeed:
-    """What the catalogue asks a placement function for, inside its transaction."""
-
-    chunk: ChunkId
-    stored_length: int
-    copies_missing: int
-    held_by: frozenset[NodeId]
-    """Nodes that have, or may have, a copy already: never choose these."""
-    held: Held
-    """The copies that there are or that are being made, by their nodes' standing."""
-
-
-PlaceFunction = Callable[[PlacementNeed], Sequence[NodeId]]
-"""Pure and quick; returns up to ``copies_missing`` distinct nodes, first hop first."""
+They come in order of preference.  Which of them get a copy follows from what the catalogue knows of
+the chunk, and of each node's standing, when it decides; what it does not know is passed over.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,64 +1,39 @@
-"""Deciding, for one chunk of one upload, which copies count already and where to send the rest.
+"""Chunks of one upload: their rows, whose they are, the copies that there are and those to be made.
 
-Runs inside the writer's transaction.  What counts for an upload: copies whose receipt it has shown,
-and, where the caller may already read a path that holds the chunk, every stored copy.  Naming a
-chunk is no proof of having it: without such a path the caller sends the bytes to the nodes that have
-them already (same generation), and their receipts count.
+What is done about a chunk is decided by ``decisions/allocation.py``.
 """
 
 # ruff: noqa: S608 - statements are put together from constants alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from collective.access.permissions import Decider
-from collective.catalog.interface.values import Allocation, PlaceFunction, PlacementNeed
+from collective.catalog.decisions.allocation import KnownCopy, allocate
+from collective.catalog.interface.values import Allocation
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, doom
 from collective.catalog.sqlite.references import TRUSTED
-from collective.catalog.sqlite.rows import CURRENT, DOUBTED, INTENT, MISSING, RETIRED, STORED
+from collective.catalog.sqlite.rows import CURRENT, INTENT, RETIRED
+from collective.catalog.sqlite.upload_rows import UploadRow
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
 from collective.core.errors import NotEnoughCopiesError, UsageError
-from collective.core.ids import CHUNK_ID_BYTES, Generation, NodeId
+from collective.core.ids import CHUNK_ID_BYTES, ChunkId, Generation, NodeId
 from collective.core.paths import FilePath
-from collective.model.copies import Copy
+from collective.model.copies import Copy, CopyState
 from collective.model.extents import Extent
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement import evidence
-from collective.placement.node_choice import Held
-from collective.placement.shortage import copies_shortage
 
-BAD: Final = (MISSING, DOUBTED)
-"""Copies that no receipt puts back into use: a new one is made in their place, also on their node."""
-REFERENCES_LOOKED_AT = 16
+REFERENCES_LOOKED_AT: Final = 16
 """Paths holding a chunk that are tried for the caller's rights."""
 USES_LOOKED_AT: Final = 1000
 """Uses of a chunk, the newest, among which they are looked for when it is allocated."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of ``copies`` with its node's name, and whether this upload was sent there."""
-
-    node: int
-    name: NodeId
-    generation: int
-    state: int
-    leaving: bool
-    trusted: bool
-    standing: Standing
-    sent: bool
-    received: bool
-
-    @property
-    def copy(self) -> Copy:
-        """As the interface names it."""
-        return Copy(self.name, Generation(self.generation))
 
 
 def chunk_row(tx: Transaction, intent: Extent, copies: int) -> int:
@@ -137,7 +112,7 @@ def is_kept(tx: Transaction, chunk: int) -> bool:
     return found is not None
 
 
-def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
+def known_copies(tx: Transaction, upload: str, chunk: int) -> list[KnownCopy]:
     """Return every copy of a chunk on nodes that are not removed."""
     found = tx.all(
         "SELECT c.node, n.name, c.generation, c.state, n.draining,"
@@ -149,11 +124,11 @@ def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
         chunk,
     )
     return [
-        Row(
+        KnownCopy(
             node,
             NodeId(name),
-            generation,
-            state,
+            Generation(generation),
+            CopyState(state),
             bool(draining),
             bool(trusted),
             Standing(standing),
@@ -164,102 +139,71 @@ def copy_rows(tx: Transaction, upload: str, chunk: int) -> list[Row]:
     ]
 
 
-def usable(found: list[Row], *, authorised: bool, absent: frozenset[NodeId]) -> list[Row]:
-    """Return the copies that may count for an upload, all of them on trusted nodes.
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A chunk that is kept for an upload."""
 
-    Those whose receipt it has shown, also where the node fell silent since; and copies that others
-    made, where it may use them and their node is not in ``absent``.
-    """
-    return [
-        row
-        for row in found
-        if row.state == STORED
-        and row.trusted
-        and (row.received or (authorised and row.name not in absent))
-    ]
+    chunk: int
+    """Its row."""
+    is_authorised: bool
+    """What is stored counts."""
+    is_new: bool
+    """The upload had not named it before."""
 
 
 def pin_chunk(
     tx: Transaction, decider: Decider, upload: str, intent: Extent, copies: int
-) -> tuple[int, bool, bool]:
-    """Keep the chunk for the upload; return its row, whether what is stored counts, if it is new."""
+) -> Pinned:
+    """Keep the chunk for the upload."""
     chunk = chunk_row(tx, intent, copies)
-    pinned = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
-    authorised = may_use(tx, decider, upload, chunk) if pinned is None else bool(pinned)
-    if pinned is not None:
-        return chunk, authorised, False
-    tx.run("INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, authorised)
-    return chunk, authorised, True
+    known = tx.value("SELECT authorised FROM pins WHERE upload = ? AND chunk = ?", upload, chunk)
+    if known is not None:
+        return Pinned(chunk, bool(known), is_new=False)
+    is_authorised = may_use(tx, decider, upload, chunk)
+    tx.run(
+        "INSERT INTO pins (upload, chunk, authorised) VALUES (?,?,?)", upload, chunk, is_authorised
+    )
+    return Pinned(chunk, is_authorised, is_new=True)
+
+
+def takers(tx: Transaction) -> dict[NodeId, tuple[int, Standing]]:
+    """Return row and standing of the nodes that may be given new copies, as the catalogue knows."""
+    found = tx.all("SELECT name, id, standing FROM nodes WHERE removed = 0 AND draining = 0")
+    return {NodeId(name): (node, Standing(standing)) for name, node, standing in found}
 
 
 def allocate_chunk(
     tx: Transaction,
-    upload: str,
-    intent: Extent,
-    chunk: int,
-    copies: int,
-    place: PlaceFunction,
-    absent: frozenset[NodeId] = frozenset(),
-    *,
-    authorised: bool,
+    upload: UploadRow,
+    key: tuple[ChunkId, int],
+    pinned: Pinned,
+    offered: Sequence[NodeId],
+    nodes: Mapping[NodeId, tuple[int, Standing]],
+    absent: frozenset[NodeId],
 ) -> Allocation:
-    """Write the intent rows of the copies of a pinned chunk that are missing.
-
-    Copies on nodes in ``absent`` count only by this upload's own receipts, and none is sent there.
-    """
-    quorum = evidence.quorum_of(copies)
-    found = copy_rows(tx, upload, chunk)
-    held = usable(found, authorised=authorised, absent=absent)
-    standings = [row.standing for row in held]
-    if evidence.is_quorum(standings, copies) and (authorised or len(held) >= copies):
-        return Allocation(
-            intent.chunk, intent.stored_length, True, [row.copy for row in held], [], quorum
-        )
-    missing = max(copies - len(held), quorum - evidence.count(standings))
-    others = [
-        row
-        for row in found
-        if row not in held and row.state not in BAD and row.trusted and row.name not in absent
-    ]
-    targets = [row for row in others if not row.sent and not row.leaving][:missing]
-    for row in targets:
-        _send(tx, upload, chunk, row.node, row.generation)
-    chosen = [row.copy for row in targets]
-    standings += [row.standing for row in targets]
-    if len(chosen) < missing:
-        taken = frozenset(row.name for row in found if row.state not in BAD)
-        there = held_of(copies, standings)
-        need = PlacementNeed(
-            intent.chunk, intent.stored_length, missing - len(chosen), taken, there
-        )
-        for name in list(place(need))[: need.copies_missing]:
-            if name not in taken and all(copy.node != name for copy in chosen):
-                chosen.append(new_copy(tx, chunk, name, upload))
-                standings.append(_standing(tx, name))
-    if not evidence.is_quorum(standings, copies):
-        again = [row for row in others if row.sent and not row.leaving][: missing - len(chosen)]
-        chosen += [row.copy for row in again]
-        standings += [row.standing for row in again]
-    if not evidence.is_quorum(standings, copies):
-        raise NotEnoughCopiesError(
-            f"Only {copies_shortage(copies, standings)}; start or add nodes, or free space."
-        )
-    return Allocation(
-        intent.chunk, intent.stored_length, False, [row.copy for row in held], chosen, quorum
-    )
+    """Decide where the copies of a pinned chunk go that are missing, and write their intents."""
+    chunk, copies = pinned.chunk, upload.copies
+    found = known_copies(tx, upload.id, chunk)
+    known = [(name, nodes[name][1]) for name in offered if name in nodes]
+    done = allocate(found, copies, known, is_authorised=pinned.is_authorised, absent=absent)
+    for one in done.joined:
+        _send(tx, upload.id, chunk, one.node, one.generation)
+    given_up = {one.name for one in found}  # of a node that gets a new one, it is a bad one
+    targets = [one.copy for one in done.joined]
+    for name in done.new:
+        node, _ = nodes[name]
+        if name in given_up:
+            doom(tx, chunk, node, GUARDED)
+        generation = _write_intent(tx, chunk, node)
+        _send(tx, upload.id, chunk, node, generation)
+        targets.append(Copy(name, generation))
+    targets += [one.copy for one in done.again]
+    held = [one.copy for one in done.held]
+    return Allocation(*key, done.is_stored, held, targets, evidence.quorum_of(copies))
 
 
-def _standing(tx: Transaction, node: NodeId) -> Standing:
-    return Standing(tx.value("SELECT standing FROM nodes WHERE name = ?", node))
-
-
-def held_of(copies: int, standings: Sequence[Standing]) -> Held:
-    """Return what placement needs to know of the copies that there are, by their nodes' standing."""
-    return Held(copies, standings.count(Standing.APPROVED), standings.count(Standing.PROBATION))
-
-
-def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> Copy:
-    """Write an intent row on node ``name`` under a new generation.
+def new_copy(tx: Transaction, chunk: int, name: NodeId) -> Copy:
+    """Write the intent of a copy on node ``name`` under a new generation.
 
     A missing or doubted copy there is given up: it may be good after all, and be the last one.
     """
@@ -268,6 +212,10 @@ def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> C
         raise NotEnoughCopiesError(f"Node {name} is not enrolled any more; try again.")
     if tx.value("SELECT 1 FROM copies WHERE chunk = ? AND node = ?", chunk, node):
         doom(tx, chunk, node, GUARDED)
+    return Copy(name, _write_intent(tx, chunk, node))
+
+
+def _write_intent(tx: Transaction, chunk: int, node: int) -> Generation:
     generation = tx.next_generation()
     tx.run(
         "INSERT INTO copies (chunk, node, generation, state) VALUES (?,?,?,?)",
@@ -276,9 +224,7 @@ def new_copy(tx: Transaction, chunk: int, name: NodeId, upload: str | None) -> C
         generation,
         INTENT,
     )
-    if upload is not None:
-        _send(tx, upload, chunk, node, generation)
-    return Copy(name, Generation(generation))
+    return Generation(generation)
 
 
 def add_candidate(tx: Transaction, chunk: int) -> None:

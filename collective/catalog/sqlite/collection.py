@@ -32,14 +32,10 @@ from collective.catalog.sqlite.handing_out import forget_deleted, hand_out
 from collective.catalog.sqlite.policies import lower
 from collective.catalog.sqlite.quarantine import forget_on_removed
 from collective.catalog.sqlite.quotas import beyond_quota
-from collective.catalog.sqlite.recording import (
-    COMMITTED,
-    COMMITTED_UNCLEARED,
-    clear_extents,
-    clear_upload,
-)
+from collective.catalog.sqlite.recording import clear_extents, clear_upload
 from collective.catalog.sqlite.removal import forget_copies
 from collective.catalog.sqlite.rows import COLLECTED, RETIRED, is_restored
+from collective.catalog.sqlite.upload_rows import COMMITTED, COMMITTED_UNCLEARED
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.copies import CopyKey

@@ -1,9 +1,4 @@
-"""Quotas: what counts towards one, and what gives way when there is no room.
-
-A quota bounds what the files that lie in a datastore now, and the uploads that are open there, count
-for: their bytes, and their rows in the catalogue (``decisions/charges.py``).  Each upload *reserves* what it is going to add, batch by batch, before a byte is accepted; its
-reservation lives as long as it does.  An upload that has stood still for IDLE_MS is ended where its
-room is needed; one that goes on never is.  The commit checks the exact size, and its word is final.
+"""Quotas: what counts towards one, as rows have it; ``decisions/quotas.py`` decides.
 
 What was replaced or removed counts no more; collection keeps it for its grace, and beyond that for
 readers only as much as the quota says (:func:`beyond_quota`).
@@ -18,25 +13,28 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.charges import Weight, catalog_bytes, extents_most
+from collective.catalog.decisions.charges import Weight, catalog_bytes
+from collective.catalog.decisions.quotas import (
+    IDLE_MS,
+    Recorded,
+    Reservation,
+    excess_of,
+    giving_way,
+    grown,
+    no_room,
+    too_many_open,
+)
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.recording import ACTIVE, COMMITTED, end_upload
+from collective.catalog.sqlite.recording import end_upload
 from collective.catalog.sqlite.rows import RETIRED
+from collective.catalog.sqlite.upload_rows import ACTIVE, COMMITTED
 from collective.catalog.sqlite.writer import StepsFirstError, Transaction
-from collective.core import limits
-from collective.core.errors import BusyError, NoSpaceError, UsageError
+from collective.core.ids import UploadKey
 from collective.core.paths import FilePath
-from collective.core.units import format_size
 from collective.model.extents import Extent
 
-IDLE_MS = 600_000
-"""An upload without progress for so long gives way to whoever needs its room or its place.
-
-So does one whose last use lies further than that ahead: the clock was set back since.
-"""
 ENDED_AT_ONCE: Final = 50
 """Idle uploads that a change ends itself; more of them are ended in steps before it."""
-UPLOADS_PER_CALLER_MAX = 1000
 _IS_OPEN: Final = f"state = {ACTIVE}"
 """A literal: SQLite would plan a statement anew at each use whose parameter decides about an index."""
 _IS_IDLE: Final = f"{_IS_OPEN} AND (touched_ms <= ? OR touched_ms > ?)"
@@ -76,10 +74,7 @@ def require_room(
         if lacking > 0:
             lacking -= _end_idle(tx, datastore, upload, lacking)
     if lacking > 0:
-        raise NoSpaceError(
-            f"The quota of /{name} is {format_size(quota)}, and this needs {format_size(lacking)} more"
-            " than it leaves; remove files there or ask the operator for more."
-        )
+        raise no_room(name, quota, lacking)
 
 
 def reserve(
@@ -89,8 +84,7 @@ def reserve(
     datastore: int,
     *,
     end: int = 0,
-    new_bytes: int = 0,
-    new_pins: int = 0,
+    new: Sequence[Extent] = (),
 ) -> None:
     """Count what an upload is going to add before it is accepted; what is repeated counts once.
 
@@ -101,56 +95,35 @@ def reserve(
         upload: that asks.
         path: where it goes.
         datastore: in which it goes there.
-        end: the highest end that the batch names (holes before it count for nothing), and
-        new_bytes: those of its chunks that are new to the upload, whatever offsets it names.
-        new_pins: how many these are.
+        end: the highest end that the batch names.
+        new: those of its extents whose chunks are new to the upload.
 
     Raises:
         NoSpaceError: the quota has no room.
         UsageError: the file would have more extents or holes than one of its size may have.
     """
-    reach, pinned, pins, before, recorded, extents, holes, hole_bytes, attributes = tx.one(
+    *reserved, data, extents, holes, hole_bytes, attributes = tx.one(
         f"SELECT u.reach, u.pinned, u.pin_count, u.reserved, v.recorded, {_WEIGHT}"
         " FROM uploads u JOIN versions v ON v.id = u.version WHERE u.id = ?",
         upload,
     )
-    pinned, pins = pinned + new_bytes, pins + new_pins
-    reach = max(reach, end - hole_bytes, pinned, recorded)
-    require_few(extents, recorded)
-    require_few(pins, pinned)
-    require_few(holes, hole_bytes, "holes")
-    counted = reach + catalog_bytes(
-        extents=max(pins, extents), attribute_bytes=attributes, holes=holes
-    )
-    if counted <= before and not new_pins:
+    before = Reservation(*reserved)
+    recorded = Recorded(data, extents, holes, hole_bytes, attributes)
+    after = grown(before, recorded, end=end, new=new)
+    if after.reserved_bytes == before.reserved_bytes and not new:
         return
-    reserved = max(before, counted)
     credit = charge_at(tx, path)
-    require_room(tx, datastore, reserved - credit, upload=upload)
+    require_room(tx, datastore, after.reserved_bytes - credit, upload=upload)
     tx.run(
         "UPDATE uploads SET reserved = ?, reach = ?, pinned = ?, pin_count = ?, credit = ?"
         " WHERE id = ?",
-        reserved,
-        reach,
-        pinned,
-        pins,
+        after.reserved_bytes,
+        after.reach,
+        after.pinned_bytes,
+        after.pins,
         credit,
         upload,
     )
-
-
-def require_few(extents: int, size_bytes: int, what: str = "extents") -> None:
-    """Raise UsageError if ``size_bytes`` of a file may not have so many extents (or holes)."""
-    if extents > extents_most(size_bytes):
-        raise UsageError(
-            f"A file may have {limits.EXTENTS_FREE} {what}, and one more for each"
-            f" {format_size(limits.EXTENT_MEAN_LEAST_BYTES)} of them; cut it into larger pieces."
-        )
-
-
-def weight(intent: Extent) -> int:
-    """Return the bytes that a chunk counts for where the extent that it is for is not believed."""
-    return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
 
 
 def weigh(db: apsw.Connection, version: int) -> Weight:
@@ -197,12 +170,10 @@ def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
 
 def require_place(tx: Transaction, principal: str) -> None:
     """Bound the open uploads of one caller: his idle ones make place, else BusyError."""
-    excess = (
-        1
-        - UPLOADS_PER_CALLER_MAX
-        + tx.value(f"SELECT count(*) FROM uploads WHERE principal = ? AND {_IS_OPEN}", principal)
+    excess = excess_of(
+        tx.value(f"SELECT count(*) FROM uploads WHERE principal = ? AND {_IS_OPEN}", principal)
     )
-    if excess <= 0:
+    if not excess:
         return
     idle = tx.all(
         f"SELECT id FROM uploads WHERE principal = ? AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
@@ -211,10 +182,7 @@ def require_place(tx: Transaction, principal: str) -> None:
         excess,
     )
     if len(idle) < excess:
-        raise BusyError(
-            f"You have {UPLOADS_PER_CALLER_MAX} files open for writing, which is the most at a time;"
-            " finish some, or wait 10 minutes after you left them."
-        )
+        raise too_many_open()
     for (upload,) in idle:
         end_upload(tx, upload)
 
@@ -250,22 +218,15 @@ def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> i
     Raises:
         StepsFirstError: these are many.
     """
-    chosen: list[str] = []
-    freed = 0
-    for upload, reserved in tx.run(
+    idle = tx.run(
         f"SELECT id, reserved - credit FROM uploads WHERE datastore = ? AND {_IS_IDLE}"
         " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms",
         datastore,
         *_idle(tx),
         but,
         tx.now_ms,
-    ):
-        chosen.append(upload)
-        freed += reserved
-        if freed >= needed_bytes:
-            break
-    if freed < needed_bytes:
-        return 0
+    )
+    chosen, freed = giving_way(((UploadKey(upload), freed) for upload, freed in idle), needed_bytes)
     if len(chosen) > ENDED_AT_ONCE:
         raise StepsFirstError(chosen, _end_each, ENDED_AT_ONCE)
     _end_each(tx, chosen)

@@ -5,42 +5,38 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from collective.access.permissions import Decider
-from collective.catalog.sqlite.allocation import (
-    copy_rows,
-    is_kept,
-    may_use,
-    usable,
+from collective.catalog.decisions.allocation import usable
+from collective.catalog.decisions.extents import (
+    Around,
+    Place,
+    place_extent,
+    place_hole,
+    require_complete,
 )
+from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of
+from collective.catalog.sqlite.allocation import is_kept, known_copies, may_use
 from collective.catalog.sqlite.dooming import doom
 from collective.catalog.sqlite.nodes import doubt_node
 from collective.catalog.sqlite.references import too_few, trusted_standings
 from collective.catalog.sqlite.rows import COLLECTED, INTENT, OPEN, STORED
+from collective.catalog.sqlite.upload_rows import ENDED
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import (
-    ConflictError,
-    RejectedError,
-    UsageError,
-)
+from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
-from collective.model.copies import VerifiedReceipt
+from collective.model.copies import CopyState, VerifiedReceipt
 from collective.model.extents import Extent, Hole
 from collective.model.nodes import Standing
 from collective.placement import evidence
 
-ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
+_ANYWHERE: Final = (1 << 63) - 1
+"""Greater than any offset that SQLite keeps."""
 
 
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
-    """Mark copies stored.
-
-    A receipt for a copy that is not wanted any more counts for nothing, and one for a copy that is
-    missing or doubted proves only that its sender has the content: it may be older than the loss, and
-    only a challenge puts such a copy back into use.  One of another length than
-    its ticket named cannot come from an honest node: it does not count, and its node is in doubt.
-    """
+    """Mark copies stored, by what ``decisions/receipts.py`` says that each receipt proves."""
     for receipt in receipts:
         if receipt.transfer_id != upload:
             raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
@@ -55,21 +51,19 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
             upload,
             receipt.chunk,
         )
-        if row is None:
-            continue
-        chunk, node, state, length, is_received = row
-        if length != receipt.stored_length:
+        chunk, node, *sent = row or (0, 0)
+        copy = SentCopy(CopyState(sent[0]), sent[1], bool(sent[2])) if sent else None
+        proof = proof_of(receipt.stored_length, copy)
+        if proof is Proof.LIE:
             doubt_node(tx, receipt.node, "it signed a receipt of another length than its ticket's")
-            continue
-        if is_received:
-            continue
-        tx.run(
-            "UPDATE sent SET received = 1 WHERE upload = ? AND chunk = ? AND node = ?",
-            upload,
-            chunk,
-            node,
-        )
-        if state == INTENT:
+        if proof in {Proof.CONTENT, Proof.COPY}:
+            tx.run(
+                "UPDATE sent SET received = 1 WHERE upload = ? AND chunk = ? AND node = ?",
+                upload,
+                chunk,
+                node,
+            )
+        if proof is Proof.COPY:
             tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
 
 
@@ -142,8 +136,8 @@ def _standings(
     is_his = bool(authorised) and (
         not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
     )
-    found = usable(copy_rows(tx, upload, chunk), authorised=is_his, absent=absent)
-    return chunk, [row.standing for row in found]
+    found = usable(known_copies(tx, upload, chunk), is_authorised=is_his, absent=absent)
+    return chunk, [one.standing for one in found]
 
 
 def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: int) -> bool:
@@ -161,38 +155,17 @@ def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: i
 
 def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:
     """Insert one extent; return the bytes by which what is recorded grew."""
-    if extent.offset < 0 or extent.length <= 0:
-        raise UsageError("An extent needs an offset of at least 0 and a length above 0.")
-    before = tx.one(
-        "SELECT offset, length, chunk FROM extents WHERE version = ? AND offset <= ?"
-        " ORDER BY offset DESC LIMIT 1",
-        version,
-        extent.offset,
-    )
-    if before is not None and before[0] == extent.offset and before[1] == extent.length:
-        if before[2] != chunk:
-            tx.run(
-                "UPDATE extents SET chunk = ?, format = ?, plain_id = ?"
-                " WHERE version = ? AND offset = ?",
-                chunk,
-                extent.format,
-                extent.plain_id,
-                version,
-                extent.offset,
-            )
+    if place_extent(extent, _around(tx, version, extent)) is Place.THERE:
+        tx.run(
+            "UPDATE extents SET chunk = ?1, format = ?2, plain_id = ?3"
+            " WHERE version = ?4 AND offset = ?5 AND chunk <> ?1",
+            chunk,
+            extent.format,
+            extent.plain_id,
+            version,
+            extent.offset,
+        )
         return 0
-    after, hole_end = tx.one(
-        "SELECT (SELECT min(offset) FROM extents WHERE version = ?1 AND offset > ?2),"
-        " (SELECT offset + length FROM holes WHERE version = ?1 AND offset < ?3"
-        " ORDER BY offset DESC LIMIT 1)",
-        version,
-        extent.offset,
-        extent.offset + extent.length,
-    )
-    overlaps = before is not None and before[0] + before[1] > extent.offset
-    overlaps |= after is not None and after < extent.offset + extent.length
-    if overlaps or (hole_end is not None and hole_end > extent.offset):
-        raise _overlap(extent.offset)
     tx.run(
         "INSERT INTO extents (version, offset, length, chunk, format, plain_id)"
         " VALUES (?,?,?,?,?,?)",
@@ -206,20 +179,35 @@ def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> in
     return extent.length
 
 
+def _around(tx: Transaction, version: int, extent: Extent) -> Around:
+    before = tx.one(
+        "SELECT offset, length FROM extents WHERE version = ? AND offset <= ?"
+        " ORDER BY offset DESC LIMIT 1",
+        version,
+        extent.offset,
+    )
+    after, hole_end = tx.one(
+        "SELECT (SELECT min(offset) FROM extents WHERE version = ?1 AND offset > ?2),"
+        " (SELECT offset + length FROM holes WHERE version = ?1 AND offset < ?3"
+        " ORDER BY offset DESC LIMIT 1)",
+        version,
+        extent.offset,
+        extent.offset + extent.length,
+    )
+    offset, length = before or (None, 0)
+    return Around(offset, length, after, hole_end)
+
+
 def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
     """Record holes of an open version; the same one again is no error."""
     count = total = 0
     for hole in holes:
-        if hole.offset < 0 or hole.length <= 0:
-            raise UsageError("A hole needs an offset of at least 0 and a length above 0.")
         known = tx.value(
             "SELECT length FROM holes WHERE version = ? AND offset = ?", version, hole.offset
         )
-        if known == hole.length:
+        last_end = _last_end(tx, version, hole.offset + hole.length)
+        if place_hole(hole, known, last_end) is Place.THERE:
             continue
-        for table in ("extents", "holes"):
-            if _touches(tx, table, version, hole.offset, hole.length):
-                raise _overlap(hole.offset)
         tx.run(
             "INSERT INTO holes (version, offset, length) VALUES (?,?,?)",
             version,
@@ -238,20 +226,17 @@ def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
         )
 
 
-def _touches(tx: Transaction, table: str, version: int, offset: int, length: int) -> bool:
-    """Tell whether a row of ``table`` (extents or holes) overlaps a range of the version."""
-    end = tx.value(
-        f"SELECT offset + length FROM {table} WHERE version = ? AND offset < ?"  # noqa: S608
-        " ORDER BY offset DESC LIMIT 1",
-        version,
-        offset + length,
-    )
-    return end is not None and end > offset
-
-
-def _overlap(offset: int) -> ConflictError:
-    return ConflictError(
-        f"The extent or hole at offset {offset} overlaps one recorded before; begin a new upload."
+def _last_end(tx: Transaction, version: int, before: int) -> int:
+    """Return the greatest end of the pieces of a version that begin before an offset."""
+    return max(
+        tx.value(
+            f"SELECT offset + length FROM {table} WHERE version = ? AND offset < ?"  # noqa: S608
+            " ORDER BY offset DESC LIMIT 1",
+            version,
+            before,
+        )
+        or 0
+        for table in ("extents", "holes")
     )
 
 
@@ -265,23 +250,12 @@ class Pieces:
 
 
 def check_complete(tx: Transaction, version: int, size_bytes: int) -> Pieces:
-    """Return the pieces when they cover ``size_bytes`` exactly, else ConflictError.
-
-    Extents and holes never overlap, so the sum of their lengths and the end of the last one decide.
-    """
-    recorded, hole_bytes, extents, holes, data_end, hole_end = tx.one(
-        "SELECT recorded, hole_bytes, chunk_count, hole_count,"
-        " (SELECT offset + length FROM extents WHERE version = ?1 ORDER BY offset DESC LIMIT 1),"
-        " (SELECT offset + length FROM holes WHERE version = ?1 ORDER BY offset DESC LIMIT 1)"
-        " FROM versions WHERE id = ?1",
-        version,
+    """Return the pieces when they cover ``size_bytes`` exactly, else ConflictError."""
+    recorded, hole_bytes, extents, holes = tx.one(
+        "SELECT recorded, hole_bytes, chunk_count, hole_count FROM versions WHERE id = ?", version
     )
-    recorded += hole_bytes
-    if recorded != size_bytes or max(data_end or 0, hole_end or 0) != size_bytes:
-        raise ConflictError(
-            f"The upload is not complete: {recorded} of {size_bytes} bytes are recorded; send the"
-            " rest and commit again."
-        )
+    end = _last_end(tx, version, _ANYWHERE)
+    require_complete(size_bytes, recorded_bytes=recorded + hole_bytes, end=end)
     return Pieces(extents, holes, hole_bytes)
 
 

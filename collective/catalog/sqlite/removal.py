@@ -1,7 +1,4 @@
-"""Taking a node away: only when no chunk in use has a copy there, or by force.
-
-Copies that count for nothing, on a doubted node or missing or doubted themselves, do not keep it once
-each chunk has a quorum elsewhere; until then they may be the last ones.
+"""Taking a node away: what it holds is looked through, and ``decisions/removal.py`` judges.
 
 What is on the node is looked through by a reader, page by page, since that may take seconds.  Nothing
 may come to depend on the node meanwhile, so it is marked first: from then on its copies count for no
@@ -15,22 +12,21 @@ lifted when the catalogue is opened.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.removal import HeldChunk, Needed, still_guarded
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import guarded_on
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import IN_USE, TRUSTED
 from collective.catalog.sqlite.revocations import revoke_node
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NotFoundError
+from collective.core.errors import NotFoundError
 from collective.core.ids import NodeId, SpiffeId
 from collective.model.calls import Call
 from collective.model.nodes import Standing
-from collective.placement import evidence
-from collective.placement.shortage import approve_if_known, listed
 
 LOOK_ROWS: Final = 2_000
 """Copies that one look goes through."""
@@ -52,7 +48,6 @@ _ELSEWHERE: Final = (
     "SELECT n.standing FROM copies c JOIN nodes n ON n.id = c.node"
     f" WHERE c.chunk = ? AND c.node <> ? AND c.state = 1 AND {TRUSTED}"
 )
-_Held: TypeAlias = tuple[int, bool, list[Standing]]
 
 
 class RemovalPart(Part):
@@ -109,48 +104,30 @@ class RemovalPart(Part):
             raise
 
     async def _refuse_while_held(self, node: NodeId) -> None:
-        """Raise ConflictError while copies there are in use.
-
-        Those of a doubted node, and those that are missing or doubted, count for nothing and may never
-        be emptied, so that for them it is enough that each chunk has a quorum elsewhere.
-        """
-        is_doubted = await self._engine.read(lambda db: _is_doubted(db, node))
-        copies = short = pages = 0
+        """Raise ConflictError while copies there are needed."""
+        needed = Needed(await self._engine.read(lambda db: _is_doubted(db, node)))
+        pages = 0
         async for page in self._held(node):
-            for wanted, is_stored, elsewhere in page:
-                is_short = not evidence.is_quorum(elsewhere, wanted)
-                short += is_short
-                copies += is_short or (is_stored and not is_doubted)
-            pages += bool(copies)
+            needed.count(page)
+            pages += bool(needed.copies)
             if pages >= COUNTED_PAGES:
                 break
-        if copies:
-            raise still_needed(node, copies, short, is_all=pages < COUNTED_PAGES)
+        if needed.copies:
+            raise needed.refusal(node, is_all=pages < COUNTED_PAGES)
         waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
         if waiting:
-            on_probation = await self._engine.read(_on_probation)
-            aside = (
-                f" Copies on probation do not count for that, as on {listed(on_probation)}."
-                f" {approve_if_known(on_probation)}"
-                if on_probation
-                else ""
-            )
-            raise ConflictError(
-                f"Node {node} still holds {waiting} copies that wait until others are verified to"
-                " be there; try again in a while (see: collective status), or remove it nevertheless"
-                f" with --force.{aside}"
-            )
+            raise still_guarded(node, waiting, await self._engine.read(_on_probation))
 
-    async def _held(self, node: NodeId) -> AsyncIterator[Sequence[_Held]]:
-        """Yield the copies there of chunks in use: copies wanted, is it stored, where others are."""
+    async def _held(self, node: NodeId) -> AsyncIterator[Sequence[HeldChunk]]:
+        """Yield the chunks in use that have a copy there, page by page."""
         after = 0
 
-        def work(db: apsw.Connection) -> tuple[int | None, Sequence[_Held]]:
+        def work(db: apsw.Connection) -> tuple[int | None, Sequence[HeldChunk]]:
             number = _number(db, node)
             until = rows.fetch(db, _UNTIL, number, after, LOOK_ROWS)[0]
             found: Any = db.execute(_HELD, (number, after, until)).fetchall() if until else []
             return until, [
-                (wanted, bool(is_stored), _elsewhere(db, chunk, number))
+                HeldChunk(wanted, bool(is_stored), _elsewhere(db, chunk, number))
                 for chunk, wanted, is_stored in found
             ]
 
@@ -169,27 +146,6 @@ class RemovalPart(Part):
             tx.run("UPDATE nodes SET removing = ? WHERE name = ?", int(removing), node)
 
         await self._engine.write(work, caller=actor, action="node-remove", target=node)
-
-
-def still_needed(node: NodeId, copies: int, short: int, *, is_all: bool) -> ConflictError:
-    """Return why a node is not taken away.
-
-    Args:
-        node: it.
-        copies: of chunks in use that it has.
-        short: those of which fewer than a quorum are elsewhere.
-        is_all: False where the counting stopped early.
-    """
-    some = "" if is_all else "at least "
-    dire = (
-        f"for {some}{short} of them there is less than a quorum elsewhere"
-        if short
-        else "a quorum of each is elsewhere"
-    )
-    return ConflictError(
-        f"Node {node} still holds {some}{copies} copies that are in use ({dire}); empty it first"
-        f" with: collective node drain {node} (or remove it nevertheless with --force)"
-    )
 
 
 def lift_marks(tx: Transaction) -> None:

@@ -85,7 +85,7 @@ def _claim(tx: Transaction, act: MakeCopy, repair_id: str, expires_ms: int) -> R
         return None
     chunk, present = found
     if act.generation is None:
-        target = new_copy(tx, chunk, act.target, None)
+        target = new_copy(tx, chunk, act.target)
     else:
         target = Copy(act.target, act.generation)
     tx.run(

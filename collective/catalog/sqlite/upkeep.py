@@ -12,9 +12,10 @@ from collective.catalog.interface.values import Health
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.online_backup import copy_database, is_sound
 from collective.catalog.sqlite.quotas import expire_in_time
-from collective.catalog.sqlite.recording import ACTIVE, end_upload
+from collective.catalog.sqlite.recording import end_upload
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.sweeping import SWEEPS
+from collective.catalog.sqlite.upload_rows import ACTIVE
 from collective.catalog.sqlite.writer import Transaction, translate
 from collective.core.errors import CorruptionError, DataDirError
 from collective.core.randomness import hex_id

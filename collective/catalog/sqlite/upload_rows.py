@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from collective.access.permissions import Decider
-from collective.catalog.sqlite.recording import ACTIVE
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.errors import NotFoundError
 from collective.core.ids import UploadKey
@@ -14,6 +13,9 @@ from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Precondition
 from collective.model.rights import Right
+
+ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
+"""States of an upload."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
-from collective.catalog.interface.values import Allocation, PlaceFunction, Upload
+from collective.catalog.decisions.quotas import require_few
+from collective.catalog.interface.values import Allocation, Offers, Upload
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk
+from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk, takers
 from collective.catalog.sqlite.committing import (
     check_quota,
     entry_from,
@@ -26,18 +27,12 @@ from collective.catalog.sqlite.entries import Changed, counted
 from collective.catalog.sqlite.names import check_condition
 from collective.catalog.sqlite.quotas import (
     keep_alive,
-    require_few,
     require_place,
     reserve,
-    weight,
 )
 from collective.catalog.sqlite.reads import extent_value
 from collective.catalog.sqlite.rechecking import Step, check_page, is_behind
 from collective.catalog.sqlite.recording import (
-    ACTIVE,
-    COMMITTED,
-    COMMITTED_UNCLEARED,
-    ENDED,
     add_holes,
     check_complete,
     clear_upload,
@@ -47,6 +42,10 @@ from collective.catalog.sqlite.recording import (
 )
 from collective.catalog.sqlite.rows import AT_COMMIT, OPEN
 from collective.catalog.sqlite.upload_rows import (
+    ACTIVE,
+    COMMITTED,
+    COMMITTED_UNCLEARED,
+    ENDED,
     SELECT_UPLOAD,
     UploadRow,
     active_upload,
@@ -93,7 +92,7 @@ class UploadsPart(Part):
         attributes: Attributes,
         condition: Precondition,
         intents: Sequence[Extent],
-        place: PlaceFunction,
+        offers: Offers,
         *,
         absent: frozenset[NodeId] = frozenset(),
         holes: Sequence[Hole] = (),
@@ -146,7 +145,7 @@ class UploadsPart(Part):
             )
             row = upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
             add_holes(tx, row.version, holes)
-            allocations = _allocate(tx, decider, row, intents, place, absent)
+            allocations = _allocate(tx, decider, row, intents, offers, absent)
             return Upload(upload, path, copies, quorum_of(copies), expires_ms, allocations)
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
@@ -156,7 +155,7 @@ class UploadsPart(Part):
         caller: Call,
         upload: UploadKey,
         intents: Sequence[Extent],
-        place: PlaceFunction,
+        offers: Offers,
         *,
         absent: frozenset[NodeId] = frozenset(),
         holes: Sequence[Hole] = (),
@@ -169,7 +168,7 @@ class UploadsPart(Part):
             found, decider = active_upload(tx, caller, upload)
             keep_alive(tx, upload, self._engine.settings.upload_life_s)
             add_holes(tx, found.version, holes)
-            return _allocate(tx, decider, found, intents, place, absent)
+            return _allocate(tx, decider, found, intents, offers, absent)
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
 
@@ -371,7 +370,7 @@ def _allocate(
     decider: Decider,
     upload: UploadRow,
     intents: Sequence[Extent],
-    place: PlaceFunction,
+    offers: Offers,
     absent: frozenset[NodeId],
 ) -> list[Allocation]:
     """Pin a batch, find room for it in the quota, and then nodes."""
@@ -380,28 +379,19 @@ def _allocate(
         key: pin_chunk(tx, decider, upload.id, intent, upload.copies)
         for key, intent in wanted.items()
     }
-    new_bytes = sum(weight(wanted[key]) for key, (_, _, is_new) in pins.items() if is_new)
+    new = [wanted[key] for key, pinned in pins.items() if pinned.is_new]
     reserve(
         tx,
         upload.id,
         upload.path,
         upload.datastore,
         end=max((intent.offset + intent.length for intent in intents), default=0),
-        new_bytes=new_bytes,
-        new_pins=sum(is_new for _, _, is_new in pins.values()),
+        new=new,
     )
+    nodes = takers(tx) if pins else {}
     done = {
-        key: allocate_chunk(
-            tx,
-            upload.id,
-            wanted[key],
-            chunk,
-            upload.copies,
-            place,
-            absent,
-            authorised=authorised,
-        )
-        for key, (chunk, authorised, _) in pins.items()
+        key: allocate_chunk(tx, upload, key, pinned, offers[key], nodes, absent)
+        for key, pinned in pins.items()
     }
     return [done[intent.chunk, intent.stored_length] for intent in intents]
 

@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Nodes
-from collective.catalog.interface.values import ChunkPage, PlacementNeed, RepairTask
+from collective.catalog.interface.values import ChunkPage, RepairTask
 from collective.core import limits
 from collective.core.backoff import Backoff, Postponed
 from collective.core.errors import CollectiveError
@@ -242,12 +242,12 @@ class Repairer(Worker):
             found.to_verify = True
 
     def _placer(self, facts: Facts) -> Place:
-        place = self._nodes.placer()
+        drawing = self._nodes.drawing()
 
         def chosen(chunk: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
             held = held_by_standing(chunk, facts)
-            need = PlacementNeed(chunk.chunk, chunk.stored_length, 1, frozenset(taken), held)
-            return next(iter(place(need)), None)
+            nodes = drawing.choose(chunk.stored_length, 1, exclude=taken, held=held)
+            return next(iter(nodes), None)
 
         return chosen
 

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog, Uploads
-from collective.catalog.interface.values import Allocation
+from collective.catalog.interface.values import Allocation, Offers
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
 from collective.core.paths import FilePath
@@ -81,7 +81,7 @@ class MemberUploads:
                 attributes,
                 condition,
                 extents,
-                self._table.placer(),
+                self._offers(extents),
                 absent=self._table.absent(),
                 holes=holes,
             )
@@ -109,13 +109,22 @@ class MemberUploads:
                 call,
                 key,
                 extents,
-                self._table.placer(excluded),
+                self._offers(extents, excluded),
                 absent=self._table.absent(),
                 holes=holes,
             )
             if excluded:
                 allocations = [self._without(one, excluded) for one in allocations]
         return self._plans(call, key, allocations, mode)
+
+    def _offers(
+        self, extents: Sequence[Extent], exclude: frozenset[NodeId] = frozenset()
+    ) -> Offers:
+        drawing = self._table.drawing(exclude)
+        keys = dict.fromkeys((extent.chunk, extent.stored_length) for extent in extents)
+        return {
+            (chunk, length): drawing.offer(length, self.policy.copies) for chunk, length in keys
+        }
 
     def _plans(
         self, call: Call, key: UploadKey, allocations: Sequence[Allocation], mode: RouteMode

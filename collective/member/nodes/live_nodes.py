@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from collective.catalog.interface import Nodes
-from collective.catalog.interface.values import PlaceFunction, PlacementNeed
 from collective.core.clock import Clock
 from collective.core.disk_errors import DiskState
 from collective.core.errors import BusyError, ConflictError
@@ -25,7 +24,7 @@ from collective.member.nodes.inventory_schedule import InventorySchedule
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, NodeState, Standing
 from collective.placement.healing import NodeFacts
-from collective.placement.node_choice import Candidate, choose
+from collective.placement.node_choice import Candidate, Drawing
 from collective.placement.node_states import Observation, Outlook, Timers, look
 
 RIVAL_REMEMBERED_S: Final = 60.0
@@ -422,27 +421,9 @@ class LiveNodes:
         states = self.states()
         return [live for live in self.all() if _accepts(live, states[live.record.node])]
 
-    def placer(self, exclude: frozenset[NodeId] = frozenset()) -> PlaceFunction:
-        """Return a placement function over a snapshot of now; it may run on another thread."""
-        snapshot = {candidate.node: candidate for candidate in self.candidates(exclude)}
-        uniform = self._randomness.uniform
-
-        def place(need: PlacementNeed) -> Sequence[NodeId]:
-            chosen = choose(
-                snapshot.values(),
-                length_bytes=need.stored_length,
-                count=need.copies_missing,
-                exclude=need.held_by,
-                held=need.held,
-                uniform=uniform,
-            )
-            for node in chosen:
-                snapshot[node] = replace(
-                    snapshot[node], free_bytes=snapshot[node].free_bytes - need.stored_length
-                )
-            return chosen
-
-        return place
+    def drawing(self, exclude: frozenset[NodeId] = frozenset()) -> Drawing:
+        """Draw nodes for new copies, outside of those in ``exclude``, from a snapshot of now."""
+        return Drawing(self.candidates(exclude), self._randomness.uniform)
 
     def promise(self, node: NodeId, size_bytes: int) -> None:
         """Count ``size_bytes`` as used until the node's next heartbeat."""

@@ -1,15 +1,17 @@
 import shutil
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collective.catalog.interface.values import PlacementNeed, RepairTask, Settled
+from collective.catalog.interface.values import RepairTask, Settled
 from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
-from collective.core.ids import LeaseKey, NodeId, StoreUuid
+from collective.core.ids import ChunkId, LeaseKey, NodeId, StoreUuid
 from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.copies import CopyKey, VerifiedReceipt
@@ -399,9 +401,9 @@ async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatal
     await write(ready, "/d/full", *full, copies=2)
     await write(ready, "/d/well", "a", nodes=NODES[:2], copies=2)
 
-    def place(need: PlacementNeed) -> list[NodeId]:
-        return [NODES[3]] if need.chunk == chunk("a") else []
-
+    place = defaultdict[tuple[ChunkId, int], Sequence[NodeId]](
+        tuple, {(chunk("a"), intent("a").stored_length): (NODES[3],)}
+    )
     (task,) = await claim(ready, 4, place, USABLE, NONE)
     assert task.chunk == chunk("a")
 

@@ -232,9 +232,8 @@ async def test_files_with_much_metadata_make_no_page_that_does_not_fit(
     metadata = {f"{number:04}": "v" * 1000 for number in range(16)}
     for number in range(300):
         upload = await catalog.open_upload(
-            OPERATOR, p(f"/s/{number:03}"), Attributes(metadata=metadata), Precondition(), [],
-            lambda _: (),
-        )  # fmt: skip
+            OPERATOR, p(f"/s/{number:03}"), Attributes(metadata=metadata), Precondition(), [], {}
+        )
         await catalog.commit_upload(OPERATOR, upload.id, [], [], 0)
     seen, token, pages = 0, "", 0
     while not pages or token:

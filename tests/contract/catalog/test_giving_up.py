@@ -1,16 +1,17 @@
 """Redundancy is replaced before it is removed: what is given up is kept until others are confirmed."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from collective.catalog.interface.values import PlacementNeed, RepairTask, Settled
+from collective.catalog.interface.values import RepairTask, Settled
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
-from collective.core.ids import Generation, NodeId, SpiffeId
+from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Standing
 from tests.contract.catalog.conftest import Engines
@@ -24,6 +25,7 @@ from tests.contract.catalog.world import (
     claim,
     confirm,
     enrol,
+    intent,
     p,
     place_on,
     write,
@@ -278,9 +280,9 @@ async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
     await write(ready, "/two/well", "z", nodes=NODES[:2])
     await ready.mark_copies(A, [(chunk("z"), await generation(ready, A, "z"))], lost=True)
 
-    def place(need: PlacementNeed) -> list[NodeId]:
-        return [D] if need.chunk == chunk("z") else []
-
+    place = defaultdict[tuple[ChunkId, int], Sequence[NodeId]](
+        tuple, {(chunk("z"), intent("z").stored_length): (D,)}
+    )
     (task,) = await claim(ready, 4, place, ALL, NONE)
     assert task.chunk == chunk("z")
 

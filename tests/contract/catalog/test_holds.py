@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import (
     CatalogSettings,
@@ -242,7 +243,7 @@ async def idle(scene: Scene) -> None:
     size = FILL_BYTES // len(scene.some)
     for number in scene.some:
         await begin(scene.catalog, f"/quota/{number}", f"idle {number}", nodes=NODES[:3], unit=size)
-    scene.clock.advance(quotas.IDLE_MS / 1000 + 1)
+    scene.clock.advance(IDLE_MS / 1000 + 1)
 
 
 async def leave(scene: Scene) -> None:

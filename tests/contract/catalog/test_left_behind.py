@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, collection, leases, policies, quotas
+from collective.catalog.decisions import quotas as decisions_of_quotas
+from collective.catalog.sqlite import SqliteCatalog, collection, leases, policies
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError
 from collective.core.ids import LeaseKey
@@ -119,7 +120,7 @@ async def test_leases_that_were_dropped_and_come_back_pass_no_bound(
 async def test_a_clock_that_was_a_day_ahead_locks_nobody_out(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quotas, "UPLOADS_PER_CALLER_MAX", 3)
+    monkeypatch.setattr(decisions_of_quotas, "UPLOADS_PER_CALLER_MAX", 3)
     clock.jump_wall(DAY_S)
     for number in range(3):
         await begin(ready, f"/a/{number}", f"{number}", who=BOB)
@@ -130,7 +131,7 @@ async def test_a_clock_that_was_a_day_ahead_locks_nobody_out(
 async def test_a_clock_set_back_by_seconds_ends_nothing_that_goes_on(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quotas, "UPLOADS_PER_CALLER_MAX", 1)
+    monkeypatch.setattr(decisions_of_quotas, "UPLOADS_PER_CALLER_MAX", 1)
     await begin(ready, "/a/0", "0", who=BOB)
     clock.jump_wall(-60)
     with pytest.raises(BusyError):

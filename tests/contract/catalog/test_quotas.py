@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
+from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.values import ReadView, Upload
 from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
@@ -112,7 +114,7 @@ async def test_many_uploads_that_stand_still_give_way_in_steps_and_none_that_goe
     """The third one is used again while the steps are done: two of three are room for two."""
     monkeypatch.setattr(quotas, "ENDED_AT_ONCE", 1)
     left = [(await begin(ready, f"/d/left{number}", f"{number}"))[0] for number in range(3)]
-    clock.advance(quotas.IDLE_MS / 1000 + 1)
+    clock.advance(IDLE_MS / 1000 + 1)
     with pytest.raises(NoSpaceError):
         await write(ready, "/d/new", *"abcd")
     for upload in left:
@@ -535,7 +537,7 @@ async def test_readers_of_old_versions_do_not_keep_others_from_being_collected(
 async def test_nobody_opens_uploads_without_end(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quotas, "UPLOADS_PER_CALLER_MAX", 3)
+    monkeypatch.setattr(decisions_of_quotas, "UPLOADS_PER_CALLER_MAX", 3)
     await ready.make_directory(OPERATOR, p("/free"), parents=False)
     await grant(ready, BOB, "/free", Right.WRITE)
     first, _ = await begin(ready, "/free/0", "0", who=BOB)

@@ -9,13 +9,15 @@ import apsw
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.interface.values import IssuedCertificate, PlacementNeed
+from collective.catalog.interface.values import IssuedCertificate
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError, PermissionDeniedError
 from collective.core.ids import NodeId, SpiffeId
 from collective.model.copies import VerifiedReceipt
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.people import Invite, InviteKind
+from collective.placement.healing import held_by_standing
+from collective.placement.node_choice import Held
 from tests.contract.catalog.conftest import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -26,8 +28,10 @@ from tests.contract.catalog.world import (
     claim,
     data_of,
     enrol,
+    facts_of,
     grant,
     health,
+    look,
     p,
     place_on,
     user,
@@ -244,14 +248,9 @@ async def test_placement_is_told_the_copies_that_there_are_by_standing(
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a", nodes=NODES[:2])
     clock.advance(2 * DAY_S)
-    needs: list[PlacementNeed] = []
-
-    def place(need: PlacementNeed) -> list[NodeId]:
-        needs.append(need)
-        return []
-
-    await claim(catalog, 9, place, frozenset(NODES), frozenset())
-    assert (needs[0].held.copies, needs[0].held.approved, needs[0].held.on_probation) == (3, 2, 0)
+    facts = await facts_of(catalog, frozenset(NODES), frozenset())
+    (short,) = await look(catalog, facts)
+    assert held_by_standing(short, facts) == Held(3, approved=2, on_probation=0)
 
 
 async def test_a_database_of_schema_7_is_opened_and_its_nodes_are_approved(

@@ -1,5 +1,6 @@
 """Callers, nodes, chunks and the shortest way to a written file."""
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -11,8 +12,7 @@ from collective.catalog.interface.values import (
     Allocation,
     ChunkPage,
     LocatedExtent,
-    PlaceFunction,
-    PlacementNeed,
+    Offers,
     ReadView,
     RepairTask,
     Settled,
@@ -28,7 +28,7 @@ from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from collective.model.status import ChunkHealth
-from collective.placement.healing import GiveUp, MakeCopy, NodeFacts, heal, held_by_standing
+from collective.placement.healing import GiveUp, MakeCopy, NodeFacts, heal
 
 DOMAIN = Domain("home.alice")
 OPERATOR = Call(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
@@ -58,11 +58,9 @@ async def enrol(catalog: Catalog, count: int = 3) -> None:
         await catalog.add_node(NodeRecord(node, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0))
 
 
-def place_on(*nodes: NodeId) -> PlaceFunction:
-    def place(need: PlacementNeed) -> Sequence[NodeId]:
-        return [node for node in nodes if node not in need.held_by][: need.copies_missing]
-
-    return place
+def place_on(*nodes: NodeId) -> Offers:
+    """Offer ``nodes``, in this order, for every chunk."""
+    return defaultdict(lambda: nodes)
 
 
 async def facts_of(
@@ -104,7 +102,7 @@ async def look(catalog: Catalog, facts: Mapping[NodeId, NodeFacts]) -> list[Chun
 async def claim(
     catalog: Catalog,
     limit: int,
-    place: PlaceFunction,
+    offers: Offers,
     usable: frozenset[NodeId],
     lost: frozenset[NodeId],
 ) -> Sequence[RepairTask]:
@@ -112,9 +110,8 @@ async def claim(
     facts = await facts_of(catalog, usable, lost)
 
     def chosen(short: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
-        held = held_by_standing(short, facts)
-        need = PlacementNeed(short.chunk, short.stored_length, 1, frozenset(taken), held)
-        return next(iter(place(need)), None)
+        fit = [node for node in offers[short.chunk, short.stored_length] if node not in taken]
+        return next(iter(fit), None)
 
     acts = [heal(one, facts, chosen) for one in await look(catalog, facts)]
     await catalog.give_up([act for act in acts if isinstance(act, GiveUp)], facts)

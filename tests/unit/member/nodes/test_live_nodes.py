@@ -2,35 +2,34 @@ from __future__ import annotations
 
 import pytest
 
-from collective.catalog.interface.values import PlacementNeed
 from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import NodeId
 from collective.core.units import Address
 from collective.member.nodes.live_nodes import RIVAL_REMEMBERED_S
 from collective.model.nodes import NodeState
 from collective.placement.node_choice import Held
-from tests.unit.member.cluster import CHUNK, GIB, World, instance, record, report
+from tests.unit.member.cluster import GIB, World, instance, record, report
 
 A = NodeId("a")
 
 
-def need(count: int = 3, held: frozenset[NodeId] = frozenset()) -> PlacementNeed:
-    return PlacementNeed(CHUNK, 1000, count, held, Held(len(held) + count, len(held)))
+def offered(world: World, exclude: frozenset[NodeId] = frozenset()) -> tuple[NodeId, ...]:
+    return world.table.drawing(exclude).offer(1000, 3)
 
 
 def test_placement_uses_each_node_once() -> None:
-    assert sorted(World().table.placer()(need())) == ["a", "b", "c"]
+    assert sorted(offered(World())) == ["a", "b", "c"]
 
 
-def test_placement_goes_round_held_and_excluded_nodes() -> None:
-    place = World().table.placer(frozenset({A}))
-    assert place(need(held=frozenset({NodeId("b")}))) == ("c",)
+def test_placement_passes_over_held_and_excluded_nodes() -> None:
+    drawing = World().table.drawing(frozenset({A}))
+    assert drawing.choose(1000, 3, exclude={NodeId("b")}, held=Held(4, 1)) == ("c",)
 
 
 def test_a_node_is_not_placed_on_before_its_inventory_was_compared() -> None:
     world = World()
     world.table.heard(A, report("a", 2))
-    assert A not in world.table.placer()(need())
+    assert A not in offered(world)
 
 
 def test_a_silent_node_is_not_placed_on() -> None:
@@ -38,15 +37,15 @@ def test_a_silent_node_is_not_placed_on() -> None:
     world.clock.advance(5.0)
     world.hear("b", "c")
     assert world.table.states()[A] is NodeState.SUSPECT
-    assert A not in world.table.placer()(need())
+    assert A not in offered(world)
 
 
 def test_promised_bytes_count_until_the_next_heartbeat() -> None:
     world = World()
     world.table.promise(A, GIB)
-    assert A not in world.table.placer()(need())
+    assert A not in offered(world)
     world.hear("a")
-    assert A in world.table.placer()(need())
+    assert A in offered(world)
 
 
 def test_a_restarted_node_at_the_same_address_is_taken_at_once() -> None:

@@ -1,0 +1,137 @@
+"""What an upload reserves of a quota, and who gives way where there is no room: pure.
+
+A quota bounds what the files that lie in a datastore now, and the uploads that are open there, count
+for (``charges.py``).  Each upload *reserves* what it is going to add, batch by batch, before a byte is
+accepted; its reservation lives as long as it does.  An upload that has stood still for IDLE_MS is ended
+where its room is needed; one that goes on never is.  The commit checks the exact size, and its word is
+final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collective.catalog.decisions.charges import catalog_bytes, extents_most
+from collective.core import limits
+from collective.core.errors import BusyError, NoSpaceError, UsageError
+from collective.core.ids import UploadKey
+from collective.core.units import format_size
+from collective.model.extents import Extent
+
+IDLE_MS: Final = 600_000
+"""An upload without progress for so long gives way where its room or its place is needed.
+
+So does one whose last use lies further than that ahead: the clock was set back since.
+"""
+UPLOADS_PER_CALLER_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the file of an upload consists of so far."""
+
+    data_bytes: int
+    extents: int
+    holes: int
+    hole_bytes: int
+    attribute_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What an upload has asked for."""
+
+    reach: int = 0
+    """The bytes of data that its file has at least."""
+    pinned_bytes: int = 0
+    """Of the chunks that it named,"""
+    pins: int = 0
+    """and how many they are."""
+    reserved_bytes: int = 0
+    """What all that counts for in the quota."""
+
+
+def grown(
+    before: Reservation, recorded: Recorded, *, end: int, new: Sequence[Extent]
+) -> Reservation:
+    """Return what is reserved with the next batch.
+
+    Args:
+        before: what was.
+        recorded: the file, with what this batch recorded.
+        end: the highest end that the batch names; holes before it count for nothing.
+        new: those of its extents whose chunks are new to the upload, whatever offsets they name.
+
+    Raises:
+        UsageError: the file would have more extents or holes than one of its size may have.
+    """
+    pinned = before.pinned_bytes + sum(map(_weight, new))
+    pins = before.pins + len(new)
+    reach = max(before.reach, end - recorded.hole_bytes, pinned, recorded.data_bytes)
+    require_few(recorded.extents, recorded.data_bytes)
+    require_few(pins, pinned)
+    require_few(recorded.holes, recorded.hole_bytes, "holes")
+    counted = reach + catalog_bytes(
+        extents=max(pins, recorded.extents),
+        attribute_bytes=recorded.attribute_bytes,
+        holes=recorded.holes,
+    )
+    return Reservation(reach, pinned, pins, max(before.reserved_bytes, counted))
+
+
+def _weight(intent: Extent) -> int:
+    """Return the bytes that a chunk counts for where the extent that it is for is not believed."""
+    return max(intent.length, intent.stored_length - limits.ENVELOPE_OVERHEAD_MAX_BYTES)
+
+
+def require_few(extents: int, size_bytes: int, what: str = "extents") -> None:
+    """Raise UsageError if ``size_bytes`` of a file may not have so many extents (or holes)."""
+    if extents > extents_most(size_bytes):
+        raise UsageError(
+            f"A file may have {limits.EXTENTS_FREE} {what}, and one more for each"
+            f" {format_size(limits.EXTENT_MEAN_LEAST_BYTES)} of them; cut it into larger pieces."
+        )
+
+
+def no_room(name: str, quota_bytes: int, lacking_bytes: int) -> NoSpaceError:
+    """Return what is said where the quota of datastore ``name`` lacks ``lacking_bytes``."""
+    return NoSpaceError(
+        f"The quota of /{name} is {format_size(quota_bytes)}, and this needs"
+        f" {format_size(lacking_bytes)} more than it leaves; remove files there or ask the operator"
+        " for more."
+    )
+
+
+def giving_way(
+    idle: Iterable[tuple[UploadKey, int]], needed_bytes: int
+) -> tuple[Sequence[UploadKey], int]:
+    """Return the uploads to be ended so that ``needed_bytes`` are free, and what they free.
+
+    None, and nothing, where all together are not enough.
+
+    Args:
+        idle: those that stand still, the longest first, with the bytes that each would free.
+        needed_bytes: that are lacking.
+    """
+    chosen, freed = [], 0
+    for upload, bytes_of_it in idle:
+        chosen.append(upload)
+        freed += bytes_of_it
+        if freed >= needed_bytes:
+            return chosen, freed
+    return (), 0
+
+
+def excess_of(open_uploads: int) -> int:
+    """Return how many of a caller's open uploads must end before he may begin one more."""
+    return max(0, open_uploads + 1 - UPLOADS_PER_CALLER_MAX)
+
+
+def too_many_open() -> BusyError:
+    """Return what is said where too few of them are idle."""
+    return BusyError(
+        f"You have {UPLOADS_PER_CALLER_MAX} files open for writing, which is the most at a time;"
+        " finish some, or wait 10 minutes after you left them."
+    )

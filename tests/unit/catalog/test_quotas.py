@@ -1,0 +1,83 @@
+"""What an upload reserves of a quota, and who gives way, decided on values."""
+
+from __future__ import annotations
+
+import pytest
+
+from collective.catalog.decisions.charges import EXTENT_BYTES, HOLE_BYTES, NAME_BYTES
+from collective.catalog.decisions.quotas import (
+    UPLOADS_PER_CALLER_MAX,
+    Recorded,
+    Reservation,
+    excess_of,
+    giving_way,
+    grown,
+)
+from collective.core import limits
+from collective.core.errors import UsageError
+from collective.core.ids import ChunkId, UploadKey
+from collective.model.extents import Extent
+
+MIB = 1 << 20
+NOTHING = Recorded(0, 0, 0, 0, 0)
+
+
+def piece(offset: int, length: int, stored: int | None = None) -> Extent:
+    return Extent(offset, length, ChunkId(b"c" * 32), length + 16 if stored is None else stored)
+
+
+def test_a_batch_reserves_its_bytes_and_its_rows_before_any_is_recorded() -> None:
+    after = grown(Reservation(), NOTHING, end=2 * MIB, new=[piece(0, MIB), piece(MIB, MIB)])
+    assert after == Reservation(2 * MIB, 2 * MIB, 2, 2 * MIB + NAME_BYTES + 2 * EXTENT_BYTES)
+
+
+def test_what_is_repeated_reserves_nothing_more() -> None:
+    first = grown(Reservation(), NOTHING, end=MIB, new=[piece(0, MIB)])
+    assert grown(first, NOTHING, end=MIB, new=[]) == first
+
+
+def test_what_is_reserved_never_shrinks() -> None:
+    before = Reservation(reach=MIB, pinned_bytes=MIB, pins=1, reserved_bytes=9 * MIB)
+    assert grown(before, NOTHING, end=0, new=[]).reserved_bytes == 9 * MIB
+
+
+def test_many_chunks_named_at_one_offset_count_all() -> None:
+    """Else one byte of reach pinned any number of chunks."""
+    after = grown(Reservation(), NOTHING, end=MIB, new=[piece(0, MIB)] * 5)
+    assert after.reach == 5 * MIB
+
+
+def test_a_chunk_that_is_said_to_be_for_one_byte_counts_as_it_is_stored() -> None:
+    after = grown(Reservation(), NOTHING, end=1, new=[piece(0, 1, stored=MIB)])
+    assert after.pinned_bytes == MIB - limits.ENVELOPE_OVERHEAD_MAX_BYTES
+
+
+def test_holes_before_the_end_count_for_their_rows_alone() -> None:
+    recorded = Recorded(data_bytes=10, extents=1, holes=1, hole_bytes=MIB, attribute_bytes=0)
+    after = grown(Reservation(), recorded, end=MIB + 10, new=[])
+    assert after.reserved_bytes == 10 + NAME_BYTES + EXTENT_BYTES + HOLE_BYTES
+
+
+@pytest.mark.parametrize("what", ["extents", "pins", "holes"])
+def test_a_small_file_in_very_many_pieces_is_refused(what: str) -> None:
+    many = limits.EXTENTS_FREE + 1
+    recorded = Recorded(
+        data_bytes=many if what == "extents" else 0,
+        extents=many if what == "extents" else 0,
+        holes=many if what == "holes" else 0,
+        hole_bytes=many if what == "holes" else 0,
+        attribute_bytes=0,
+    )
+    with pytest.raises(UsageError, match="cut it into larger pieces"):
+        grown(Reservation(pins=many if what == "pins" else 0), recorded, end=0, new=[])
+
+
+def test_the_longest_idle_give_way_and_none_in_vain() -> None:
+    idle = [(UploadKey("a"), 5), (UploadKey("b"), 5), (UploadKey("c"), 5)]
+    assert giving_way(idle, 6) == ([UploadKey("a"), UploadKey("b")], 10)
+    assert giving_way(idle, 16) == ((), 0)
+
+
+def test_a_caller_with_all_his_places_has_to_give_one_up() -> None:
+    assert excess_of(UPLOADS_PER_CALLER_MAX - 1) == 0
+    assert excess_of(UPLOADS_PER_CALLER_MAX) == 1
