@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collective.catalog.decisions.names import absent
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.committing import put_in_place, target_of
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.entries import Changed, counted, load_changed, load_entry, seen
-from collective.catalog.sqlite.names import absent, check_condition
+from collective.catalog.sqlite.names import check_condition
 from collective.catalog.sqlite.quotas import charge_at, require_room, weigh
 from collective.catalog.sqlite.rows import CURRENT, LEAVES, LINK
 from collective.catalog.sqlite.writer import Transaction

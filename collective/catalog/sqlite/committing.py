@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from collective.catalog.decisions.names import Bounds, require_file_place, require_replaceable
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.entries import COUNTED_AT_ONCE, Changed, load_changed
-from collective.catalog.sqlite.folders import Bounds, count_below
+from collective.catalog.sqlite.folders import count_below
 from collective.catalog.sqlite.name_removal import leaf_at, retire
-from collective.catalog.sqlite.names import parent_missing
 from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room, weigh
-from collective.catalog.sqlite.rows import AT_COMMIT, CURRENT, FILE, LEAVES, ROOT
+from collective.catalog.sqlite.rows import AT_COMMIT, CURRENT, FILE
 from collective.catalog.sqlite.upload_rows import UploadRow
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, UsageError
 from collective.core.moments import NS_PER_MS
 from collective.core.paths import FilePath
 from collective.model.entries import Entry, EntryKind
@@ -27,19 +26,12 @@ from collective.model.entries import Entry, EntryKind
 
 def target_of(tx: Transaction, path: FilePath) -> tuple[int, tuple[int, int] | None]:
     """Return the parent's id, and id and version of the file or link that is there already."""
-    if len(path.names) < 2:  # noqa: PLR2004 - a datastore and a name
-        raise UsageError("A file cannot lie in /; write it into a datastore, like /media/name.")
+    require_file_place(path)
     parent = rows.find(tx.db, path.parent)
-    if parent is None:
-        raise parent_missing(path)
-    if parent[1] in LEAVES or parent[0] == ROOT:
-        raise ConflictError(f"{path.parent} is {rows.WORDS[parent[1]]}; choose another place.")
-    there = rows.child(tx.db, parent[0], path.name)
-    if there is None:
-        return parent[0], None
-    if there[1] not in LEAVES:
-        raise ConflictError(f"{path} is a directory; choose another name.")
-    return parent[0], (there[0], there[2] or 0)
+    there = None if parent is None else rows.child(tx.db, parent[0], path.name)
+    require_replaceable(path, rows.kind_of(parent), rows.kind_of(there))
+    assert parent is not None
+    return parent[0], None if there is None else (there[0], there[2] or 0)
 
 
 def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | None) -> None:

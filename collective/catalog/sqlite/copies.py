@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite.dooming import CORRUPT, doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
 from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED, recheck_uploads
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import Copy
 
@@ -83,7 +83,7 @@ def node_number(tx: Transaction, node: NodeId) -> int:
     """Return the row id of a node, or NotFoundError."""
     number = tx.value("SELECT id FROM nodes WHERE name = ?", node)
     if number is None:
-        raise NotFoundError(f"There is no node {node}; run: collective node list")
+        raise unknown_node(node)
     return int(number)
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.charges import NAME_BYTES, Weight
+from collective.catalog.decisions.names import Bounds
 from collective.catalog.sqlite.engine import Engine
 from collective.catalog.sqlite.rows import (
     DIRECTORY,
@@ -43,21 +44,6 @@ _COUNT: Final = (
     " FROM up WHERE folders.entry = up.id"
 )
 """For a folder and all above it: depth and reach grow on the way up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a tree reaches down from its top, at most."""
-
-    depth: int = 0
-    """Levels below the top."""
-    reach: int = 0
-    """Bytes of the longest path below the top, relative to it."""
-
-    def under(self, name: str) -> Bounds:
-        """Return how far a folder reaches that has this tree under ``name``."""
-        length = len(name.encode())
-        return Bounds(self.depth + 1, length + 1 + self.reach if self.reach else length)
 
 
 @dataclass(frozen=True, slots=True)

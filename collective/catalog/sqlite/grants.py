@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import apsw
 
 from collective.access.permissions import describe
+from collective.catalog.decisions.grants import as_given, require_may_end
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.grant_places import require_places
 from collective.catalog.sqlite.paging import page_of, parse_token
 from collective.catalog.sqlite.writer import Transaction
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
@@ -48,15 +47,8 @@ class GrantsPart(Part):
         grant_id = hex_id(self._engine.randomness)
 
         def work(tx: Transaction) -> Grant:
-            tx.decider(caller).require_share(path, rights)
-            if tx.book.is_revoked(principal):
-                raise ConflictError(f"{principal.global_id or principal} was revoked here.")
-            grant = Grant(grant_id, path, rights, principal, caller.principal, expires_s)
-            if not caller.is_operator:
-                sources = tx.book.sources(caller.principal, path, rights, tx.now_s) or ()
-                until_s = min(tx.book.until(sources), expires_s or math.inf)
-                end_s = None if until_s == math.inf else until_s
-                grant = replace(grant, expires_s=end_s, sources=sources)
+            wanted = Grant(grant_id, path, rights, principal, caller.principal, expires_s)
+            grant = as_given(tx.decider(caller), tx.book, wanted, tx.now_s)
             require_places(tx, caller.principal, principal, 1)
             insert_grants(tx, [grant])
             tx.audit(caller, "grant", str(path), f"{describe(rights)} to {principal}")
@@ -93,16 +85,8 @@ class GrantsPart(Part):
         """End a grant, and with it what was passed on under it."""
 
         def work(tx: Transaction) -> None:
-            grant = tx.book.get(grant_id)
-            admin = tx.decider(caller).is_admin
-            if grant is None and admin:
-                raise NotFoundError("There is no such grant; run: collective grant list")
-            if grant is None or not (
-                admin or caller.principal in {grant.granted_by, grant.principal}
-            ):
-                raise PermissionDeniedError(
-                    "Only an operator, its giver or its receiver may end a grant; ask one of them."
-                )
+            is_admin = tx.decider(caller).is_admin
+            grant = require_may_end(tx.book.get(grant_id), caller, is_admin=is_admin)
             drop_grant(tx, grant_id)
             tx.audit(caller, "ungrant", str(grant.path), f"from {grant.principal}")
 

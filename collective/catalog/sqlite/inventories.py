@@ -22,6 +22,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import belongs_elsewhere
+from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
@@ -35,7 +36,6 @@ from collective.catalog.sqlite.quarantine import (
 )
 from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import NotFoundError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyKey
 
@@ -225,5 +225,5 @@ def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _node_number(db: apsw.Connection, node: NodeId) -> int:
     row: Any = rows.fetch(db, "SELECT id FROM nodes WHERE name = ?", node)
     if row is None:
-        raise NotFoundError(f"There is no node {node}; run: collective node list")
+        raise unknown_node(node)
     return int(row[0])

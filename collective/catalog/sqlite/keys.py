@@ -13,12 +13,18 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.grants import is_admin
+from collective.catalog.decisions.keys import (
+    Keys,
+    is_new_from_outside,
+    is_vouched_device,
+    require_claimable,
+)
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.grant_places import is_admin
 from collective.catalog.sqlite.grants import drop_grants
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NameTakenError, ShutOutError
+from collective.core.errors import ShutOutError
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
@@ -126,25 +132,14 @@ def bind_by_code(
         created_key: SHA-256 of the key by which the code was made, where known.
 
     """
-    keys = {
-        bytes(row[0]): bool(row[1])
-        for row in tx.all(
-            "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
-        )
-    }
-    if key_digest not in keys and code.kind is InviteKind.USER:
-        # Rights that an admin gave before it joined here (its certificate may be of 'pki issue'):
-        # whoever holds any invite could otherwise take them over by naming it.  One sentence for
-        # both, so that an invite does not tell who is known here.
-        if keys or any(is_admin(tx, one.granted_by) for one in tx.book.given_to(identity)):
-            raise NameTakenError(
-                f"{identity.global_id} cannot be had by this invite; choose another global id, or, if"
-                " it is yours, run 'collective identity add-device' on a machine that has it, or have"
-                " the operator issue its certificate with 'collective pki issue'."
-            )
+    keys = _keys_of(tx, identity)
+    has_rights = any(
+        is_admin(tx.book, one.granted_by, tx.now_s) for one in tx.book.given_to(identity)
+    )
+    require_claimable(identity, keys, key_digest, code.kind, has_rights=has_rights)
+    if code.kind is InviteKind.USER and not keys:
         _drop_given_before(tx, code, identity)
-    likely = bool(keys) and all(keys.values())  # where the code's key was not kept
-    is_vouched = code.kind is InviteKind.DEVICE and keys.get(bytes(created_key or b""), likely)
+    is_vouched = is_vouched_device(keys, code.kind, created_key)
     _bind(tx, identity, key_digest, code.id, code.created_by, display_name, vouched=is_vouched)
 
 
@@ -163,24 +158,15 @@ def _drop_given_before(tx: Transaction, code: Invite, identity: SpiffeId) -> Non
 
 def _bind_seen(tx: Transaction, issuer: SpiffeId, identity: SpiffeId, key_digest: bytes) -> None:
     """Bind the key of a certificate that came from outside; ConflictError where others have it."""
-    keys = {
-        bytes(row[0]): bool(row[1])
-        for row in tx.all(
-            "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
-        )
-    }
-    if key_digest in keys:
-        return
-    claimed = [
-        one for one, vouched in keys.items() if not vouched and not tx.book.is_revoked_key(one)
-    ]
-    if claimed:
-        raise ConflictError(
-            f"{identity.global_id} was claimed by an invite with another key, so this certificate"
-            " does not count beside it; the operator decides: collective identity list, then"
-            f" collective identity revoke key:{claimed[0].hex()}, or another global id."
-        )
-    _bind(tx, identity, key_digest, _NO_CODE, issuer, "", vouched=True)
+    if is_new_from_outside(identity, _keys_of(tx, identity), key_digest, tx.book.is_revoked_key):
+        _bind(tx, identity, key_digest, _NO_CODE, issuer, "", vouched=True)
+
+
+def _keys_of(tx: Transaction, identity: SpiffeId) -> Keys:
+    found = tx.all(
+        "SELECT key_digest, vouched FROM identity_keys WHERE principal = ?", str(identity)
+    )
+    return {bytes(digest): bool(is_vouched) for digest, is_vouched in found}
 
 
 def _bind(

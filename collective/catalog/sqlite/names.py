@@ -10,6 +10,19 @@ import apsw
 
 from collective.access.permissions import Sight
 from collective.catalog.decisions.charges import FOLDER, Weight
+from collective.catalog.decisions.names import (
+    Bounds,
+    absent,
+    fits,
+    new_folders,
+    reaches_no_further,
+    refuse_peer,
+    require_condition,
+    require_gives_way,
+    require_movable,
+    require_no_root,
+    too_deep_below,
+)
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import (
     add_datastore,
@@ -22,7 +35,6 @@ from collective.catalog.sqlite.datastores import (
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.entries import Changed, counted, load_changed, load_entry, seen
 from collective.catalog.sqlite.folders import (
-    Bounds,
     Measure,
     add_folders,
     count_below,
@@ -36,8 +48,7 @@ from collective.catalog.sqlite.policies import unsettle
 from collective.catalog.sqlite.quotas import require_room, weigh
 from collective.catalog.sqlite.rows import DATASTORE, DIRECTORY, LEAVES, ROOT
 from collective.catalog.sqlite.writer import Transaction
-from collective.core import limits
-from collective.core.errors import BusyError, ConflictError, NotFoundError, UsageError
+from collective.core.errors import BusyError, ConflictError, UsageError
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -49,33 +60,21 @@ MEASURES_MAX: Final = 3
 """Times that a move measures what it moves, where names come below it meanwhile."""
 
 
-def absent(path: FilePath) -> NotFoundError:
-    """Return the error for a path that does not exist."""
-    return NotFoundError(f"{path} does not exist; list {path.parent} to see what does.")
-
-
-def parent_missing(path: FilePath) -> NotFoundError:
-    """Return the error for a write below a folder that does not exist."""
-    return NotFoundError(f"Parent directory does not exist; run: collective mkdir -p {path.parent}")
-
-
 def check_condition(
     db: apsw.Connection, path: FilePath, version: int | None, condition: Precondition
 ) -> None:
-    """Raise ConflictError unless the file at ``path`` (None: absent) meets ``condition``."""
-    if condition.if_absent and version is not None:
-        raise ConflictError(f"{path} exists already; choose another name or allow replacing it.")
-    if condition.if_version:
-        row = (
-            None
-            if version is None
-            else rows.fetch(db, "SELECT number FROM versions WHERE id = ?", version)
-        )
-        number = row[0] if row else 0
-        if number != condition.if_version:
-            raise ConflictError(
-                f"{path} has version {number}, not {condition.if_version}; read it again first."
-            )
+    """Raise ConflictError unless the file at ``path`` (None: absent) meets ``condition``.
+
+    Args:
+        db: the catalogue.
+        path: where it is.
+        version: its row; 0 for a folder.
+        condition: of the caller.
+    """
+    number = version
+    if version and condition.if_version:
+        number = rows.fetch(db, "SELECT number FROM versions WHERE id = ?", version)[0]
+    require_condition(path, number, condition)
 
 
 class NamesPart(Part):
@@ -95,29 +94,19 @@ class NamesPart(Part):
         def work(tx: Transaction) -> Entry:
             decider = tx.decider(caller)
             decider.require(Right.WRITE, path)
-            _refuse_peer(path)
-            if path.is_root:
-                if parents:
-                    return Entry(path, EntryKind.DIRECTORY)
-                raise ConflictError("/ exists already; name a folder below it.")
-            here, at = ROOT, FilePath()
-            new: list[str] = []
+            refuse_peer(path)
+            here, there = ROOT, []
             for name in path.names:
-                at = at.child(name)
-                found = None if new else rows.child(tx.db, here, name)
-                last = len(at.names) == len(path.names)
-                if found is not None:
-                    if found[1] in LEAVES:
-                        word = rows.WORDS[found[1]]
-                        raise ConflictError(f"{at} is {word}; choose another name.")
-                    if last and not parents:
-                        raise ConflictError(f"{path} exists already; choose another name.")
-                    here = found[0]
-                    continue
-                if not last and not parents:
-                    raise parent_missing(path)
-                decider.require(Right.WRITE, at)
-                new.append(name)
+                found = rows.child(tx.db, here, name)
+                if found is None:
+                    break
+                here = found[0]
+                there.append(rows.KINDS[found[1]])
+            new = new_folders(path, there, parents=parents)
+            for depth in range(len(there), len(path.names)):
+                decider.require(Right.WRITE, FilePath(path.names[: depth + 1]))
+            if path.is_root:
+                return Entry(path, EntryKind.DIRECTORY)
             if new:
                 here = _add_folders(tx, here, new, path, given)
                 tx.audit(caller, "mkdir", str(path))
@@ -130,7 +119,7 @@ class NamesPart(Part):
 
         def work(db: apsw.Connection) -> Entry:
             sight = self._engine.decider(caller).require_sight(path)
-            _refuse_peer(path)
+            refuse_peer(path)
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
@@ -149,7 +138,7 @@ class NamesPart(Part):
         def work(db: apsw.Connection) -> EntryPage:
             decider = self._engine.decider(caller)
             decider.require_sight(path)
-            _refuse_peer(path)
+            refuse_peer(path)
             copies = self._engine.settings.copies
             return list_page(
                 db, decider, path, copies, recursive=recursive, page_size=page_size, token=token
@@ -170,7 +159,7 @@ class NamesPart(Part):
 
         def work(tx: Transaction) -> tuple[int, bool, int | None]:
             tx.decider(caller).require(Right.WRITE, path)
-            _refuse_peer(path)
+            refuse_peer(path)
             if path.is_root:
                 raise UsageError("/ cannot be removed; name a datastore.")
             found = rows.find(tx.db, path)
@@ -261,30 +250,15 @@ class _Moving:
     """See :class:`Measure`; 0 for a file."""
 
 
-def _refuse_peer(path: FilePath) -> None:
-    if path.names and path.names[0].startswith("@"):
-        raise NotFoundError(f"/{path.names[0]} is no peer of this member; check its domain.")
-
-
 def _movable(tx: Transaction, source: FilePath, target: FilePath) -> _Moving:
     """Return what is at ``source`` and where it goes, or say why it cannot go."""
-    _refuse_peer(source)
-    _refuse_peer(target)
-    if source.is_root or target.is_root:
-        raise UsageError("/ cannot be moved or replaced; name what is below it.")
+    require_no_root(source, target)
     found = rows.find(tx.db, source)
-    if found is None:
-        raise absent(source)
-    entry, kind, version = found
-    if target.starts_with(source) and target != source:
-        raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
     parent = rows.find(tx.db, target.parent)
-    if parent is None:
-        raise parent_missing(target)
-    if parent[1] in LEAVES:
-        raise ConflictError(f"{target.parent} is {rows.WORDS[parent[1]]}; choose another place.")
-    if kind in LEAVES and parent[0] == ROOT:
-        raise ConflictError("A file cannot lie in /; move it into a datastore.")
+    require_movable(source, target, rows.kind_of(found), rows.kind_of(parent))
+    assert found is not None
+    assert parent is not None
+    entry, kind, version = found
     within = _parent(tx, entry)
     if version is not None:
         return _Moving(entry, kind, within, parent[0], weigh(tx.db, version), Bounds(), 0)
@@ -315,25 +289,14 @@ def _fitting(
 
     Raises UsageError where a path below would break the limits that every path keeps.
     """
-    is_deeper = len(target.names) > len(source.names)
-    is_longer = len(str(target).encode()) > len(str(source).encode())
-    if not (is_deeper or is_longer) or _fits(target, moving.bounds):
+    if reaches_no_further(source, target) or fits(target, moving.bounds):
         return moving.bounds
     if known is None or (known.entry, known.added) != (moving.entry, moving.added):
         return None
-    if not _fits(target, known.bounds):
-        raise UsageError(
-            f"What is below {source} would get a path that is too long or too deep; choose a"
-            " shorter destination."
-        )
+    if not fits(target, known.bounds):
+        raise too_deep_below(source)
     tighten(tx, known)
     return known.bounds
-
-
-def _fits(target: FilePath, bounds: Bounds) -> bool:
-    longest_bytes = len(str(target).encode()) + (1 + bounds.reach if bounds.reach else 0)
-    deepest = len(target.names) + bounds.depth
-    return deepest <= limits.PATH_MAX_DEPTH and longest_bytes <= limits.PATH_MAX_BYTES
 
 
 def _add_folders(
@@ -354,9 +317,8 @@ def _replace(tx: Transaction, moving: _Moving, target: FilePath, condition: Prec
     """Make room at ``target``: a file or link gives way to one, anything else is a conflict."""
     there = rows.child(tx.db, moving.target, target.name)
     check_condition(tx.db, target, None if there is None else there[2] or 0, condition)
+    require_gives_way(target, rows.KINDS[moving.kind], rows.kind_of(there))
     if there is None:
         return
-    if moving.kind not in LEAVES or there[1] not in LEAVES:
-        raise ConflictError(f"{target} exists already; choose another name.")
     leaf = leaf_at(tx, moving.target, there[0], there[2], target)
     delete(tx, [leaf], datastore_of(tx.db, target))

@@ -11,10 +11,15 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import first_of_new
+from collective.catalog.decisions.standing import (
+    after_doubt,
+    approves,
+    is_first_store,
+    unknown_node,
+)
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 from collective.core.randomness import Randomness
 from collective.model.calls import Call
@@ -137,14 +142,9 @@ class NodesPart(Part):
         def work(tx: Transaction) -> None:
             row = tx.one("SELECT store_uuid FROM nodes WHERE name = ?", node)
             if row is None:
-                raise _unknown(node)
-            if row[0] is None:
+                raise unknown_node(node)
+            if is_first_store(node, None if row[0] is None else StoreUuid(row[0]), store):
                 tx.run("UPDATE nodes SET store_uuid = ? WHERE name = ?", store, node)
-            elif row[0] != store:
-                raise ConflictError(
-                    f"Node {node} came with another store than before; mount its old disk, or"
-                    " remove the node and enrol it under a new id."
-                )
 
         await self._engine.change(work)
 
@@ -216,10 +216,7 @@ class NodesPart(Part):
             row = tx.one("SELECT standing, before_doubt FROM nodes WHERE name = ?", node)
             if row is None or row[0] != Standing.DOUBTED.value:
                 return False
-            before = Standing(row[1] or Standing.APPROVED.value)
-            reason = (
-                "" if before is Standing.APPROVED else "it was on probation before it was doubted"
-            )
+            before, reason = after_doubt(Standing(row[1] or Standing.APPROVED.value))
             tx.run(
                 "UPDATE nodes SET standing = ?, standing_reason = ?, before_doubt = ''"
                 " WHERE name = ?",
@@ -264,14 +261,9 @@ def _approve(tx: Transaction, actor: Call, node: NodeId, *, even_doubted: bool) 
         "SELECT standing, is_new, removed, standing_reason FROM nodes WHERE name = ?", node
     )
     if row is None or row[2]:
-        raise _unknown(node)
+        raise unknown_node(node)
     found = Approval(node, Standing(row[0]), bool(row[1]))
-    if found.was is Standing.DOUBTED and not even_doubted:
-        raise ConflictError(
-            f"Node {node} is doubted: {row[3]}. If you trust it all the same: collective node approve"
-            f" {node} --yes"
-        )
-    if found.was is not Standing.APPROVED or found.was_new:
+    if approves(found, row[3], even_doubted=even_doubted):
         tx.run(
             "UPDATE nodes SET standing = ?, standing_reason = '', before_doubt = '', is_new = 0"
             " WHERE name = ?",
@@ -303,7 +295,3 @@ def _node(row: Any) -> NodeRecord:
         is_founder=bool(row[15]),
         quarantined_bytes=row[16],
     )
-
-
-def _unknown(node: NodeId) -> NotFoundError:
-    return NotFoundError(f"There is no node {node}; run: collective node list")

@@ -17,13 +17,14 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import Spans
+from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import IN_USE
 from collective.catalog.sqlite.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, NotFoundError
+from collective.core.errors import ConflictError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.calls import Call
 from collective.model.copies import CopyKey
@@ -238,7 +239,7 @@ def _plan(db: apsw.Connection, nodes: Sequence[NodeId] | None, now_ms: int) -> S
     known = {NodeId(name): (number, adopted_ms) for name, number, adopted_ms in found}
     for node in nodes or ():
         if node not in known:
-            raise NotFoundError(f"There is no node {node}; run: collective node list")
+            raise unknown_node(node)
     return [_look(db, node, *known[node], now_ms) for node in nodes or known]
 
 

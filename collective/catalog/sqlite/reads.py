@@ -11,12 +11,12 @@ from typing import Any
 
 import apsw
 
+from collective.catalog.decisions.names import absent
 from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.datastores import copies_for
 from collective.catalog.sqlite.dooming import GUARDED
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.names import absent
 from collective.catalog.sqlite.rows import CURRENT, DOUBTED, FILE, LINK, RETIRED, STORED
 from collective.core import limits
 from collective.core.errors import (

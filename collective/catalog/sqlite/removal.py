@@ -17,13 +17,13 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.removal import HeldChunk, Needed, still_guarded
+from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import guarded_on
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.references import IN_USE, TRUSTED
 from collective.catalog.sqlite.revocations import revoke_node
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import NotFoundError
 from collective.core.ids import NodeId, SpiffeId
 from collective.model.calls import Call
 from collective.model.nodes import Standing
@@ -185,5 +185,5 @@ def _is_doubted(db: apsw.Connection, node: NodeId) -> bool:
 def _number(db: apsw.Connection, node: NodeId) -> int:
     row = rows.fetch(db, "SELECT id FROM nodes WHERE name = ? AND removed = 0", node)
     if row is None:
-        raise NotFoundError(f"There is no node {node}; run: collective node list")
+        raise unknown_node(node)
     return int(row[0])

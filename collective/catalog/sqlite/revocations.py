@@ -10,20 +10,16 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.codes import require_admissible_key
+from collective.catalog.decisions.revocations import KEY, SERIAL, require_form, require_revoker
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.keys import keep_renewal, key_of_serial, store_issued
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.errors import ConflictError, PermissionDeniedError, UsageError
+from collective.core.errors import ConflictError, PermissionDeniedError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.people import Consequences
-
-SERIAL = "serial:"
-KEY = "key:"
-_HEX = frozenset("0123456789abcdef")
-_KEY_DIGITS = 64
 
 
 class RevocationsPart(Part):
@@ -70,17 +66,16 @@ class RevocationsPart(Part):
 
     async def revoke(self, actor: Call, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX`` or ``serial:HEX`` with its key; return the epoch."""
-        _check(what)
+        require_form(what)
 
         def work(tx: Transaction) -> int:
             _require_revoker(tx.db, tx.decider(actor), actor, what)
-            entries = [what]
-            if what.startswith(SERIAL):
-                digest = key_of_serial(tx.db, what.removeprefix(SERIAL))
-                entries += [KEY + digest.hex()] if digest is not None else []
+            key = _key_ended_by(tx.db, what)
+            with_it = [KEY + key.hex()] if what.startswith(SERIAL) and key is not None else []
+            entries = [what, *with_it]
             epoch = _add(tx, entries)
             _end_device_codes(tx, entries)
-            tx.audit(actor, "revoke", what, ", ".join(entries[1:]))
+            tx.audit(actor, "revoke", what, ", ".join(with_it))
             return epoch
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)
@@ -138,7 +133,7 @@ class RevocationsPart(Part):
         before it are refused there.
         """
         for what in revoked:
-            _check(what)
+            require_form(what)
 
         def work(tx: Transaction) -> None:
             known = {row[0] for row in tx.all("SELECT what FROM revocations")}
@@ -189,28 +184,19 @@ class RevocationsPart(Part):
 
 
 def _require_revoker(db: apsw.Connection, decider: Decider, actor: Call, what: str) -> None:
-    """Let an admin revoke all, anybody else the other keys and certificates of his identity alone."""
     own = f"{KEY}{actor.key_digest.hex()}"
-    if what.startswith(SERIAL):
-        digest = key_of_serial(db, what.removeprefix(SERIAL))
-        key = f"{KEY}{digest.hex()}" if digest is not None else ""
-    else:
-        key = what if what.startswith(KEY) else ""
-    is_own = bool(key) and _is_only_of(db, actor.principal, bytes.fromhex(key.removeprefix(KEY)))
-    if actor.key_digest and key == own and actor.principal.role == "user":
-        raise ConflictError(
-            "That is the key of this machine, which would shut itself out; run it on another device"
-            " of yours, or ask the operator."
-        )
+    key = _key_ended_by(db, what)
+    is_own = key is not None and _is_only_of(db, actor.principal, key)
     ended = "SELECT 1 FROM revocations WHERE what IN (?, ?)"
-    if decider.is_admin or (is_own and not rows.fetch(db, ended, own, str(actor.principal))):
-        return
-    if what.startswith((SERIAL, KEY)):
-        raise PermissionDeniedError(
-            "Only an operator may revoke devices that are not yours; see yours with: collective"
-            " identity list"
-        )
-    decider.require_admin("revoke an identity (a device of yours is key:HEX or serial:HEX)")
+    is_ended = is_own and rows.fetch(db, ended, own, str(actor.principal)) is not None
+    require_revoker(decider, what, key, is_own=is_own, is_ended=is_ended)
+
+
+def _key_ended_by(db: apsw.Connection, what: str) -> bytes | None:
+    """Return the SHA-256 of the key that is revoked with ``what``, if there is one and it is known."""
+    if what.startswith(SERIAL):
+        return key_of_serial(db, what.removeprefix(SERIAL))
+    return bytes.fromhex(what.removeprefix(KEY)) if what.startswith(KEY) else None
 
 
 def _is_only_of(db: apsw.Connection, identity: SpiffeId, key_digest: bytes) -> bool:
@@ -219,17 +205,6 @@ def _is_only_of(db: apsw.Connection, identity: SpiffeId, key_digest: bytes) -> b
         "SELECT DISTINCT principal FROM identity_keys WHERE key_digest = ?", (key_digest,)
     ).fetchall()
     return [row[0] for row in found] == [str(identity)]
-
-
-def _check(what: str) -> None:
-    if what.startswith(KEY):
-        digits = what.removeprefix(KEY)
-        if len(digits) != _KEY_DIGITS or set(digits) - _HEX:
-            raise UsageError("A key to revoke is written key: and 64 lower-case hex digits.")
-    elif not what.startswith(SERIAL):
-        SpiffeId.parse(what)
-    elif not what[len(SERIAL) :] or set(what[len(SERIAL) :]) - _HEX:
-        raise UsageError("A serial to revoke is written serial: and lower-case hexadecimal digits.")
 
 
 def revoke_node(tx: Transaction, actor: Call, identity: SpiffeId) -> int:

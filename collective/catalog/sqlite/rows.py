@@ -36,13 +36,6 @@ KINDS = {
     DATASTORE: EntryKind.DATASTORE,
     LINK: EntryKind.LINK,
 }
-WORDS = {
-    FILE: "a file",
-    DIRECTORY: "a directory",
-    DATASTORE: "a datastore",
-    LINK: "a symbolic link",
-}
-"""What errors call an entry of each kind."""
 
 VERSION_COLUMNS = (
     "v.id, v.number, v.size, v.chunk_count, v.content_type, v.metadata, v.digest, v.target"
@@ -161,6 +154,11 @@ def child(db: apsw.Connection, parent: int, name: str) -> tuple[int, int, int | 
     ).fetchone()
     answer: tuple[int, int, int | None] | None = found
     return answer
+
+
+def kind_of(found: tuple[int, int, int | None] | None) -> EntryKind | None:
+    """Return what :func:`child` or :func:`find` found, as decisions name it."""
+    return None if found is None else KINDS[found[1]]
 
 
 def find(db: apsw.Connection, path: FilePath) -> tuple[int, int, int | None] | None:
