@@ -258,7 +258,7 @@ class GrantBook:
     def sources(
         self, principal: SpiffeId, path: FilePath, rights: Right, now_s: float
     ) -> tuple[str, ...] | None:
-        """Return the grants from which ``principal`` passes ``rights`` on ``path`` on; None if he may not.
+        """Return the grants from which ``principal`` passes ``rights`` on ``path`` on; None if they may not.
 
         One grant that gives all of it (and ``share``) where there is one, the longest-lived; else
         the longest-lived for each right.

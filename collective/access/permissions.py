@@ -1,4 +1,4 @@
-"""Decisions over grants: what a caller may do, what he may see, and what a move would give away.
+"""Decisions over grants: what a caller may do, what they may see, and what a move would give away.
 
 Pure: grants and the time come in, decisions or typed errors go out.  Invariants:
 
@@ -31,7 +31,7 @@ class Sight(IntEnum):
 
     NOTHING = 0
     WAY = 1
-    """It lies above one of his grants: only that it exists, and the next name on the way."""
+    """It lies above one of their grants: only that it exists, and the next name on the way."""
     EXISTENCE = 2
     """Write only: whether it exists and what it is."""
     FULL = 3

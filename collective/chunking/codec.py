@@ -1,6 +1,6 @@
 """How the bytes of a file become the bytes of a chunk that is stored, and back.
 
-A codec has the number that envelopes and extents name it by.  Whoever writes chooses one; whoever reads
+A codec has the number that envelopes and extents name it by.  The writer chooses one; the reader
 takes the one that the extent names.
 """
 

@@ -1,4 +1,4 @@
-"""The client of the demo: someone whom a member invites, with a configuration folder of his own."""
+"""The client of the demo: someone whom a member invites, with a configuration folder of their own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZES: Final = (
 
 @dataclass(slots=True)
 class Client:
-    """One person on one machine, and the files that he keeps at one member."""
+    """One person on one machine, and the files that they keep at one member."""
 
     member: Member
     folder: Path
@@ -34,7 +34,7 @@ class Client:
 
     @property
     def global_id(self) -> str:
-        """Who he is."""
+        """Who they are."""
         return f"guest@friends.of.{self.member.name}"
 
     @property
@@ -43,7 +43,7 @@ class Client:
         return {"COLLECTIVE_CONFIG_DIR": str(self.folder / "config")}
 
     def command(self, *arguments: str, stdin: bytes | Path = b"") -> bytes:
-        """Run one command with his own identity, which no option names."""
+        """Run one command with their own identity, which no option names."""
         return run_command(arguments, self.variables, stdin)
 
     def join(self) -> str:
@@ -107,7 +107,7 @@ class Client:
             raise DemoError(f"{path} of {self.member.name} reads back as {found}, not {wanted}.")
 
     def status(self) -> str:
-        """Return what his own ``status`` says; raise :class:`DemoError` if files are missing."""
+        """Return what their own ``status`` says; raise :class:`DemoError` if files are missing."""
         status: dict[str, Any] = json.loads(self.command("status", "--json"))
         files, chunks, storage = status["files"], status["chunks"], status["storage"]
         if files["total"] != len(self.digests) or chunks["unavailable"]:

@@ -56,7 +56,7 @@ def add_device(
 
 @command
 def list_identities(invocation: Invocation) -> None:
-    """List who joined, with the key of each of his devices: all to an admin, else yourself."""
+    """List who joined, with the key of each of their devices: all to an admin, else yourself."""
 
     async def work(collective: Collective) -> Sequence[IdentityRecord]:
         return await collective.people.identities()
@@ -100,7 +100,7 @@ def revoke(
     ],
     yes: YesOption = False,
 ) -> None:
-    """Shut someone out within seconds, for good: his certificates, grants and open invites end.
+    """Shut someone out within seconds, for good: their certificates, grants and open invites end.
 
     A certificate (serial:HEX) is revoked with its key, so one machine is shut out; a key by
     key:HEX. Both are told by: collective identity list. Other devices of yours you may end yourself.

@@ -213,7 +213,7 @@ async def renew_trusting(
 ) -> Credentials:
     """Return credentials with a new certificate and the CAs that count now; nothing is written.
 
-    Whoever keeps them on disk writes the CAs (``pki.pem_files.write_authorities``) before the
+    A caller that keeps them on disk writes the CAs (``pki.pem_files.write_authorities``) before the
     certificate, so that a crash leaves a certificate whose CA is known.
     """
     csr_der = certificates.make_request(credentials.private_key)

@@ -45,7 +45,7 @@ class Names:
                 for entry in page.entries:
                     yield entry
         finally:
-            if coming is not None:  # whoever listed has seen enough
+            if coming is not None:  # the caller has seen enough
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
 

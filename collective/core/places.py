@@ -27,7 +27,7 @@ class Places(Generic[T]):
         return self._count
 
     def enter(self, source: str, who: T) -> T | None:
-        """Give ``who`` a place; return whoever lost his for that, who is to be closed."""
+        """Give ``who`` a place; return the holder who lost one for that, to be closed."""
         out: T | None = None
         if len(self._held.get(source, ())) >= self._per_source:
             out = self._first(source)

@@ -1,6 +1,6 @@
 """Work that several ask for at once and that is done once.
 
-Whoever asks while it is under way joins it.  Nothing of a result is kept: who asks after it has ended
+A caller that asks while it is under way joins it.  Nothing of a result is kept: who asks after it has ended
 has it done anew.  The work ends with the last of those who wait for it, so none goes on for nobody.
 """
 

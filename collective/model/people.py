@@ -52,7 +52,7 @@ class Invite:
     grants_expire_s: float | None = None
     """When the first of the grants ends because its giver's does (set by the catalogue)."""
     void: bool = False
-    """A right that it passes on has ended, or its maker or his key is revoked (told by the catalogue)."""
+    """A right that it passes on has ended, or its maker or their key is revoked (told by the catalogue)."""
     approves: bool = False
     """A NODE code for one node, which is approved by it: an admin made it, and knows for which."""
     uses: Sequence[InviteUse] = ()

@@ -101,7 +101,7 @@ class CertificateAuthority:
         """Return this CA's word that ``successor`` takes its place.
 
         It is ``newWithOld`` of RFC 4210, section 4.4: subject, key and extensions of the successor,
-        issued by this CA, valid while both are.  It is a statement for whoever trusts this CA, never
+        issued by this CA, valid while both are.  It is a statement for those who trust this CA, never
         part of a chain: both CAs have path length 0.
         """
         builder = _authority_profile(
@@ -236,7 +236,7 @@ class CertificateAuthority:
 def _authority_profile(
     name: x509.Name, key: ec.EllipticCurvePublicKey, domain: Domain, randomness: Randomness
 ) -> x509.CertificateBuilder:
-    """Return what every certificate of a CA's key says, whoever issues it."""
+    """Return what every certificate of a CA's key says, self-signed or not."""
     return (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -6,7 +6,7 @@ non-critical extensions under the UUID arc 2.25:
 
 * *addresses* (coordinator): ``SEQUENCE OF UTF8String``, each ``HOST:PORT``;
 * *authority key* (coordinator, bootstrap): the SubjectPublicKeyInfo of the issuing CA, so that a
-  joiner who knows nothing but its SHA-256 can check the signature on the leaf of his connection.
+  joiner who knows nothing but its SHA-256 can check the signature on the leaf of their connection.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A challenge is a fresh nonce; the answer is BLAKE3 keyed with it over a copy's stored bytes.  An honest
 node compares the bytes with the chunk's id before it answers, and says *missing* or *corrupt* where that
-is so.  So a wrong answer is a lie, and two equal answers come from whoever has the same bytes.
+is so.  So a wrong answer is a lie, and two equal answers come from the same bytes.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Door:
         return Address(address.host, port)
 
     def close(self) -> None:
-        """Accept nobody any more, and cut off whoever is in the handshake."""
+        """Accept nobody any more, and cut off peers in the handshake."""
         for task in self._tasks:
             task.cancel()
         for listening in self._sockets:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 LEAVE_S: Final = 1.0
-"""For peers to answer that we close; whoever has not then is cut off."""
+"""For peers to answer that we close; one that has not then is cut off."""
 _ABORT_S: Final = 0.2
 
 
@@ -40,7 +40,7 @@ class OpenTransports:
     async def leave(self, timeout_s: float = LEAVE_S) -> None:
         """Return when all have gone; cut off those that have not within ``timeout_s`` seconds.
 
-        Whoever calls has closed them.
+        The caller has closed them.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):

@@ -3,8 +3,8 @@
 The holder of a connection is its identity, or its source where clients have no certificate.  When all
 places are taken, a newcomer whose holder has few is let in, and the holder with most loses one; where
 nobody has more than a few, the source with most does; of its connections one that is not in use, the
-one quiet for longest.  So whoever brings many connections pushes out himself first, and so does who
-brings many identities, unless he shares the others' address; and as long as there is room, any number
+one quiet for longest.  So whoever brings many connections pushes out its own first, and so does who
+brings many identities, unless they share the others' address; and as long as there is room, any number
 may come from one address: behind it there may be many.
 """
 
@@ -111,7 +111,7 @@ class Crowd:
         return tuple(self._open.values())
 
     def make_room(self, peer: Certified | None, source: str) -> OpenConnection | None:
-        """Return who has to give way to one more connection of ``peer``; he counts no longer.
+        """Return who has to give way to one more connection of ``peer``; they count no longer.
 
         Raises:
             BusyError: it is the newcomer who has too many, or as many as anybody.

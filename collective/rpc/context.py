@@ -37,7 +37,7 @@ class CallContext:
     """One call as it arrived."""
 
     certified: Certified | None
-    """Whoever calls, verified; None on the bootstrap listener only."""
+    """The caller, verified; None on the bootstrap listener only."""
     request_id: str
     method: str
     """``/package.Service/Method``."""
@@ -54,7 +54,7 @@ class CallContext:
 
     @property
     def peer(self) -> Certified:
-        """Whoever calls; raises :class:`PermissionDeniedError` if that is nobody."""
+        """The caller; raises :class:`PermissionDeniedError` if that is nobody."""
         if self.certified is None:
             raise PermissionDeniedError("This call needs a certificate; redeem an invite first.")
         return self.certified

@@ -56,7 +56,7 @@ class Keeper(Protocol):
 class Persona(Protocol):
     """What one end of connections shows in handshakes, and whose certificates it takes; opaque.
 
-    Made by :class:`Links`, kept by whoever renews the certificate, given back to the same links.
+    Made by :class:`Links`, kept by the part that renews the certificate, given back to the same links.
     """
 
     @property

@@ -89,7 +89,7 @@ class ServiceEdge:
                 for nobody, health and reflection apart.  Empty: everything is for everybody.
             randomness: For the request ids of calls that bring none.
             served: Told of each call that ended.
-            refusals: Told of each call that ended with an error, whoever decided it.
+            refusals: Told of each call that ended with an error, wherever that was decided.
         """
         self._objection = objection
         self._service_roles = service_roles
@@ -143,7 +143,7 @@ class ServiceEdge:
 
         A service's method is ``service.__mapping__()[call.method].func`` of the stream of messages:
         something with ``recv_message``, ``send_message`` and asynchronous iteration.  The deadline
-        is enforced by whoever calls this, by cancelling.
+        is enforced by the caller, by cancelling.
 
         Raises:
             GRPCError: The method chose a status itself.

@@ -56,7 +56,7 @@ def authorise(
     """Return ``code`` as ``actor`` may make it: it ends with the first of the rights that it passes on.
 
     Raises:
-        PermissionDeniedError: he may not share what it gives, or make a code of this kind.
+        PermissionDeniedError: they may not share what it gives, or make a code of this kind.
     """
     stored = replace(code, created_by=actor.principal, created_s=code.created_s or now_s)
     if code.kind is InviteKind.DEVICE:

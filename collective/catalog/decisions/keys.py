@@ -1,7 +1,7 @@
 """Whose a key is: pure.
 
 An identity has the keys that it was claimed or lent by.  A key is *vouched for* where somebody who
-could know said so: an admin by a certificate of his own making, or a device of the identity that is
+could know said so: an admin by a certificate of their own making, or a device of the identity that is
 vouched for itself.  A key that came by a user's invite is not: whoever held the invite chose the name.
 """
 

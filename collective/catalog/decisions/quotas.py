@@ -125,7 +125,7 @@ def giving_way(
 
 
 def excess_of(open_uploads: int) -> int:
-    """Return how many of a caller's open uploads must end before he may begin one more."""
+    """Return how many of a caller's open uploads must end before they may begin one more."""
     return max(0, open_uploads + 1 - UPLOADS_PER_CALLER_MAX)
 
 

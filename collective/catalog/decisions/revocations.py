@@ -33,7 +33,7 @@ def require_form(what: str) -> None:
 def require_revoker(
     decider: Decider, what: str, key: bytes | None, *, is_own: bool, is_ended: bool
 ) -> None:
-    """Let an admin revoke all, anybody else the other keys and certificates of his identity alone.
+    """Let an admin revoke all, anybody else the other keys and certificates of their identity alone.
 
     Args:
         decider: of the caller.
@@ -44,7 +44,7 @@ def require_revoker(
 
     Raises:
         ConflictError: it is the key by which the caller calls.
-        PermissionDeniedError: he may not.
+        PermissionDeniedError: they may not.
     """
     caller = decider.caller
     if caller.key_digest and key == caller.key_digest and caller.principal.role == "user":

@@ -99,7 +99,7 @@ class Trust(Protocol):
         ...
 
     async def is_admin(self, caller: Call) -> bool:
-        """Tell whether ``caller`` is the operator, or an admin by his grants."""
+        """Tell whether ``caller`` is the operator, or an admin by their grants."""
         ...
 
     async def require_admin(self, caller: Call, action: str) -> None:
@@ -156,8 +156,8 @@ class Trust(Protocol):
     async def revoke(self, actor: Call, what: str) -> int:
         """Revoke ``spiffe://…``, ``key:HEX``, or ``serial:HEX`` with its key where that is known.
 
-        An admin may revoke all; anybody else keys and certificates of his own identity, but for the
-        key by which he calls (ConflictError).
+        An admin may revoke all; anybody else keys and certificates of their own identity, but for the
+        key by which they call (ConflictError).
 
         Open codes made by a revoked identity or key end.  Returns the new revocation epoch.
         """

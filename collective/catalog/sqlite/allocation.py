@@ -70,9 +70,9 @@ def may_use(
 ) -> bool:
     """Tell whether the caller has, or may have, the chunk's content.
 
-    He may read a current file that holds it (``retired``: or one that was replaced or removed where
-    he may read), or has sent it himself in another upload that is open.  Behind very many newer files
-    that are no more, one is not found (``retired``: it is); then he has to send it.
+    They may read a current file that holds it (``retired``: or one that was replaced or removed where
+    they may read), or have sent it themselves in another upload that is open.  Behind very many newer files
+    that are no more, one is not found (``retired``: it is); then they have to send it.
     """
     found: Any = tx.run(
         "SELECT e.id, v.place FROM (SELECT version FROM extents WHERE chunk = ?"

@@ -203,7 +203,7 @@ def settle_owner(
     """Settle whose a datastore is that ``caller`` renamed to ``path``.
 
     Rights are given by path, and a rename must give nobody any.  So its owner goes with it where an
-    admin moves it; else what he has at ``path`` is what he is given there, and it is the member's.
+    admin moves it; else what they have at ``path`` is what they are given there, and it is the member's.
     """
     if not tx.decider(caller).is_admin:
         disown(tx, entry)
@@ -241,7 +241,7 @@ def _own(
     path: FilePath,
     owner: SpiffeId | None,
 ) -> None:
-    """Make ``owner`` the owner: he gets every right there, the one before loses his."""
+    """Make ``owner`` the owner: they get every right there, the one before loses theirs."""
     if owner is not None and tx.book.is_revoked(owner):
         raise ConflictError(f"{owner.global_id or owner} was revoked here; name another owner.")
     old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
@@ -265,7 +265,7 @@ def _own(
 
 
 def _lacks_grant(tx: Transaction, entry: int) -> bool:
-    """Tell whether the datastore's owner has no more what he should have by owning it."""
+    """Tell whether the datastore's owner has no more what they should have by owning it."""
     owner, grant_id = tx.one("SELECT owner, owner_grant FROM datastores WHERE entry = ?", entry)
     return owner is not None and tx.book.until([grant_id or ""]) <= tx.now_s
 

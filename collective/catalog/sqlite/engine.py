@@ -266,7 +266,7 @@ class Engine:
     def interrupt(self) -> None:
         """Give up what runs and what waits: the process ends, and nothing of it was acknowledged.
 
-        Whoever waits is told with BusyError.  A statement ends within some thousand of its steps.
+        Its callers get BusyError.  A statement ends within some thousand of its steps.
         """
         self._is_ending = True
         self._stop_inspection()

@@ -64,7 +64,7 @@ class IdentitiesPart(Part):
         return await self._engine.read(work)
 
     async def is_admin(self, caller: Call) -> bool:
-        """Tell whether ``caller`` is the operator, or an admin by his grants."""
+        """Tell whether ``caller`` is the operator, or an admin by their grants."""
         return self._engine.decider(caller).is_admin
 
     async def require_admin(self, caller: Call, action: str) -> None:

@@ -128,7 +128,7 @@ def bind_by_code(
         code: that is redeemed.
         identity: that it gives.
         key_digest: SHA-256 of the redeemer's key.
-        display_name: as he wishes it.
+        display_name: as they wish it.
         created_key: SHA-256 of the key by which the code was made, where known.
 
     """

@@ -169,7 +169,7 @@ def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
 
 
 def require_place(tx: Transaction, principal: str) -> None:
-    """Bound the open uploads of one caller: his idle ones make place, else BusyError."""
+    """Bound the open uploads of one caller: their idle ones make place, else BusyError."""
     excess = excess_of(
         tx.value(f"SELECT count(*) FROM uploads WHERE principal = ? AND {_IS_OPEN}", principal)
     )

@@ -274,7 +274,7 @@ def stored_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
 def readable_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
     """Return the copies of a chunk that a reader may try, those that do not count marked.
 
-    Whoever reads checks the chunk's id, so a copy that is in doubt, or given up and not deleted yet,
+    The reader checks the chunk's id, so a copy that is in doubt, or given up and not deleted yet,
     is better than none.
     """
     found: Any = db.execute(

@@ -132,7 +132,7 @@ def _standings(
     chunk, authorised = row
     if _is_proven(tx, upload, version, chunk, copies):
         return chunk, trusted_standings(tx.db, chunk)
-    # What he might read when he asked, he must be allowed to read still, while it is anywhere.
+    # What they might read when they asked, they must be allowed to read still, while it is anywhere.
     is_his = bool(authorised) and (
         not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
     )

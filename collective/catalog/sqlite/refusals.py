@@ -1,7 +1,7 @@
 """Refusals on their way into the audit: joined, bounded, and never dropped in silence.
 
 The same refusal (who, what, on what, why, from where) is one row for :data:`WINDOW_S`, with a
-count.  Whoever is refused in too many ways in that time has the rest joined into one row of his,
+count.  Whoever is refused in too many ways in that time has the rest joined into one row of theirs,
 and when too many are refused, all further ones share one row; both say so.  What was noted is
 written with the next upkeep or the next page of the audit, and kept in memory until it is durable.
 """

@@ -83,7 +83,7 @@ def require_active(tx: Transaction, found: UploadRow) -> None:
 
 
 def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[UploadRow, Decider]:
-    """Return an upload into which the caller may write now, and what decides of his rights.
+    """Return an upload into which the caller may write now, and what decides of their rights.
 
     Raises NotFoundError, PermissionDeniedError.
     """

@@ -17,7 +17,7 @@ class _State:
 
 
 class DirSyncer:
-    """Group commit for names: a flush that starts after a change covers it, whoever started it."""
+    """Group commit for names: a flush that starts after a change covers it, wherever it was started."""
 
     def __init__(self, disk: Disk) -> None:
         """Flush directories of ``disk``."""

@@ -1,6 +1,6 @@
 """The append side of the packs: many records, one flush.
 
-A caller queues its record and waits; whoever finds no one at work becomes the leader and writes and
+A caller queues its record and waits; one that finds none at work becomes the leader and writes and
 flushes everything queued as one batch.  A record alone therefore costs one append and one flush,
 without waiting for company.  The log is ordered: replaying packs by number and records by offset
 gives the state, the last word on a copy counts.

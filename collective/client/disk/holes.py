@@ -77,7 +77,7 @@ def zeros_from(fd: int, begin: int, end: int, *, reads_data: bool) -> int | None
 class DataRuns:
     """Reads the data of a plain file in order; holes are passed by asking for them.
 
-    A file that is cut meanwhile ends early; whoever reads it looks at its state afterwards.
+    A file that is cut meanwhile ends early; the reader looks at its state afterwards.
     """
 
     def __init__(self, fd: int, status: os.stat_result) -> None:

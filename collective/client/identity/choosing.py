@@ -15,7 +15,7 @@ from collective.core.errors import NotJoinedError, UsageError
 def find(joined: Sequence[JoinedCollective], wanted: str) -> JoinedCollective:
     """Return the one of ``joined`` that ``wanted`` (a name, member id or domain) means.
 
-    A word never means one collective where it is a word of another as well, whoever came first.
+    A word never means one collective where it is a word of another as well, whichever came first.
 
     Raises NotJoinedError if none has that word, UsageError if several do.
     """

@@ -69,7 +69,7 @@ class ConfigDir(NamedTuple):
         return posixpath.join(self.collective(name), "client.crt")
 
     def renewing(self, name: str) -> str:
-        """Return the path of the lock of whoever renews our certificate for a collective."""
+        """Return the path of the lock of the process that renews our certificate for a collective."""
         return posixpath.join(self.collective(name), "renewing")
 
 

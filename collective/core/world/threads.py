@@ -147,7 +147,7 @@ class InlinePool:
         await self._begin(lambda: None)
 
     def abandon(self) -> None:
-        """Cancel whoever waits for a step."""
+        """Cancel the waiters for a step."""
         self._is_abandoned = True
 
     def _begin(self, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -15,7 +15,7 @@ from collective.model.copies import ChunkCopies, CopyName, Judged, Verdict
 
 
 class VerdictBook:
-    """Takes verdicts from whoever asked nodes."""
+    """Takes the verdicts of challenges."""
 
     def __init__(
         self, catalog: Nodes, table: LiveNodes, metrics: MemberMetrics, wakes: Wakes

@@ -1,4 +1,4 @@
-"""Uploads with placement: the catalogue's decisions, turned into routes for whoever carries the bytes.
+"""Uploads with placement: the catalogue's decisions, turned into routes for the carrier of the bytes.
 
 The same for a client, which holds its tickets itself, and for a whole file through the coordinator.
 """

@@ -1,6 +1,6 @@
 """What a member tells its nodes to do.
 
-An interface: whoever calls nodes has the connections.  A node that cannot be reached, or refuses, is a
+An interface: its implementation has the connections.  A node that cannot be reached, or refuses, is a
 CollectiveError; cancelling a call leaves open whether the node did what it was told.
 """
 

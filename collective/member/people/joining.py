@@ -157,7 +157,7 @@ class Joining:
         return known.newest if is_person and attempt.follows_links else known.signing
 
     async def _note_followed(self, code: Invite, redemption: Redemption) -> None:
-        """Tell of a person who has the newest CA's certificate; other devices of his may not yet."""
+        """Tell of a person who has the newest CA's certificate; other devices of theirs may not yet."""
         newest = self._own.authorities.newest.certificate
         issued = certificates.load_certificate(redemption.certificate_der)
         if code.kind is InviteKind.USER and is_signed_by(issued, newest):

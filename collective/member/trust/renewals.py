@@ -1,9 +1,9 @@
-"""Who gets another certificate for the one he has, at the coordinator.
+"""Who gets another certificate for the one they have, at the coordinator.
 
 Two ways: over a live connection, and at the bootstrap by whoever was off too long.  Either way the
 identity is that of the old certificate and the key stays the same; what is revoked or removed renews
 by neither.  Whoever asks again before a third of a renewed certificate's life is over gets the same
-one again: nothing is signed or written, however often he asks.
+one again: nothing is signed or written, however often they ask.
 """
 
 from __future__ import annotations

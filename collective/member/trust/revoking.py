@@ -47,8 +47,8 @@ class Revoking:
         Cancelling the wait does not undo it: it is applied, too.
 
         Raises:
-            PermissionDeniedError: the caller is no admin, and it is no other device of his own.
-            ConflictError: it is revoked already, or the key by which he calls.
+            PermissionDeniedError: the caller is no admin, and it is no other device of their own.
+            ConflictError: it is revoked already, or the key by which they call.
             UsageError: ``who`` names nothing, the coordinator, or a node.
             NotFoundError: a global id that nobody here has.
         """

@@ -1,6 +1,6 @@
 """Every refusal at the coordinator passes here, once: counted, logged, noted for the audit.
 
-The listeners tell of each call that ended with an error, whoever decided it: the listener's own
+The listeners tell of each call that ended with an error, wherever that was decided: the listener's own
 rule who may call what, a frame of :mod:`~.faces.grpc.admission`, a service, the catalogue or joining.  At the
 bootstrap, where callers prove who they are by the call itself, a code or certificate that is
 refused is a refusal whatever its kind of error.  Where chunks are passed on, a ticket that is forged
@@ -33,7 +33,7 @@ from collective.rpc.headers import request_id_from
 UNKNOWN: Final = "unknown"
 """The actor of a connection that proved nothing."""
 JOINER: Final = "joiner"
-"""The actor of a call at the bootstrap, who proves by the call itself who he is."""
+"""The actor of a call at the bootstrap, who proves by the call itself who they are."""
 CONNECT: Final = "connect"
 RELAY: Final = "relay"
 BOOTSTRAP: Final = "collective.v1.bootstrap.Bootstrap"
@@ -74,7 +74,7 @@ class RefusalLog:
             actor, why = UNKNOWN, error.message
             if isinstance(error, UntrustedError):
                 why = f"the certificate does not count: {error.why} (step {error.step})"
-            if isinstance(error, RevokedCertificateError):  # he has proved who he is
+            if isinstance(error, RevokedCertificateError):  # they have proved who they are
                 actor = str(error.identity)
             self._take(CONNECT, Refusal(actor, CONNECT, "", why, source))
 

@@ -14,6 +14,7 @@ from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
+from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
 from collective.member.metrics import MemberMetrics
@@ -174,7 +175,7 @@ def wire(
         ground=ground,
         faces=[
             *_files(ground, care, admission),
-            DatastoresService(own.domain, catalog, admission),
+            DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
             PeopleService(people, admission),
             NodesService(members, admission),
             TrustService(trust, admission),

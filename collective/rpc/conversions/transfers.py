@@ -1,6 +1,6 @@
 """Routes, receipts and plans: what a member says about where bytes go, and what comes back.
 
-Whoever receives a plan checks its form here, not what it leads to: tickets are for hops to check, and
+The receiver of a plan checks its form here, not what it leads to: tickets are for hops to check, and
 receipts for the coordinator.
 """
 

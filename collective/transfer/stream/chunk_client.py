@@ -60,7 +60,7 @@ class ClientLimits:
 
 
 class Put(AsyncIterator[PutAnswer]):
-    """A put under way, by whoever asked for it: iterate for each hop's answer, as they come.
+    """A put under way, as its caller sees it: iterate for each hop's answer, as they come.
 
     Raises and ends as :class:`PutTransfer` does; RejectedError also where an answer is malformed.
     """

@@ -2,7 +2,7 @@
 
 Payload is received straight into the buffer where it stays.  Every frame is written whole and at
 once, in pieces of at most :data:`~.frames.PIECE_BYTES`, so an abandoned transfer never leaves half
-a frame behind and needs no lock.  Whoever sends payload awaits :meth:`ChunkConnection.writable`
+a frame behind and needs no lock.  A sender of payload awaits :meth:`ChunkConnection.writable`
 before each piece; that is the back-pressure.
 """
 

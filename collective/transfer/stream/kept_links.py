@@ -194,7 +194,7 @@ class KeptLinks:
     async def link(self, peer: SpiffeId, addresses: Sequence[Address]) -> Link:
         """Return the least used connection to ``peer``, opening one where that helps.
 
-        Cancellation leaves a connection that is being opened to whoever asks next.
+        Cancellation leaves a connection that is being opened to the next caller.
 
         Raises:
             UnreachableError: none can be opened within the deadline.

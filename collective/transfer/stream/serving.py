@@ -86,7 +86,7 @@ class TicketRefusals(Protocol):
     """Hears of requests whose ticket was forged, or for something or somebody else."""
 
     def ticket(self, peer: SpiffeId, source: str, error: CollectiveError, request_id: str) -> None:
-        """Hear of a request of ``peer`` at the host ``source``; ``request_id`` is as he sent it."""
+        """Hear of a request of ``peer`` at the host ``source``; ``request_id`` is as they sent it."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Making tickets: at the coordinator alone.
 
 A route is made at once, since each of its tickets says who holds it (the hop before) and who is next.
-Which hops there are, and in which order, is decided by whoever asks.
+Which hops there are, and in which order, is the caller's decision.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Admission:
     ) -> None:
         """Serve the member of ``domain``.
 
-        ``seen`` is told of each caller and the digest of the CA that signed his certificate;
-        ``certificates_seen`` may refuse him.
+        ``seen`` is told of each caller and the digest of the CA that signed their certificate;
+        ``certificates_seen`` may refuse them.
         """
         self._certificates_seen = certificates_seen
         self._seen = seen

@@ -24,14 +24,14 @@ _TOKEN_MAX_CHARS = 16 * limits.KIB
 class FilesService(files_pb.FilesBase):
     """Adapts names."""
 
-    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, admission: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
-        self._calls = calls
+        self._admission = admission
 
     async def make_directory(self, message: files_pb.MakeDirectoryRequest) -> pb.Entry:
         """Make a directory or a datastore."""
-        async with self._calls.call("mkdir", message.path) as call:
+        async with self._admission.call("mkdir", message.path) as call:
             path = FilePath.parse(message.path)
             entry = await self._owners.of_path(path).names.make_directory(
                 call,
@@ -43,7 +43,7 @@ class FilesService(files_pb.FilesBase):
 
     async def make_link(self, message: files_pb.MakeLinkRequest) -> pb.Entry:
         """Make a symbolic link."""
-        async with self._calls.call("make_link", message.path) as call:
+        async with self._admission.call("make_link", message.path) as call:
             path = FilePath.parse(message.path)
             entry = await self._owners.of_path(path).names.make_link(
                 call,
@@ -56,7 +56,7 @@ class FilesService(files_pb.FilesBase):
 
     async def set_attributes(self, message: files_pb.SetAttributesRequest) -> pb.Entry:
         """Change time and mode of what is there."""
-        async with self._calls.call("set_attributes", message.path) as call:
+        async with self._admission.call("set_attributes", message.path) as call:
             path = FilePath.parse(message.path)
             entry = await self._owners.of_path(path).names.set_attributes(
                 call,
@@ -69,7 +69,7 @@ class FilesService(files_pb.FilesBase):
 
     async def list(self, message: files_pb.ListRequest) -> files_pb.ListResponse:
         """Return one page of what the caller may see."""
-        async with self._calls.call("list", message.path) as call:
+        async with self._admission.call("list", message.path) as call:
             path = FilePath.parse(message.path)
             if len(message.page_token) > _TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
@@ -87,13 +87,13 @@ class FilesService(files_pb.FilesBase):
 
     async def stat(self, message: files_pb.StatRequest) -> pb.Entry:
         """Return one entry."""
-        async with self._calls.call("stat", message.path) as call:
+        async with self._admission.call("stat", message.path) as call:
             path = FilePath.parse(message.path)
             return entry_message(await self._owners.of_path(path).names.stat(call, path))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
         """Remove a file, an empty directory or a tree."""
-        async with self._calls.call("remove", message.path) as call:
+        async with self._admission.call("remove", message.path) as call:
             path = FilePath.parse(message.path)
             count = await self._owners.of_path(path).names.remove(
                 call,
@@ -106,7 +106,7 @@ class FilesService(files_pb.FilesBase):
     async def move(self, message: files_pb.MoveRequest) -> pb.Entry:
         """Rename a file or a directory."""
         target = f"{message.source} -> {message.destination}"
-        async with self._calls.call("move", target) as call:
+        async with self._admission.call("move", target) as call:
             source, destination = (
                 FilePath.parse(message.source),
                 FilePath.parse(message.destination),

@@ -21,14 +21,14 @@ from collective.rpc.gen.collective.v1 import reads as reads_pb
 class ReadsService(reads_pb.ReadsBase):
     """Adapts reads; tickets are for the caller's own connection."""
 
-    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, admission: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
-        self._calls = calls
+        self._admission = admission
 
     async def open_read(self, message: reads_pb.OpenReadRequest) -> reads_pb.OpenReadResponse:
         """Lease a version and answer with the routes of the first extents."""
-        async with self._calls.call("open_read", message.path) as call:
+        async with self._admission.call("open_read", message.path) as call:
             path = FilePath.parse(message.path)
             opened = await self._owners.of_path(path).reads.open_read(
                 call,
@@ -47,7 +47,7 @@ class ReadsService(reads_pb.ReadsBase):
 
     async def plan_read(self, message: reads_pb.PlanReadRequest) -> reads_pb.PlanReadResponse:
         """Renew the lease and answer with fresh routes."""
-        async with self._calls.call("plan_read", message.lease_id) as call:
+        async with self._admission.call("plan_read", message.lease_id) as call:
             lease = LeaseId.parse(message.lease_id)
             plan = await self._owners.of_id(lease).reads.plan_read(
                 call,
@@ -62,7 +62,7 @@ class ReadsService(reads_pb.ReadsBase):
 
     async def close_read(self, message: reads_pb.CloseReadRequest) -> reads_pb.CloseReadResponse:
         """Give leases back."""
-        async with self._calls.call("close_read", message.lease_id) as call:
+        async with self._admission.call("close_read", message.lease_id) as call:
             if len(message.further_lease_ids) > limits.BATCH_MAX_CHUNKS:
                 raise UsageError(
                     f"At most {limits.BATCH_MAX_CHUNKS} further leases are closed at once."
@@ -74,7 +74,7 @@ class ReadsService(reads_pb.ReadsBase):
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
         """Take a reader's hint."""
-        async with self._calls.call("report_copy", message.node) as call:
+        async with self._admission.call("report_copy", message.node) as call:
             lease = LeaseId.parse(message.lease_id)
             await self._owners.of_id(lease).reads.report_copy(
                 call,

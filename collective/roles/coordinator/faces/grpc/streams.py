@@ -24,25 +24,25 @@ _IDLE_S: Final = 60.0
 class StreamsService(streams_pb.StreamsBase):
     """Adapts streams of messages to files."""
 
-    def __init__(self, owners: MemberDirectory, files: WholeFiles, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, files: WholeFiles, admission: Admission) -> None:
         """Serve ``files`` of this member; others' are not carried."""
         self._owners = owners
         self._files = files
-        self._calls = calls
+        self._admission = admission
 
     async def read(
         self, message: streams_pb.ReadRequest
     ) -> AsyncGenerator[streams_pb.ReadResponse]:
         """Answer with the entry, then with the bytes of the range."""
         async with AsyncExitStack() as stack:
-            async with self._calls.call("read", message.path) as call:
+            async with self._admission.call("read", message.path) as call:
                 reading = self._files.read(
                     call, self._own(message.path), offset=message.offset, length=message.length
                 )
                 entry, pieces = await stack.enter_async_context(reading)
             yield streams_pb.ReadResponse(entry=entry_message(entry))
             async for piece in pieces:
-                self._calls.moved("out", len(piece))
+                self._admission.moved("out", len(piece))
                 yield streams_pb.ReadResponse(data=piece)
 
     async def _call_rpc_handler_server_stream(
@@ -66,7 +66,7 @@ class StreamsService(streams_pb.StreamsBase):
         header = first.header
         if header is None:
             raise UsageError("A write begins with a header.")
-        async with self._calls.call("write", header.path) as call:
+        async with self._admission.call("write", header.path) as call:
             entry = await self._files.write(
                 call,
                 self._own(header.path),
@@ -85,11 +85,11 @@ class StreamsService(streams_pb.StreamsBase):
         self, first: bytes, messages: AsyncIterator[streams_pb.WriteRequest]
     ) -> AsyncIterator[bytes]:
         if first:
-            self._calls.moved("in", len(first))
+            self._admission.moved("in", len(first))
             yield first
         async for message in messages:
             if message.header is not None:
                 raise UsageError("Only the first message of a write has a header.")
-            self._calls.moved("in", len(message.data))
+            self._admission.moved("in", len(message.data))
             if message.data:
                 yield message.data

@@ -22,16 +22,16 @@ from collective.rpc.gen.collective.v1 import uploads as uploads_pb
 class UploadsService(uploads_pb.UploadsBase):
     """Adapts uploads; tickets are for the caller's own connection."""
 
-    def __init__(self, owners: MemberDirectory, calls: Admission) -> None:
+    def __init__(self, owners: MemberDirectory, admission: Admission) -> None:
         """Serve the files that ``owners`` know."""
         self._owners = owners
-        self._calls = calls
+        self._admission = admission
 
     async def open_upload(
         self, message: uploads_pb.OpenUploadRequest
     ) -> uploads_pb.OpenUploadResponse:
         """Begin an upload and answer with the routes of its first batch."""
-        async with self._calls.call("open_upload", message.path) as call:
+        async with self._admission.call("open_upload", message.path) as call:
             path = FilePath.parse(message.path)
             opened = await self._owners.of_path(path).uploads.open_upload(
                 call,
@@ -50,7 +50,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.AllocateChunksRequest
     ) -> uploads_pb.AllocateChunksResponse:
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
-        async with self._calls.call("allocate", message.upload_id) as call:
+        async with self._admission.call("allocate", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
             plans = await self._owners.of_id(upload).uploads.allocate(
                 call,
@@ -68,7 +68,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.RecordExtentsRequest
     ) -> uploads_pb.RecordExtentsResponse:
         """Count receipts and record extents."""
-        async with self._calls.call("record", message.upload_id) as call:
+        async with self._admission.call("record", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
             recorded = await self._owners.of_id(upload).uploads.record_extents(
                 call,
@@ -80,7 +80,7 @@ class UploadsService(uploads_pb.UploadsBase):
 
     async def commit_upload(self, message: uploads_pb.CommitUploadRequest) -> pb.Entry:
         """Make the upload the current version."""
-        async with self._calls.call("commit", message.upload_id) as call:
+        async with self._admission.call("commit", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
             entry = await self._owners.of_id(upload).uploads.commit_upload(
                 call,
@@ -96,7 +96,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.AbortUploadRequest
     ) -> uploads_pb.AbortUploadResponse:
         """Forget the upload."""
-        async with self._calls.call("abort", message.upload_id) as call:
+        async with self._admission.call("abort", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
             await self._owners.of_id(upload).uploads.abort_upload(call, upload)
             return uploads_pb.AbortUploadResponse()
@@ -105,7 +105,7 @@ class UploadsService(uploads_pb.UploadsBase):
         self, message: uploads_pb.GetUploadRequest
     ) -> uploads_pb.GetUploadResponse:
         """Return what is recorded, for resumption."""
-        async with self._calls.call("get_upload", message.upload_id) as call:
+        async with self._admission.call("get_upload", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
             page = await self._owners.of_id(upload).uploads.recorded(
                 call, upload, from_offset=message.from_offset
