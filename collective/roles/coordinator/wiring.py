@@ -125,51 +125,21 @@ def wire(
     runtime: Runtime,
 ) -> Coordinator:
     """Make every part of the coordinator over an open catalogue."""
-    settings, world = runtime.settings, runtime.world
     refusals, ground = _ground(own, personas, catalog, runtime)
-    nodes, metrics = ground.nodes, ground.metrics
-    readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
+    world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
     approvals = Approvals(catalog, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
-    renewals = CertificateRenewals(
-        own,
-        catalog,
-        ground.revocations,
-        ground.followers,
-        world,
-        expired_renewal_s=settings.expired_renewal_s,
-    )
-    rotation = Rotation(
-        own,
-        catalog,
-        nodes,
-        ground.revocations,
-        ground.followers,
-        interval_s=settings.heartbeat_interval_s,
-    )
-    revoking = Revoking(own.identity, catalog, ground.revocations)
-    trust = MemberTrust(own, catalog, renewals, rotation, revoking, ExpiryWatch(own, rotation))
-    removal = Removal(
-        catalog, nodes, ground.revocations, ground.keys, ground.network.commands, ground.wakes
-    )
-    adoption = AdoptionDesk(catalog, nodes, ground.unknown, ground.wakes, ground.revocations)
-    members = MemberNodes(catalog, nodes, Figures(catalog, nodes), approvals, adoption, removal)
+    renewals, rotation, trust = _trust(ground, runtime)
+    removal, members = _nodes(ground, approvals)
+    node_code, people = _people(ground, runtime)
+    readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
     status = MemberStatus(own, catalog, members, trust, readiness, ground.policy)
-    joining = Joining(own, catalog, nodes, ground.unknown, ground.followers, world)
-    invites = InviteIssuer(own, catalog, bootstrap_addresses(settings), own.place, world)
-    node_code = NodeCode(
-        own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
-    )
-    people = MemberPeople(own.domain, catalog, invites, node_code, world.clock)
-    certificates_seen = CertificatesSeen(own.domain, catalog)
+    seen = CertificatesSeen(own.domain, catalog)
     admission = Admission(
-        own.domain,
-        metrics,
-        world.clock,
-        seen=ground.followers.see,
-        certificates_seen=certificates_seen,
+        own.domain, metrics, world.clock, seen=ground.followers.see, certificates_seen=seen
     )
-    name = settings.name or ""
+    joining = Joining(own, catalog, nodes, ground.unknown, ground.followers, world)
+    name = ground.settings.name or ""
     records = Records(catalog, nodes)
     return Coordinator(
         ground=ground,
@@ -181,7 +151,7 @@ def wire(
             TrustService(trust, admission),
             CertificatesService(trust, admission),
             StatusService(status, admission),
-            _registry(ground, certificates_seen, admission),
+            _registry(ground, seen, admission),
             BootstrapService(joining, renewals, own, collective_name=name, forwarded=True),
         ],
         bootstrap=BootstrapService(joining, renewals, own, collective_name=name),
@@ -234,6 +204,50 @@ def _ground(
         policy=Policy(settings.copies),
         settings=settings,
     )
+
+
+def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
+    own, catalog, settings = ground.own, ground.catalog, ground.settings
+    renewals = CertificateRenewals(
+        own,
+        catalog,
+        ground.revocations,
+        ground.followers,
+        runtime.world,
+        expired_renewal_s=settings.expired_renewal_s,
+    )
+    rotation = Rotation(
+        own,
+        catalog,
+        ground.nodes,
+        ground.revocations,
+        ground.followers,
+        interval_s=settings.heartbeat_interval_s,
+    )
+    revoking = Revoking(own.identity, catalog, ground.revocations)
+    expiry = ExpiryWatch(own, rotation)
+    return renewals, rotation, MemberTrust(own, catalog, renewals, rotation, revoking, expiry)
+
+
+def _nodes(ground: Ground, approvals: Approvals) -> tuple[Removal, MemberNodes]:
+    catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
+    removal = Removal(
+        catalog, nodes, revocations, ground.keys, ground.network.commands, ground.wakes
+    )
+    adoption = AdoptionDesk(catalog, nodes, ground.unknown, ground.wakes, revocations)
+    figures = Figures(catalog, nodes)
+    return removal, MemberNodes(catalog, nodes, figures, approvals, adoption, removal)
+
+
+def _people(ground: Ground, runtime: Runtime) -> tuple[NodeCode, MemberPeople]:
+    own, catalog, settings = ground.own, ground.catalog, ground.settings
+    addresses = bootstrap_addresses(settings)
+    invites = InviteIssuer(own, catalog, addresses, own.place, runtime.world)
+    node_code = NodeCode(
+        own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
+    )
+    people = MemberPeople(own.domain, catalog, invites, node_code, runtime.world.clock)
+    return node_code, people
 
 
 def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
