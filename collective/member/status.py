@@ -133,6 +133,7 @@ class MemberStatus:
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
+            late_inventories=live.late_inventories(),
             catalog_id=(await self._catalog.position()).catalog_id,
             copies_left=copies_left,
         )

@@ -17,6 +17,8 @@ INVENTORY_S: Final = 86400.0
 """Seconds between two inventories of a running node, at most; half of them at least."""
 TURN_S: Final = 900.0
 """So long a node that was asked has its turn; others are asked when it is done, or after that."""
+LATE_S: Final = 10_800.0
+"""A node that is asked for so long and tells nothing is told of."""
 STORED_MEANWHILE_MAX: Final = 200_000
 """With more, an inventory that is under way is of no use and told anew."""
 
@@ -31,6 +33,8 @@ class InventorySchedule:
     """When it is to tell another one, by monotonic time."""
     _asked_s: float | None = None
     """Since when it is asked for another one."""
+    _lacking_since_s: float | None = None
+    """Since when one is asked for that did not come, be it the first of a start or another one."""
     _stored_meanwhile: set[tuple[ChunkId, Generation]] = field(default_factory=set)
 
     def is_due(self, instance_id: str, now_s: float) -> bool:
@@ -45,9 +49,19 @@ class InventorySchedule:
         """Return whether it tells one again now, as far as is known."""
         return self._asked_s is not None and now_s < self._asked_s + TURN_S
 
+    def lacks(self, now_s: float) -> None:
+        """Note that one is asked for."""
+        if self._lacking_since_s is None:
+            self._lacking_since_s = now_s
+
+    def is_late(self, now_s: float) -> bool:
+        """Return whether one is asked for in vain for long."""
+        return self._lacking_since_s is not None and now_s - self._lacking_since_s > LATE_S
+
     def begin_anew(self) -> None:
         """Forget what was noted: the node has started again, and lists what it holds then."""
         self._stored_meanwhile.clear()
+        self._lacking_since_s = None
 
     def stored(self, instance_id: str, chunk: ChunkId, generation: Generation) -> None:
         """Note a copy that was just stored, where an inventory made before may be compared after."""
@@ -72,7 +86,7 @@ class InventorySchedule:
         """Note that all it holds was compared; ``share`` (0 to 1) spreads nodes over the day."""
         self.instance_id = instance_id
         self.due_s = now_s + INVENTORY_S * (1 + share) / 2
-        self._asked_s = None
+        self._asked_s = self._lacking_since_s = None
         self._stored_meanwhile.clear()
 
     def _is_awaited(self, instance_id: str) -> bool:

@@ -278,12 +278,21 @@ class LiveNodes:
         inventory, now_s = self._nodes[node].inventory, self._clock.monotonic_s()
         if not inventory.is_due(instance_id, now_s):
             return False
-        if inventory.instance_id != instance_id or inventory.has_turn(now_s):
-            return True
-        if any(one.inventory.has_turn(now_s) for one in self._nodes.values()):
-            return False  # each takes some of the coordinator's time
-        inventory.ask(now_s)
+        if inventory.instance_id == instance_id and not inventory.has_turn(now_s):
+            if any(one.inventory.has_turn(now_s) for one in self._nodes.values()):
+                return False  # each takes some of the coordinator's time
+            inventory.ask(now_s)
+        inventory.lacks(now_s)
         return True
+
+    def late_inventories(self) -> Sequence[NodeId]:
+        """Return the nodes that are up and do not tell what they hold, in order of id."""
+        states, now_s = self.states(), self._clock.monotonic_s()
+        return sorted(
+            node
+            for node, live in self._nodes.items()
+            if states[node] is NodeState.UP and live.inventory.is_late(now_s)
+        )
 
     def note_stored(self, receipts: Iterable[VerifiedReceipt]) -> None:
         """Note copies that were just stored, where an inventory made before may be compared after."""

@@ -44,6 +44,8 @@ class Situation:
     """Nodes with a certificate that counts, which the catalogue does not know."""
     copies_left: Mapping[NodeId, int] = field(default_factory=dict)
     """Copies that still keep each node, 0 where it is not named."""
+    late_inventories: Sequence[NodeId] = ()
+    """Nodes that were asked long ago what they hold, and did not tell."""
     catalog_id: str = ""
     """This catalogue; empty where it does not matter."""
 
@@ -55,6 +57,7 @@ def warnings(situation: Situation) -> list[str]:
         *_number_warnings(situation),
         *_adoption_warnings(situation),
         *_standing_warnings(situation),
+        *_inventory_warnings(situation),
         *_node_warnings(situation),
         *situation.told,
     ]
@@ -158,6 +161,14 @@ def _standing_warnings(situation: Situation) -> list[str]:
             f" {approve_if_known(seen)}"
         )
     return found
+
+
+def _inventory_warnings(situation: Situation) -> list[str]:
+    return [
+        f"Node {node} does not tell what it holds, though it is asked; see its log. Until it does,"
+        " copies that it lost count as if they were there."
+        for node in situation.late_inventories
+    ]
 
 
 def _named(nodes: Sequence[NodeId]) -> str:

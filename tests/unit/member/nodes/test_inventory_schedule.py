@@ -7,8 +7,13 @@ import pytest
 from collective.core.errors import BusyError, ConflictError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.member.nodes import inventory_schedule
-from collective.member.nodes.inventory_schedule import INVENTORY_S, TURN_S, InventorySchedule
-from tests.unit.member.cluster import World
+from collective.member.nodes.inventory_schedule import (
+    INVENTORY_S,
+    LATE_S,
+    TURN_S,
+    InventorySchedule,
+)
+from tests.unit.member.cluster import World, instance, report
 
 CHUNK = ChunkId(bytes(32))
 A, B = NodeId("a"), NodeId("b")
@@ -76,3 +81,33 @@ def test_nodes_that_run_on_are_asked_one_after_the_other() -> None:
     world.clock.advance(TURN_S)
     assert world.table.asks_inventory(B, instances[B])
     assert not world.table.asks_inventory(A, instances[A]), "B has its turn anew"
+
+
+def test_a_node_that_is_asked_in_vain_is_told_of_until_it_tells() -> None:
+    world = World()
+    live = world.table.get(A)
+    assert live is not None
+    assert not world.table.asks_inventory(A, live.instance_id)
+    world.clock.advance(INVENTORY_S + 1)
+    for late in (False, False, True):
+        world.table.heard(A, report("a"))
+        assert world.table.asks_inventory(A, live.instance_id)
+        assert world.table.late_inventories() == ([A] if late else [])
+        world.clock.advance(LATE_S / 2 + 1)
+    assert world.table.late_inventories() == []  # it is down: that is told otherwise
+    world.table.heard(A, report("a"))
+    assert world.table.late_inventories() == [A]
+    world.table.inventory_done(A, live.instance_id)
+    assert world.table.late_inventories() == []
+
+
+def test_one_that_never_told_since_its_start_is_told_of_too() -> None:
+    world = World()
+    world.table.heard(A, report("a", 2))
+    again = instance(2)
+    assert world.table.asks_inventory(A, again)
+    world.clock.advance(LATE_S + 1)
+    world.table.heard(A, report("a", 2))
+    assert world.table.late_inventories() == [A]
+    world.table.heard(A, report("a", 3))
+    assert world.table.late_inventories() == []  # it has just begun anew

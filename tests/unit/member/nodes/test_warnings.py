@@ -28,6 +28,9 @@ def test_whoever_is_no_admin_reads_no_names_and_numbers_of_others() -> None:
     )
     assert any("eve@" in one for one in warnings(situation))
     assert any("10.0.0.9" in one for one in warnings(situation))
+    late = replace(situation, late_inventories=[NodeId("b")])
+    assert any("Node b does not tell what it holds" in one for one in warnings(late))
+    assert warnings_for_all(late) == warnings_for_all(situation)
     (shortage,) = warnings_for_all(situation)  # his writes fail because of it
     assert "A write needs" in shortage
     restored, _ = warnings_for_all(replace(situation, is_restored=True))
