@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.counting import disagreements
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness

@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     CollectiveError,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, quarantine
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, quarantine
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid

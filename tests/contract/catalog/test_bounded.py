@@ -13,7 +13,8 @@ from typing import Final
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies, inventories
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, chunk_copies, inventories
 from collective.catalog.sqlite.dooming import forget_removed
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.core.ids import NodeId

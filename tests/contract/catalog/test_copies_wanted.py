@@ -2,7 +2,8 @@
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, policies
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, policies
 from collective.core.clock import ManualClock
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId

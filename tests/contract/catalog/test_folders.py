@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, folders, name_removal
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, folders, name_removal
 from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.folders import Bounds
 from collective.core import limits

@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 import pytest
 
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite import CatalogSettings
 from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind

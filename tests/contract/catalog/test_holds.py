@@ -17,9 +17,9 @@ from typing import Any, Final
 import pytest
 
 from collective.catalog.decisions.quotas import IDLE_MS
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import (
-    CatalogSettings,
     SqliteCatalog,
     adoption,
     allocation,
