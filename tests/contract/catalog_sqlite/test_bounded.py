@@ -20,8 +20,8 @@ from collective.catalog.sqlite.quotas import beyond_quota
 from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue
-from tests.contract.catalog.plans import watching
 from tests.contract.catalog.world import grant, p, user
+from tests.contract.catalog_sqlite.plans import watching
 from tests.worlds import world_of
 
 SIZES: Final = (100, 1000)
