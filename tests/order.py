@@ -33,7 +33,7 @@ LONGEST_FIRST: Final = (
     "tests/integration/test_invite_terminal.py",
     "tests/integration/hostile/test_connections.py",
     "tests/integration/hostile/test_stolen_join_code.py",
-    "tests/contract/catalog/test_power_loss.py",
+    "tests/contract/catalog_sqlite/test_power_loss.py",
 )
 _RANK: Final = {path: rank for rank, path in enumerate(LONGEST_FIRST)}
 

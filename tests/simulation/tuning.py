@@ -19,6 +19,7 @@ import structlog
 from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import (
     adoption,
     checkpoints,
@@ -32,7 +33,6 @@ from collective.catalog.sqlite import (
     writer,
 )
 from collective.catalog.sqlite import collection as catalog_collection
-from collective.catalog.sqlite.settings import CatalogSettings
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
 from collective.core import limits

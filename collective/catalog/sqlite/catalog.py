@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.catalog.sqlite.attributes import AttributesPart
 from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
@@ -30,7 +31,6 @@ from collective.catalog.sqlite.removal import RemovalPart, lift_marks
 from collective.catalog.sqlite.repairs import RepairsPart
 from collective.catalog.sqlite.reserve import Reserve
 from collective.catalog.sqlite.revocations import RevocationsPart
-from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.totals import TotalsPart
 from collective.catalog.sqlite.upkeep import UpkeepPart
 from collective.catalog.sqlite.uploads import UploadsPart

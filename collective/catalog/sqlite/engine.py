@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from collective.access.permissions import Decider
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.audit_trimming import drop
 from collective.catalog.sqlite.checkpoints import Checkpoints
 from collective.catalog.sqlite.custody import DATABASE
@@ -23,7 +24,6 @@ from collective.catalog.sqlite.opening import Opened
 from collective.catalog.sqlite.refusals import Counted, RefusalBook
 from collective.catalog.sqlite.reserve import Reserve
 from collective.catalog.sqlite.retention import Retention
-from collective.catalog.sqlite.settings import CatalogSettings
 from collective.catalog.sqlite.snapshot import Snapshots
 from collective.catalog.sqlite.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock

@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import CollectiveError, SettingsError
 from collective.core.ids import SpiffeRole
 from collective.core.settings import ServeSettings

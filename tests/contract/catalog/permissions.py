@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Coroutine
+from pathlib import Path as FolderPath
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -14,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     CollectiveError,
@@ -25,13 +26,13 @@ from collective.core.errors import (
     ShutOutError,
 )
 from collective.core.paths import FilePath
-from collective.core.randomness import SeededRandomness
 from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.entries import Entry
 from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import GrantTerms, Right
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.permission_model import (
     OPERATOR,
     PATHS,
@@ -43,7 +44,6 @@ from tests.contract.catalog.permission_model import (
 )
 from tests.contract.catalog.world import ANY, enrol, names, p, user, write
 from tests.contract.catalog.world import OPERATOR as COORDINATOR
-from tests.worlds import world_of
 
 USERS = ("ann", "bob", "cat", "dan")
 REVOKED_MAX = 2
@@ -84,18 +84,14 @@ class Permissions(RuleBasedStateMachine):
     checks: ClassVar[Counter[str]] = Counter()
     """Answers of the catalogue that were compared, by call and outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Engines]) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
-        self.catalog = self.runner.run(
-            SqliteCatalog.open(
-                self.folder.name,
-                world_of(self.clock, SeededRandomness(1)),
-                CatalogSettings(copies=1),
-            )
-        )
+        settings = CatalogSettings(copies=1)
+        self.engines = kind(FolderPath(self.folder.name), self.clock, settings, seed=1)
+        self.catalog = self.runner.run(self.engines.open(quiet=False))
         self.model = Model(self.clock.wall_s())
         self.given: dict[str, Grant] = {}
         self.codes = 0
@@ -711,6 +707,6 @@ class Permissions(RuleBasedStateMachine):
                     assert (decider.sight(p(text(path))) > 0) == model.knows(who, path)
 
     def teardown(self) -> None:
-        self.runner.run(self.catalog.close())
+        self.runner.run(self.engines.end())
         self.runner.close()
         self.folder.cleanup()

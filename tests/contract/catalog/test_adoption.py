@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, quarantine
+from collective.catalog.interface import Catalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, StoreUuid
-from collective.core.randomness import SeededRandomness
 from collective.model.copies import CopyKey
 from collective.model.nodes import NodeClaim, Position, Standing
 from collective.model.people import Invite, InviteKind
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     DOMAIN,
     NODES,
@@ -26,7 +25,6 @@ from tests.contract.catalog.world import (
     user,
     write,
 )
-from tests.worlds import world_of
 
 OLD = Position("f" * 32, 9, 9)
 WEEK_S = 7 * 86400.0
@@ -54,36 +52,31 @@ def foreign(*texts: str, generation: int = 7) -> list[CopyKey]:
     return sorted(found, key=lambda copy: copy.chunk)
 
 
-async def told(catalog: SqliteCatalog, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
+async def told(catalog: Catalog, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
     return await catalog.compare_inventory(NODES[0], copies, after=b"", last=True)
 
 
-async def held(catalog: SqliteCatalog) -> int:
+async def held(catalog: Catalog) -> int:
     record = next(one for one in await catalog.nodes() if one.node == NODES[0])
     return record.quarantined_bytes
 
 
 async def test_a_new_catalogue_begins_at_another_generation_than_any_other(
-    catalog: SqliteCatalog, tmp_path: Path, clock: ManualClock
+    catalog: Catalog, engines: Engines
 ) -> None:
-    other_dir = tmp_path / "other"
-    other_dir.mkdir()
-    other = await SqliteCatalog.open(
-        str(other_dir), world_of(clock, SeededRandomness(8)), CatalogSettings(copies=3)
-    )
+    other = await engines.beside(seed=8).open()
     found = []
     for one in (catalog, other):
         await enrol(one)
         await one.make_directory(OPERATOR, p("/d"), parents=False)
         await write(one, "/d/f", "a")
         found.append({copy.generation for copy in await one.copies_of(chunk("a"))})
-    await other.close()
     assert not found[0] & found[1]
     assert min(min(some) for some in found) > 1 << 32
 
 
 async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_code(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     """Finding 6: the first old node that returned voided the fresh join code for all others."""
     now_s = clock.wall_s()
@@ -96,7 +89,7 @@ async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_co
 
 
 async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_that_wait(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog, 1)
     await catalog.observe_position(OLD)
@@ -122,7 +115,7 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
     assert all(row.actor == str(OPERATOR.principal) for row in rows)
 
 
-async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: SqliteCatalog) -> None:
+async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog) -> None:
     """Strangers that the former catalogue did not approve wait beside the member's own nodes."""
     await catalog.observe_position(OLD)
     await catalog.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
@@ -134,7 +127,7 @@ async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: SqliteC
 
 
 async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await catalog.observe_position(OLD)
     done = await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
@@ -143,7 +136,7 @@ async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
 
 
 async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     with pytest.raises(PermissionDeniedError):
         await catalog.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
@@ -155,7 +148,7 @@ async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
 
 
 async def test_copies_of_another_life_are_kept_and_our_own_orphans_are_deleted(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -172,7 +165,7 @@ async def test_copies_of_another_life_are_kept_and_our_own_orphans_are_deleted(
 
 
 async def test_a_quarantined_copy_that_is_gone_from_its_node_is_forgotten(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await told(catalog, foreign("x", "y", "z"))
@@ -183,7 +176,7 @@ async def test_a_quarantined_copy_that_is_gone_from_its_node_is_forgotten(
 
 
 async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
     await catalog.observe_position(OLD)
@@ -220,7 +213,7 @@ async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
 
 
 async def test_a_node_that_is_not_approved_has_a_figure_in_quarantine_and_no_rows(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     """A stranger invents as many copies as it likes; they fill no disk."""
     await enrol(catalog)
@@ -240,9 +233,9 @@ async def test_a_node_that_is_not_approved_has_a_figure_in_quarantine_and_no_row
 
 
 async def test_quarantine_has_one_bound_over_all_nodes(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    monkeypatch.setattr(quarantine, "ROWS_MAX", 3)
+    engines.bound(Bound.QUARANTINED_COPIES, 3)
     await enrol(catalog)
     for node in NODES[:2]:
         await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
@@ -252,9 +245,7 @@ async def test_quarantine_has_one_bound_over_all_nodes(
     assert [one.copies for one in done] == [2, 1, 0]
 
 
-async def test_discarding_hands_over_in_bounded_steps(
-    catalog: SqliteCatalog, clock: ManualClock
-) -> None:
+async def test_discarding_hands_over_in_bounded_steps(catalog: Catalog, clock: ManualClock) -> None:
     await enrol(catalog)
     await told(catalog, foreign(*(f"c{number}" for number in range(600))))
     clock.advance(WEEK_S)
@@ -267,14 +258,14 @@ async def test_discarding_hands_over_in_bounded_steps(
 
 
 async def test_a_node_that_has_no_room_for_more_to_delete_holds_up_no_discard_of_another(
-    catalog: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     await enrol(catalog)
     for node in NODES[:2]:
         await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
     clock.advance(WEEK_S)
     await catalog.discard_quarantined(OPERATOR, None)
-    monkeypatch.setattr(quarantine, "STRANGERS_MAX", 1)
+    engines.bound(Bound.STRANGERS, 1)
     while await catalog.discard_step():
         pass
     kept = [record.quarantined_bytes for record in await catalog.nodes()]
@@ -282,7 +273,7 @@ async def test_a_node_that_has_no_room_for_more_to_delete_holds_up_no_discard_of
 
 
 async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
-    catalog: SqliteCatalog, clock: ManualClock
+    catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
     await told(catalog, foreign("x"))
@@ -296,7 +287,7 @@ async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
 
 
 async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_is_ours(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -314,7 +305,7 @@ async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_i
 
 
 async def test_an_old_backup_beside_another_catalogue_gives_out_none_of_its_lost_generations(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)

@@ -1,13 +1,11 @@
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import RepairTask, Settled
-from collective.catalog.sqlite import SqliteCatalog, collection, leases
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
@@ -17,7 +15,7 @@ from collective.model.changes import Attributes
 from collective.model.copies import CopyKey, VerifiedReceipt
 from collective.model.nodes import Standing
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -44,18 +42,18 @@ NONE: frozenset[NodeId] = frozenset()
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
-async def drop(catalog: SqliteCatalog, path: str) -> None:
+async def drop(catalog: Catalog, path: str) -> None:
     await catalog.remove(OPERATOR, p(path), recursive=False, condition=ANY)
 
 
 async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await write(ready, "/d/f", "a")
     assert await ready.claim_collection(100, 0) == []
@@ -80,9 +78,9 @@ async def test_collection_hands_out_each_copy_once_and_forgets_when_told(
 
 
 async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    monkeypatch.setattr(collection, "CLEARED_ROWS", 4)
+    engines.bound(Bound.CLEARED_ROWS, 4)
     upload, _ = await begin(ready, "/d/f", "a", "b", "c")
     await ready.abort_upload(OPERATOR, upload.id)
     for _ in range(9):
@@ -92,11 +90,9 @@ async def test_an_upload_that_is_cleared_in_steps_leaves_no_chunk_behind(
     assert (await health(ready, USABLE)).chunks == 0
 
 
-async def test_nobody_can_take_every_lease(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "LEASES_MAX", 12)
-    monkeypatch.setattr(leases, "LEASES_PER_HOLDER_MAX", 10, raising=False)
+async def test_nobody_can_take_every_lease(ready: Catalog, engines: Engines) -> None:
+    engines.bound(Bound.LEASES, 12)
+    engines.bound(Bound.LEASES_PER_HOLDER, 10)
     await write(ready, "/d/f", "a")
     greedy = user("greedy")
     await grant(ready, greedy, "/d", Right.READ)
@@ -111,7 +107,7 @@ async def test_nobody_can_take_every_lease(
 
 
 async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a")
     old = {copy.node: copy.generation for copy in await ready.copies_of(chunk("a"))}
@@ -123,7 +119,7 @@ async def test_a_chunk_being_deleted_is_written_again_under_a_new_generation(
         assert copy.generation > old[copy.node]
 
 
-async def test_a_leased_version_is_not_collected(ready: SqliteCatalog, clock: ManualClock) -> None:
+async def test_a_leased_version_is_not_collected(ready: Catalog, clock: ManualClock) -> None:
     await write(ready, "/d/f", "old")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
     await write(ready, "/d/f", "new")
@@ -139,7 +135,7 @@ async def test_a_leased_version_is_not_collected(ready: SqliteCatalog, clock: Ma
 
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 20 * 365 * 86_400.0])
 async def test_a_clock_set_while_a_reader_is_at_work_does_not_end_his_lease(
-    ready: SqliteCatalog, clock: ManualClock, jump_s: float
+    ready: Catalog, clock: ManualClock, jump_s: float
 ) -> None:
     await write(ready, "/d/f", "old")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
@@ -155,7 +151,7 @@ async def test_a_clock_set_while_a_reader_is_at_work_does_not_end_his_lease(
 
 
 async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(
-    ready: SqliteCatalog, engines: Engines
+    ready: Catalog, engines: Engines
 ) -> None:
     await write(ready, "/d/f", "a")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
@@ -168,7 +164,7 @@ async def test_a_lease_survives_a_restart_and_an_invented_one_is_refused(
 
 
 async def test_nothing_retired_is_collected_right_after_a_restart(
-    ready: SqliteCatalog, engines: Engines
+    ready: Catalog, engines: Engines
 ) -> None:
     await write(ready, "/d/f", "a")
     await drop(ready, "/d/f")
@@ -179,7 +175,7 @@ async def test_nothing_retired_is_collected_right_after_a_restart(
     assert len(await again.claim_collection(100, 0)) == 3
 
 
-async def test_a_range_touches_only_its_chunks(ready: SqliteCatalog) -> None:
+async def test_a_range_touches_only_its_chunks(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", "b", "c")
     view = await ready.open_read(OPERATOR, p("/d/f"), offset=10, length=1, if_version=0, batch=0)
     assert [item.extent.chunk for item in data_of(view)] == [chunk("b")]
@@ -191,7 +187,7 @@ async def test_a_range_touches_only_its_chunks(ready: SqliteCatalog) -> None:
     assert not data_of(view)
 
 
-async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatalog) -> None:
+async def test_an_inventory_finds_orphans_and_what_is_missing(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", "b")
     stored = {}
     for text in "ab":
@@ -216,7 +212,7 @@ async def test_an_inventory_finds_orphans_and_what_is_missing(ready: SqliteCatal
 
 
 async def test_an_inventory_made_before_a_put_takes_no_fresh_copy_out_of_use(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", "b")
     (fresh,) = [c for c in await ready.copies_of(chunk("a")) if c.node == NODES[0]]
@@ -226,7 +222,7 @@ async def test_an_inventory_made_before_a_put_takes_no_fresh_copy_out_of_use(
     assert len(await ready.copies_of(chunk("b"))) == 2
 
 
-async def test_a_copy_of_another_length_is_none(ready: SqliteCatalog) -> None:
+async def test_a_copy_of_another_length_is_none(ready: Catalog) -> None:
     await write(ready, "/d/f", "a")
     (copy,) = [c for c in await ready.copies_of(chunk("a")) if c.node == NODES[0]]
     short = CopyKey(chunk("a"), copy.generation, 25)
@@ -235,7 +231,7 @@ async def test_a_copy_of_another_length_is_none(ready: SqliteCatalog) -> None:
         assert len(await ready.copies_of(chunk("a"))) == 2
 
 
-async def test_a_claim_of_another_length_is_another_chunk(ready: SqliteCatalog) -> None:
+async def test_a_claim_of_another_length_is_another_chunk(ready: Catalog) -> None:
     await write(ready, "/d/f", "a")
     before = await ready.copies_of(chunk("a"))
     lie = replace(intent("a"), stored_length=1000)
@@ -252,7 +248,7 @@ async def test_a_claim_of_another_length_is_another_chunk(ready: SqliteCatalog) 
 
 
 async def test_finding_1_a_receipt_of_another_length_takes_nothing_from_other_nodes(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """The liar is found out, its receipt counts for nothing, and the honest inventories agree."""
     await write(ready, "/d/f", "a")
@@ -285,7 +281,7 @@ async def test_finding_1_a_receipt_of_another_length_takes_nothing_from_other_no
 
 
 async def test_finding_1_a_user_who_knows_a_content_elsewhere_does_nothing_to_it(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """With ``write`` on another path, by any length that he claims, and whatever is shown for it."""
     await write(ready, "/d/f", "a")
@@ -308,7 +304,7 @@ async def test_finding_1_a_user_who_knows_a_content_elsewhere_does_nothing_to_it
     assert [located.extent.stored_length for located in data_of(view)] == [26]
 
 
-async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: SqliteCatalog) -> None:
+async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: Catalog) -> None:
     upload, _ = await begin(ready, "/d/f", "a")
     target = upload.allocations[0].targets[0]
     key = CopyKey(chunk("a"), target.generation, 26)
@@ -322,7 +318,7 @@ def answer(task: RepairTask) -> VerifiedReceipt:
     )
 
 
-async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: SqliteCatalog) -> None:
+async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", "b")
     await ready.mark_copies(
         NODES[0], [(chunk("b"), c.generation) for c in await ready.copies_of(chunk("b"))], lost=True
@@ -378,7 +374,7 @@ async def test_an_upload_whose_client_died_holds_up_no_repair(engines: Engines) 
 
 
 async def test_chunks_that_nobody_can_copy_now_hold_up_no_other_repair(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     gone = [f"gone{number}" for number in range(40)]
     away = [f"away{number}" for number in range(40)]
@@ -396,7 +392,7 @@ async def test_chunks_that_nobody_can_copy_now_hold_up_no_other_repair(
     assert {task.chunk for task in tasks} == {chunk("a"), chunk("b")}
 
 
-async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatalog) -> None:
+async def test_chunks_without_a_place_hold_up_no_other_repair(ready: Catalog) -> None:
     full = [f"full{number}" for number in range(40)]
     await write(ready, "/d/full", *full, copies=2)
     await write(ready, "/d/well", "a", nodes=NODES[:2], copies=2)
@@ -408,7 +404,7 @@ async def test_chunks_without_a_place_hold_up_no_other_repair(ready: SqliteCatal
     assert task.chunk == chunk("a")
 
 
-async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
+async def test_draining_empties_a_node(ready: Catalog) -> None:
     await write(ready, "/d/f", "a")
     await ready.drain_node(OPERATOR, NODES[0], draining=True)
     tasks = await claim(ready, 9, place_on(NODES[3]), USABLE, NONE)
@@ -424,7 +420,7 @@ async def test_draining_empties_a_node(ready: SqliteCatalog) -> None:
     assert await ready.repair_backlog(USABLE, NONE) == 0
 
 
-async def test_a_corrupt_only_copy_is_not_deleted(ready: SqliteCatalog) -> None:
+async def test_a_corrupt_only_copy_is_not_deleted(ready: Catalog) -> None:
     await write(ready, "/d/f", "a")
     for copy in await ready.copies_of(chunk("a")):
         await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=False)
@@ -432,7 +428,7 @@ async def test_a_corrupt_only_copy_is_not_deleted(ready: SqliteCatalog) -> None:
     assert (await health(ready, USABLE)).unavailable == 1
 
 
-async def test_a_node_keeps_its_store(ready: SqliteCatalog) -> None:
+async def test_a_node_keeps_its_store(ready: Catalog) -> None:
     await ready.bind_store(NODES[0], StoreUuid("a" * 32))
     await ready.bind_store(NODES[0], StoreUuid("a" * 32))
     with pytest.raises(ConflictError):
@@ -440,22 +436,18 @@ async def test_a_node_keeps_its_store(ready: SqliteCatalog) -> None:
 
 
 async def test_an_old_backup_destroys_nothing_when_it_is_adopted_either(
-    ready: SqliteCatalog, engines: Engines, tmp_path: Path
+    ready: Catalog, engines: Engines
 ) -> None:
     await write(ready, "/d/f", "a")
     await engines.close()
-    backup = tmp_path.with_name(f"{tmp_path.name}-backup")
-    shutil.copytree(tmp_path, backup)
+    backup = await engines.keep()
     later = await engines.open()
     await write(later, "/d/g", "later")
     newest = [
         CopyKey(chunk("later"), c.generation, 26) for c in await later.copies_of(chunk("later"))
     ]
     seen = await later.position()
-    await engines.close()
-    shutil.rmtree(tmp_path)
-    shutil.copytree(backup, tmp_path)
-    old = await engines.open()
+    old = await engines.put_back(backup)
     assert not await old.is_restored()
     assert (await old.position()).sequence < seen.sequence
     assert await old.observe_position(seen)

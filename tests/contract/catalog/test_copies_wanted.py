@@ -2,12 +2,13 @@
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, policies
+from collective.catalog.interface import Catalog
+from collective.catalog.interface.settings import CatalogSettings
 from collective.core.clock import ManualClock
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
     ANY,
@@ -34,28 +35,28 @@ NONE: frozenset[NodeId] = frozenset()
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     for path, copies in (("/two", 2), ("/three", 3), ("/setting", 0)):
         await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
     return catalog
 
 
-async def settle(catalog: SqliteCatalog) -> None:
+async def settle(catalog: Catalog) -> None:
     while await catalog.settle_copies():
         pass
 
 
-async def told(catalog: SqliteCatalog, path: str) -> tuple[int, int]:
+async def told(catalog: Catalog, path: str) -> tuple[int, int]:
     entry = await catalog.stat(OPERATOR, p(path))
     return entry.copies_least, entry.copies_wanted
 
 
-async def short(catalog: SqliteCatalog) -> int:
+async def short(catalog: Catalog) -> int:
     return (await health(catalog, USABLE)).under_replicated
 
 
-async def repair(catalog: SqliteCatalog) -> int:
+async def repair(catalog: Catalog) -> int:
     made = 0
     while tasks := await claim(catalog, 64, place_on(*NODES), USABLE, NONE):
         for task in tasks:
@@ -64,11 +65,11 @@ async def repair(catalog: SqliteCatalog) -> int:
     return made
 
 
-async def move(catalog: SqliteCatalog, source: str, target: str) -> None:
+async def move(catalog: Catalog, source: str, target: str) -> None:
     await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
 
 
-async def test_a_file_moved_to_where_more_copies_are_kept_gets_them(ready: SqliteCatalog) -> None:
+async def test_a_file_moved_to_where_more_copies_are_kept_gets_them(ready: Catalog) -> None:
     await write(ready, "/two/f", "a", "b")
     assert await told(ready, "/two/f") == (2, 2)
     entry = await ready.move(OPERATOR, p("/two/f"), p("/three/f"), condition=ANY)
@@ -87,9 +88,9 @@ async def test_a_file_moved_to_where_more_copies_are_kept_gets_them(ready: Sqlit
 
 
 async def test_a_datastore_set_to_more_copies_gets_them_below_every_folder(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(policies, "BATCH_ROWS", 2)
+    engines.bound(Bound.SETTLED_IN_A_STEP, 2)
     await ready.make_directory(OPERATOR, p("/two/x/y"), parents=True)
     for number in range(5):
         await write(ready, f"/two/f{number}", f"f{number}", f"g{number}", f"h{number}")
@@ -105,7 +106,7 @@ async def test_a_datastore_set_to_more_copies_gets_them_below_every_folder(
 
 
 async def test_fewer_copies_are_asked_for_where_nothing_else_asks_for_more(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/three/f", "alone", "shared", copies=2)
     await write(ready, "/three/g", "shared", copies=2)
@@ -121,7 +122,7 @@ async def test_fewer_copies_are_asked_for_where_nothing_else_asks_for_more(
     assert await told(ready, "/two/f") == (2, 2)
 
 
-async def test_what_an_open_upload_was_promised_is_not_taken_from_it(ready: SqliteCatalog) -> None:
+async def test_what_an_open_upload_was_promised_is_not_taken_from_it(ready: Catalog) -> None:
     await write(ready, "/two/f", "a")
     upload, wanted = await begin(ready, "/three/g", "a")
     await move(ready, "/two/f", "/two/h")
@@ -135,7 +136,7 @@ async def test_what_an_open_upload_was_promised_is_not_taken_from_it(ready: Sqli
 
 
 async def test_a_file_committed_after_its_datastore_was_set_gets_the_new_copies(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, wanted = await begin(ready, "/two/f", "a")
     await ready.set_datastore(OPERATOR, p("/two"), copies=4)
@@ -150,9 +151,9 @@ async def test_a_file_committed_after_its_datastore_was_set_gets_the_new_copies(
 
 
 async def test_a_move_within_a_datastore_that_is_being_gone_through_hides_nothing(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(policies, "BATCH_ROWS", 1)
+    engines.bound(Bound.SETTLED_IN_A_STEP, 1)
     for number in range(6):
         await write(ready, f"/two/f{number}", f"f{number}")
     await ready.set_datastore(OPERATOR, p("/two"), copies=3)
@@ -162,10 +163,8 @@ async def test_a_move_within_a_datastore_that_is_being_gone_through_hides_nothin
     assert await short(ready) == 6
 
 
-async def test_a_crash_while_a_tree_is_gone_through_loses_nothing(
-    engines: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(policies, "BATCH_ROWS", 1)
+async def test_a_crash_while_a_tree_is_gone_through_loses_nothing(engines: Engines) -> None:
+    engines.bound(Bound.SETTLED_IN_A_STEP, 1)
     catalog = await engines.open()
     await enrol(catalog, 4)
     for path, copies in (("/two", 2), ("/three", 3)):
@@ -203,11 +202,11 @@ async def test_another_setting_of_copies_holds_for_what_is_there(
 
 
 async def test_a_move_of_a_great_tree_writes_one_row_and_the_rest_goes_in_bounded_steps(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
     """No step looks at more than so many names and chunks."""
-    monkeypatch.setattr(policies, "AT_ONCE_ROWS", 4)
-    monkeypatch.setattr(policies, "BATCH_ROWS", 8)
+    engines.bound(Bound.SETTLED_AT_ONCE, 4)
+    engines.bound(Bound.SETTLED_IN_A_STEP, 8)
     await ready.make_directory(OPERATOR, p("/two/x"), parents=True)
     for number in range(40):
         await write(ready, f"/two/x/f{number}", f"f{number}")
@@ -223,7 +222,7 @@ async def test_a_move_of_a_great_tree_writes_one_row_and_the_rest_goes_in_bounde
 
 
 async def test_an_owner_whose_grant_was_removed_gets_it_back_by_being_set_again(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     bob, eve = user("bob"), user("eve")
     await ready.set_datastore(OPERATOR, p("/two"), owner=bob.principal)
@@ -238,7 +237,7 @@ async def test_an_owner_whose_grant_was_removed_gets_it_back_by_being_set_again(
 
 
 async def test_an_upload_that_is_looked_at_for_resumption_keeps_its_reservation(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     bob, eve = user("bob"), user("eve")
     await ready.set_datastore(OPERATOR, p("/two"), quota_bytes=3 * LARGE + SPARE)
@@ -256,9 +255,9 @@ async def test_an_upload_that_is_looked_at_for_resumption_keeps_its_reservation(
 
 
 async def test_a_number_is_not_lowered_where_too_many_use_the_chunk(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(policies, "USES_LOOKED_AT", 3)
+    engines.bound(Bound.LOOKED_AT_USES, 3)
     for number in range(3):
         await write(ready, f"/two/f{number}", "a", copies=2)
     await write(ready, "/three/f", "a", nodes=NODES[:2])

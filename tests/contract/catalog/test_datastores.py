@@ -16,7 +16,7 @@ from collective.core.errors import (
 )
 from collective.model.changes import Attributes
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     LARGE,

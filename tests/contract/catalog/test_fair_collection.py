@@ -1,16 +1,14 @@
 """Nothing that is huge, held, away or refused keeps the rest from being collected."""
 
-from typing import Any
-
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import Upload
-from collective.catalog.sqlite import SqliteCatalog, collection
-from collective.catalog.sqlite.writer import Transaction, Writer
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, NodeId
 from collective.model.extents import Extent
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -31,19 +29,16 @@ SMALL = 100
 EXTENT = limits.EXTENT_MEAN_LEAST_BYTES
 ROUNDS = 25
 """Far fewer than the huge one takes."""
-ROWS_MAX = 2400
-STATEMENTS_MAX = 600
-"""Of one transaction where no clock ends it; the rows include those of triggers."""
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
-async def fill(catalog: SqliteCatalog, path: str, count: int) -> Upload:
+async def fill(catalog: Catalog, path: str, count: int) -> Upload:
     """An upload of ``count`` chunks that are all recorded."""
     upload, _ = await begin(catalog, path)
     for start in range(0, count, limits.BATCH_MAX_CHUNKS):
@@ -59,7 +54,7 @@ async def fill(catalog: SqliteCatalog, path: str, count: int) -> Upload:
 
 
 async def rounds_until_gone(
-    catalog: SqliteCatalog, clock: ManualClock, chunks: set[ChunkId], most: int
+    catalog: Catalog, clock: ManualClock, chunks: set[ChunkId], most: int
 ) -> int:
     """Collect until every one of ``chunks`` was handed out for deletion."""
     left = set(chunks)
@@ -74,10 +69,10 @@ async def rounds_until_gone(
     raise AssertionError(f"{len(left)} of {len(chunks)} were not collected in {most} rounds")
 
 
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow(engines: Engines) -> None:
     """Let steps be small, so that something is huge before it takes long to make."""
-    monkeypatch.setattr(collection, "CLEARED_ROWS", 40)
-    monkeypatch.setattr(collection, "CHUNKS_LOOKED_AT", 90)
+    engines.bound(Bound.CLEARED_ROWS, 40)
+    engines.bound(Bound.LOOKED_AT_CHUNKS, 90)
 
 
 # --- finding 8 -----------------------------------------------------------------------------------
@@ -85,9 +80,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [1500, 4500])
 async def test_one_huge_version_holds_up_no_small_one(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, size: int
+    ready: Catalog, clock: ManualClock, engines: Engines, size: int
 ) -> None:
-    slow(monkeypatch)
+    slow(engines)
     upload = await fill(ready, "/d/huge", size)
     await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * size)
     for number in range(SMALL):
@@ -102,9 +97,9 @@ async def test_one_huge_version_holds_up_no_small_one(
 
 @pytest.mark.parametrize("size", [1500, 4500])
 async def test_one_huge_upload_that_ended_holds_up_no_other(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, size: int
+    ready: Catalog, clock: ManualClock, engines: Engines, size: int
 ) -> None:
-    slow(monkeypatch)
+    slow(engines)
     huge = await fill(ready, "/d/huge", size)
     await ready.abort_upload(OPERATOR, huge.id)
     for number in range(SMALL):
@@ -117,9 +112,9 @@ async def test_one_huge_upload_that_ended_holds_up_no_other(
 
 
 async def test_a_stream_of_small_versions_does_not_hold_up_a_huge_one(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    slow(monkeypatch)
+    slow(engines)
     upload = await fill(ready, "/d/huge", 200)
     await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 200)
     await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
@@ -135,7 +130,7 @@ async def test_a_stream_of_small_versions_does_not_hold_up_a_huge_one(
 
 
 async def test_a_node_that_is_away_keeps_no_delete_from_the_others(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await write(ready, "/d/away", *(f"a{number}" for number in range(50)))
     await ready.remove(OPERATOR, p("/d/away"), recursive=False, condition=ANY)
@@ -146,7 +141,7 @@ async def test_a_node_that_is_away_keeps_no_delete_from_the_others(
     assert sum(len(batch) for batch in claimed) == 50
 
 
-async def test_a_node_that_refuses_fills_no_batch(ready: SqliteCatalog, clock: ManualClock) -> None:
+async def test_a_node_that_refuses_fills_no_batch(ready: Catalog, clock: ManualClock) -> None:
     """What it was asked for waits; each node has its share of what is asked for meanwhile."""
     await write(ready, "/d/f", *(f"a{number}" for number in range(50)))
     await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
@@ -163,9 +158,9 @@ async def test_a_node_that_refuses_fills_no_batch(ready: SqliteCatalog, clock: M
 
 
 async def test_collection_says_whether_it_has_more_to_do(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    slow(monkeypatch)
+    slow(engines)
     assert not (await ready.claim_collection(1000, 0)).is_more
     upload = await fill(ready, "/d/huge", 60)  # whose pins are cleared by the commit
     await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 60)
@@ -179,46 +174,3 @@ async def test_collection_says_whether_it_has_more_to_do(
     clock.advance(1)
     await ready.claim_collection(1000, 0)
     assert (await health(ready)).chunks == 0
-
-
-async def test_no_step_of_collection_holds_the_writer(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Counted in rows and statements, with every kind of work at hand at once."""
-    upload = await fill(ready, "/d/huge", 2000)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 2000)
-    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
-    ended = await fill(ready, "/d/ended", 2000)
-    await ready.abort_upload(OPERATOR, ended.id)
-    clock.advance(1)
-    costs: list[tuple[int, int]] = []
-    statements = 0
-    attempt, execute = Writer._attempt, Transaction.run
-
-    def counted(writer: Any, job: Any, book: Any) -> Any:
-        nonlocal statements
-        statements, before = 0, writer._db.total_changes()
-        answer = attempt(writer, job, book)
-        costs.append((writer._db.total_changes() - before, statements))
-        return answer
-
-    def run(tx: Transaction, sql: str, *params: Any) -> Any:
-        nonlocal statements
-        statements += 1
-        return execute(tx, sql, *params)
-
-    monkeypatch.setattr(Writer, "_attempt", counted)
-    monkeypatch.setattr(Transaction, "run", run)
-    for name, cursor in (("one", "fetchone"), ("all", "fetchall")):
-
-        def fetch(tx: Transaction, sql: str, *params: Any, cursor: str = cursor) -> Any:
-            return getattr(run(tx, sql, *params), cursor)()
-
-        monkeypatch.setattr(Transaction, name, fetch)
-    for _ in range(150):
-        await ready.claim_collection(1000, 0)
-        clock.advance(1)
-    assert (await health(ready)).chunks == 0
-    assert max(rows for rows, _ in costs) <= ROWS_MAX
-    assert max(count for _, count in costs) <= STATEMENTS_MAX
-    assert max(count for _, count in costs) > 100  # something was counted

@@ -20,7 +20,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.people import InviteKind
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.test_people import as_, invite
 from tests.contract.catalog.world import OPERATOR, grant, p, user
 

@@ -1,20 +1,19 @@
 """Redundancy is replaced before it is removed: what is given up is kept until others are confirmed."""
 
-import shutil
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import RepairTask, Settled
-from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Standing
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
     ANY,
@@ -37,41 +36,47 @@ NONE: frozenset[NodeId] = frozenset()
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
     return catalog
 
 
-async def stored(catalog: SqliteCatalog, text: str = "a") -> set[NodeId]:
+async def stored(catalog: Catalog, text: str = "a") -> set[NodeId]:
     return {copy.node for copy in await catalog.copies_of(chunk(text))}
 
 
-async def generation(catalog: SqliteCatalog, node: NodeId, text: str = "a") -> Generation:
+async def generation(catalog: Catalog, node: NodeId, text: str = "a") -> Generation:
     (found,) = [c.generation for c in await catalog.copies_of(chunk(text)) if c.node == node]
     return found
 
 
-async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> Sequence[RepairTask]:
+async def put_on_probation(catalog: Catalog, *nodes: NodeId) -> None:
+    for record in await catalog.nodes():
+        if record.node in nodes:
+            await catalog.add_node(dataclasses.replace(record, standing=Standing.PROBATION))
+
+
+async def repair(catalog: Catalog, *nodes: NodeId) -> Sequence[RepairTask]:
     tasks = await claim(catalog, 99, place_on(*nodes), ALL, NONE)
     for task in tasks:
         await catalog.finish_repair(task, answer(task))
     return tasks
 
 
-async def empty(catalog: SqliteCatalog) -> None:
+async def empty(catalog: Catalog) -> None:
     """Drain A: what it has is copied to D, and then given up."""
     await catalog.drain_node(OPERATOR, A, draining=True)
     await repair(catalog, D)
     await repair(catalog)
 
 
-async def deletes(catalog: SqliteCatalog) -> list[tuple[NodeId, Generation]]:
+async def deletes(catalog: Catalog) -> list[tuple[NodeId, Generation]]:
     return [(node, key.generation) for node, key in await catalog.claim_collection(99, 0)]
 
 
-async def test_a_repair_dooms_nothing_by_itself(ready: SqliteCatalog) -> None:
+async def test_a_repair_dooms_nothing_by_itself(ready: Catalog) -> None:
     await ready.drain_node(OPERATOR, A, draining=True)
     assert len(await repair(ready, D)) == 1
     assert await stored(ready) == ALL
@@ -79,7 +84,7 @@ async def test_a_repair_dooms_nothing_by_itself(ready: SqliteCatalog) -> None:
 
 
 async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_before(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await empty(ready)
     assert await stored(ready) == {B, C, D}
@@ -93,7 +98,7 @@ async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_bef
 
 
 async def test_a_node_is_not_removed_while_what_it_gave_up_is_not_confirmed(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await empty(ready)
     identity = SpiffeId.node(DOMAIN, A)
@@ -105,7 +110,7 @@ async def test_a_node_is_not_removed_while_what_it_gave_up_is_not_confirmed(
 
 
 async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_needed(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     """Its replacement turns out to be nothing: the node that was emptied is not the loser by it."""
     await empty(ready)
@@ -121,7 +126,7 @@ async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_
 
 
 async def test_the_missing_copys_generation_goes_when_the_new_one_is_confirmed(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     before = await generation(ready, A)
     await ready.mark_copies(A, [(chunk("a"), before)], lost=True)
@@ -133,7 +138,7 @@ async def test_the_missing_copys_generation_goes_when_the_new_one_is_confirmed(
 
 
 async def test_a_missing_copy_that_came_back_counts_once_it_is_proven(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     key = CopyKey(chunk("a"), await generation(ready, A), 26)
     await ready.compare_inventory(A, [], after=b"", last=True)
@@ -146,7 +151,7 @@ async def test_a_missing_copy_that_came_back_counts_once_it_is_proven(
 
 
 async def test_a_corrupt_copy_waits_for_another_and_leaves_a_full_node_for_it(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     for node in (A, B, C):
         await ready.mark_copies(node, [(chunk("a"), await generation(ready, node))], lost=False)
@@ -158,7 +163,7 @@ async def test_a_corrupt_copy_waits_for_another_and_leaves_a_full_node_for_it(
 
 
 async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await ready.mark_copies(A, [(chunk("a"), bad := await generation(ready, A))], lost=False)
     assert await confirm(ready, full=frozenset({A})) == [Settled.DELETED]
@@ -169,7 +174,7 @@ async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
 
 
 async def test_copies_beyond_what_a_policy_wants_go_once_those_left_are_confirmed(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await ready.create_datastore(OPERATOR, p("/one"), copies=1, quota_bytes=0, owner=None)
     await ready.move(OPERATOR, p("/d/f"), p("/one/f"), condition=ANY)
@@ -189,7 +194,7 @@ async def test_copies_beyond_what_a_policy_wants_go_once_those_left_are_confirme
 
 
 async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     texts = [f"t{number}" for number in range(24)]
     await write(ready, "/d/many", *texts)
@@ -206,18 +211,14 @@ async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
     assert (due.count(A), due.count(C)) == (4, 4)
 
 
-async def test_copies_on_probation_let_no_copy_go(ready: SqliteCatalog) -> None:
-    for record in await ready.nodes():
-        if record.node == D:
-            await ready._engine.change(
-                lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name = ?", D)
-            )
+async def test_copies_on_probation_let_no_copy_go(ready: Catalog) -> None:
+    await put_on_probation(ready, D)
     await empty(ready)
     assert await confirm(ready) == [Settled.KEPT]
     assert {record.node for record in await ready.nodes() if record.standing is Standing.PROBATION}
 
 
-async def test_figures_count_copies_on_probation_as_repair_does(ready: SqliteCatalog) -> None:
+async def test_figures_count_copies_on_probation_as_repair_does(ready: Catalog) -> None:
     """Two are wanted; of four, one is on a node that is lost, and two on nodes on probation."""
     for path, copies in (("/four", 4), ("/two", 2)):
         await ready.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
@@ -228,26 +229,17 @@ async def test_figures_count_copies_on_probation_as_repair_does(ready: SqliteCat
     lost = frozenset({A})
     assert await stored(ready, "four") == ALL
     assert await ready.repair_backlog(ALL - lost, lost) == 1  # the file that wants three
-    await ready._engine.change(
-        lambda tx: tx.run("UPDATE nodes SET standing = 'probation' WHERE name IN (?, ?)", C, D)
-    )
+    await put_on_probation(ready, C, D)
     assert await ready.repair_backlog(ALL - lost, lost) == 2
 
 
-async def test_a_restored_catalogue_gives_up_nothing(
-    ready: SqliteCatalog, engines: Engines, tmp_path: Path
-) -> None:
+async def test_a_restored_catalogue_gives_up_nothing(ready: Catalog, engines: Engines) -> None:
     await ready.drain_node(OPERATOR, A, draining=True)
     await repair(ready, D)
-    kept = str(tmp_path / "kept.db")
-    shutil.copy(await ready.snapshot(), kept)
+    kept = await engines.keep()
     await repair(ready)
     seen = await ready.position()
-    await engines.close()
-    for name in ("catalog.db-wal", "catalog.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    shutil.copy(kept, tmp_path / "catalog.db")
-    old = await engines.open()
+    old = await engines.put_back(kept)
     await old.observe_position(seen)
     for _ in range(2):
         await repair(old)
@@ -258,7 +250,7 @@ async def test_a_restored_catalogue_gives_up_nothing(
     assert await confirm(old) == [Settled.DELETED]
 
 
-async def test_what_was_decided_on_another_state_is_not_done(ready: SqliteCatalog) -> None:
+async def test_what_was_decided_on_another_state_is_not_done(ready: Catalog) -> None:
     await ready.drain_node(OPERATOR, A, draining=True)
     tasks = await claim(ready, 9, place_on(D), ALL, NONE)
     assert await claim(ready, 9, place_on(D), ALL, NONE) == []  # it is claimed
@@ -271,7 +263,7 @@ async def test_what_was_decided_on_another_state_is_not_done(ready: SqliteCatalo
 
 
 async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """Each search goes on where it stopped: one that looked at seven knows nothing of the eighth."""
     blocked = [f"full{number}" for number in range(60)]
@@ -288,7 +280,7 @@ async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
 
 
 async def test_only_what_the_node_answered_for_is_forgotten(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     gone: list[tuple[NodeId, CopyKey]] = []

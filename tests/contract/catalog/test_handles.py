@@ -2,8 +2,8 @@
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import ReadView, Upload
-from collective.catalog.sqlite import SqliteCatalog, leases
 from collective.core.errors import (
     CollectiveError,
     NotEnoughCopiesError,
@@ -14,7 +14,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -36,7 +36,7 @@ BOB = user("bob")
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     for path in ("/his", "/shared", "/private"):
         await catalog.make_directory(OPERATOR, p(path), parents=False)
@@ -47,15 +47,15 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     return catalog
 
 
-async def opened(catalog: SqliteCatalog, path: str = "/shared/sub/f", who: Call = BOB) -> ReadView:
+async def opened(catalog: Catalog, path: str = "/shared/sub/f", who: Call = BOB) -> ReadView:
     return await catalog.open_read(who, p(path), offset=0, length=0, if_version=0, batch=1)
 
 
-async def goes_on(catalog: SqliteCatalog, view: ReadView, who: Call = BOB) -> ReadView:
+async def goes_on(catalog: Catalog, view: ReadView, who: Call = BOB) -> ReadView:
     return await catalog.plan_read(who, view.lease, offset=0, length=0, batch=0)
 
 
-async def move(catalog: SqliteCatalog, source: str, target: str) -> None:
+async def move(catalog: Catalog, source: str, target: str) -> None:
     await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
 
 
@@ -66,7 +66,7 @@ async def move(catalog: SqliteCatalog, source: str, target: str) -> None:
     ("source", "target"), [("/shared/sub/f", "/private/f"), ("/shared/sub", "/private/sub")]
 )
 async def test_a_file_moved_out_of_the_readers_grants_is_served_no_longer(
-    ready: SqliteCatalog, source: str, target: str
+    ready: Catalog, source: str, target: str
 ) -> None:
     view = await opened(ready)
     await move(ready, source, target)
@@ -78,9 +78,7 @@ async def test_a_file_moved_out_of_the_readers_grants_is_served_no_longer(
 
 
 @pytest.mark.parametrize("end", ["removed", "removed with its folder", "replaced", "moved upon"])
-async def test_a_file_moved_out_and_then_gone_is_served_no_longer(
-    ready: SqliteCatalog, end: str
-) -> None:
+async def test_a_file_moved_out_and_then_gone_is_served_no_longer(ready: Catalog, end: str) -> None:
     view = await opened(ready)
     await move(ready, "/shared/sub", "/private/sub")
     if end == "removed":
@@ -98,7 +96,7 @@ async def test_a_file_moved_out_and_then_gone_is_served_no_longer(
 
 @pytest.mark.parametrize("recursive", [False, True])
 async def test_a_file_gone_where_it_was_opened_goes_on_being_read_while_the_grant_holds(
-    ready: SqliteCatalog, engines: Engines, recursive: bool
+    ready: Catalog, engines: Engines, recursive: bool
 ) -> None:
     given = await grant(ready, user("eve"), "/shared/sub", Right.READ)
     views = {who: await opened(ready, who=who) for who in (BOB, user("eve"))}
@@ -118,38 +116,23 @@ async def test_a_file_gone_where_it_was_opened_goes_on_being_read_while_the_gran
         await goes_on(again, views[user("eve")], user("eve"))
 
 
-async def test_a_move_within_the_readers_grants_disturbs_no_read(ready: SqliteCatalog) -> None:
+async def test_a_move_within_the_readers_grants_disturbs_no_read(ready: Catalog) -> None:
     view = await opened(ready)
     await move(ready, "/shared/sub/f", "/his/f")
     assert str((await goes_on(ready, view)).entry.path) == "/his/f"
 
 
-async def test_when_all_leases_are_taken_whoever_has_most_loses_one(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "LEASES_MAX", 4)
-    mine = await opened(ready, who=OPERATOR)
-    views = [await opened(ready) for _ in range(3)]
-    await goes_on(ready, views[0])
-    await write(ready, "/shared/sub/f", "new")
-    await opened(ready)
-    held = ready._engine.leases  # which one went cannot be seen from outside
-    assert held.renew(mine.lease, OPERATOR.principal)
-    assert held.renew(views[0].lease, BOB.principal)
-    assert not held.renew(views[1].lease, BOB.principal)
-
-
 # --- chunks by their ids -------------------------------------------------------------------------
 
 
-async def ask(catalog: SqliteCatalog, path: str, *wanted: Extent, who: Call = BOB) -> Upload:
+async def ask(catalog: Catalog, path: str, *wanted: Extent, who: Call = BOB) -> Upload:
     return await catalog.open_upload(
         who, p(path), Attributes(), ANY, list(wanted), place_on(*NODES)
     )
 
 
 async def test_no_answer_says_whether_a_chunk_of_someone_else_is_stored(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """By what counts as stored, by lengths that do not fit, by the commit."""
     await write(ready, "/private/f", "secret")
@@ -173,7 +156,7 @@ async def test_no_answer_says_whether_a_chunk_of_someone_else_is_stored(
     assert (await ready.stat(OPERATOR, p("/private/f"))).copies_least == 3
 
 
-async def test_naming_a_chunk_in_a_commit_gives_no_access_to_it(ready: SqliteCatalog) -> None:
+async def test_naming_a_chunk_in_a_commit_gives_no_access_to_it(ready: Catalog) -> None:
     """Neither unasked, nor asked for, nor with receipts of other chunks, nor beside an own one."""
     await write(ready, "/private/f", "secret")
     upload = await ask(ready, "/his/f", intent("mine"), intent("secret", 10))
@@ -187,7 +170,7 @@ async def test_naming_a_chunk_in_a_commit_gives_no_access_to_it(ready: SqliteCat
 
 
 async def test_a_chunk_asked_for_while_it_might_be_read_is_not_had_after_the_grant(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     given = await grant(ready, BOB, "/private", Right.READ)
     await write(ready, "/private/f", "secret")
@@ -200,7 +183,7 @@ async def test_a_chunk_asked_for_while_it_might_be_read_is_not_had_after_the_gra
     assert not again.allocations[0].stored
 
 
-async def test_what_one_has_sent_oneself_is_not_sent_again(ready: SqliteCatalog) -> None:
+async def test_what_one_has_sent_oneself_is_not_sent_again(ready: Catalog) -> None:
     """He may write, not read; his first attempt was cut off."""
     drop = user("drop")
     await grant(ready, drop, "/private", Right.WRITE)
@@ -211,7 +194,7 @@ async def test_what_one_has_sent_oneself_is_not_sent_again(ready: SqliteCatalog)
 
 
 async def test_a_copy_on_a_node_that_was_lost_meanwhile_does_not_make_a_write_durable(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/his/one", "same", copies=2)
     held = {copy.node for copy in await ready.copies_of(chunk("same"))}

@@ -1,35 +1,30 @@
 """What a node says of its own copies, and what that does to nothing else."""
 
-from typing import Any
-
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, inventories
-from collective.catalog.sqlite.copies import node_number
-from collective.catalog.sqlite.dooming import note_stranger
-from collective.catalog.sqlite.engine import Engine
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.interface import Catalog
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey
-from tests.contract.catalog.world import ANY, NODES, OPERATOR, begin, chunk, enrol, p, write
+from tests.contract.catalog.engines import Bound, Engines
+from tests.contract.catalog.world import ANY, NODES, OPERATOR, chunk, enrol, p, write
 
 A, B, C, D = NODES
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
 @pytest.fixture
-def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventories, "WINDOW_COPIES", 8)
-    monkeypatch.setattr(inventories, "STEP_COPIES", 4)
+def small_steps(engines: Engines) -> None:
+    engines.bound(Bound.INVENTORY_WINDOW, 8)
+    engines.bound(Bound.INVENTORY_STEP, 4)
 
 
-async def held(catalog: SqliteCatalog, node: NodeId, *texts: str) -> list[CopyKey]:
+async def held(catalog: Catalog, node: NodeId, *texts: str) -> list[CopyKey]:
     """Return the copies of the chunks that are stored on the node, as its inventory has them."""
     found = [
         CopyKey(chunk(text), copy.generation, 26)
@@ -40,17 +35,17 @@ async def held(catalog: SqliteCatalog, node: NodeId, *texts: str) -> list[CopyKe
     return sorted(found, key=lambda key: key.chunk)
 
 
-async def stored(catalog: SqliteCatalog, *texts: str) -> dict[str, set[NodeId]]:
+async def stored(catalog: Catalog, *texts: str) -> dict[str, set[NodeId]]:
     return {text: {copy.node for copy in await catalog.copies_of(chunk(text))} for text in texts}
 
 
-async def tell(catalog: SqliteCatalog, node: NodeId, page: list[CopyKey]) -> list[CopyKey]:
+async def tell(catalog: Catalog, node: NodeId, page: list[CopyKey]) -> list[CopyKey]:
     return list(await catalog.compare_inventory(node, page, after=b"", last=True))
 
 
 @pytest.mark.usefixtures("small_steps")
 async def test_a_whole_inventory_in_windows_finds_exactly_what_is_missing(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     texts = [f"t{number}" for number in range(40)]
     await write(ready, "/d/f", *texts)
@@ -63,7 +58,7 @@ async def test_a_whole_inventory_in_windows_finds_exactly_what_is_missing(
 
 
 @pytest.mark.usefixtures("small_steps")
-async def test_pages_say_nothing_of_what_lies_outside_of_them(ready: SqliteCatalog) -> None:
+async def test_pages_say_nothing_of_what_lies_outside_of_them(ready: Catalog) -> None:
     texts = [f"t{number}" for number in range(30)]
     await write(ready, "/d/f", *texts)
     page = await held(ready, A, *texts)
@@ -74,38 +69,8 @@ async def test_pages_say_nothing_of_what_lies_outside_of_them(ready: SqliteCatal
     assert all(nodes == {A, B, C} for nodes in (await stored(ready, *texts)).values())
 
 
-@pytest.mark.usefixtures("small_steps")
-async def test_finding_3_an_empty_disk_holds_the_writer_in_bounded_steps(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many copies are missing, back, or unknown: no transaction changes more than a step."""
-    texts = [f"t{number}" for number in range(60)]
-    await write(ready, "/d/f", *texts)
-    page = await held(ready, A, *texts)
-    ours = page[0].generation  # given out here, else the copy would be of another catalogue
-    strangers = [CopyKey(chunk(f"no{number}"), ours, 5) for number in range(60)]
-    changes: list[int] = []
-    change = Engine.change
-
-    async def counting(self: Engine, operation: Any) -> Any:
-        def counted(tx: Transaction) -> Any:
-            before = tx.db.total_changes()
-            result = operation(tx)
-            changes.append(tx.db.total_changes() - before)
-            return result
-
-        return await change(self, counted)
-
-    monkeypatch.setattr(Engine, "change", counting)
-    await tell(ready, A, [])
-    await tell(ready, A, page)
-    assert len(await tell(ready, A, sorted(page + strangers, key=lambda key: key.chunk))) == 60
-    assert len(changes) >= 3 * 60 // inventories.STEP_COPIES
-    assert max(changes) <= 10 * inventories.STEP_COPIES  # triggers: chunk, node, six of health
-
-
 async def test_finding_1_what_one_node_says_touches_no_copy_of_another(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", "b")
     page = await held(ready, C, "a", "b")
@@ -126,7 +91,7 @@ async def test_finding_1_what_one_node_says_touches_no_copy_of_another(
 
 
 async def test_a_disk_that_is_mounted_again_has_its_copies_doubted_not_lost(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a")
     page = await held(ready, A, "a")
@@ -137,20 +102,15 @@ async def test_a_disk_that_is_mounted_again_has_its_copies_doubted_not_lost(
     assert await ready.claim_collection(100, 0) == []
 
 
-async def test_a_known_copy_is_never_taken_for_a_stranger(ready: SqliteCatalog) -> None:
-    """Not one that is given up, nor one that was stored between the comparison and its writing."""
+async def test_a_known_copy_is_never_taken_for_a_stranger(ready: Catalog) -> None:
+    """Nor is one that is given up."""
     await write(ready, "/d/f", "a")
     (key,) = await held(ready, A, "a")
     await ready.mark_copies(A, [(key.chunk, key.generation)], lost=False)
     assert not await tell(ready, A, [key])
-    upload, _ = await begin(ready, "/d/g", "b")
-    (target,) = [one for one in upload.allocations[0].targets if one.node == A]
-    late = CopyKey(chunk("b"), target.generation, 26)
-    marked = await ready._engine.change(lambda tx: note_stranger(tx, node_number(tx, A), late))
-    assert not marked
 
 
-async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: SqliteCatalog) -> None:
+async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: Catalog) -> None:
     await write(ready, "/d/f", "a")
     (known,) = await held(ready, A, "a")
     orphan = CopyKey(chunk("a"), known.generation, 26)
@@ -167,9 +127,9 @@ async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: SqliteCatalog) 
 
 
 async def test_a_node_that_invents_copies_without_end_fills_no_disk(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(inventories, "STRANGERS_MAX", 10)
+    engines.bound(Bound.STRANGERS, 10)
     await write(ready, "/d/f", "a")
     (known,) = await held(ready, A, "a")
     page = [CopyKey(chunk(f"no{number}"), known.generation, 5) for number in range(40)]
@@ -182,7 +142,7 @@ async def test_a_node_that_invents_copies_without_end_fills_no_disk(
 
 @pytest.mark.usefixtures("small_steps")
 async def test_a_node_with_few_copies_among_many_chunks_has_them_compared(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """Windows hold chunks that the node was never given, whole windows of them too."""
     texts = [f"t{number}" for number in range(60)]

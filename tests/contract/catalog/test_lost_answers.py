@@ -1,15 +1,13 @@
 """Answers that were lost and callers who have gone: nothing acknowledged later is taken away by them."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.interface import Catalog
 from collective.core.errors import NotFoundError
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     OPERATOR,
@@ -24,38 +22,10 @@ from tests.contract.catalog.world import (
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
-
-
-@asynccontextmanager
-async def busy_writer(catalog: SqliteCatalog) -> AsyncIterator[None]:
-    """Hold the writer; what is asked inside waits until the end, in the order in which it came."""
-    holds, go_on = threading.Event(), threading.Event()
-
-    def hold(_: object) -> None:
-        holds.set()
-        go_on.wait()
-
-    holding = asyncio.create_task(catalog._engine.change(hold))
-    await asyncio.to_thread(holds.wait)
-    try:
-        yield
-    finally:
-        go_on.set()
-        await holding
-
-
-async def ask(catalog: SqliteCatalog, change: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Begin ``change`` and return once it waits for the writer."""
-    queue = catalog._engine.writer._queue
-    before = len(queue)
-    task = asyncio.create_task(change)
-    while len(queue) == before:
-        await asyncio.sleep(0)
-    return task
 
 
 async def hang_up(task: asyncio.Task[Any]) -> None:
@@ -65,7 +35,7 @@ async def hang_up(task: asyncio.Task[Any]) -> None:
 
 
 async def test_a_repeated_commit_does_not_bring_back_what_was_removed(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
@@ -76,34 +46,34 @@ async def test_a_repeated_commit_does_not_bring_back_what_was_removed(
 
 
 async def test_a_remove_whose_caller_has_gone_does_not_take_what_is_committed_after_it(
-    ready: SqliteCatalog,
+    ready: Catalog, engines: Engines
 ) -> None:
     await write(ready, "/d/f", "a")
     upload, wanted = await begin(ready, "/d/f", "b")
-    async with busy_writer(ready):
+    async with engines.held_up(ready) as ask:
         remove = ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
-        await hang_up(await ask(ready, remove))
+        await hang_up(await ask(remove))
         commit = ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
-        committing = await ask(ready, commit)
+        committing = await ask(commit)
     entry = await committing
     assert await ready.stat(OPERATOR, p("/d/f")) == entry
 
 
 async def test_a_commit_whose_caller_has_gone_does_not_replace_what_is_committed_after_it(
-    ready: SqliteCatalog,
+    ready: Catalog, engines: Engines
 ) -> None:
     older, before = await begin(ready, "/d/f", "a")
     newer, after = await begin(ready, "/d/f", "b")
-    async with busy_writer(ready):
+    async with engines.held_up(ready) as ask:
         first = ready.commit_upload(OPERATOR, older.id, [extent(before[0])], receipts(older), 10)
-        await hang_up(await ask(ready, first))
+        await hang_up(await ask(first))
         second = ready.commit_upload(OPERATOR, newer.id, [extent(after[0])], receipts(newer), 10)
-        committing = await ask(ready, second)
+        committing = await ask(second)
     entry = await committing
     assert await ready.stat(OPERATOR, p("/d/f")) == entry
 
 
-async def test_an_upload_that_was_given_up_is_not_committed_any_more(ready: SqliteCatalog) -> None:
+async def test_an_upload_that_was_given_up_is_not_committed_any_more(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     await ready.abort_upload(OPERATOR, upload.id)
     entry = await write(ready, "/d/f", "b")

@@ -1,16 +1,17 @@
+import asyncio
+
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.folders import add_folders
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.interface import Catalog
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
-from collective.model.changes import Attributes, Precondition
+from collective.model.changes import Precondition
 from collective.model.entries import EntryKind
-from tests.contract.catalog.world import ANY, OPERATOR, enrol, grant, names, p, user, write
+from tests.contract.catalog.engines import Bound, Engines, KilledError
+from tests.contract.catalog.world import ANY, NODES, OPERATOR, enrol, grant, names, p, user, write
 
 
 async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     made = await catalog.make_directory(OPERATOR, p("/Media"), parents=False)
     assert made.kind is EntryKind.DATASTORE
@@ -21,7 +22,7 @@ async def test_a_folder_at_the_top_is_a_datastore_and_names_stay_as_given(
     assert await names(catalog, "/Media") == [decomposed, composed, "/Media/\U0001f600"]
 
 
-async def test_a_missing_parent_says_which_mkdir_to_run(catalog: SqliteCatalog) -> None:
+async def test_a_missing_parent_says_which_mkdir_to_run(catalog: Catalog) -> None:
     with pytest.raises(NotFoundError, match=r"Parent directory does not exist.*mkdir -p /a/b"):
         await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
     await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=True)
@@ -30,7 +31,7 @@ async def test_a_missing_parent_says_which_mkdir_to_run(catalog: SqliteCatalog) 
         await catalog.make_directory(OPERATOR, p("/a/b/c"), parents=False)
 
 
-async def test_listing_pages_in_order_of_path(catalog: SqliteCatalog) -> None:
+async def test_listing_pages_in_order_of_path(catalog: Catalog) -> None:
     for path in ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]:
         await catalog.make_directory(OPERATOR, p(path), parents=False)
     expected = ["/a", "/a/b", "/a/b/c", "/a/b-c", "/a/z", "/b", "/b/x"]
@@ -39,7 +40,7 @@ async def test_listing_pages_in_order_of_path(catalog: SqliteCatalog) -> None:
     assert await names(catalog, "/a", deep=True) == expected[1:5]
 
 
-async def test_outside_grants_absence_and_presence_look_the_same(catalog: SqliteCatalog) -> None:
+async def test_outside_grants_absence_and_presence_look_the_same(catalog: Catalog) -> None:
     await catalog.make_directory(OPERATOR, p("/secret"), parents=False)
     bob = user("bob")
     said = set()
@@ -53,7 +54,7 @@ async def test_outside_grants_absence_and_presence_look_the_same(catalog: Sqlite
         await catalog.stat(bob, p("/other/absent"))
 
 
-async def test_folders_above_a_grant_show_only_the_way(catalog: SqliteCatalog) -> None:
+async def test_folders_above_a_grant_show_only_the_way(catalog: Catalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/a/way/deep"), parents=True)
     await catalog.make_directory(OPERATOR, p("/a/hidden"), parents=True)
@@ -69,7 +70,7 @@ async def test_folders_above_a_grant_show_only_the_way(catalog: SqliteCatalog) -
         await catalog.list(bob, p("/a/hidden"), recursive=False, page_size=0, token="")
 
 
-async def test_write_alone_reveals_only_existence_and_kind(catalog: SqliteCatalog) -> None:
+async def test_write_alone_reveals_only_existence_and_kind(catalog: Catalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/in"), parents=False)
     await write(catalog, "/in/file", "x")
@@ -84,7 +85,7 @@ async def test_write_alone_reveals_only_existence_and_kind(catalog: SqliteCatalo
 
 
 async def test_remove_needs_empty_or_recursive_and_meets_preconditions(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
@@ -101,9 +102,9 @@ async def test_remove_needs_empty_or_recursive_and_meets_preconditions(
 
 
 async def test_a_tree_larger_than_one_transaction_is_removed_whole(
-    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr("collective.catalog.sqlite.name_removal.STEP_NAMES", 7)
+    engines.bound(Bound.REMOVED_NAMES, 7)
     for outer in range(4):
         for inner in range(5):
             await catalog.make_directory(OPERATOR, p(f"/t/{outer}/{inner}"), parents=True)
@@ -111,8 +112,37 @@ async def test_a_tree_larger_than_one_transaction_is_removed_whole(
     assert await names(catalog, "/") == []
 
 
+async def test_a_tree_that_goes_in_steps_leaves_one_row_in_the_audit(
+    catalog: Catalog, engines: Engines
+) -> None:
+    engines.bound(Bound.REMOVED_NAMES, 15)
+    for number in range(40):
+        await catalog.make_directory(OPERATOR, p(f"/d/{number:02}"), parents=True)
+    await catalog.remove(OPERATOR, p("/d"), recursive=True, condition=ANY)
+    rows = await catalog.audit(since_ms=0, limit=1000)
+    told = [(row.target, row.detail) for row in rows if row.action == "remove"]
+    assert told == [("/d", "41 entries")]
+
+
+async def test_what_a_killed_removal_has_taken_away_is_in_the_audit(
+    catalog: Catalog, engines: Engines
+) -> None:
+    engines.bound(Bound.REMOVED_NAMES, 15)
+    for number in range(40):
+        await catalog.make_directory(OPERATOR, p(f"/d/{number:02}"), parents=True)
+
+    async def killed(number: int) -> None:
+        if number > 2:
+            raise KilledError
+
+    with engines.between(catalog, killed), pytest.raises(KilledError):
+        await catalog.remove(OPERATOR, p("/d"), recursive=True, condition=ANY)
+    rows = await catalog.audit(since_ms=0, limit=1000)
+    assert [row.detail for row in rows if row.action == "remove"] == ["30 entries"]
+
+
 async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
@@ -130,7 +160,7 @@ async def test_move_carries_a_tree_replaces_a_file_and_refuses_loops(
         await catalog.move(OPERATOR, p("/d/g"), p("/g"), condition=ANY)
 
 
-async def test_a_move_that_lets_others_in_needs_share(catalog: SqliteCatalog) -> None:
+async def test_a_move_that_lets_others_in_needs_share(catalog: Catalog) -> None:
     for path in ["/mine/x", "/public"]:
         await catalog.make_directory(OPERATOR, p(path), parents=True)
     alice, bob = user("alice"), user("bob")
@@ -145,16 +175,14 @@ async def test_a_move_that_lets_others_in_needs_share(catalog: SqliteCatalog) ->
     await catalog.move(alice, p("/mine/x"), p("/public/x"), condition=ANY)
 
 
-async def test_ten_thousand_names_come_page_by_page_each_once(catalog: SqliteCatalog) -> None:
+async def test_ten_thousand_names_come_page_by_page_each_once(catalog: Catalog) -> None:
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/big"), parents=False)
-
-    def fill(tx: Transaction) -> None:
-        parent = tx.value("SELECT id FROM entries WHERE name = 'big'")
+    async with asyncio.TaskGroup() as making:
         for number in range(10_000):
-            add_folders(tx, parent, [f"{number:05d}"], Attributes())
-
-    await catalog._engine.change(fill)
+            making.create_task(
+                catalog.make_directory(OPERATOR, p(f"/big/{number:05d}"), parents=False)
+            )
     for recursive in (False, True):
         names: list[str] = []
         token = ""
@@ -169,7 +197,7 @@ async def test_ten_thousand_names_come_page_by_page_each_once(catalog: SqliteCat
         assert names == [f"{number:05d}" for number in range(10_000)]
 
 
-async def test_no_move_makes_a_path_that_nobody_could_write(catalog: SqliteCatalog) -> None:
+async def test_no_move_makes_a_path_that_nobody_could_write(catalog: Catalog) -> None:
     deep = "/a/" + "/".join("d" * 100 for _ in range(30))
     await catalog.make_directory(OPERATOR, p(deep), parents=True)
     wide = "/b/" + "/".join("w" * 200 for _ in range(6))
@@ -184,10 +212,69 @@ async def test_no_move_makes_a_path_that_nobody_could_write(catalog: SqliteCatal
     assert (await catalog.stat(OPERATOR, p(deep.replace("/a/", "/moved/", 1)))).kind
 
 
+async def test_a_name_that_comes_while_its_tree_is_moved_makes_no_path_that_nobody_could_write(
+    catalog: Catalog, engines: Engines
+) -> None:
+    """Whenever it comes: one tree is moved for each point, until the move is over before."""
+    engines.bound(Bound.MEASURED_NAMES, 1)
+    deep = "/".join("d" * 100 for _ in range(30))
+    wide = "/b/" + "/".join("w" * 200 for _ in range(6))
+    await catalog.make_directory(OPERATOR, p(wide), parents=True)
+    outcomes: list[str] = []
+    while not outcomes or outcomes[-1] != "over before":
+        top, at, has_come = f"/t{len(outcomes)}", len(outcomes) + 1, False
+        for path in (f"{top}/{deep}", f"{top}/aaa", f"{top}/near", f"{top}/zzz"):
+            await catalog.make_directory(OPERATOR, p(path), parents=True)
+        await catalog.remove(OPERATOR, p(f"{top}/{'d' * 100}"), recursive=True, condition=ANY)
+
+        async def comes(number: int, at: int = at, top: str = top) -> None:
+            nonlocal has_come
+            if number == at:
+                has_come = True
+                await catalog.make_directory(OPERATOR, p(f"{top}/aaa/{deep}"), parents=True)
+
+        with engines.between(catalog, comes):
+            try:
+                await catalog.move(OPERATOR, p(top), p(wide + top), condition=ANY)
+            except UsageError:
+                outcomes.append("refused")
+                continue
+        outcomes.append("came too late" if has_come else "over before")
+        assert await names(catalog, f"{wide}{top}/aaa") == []
+    assert outcomes.count("refused") > 3
+    assert len(outcomes) - outcomes.count("refused") <= 2, outcomes
+
+
 async def test_a_peer_that_is_none_is_refused_to_strangers_and_absent_for_others(
-    catalog: SqliteCatalog,
+    catalog: Catalog,
 ) -> None:
     with pytest.raises(PermissionDeniedError):
         await catalog.stat(user("bob"), p("/@garage.bob/x"))
     with pytest.raises(NotFoundError, match="no peer"):
         await catalog.stat(OPERATOR, p("/@garage.bob/x"))
+
+
+async def test_a_caller_is_told_of_the_files_that_its_grants_show_each_once(
+    catalog: Catalog,
+) -> None:
+    await enrol(catalog)
+    await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
+    for path, texts in (("/d/f", "a"), ("/d/e/f", "bc"), ("/d/e/g", "d")):
+        await write(catalog, path, *texts)
+    bob = user("bob")
+
+    async def told() -> tuple[int, int]:
+        totals = await catalog.totals(bob, frozenset(NODES))
+        return totals.files, totals.file_bytes
+
+    assert await told() == (0, 0)
+    await grant(catalog, bob, "/d/f", 1)
+    await grant(catalog, bob, "/d/absent", 1)
+    await grant(catalog, bob, "/d/e", 2)
+    assert await told() == (1, 10)
+    await grant(catalog, bob, "/d/e/f", 1)
+    assert await told() == (2, 30)
+    await grant(catalog, bob, "/d/e", 1)
+    assert await told() == (3, 40)
+    await grant(catalog, bob, "/", 1)
+    assert await told() == (3, 40)

@@ -3,21 +3,19 @@
 import asyncio
 import tempfile
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.counting import disagreements
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.paths import FilePath
-from collective.core.randomness import SeededRandomness
 from collective.model.changes import Attributes
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, write
-from tests.worlds import world_of
 
 LEAVES = ("file", "link")
 PATHS = st.lists(st.sampled_from(["a", "b", "e\u0301"]), min_size=1, max_size=3).map(
@@ -26,13 +24,12 @@ PATHS = st.lists(st.sampled_from(["a", "b", "e\u0301"]), min_size=1, max_size=3)
 
 
 class Tree(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Engines]) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.catalog = self.runner.run(
-            SqliteCatalog.open(self.folder.name, world_of(ManualClock(), SeededRandomness(1)))
-        )
+        self.engines = kind(Path(self.folder.name), ManualClock(), seed=1)
+        self.catalog = self.runner.run(self.engines.open())
         self.runner.run(enrol(self.catalog))
         self.model: dict[FilePath, str] = {FilePath(): "dir"}
 
@@ -45,7 +42,7 @@ class Tree(RuleBasedStateMachine):
         assert happened == expected
         listed = self.runner.run(names(self.catalog, "/", deep=True))
         assert listed == [str(path) for path in sorted(self.model) if path.names]
-        assert self.runner.run(self.catalog._engine.read(disagreements)) == []
+        assert self.runner.run(self.engines.disagreements(self.catalog)) == []
 
     def below(self, path: FilePath) -> list[FilePath]:
         return [other for other in self.model if other.starts_with(path)]
@@ -111,15 +108,22 @@ class Tree(RuleBasedStateMachine):
         self.attempt(self.catalog.move(OPERATOR, source, target, condition=ANY), fine)
 
     def teardown(self) -> None:
-        self.runner.run(self.catalog.close())
+        self.runner.run(self.engines.end())
         self.runner.close()
         self.folder.cleanup()
 
 
-TestTree = Tree.TestCase
-TestTree.settings = settings(
-    max_examples=15,
-    stateful_step_count=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_the_tree_is_what_a_dictionary_says(kind: type[Engines]) -> None:
+    class TreeOfKind(Tree):
+        def __init__(self) -> None:
+            super().__init__(kind)
+
+    run_state_machine_as_test(
+        TreeOfKind,
+        settings=settings(
+            max_examples=15,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.permission_model import OPERATOR
 from tests.contract.catalog.permissions import Permissions
 
@@ -21,9 +22,13 @@ RARE = ("take away may not", "rename by an owner")
 READ, ALL = frozenset("r"), frozenset("rws")
 
 
-def run_machine(examples: int) -> None:
+def run_machine(kind: type[Engines], examples: int) -> None:
+    class PermissionsOfKind(Permissions):
+        def __init__(self) -> None:
+            super().__init__(kind)
+
     run_state_machine_as_test(
-        Permissions,
+        PermissionsOfKind,
         settings=settings(
             max_examples=examples,
             stateful_step_count=50,
@@ -34,16 +39,16 @@ def run_machine(examples: int) -> None:
 
 
 @pytest.mark.smoke
-def test_permission_matrix() -> None:
+def test_permission_matrix(kind: type[Engines]) -> None:
     """No call does, shows or gives away more than the grants say, or less."""
-    run_machine(8)
+    run_machine(kind, 8)
 
 
-def test_each_outcome_that_the_matrix_is_for_is_compared() -> None:
+def test_each_outcome_that_the_matrix_is_for_is_compared(kind: type[Engines]) -> None:
     """A derived sequence: the machine compares each of these, so the random one can meet them."""
     Permissions.steps.clear()
     Permissions.checks.clear()
-    machine = Permissions()
+    machine = Permissions(kind)
     try:
         machine.begin(
             [("ann", ("a", "a"), READ), ("bob", ("a",), ALL), ("bob", ("b",), ALL)], "bob", 1 << 30
@@ -62,9 +67,9 @@ def test_each_outcome_that_the_matrix_is_for_is_compared() -> None:
         assert Permissions.checks[outcome], outcome
 
 
-def test_an_owner_whose_grant_was_ended_gets_it_again() -> None:
+def test_an_owner_whose_grant_was_ended_gets_it_again(kind: type[Engines]) -> None:
     """A derived sequence: the machine at length met it, and the model did not know it."""
-    machine = Permissions()
+    machine = Permissions(kind)
     try:
         machine.begin([], "bob", 0)
         machine.end_grant(OPERATOR, len(machine.model.grants) - 1)
@@ -77,11 +82,11 @@ def test_an_owner_whose_grant_was_ended_gets_it_again() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_permission_matrix_hostile_at_length() -> None:
+def test_permission_matrix_hostile_at_length(kind: type[Engines]) -> None:
     """The same, until it took so many steps and met each outcome by itself."""
     Permissions.steps.clear()
     Permissions.checks.clear()
     seen = Permissions.checks
     while Permissions.steps.total() < LONG or not all(seen[one] for one in (*OUTCOMES, *RARE)):
-        run_machine(50)
+        run_machine(kind, 50)
     sys.stdout.write(f"{Permissions.steps.total()} steps, {dict(sorted(seen.items()))}\n")

@@ -2,24 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-import apsw
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import RepairTask, Upload
-from collective.catalog.sqlite import SqliteCatalog, rechecking, removal
-from collective.catalog.sqlite.copies import node_number, take_out
-from collective.catalog.sqlite.rows import USING, raise_trust_epoch
-from collective.catalog.sqlite.upload_rows import UploadRow, load_upload
-from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
 from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Bound, Engines, KilledError
 from tests.contract.catalog.world import (
     ANY,
     DOMAIN,
@@ -47,22 +41,22 @@ def record(node: NodeId, standing: Standing = Standing.APPROVED) -> NodeRecord:
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     for node in SIX:
         await catalog.add_node(record(node))
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
-async def remove(catalog: SqliteCatalog, node: NodeId, *, force: bool = False) -> None:
+async def remove(catalog: Catalog, node: NodeId, *, force: bool = False) -> None:
     await catalog.remove_node(OPERATOR, node, SpiffeId.node(DOMAIN, node), force=force)
 
 
 async def opened(
-    catalog: SqliteCatalog, *texts: str, nodes: Sequence[NodeId] = OLD
+    catalog: Catalog, *texts: str, nodes: Sequence[NodeId] = OLD, path: str = "/d/f"
 ) -> tuple[Upload, list[Extent]]:
     """An upload whose extents are all recorded."""
-    upload, wanted = await begin(catalog, "/d/f", *texts, nodes=nodes)
+    upload, wanted = await begin(catalog, path, *texts, nodes=nodes)
     recorded = await catalog.record_extents(
         OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload)
     )
@@ -76,7 +70,7 @@ def answer(task: RepairTask) -> VerifiedReceipt:
     )
 
 
-async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> int:
+async def repair(catalog: Catalog, *nodes: NodeId) -> int:
     """Repair until nothing is left to do; return how many copies were made."""
     made = 0
     for _ in range(100):
@@ -89,7 +83,7 @@ async def repair(catalog: SqliteCatalog, *nodes: NodeId) -> int:
     raise AssertionError("repair never ends")
 
 
-async def copies(catalog: SqliteCatalog, text: str) -> set[NodeId]:
+async def copies(catalog: Catalog, text: str) -> set[NodeId]:
     return {copy.node for copy in await catalog.copies_of(chunk(text))}
 
 
@@ -97,7 +91,7 @@ async def copies(catalog: SqliteCatalog, text: str) -> set[NodeId]:
 
 
 async def test_nodes_under_an_open_upload_are_removed_only_once_its_copies_have_moved(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, _ = await opened(ready, "a", "b")
     for node in OLD:
@@ -116,7 +110,7 @@ async def test_nodes_under_an_open_upload_are_removed_only_once_its_copies_have_
 
 
 async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_sends_them_again(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, wanted = await opened(ready, "a", "b")
     for node in OLD:
@@ -133,7 +127,7 @@ async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_s
     assert await copies(ready, "b") == set(NEW)
 
 
-async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: SqliteCatalog) -> None:
+async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     more = await ready.allocate(
         OPERATOR, upload.id, [Extent(10, 10, chunk("b"), 26)], place_on(*NEW)
@@ -150,7 +144,7 @@ async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: Sqli
 
 
 async def test_copies_that_are_received_but_in_no_extent_yet_are_in_use(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     await ready.record_extents(OPERATOR, upload.id, [], receipts(upload))
@@ -164,7 +158,7 @@ async def test_copies_that_are_received_but_in_no_extent_yet_are_in_use(
     assert entry.copies_least == 3
 
 
-async def test_what_an_upload_was_only_told_to_send_keeps_no_node(ready: SqliteCatalog) -> None:
+async def test_what_an_upload_was_only_told_to_send_keeps_no_node(ready: Catalog) -> None:
     await begin(ready, "/d/f", "a", nodes=OLD)
     assert not await ready.copies_left()
     await remove(ready, OLD[0])
@@ -174,7 +168,7 @@ async def test_what_an_upload_was_only_told_to_send_keeps_no_node(ready: SqliteC
 
 
 async def test_an_upload_that_has_its_quorum_still_commits_after_a_removal(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, _ = await opened(ready, "a", "b")
     await remove(ready, OLD[0], force=True)
@@ -183,9 +177,9 @@ async def test_an_upload_that_has_its_quorum_still_commits_after_a_removal(
 
 
 async def test_an_upload_is_checked_again_page_by_page_with_others_between(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    engines.bound(Bound.CHECKED_EXTENTS, 2)
     texts = [f"{number}" for number in range(9)]
     upload, _ = await opened(ready, *texts)
     await remove(ready, OLD[0], force=True)
@@ -198,95 +192,92 @@ async def test_an_upload_is_checked_again_page_by_page_with_others_between(
 
 
 async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(
-    ready: SqliteCatalog, engines: Engines, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
-    upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
+    engines.bound(Bound.CHECKED_EXTENTS, 2)
+    texts = [f"{number}" for number in range(9)]
+    (cut_off, _), (whole, _) = [await opened(ready, *texts, path=f"/d/{one}") for one in "fg"]
     await remove(ready, OLD[0], force=True)
-    pages: list[int] = []
-    check_page = rechecking.check_page
 
-    def cut_off(tx: Transaction, row: UploadRow) -> rechecking.Step:
-        pages.append(row.checked_to)
-        if len(pages) == 3:
-            raise BusyError("the process was killed here")
-        return check_page(tx, row)
+    async def killed(number: int) -> None:
+        if number > 1 + 2:  # it was found to be behind, and two pages were checked
+            raise KilledError
 
-    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", cut_off)
-    with pytest.raises(BusyError):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+    with engines.between(ready, killed), pytest.raises(KilledError):
+        await ready.commit_upload(OPERATOR, cut_off.id, [], [], 90)
     await engines.close()
     again = await engines.open()
-    await again.commit_upload(OPERATOR, upload.id, [], [], 90)
-    assert pages == [0, 11, 31, 31, 51, 71]
+    steps = [
+        await engines.steps_of(again, again.commit_upload(OPERATOR, one.id, [], [], 90))
+        for one in (whole, cut_off)
+    ]
+    assert steps[0] - steps[1] == 2
 
 
 async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    engines.bound(Bound.CHECKED_EXTENTS, 2)
     upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
     await remove(ready, OLD[0], force=True)
-    pages: list[int] = []
-    check_page = rechecking.check_page
 
-    def another_goes(tx: Transaction, row: UploadRow) -> rechecking.Step:
-        pages.append(row.checked_to)
-        if len(pages) == 3:
-            tx.run("UPDATE nodes SET removed = 1 WHERE name = ?", OLD[1])
-            raise_trust_epoch(tx, OLD[1])
-        return check_page(tx, row)
+    async def another_goes(number: int) -> None:
+        if number == 4:
+            await remove(ready, OLD[1], force=True)
 
-    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", another_goes)
-    with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
+    with (
+        engines.between(ready, another_goes),
+        pytest.raises(NotEnoughCopiesError, match="at offset 0 "),
+    ):
         await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
     _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
 
 
 async def test_a_commit_gives_up_when_nodes_go_all_the_time(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    engines.bound(Bound.CHECKED_EXTENTS, 2)
     upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
     await ready.set_refused({OLD[0]: "why"})
-    pages: list[int] = []
-    check_page = rechecking.check_page
 
-    def flaps(tx: Transaction, row: UploadRow) -> rechecking.Step:
-        pages.append(row.checked_to)
-        assert len(pages) < 100, "it never ends"
-        if len(pages) % 3 == 0:
-            raise_trust_epoch(tx, OLD[0])
-        return check_page(tx, row)
+    async def flaps(number: int) -> None:
+        assert number < 100, "it never ends"
+        if number % 3 == 0:
+            for why in ("", "why"):
+                await ready.set_refused({OLD[0]: why})
 
-    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", flaps)
-    with pytest.raises(BusyError, match="commit again"):
+    with engines.between(ready, flaps), pytest.raises(BusyError, match="commit again"):
         await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
-    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", check_page)
     await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+
+
+async def steps_of_commit(engines: Engines, catalog: Catalog, upload: Upload) -> int:
+    return await engines.steps_of(catalog, catalog.commit_upload(OPERATOR, upload.id, [], [], 10))
 
 
 @pytest.mark.parametrize("how", ["refused", "doubted", "removed"])
 async def test_a_node_without_copies_has_no_upload_checked_again(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch, how: str
+    ready: Catalog, engines: Engines, how: str
 ) -> None:
-    upload, _ = await opened(ready, "a")
-    if how == "refused":
-        await ready.set_refused({NEW[0]: "it came with another store"})
-    elif how == "doubted":
-        await ready.doubt_node(NEW[0], "it lied")
-    else:
-        await remove(ready, NEW[0])
-    checked: list[UploadRow] = []
-    monkeypatch.setattr(
-        "collective.catalog.sqlite.uploads.check_page", lambda _, row: checked.append(row)
-    )
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
-    assert not checked
+    first, second, third = [(await opened(ready, one, path=f"/d/{one}"))[0] for one in "fgh"]
+    unchecked = await steps_of_commit(engines, ready, first)
+
+    async def goes(node: NodeId) -> None:
+        if how == "refused":
+            await ready.set_refused({node: "it came with another store"})
+        elif how == "doubted":
+            await ready.doubt_node(node, "it lied")
+        else:
+            await remove(ready, node, force=node in OLD)
+
+    await goes(NEW[0])
+    assert await steps_of_commit(engines, ready, second) == unchecked
+    await goes(OLD[0])
+    assert await steps_of_commit(engines, ready, third) > unchecked, "it is checked, and that shows"
 
 
-async def lose(catalog: SqliteCatalog, how: str, node: NodeId, generation: Generation) -> None:
+async def lose(catalog: Catalog, how: str, node: NodeId, generation: Generation) -> None:
     """Have a copy of chunk "a" stop counting."""
     match how:
         case "missing" | "corrupt":
@@ -307,7 +298,7 @@ LOSSES = ["missing", "corrupt", "not in the inventory", "of another length", "ch
 
 @pytest.mark.parametrize("how", LOSSES)
 async def test_copies_that_are_lost_between_record_and_commit_count_for_nothing(
-    ready: SqliteCatalog, how: str
+    ready: Catalog, how: str
 ) -> None:
     upload, _ = await opened(ready, "a")
     for receipt in receipts(upload)[:2]:
@@ -316,7 +307,7 @@ async def test_copies_that_are_lost_between_record_and_commit_count_for_nothing(
         await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
 
 
-async def test_one_lost_copy_of_three_leaves_a_quorum(ready: SqliteCatalog) -> None:
+async def test_one_lost_copy_of_three_leaves_a_quorum(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
     (first, *_) = receipts(upload)
     await lose(ready, "missing", first.node, first.generation)
@@ -325,58 +316,47 @@ async def test_one_lost_copy_of_three_leaves_a_quorum(ready: SqliteCatalog) -> N
 
 
 async def test_a_copy_lost_behind_a_check_under_way_begins_it_anew(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(rechecking, "PAGE_EXTENTS", 2)
+    engines.bound(Bound.CHECKED_EXTENTS, 2)
     upload, wanted = await opened(ready, "a", "b", "c", "d", "e")
     await remove(ready, OLD[0], force=True)
     lost = next(one for one in receipts(upload) if one.node == OLD[1] and one.chunk == chunk("a"))
     offset = next(one.offset for one in wanted if one.chunk == chunk("a"))
-    pages = 0
-    check_page = rechecking.check_page
+    steps = 0
 
-    def loses(tx: Transaction, row: UploadRow) -> rechecking.Step:
-        nonlocal pages
-        pages += 1
-        if pages == 3:
-            number = node_number(tx, lost.node)
-            take_out(tx, number, lost.node, lost.chunk, lost.generation, is_lost=True)
-            row = load_upload(tx, OPERATOR, row.id)
-        return check_page(tx, row)
+    async def loses(number: int) -> None:
+        nonlocal steps
+        steps = number
+        if number == 4:
+            await lose(ready, "missing", lost.node, lost.generation)
 
-    monkeypatch.setattr("collective.catalog.sqlite.uploads.check_page", loses)
-    with pytest.raises(NotEnoughCopiesError, match=f"at offset {offset} "):
+    with (
+        engines.between(ready, loses),
+        pytest.raises(NotEnoughCopiesError, match=f"at offset {offset} "),
+    ):
         await ready.commit_upload(OPERATOR, upload.id, [], [], 50)
-    assert pages == 5
+    assert steps >= 1 + 2 + 3, "two pages before, and all three after"
 
 
 async def test_a_lost_copy_has_no_other_upload_checked_again(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    upload, _ = await opened(ready, "b")
+    before, upload, loser = [(await opened(ready, one, path=f"/d/{one}"))[0] for one in "bcd"]
+    unchecked = await steps_of_commit(engines, ready, before)
     await write(ready, "/d/other", "a", nodes=OLD)
     (copy, *_) = await ready.copies_of(chunk("a"))
     await lose(ready, "missing", copy.node, copy.generation)
-    checked: list[UploadRow] = []
-    monkeypatch.setattr(
-        "collective.catalog.sqlite.uploads.check_page", lambda _, row: checked.append(row)
-    )
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
-    assert not checked
-
-
-async def test_marking_uploads_looks_at_no_other_copy_of_the_node(ready: SqliteCatalog) -> None:
-    def plan(db: apsw.Connection) -> str:
-        steps: Any = db.execute("EXPLAIN QUERY PLAN " + USING, ("[]", 1, 1)).fetchall()
-        return "; ".join(step[3] for step in steps)
-
-    assert "SEARCH c USING PRIMARY KEY (chunk=? AND node=?)" in await ready._engine.read(plan)
+    assert await steps_of_commit(engines, ready, upload) == unchecked
+    (copy, *_) = await ready.copies_of(chunk("d"))
+    await ready.mark_copies(copy.node, [(chunk("d"), copy.generation)], lost=True)
+    assert await steps_of_commit(engines, ready, loser) > unchecked, "it is checked, and that shows"
 
 
 # --- whose copies count --------------------------------------------------------------------------
 
 
-async def test_a_fresh_receipt_of_a_node_that_fell_silent_counts(ready: SqliteCatalog) -> None:
+async def test_a_fresh_receipt_of_a_node_that_fell_silent_counts(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     await ready.commit_upload(
         OPERATOR,
@@ -389,9 +369,7 @@ async def test_a_fresh_receipt_of_a_node_that_fell_silent_counts(ready: SqliteCa
 
 
 @pytest.mark.parametrize("how", ["removed", "refused", "doubted"])
-async def test_no_receipt_of_a_node_that_is_not_trusted_counts(
-    ready: SqliteCatalog, how: str
-) -> None:
+async def test_no_receipt_of_a_node_that_is_not_trusted_counts(ready: Catalog, how: str) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     if how == "removed":
         await remove(ready, OLD[0], force=True)
@@ -406,7 +384,7 @@ async def test_no_receipt_of_a_node_that_is_not_trusted_counts(
 
 
 async def test_a_node_that_is_refused_takes_the_quorum_from_what_is_recorded(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     upload, _ = await opened(ready, "a")
     await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
@@ -414,14 +392,14 @@ async def test_a_node_that_is_refused_takes_the_quorum_from_what_is_recorded(
         await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
 
 
-async def test_a_node_that_is_heard_again_counts_again(ready: SqliteCatalog) -> None:
+async def test_a_node_that_is_heard_again_counts_again(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
     await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
     await ready.set_refused(dict.fromkeys(OLD[:2], ""))
     await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
 
 
-async def test_copies_on_probation_make_no_quorum_by_themselves(ready: SqliteCatalog) -> None:
+async def test_copies_on_probation_make_no_quorum_by_themselves(ready: Catalog) -> None:
     await ready.add_node(record(OLD[1], Standing.PROBATION))
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     with pytest.raises(NotEnoughCopiesError, match="1 more on probation: collective node approve"):
@@ -431,7 +409,7 @@ async def test_copies_on_probation_make_no_quorum_by_themselves(ready: SqliteCat
     await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
 
 
-async def test_nodes_on_probation_alone_take_no_write(ready: SqliteCatalog) -> None:
+async def test_nodes_on_probation_alone_take_no_write(ready: Catalog) -> None:
     for node in OLD:
         await ready.add_node(record(node, Standing.PROBATION))
     with pytest.raises(NotEnoughCopiesError, match="3 more on probation: collective node approve"):
@@ -439,7 +417,7 @@ async def test_nodes_on_probation_alone_take_no_write(ready: SqliteCatalog) -> N
 
 
 async def test_deduplication_counts_no_copy_on_a_node_that_is_not_trusted(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
@@ -449,7 +427,7 @@ async def test_deduplication_counts_no_copy_on_a_node_that_is_not_trusted(
     assert {copy.node for copy in allocation.targets} <= set(NEW)
 
 
-async def test_stat_counts_the_copies_that_are_there(ready: SqliteCatalog) -> None:
+async def test_stat_counts_the_copies_that_are_there(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     await remove(ready, OLD[0], force=True)
     await ready.set_refused({OLD[1]: "why"})
@@ -461,9 +439,9 @@ async def test_stat_counts_the_copies_that_are_there(ready: SqliteCatalog) -> No
 
 
 async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(removal, "FORGET_ROWS", 2)
+    engines.bound(Bound.FORGOTTEN_COPIES, 2)
     texts = [f"{number}" for number in range(5)]
     await write(ready, "/d/f", *texts, nodes=OLD)
     await remove(ready, OLD[0], force=True)
@@ -478,7 +456,7 @@ async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
 # --- removing ------------------------------------------------------------------------------------
 
 
-async def test_a_removal_says_what_would_be_lost(ready: SqliteCatalog) -> None:
+async def test_a_removal_says_what_would_be_lost(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     with pytest.raises(ConflictError, match=r"1 copies that are in use \(a quorum of each"):
         await remove(ready, OLD[0])
@@ -488,7 +466,7 @@ async def test_a_removal_says_what_would_be_lost(ready: SqliteCatalog) -> None:
 
 
 async def test_a_doubted_node_goes_once_each_chunk_has_a_quorum_elsewhere(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     for node in OLD[:2]:
@@ -501,7 +479,7 @@ async def test_a_doubted_node_goes_once_each_chunk_has_a_quorum_elsewhere(
     assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
 
 
-async def back_with_its_disk(catalog: SqliteCatalog, node: NodeId, text: str) -> None:
+async def back_with_its_disk(catalog: Catalog, node: NodeId, text: str) -> None:
     """The node's disk was not mounted and is again: its copy is doubted until it is challenged."""
     (copy,) = [copy for copy in await catalog.copies_of(chunk(text)) if copy.node == node]
     await catalog.compare_inventory(node, [], after=b"", last=True)
@@ -511,7 +489,7 @@ async def back_with_its_disk(catalog: SqliteCatalog, node: NodeId, text: str) ->
 
 @pytest.mark.parametrize("how", ["missing", "doubted"])
 async def test_a_node_with_what_may_be_the_last_copy_goes_by_force_alone(
-    ready: SqliteCatalog, how: str
+    ready: Catalog, how: str
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     if how == "doubted":
@@ -527,7 +505,7 @@ async def test_a_node_with_what_may_be_the_last_copy_goes_by_force_alone(
 
 @pytest.mark.parametrize("how", ["missing", "doubted"])
 async def test_a_copy_that_does_not_count_keeps_no_node_where_a_quorum_is_elsewhere(
-    ready: SqliteCatalog, how: str
+    ready: Catalog, how: str
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     if how == "doubted":
@@ -540,19 +518,19 @@ async def test_a_copy_that_does_not_count_keeps_no_node_where_a_quorum_is_elsewh
 
 
 async def test_a_removal_is_refused_without_counting_everything(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
-    monkeypatch.setattr(removal, "LOOK_ROWS", 2)
-    monkeypatch.setattr(removal, "COUNTED_PAGES", 2)
+    engines.bound(Bound.LOOKED_AT_COPIES, 2)
+    engines.bound(Bound.COUNTED_PAGES, 2)
     await write(ready, "/d/f", *(f"{number}" for number in range(3)), nodes=OLD)
     with pytest.raises(ConflictError, match=r"holds at least 3 copies"):
         await remove(ready, OLD[0])
-    monkeypatch.setattr(removal, "COUNTED_PAGES", 3)
+    engines.bound(Bound.COUNTED_PAGES, 3)
     with pytest.raises(ConflictError, match=r"holds 3 copies"):
         await remove(ready, OLD[0])
 
 
-async def test_a_removal_that_is_refused_leaves_no_trace(ready: SqliteCatalog) -> None:
+async def test_a_removal_that_is_refused_leaves_no_trace(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
     with pytest.raises(ConflictError):
         await remove(ready, OLD[0])
@@ -562,44 +540,40 @@ async def test_a_removal_that_is_refused_leaves_no_trace(ready: SqliteCatalog) -
 
 
 async def test_nothing_comes_to_depend_on_a_node_while_it_is_looked_through(
-    ready: SqliteCatalog, engines: Engines, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, engines: Engines
 ) -> None:
     """A receipt that comes between the look and the removal counts for nothing."""
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
-    looks = 0
+    await begin(ready, "/d/g", "b", nodes=NEW)
+    last = await engines.steps_of(ready, remove(ready, NEW[0]))
+    args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10)
 
-    async def look(_: object, __: NodeId) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
-            with pytest.raises(NotEnoughCopiesError):
-                await ready.commit_upload(
-                    OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
-                )
-            raise asyncio.CancelledError
+    is_refused = False
 
-    monkeypatch.setattr(removal.RemovalPart, "_refuse_while_held", look)
-    marking = removal.RemovalPart._mark
+    async def meanwhile(number: int) -> None:
+        nonlocal is_refused
+        if number < last:
+            return
+        if number == last:
+            try:
+                await ready.commit_upload(*args)
+            except NotEnoughCopiesError:
+                is_refused = True
+        raise KilledError  # before it can lift its mark
 
-    async def mark(self: removal.RemovalPart, *args: Any, removing: bool) -> None:
-        if removing:
-            await marking(self, *args, removing=True)
-
-    monkeypatch.setattr(removal.RemovalPart, "_mark", mark)
-    with pytest.raises(asyncio.CancelledError):
+    with engines.between(ready, meanwhile), pytest.raises(KilledError):
         await remove(ready, OLD[0])
-    await engines.close()  # the process dies before it can lift its mark
+    assert is_refused
+    await engines.close()
     again = await engines.open()
-    await again.commit_upload(
-        OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
-    )
+    await again.commit_upload(*args)
 
 
 # --- repair --------------------------------------------------------------------------------------
 
 
 async def test_repair_leaves_an_open_upload_alone_until_it_was_quiet_for_five_minutes(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     sent = receipts(upload, count=2)
@@ -614,7 +588,7 @@ async def test_repair_leaves_an_open_upload_alone_until_it_was_quiet_for_five_mi
 
 
 async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     await opened(ready, "a")
     for node in OLD:
@@ -624,7 +598,7 @@ async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
     assert (totals.under_replicated, totals.unavailable) == (1, 0)
 
 
-async def test_an_upload_that_ended_keeps_no_node(ready: SqliteCatalog) -> None:
+async def test_an_upload_that_ended_keeps_no_node(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
     await ready.abort_upload(OPERATOR, upload.id)
     await remove(ready, OLD[0])

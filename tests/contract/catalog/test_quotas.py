@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.decisions.charges import EXTENT_BYTES, NAME_BYTES
 from collective.catalog.decisions.quotas import IDLE_MS
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import ReadView, Upload
-from collective.catalog.sqlite import SqliteCatalog, collection, quotas
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     BusyError,
@@ -29,7 +28,7 @@ from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
 from tests.contract.catalog import world
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     ANY,
     LARGE,
@@ -56,19 +55,19 @@ write = partial(world.write, unit=LARGE)
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog)
     await quota(catalog, "/d", 3)
     return catalog
 
 
-async def quota(catalog: SqliteCatalog, path: str, chunks: int) -> None:
+async def quota(catalog: Catalog, path: str, chunks: int) -> None:
     """Make a datastore that has room for so many chunks, in whatever files."""
     size_bytes = chunks * LARGE + SPARE
     await catalog.create_datastore(OPERATOR, p(path), copies=0, quota_bytes=size_bytes, owner=None)
 
 
-async def open_read(catalog: SqliteCatalog, path: str) -> ReadView:
+async def open_read(catalog: Catalog, path: str) -> ReadView:
     return await catalog.open_read(OPERATOR, p(path), offset=0, length=0, if_version=0, batch=0)
 
 
@@ -76,7 +75,7 @@ async def open_read(catalog: SqliteCatalog, path: str) -> ReadView:
 
 
 async def test_an_upload_that_takes_an_hour_keeps_its_place(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     upload, wanted = await begin(ready, "/d/slow", "a", "b", "c")
     for number in range(12):
@@ -91,7 +90,7 @@ async def test_an_upload_that_takes_an_hour_keeps_its_place(
 
 
 async def test_an_upload_that_stands_still_gives_way_only_where_its_room_is_needed(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     left, wanted = await begin(ready, "/d/left", "a")
     clock.advance(60 * MINUTE_S)
@@ -109,38 +108,36 @@ async def test_an_upload_that_stands_still_gives_way_only_where_its_room_is_need
 
 
 async def test_many_uploads_that_stand_still_give_way_in_steps_and_none_that_goes_on(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     """The third one is used again while the steps are done: two of three are room for two."""
-    monkeypatch.setattr(quotas, "ENDED_AT_ONCE", 1)
+    engines.bound(Bound.ENDED_UPLOADS, 1)
     left = [(await begin(ready, f"/d/left{number}", f"{number}"))[0] for number in range(3)]
     clock.advance(IDLE_MS / 1000 + 1)
     with pytest.raises(NoSpaceError):
         await write(ready, "/d/new", *"abcd")
     for upload in left:
         await ready.check_upload(OPERATOR, upload.id)  # nothing would have been won
-    change_each, steps = ready._engine.change_each, 0
+    steps = 0
 
-    async def between(items: Any, step: Any, most: int) -> Any:
+    async def is_used(number: int) -> None:
         nonlocal steps
-        steps += 1
-        await ready.get_upload(OPERATOR, left[2].id, from_offset=0, limit=0)
-        return await change_each(items, step, most)
+        steps = number
+        if number > 1:
+            await ready.get_upload(OPERATOR, left[2].id, from_offset=0, limit=0)
 
-    monkeypatch.setattr(ready._engine, "change_each", between)
-    with pytest.raises(NoSpaceError):
+    with engines.between(ready, is_used), pytest.raises(NoSpaceError):
         await write(ready, "/d/new", *"abc")
-    assert steps == 1
+    assert steps > 2, "there were steps, and it was used between these"
     await ready.check_upload(OPERATOR, left[2].id)
     await write(ready, "/d/new", *"ab")
     for upload in left[:2]:
         with pytest.raises(NotFoundError):
             await ready.check_upload(OPERATOR, upload.id)
-    assert steps == 1
 
 
 async def test_an_upload_lives_from_its_last_use(
-    ready: SqliteCatalog, engines: Engines, clock: ManualClock
+    ready: Catalog, engines: Engines, clock: ManualClock
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", "b")
     for _ in range(3):
@@ -153,7 +150,7 @@ async def test_an_upload_lives_from_its_last_use(
 
 
 async def test_replacing_the_same_file_twice_at_once_is_credited_twice(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", "b", "c")
     uploads = [await begin(ready, "/d/f", *texts) for texts in (("d", "e", "f"), ("g", "h", "i"))]
@@ -164,7 +161,7 @@ async def test_replacing_the_same_file_twice_at_once_is_credited_twice(
 
 
 async def test_whoever_loses_what_he_replaces_gives_way_not_another(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", "b", "c")
     larger, wanted = await begin(ready, "/d/f", "d", "e", "f")
@@ -197,7 +194,7 @@ STEPS = st.lists(
 class Play:
     """One run of steps in a datastore with a quota of five chunks."""
 
-    def __init__(self, catalog: SqliteCatalog, clock: ManualClock) -> None:
+    def __init__(self, catalog: Catalog, clock: ManualClock) -> None:
         self.catalog = catalog
         self.clock = clock
         self.uploads: list[tuple[Upload, list[Extent], int]] = []
@@ -275,13 +272,13 @@ async def test_a_quota_is_never_passed_and_no_reservation_breaks(
 # --- ways round that are none --------------------------------------------------------------------
 
 
-async def test_a_full_quota_is_told_in_figures(ready: SqliteCatalog) -> None:
+async def test_a_full_quota_is_told_in_figures(ready: Catalog) -> None:
     await write(ready, "/d/a", "a", "b")
     with pytest.raises(NoSpaceError, match=r"quota of /d is \S+ \S+, and this needs \S+ \S+ more"):
         await begin(ready, "/d/b", "c", "d")
 
 
-async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: SqliteCatalog) -> None:
+async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: Catalog) -> None:
     """They are never part of a file, but they would lie on the nodes for a week."""
     upload, _ = await begin(ready, "/d/f", "0")
     for number in range(1, 3):
@@ -296,7 +293,7 @@ async def test_many_chunks_at_one_offset_take_no_more_than_the_quota(ready: Sqli
             await begin(ready, "/d/g", "4")
 
 
-async def test_one_chunk_at_many_offsets_passes_no_quota(ready: SqliteCatalog) -> None:
+async def test_one_chunk_at_many_offsets_passes_no_quota(ready: Catalog) -> None:
     upload, _ = await begin(ready, "/d/f", "0")
     many = [extent(intent("0", LARGE * one, LARGE)) for one in range(4)]
     with pytest.raises(NoSpaceError):
@@ -306,7 +303,7 @@ async def test_one_chunk_at_many_offsets_passes_no_quota(ready: SqliteCatalog) -
 
 
 async def test_a_commit_of_more_than_was_reserved_takes_nothing_from_another_upload(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     honest, wanted = await begin(ready, "/d/honest", "a", "b")
     greedy, _ = await begin(ready, "/d/greedy", "0")
@@ -319,7 +316,7 @@ async def test_a_commit_of_more_than_was_reserved_takes_nothing_from_another_upl
 
 
 async def test_a_tree_moved_in_takes_nothing_from_an_upload_under_way(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await ready.make_directory(OPERATOR, p("/e/t"), parents=True)
     await write(ready, "/e/t/1", "x")
@@ -333,7 +330,7 @@ async def test_a_tree_moved_in_takes_nothing_from_an_upload_under_way(
     )
 
 
-async def test_moving_out_and_back_in_passes_no_quota(ready: SqliteCatalog) -> None:
+async def test_moving_out_and_back_in_passes_no_quota(ready: Catalog) -> None:
     await ready.make_directory(OPERATOR, p("/e"), parents=False)
     await write(ready, "/d/f", "a", "b", "c")
     await ready.move(OPERATOR, p("/d/f"), p("/e/f"), condition=ANY)
@@ -353,9 +350,7 @@ async def times(act: Callable[[int], Awaitable[object]]) -> int:
     raise AssertionError("the quota holds nobody")
 
 
-async def bytes_recorded(
-    catalog: SqliteCatalog, upload: Upload, refusal: type[CollectiveError]
-) -> int:
+async def bytes_recorded(catalog: Catalog, upload: Upload, refusal: type[CollectiveError]) -> int:
     """Record one chunk of a byte at 100,000 offsets; return how many it were before the refusal."""
     recorded = 0
     for start in range(0, 100_000, 64):
@@ -368,7 +363,7 @@ async def bytes_recorded(
 
 
 async def test_one_chunk_at_a_hundred_thousand_offsets_is_not_the_coordinators_to_pay(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     """Finding 7: extents of a byte each, all of one chunk, in a datastore of 100 KB."""
     await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
@@ -384,14 +379,14 @@ async def test_one_chunk_at_a_hundred_thousand_offsets_is_not_the_coordinators_t
 
 
 async def test_a_hundred_thousand_files_of_a_byte_are_not_the_coordinators_to_pay(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
     count = await times(lambda number: world.write(ready, f"/e/{number}", "0", unit=1))
     assert count == 100_000 // (1 + FILE + EXTENT_BYTES)
 
 
-async def test_folders_and_attributes_count_too(ready: SqliteCatalog) -> None:
+async def test_folders_and_attributes_count_too(ready: Catalog) -> None:
     await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=20_000, owner=None)
     count = await times(
         lambda number: ready.make_directory(OPERATOR, p(f"/e/{number}"), parents=False)
@@ -412,7 +407,7 @@ async def test_folders_and_attributes_count_too(ready: SqliteCatalog) -> None:
 
 
 async def test_chunks_that_are_allocated_and_never_recorded_count_with_their_rows(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await ready.create_datastore(OPERATOR, p("/e"), copies=0, quota_bytes=100_000, owner=None)
     upload, _ = await world.begin(ready, "/e/f")
@@ -424,7 +419,7 @@ async def test_chunks_that_are_allocated_and_never_recorded_count_with_their_row
     assert 100 < count <= 100_000 // EXTENT_BYTES
 
 
-async def test_a_file_has_no_more_extents_than_its_size_allows(ready: SqliteCatalog) -> None:
+async def test_a_file_has_no_more_extents_than_its_size_allows(ready: Catalog) -> None:
     """Where there is no quota, a file of 100 GB of extents of a byte each cannot be, either."""
     await ready.make_directory(OPERATOR, p("/free"), parents=False)
     upload, _ = await world.begin(ready, "/free/f", "0", unit=1)
@@ -434,7 +429,7 @@ async def test_a_file_has_no_more_extents_than_its_size_allows(ready: SqliteCata
     await ready.record_extents(OPERATOR, upload.id, [larger], [])
 
 
-async def test_what_counts_follows_moves_and_removals_exactly(ready: SqliteCatalog) -> None:
+async def test_what_counts_follows_moves_and_removals_exactly(ready: Catalog) -> None:
     async def counted() -> dict[str, tuple[int, int]]:
         found = await ready.datastores(OPERATOR)
         return {str(one.path): (one.used_bytes, one.catalog_bytes) for one in found}
@@ -455,7 +450,7 @@ async def test_what_counts_follows_moves_and_removals_exactly(ready: SqliteCatal
 
 
 async def test_the_answer_to_a_commit_is_kept_for_an_hour_and_no_week(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     """Else one small file that is written again and again fills the catalogue for seven days."""
     upload, wanted = await world.begin(ready, "/d/f", "a")
@@ -470,14 +465,14 @@ async def test_the_answer_to_a_commit_is_kept_for_an_hour_and_no_week(
         await ready.commit_upload(*args)
 
 
-async def test_content_that_is_stored_already_counts_as_any_other(ready: SqliteCatalog) -> None:
+async def test_content_that_is_stored_already_counts_as_any_other(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", "b")
     with pytest.raises(NoSpaceError):
         await write(ready, "/d/copy", "a", "b")
 
 
 async def test_an_upload_opened_before_its_datastore_was_made_anew_passes_no_quota(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await ready.make_directory(OPERATOR, p("/e"), parents=False)
     upload, wanted = await begin(ready, "/e/f", "a", "b", "c", "d")
@@ -490,7 +485,7 @@ async def test_an_upload_opened_before_its_datastore_was_made_anew_passes_no_quo
 
 
 async def test_readers_keep_no_more_old_versions_than_the_quota_has_bytes(
-    ready: SqliteCatalog, clock: ManualClock
+    ready: Catalog, clock: ManualClock
 ) -> None:
     """Whoever holds every version that he replaces fills the nodes at most once more."""
     views = []
@@ -516,10 +511,10 @@ async def test_readers_keep_no_more_old_versions_than_the_quota_has_bytes(
 
 
 async def test_readers_of_old_versions_do_not_keep_others_from_being_collected(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     """Whoever holds the oldest ones for ever must not stop collection for all."""
-    monkeypatch.setattr(collection, "VERSIONS_LOOKED_AT", 2)
+    engines.bound(Bound.LOOKED_AT_VERSIONS, 2)
     await ready.make_directory(OPERATOR, p("/free"), parents=False)
     for number in range(4):
         await write(ready, "/free/f", f"{number}")
@@ -535,9 +530,9 @@ async def test_readers_of_old_versions_do_not_keep_others_from_being_collected(
 
 
 async def test_nobody_opens_uploads_without_end(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
-    monkeypatch.setattr(decisions_of_quotas, "UPLOADS_PER_CALLER_MAX", 3)
+    engines.bound(Bound.UPLOADS_PER_CALLER, 3)
     await ready.make_directory(OPERATOR, p("/free"), parents=False)
     await grant(ready, BOB, "/free", Right.WRITE)
     first, _ = await begin(ready, "/free/0", "0", who=BOB)

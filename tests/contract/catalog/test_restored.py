@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from contextlib import nullcontext
 
 import pytest
 
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import Settled
-from collective.catalog.sqlite import SqliteCatalog, adoption
-from collective.catalog.sqlite.adoption import AdoptionPart
 from collective.core.clock import ManualClock
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Position
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Bound, Engines, Kept, KilledError
 from tests.contract.catalog.test_giving_up import A, B, C, D, deletes, empty, repair, stored
 from tests.contract.catalog.world import (
     NODES,
@@ -29,43 +26,22 @@ from tests.contract.catalog.world import (
     write,
 )
 
-PutBack = Callable[[str], Awaitable[SqliteCatalog]]
 LENGTH = 26
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
     return catalog
 
 
-@pytest.fixture
-def put_back(engines: Engines, tmp_path: Path) -> PutBack:
-    """Put a database back in the place of what is there now, and open it."""
-
-    async def do(database: str) -> SqliteCatalog:
-        await engines.close()
-        for name in ("catalog.db-wal", "catalog.db-shm"):
-            (tmp_path / name).unlink(missing_ok=True)
-        shutil.copy(database, tmp_path / "catalog.db")
-        return await engines.open()
-
-    return do
-
-
-async def backed_up(catalog: SqliteCatalog, tmp_path: Path) -> str:
-    kept = str(tmp_path / "kept.db")
-    shutil.copy(await catalog.snapshot(), kept)
-    return kept
-
-
-async def generations(catalog: SqliteCatalog) -> dict[NodeId, Generation]:
+async def generations(catalog: Catalog) -> dict[NodeId, Generation]:
     return {copy.node: copy.generation for copy in await catalog.copies_of(chunk("a"))}
 
 
-async def move_all(catalog: SqliteCatalog, clock: ManualClock) -> dict[NodeId, Generation]:
+async def move_all(catalog: Catalog, clock: ManualClock) -> dict[NodeId, Generation]:
     """Drain A to D, and have B and C lose their copies and get new ones; return what is there."""
     before = await generations(catalog)
     await empty(catalog)
@@ -82,38 +58,36 @@ async def move_all(catalog: SqliteCatalog, clock: ManualClock) -> dict[NodeId, G
     return now
 
 
-async def tell(catalog: SqliteCatalog, held: dict[NodeId, Generation]) -> None:
+async def tell(catalog: Catalog, held: dict[NodeId, Generation]) -> None:
     for node in NODES:
         copies = [CopyKey(chunk("a"), held[node], LENGTH)] if node in held else []
         await catalog.compare_inventory(node, copies, after=b"", last=True)
 
 
-async def judge(catalog: SqliteCatalog, verdict: Verdict) -> None:
+async def judge(catalog: Catalog, verdict: Verdict) -> None:
     for node in NODES:
         for one in (await catalog.doubted_on(node, 0, 9)).chunks:
             (copy,) = [copy for copy in one.copies if copy.node == node]
             await catalog.note_verdicts([Judged(one.chunk, node, copy.generation, verdict)])
 
 
-async def quarantined(catalog: SqliteCatalog) -> int:
+async def quarantined(catalog: Catalog) -> int:
     return sum(record.quarantined_bytes for record in await catalog.nodes())
 
 
-async def restored(
-    ready: SqliteCatalog, put_back: PutBack, kept: str, seen: Position
-) -> SqliteCatalog:
-    old = await put_back(kept)
+async def restored(engines: Engines, kept: Kept, seen: Position) -> Catalog:
+    old = await engines.put_back(kept)
     await old.observe_position(seen)
     assert await old.is_restored()
     return old
 
 
 async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_proven(
-    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+    ready: Catalog, engines: Engines, clock: ManualClock
 ) -> None:
-    kept = await backed_up(ready, tmp_path)
+    kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(ready, put_back, kept, await ready.position())
+    old = await restored(engines, kept, await ready.position())
     for _ in range(2):  # an inventory told again changes nothing
         await tell(old, now)
     assert await stored(old) == set(), "nobody is believed"
@@ -127,11 +101,11 @@ async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_pro
 
 
 async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing(
-    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+    ready: Catalog, engines: Engines, clock: ManualClock
 ) -> None:
-    kept = await backed_up(ready, tmp_path)
+    kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(ready, put_back, kept, await ready.position())
+    old = await restored(engines, kept, await ready.position())
     await tell(old, now)
     await judge(old, Verdict.MISSING)
     assert await stored(old) == set()
@@ -139,7 +113,7 @@ async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing
 
 
 async def test_beside_a_copy_that_counts_another_lifes_copy_stays_in_quarantine(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     known = await generations(ready)
     page = [CopyKey(chunk("a"), Generation(7), LENGTH), CopyKey(chunk("a"), known[A], LENGTH)]
@@ -152,7 +126,7 @@ async def test_beside_a_copy_that_counts_another_lifes_copy_stays_in_quarantine(
 
 
 async def test_another_lifes_copy_of_a_chunk_that_nothing_needs_stays_in_quarantine(
-    ready: SqliteCatalog,
+    ready: Catalog,
 ) -> None:
     await begin(ready, "/d/g", "b")  # it has a row, and nobody has sent it
     page = [CopyKey(chunk("b"), Generation(7), LENGTH)]
@@ -161,16 +135,16 @@ async def test_another_lifes_copy_of_a_chunk_that_nothing_needs_stays_in_quarant
 
 
 async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_confirmed_again(
-    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path, clock: ManualClock
+    ready: Catalog, engines: Engines, clock: ManualClock
 ) -> None:
     """Its guard was lifted, and what had confirmed it was lost after the backup."""
     before = await generations(ready)
     await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
-    kept = await backed_up(ready, tmp_path)
+    kept = await engines.keep()
     await ready.make_directory(OPERATOR, p("/e"), parents=False)
-    old = await restored(ready, put_back, kept, await ready.position())
+    old = await restored(engines, kept, await ready.position())
     for node, generation in (await generations(old)).items():
         await old.mark_copies(node, [(chunk("a"), generation)], lost=True)
     await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
@@ -183,23 +157,27 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["guarded at once", "killed before"])
 async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
-    ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, *, is_killed: bool
+    ready: Catalog,
+    clock: ManualClock,
+    engines: Engines,
+    *,
+    is_killed: bool,
 ) -> None:
     """Guarding takes steps.  Where the coordinator is killed in between, adoption does the rest."""
-    monkeypatch.setattr(adoption, "GUARDED_AT_ONCE", 1)
+    engines.bound(Bound.GUARDED_DELETES, 1)
     await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
     position = await ready.position()
-    with monkeypatch.context() as killed:
+    later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
 
-        async def nothing(self: AdoptionPart) -> None:
-            del self
+    async def killed(number: int) -> None:
+        if is_killed and number > 1:
+            raise KilledError
 
-        if is_killed:
-            killed.setattr(AdoptionPart, "_guard_again", nothing)
-        later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
+    with engines.between(ready, killed), pytest.raises(KilledError) if is_killed else nullcontext():
         assert await ready.observe_position(later)
+    assert await ready.is_restored()
     assert await ready.copies_in_doubt() == (0, 0 if is_killed else 1)
     assert await deletes(ready) == [], "it is restored"
     await ready.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
@@ -209,35 +187,18 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
 
 
 async def test_a_backup_that_is_restored_twice_gives_out_no_number_of_the_first_time(
-    ready: SqliteCatalog, put_back: PutBack, tmp_path: Path
+    ready: Catalog, engines: Engines
 ) -> None:
-    kept = await backed_up(ready, tmp_path)
+    kept = await engines.keep()
     position = await ready.position()
     ahead = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
-    first = await restored(ready, put_back, kept, ahead)
+    first = await restored(engines, kept, ahead)
     lost = await write(first, "/d/b", "b")
     (copy, *_) = await first.copies_of(chunk("b"))
-    old = await restored(ready, put_back, kept, ahead)
+    old = await restored(engines, kept, ahead)
     since = await write(old, "/d/c", "c")
     assert since.version != lost.version
     assert copy.generation not in {one.generation for one in await old.copies_of(chunk("c"))}
     page = [CopyKey(chunk("b"), copy.generation, LENGTH)]
     assert list(await old.compare_inventory(copy.node, page, after=b"", last=True)) == []
     assert await quarantined(old) == LENGTH, "it is of a lost future, and no orphan of ours"
-
-
-async def test_a_fallback_keeps_it_too(
-    ready: SqliteCatalog, engines: Engines, tmp_path: Path, clock: ManualClock
-) -> None:
-    await empty(ready)
-    clock.advance(4000)
-    assert await confirm(ready) == [Settled.DELETED]
-    await ready.snapshot()
-    await engines.close()
-    (tmp_path / "catalog.db").write_bytes(b"torn")
-    old = await engines.open()
-    assert await old.is_restored()
-    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
-    clock.advance(100_000)
-    assert await old.copies_in_doubt() == (0, 1)
-    assert await deletes(old) == []

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from importlib import resources
-
-import apsw
 import pytest
 
 from collective.catalog.interface import Catalog
@@ -18,7 +14,7 @@ from collective.model.nodes import NodeRecord, Standing
 from collective.model.people import Invite, InviteKind
 from collective.placement.healing import held_by_standing
 from collective.placement.node_choice import Held
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     DOMAIN,
@@ -251,33 +247,3 @@ async def test_placement_is_told_the_copies_that_there_are_by_standing(
     facts = await facts_of(catalog, frozenset(NODES), frozenset())
     (short,) = await look(catalog, facts)
     assert held_by_standing(short, facts) == Held(3, approved=2, on_probation=0)
-
-
-async def test_a_database_of_schema_7_is_opened_and_its_nodes_are_approved(
-    engines: Engines, clock: ManualClock
-) -> None:
-    folder = resources.files("collective.catalog.sqlite") / "schema"
-    scripts = sorted((item for item in folder.iterdir()), key=lambda item: item.name)[:7]
-    db = apsw.Connection(os.path.join(engines.data_dir, "catalog.db"))
-    for script in scripts:
-        db.execute(script.read_text())
-    db.execute("PRAGMA user_version = 7")
-    db.execute(f"PRAGMA application_id = {0x436F6C6C}")
-    db.execute(
-        "INSERT INTO state (id, catalog_id, epoch, sequence, next_version, next_generation,"
-        " next_node, revocation_epoch, restored, files, file_bytes, chunks, lease_key)"
-        " VALUES (1, ?, 1, 9, 1, 5, 2, 0, 0, 0, 0, 0, ?)",
-        ("c" * 32, b"k" * 32),
-    )
-    db.execute(
-        "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-        " draining, removed, serial, expires_ms)"
-        " VALUES ('old-1', NULL, 9, 0, 0, '[]', 0, 0, 0, 'ab', 9),"
-        " ('old-2', NULL, 9, 0, 0, '[]', 0, 1, 0, 'cd', 9)"
-    )
-    db.close()
-    catalog = await engines.open()
-    for name in ("old-1", "old-2"):
-        found = await node(catalog, name)
-        assert (found.standing, found.is_new) == (Standing.APPROVED, False)
-    assert (await join(catalog, clock, "late")).standing is Standing.PROBATION, "it was founded"

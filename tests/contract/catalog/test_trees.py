@@ -19,7 +19,7 @@ from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.extents import Hole
 from collective.model.rights import Right
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -440,27 +440,6 @@ async def test_holes_are_as_few_as_extents(ready: Catalog) -> None:
         )
     with pytest.raises(UsageError, match="holes"):
         await ready.allocate(OPERATOR, upload.id, [], place_on(*NODES), holes=holes[1024:])
-
-
-async def test_a_version_with_many_holes_is_collected(engines: Engines) -> None:
-    catalog = await engines.open()
-    await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    upload, _ = await begin(catalog, "/d/f")
-    for number in range(900):
-        await catalog.allocate(
-            OPERATOR, upload.id, [], place_on(*NODES), holes=[Hole(number * SMALL, SMALL)]
-        )
-    await catalog.commit_upload(OPERATOR, upload.id, [], [], 900 * SMALL)
-    await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
-    for _ in range(12):
-        engines.clock.advance(3600)
-        claimed = await catalog.claim_collection(100, 1.0)
-    assert not claimed.is_more
-    left = await catalog._engine.read(
-        lambda db: db.execute("SELECT count(*) FROM holes").fetchall()
-    )
-    assert left == [(0,)]
 
 
 # --- values -----------------------------------------------------------------------------------------

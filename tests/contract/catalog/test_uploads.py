@@ -15,7 +15,7 @@ from collective.core.errors import (
 from collective.core.ids import Generation
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
     NODES,

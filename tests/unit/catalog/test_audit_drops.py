@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.audit_trimming import STEP_ROWS_MAX, shares
 from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock

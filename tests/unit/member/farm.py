@@ -12,7 +12,8 @@ from blake3 import blake3
 from prometheus_client import CollectorRegistry
 
 from collective.catalog.interface import Nodes
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.world import Threads

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId

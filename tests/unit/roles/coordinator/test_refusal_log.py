@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.refusals import (
     KINDS_MAX,
     KINDS_PER_SOURCE_MAX,

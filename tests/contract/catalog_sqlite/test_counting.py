@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 )
 
 import collective.catalog.sqlite
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_health, policies
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, chunk_health, policies
 from collective.catalog.sqlite.counting import disagreements
 from collective.catalog.sqlite.references import TRUSTED
 from collective.core.clock import ManualClock

@@ -10,19 +10,19 @@ from typing import Any
 import apsw
 import pytest
 
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite import CatalogSettings
 from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
 from collective.core.errors import BusyError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import SqliteEngines
 from tests.faults.disk import FaultDisk
 
 
 async def test_a_change_that_does_not_end_shows_how_long_it_waits(
-    engines: Engines, clock: ManualClock
+    engines: SqliteEngines, clock: ManualClock
 ) -> None:
     catalog = await engines.open()
     assert catalog.health() == Health()
@@ -51,7 +51,7 @@ async def test_a_change_that_does_not_end_shows_how_long_it_waits(
     ],
 )
 async def test_a_disk_that_refused_a_change_is_told_until_one_is_durable(
-    engines: Engines, error: type[apsw.Error], state: DiskState
+    engines: SqliteEngines, error: type[apsw.Error], state: DiskState
 ) -> None:
     catalog = await engines.open()
 
@@ -112,7 +112,7 @@ def test_a_catalogue_that_never_opens_says_why(error: Exception) -> None:
         assert tries == expected
 
 
-async def test_the_reserve_lies_beside_the_catalogue(engines: Engines) -> None:
+async def test_the_reserve_lies_beside_the_catalogue(engines: SqliteEngines) -> None:
     await engines.open()
     assert os.path.getsize(os.path.join(engines.data_dir, RESERVE)) == RESERVE_BYTES
 
@@ -120,7 +120,9 @@ async def test_the_reserve_lies_beside_the_catalogue(engines: Engines) -> None:
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
 
 
-async def test_what_runs_and_what_waits_is_given_up_when_the_process_ends(engines: Engines) -> None:
+async def test_what_runs_and_what_waits_is_given_up_when_the_process_ends(
+    engines: SqliteEngines,
+) -> None:
     catalog = await engines.open()
     await catalog._engine.change(lambda tx: tx.audit_of("somebody", "kept", "", ""))
     begun = threading.Event()
@@ -149,7 +151,7 @@ async def test_what_runs_and_what_waits_is_given_up_when_the_process_ends(engine
     assert actions == [("kept",)]
 
 
-async def test_a_reading_that_nobody_waits_for_any_more_ends(engines: Engines) -> None:
+async def test_a_reading_that_nobody_waits_for_any_more_ends(engines: SqliteEngines) -> None:
     """One reader alone: what comes behind it is answered."""
     engines.settings = CatalogSettings(readers=1)
     catalog = await engines.open()

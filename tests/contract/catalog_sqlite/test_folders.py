@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from collective.catalog.decisions.names import Bounds
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, folders, name_removal
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, folders, name_removal
 from collective.catalog.sqlite.counting import disagreements
 from collective.core import limits
 from collective.core.clock import ManualClock
@@ -25,9 +26,9 @@ from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.model.changes import Attributes
 from collective.model.entries import EntryKind
-from tests.contract.catalog.conftest import Engines
-from tests.contract.catalog.test_upgrade import fill, old
-from tests.contract.catalog.world import ANY, NODES, OPERATOR, enrol, grant, p, user, write
+from tests.contract.catalog.engines import SqliteEngines
+from tests.contract.catalog.world import ANY, OPERATOR, enrol, p, write
+from tests.contract.catalog_sqlite.test_upgrade import fill, old
 from tests.worlds import world_of
 
 DEEP: Final = "/a/" + "/".join("d" * 100 for _ in range(30))
@@ -297,40 +298,11 @@ async def test_a_tree_that_vanishes_while_it_is_measured_is_absent(
         await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
 
 
-# --- who asks what is there ------------------------------------------------------------------------
-
-
-async def test_a_caller_is_told_of_the_files_that_its_grants_show_each_once(
-    catalog: SqliteCatalog,
-) -> None:
-    await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d/e"), parents=True)
-    for path, texts in (("/d/f", "a"), ("/d/e/f", "bc"), ("/d/e/g", "d")):
-        await write(catalog, path, *texts)
-    bob = user("bob")
-
-    async def told() -> tuple[int, int]:
-        totals = await catalog.totals(bob, frozenset(NODES))
-        return totals.files, totals.file_bytes
-
-    assert await told() == (0, 0)
-    await grant(catalog, bob, "/d/f", 1)
-    await grant(catalog, bob, "/d/absent", 1)
-    await grant(catalog, bob, "/d/e", 2)
-    assert await told() == (1, 10)
-    await grant(catalog, bob, "/d/e/f", 1)
-    assert await told() == (2, 30)
-    await grant(catalog, bob, "/d/e", 1)
-    assert await told() == (3, 40)
-    await grant(catalog, bob, "/", 1)
-    assert await told() == (3, 40)
-
-
 # --- upgrade ---------------------------------------------------------------------------------------
 
 
 async def test_an_upgrade_counts_what_lies_below_each_folder(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     with old(tmp_path, 16) as db:
         fill(db)

@@ -13,9 +13,9 @@ from collective.catalog.sqlite import SqliteCatalog, opening
 from collective.catalog.sqlite.custody import Origin, judge
 from collective.core.disk import OsDisk
 from collective.core.errors import CorruptionError
-from tests.contract.catalog.slow_tar import Member, opened
-from tests.contract.catalog.test_backups import abandon, check
 from tests.contract.catalog.world import OPERATOR, p
+from tests.contract.catalog_sqlite.slow_tar import Member, opened
+from tests.contract.catalog_sqlite.test_backups import abandon, check
 
 PAGE_BYTES = 4096
 

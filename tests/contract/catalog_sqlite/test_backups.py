@@ -22,8 +22,8 @@ from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, CorruptionError, DataDirError
 from collective.core.randomness import SeededRandomness
 from collective.core.world import InlineThreads
-from tests.contract.catalog.slow_tar import Member, Order, opened, slow_tar, unpack
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, names, p, write
+from tests.contract.catalog_sqlite.slow_tar import Member, Order, opened, slow_tar, unpack
 from tests.worlds import world_of
 
 ORDERS: dict[str, Callable[[random.Random], Order]] = {

@@ -17,11 +17,11 @@ from collective.catalog.sqlite import SqliteCatalog, collection, handing_out, na
 from collective.catalog.sqlite.audit_trimming import Cut, drop
 from collective.catalog.sqlite.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
-from collective.core.errors import InternalError, NotEnoughCopiesError
+from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.audit import Refusal
 from collective.model.copies import CopyKey, Judged, Verdict
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.world import (
     ANY,
     NODES,
@@ -265,7 +265,9 @@ async def test_a_step_that_is_spent_ends_and_the_work_goes_on(
     assert (max(steps.rows) <= ROWS_MAX) == is_spent
 
 
-async def test_a_transaction_is_spent_after_its_time(engines: Engines, clock: ManualClock) -> None:
+async def test_a_transaction_is_spent_after_its_time(
+    engines: SqliteEngines, clock: ManualClock
+) -> None:
     catalog = await engines.open()
 
     def work(tx: Transaction) -> list[int]:
@@ -280,7 +282,7 @@ async def test_a_transaction_is_spent_after_its_time(engines: Engines, clock: Ma
 
 
 async def test_a_step_does_one_item_however_long_that_takes(
-    engines: Engines, clock: ManualClock
+    engines: SqliteEngines, clock: ManualClock
 ) -> None:
     catalog = await engines.open()
 
@@ -294,7 +296,7 @@ async def test_a_step_does_one_item_however_long_that_takes(
     assert await catalog._engine.change_each(range(5), step, 3) == [0, 1, 2, 3, 4]
 
 
-async def test_a_step_that_does_nothing_ends_the_work(engines: Engines) -> None:
+async def test_a_step_that_does_nothing_ends_the_work(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     seen: list[Sequence[int]] = []
 
@@ -305,34 +307,3 @@ async def test_a_step_that_does_nothing_ends_the_work(engines: Engines) -> None:
 
     assert await catalog._engine.change_each(range(10), step, 3) == [0, 1, 2, 3, 4, 5]
     assert seen == [range(3), range(3, 6), range(6, 9)]
-
-
-async def test_a_tree_that_goes_in_steps_leaves_one_row_in_the_audit(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(name_removal, "STEP_NAMES", 15)
-    await ready.remove(OPERATOR, p("/d"), recursive=True, condition=ANY)
-    rows = await ready.audit(since_ms=0, limit=1000)
-    told = [(row.target, row.detail) for row in rows if row.action == "remove"]
-    assert told == [("/d", f"{MANY + 1} entries")]
-
-
-async def test_what_a_killed_removal_has_taken_away_is_in_the_audit(
-    ready: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(name_removal, "STEP_NAMES", 15)
-    write = ready._engine.write
-    calls = 0
-
-    async def cut_off(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > 2:
-            raise InternalError("the process was killed here")
-        return await write(*args, **kwargs)
-
-    monkeypatch.setattr(ready._engine, "write", cut_off)
-    with pytest.raises(InternalError):
-        await ready.remove(OPERATOR, p("/d"), recursive=True, condition=ANY)
-    rows = await ready.audit(since_ms=0, limit=1000)
-    assert [row.detail for row in rows if row.action == "remove"] == ["30 entries"]

@@ -8,8 +8,9 @@ from typing import Any
 import apsw
 import pytest
 
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskFailedError, DiskFullError
 from collective.core.errors import CollectiveError, NoSpaceError

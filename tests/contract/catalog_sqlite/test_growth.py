@@ -8,7 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.custody import DATABASE
 from collective.catalog.sqlite.opening import _deep_objection
 from tests.bench.growth import catalogue

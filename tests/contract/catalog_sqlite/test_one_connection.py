@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.checkpoints import LOG_PAGES
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.disk import DiskFile, OpenMode, OsDisk, OsDiskFile
 from collective.core.randomness import SeededRandomness

@@ -17,9 +17,9 @@ from typing import Any, Final
 import pytest
 
 from collective.catalog.decisions.quotas import IDLE_MS
+from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import (
-    CatalogSettings,
     SqliteCatalog,
     adoption,
     allocation,
@@ -46,7 +46,6 @@ from collective.model.copies import Judged, Verdict
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import Right
 from tests.bench.growth import catalogue
-from tests.contract.catalog.plans import watching
 from tests.contract.catalog.world import (
     ANY,
     OPERATOR,
@@ -61,6 +60,7 @@ from tests.contract.catalog.world import (
     user,
     write,
 )
+from tests.contract.catalog_sqlite.plans import watching
 from tests.worlds import world_of
 
 SIZES: Final = (100, 1000)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 
 import apsw
@@ -14,7 +15,10 @@ from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
 from collective.core.ids import Generation, UploadKey
 from collective.model.copies import CopyKey
-from tests.contract.catalog.conftest import Engines
+from collective.model.nodes import Standing
+from tests.contract.catalog.engines import SqliteEngines
+from tests.contract.catalog.test_standing import join
+from tests.contract.catalog.test_standing import node as node_named
 from tests.contract.catalog.world import NODES, OPERATOR, chunk, data_of, health, p
 
 BEFORE_LENGTHS = 9
@@ -79,7 +83,7 @@ def fill(db: apsw.Connection) -> None:
 
 
 async def test_a_catalogue_of_the_schema_before_reads_the_same(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     with old(tmp_path, BEFORE_LENGTHS) as db:
         fill(db)
@@ -106,7 +110,7 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
 
 
 async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     """Earlier versions took nodes away under it, and noted nothing."""
     upload = UploadKey("cd" * 16)
@@ -130,7 +134,7 @@ async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
 
 
 async def test_times_and_modes_of_before_read_the_same(
-    engines: Engines, tmp_path: Path, clock: ManualClock
+    engines: SqliteEngines, tmp_path: Path, clock: ManualClock
 ) -> None:
     uploads = [UploadKey(letter * 32) for letter in "abc"]
     with old(tmp_path, BEFORE_TREES) as db:
@@ -176,7 +180,7 @@ def check(db: apsw.Connection) -> None:
 
 
 async def test_what_is_kept_of_other_rows_is_counted_by_the_upgrade(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     """Rows of every kind that the figures are made of; the fixture compares all figures."""
     with old(tmp_path, BEFORE_FIGURES) as db:
@@ -208,7 +212,9 @@ async def test_what_is_kept_of_other_rows_is_counted_by_the_upgrade(
     assert await catalog.copies_left() == {NODES[0]: 2, NODES[1]: 2, NODES[2]: 2}
 
 
-async def test_figures_that_do_not_agree_are_an_objection(engines: Engines, tmp_path: Path) -> None:
+async def test_figures_that_do_not_agree_are_an_objection(
+    engines: SqliteEngines, tmp_path: Path
+) -> None:
     """A database that nothing vouches for is counted anew."""
     with old(tmp_path, BEFORE_FIGURES) as db:
         fill(db)
@@ -222,7 +228,7 @@ async def test_figures_that_do_not_agree_are_an_objection(engines: Engines, tmp_
 
 
 async def test_rows_that_refer_to_nothing_stop_the_upgrade_and_change_nothing(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     with old(tmp_path, BEFORE_LENGTHS) as db:
         fill(db)
@@ -232,3 +238,33 @@ async def test_rows_that_refer_to_nothing_stop_the_upgrade_and_change_nothing(
     db = apsw.Connection(os.path.join(tmp_path, DATABASE))
     assert db.execute("PRAGMA user_version").fetchall() == [(BEFORE_LENGTHS,)]
     db.close()
+
+
+async def test_a_database_of_schema_7_is_opened_and_its_nodes_are_approved(
+    engines: SqliteEngines, clock: ManualClock
+) -> None:
+    folder = resources.files("collective.catalog.sqlite") / "schema"
+    scripts = sorted((item for item in folder.iterdir()), key=lambda item: item.name)[:7]
+    db = apsw.Connection(os.path.join(engines.data_dir, "catalog.db"))
+    for script in scripts:
+        db.execute(script.read_text())
+    db.execute("PRAGMA user_version = 7")
+    db.execute(f"PRAGMA application_id = {0x436F6C6C}")
+    db.execute(
+        "INSERT INTO state (id, catalog_id, epoch, sequence, next_version, next_generation,"
+        " next_node, revocation_epoch, restored, files, file_bytes, chunks, lease_key)"
+        " VALUES (1, ?, 1, 9, 1, 5, 2, 0, 0, 0, 0, 0, ?)",
+        ("c" * 32, b"k" * 32),
+    )
+    db.execute(
+        "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
+        " draining, removed, serial, expires_ms)"
+        " VALUES ('old-1', NULL, 9, 0, 0, '[]', 0, 0, 0, 'ab', 9),"
+        " ('old-2', NULL, 9, 0, 0, '[]', 0, 1, 0, 'cd', 9)"
+    )
+    db.close()
+    catalog = await engines.open()
+    for name in ("old-1", "old-2"):
+        found = await node_named(catalog, name)
+        assert (found.standing, found.is_new) == (Standing.APPROVED, False)
+    assert (await join(catalog, clock, "late")).standing is Standing.PROBATION, "it was founded"

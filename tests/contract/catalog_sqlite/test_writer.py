@@ -9,12 +9,12 @@ from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.writer import BATCH_MAX_S, Transaction
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskFailedError
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.world import OPERATOR, names, p
 
 
 async def test_a_disk_that_fails_where_its_files_are_looked_at_hangs_no_change(
-    engines: Engines, monkeypatch: pytest.MonkeyPatch
+    engines: SqliteEngines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = await engines.open()
 
@@ -51,7 +51,7 @@ async def sequences_of_slow_changes(
 
 
 async def test_a_batch_closes_after_its_time_and_the_rest_keeps_its_turn(
-    engines: Engines, clock: ManualClock
+    engines: SqliteEngines, clock: ManualClock
 ) -> None:
     catalog = await engines.open()
     sequences = await sequences_of_slow_changes(catalog, clock, 8)

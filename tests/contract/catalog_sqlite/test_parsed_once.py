@@ -11,7 +11,8 @@ from typing import Any
 
 import apsw
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from tests.contract.catalog.world import OPERATOR, enrol, p, write
 from tests.worlds import world_of
 

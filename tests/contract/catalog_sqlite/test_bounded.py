@@ -13,14 +13,15 @@ from typing import Final
 
 import pytest
 
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog, chunk_copies, inventories
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog, chunk_copies, inventories
 from collective.catalog.sqlite.dooming import forget_removed
 from collective.catalog.sqlite.quotas import beyond_quota
 from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue
-from tests.contract.catalog.plans import watching
 from tests.contract.catalog.world import grant, p, user
+from tests.contract.catalog_sqlite.plans import watching
 from tests.worlds import world_of
 
 SIZES: Final = (100, 1000)

@@ -16,13 +16,13 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
-from tests.contract.catalog.conftest import Engines
+from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.world import OPERATOR, enrol, names, p, write
 from tests.faults.disk import FaultDisk, Loss
 from tests.worlds import world_of
 
 
-async def fill(engines: Engines) -> str:
+async def fill(engines: SqliteEngines) -> str:
     catalog = await engines.open()
     await enrol(catalog)
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -40,13 +40,13 @@ def test_a_new_data_dir_is_there_after_power_loss() -> None:
     assert disk.exists("/srv/collective/data/catalog")
 
 
-async def test_two_coordinators_on_one_data_dir_are_refused(engines: Engines) -> None:
+async def test_two_coordinators_on_one_data_dir_are_refused(engines: SqliteEngines) -> None:
     await engines.open()
     with pytest.raises(DataDirError, match="Another process"):
         await engines.open()
 
 
-async def test_a_newer_schema_is_refused(engines: Engines) -> None:
+async def test_a_newer_schema_is_refused(engines: SqliteEngines) -> None:
     path = await fill(engines)
     db = apsw.Connection(path)
     db.execute("PRAGMA user_version = 999")
@@ -55,14 +55,14 @@ async def test_a_newer_schema_is_refused(engines: Engines) -> None:
         await engines.open()
 
 
-async def test_a_truncated_catalogue_is_refused(engines: Engines) -> None:
+async def test_a_truncated_catalogue_is_refused(engines: SqliteEngines) -> None:
     path = await fill(engines)
     os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(CorruptionError, match="snapshots"):
         await engines.open()
 
 
-async def test_a_file_that_is_no_catalogue_is_refused(engines: Engines) -> None:
+async def test_a_file_that_is_no_catalogue_is_refused(engines: SqliteEngines) -> None:
     path = await fill(engines)
     with open(path, "r+b") as file:
         file.write(b"x" * 4096)
@@ -77,7 +77,7 @@ async def make_one_after_the_other(catalog: Catalog, made: list[str]) -> None:
         made.append(name)
 
 
-async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: Engines) -> None:
+async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     await enrol(catalog)
     db = catalog._engine.writer._db
@@ -95,7 +95,7 @@ async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: Engin
 
 
 async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
-    engines: Engines, tmp_path: Path
+    engines: SqliteEngines, tmp_path: Path
 ) -> None:
     catalog = await engines.open()
     await catalog.make_directory(OPERATOR, p("/d"), parents=False)
@@ -117,7 +117,7 @@ async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
     await copy.close()
 
 
-async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: Engines) -> None:
+async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     works: list[float] = []
     catalog.watch_writer(lambda phase, s: works.append(round(s, 3)) if phase == "work" else None)
@@ -133,13 +133,13 @@ async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: Engines) -
     assert max(works) == pytest.approx(0.03)
 
 
-async def test_what_undoes_a_savepoint_is_no_list_in_memory(engines: Engines) -> None:
+async def test_what_undoes_a_savepoint_is_no_list_in_memory(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     assert catalog._engine._db.execute("PRAGMA temp_store").fetchall() == [(1,)]
 
 
 async def test_a_look_that_fails_after_a_commit_is_not_the_commits_failure(
-    engines: Engines,
+    engines: SqliteEngines,
 ) -> None:
     """An exception in what is hooked into a COMMIT would end the writer, and everybody waits for ever."""
     catalog = await engines.open()
@@ -153,7 +153,7 @@ async def test_a_look_that_fails_after_a_commit_is_not_the_commits_failure(
         assert engine._checkpoints._move(engine._db) is None
 
 
-async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: Engines) -> None:
+async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: SqliteEngines) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "LOG_PAGES", 50)
         catalog = await engines.open()
