@@ -27,6 +27,7 @@ from unittest import mock
 import apsw
 
 from collective.access import permissions
+from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import lives
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite import (
@@ -101,7 +102,7 @@ def length_overwrites(stack: ExitStack) -> None:
     count, record, tell_apart = (
         recording.count_receipts,
         recording.record,
-        inventories._tell_apart,
+        inventory_rules.differences,
     )
     told: dict[str, list[Any]] = {}
 
@@ -124,16 +125,18 @@ def length_overwrites(stack: ExitStack) -> None:
                 receipt.chunk,
             )
 
-    def tell_others_apart(known: Any, there: dict[Any, Any], *rest: Any) -> None:
-        for chunk, _, generation, _, length in known:
-            copy = there.get((chunk, generation))
-            if copy is not None and copy.stored_length != length:
-                del there[chunk, generation]
-        tell_apart(known, there, *rest)
+    def tell_others_apart(known: Any, there: Any, spare: Any) -> Any:
+        lengths = {(row[0], row[2]): row[4] for row in known}
+        believed = [
+            copy
+            for copy in there
+            if lengths.get((copy.chunk, copy.generation), copy.stored_length) == copy.stored_length
+        ]
+        return tell_apart(known, believed, spare)
 
     everywhere(stack, recording, "count_receipts", count_whatever)
     everywhere(stack, recording, "record", record_and_believe)
-    everywhere(stack, inventories, "_tell_apart", tell_others_apart)
+    everywhere(stack, inventory_rules, "differences", tell_others_apart)
 
 
 def page_at_once(stack: ExitStack) -> None:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 import apsw
 
 from collective.catalog.decisions.generations import belongs_elsewhere
+from collective.catalog.decisions.inventories import Differences, Spare, differences
 from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
@@ -34,9 +32,9 @@ from collective.catalog.sqlite.quarantine import (
     release,
     spans_of,
 )
-from collective.catalog.sqlite.rows import DOUBTED, INTENT, MISSING, STORED
+from collective.catalog.sqlite.rows import DOUBTED, MISSING, STORED
 from collective.catalog.sqlite.writer import Transaction
-from collective.core.ids import ChunkId, Generation, NodeId
+from collective.core.ids import NodeId
 from collective.model.copies import CopyKey
 
 WINDOW_COPIES: Final = 2048
@@ -51,19 +49,6 @@ _KNOWN: Final = (
     " LEFT JOIN copies c ON c.chunk = k.id AND c.node = ?1 ORDER BY k.hash, k.stored_length"
 )
 """The next chunks, with the node's copies; where it has none, the generation is null."""
-
-Spare = AbstractSet[tuple[ChunkId, Generation]]
-
-
-@dataclass(slots=True)
-class _Differences:
-    """What a window's comparison found: rows of chunks, with the generation."""
-
-    missing: list[tuple[int, int]] = field(default_factory=list)
-    """Counted or doubted, and not there."""
-    doubtful: list[tuple[int, int]] = field(default_factory=list)
-    """Back after it was missing, or of another length: not counted until it is challenged."""
-    strangers: list[CopyKey] = field(default_factory=list)
 
 
 class InventoriesPart(Part):
@@ -146,7 +131,7 @@ def _compare(
     after: bytes,
     end: bytes | None,
     spare: Spare,
-) -> tuple[_Differences, bytes | None]:
+) -> tuple[Differences, bytes | None]:
     """Compare what is known after ``after`` up to ``end``, a bounded part; return where to go on."""
     known: list[Any] = db.execute(_KNOWN, (node, after, end, WINDOW_COPIES)).fetchall()
     cursor: bytes | None = None
@@ -156,39 +141,13 @@ def _compare(
             known = [row for row in known if row[0] != cursor]
             cursor = known[-1][0]
     upto = end if cursor is None else cursor
-    found = _Differences()
-    there = {
-        (copy.chunk, copy.generation): copy
-        for copy in told
-        if copy.chunk > after and (upto is None or copy.chunk <= upto)
-    }
-    _tell_apart(known, there, spare, found)
+    in_range = (
+        copy for copy in told if copy.chunk > after and (upto is None or copy.chunk <= upto)
+    )
+    found = differences(known, in_range, spare)
     room = STRANGERS_MAX - rows.fetch(db, "SELECT doomed FROM nodes WHERE id = ?", node)[0]
-    found.strangers = list(islice(there.values(), max(0, room)))
+    found.strangers = found.strangers[: max(0, room)]
     return found, cursor
-
-
-def _tell_apart(
-    known: Sequence[Any],
-    there: dict[tuple[ChunkId, Generation], CopyKey],
-    spare: Spare,
-    found: _Differences,
-) -> None:
-    """Find what is missing and what is doubtful; leave in ``there`` what is not known."""
-    for chunk_id, row, generation, state, length in known:
-        if generation is None:
-            continue  # the node was never given this chunk
-        copy = there.pop((chunk_id, generation), None)
-        if state == INTENT:
-            continue  # only its upload's receipt makes it a copy
-        if copy is None:
-            if state in {STORED, DOUBTED} and (chunk_id, generation) not in spare:
-                found.missing.append((row, generation))
-        elif copy.stored_length != length:
-            if state == STORED:
-                found.doubtful.append((row, generation))
-        elif state == MISSING:
-            found.doubtful.append((row, generation))
 
 
 def _set_states(
