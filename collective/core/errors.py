@@ -66,7 +66,7 @@ class PermissionDeniedError(CallerError):
     code = "permission_denied"
     exit_code = ExitCode.PERMISSION_DENIED
     concerns: tuple[str, str] | None = None
-    """Act and target, where the refuser knows them better than the call's edge."""
+    """Act and target, where the place of the refusal knows them better than the call's edge."""
 
 
 class ShutOutError(PermissionDeniedError):

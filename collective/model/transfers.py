@@ -1,4 +1,4 @@
-"""What passes between a member and the mover of its files' bytes: plans, routes, receipts.
+"""What passes between a member and the client that moves a file's bytes: plans, routes, receipts.
 
 Tickets and receipts are bytes that a holder cannot check.  What it needs of them (where to begin, which
 nodes keep a copy, how long the chunk is) stands beside them in a :class:`Route`.

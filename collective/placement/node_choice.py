@@ -16,12 +16,12 @@ Source: P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
-from collective.core.ids import NodeId
+from collective.core.ids import ChunkId, NodeId
 from collective.model.nodes import Standing
 from collective.placement.evidence import probation_room
 
@@ -56,8 +56,7 @@ class Held:
 
 def has_room(candidate: Candidate, length_bytes: int) -> bool:
     """Tell whether ``length_bytes`` more fit on the node above its reserve."""
-    reserve = int(candidate.capacity_bytes * RESERVE_FRACTION)
-    return candidate.free_bytes - reserve >= length_bytes
+    return candidate.free_bytes - _reserve(candidate) >= length_bytes
 
 
 def waiting_for_approval(
@@ -134,25 +133,17 @@ def draw(
     candidates: Iterable[Candidate], *, length_bytes: int, uniform: Callable[[], float]
 ) -> Sequence[Candidate]:
     """Return the nodes that can take ``length_bytes``, in the order in which they were drawn."""
-    known = {candidate.node: candidate for candidate in candidates}
-    largest = max(
-        (one.capacity_bytes for one in known.values() if one.standing is Standing.APPROVED),
-        default=0,
-    )
-    drawn: list[tuple[float, NodeId]] = []
-    for node in sorted(known):
-        one = known[node]
-        if not one.accepts or one.standing is Standing.DOUBTED:
-            continue
-        if not has_room(one, length_bytes):
-            continue
-        weight = max(one.free_bytes, 1)
-        if one.standing is Standing.PROBATION:
-            weight = min(weight, max(largest, 1))
-        # The key u^(1/w) in logarithms, since w is in the billions.
-        drawn.append((math.log(1.0 - uniform()) / weight, node))
-    drawn.sort(reverse=True)
-    return [known[node] for _, node in drawn]
+    return _draw(_weighted(candidates), length_bytes, uniform)
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Nodes for the chunks of a batch, drawn before it is decided which of them get a copy."""
+
+    drawn: Mapping[tuple[ChunkId, int], Sequence[NodeId]]
+    """For each chunk, by id and stored length, those that can take it, in order of preference."""
+    room_bytes: Mapping[NodeId, int]
+    """What fits on each above its reserve, all chunks of the batch together; unbounded if not named."""
 
 
 class Drawing:
@@ -175,21 +166,55 @@ class Drawing:
             held=held,
             uniform=self._uniform,
         )
-        self._give(chosen, length_bytes)
-        return chosen
-
-    def offer(self, length_bytes: int, copies: int) -> tuple[NodeId, ...]:
-        """Return all that can take ``length_bytes`` as drawn; the first ``copies`` count as given."""
-        drawn = draw(self._candidates.values(), length_bytes=length_bytes, uniform=self._uniform)
-        offered = tuple(one.node for one in drawn)
-        self._give(offered[:copies], length_bytes)
-        return offered
-
-    def _give(self, nodes: Iterable[NodeId], length_bytes: int) -> None:
-        for node in nodes:
+        for node in chosen:
             before = self._candidates[node]
             left = before.free_bytes - length_bytes
             self._candidates[node] = replace(before, free_bytes=left)
+        return chosen
+
+    def offers(self, chunks: Iterable[tuple[ChunkId, int]]) -> Offers:
+        """Return the nodes for ``chunks`` (id and stored length), as drawn for each."""
+        fit = _weighted(self._candidates.values())
+        drawn = {
+            (chunk, length): [one.node for one in _draw(fit, length, self._uniform)]
+            for chunk, length in chunks
+        }
+        room = {one.node: one.free_bytes - _reserve(one) for one, _ in fit}
+        return Offers(drawn, room)
+
+
+def _reserve(candidate: Candidate) -> int:
+    return int(candidate.capacity_bytes * RESERVE_FRACTION)
+
+
+def _weighted(candidates: Iterable[Candidate]) -> Sequence[tuple[Candidate, int]]:
+    """Return the nodes that take copies, in order of id, and the weight of each."""
+    known = {candidate.node: candidate for candidate in candidates}
+    largest = max(
+        (one.capacity_bytes for one in known.values() if one.standing is Standing.APPROVED),
+        default=0,
+    )
+    found = []
+    for _, one in sorted(known.items()):
+        weight = max(one.free_bytes, 1)
+        if one.standing is Standing.PROBATION:
+            weight = min(weight, max(largest, 1))
+        if one.accepts and one.standing is not Standing.DOUBTED:
+            found.append((one, weight))
+    return found
+
+
+def _draw(
+    fit: Iterable[tuple[Candidate, int]], length_bytes: int, uniform: Callable[[], float]
+) -> Sequence[Candidate]:
+    # The key u^(1/w) in logarithms, since w is in the billions.
+    drawn = [
+        (math.log(1.0 - uniform()) / weight, one.node, one)
+        for one, weight in fit
+        if has_room(one, length_bytes)
+    ]
+    drawn.sort(key=lambda one: one[:2], reverse=True)
+    return [one for _, _, one in drawn]
 
 
 def _most_on_probation(count: int, approved: int, held: Held) -> int:

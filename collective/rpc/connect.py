@@ -167,7 +167,7 @@ async def open_first(
 def _said_plainly(
     error: UntrustedError, address: Address, roles: frozenset[SpiffeRole]
 ) -> RejectedError:
-    """Return what the giver of ``address`` can do; the step is in the log."""
+    """Return what to do about ``address``; the step is in the log."""
     if error.role is None:
         return RejectedError(f"The certificate of {address} does not count: {error.why}.")
     if roles == {"coordinator"}:

@@ -3,8 +3,8 @@
 The holder of a connection is its identity, or its source where clients have no certificate.  When all
 places are taken, a newcomer whose holder has few is let in, and the holder with most loses one; where
 nobody has more than a few, the source with most does; of its connections one that is not in use, the
-one quiet for longest.  So whoever brings many connections pushes out its own first, and so does who
-brings many identities, unless they share the others' address; and as long as there is room, any number
+one quiet for longest.  So a holder of many connections pushes out its own first, and so does one of
+many identities, unless it shares the others' address; and as long as there is room, any number
 may come from one address: behind it there may be many.
 """
 

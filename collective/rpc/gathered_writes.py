@@ -4,7 +4,7 @@ grpclib writes each frame by itself: an answer is three, each a TLS record of it
 together, with those of other calls on the same connection that end in the same turn.  Owns the order
 of the bytes; refuses nothing.  Invariants: what is written goes out in that order, before the
 connection is closed, and no timer holds it back; no more than ``GATHERED_MAX_BYTES`` are kept here, so
-that the transport's own limits stop a writer of too much.
+that the transport's own limits stop one that writes too much.
 """
 
 from __future__ import annotations

@@ -8,21 +8,23 @@ receipts count.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from collective.core.errors import NotEnoughCopiesError
-from collective.core.ids import Generation, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import Copy, CopyState
 from collective.model.nodes import Standing
 from collective.placement import evidence
-from collective.placement.node_choice import Held, pick
+from collective.placement.node_choice import Held, Offers, pick
 from collective.placement.shortage import copies_shortage
 
 BAD: Final = (CopyState.MISSING, CopyState.DOUBTED)
 """Copies that no receipt puts back into use: a new one is made in their place, also on their node."""
+APPROVED: Final = Standing.APPROVED
+PROBATION: Final = Standing.PROBATION
 NOBODY: Final[AbstractSet[NodeId]] = frozenset()
 
 
@@ -114,26 +116,50 @@ def allocate(
         for one in found
         if one not in held and one.state not in BAD and one.is_trusted and one.name not in absent
     ]
-    joined = [one for one in others if not one.is_sent and not one.is_leaving][:missing]
-    standings += [one.standing for one in joined]
-    taken = {one.name for one in found if one.state not in BAD}
-    able = {name: standing for name, standing in offered if name not in taken}
-    held_now = held_of(copies, standings)
-    new = pick(able.items(), count=missing - len(joined), exclude=NOBODY, held=held_now)
-    standings += [able.pop(name) for name in new]
+    open_to_all = {one.name: one for one in others if not one.is_sent and not one.is_leaving}
+    taken = {one.name for one in found if one.state not in BAD} | absent
+    able = {name: one.standing for name, one in open_to_all.items()}
+    able |= {name: standing for name, standing in offered if name not in taken}
+    held_now = Held(copies, standings.count(APPROVED), standings.count(PROBATION))
+    chosen = pick(able.items(), count=missing, exclude=NOBODY, held=held_now)
+    standings += [able.pop(name) for name in chosen]
     again: list[KnownCopy] = []
     if not evidence.is_quorum(standings, copies):
-        room = missing - len(joined) - len(new)
+        room = missing - len(chosen)
         again = [one for one in others if one.is_sent and not one.is_leaving][:room]
         standings += [one.standing for one in again]
     if not evidence.is_quorum(standings, copies):
-        could = [*standings, *able.values()]
+        could = [*standings, *(one for one in able.values() if one is PROBATION)]
         raise NotEnoughCopiesError(
             f"Only {copies_shortage(copies, could)}; start or add nodes, or free space."
         )
-    return Allocated(tuple(held), joined=tuple(joined), new=new, again=tuple(again))
+    return Allocated(
+        tuple(held),
+        joined=tuple(open_to_all[name] for name in chosen if name in open_to_all),
+        new=tuple(name for name in chosen if name not in open_to_all),
+        again=tuple(again),
+    )
 
 
-def held_of(copies: int, standings: Sequence[Standing]) -> Held:
-    """Return what placement needs to know of the copies that there are, by their nodes' standing."""
-    return Held(copies, standings.count(Standing.APPROVED), standings.count(Standing.PROBATION))
+class Takers:
+    """Nodes for the new copies of a batch: each has room as when it was drawn, less what it was given."""
+
+    def __init__(self, offers: Offers, standings: Mapping[NodeId, Standing]) -> None:
+        """Take from ``offers`` the nodes that have a standing, as the catalogue knows it now."""
+        self._drawn = offers.drawn
+        self._room_bytes = dict(offers.room_bytes)
+        self._standings = standings
+
+    def able(self, chunk: ChunkId, length_bytes: int) -> Sequence[tuple[NodeId, Standing]]:
+        """Return those that can take the chunk still, in order of preference."""
+        return [
+            (node, self._standings[node])
+            for node in self._drawn[chunk, length_bytes]
+            if node in self._standings and self._room_bytes.get(node, length_bytes) >= length_bytes
+        ]
+
+    def give(self, nodes: Iterable[NodeId], length_bytes: int) -> None:
+        """Count a chunk as given to ``nodes``."""
+        for node in nodes:
+            if node in self._room_bytes:
+                self._room_bytes[node] -= length_bytes

@@ -26,32 +26,32 @@ class Around:
     """The end of the last hole that begins before its end."""
 
 
-class Place(Enum):
-    """What becomes of an extent."""
+class Fit(Enum):
+    """What a piece is to those that are recorded."""
 
     NEW = auto()
     THERE = auto()
     """One of this offset and length is there: the same, or one whose chunk this one takes the place of."""
 
 
-def place_extent(extent: Extent, around: Around) -> Place:
+def place_extent(extent: Extent, around: Around) -> Fit:
     """Tell whether ``extent`` is new; ConflictError where it overlaps others, UsageError for no range."""
     if extent.offset < 0 or extent.length <= 0:
         raise UsageError("An extent needs an offset of at least 0 and a length above 0.")
     end = extent.offset + extent.length
     if around.before_offset is not None:
         if (around.before_offset, around.before_length) == (extent.offset, extent.length):
-            return Place.THERE
+            return Fit.THERE
         if around.before_offset + around.before_length > extent.offset:
             raise _overlap(extent.offset)
     if around.after_offset is not None and around.after_offset < end:
         raise _overlap(extent.offset)
     if around.hole_end is not None and around.hole_end > extent.offset:
         raise _overlap(extent.offset)
-    return Place.NEW
+    return Fit.NEW
 
 
-def place_hole(hole: Hole, same_length: int | None, last_end: int) -> Place:
+def place_hole(hole: Hole, same_length: int | None, last_end: int) -> Fit:
     """Tell whether ``hole`` is new.
 
     Args:
@@ -66,10 +66,10 @@ def place_hole(hole: Hole, same_length: int | None, last_end: int) -> Place:
     if hole.offset < 0 or hole.length <= 0:
         raise UsageError("A hole needs an offset of at least 0 and a length above 0.")
     if same_length == hole.length:
-        return Place.THERE
+        return Fit.THERE
     if last_end > hole.offset:
         raise _overlap(hole.offset)
-    return Place.NEW
+    return Fit.NEW
 
 
 def require_complete(size_bytes: int, *, recorded_bytes: int, end: int) -> None:

@@ -31,7 +31,7 @@ def require_claimable(
         keys: that it has.
         key_digest: of the key that claims it.
         kind: of the invite.
-        has_rights: an admin gave it some.
+        has_rights: an admin gave it some; of no account where it has keys, or the invite is for a device.
     """
     if kind is InviteKind.USER and key_digest not in keys and (keys or has_rights):
         raise NameTakenError(

@@ -149,7 +149,7 @@ def require_movable(
 
 
 def require_no_root(source: FilePath, target: FilePath) -> None:
-    """Raise UsageError for a move of the root, or in its place."""
+    """Raise UsageError for a move of the root or in its place, NotFoundError for one of a peer's."""
     refuse_peer(source)
     refuse_peer(target)
     if source.is_root or target.is_root:

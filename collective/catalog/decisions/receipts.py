@@ -1,9 +1,8 @@
 """What a receipt proves of a copy: pure.
 
-A receipt for a copy that is not wanted any more counts for nothing, and one for a copy that is missing
-or doubted proves only that its sender has the content: it may be older than the loss, and only a
-challenge puts such a copy back into use.  One of another length than its ticket named cannot come from
-an honest node: it does not count, and its node is in doubt.
+One for a copy that is missing or doubted proves only that its sender has the content: it may be older
+than the loss, and only a challenge puts such a copy back into use.  One of another length than its
+ticket named cannot come from an honest node: it does not count, and its node is in doubt.
 """
 
 from __future__ import annotations
@@ -36,10 +35,8 @@ class Proof(Enum):
     """The same, and the copy is there."""
 
 
-def proof_of(stored_length: int, sent: SentCopy | None) -> Proof:
-    """Return what a receipt for ``stored_length`` bytes proves of ``sent``; None: of a copy not wanted."""
-    if sent is None:
-        return Proof.NOTHING
+def proof_of(stored_length: int, sent: SentCopy) -> Proof:
+    """Return what a receipt for ``stored_length`` bytes proves of ``sent``."""
     if stored_length != sent.stored_length:
         return Proof.LIE
     if sent.is_received:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from collective.catalog.interface.values import Allocation, Offers, ReadView, Upload
+from collective.catalog.interface.values import Allocation, ReadView, Upload
 from collective.core.ids import ChunkId, LeaseKey, NodeId, UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -14,6 +14,7 @@ from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
+from collective.placement.node_choice import Offers
 
 
 class Names(Protocol):

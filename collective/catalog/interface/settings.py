@@ -24,6 +24,6 @@ class CatalogSettings:
     queue_max: int = 10_000
     """Changes that may wait for the writer before callers get BusyError."""
     audit_changes_max: int = 1_000_000
-    """Rows of the audit about changes; beyond it the oldest of the actor with most are dropped."""
+    """Rows of the audit about changes; beyond it the oldest rows of the most frequent actor are dropped."""
     audit_refusals_max: int = 100_000
     """The same for rows about refusals, so that these never push out the others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,13 +12,6 @@ from collective.core.paths import FilePath
 from collective.model.copies import ChunkCopies, Copy, CopyKey
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-
-Offers = Mapping[tuple[ChunkId, int], Sequence[NodeId]]
-"""For each chunk of a batch the nodes that can take it, drawn before the catalogue decides.
-
-They come in order of preference.  Which of them get a copy follows from what the catalogue knows of
-the chunk, and of each node's standing, when it decides; what it does not know is passed over.
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ What is done about a chunk is decided by ``decisions/allocation.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.allocation import KnownCopy, allocate
+from collective.catalog.decisions.allocation import KnownCopy, Takers, allocate
 from collective.catalog.interface.values import Allocation
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import GUARDED, doom
@@ -29,6 +29,7 @@ from collective.model.extents import Extent
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement import evidence
+from collective.placement.node_choice import Offers
 
 REFERENCES_LOOKED_AT: Final = 16
 """Paths holding a chunk that are tried for the caller's rights."""
@@ -166,10 +167,22 @@ def pin_chunk(
     return Pinned(chunk, is_authorised, is_new=True)
 
 
-def takers(tx: Transaction) -> dict[NodeId, tuple[int, Standing]]:
-    """Return row and standing of the nodes that may be given new copies, as the catalogue knows."""
-    found = tx.all("SELECT name, id, standing FROM nodes WHERE removed = 0 AND draining = 0")
-    return {NodeId(name): (node, Standing(standing)) for name, node, standing in found}
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where the new copies of a batch may go."""
+
+    takers: Takers
+    rows: Mapping[NodeId, int]
+    """Of nodes."""
+
+
+def targets_of(tx: Transaction, offers: Offers) -> Targets:
+    """Return what ``offers`` leave: nodes that stay, and whose copies will count."""
+    found = tx.all(
+        f"SELECT n.name, n.id, n.standing FROM nodes n WHERE {TRUSTED} AND n.draining = 0"
+    )
+    standings = {NodeId(name): Standing(standing) for name, _, standing in found}
+    return Targets(Takers(offers, standings), {NodeId(name): row for name, row, _ in found})
 
 
 def allocate_chunk(
@@ -177,29 +190,29 @@ def allocate_chunk(
     upload: UploadRow,
     key: tuple[ChunkId, int],
     pinned: Pinned,
-    offered: Sequence[NodeId],
-    nodes: Mapping[NodeId, tuple[int, Standing]],
+    targets: Targets,
     absent: frozenset[NodeId],
 ) -> Allocation:
     """Decide where the copies of a pinned chunk go that are missing, and write their intents."""
     chunk, copies = pinned.chunk, upload.copies
     found = known_copies(tx, upload.id, chunk)
-    known = [(name, nodes[name][1]) for name in offered if name in nodes]
-    done = allocate(found, copies, known, is_authorised=pinned.is_authorised, absent=absent)
+    offered = targets.takers.able(*key)
+    done = allocate(found, copies, offered, is_authorised=pinned.is_authorised, absent=absent)
+    targets.takers.give(done.new, key[1])
     for one in done.joined:
         _send(tx, upload.id, chunk, one.node, one.generation)
     given_up = {one.name for one in found}  # of a node that gets a new one, it is a bad one
-    targets = [one.copy for one in done.joined]
+    sent_to = [one.copy for one in done.joined]
     for name in done.new:
-        node, _ = nodes[name]
+        node = targets.rows[name]
         if name in given_up:
             doom(tx, chunk, node, GUARDED)
         generation = _write_intent(tx, chunk, node)
         _send(tx, upload.id, chunk, node, generation)
-        targets.append(Copy(name, generation))
-    targets += [one.copy for one in done.again]
+        sent_to.append(Copy(name, generation))
+    sent_to += [one.copy for one in done.again]
     held = [one.copy for one in done.held]
-    return Allocation(*key, done.is_stored, held, targets, evidence.quorum_of(copies))
+    return Allocation(*key, done.is_stored, held, sent_to, evidence.quorum_of(copies))
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId) -> Copy:

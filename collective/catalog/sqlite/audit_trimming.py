@@ -1,4 +1,4 @@
-"""Dropping the audit's oldest rows of the actor with most, in transactions of bounded size.
+"""Dropping the audit's oldest rows of its most frequent actor, in transactions of bounded size.
 
 What is to go is worked out once, from one count of each actor's rows; then it goes step by step, so
 that other writes have their turn between.  Each actor's drop leaves one row that says how many have

@@ -203,7 +203,8 @@ def settle_owner(
     """Settle whose a datastore is that ``caller`` renamed to ``path``.
 
     Rights are given by path, and a rename must give nobody any.  So its owner goes with it where an
-    admin moves it; else what they have at ``path`` is what they are given there, and it is the member's.
+    admin moves it.  Where its owner does, it is the member's, and the former owner has at ``path`` what
+    grants give there.
     """
     if not tx.decider(caller).is_admin:
         disown(tx, entry)

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import queue
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -28,6 +30,7 @@ from collective.catalog.sqlite.snapshot import Snapshots
 from collective.catalog.sqlite.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock
 from collective.core.errors import BusyError, PermissionDeniedError
+from collective.core.ids import NodeId
 from collective.core.world import World
 from collective.model.audit import Refusal
 from collective.model.calls import Call
@@ -102,6 +105,8 @@ class Engine:
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
         self.claims_are_own = False
+        self.removals: Counter[NodeId] = Counter()
+        """Nodes that are being taken away now."""
         """Whether the claims of repairs that an earlier process left were given up."""
         self.leases = Leases(self.clock, self.randomness, lease_key, settings.lease_life_s)
         self._refusals = RefusalBook()
@@ -236,6 +241,17 @@ class Engine:
             raise translate(error) from error
         finally:
             self._readers.put(db)
+
+    @contextmanager
+    def removing(self, node: NodeId) -> Iterator[None]:
+        """Note that ``node`` is being taken away: nobody else lifts its mark meanwhile."""
+        self.removals[node] += 1
+        try:
+            yield
+        finally:
+            self.removals[node] -= 1
+            if not self.removals[node]:
+                del self.removals[node]
 
     def decider(self, caller: Call) -> Decider:
         """Return the decisions for ``caller`` as of the last COMMIT."""

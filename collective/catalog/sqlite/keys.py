@@ -133,8 +133,10 @@ def bind_by_code(
 
     """
     keys = _keys_of(tx, identity)
-    has_rights = any(
-        is_admin(tx.book, one.granted_by, tx.now_s) for one in tx.book.given_to(identity)
+    has_rights = (
+        code.kind is InviteKind.USER
+        and not keys
+        and any(is_admin(tx.book, one.granted_by, tx.now_s) for one in tx.book.given_to(identity))
     )
     require_claimable(identity, keys, key_digest, code.kind, has_rights=has_rights)
     if code.kind is InviteKind.USER and not keys:

@@ -25,7 +25,7 @@ from collective.core.randomness import Randomness
 LEASES_MAX = 100_000
 LEASES_PER_HOLDER_MAX = 10_000
 """Who takes more loses the one that they have not used for longest; so does, when LEASES_MAX are held,
-the holder of most: nobody can take every lease there is."""
+the one who holds most: nobody can take every lease there is."""
 _VERSION_BYTES = 6
 _NONCE_BYTES = 4
 _MAC_BYTES = 6

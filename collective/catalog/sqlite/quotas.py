@@ -9,6 +9,7 @@ readers only as much as the quota says (:func:`beyond_quota`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, Final
 
 import apsw
@@ -102,13 +103,19 @@ def reserve(
         NoSpaceError: the quota has no room.
         UsageError: the file would have more extents or holes than one of its size may have.
     """
-    *reserved, data, extents, holes, hole_bytes, attributes = tx.one(
+    reach, pinned, pins, reserved_bytes, data, extents, holes, hole_bytes, attributes = tx.one(
         f"SELECT u.reach, u.pinned, u.pin_count, u.reserved, v.recorded, {_WEIGHT}"
         " FROM uploads u JOIN versions v ON v.id = u.version WHERE u.id = ?",
         upload,
     )
-    before = Reservation(*reserved)
-    recorded = Recorded(data, extents, holes, hole_bytes, attributes)
+    before = Reservation(reach=reach, pinned_bytes=pinned, pins=pins, reserved_bytes=reserved_bytes)
+    recorded = Recorded(
+        data_bytes=data,
+        extents=extents,
+        holes=holes,
+        hole_bytes=hole_bytes,
+        attribute_bytes=attributes,
+    )
     after = grown(before, recorded, end=end, new=new)
     if after.reserved_bytes == before.reserved_bytes and not new:
         return
@@ -218,15 +225,13 @@ def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> i
     Raises:
         StepsFirstError: these are many.
     """
-    idle = tx.run(
+    sql = (
         f"SELECT id, reserved - credit FROM uploads WHERE datastore = ? AND {_IS_IDLE}"
-        " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms",
-        datastore,
-        *_idle(tx),
-        but,
-        tx.now_ms,
+        " AND id <> ? AND expires_ms > ? AND reserved > credit ORDER BY touched_ms"
     )
-    chosen, freed = giving_way(((UploadKey(upload), freed) for upload, freed in idle), needed_bytes)
+    with closing(tx.run(sql, datastore, *_idle(tx), but, tx.now_ms)) as found:
+        idle = ((UploadKey(upload), freed) for upload, freed in found)
+        chosen, freed = giving_way(idle, needed_bytes)
     if len(chosen) > ENDED_AT_ONCE:
         raise StepsFirstError(chosen, _end_each, ENDED_AT_ONCE)
     _end_each(tx, chosen)

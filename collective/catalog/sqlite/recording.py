@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.allocation import usable
 from collective.catalog.decisions.extents import (
     Around,
-    Place,
+    Fit,
     place_extent,
     place_hole,
     require_complete,
@@ -31,9 +31,6 @@ from collective.model.extents import Extent, Hole
 from collective.model.nodes import Standing
 from collective.placement import evidence
 
-_ANYWHERE: Final = (1 << 63) - 1
-"""Greater than any offset that SQLite keeps."""
-
 
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
     """Mark copies stored, by what ``decisions/receipts.py`` says that each receipt proves."""
@@ -51,9 +48,11 @@ def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedRece
             upload,
             receipt.chunk,
         )
-        chunk, node, *sent = row or (0, 0)
-        copy = SentCopy(CopyState(sent[0]), sent[1], bool(sent[2])) if sent else None
-        proof = proof_of(receipt.stored_length, copy)
+        if row is None:
+            continue  # that copy is not wanted any more
+        chunk, node, state, length, is_received = row
+        sent = SentCopy(CopyState(state), length, bool(is_received))
+        proof = proof_of(receipt.stored_length, sent)
         if proof is Proof.LIE:
             doubt_node(tx, receipt.node, "it signed a receipt of another length than its ticket's")
         if proof in {Proof.CONTENT, Proof.COPY}:
@@ -133,10 +132,10 @@ def _standings(
     if _is_proven(tx, upload, version, chunk, copies):
         return chunk, trusted_standings(tx.db, chunk)
     # What they might read when they asked, they must be allowed to read still, while it is anywhere.
-    is_his = bool(authorised) and (
+    is_theirs = bool(authorised) and (
         not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
     )
-    found = usable(known_copies(tx, upload, chunk), is_authorised=is_his, absent=absent)
+    found = usable(known_copies(tx, upload, chunk), is_authorised=is_theirs, absent=absent)
     return chunk, [one.standing for one in found]
 
 
@@ -155,16 +154,18 @@ def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: i
 
 def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:
     """Insert one extent; return the bytes by which what is recorded grew."""
-    if place_extent(extent, _around(tx, version, extent)) is Place.THERE:
-        tx.run(
-            "UPDATE extents SET chunk = ?1, format = ?2, plain_id = ?3"
-            " WHERE version = ?4 AND offset = ?5 AND chunk <> ?1",
-            chunk,
-            extent.format,
-            extent.plain_id,
-            version,
-            extent.offset,
-        )
+    around, before = _around(tx, version, extent)
+    if place_extent(extent, around) is Fit.THERE:
+        if before != chunk:
+            tx.run(
+                "UPDATE extents SET chunk = ?, format = ?, plain_id = ?"
+                " WHERE version = ? AND offset = ?",
+                chunk,
+                extent.format,
+                extent.plain_id,
+                version,
+                extent.offset,
+            )
         return 0
     tx.run(
         "INSERT INTO extents (version, offset, length, chunk, format, plain_id)"
@@ -179,9 +180,10 @@ def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> in
     return extent.length
 
 
-def _around(tx: Transaction, version: int, extent: Extent) -> Around:
+def _around(tx: Transaction, version: int, extent: Extent) -> tuple[Around, int | None]:
+    """Return what lies around an extent, and the chunk of the one that begins there or before."""
     before = tx.one(
-        "SELECT offset, length FROM extents WHERE version = ? AND offset <= ?"
+        "SELECT offset, length, chunk FROM extents WHERE version = ? AND offset <= ?"
         " ORDER BY offset DESC LIMIT 1",
         version,
         extent.offset,
@@ -194,8 +196,11 @@ def _around(tx: Transaction, version: int, extent: Extent) -> Around:
         extent.offset,
         extent.offset + extent.length,
     )
-    offset, length = before or (None, 0)
-    return Around(offset, length, after, hole_end)
+    offset, length, chunk = before or (None, 0, None)
+    around = Around(
+        before_offset=offset, before_length=length, after_offset=after, hole_end=hole_end
+    )
+    return around, chunk
 
 
 def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
@@ -205,8 +210,9 @@ def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
         known = tx.value(
             "SELECT length FROM holes WHERE version = ? AND offset = ?", version, hole.offset
         )
-        last_end = _last_end(tx, version, hole.offset + hole.length)
-        if place_hole(hole, known, last_end) is Place.THERE:
+        is_same = known == hole.length
+        last_end = 0 if is_same else _last_end(tx, version, hole.offset + hole.length)
+        if place_hole(hole, known, last_end) is Fit.THERE:
             continue
         tx.run(
             "INSERT INTO holes (version, offset, length) VALUES (?,?,?)",
@@ -251,10 +257,14 @@ class Pieces:
 
 def check_complete(tx: Transaction, version: int, size_bytes: int) -> Pieces:
     """Return the pieces when they cover ``size_bytes`` exactly, else ConflictError."""
-    recorded, hole_bytes, extents, holes = tx.one(
-        "SELECT recorded, hole_bytes, chunk_count, hole_count FROM versions WHERE id = ?", version
+    recorded, hole_bytes, extents, holes, data_end, hole_end = tx.one(
+        "SELECT recorded, hole_bytes, chunk_count, hole_count,"
+        " (SELECT offset + length FROM extents WHERE version = ?1 ORDER BY offset DESC LIMIT 1),"
+        " (SELECT offset + length FROM holes WHERE version = ?1 ORDER BY offset DESC LIMIT 1)"
+        " FROM versions WHERE id = ?1",
+        version,
     )
-    end = _last_end(tx, version, _ANYWHERE)
+    end = max(data_end or 0, hole_end or 0)
     require_complete(size_bytes, recorded_bytes=recorded + hole_bytes, end=end)
     return Pieces(extents, holes, hole_bytes)
 

@@ -4,14 +4,15 @@ What is on the node is looked through by a reader, page by page, since that may 
 may come to depend on the node meanwhile, so it is marked first: from then on its copies count for no
 quorum, and uploads that relied on them are checked again (``rechecking``).  Two nodes may be taken
 away at once: each one's mark is seen by the other's look.  A mark that a killed process left is
-lifted when the catalogue is opened.
+lifted when the catalogue is opened, one that could not be lifted (the disk was full) by upkeep.
 """
 
 # ruff: noqa: S608 - statements are put together from constants alone
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -74,6 +75,10 @@ class RemovalPart(Part):
             ConflictError: a chunk in use has a copy there, and ``force`` is not set.
         """
         await self._engine.read(lambda db: _number(db, node))
+        with self._engine.removing(node):
+            return await self._remove(actor, node, identity, force=force)
+
+    async def _remove(self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool) -> int:
         if not force:
             await self._require_empty(actor, node)
 
@@ -148,9 +153,13 @@ class RemovalPart(Part):
         await self._engine.write(work, caller=actor, action="node-remove", target=node)
 
 
-def lift_marks(tx: Transaction) -> None:
-    """Forget removals that a process which is gone had begun."""
-    tx.run("UPDATE nodes SET removing = 0 WHERE removing = 1")
+def lift_marks(tx: Transaction, under_way: Iterable[NodeId] = ()) -> None:
+    """Unmark nodes whose removal ended, however that was: but for those ``under_way``."""
+    tx.run(
+        "UPDATE nodes SET removing = 0 WHERE removing = 1"
+        " AND name NOT IN (SELECT value FROM json_each(?))",
+        json.dumps(list(under_way)),
+    )
 
 
 def forget_copies(tx: Transaction) -> bool:

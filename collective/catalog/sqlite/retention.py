@@ -1,6 +1,6 @@
 """How long the audit is kept: by size, apart for rights, files, renewals and refusals.
 
-When there are too many of a sort, the oldest rows of the actor with most of that sort are dropped, so
+When there are too many of a sort, the oldest rows of its most frequent actor are dropped, so
 that nobody pushes out what is known of others, and no flood of refusals, of renewals or of changes
 to files pushes out who was given or lost which rights.  Each drop leaves a row that says what was
 dropped.

@@ -188,7 +188,11 @@ def _require_revoker(db: apsw.Connection, decider: Decider, actor: Call, what: s
     key = _key_ended_by(db, what)
     is_own = key is not None and _is_only_of(db, actor.principal, key)
     ended = "SELECT 1 FROM revocations WHERE what IN (?, ?)"
-    is_ended = is_own and rows.fetch(db, ended, own, str(actor.principal)) is not None
+    is_ended = (
+        is_own
+        and not decider.is_admin
+        and rows.fetch(db, ended, own, str(actor.principal)) is not None
+    )
     require_revoker(decider, what, key, is_own=is_own, is_ended=is_ended)
 
 

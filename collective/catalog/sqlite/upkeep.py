@@ -13,6 +13,7 @@ from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.online_backup import copy_database, is_sound
 from collective.catalog.sqlite.quotas import expire_in_time
 from collective.catalog.sqlite.recording import end_upload
+from collective.catalog.sqlite.removal import lift_marks
 from collective.catalog.sqlite.repairs import end_repair
 from collective.catalog.sqlite.sweeping import SWEEPS
 from collective.catalog.sqlite.upload_rows import ACTIVE
@@ -56,6 +57,8 @@ class UpkeepPart(Part):
         self._engine.leases.expire()
         await self._engine.flush_denials()
 
+        under_way = list(self._engine.removals)
+        await self._engine.change(lambda tx: lift_marks(tx, under_way))
         for work in (self._end_uploads, _end_repairs, *SWEEPS):
             await self._engine.change(work)
 

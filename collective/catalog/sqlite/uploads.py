@@ -11,9 +11,9 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.quotas import require_few
-from collective.catalog.interface.values import Allocation, Offers, Upload
+from collective.catalog.interface.values import Allocation, Upload
 from collective.catalog.sqlite import rows
-from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk, takers
+from collective.catalog.sqlite.allocation import allocate_chunk, pin_chunk, targets_of
 from collective.catalog.sqlite.committing import (
     check_quota,
     entry_from,
@@ -73,6 +73,7 @@ from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
 from collective.placement.evidence import quorum_of
+from collective.placement.node_choice import Offers
 
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""
@@ -388,9 +389,9 @@ def _allocate(
         end=max((intent.offset + intent.length for intent in intents), default=0),
         new=new,
     )
-    nodes = takers(tx) if pins else {}
+    targets = targets_of(tx, offers)
     done = {
-        key: allocate_chunk(tx, upload, key, pinned, offers[key], nodes, absent)
+        key: allocate_chunk(tx, upload, key, pinned, targets, absent)
         for key, pinned in pins.items()
     }
     return [done[intent.chunk, intent.stored_length] for intent in intents]

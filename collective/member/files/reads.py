@@ -1,4 +1,4 @@
-"""Reads: the catalogue's leases with routes for the carrier of the bytes, and readers' complaints."""
+"""Reads: the catalogue's leases with routes for the bytes, and readers' complaints."""
 
 from __future__ import annotations
 

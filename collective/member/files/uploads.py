@@ -1,4 +1,4 @@
-"""Uploads with placement: the catalogue's decisions, turned into routes for the carrier of the bytes.
+"""Uploads with placement: the catalogue's decisions, turned into routes for the bytes.
 
 The same for a client, which holds its tickets itself, and for a whole file through the coordinator.
 """
@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Catalog, Uploads
-from collective.catalog.interface.values import Allocation, Offers
+from collective.catalog.interface.values import Allocation
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
 from collective.core.paths import FilePath
@@ -32,7 +32,7 @@ from collective.model.transfers import (
     RouteMode,
     SignedReceipt,
 )
-from collective.placement.node_choice import waiting_for_approval
+from collective.placement.node_choice import Offers, waiting_for_approval
 from collective.placement.shortage import Policy, approve_sentence, nodes_shortage
 
 EXTENTS_PAGE: Final = 1000
@@ -120,11 +120,8 @@ class MemberUploads:
     def _offers(
         self, extents: Sequence[Extent], exclude: frozenset[NodeId] = frozenset()
     ) -> Offers:
-        drawing = self._table.drawing(exclude)
-        keys = dict.fromkeys((extent.chunk, extent.stored_length) for extent in extents)
-        return {
-            (chunk, length): drawing.offer(length, self.policy.copies) for chunk, length in keys
-        }
+        chunks = dict.fromkeys((extent.chunk, extent.stored_length) for extent in extents)
+        return self._table.drawing(exclude).offers(chunks)
 
     def _plans(
         self, call: Call, key: UploadKey, allocations: Sequence[Allocation], mode: RouteMode

@@ -58,6 +58,10 @@ class InventorySchedule:
         """Return whether one is asked for in vain for long."""
         return self._lacking_since_s is not None and now_s - self._lacking_since_s > LATE_S
 
+    def was_away(self) -> None:
+        """Note that nothing came of the node for a while: it could not tell."""
+        self._lacking_since_s = None
+
     def begin_anew(self) -> None:
         """Forget what was noted: the node has started again, and lists what it holds then."""
         self._stored_meanwhile.clear()

@@ -2,8 +2,7 @@
 
 The catalogue remembers which nodes exist; this table knows which of them are there now.  What others
 change there, it takes over by :meth:`LiveNodes.reload`; what it refuses, it carries there by
-:meth:`LiveNodes.write_refusals` before anything is decided on it.  One event loop owns it; the placement
-functions that it hands out are snapshots and may run on any thread.
+:meth:`LiveNodes.write_refusals` before anything is decided on it.  One event loop owns it.
 """
 
 from __future__ import annotations
@@ -246,6 +245,8 @@ class LiveNodes:
         if live.instance_id and live.instance_id != report.instance_id:
             live.superseded = live.instance_id
             live.inventory.begin_anew()
+        if before is not NodeState.UP:
+            live.inventory.was_away()
         live.instance_id = report.instance_id
         live.last_heartbeat_s = self._clock.monotonic_s()
         reachable = live.reachable

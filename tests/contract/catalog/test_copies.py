@@ -1,5 +1,4 @@
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,12 +8,13 @@ from collective.catalog.interface.values import RepairTask, Settled
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
-from collective.core.ids import ChunkId, LeaseKey, NodeId, StoreUuid
+from collective.core.ids import LeaseKey, NodeId, StoreUuid
 from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.copies import CopyKey, VerifiedReceipt
 from collective.model.nodes import Standing
 from collective.model.rights import Right
+from collective.placement.node_choice import Offers
 from tests.contract.catalog.engines import Bound, Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -397,9 +397,7 @@ async def test_chunks_without_a_place_hold_up_no_other_repair(ready: Catalog) ->
     await write(ready, "/d/full", *full, copies=2)
     await write(ready, "/d/well", "a", nodes=NODES[:2], copies=2)
 
-    place = defaultdict[tuple[ChunkId, int], Sequence[NodeId]](
-        tuple, {(chunk("a"), intent("a").stored_length): (NODES[3],)}
-    )
+    place = Offers(defaultdict(tuple, {(chunk("a"), intent("a").stored_length): (NODES[3],)}), {})
     (task,) = await claim(ready, 4, place, USABLE, NONE)
     assert task.chunk == chunk("a")
 

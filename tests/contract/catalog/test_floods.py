@@ -22,7 +22,7 @@ from collective.model.people import InviteKind
 from collective.model.rights import Right
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.test_people import as_, invite
-from tests.contract.catalog.world import OPERATOR, grant, p, user
+from tests.contract.catalog.world import OPERATOR, grant, p, place_on, user
 
 BOB, EVE, DAN = user("bob"), user("eve"), user("dan")
 READ, SHARE = Right.READ, Right.SHARE
@@ -232,7 +232,12 @@ async def test_files_with_much_metadata_make_no_page_that_does_not_fit(
     metadata = {f"{number:04}": "v" * 1000 for number in range(16)}
     for number in range(300):
         upload = await catalog.open_upload(
-            OPERATOR, p(f"/s/{number:03}"), Attributes(metadata=metadata), Precondition(), [], {}
+            OPERATOR,
+            p(f"/s/{number:03}"),
+            Attributes(metadata=metadata),
+            Precondition(),
+            [],
+            place_on(),
         )
         await catalog.commit_upload(OPERATOR, upload.id, [], [], 0)
     seen, token, pages = 0, "", 0

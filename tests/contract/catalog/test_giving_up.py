@@ -10,9 +10,10 @@ from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import RepairTask, Settled
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
-from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.ids import Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Standing
+from collective.placement.node_choice import Offers
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
@@ -272,9 +273,7 @@ async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
     await write(ready, "/two/well", "z", nodes=NODES[:2])
     await ready.mark_copies(A, [(chunk("z"), await generation(ready, A, "z"))], lost=True)
 
-    place = defaultdict[tuple[ChunkId, int], Sequence[NodeId]](
-        tuple, {(chunk("z"), intent("z").stored_length): (D,)}
-    )
+    place = Offers(defaultdict(tuple, {(chunk("z"), intent("z").stored_length): (D,)}), {})
     (task,) = await claim(ready, 4, place, ALL, NONE)
     assert task.chunk == chunk("z")
 

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import RepairTask, Upload
 from collective.core.clock import ManualClock
-from collective.core.errors import BusyError, ConflictError, NotEnoughCopiesError
+from collective.core.errors import BusyError, ConflictError, NoSpaceError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
 from collective.model.extents import Extent
@@ -454,6 +455,54 @@ async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
 
 
 # --- removing ------------------------------------------------------------------------------------
+
+
+async def is_offered(catalog: Catalog, node: NodeId) -> bool:
+    """Tell whether a new file may have a copy on ``node``, with another approved one."""
+    try:
+        upload, _ = await begin(catalog, "/d/f", "new", nodes=(node, NEW[0]))
+    except NotEnoughCopiesError:
+        return False
+    await catalog.abort_upload(OPERATOR, upload.id)
+    return True
+
+
+async def test_upkeep_leaves_the_mark_of_a_removal_that_is_under_way(
+    ready: Catalog, engines: Engines
+) -> None:
+    seen = []
+
+    async def look(_: int) -> None:
+        await ready.expire()
+        seen.append(await is_offered(ready, OLD[0]))
+
+    with engines.between(ready, look):
+        await remove(ready, OLD[0])
+    assert seen == sorted(seen, reverse=True), "once it is marked it stays so"
+    assert seen.count(False) > 1
+
+
+async def test_a_removal_that_could_not_say_that_it_failed_leaves_the_node_in_use(
+    ready: Catalog, engines: Engines
+) -> None:
+    """The disk is full from the nth transaction on: what was marked is unmarked when there is room."""
+    cut_off, steps, refused = 1, 0, 0
+
+    async def full(number: int) -> None:
+        nonlocal steps
+        steps = number
+        if number >= cut_off:
+            raise NoSpaceError("The disk is full.")
+
+    while steps >= cut_off - 1:
+        with engines.between(ready, full), suppress(NoSpaceError):
+            await remove(ready, OLD[0])
+            break
+        refused += not await is_offered(ready, OLD[0])
+        await ready.expire()
+        assert await is_offered(ready, OLD[0])
+        cut_off += 1
+    assert refused, "it was marked at some point"
 
 
 async def test_a_removal_says_what_would_be_lost(ready: Catalog) -> None:

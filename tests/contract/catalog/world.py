@@ -12,7 +12,6 @@ from collective.catalog.interface.values import (
     Allocation,
     ChunkPage,
     LocatedExtent,
-    Offers,
     ReadView,
     RepairTask,
     Settled,
@@ -29,6 +28,7 @@ from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
 from collective.model.status import ChunkHealth
 from collective.placement.healing import GiveUp, MakeCopy, NodeFacts, heal
+from collective.placement.node_choice import Offers
 
 DOMAIN = Domain("home.alice")
 OPERATOR = Call(SpiffeId.coordinator(DOMAIN), is_operator=True, request_id="r1")
@@ -60,7 +60,7 @@ async def enrol(catalog: Catalog, count: int = 3) -> None:
 
 def place_on(*nodes: NodeId) -> Offers:
     """Offer ``nodes``, in this order, for every chunk."""
-    return defaultdict(lambda: nodes)
+    return Offers(defaultdict(lambda: nodes), {})
 
 
 async def facts_of(
@@ -110,7 +110,7 @@ async def claim(
     facts = await facts_of(catalog, usable, lost)
 
     def chosen(short: ChunkCopies, taken: AbstractSet[NodeId]) -> NodeId | None:
-        fit = [node for node in offers[short.chunk, short.stored_length] if node not in taken]
+        fit = [node for node in offers.drawn[short.chunk, short.stored_length] if node not in taken]
         return next(iter(fit), None)
 
     acts = [heal(one, facts, chosen) for one in await look(catalog, facts)]

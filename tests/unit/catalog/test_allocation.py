@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.allocation import KnownCopy, allocate, usable
+from collective.catalog.decisions.allocation import KnownCopy, Takers, allocate, usable
 from collective.core.errors import NotEnoughCopiesError
-from collective.core.ids import Generation, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyState
 from collective.model.nodes import Standing
 from collective.placement import evidence
+from collective.placement.node_choice import Offers
 
 NAMES = [NodeId(name) for name in "abcdef"]
 OFFERED = [(name, Standing.APPROVED) for name in NAMES]
@@ -87,6 +88,30 @@ def test_probation_counts_as_the_catalogue_knows_it_not_as_it_was_when_drawn() -
     offered[5] = offered[5][0], Standing.APPROVED
     done = allocate([], 3, offered, is_authorised=False, absent=NOBODY)
     assert done.new == ("a", "e", "f")
+
+
+def test_copies_of_others_on_probation_leave_places_to_approved_nodes() -> None:
+    found = [copy_on(name, CopyState.INTENT, standing=Standing.PROBATION) for name in "ab"]
+    done = allocate(found, 3, OFFERED[2:], is_authorised=False, absent=NOBODY)
+    assert ([one.name for one in done.joined], done.new) == (["a"], ("c", "d"))
+    with pytest.raises(NotEnoughCopiesError, match=r"Only 1 of the 2 copies .*1 more on probation"):
+        allocate(found[:1], 3, OFFERED[2:3], is_authorised=False, absent=NOBODY)
+
+
+def test_none_is_sent_to_a_node_that_is_absent() -> None:
+    done = allocate([], 3, OFFERED, is_authorised=False, absent=frozenset(NAMES[:1]))
+    assert done.new == ("b", "c", "d")
+
+
+def test_a_batch_gives_each_node_what_fits_and_counts_only_what_it_gave() -> None:
+    first, second = (ChunkId(bytes([number]) * 32) for number in (1, 2))
+    drawn = {(first, 60): NAMES[:3], (second, 60): NAMES[:3]}
+    approved = dict.fromkeys(NAMES[:2], Standing.APPROVED)
+    takers = Takers(Offers(drawn, {NAMES[0]: 100, NAMES[1]: 200}), approved)
+    assert takers.able(first, 60) == [(NAMES[0], Standing.APPROVED), (NAMES[1], Standing.APPROVED)]
+    assert takers.able(second, 60) == takers.able(first, 60), "nothing was given yet"
+    takers.give(NAMES[:2], 60)
+    assert takers.able(second, 60) == [(NAMES[1], Standing.APPROVED)]
 
 
 copies = st.builds(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collective.catalog.decisions.extents import (
     Around,
-    Place,
+    Fit,
     place_extent,
     place_hole,
     require_complete,
@@ -60,7 +60,7 @@ def test_pieces_that_were_taken_never_overlap_and_none_is_refused_that_fits(
             assert taken & wanted
             assert not same
             continue
-        assert (placed is Place.THERE) == same
+        assert (placed is Fit.THERE) == same
         if not same:
             assert not taken & wanted
             (holes if is_hole else extents)[offset] = length

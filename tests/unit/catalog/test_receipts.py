@@ -14,10 +14,6 @@ def test_a_receipt_for_what_was_sent_makes_the_copy_count() -> None:
     assert proof_of(100, INTENT) is Proof.COPY
 
 
-def test_one_for_a_copy_that_is_not_wanted_any_more_counts_for_nothing() -> None:
-    assert proof_of(100, None) is Proof.NOTHING
-
-
 @pytest.mark.parametrize("state", CopyState)
 def test_another_length_than_the_ticket_named_is_a_lie_whatever_the_copy_is(
     state: CopyState,

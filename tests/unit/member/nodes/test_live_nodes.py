@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from collective.core.errors import BusyError, ConflictError
@@ -8,13 +10,13 @@ from collective.core.units import Address
 from collective.member.nodes.live_nodes import RIVAL_REMEMBERED_S
 from collective.model.nodes import NodeState
 from collective.placement.node_choice import Held
-from tests.unit.member.cluster import GIB, World, instance, record, report
+from tests.unit.member.cluster import CHUNK, GIB, World, instance, record, report
 
 A = NodeId("a")
 
 
-def offered(world: World, exclude: frozenset[NodeId] = frozenset()) -> tuple[NodeId, ...]:
-    return world.table.drawing(exclude).offer(1000, 3)
+def offered(world: World, exclude: frozenset[NodeId] = frozenset()) -> Sequence[NodeId]:
+    return world.table.drawing(exclude).offers([(CHUNK, 1000)]).drawn[CHUNK, 1000]
 
 
 def test_placement_uses_each_node_once() -> None:

@@ -201,7 +201,7 @@ async def test_a_node_is_out_of_placement_with_the_receipt_that_put_it_in_doubt(
             Attributes(),
             Precondition(),
             [Extent(0, 2, chunk, 2)],
-            {(chunk, 2): here.world.table.drawing().offer(2, 3)},
+            here.world.table.drawing().offers([(chunk, 2)]),
         )
         target = upload.allocations[0].targets[0]
         identity = here.world.table.identity(target.node)
