@@ -21,7 +21,7 @@ from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import CORRUPT
 from collective.catalog.sqlite.engine import Part
-from collective.catalog.sqlite.references import DUE, IN_USE, TRUSTED
+from collective.catalog.sqlite.references import DUE, IN_USE
 from collective.catalog.sqlite.rows import DOUBTED, STORED
 from collective.core import limits
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -231,9 +231,12 @@ def load_chunk(
 def present_facts(
     db: apsw.Connection, facts: Mapping[NodeId, NodeFacts]
 ) -> dict[NodeId, NodeFacts]:
-    """Return ``facts`` with what the catalogue knows of each node at this moment."""
+    """Return ``facts`` with what the catalogue knows of each node at this moment.
+
+    One that is doubted stays all the same, as it does where ``facts`` are made: it may clear itself.
+    """
     found: Any = db.execute(
-        f"SELECT n.name, n.standing, n.draining OR NOT ({TRUSTED}) FROM nodes n"
+        "SELECT name, standing, draining OR removed OR removing OR refused <> '' FROM nodes"
     ).fetchall()
     return {
         NodeId(name): replace(

@@ -282,7 +282,11 @@ def end_upload(tx: Transaction, upload: str) -> None:
 
 
 def clear_upload(tx: Transaction, upload: str, limit: int) -> bool:
-    """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left."""
+    """Drop up to ``limit`` rows of pins and intents of an ended upload; True when none is left.
+
+    Collection looks at the chunks that its file does not hold: perhaps nothing needs them any more,
+    or nothing that asks for so many copies.
+    """
     sent = tx.all(
         "DELETE FROM sent WHERE upload = ?1 AND (chunk, node) IN"
         " (SELECT chunk, node FROM sent WHERE upload = ?1 LIMIT ?2)"
@@ -303,9 +307,11 @@ def clear_upload(tx: Transaction, upload: str, limit: int) -> bool:
     )
     tx.run(
         "INSERT OR IGNORE INTO candidates (chunk, since_ms) SELECT value, ?1 FROM json_each(?2)"
-        " WHERE NOT EXISTS (SELECT 1 FROM extents WHERE chunk = value)",
+        " WHERE NOT EXISTS (SELECT 1 FROM extents WHERE chunk = value"
+        " AND version = (SELECT version FROM uploads WHERE id = ?3))",
         tx.now_ms,
         json.dumps([chunk for (chunk,) in pins]),
+        upload,
     )
     return len(pins) < limit
 
@@ -315,7 +321,8 @@ def _intents_of_nobody(tx: Transaction, sent: Sequence[tuple[int, int, int]]) ->
     return tx.all(
         "SELECT c.chunk, c.node FROM json_each(?) j CROSS JOIN copies c ON c.chunk = j.value ->> 0"
         " AND c.node = j.value ->> 1 AND c.generation = j.value ->> 2 AND c.state = ?"
-        " WHERE NOT EXISTS (SELECT 1 FROM sent s WHERE s.chunk = c.chunk AND s.node = c.node)",
+        " WHERE NOT EXISTS (SELECT 1 FROM sent s WHERE s.chunk = c.chunk AND s.node = c.node"
+        " AND s.generation = c.generation)",
         json.dumps(sent),
         INTENT,
     )

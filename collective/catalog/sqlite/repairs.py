@@ -73,7 +73,10 @@ def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
     if stored and state == INTENT:  # what went missing since is no copy by what was said before
         tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
     elif state == INTENT and not tx.value(
-        "SELECT 1 FROM sent WHERE chunk = ? AND node = ? LIMIT 1", chunk, node
+        "SELECT 1 FROM sent WHERE chunk = ? AND node = ? AND generation = ? LIMIT 1",
+        chunk,
+        node,
+        generation,
     ):
         doom(tx, chunk, node)
     add_candidate(tx, chunk)

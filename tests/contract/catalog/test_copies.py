@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.interface.values import RepairTask, Settled
+from collective.catalog.interface.values import Settled
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
 from collective.core.ids import LeaseKey, NodeId, StoreUuid
 from collective.model.calls import Call
 from collective.model.changes import Attributes
-from collective.model.copies import CopyKey, VerifiedReceipt
+from collective.model.copies import CopyKey
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement.node_choice import Offers
@@ -20,6 +20,7 @@ from tests.contract.catalog.world import (
     ANY,
     NODES,
     OPERATOR,
+    answer,
     begin,
     chunk,
     claim,
@@ -310,12 +311,6 @@ async def test_an_intent_found_on_a_node_is_neither_copy_nor_orphan(ready: Catal
     key = CopyKey(chunk("a"), target.generation, 26)
     assert await ready.compare_inventory(target.node, [key], after=b"", last=True) == []
     assert await ready.copies_of(chunk("a")) == []
-
-
-def answer(task: RepairTask) -> VerifiedReceipt:
-    return VerifiedReceipt(
-        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
-    )
 
 
 async def test_repair_takes_the_chunk_with_fewest_copies_first(ready: Catalog) -> None:

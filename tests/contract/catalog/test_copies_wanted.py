@@ -9,13 +9,13 @@ from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
 from collective.model.rights import Right
 from tests.contract.catalog.engines import Bound, Engines
-from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
     ANY,
     LARGE,
     NODES,
     OPERATOR,
     SPARE,
+    answer,
     begin,
     chunk,
     claim,
@@ -266,3 +266,42 @@ async def test_a_number_is_not_lowered_where_too_many_use_the_chunk(
     assert await short(ready) == 1
     assert await repair(ready) == 1
     assert len(await ready.copies_of(chunk("a"))) == 3
+
+
+async def test_an_upload_that_asked_for_more_and_is_gone_leaves_what_files_ask_for(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    for path, copies in (("/one", 1), ("/three", 3)):
+        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    await write(catalog, "/one/f", "x")
+    upload, _ = await begin(catalog, "/three/f", "x")
+    (there,) = await catalog.chunk_copies(chunk("x"))
+    assert there.wanted == 3
+    await catalog.abort_upload(OPERATOR, upload.id)
+    await collected(catalog, clock)
+    (there,) = await catalog.chunk_copies(chunk("x"))
+    assert there.wanted == 1
+
+
+async def test_so_does_one_that_ended_without_the_chunk(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    await enrol(catalog)
+    for path, copies in (("/one", 1), ("/three", 3)):
+        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+    await write(catalog, "/one/f", "x")
+    upload, _ = await begin(catalog, "/three/f", "x")
+    await catalog.commit_upload(OPERATOR, upload.id, [], [], 0)
+    await collected(catalog, clock)
+    (there,) = await catalog.chunk_copies(chunk("x"))
+    assert there.wanted == 1
+
+
+async def collected(catalog: Catalog, clock: ManualClock) -> None:
+    """Let upkeep and collection come to their end."""
+    for _ in range(5):
+        clock.advance(3601)
+        await catalog.expire()
+        for node, copy in await catalog.claim_collection(1000, 0):
+            await catalog.finish_collection(node, [copy])

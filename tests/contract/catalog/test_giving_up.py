@@ -13,21 +13,25 @@ from collective.core.errors import ConflictError
 from collective.core.ids import Generation, NodeId, SpiffeId
 from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.nodes import Standing
+from collective.model.rights import Right
 from collective.placement.node_choice import Offers
 from tests.contract.catalog.engines import Engines
-from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.world import (
     ANY,
     DOMAIN,
     NODES,
     OPERATOR,
+    answer,
+    begin,
     chunk,
     claim,
     confirm,
     enrol,
+    grant,
     intent,
     p,
     place_on,
+    user,
     write,
 )
 
@@ -290,3 +294,38 @@ async def test_only_what_the_node_answered_for_is_forgotten(
     clock.advance(100)
     again = list(await ready.claim_collection(99, 0))
     assert {node for node, _ in again} == {node for node, _ in gone[1:]}
+
+
+async def test_a_repair_that_failed_where_an_upload_sends_an_older_copy_leaves_nothing(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    bob = user("bob")
+    await enrol(catalog, 4)
+    for folder in ("/d", "/e"):
+        await catalog.make_directory(OPERATOR, p(folder), parents=False)
+    await grant(catalog, bob, "/e", Right.WRITE)
+    await write(catalog, "/d/f", "x")
+    upload, _ = await begin(catalog, "/e/f", "x", who=bob)  # to the copies that are there
+    (lost,) = (one for one in upload.allocations[0].targets if one.node == A)
+    await catalog.mark_copies(A, [(chunk("x"), lost.generation)], lost=True)
+    (task,) = await claim(catalog, 9, place_on(A), ALL, NONE)
+    await catalog.finish_repair(task, None)
+    assert A not in [one.node for one in (await catalog.chunk_copies(chunk("x")))[0].copies]
+    await catalog.abort_upload(bob, upload.id)
+
+
+async def test_a_drained_node_lets_go_though_a_doubted_one_has_a_copy_too(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.set_datastore(OPERATOR, p("/d"), copies=2)
+    await write(catalog, "/d/f", "x", nodes=NODES[:2])
+    await catalog.drain_node(OPERATOR, NODES[0], draining=True)
+    await catalog.doubt_node(NODES[1], "it lied")
+    for _ in range(4):  # two copies elsewhere; then what is on the first one is surplus
+        for task in await claim(catalog, 9, place_on(*NODES[2:]), ALL, NONE):
+            await catalog.finish_repair(task, answer(task))
+        await confirm(catalog, ALL)
+        clock.advance(3601)
+    assert not (await catalog.copies_left()).get(NODES[0])

@@ -13,7 +13,6 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.model.copies import CopyKey
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
-from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.test_giving_up import (
     A,
     B,
@@ -28,6 +27,7 @@ from tests.contract.catalog.world import (
     DOMAIN,
     NODES,
     OPERATOR,
+    answer,
     begin,
     chunk,
     claim,

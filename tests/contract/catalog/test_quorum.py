@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.interface.values import RepairTask, Upload
+from collective.catalog.interface.values import Upload
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, ConflictError, NoSpaceError, NotEnoughCopiesError
 from collective.core.ids import Generation, NodeId, SpiffeId
-from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
+from collective.model.copies import CopyKey, Judged, Verdict
 from collective.model.extents import Extent
 from collective.model.nodes import NodeRecord, Standing
 from tests.contract.catalog.engines import Bound, Engines, KilledError
@@ -19,6 +19,7 @@ from tests.contract.catalog.world import (
     ANY,
     DOMAIN,
     OPERATOR,
+    answer,
     begin,
     chunk,
     claim,
@@ -63,12 +64,6 @@ async def opened(
     )
     assert recorded == 10 * len(wanted)
     return upload, wanted
-
-
-def answer(task: RepairTask) -> VerifiedReceipt:
-    return VerifiedReceipt(
-        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
-    )
 
 
 async def repair(catalog: Catalog, *nodes: NodeId) -> int:

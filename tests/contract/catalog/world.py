@@ -119,6 +119,12 @@ async def claim(
     return await catalog.claim_repairs(copies[:limit])
 
 
+def answer(task: RepairTask) -> VerifiedReceipt:
+    return VerifiedReceipt(
+        task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
+    )
+
+
 async def confirm(
     catalog: Catalog,
     usable: frozenset[NodeId] = frozenset(NODES),

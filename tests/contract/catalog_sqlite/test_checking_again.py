@@ -7,12 +7,12 @@ import pytest
 
 from collective.catalog.sqlite import SqliteCatalog, rows
 from collective.catalog.sqlite.rows import USING
-from tests.contract.catalog.test_copies import answer
 from tests.contract.catalog.test_giving_up import A, B, C, stored
 from tests.contract.catalog.test_late_words import lose
 from tests.contract.catalog.world import (
     NODES,
     OPERATOR,
+    answer,
     begin,
     claim,
     enrol,
