@@ -66,6 +66,22 @@ def is_short(group: Group, standings: Standings, ignored: AbstractSet[NodeId]) -
     return live(group, standings, ignored) < group.wanted
 
 
+def short_by_standing(groups: Iterable[Group], standings: Standings) -> frozenset[NodeId]:
+    """Return the nodes on probation with copies of chunks that have enough of them, and too few that count.
+
+    Such a chunk lacks nothing by its number of copies, and no node has to go for its sake: among its
+    copies those on probation are no minority, since others went or fewer are asked for.
+    """
+    return frozenset(
+        node
+        for group in groups
+        if sum(state is CopyState.STORED for _, state in group.copies) >= group.wanted
+        and is_short(group, standings, frozenset())
+        for node, state in group.copies
+        if state is CopyState.STORED and standings.get(node) is Standing.PROBATION
+    )
+
+
 def is_readable(group: Group, usable: AbstractSet[NodeId]) -> bool:
     """Tell whether a stored copy is on a node that can be read from, doubted or not."""
     return any(state is CopyState.STORED and node in usable for node, state in group.copies)

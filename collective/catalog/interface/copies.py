@@ -140,6 +140,10 @@ class Nodes(Protocol):
         """Return the numbers of stored copies for which `short_chunks` may find something."""
         ...
 
+    async def short_by_standing(self) -> frozenset[NodeId]:
+        """Return nodes on probation among whose chunks are some with enough copies, too few of which count."""
+        ...
+
     async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
         """Return chunks in use that want more than the ``stored`` copies they have.
 

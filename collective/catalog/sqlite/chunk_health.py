@@ -101,6 +101,17 @@ class ChunkHealthPart(Part):
 
         return await self._engine.read(work)
 
+    async def short_by_standing(self) -> frozenset[NodeId]:
+        """Return nodes on probation with chunks that have enough copies, too few of which count."""
+
+        def work(db: apsw.Connection) -> frozenset[NodeId]:
+            standings = _nodes(db).standings
+            if Standing.PROBATION not in standings.values():
+                return frozenset()
+            return health.short_by_standing((group for _, group in groups(db)), standings)
+
+        return await self._engine.read(work)
+
     async def repair_backlog(
         self,
         usable: frozenset[NodeId],  # noqa: ARG002 - of the interface; unreachable copies count

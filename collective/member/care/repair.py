@@ -28,6 +28,7 @@ from collective.member.care.copier import Copier
 from collective.member.care.tools import CareTools
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import ChunkCopies, VerifiedReceipt
+from collective.model.nodes import Standing
 from collective.placement.byte_budget import Budget
 from collective.placement.healing import (
     Facts,
@@ -166,12 +167,12 @@ class Repairer(Worker):
         return sum(await self._run_all(tasks)) if tasks else 0
 
     def _set_searches(self, facts: Facts) -> None:
-        """Have a search for every number of copies, for every node that does not count, and for surplus."""
+        """Have a search for every number of copies, for surplus, and for nodes that do not count, or not alone."""
         wanted: dict[Hashable, Read] = {"surplus": self._surplus}
         for stored in range(limits.COPIES_MAX):
             wanted[stored] = self._short(stored)
         for node, about in facts.items():
-            if not about.counts:
+            if not about.counts or about.standing is Standing.PROBATION:
                 wanted[node] = self._on(node)
         for gone in self._searches.keys() - wanted.keys():
             del self._searches[gone]
@@ -200,10 +201,14 @@ class Repairer(Worker):
         place = self._placer(facts)
         seen: set[tuple[ChunkId, int]] = set()
         short = await self._catalog.short_counts()
+        by_standing = await self._catalog.short_by_standing()
+        counting = {node for node, about in facts.items() if about.counts}
         for key, search in list(self._searches.items()):
             if search.rests:
                 continue
-            is_empty = isinstance(key, int) and key not in short
+            is_empty = (isinstance(key, int) and key not in short) or (
+                key in counting and key not in by_standing
+            )
             page = ChunkPage((), None) if is_empty else await search.read(search.after)
             found.ends[key] = page.after
             for chunk in page.chunks:

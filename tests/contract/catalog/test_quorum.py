@@ -449,6 +449,19 @@ async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
     assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 2
 
 
+async def test_a_chunk_whose_copies_are_half_on_probation_is_repaired(ready: Catalog) -> None:
+    """It has as many copies as it wants; one of them does not count."""
+    await ready.add_node(record(OLD[0], Standing.PROBATION))
+    await write(ready, "/d/f", "a", nodes=OLD)
+    await ready.set_datastore(OPERATOR, p("/d"), copies=2)
+    assert await ready.short_by_standing() == frozenset()
+    gone = next(one for one in await ready.copies_of(chunk("a")) if one.node == OLD[2])
+    await ready.mark_copies(OLD[2], [(chunk("a"), gone.generation)], lost=False)
+    assert await ready.short_by_standing() == {OLD[0]}
+    assert await repair(ready, NEW[0]) == 1
+    assert await ready.short_by_standing() == frozenset()
+
+
 # --- removing ------------------------------------------------------------------------------------
 
 

@@ -83,12 +83,14 @@ async def look(catalog: Catalog, facts: Mapping[NodeId, NodeFacts]) -> list[Chun
     """Return every chunk that a search of repair finds."""
     found: dict[tuple[ChunkId, int], ChunkCopies] = {}
     searches: list[Callable[[int, int], Awaitable[ChunkPage]]] = [catalog.surplus_chunks]
-    short = await catalog.short_counts()
+    short, by_standing = await catalog.short_counts(), await catalog.short_by_standing()
     for stored in range(17):
         searches.append(partial(catalog.short_chunks, stored))
         assert stored in short or not (await catalog.short_chunks(stored, 0, 1)).chunks
     searches += [
-        partial(catalog.chunks_on, node) for node, about in facts.items() if not about.counts
+        partial(catalog.chunks_on, node)
+        for node, about in facts.items()
+        if not about.counts or node in by_standing
     ]
     for search in searches:
         after: int | None = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -7,12 +8,13 @@ from collective.catalog.interface import Nodes
 from collective.catalog.interface.values import RepairTask
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NoSpaceError
-from collective.core.ids import NodeId
+from collective.core.ids import Generation, NodeId
 from collective.core.paths import FilePath
 from collective.member.care.collector import Collector
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import VerifiedReceipt
+from collective.model.nodes import Standing
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_whole_files import stream
 
@@ -76,6 +78,23 @@ async def test_repair_rests_though_a_restored_catalogue_gives_no_surplus_up(tmp_
         await work.round()
         assert here.farm.copies() == 3
         assert not work.rests, "it goes on while there is something to do"
+
+
+async def test_a_chunk_with_copies_enough_and_one_on_probation_too_many_gets_another(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        await put(here)
+        ((chunk, generation),) = here.farm.stored[B]
+        await here.catalog.set_datastore(OPERATOR, PATH.parent, copies=2)
+        await here.catalog.settle_copies()
+        await here.catalog.mark_copies(B, [(chunk, Generation(generation))], lost=False)
+        (third,) = [one for one in await here.catalog.nodes() if one.node == "c"]
+        await here.catalog.add_node(replace(third, standing=Standing.PROBATION))
+        await here.world.table.reload()
+        here.world.hear("a", "b", "c")
+        assert await here.repairer().round() == 1
+        assert {one.node for one in await here.catalog.copies_of(chunk)} == {"a", "b", "c"}
 
 
 async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
