@@ -414,29 +414,22 @@ class Commit:
                 version=version,
             )
         except Refusal as refused:
-            if refused.kept is not None and told.extents is not None:
-                self._see_what_stayed(model, told.extents, refused.kept)
+            if refused.told_of_pieces:
+                self._see_what_stayed(model, told)
             raise
         if not was_done and told.value is not None:
             require(version > model.last_version, "a version that was before", version)
             model.last_version = version
         return file.size, file.version, len(file.extents)
 
-    def _see_what_stayed(
-        self, model: Member, extents: list[tuple[int, int, str]], kept: dict[str, Any]
-    ) -> None:
-        """A refused commit changes nothing, but where nodes changed it may have recorded its pieces."""
-        upload = model.uploads[self.upload]
-        may_be_behind = upload.may_be_behind or any(
-            one.length != stored_length(UNIT) for one in self.receipts
-        )
-        before = model.resume(self.who, self.upload)
-        if extents != before or may_be_behind:
-            require(may_be_behind, "a refused commit changed something", extents, before)
-            model.__dict__.clear()
-            model.__dict__.update(kept)
-            after = model.resume(self.who, self.upload)
-            require(extents in (before, after), "neither", extents, before, after)
+    def _see_what_stayed(self, model: Member, told: Outcome) -> None:
+        """A refused commit changes nothing, but where nodes changed it may have kept what it named."""
+        is_lie = any(one.length != stored_length(UNIT) for one in self.receipts)
+        if model.uploads[self.upload].may_be_behind or is_lie:
+            model.unsure = self.upload
+        elif told.extents is not None:
+            before = model.resume(self.who, self.upload)
+            require(told.extents == before, "a refused commit changed something", told, before)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from collective.core.ids import ChunkId, Generation, NodeId
-from collective.core.ids import UploadKey
+from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies, CopyKey, CopyState, VerifiedReceipt
 from collective.model.nodes import NodeRecord, Standing
 from collective.model.rights import Right
@@ -86,9 +85,30 @@ class Beside(RuleBasedStateMachine):
         told: list[Outcome] = self.engine.run(do(these, self.engine.catalog))
         for act, outcome in zip(these, told, strict=True):
             compare(act, outcome, self.model)
+            if isinstance(act, acts.Commit) and self.model.unsure:
+                self._be_sure(act)
         self.look(may_give_up=may_give_up)
         self.has_failed = False
         return told
+
+    def _be_sure(self, act: acts.Commit) -> None:
+        """See which receipts a refused commit has counted, and let go of its upload."""
+        for node in self.engine.run(self.engine.catalog.nodes()):
+            if node.standing is Standing.DOUBTED:
+                lied = any(one.node == node.node for one in act.receipts)
+                require(self.model.nodes[node.node].standing == "doubted" or lied, node)
+                self.model.doubt(str(node.node))
+        for one in act.receipts:
+            for there in self.engine.run(self.engine.catalog.chunk_copies(chunk(one.chunk))):
+                held = self.model.chunks[one.chunk].copies.get(one.node)
+                if held is not None and any(
+                    (copy.node, copy.generation, copy.state)
+                    == (one.node, held.generation, CopyState.STORED)
+                    for copy in there.copies
+                ):
+                    held.state = "stored"
+        self.model.unsure = ""
+        compare(*self._told(acts.Abort(self.model.uploads[act.upload].who, act.upload)), self.model)
 
     def wait(self, seconds: int) -> None:
         self.engine.clock.advance(seconds)
@@ -799,6 +819,3 @@ class Beside(RuleBasedStateMachine):
                 self.come_to_rest()
         finally:
             self.engine.close()
-
-
-__all__ = ["Beside", "ChunkId", "Generation", "UploadKey"]

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from tests.contract.catalog.permission_model import OPERATOR, Path, Policy
 from tests.contract.catalog.permission_model import Held as Grant
@@ -43,8 +43,8 @@ GONE: Final = "gone"
 class Refusal(Exception):  # noqa: N818 - an answer, no fault
     """The act is refused; the argument is the kind of refusal, in a word."""
 
-    kept: dict[str, Any] | None = None
-    """The model as it is if the refused commit has kept what it named."""
+    told_of_pieces = False
+    """It was a commit whose pieces are safe; the file is refused."""
 
 
 class Mismatch(AssertionError):  # noqa: N818 - as above
@@ -236,6 +236,8 @@ class Member:
         self.old: list[Old] = []
         self.last_version = 0
         self.given = 0
+        self.unsure = ""
+        """An upload of which nobody can tell what a refused commit has kept."""
         self.generations: dict[tuple[str, str], set[int]] = {}
         """Every generation that was given out, by chunk and node."""
 
@@ -745,8 +747,9 @@ class Member:
         count = counts(self.nodes[node].standing for node in held)
         if count >= quorum_of(upload.copies) and (his or len(held) >= upload.copies):
             expected: set[frozenset[str]] = {frozenset()}
-            may_refuse = False
+            may_refuse, is_stored = False, True
         else:
+            is_stored = False
             expected, may_refuse = self._choices(upload, text, held, batch)
         if given is None:
             if may_refuse:
@@ -757,7 +760,6 @@ class Member:
         require(given.held == held, "other copies count", text, given, held)
         require(given.quorum == quorum_of(upload.copies), "another quorum", given)
         require(frozenset(chosen) in expected, "it may not go there", text, given, expected)
-        is_stored = expected == {frozenset()} and not may_refuse
         require(given.stored == is_stored, "stored or not", given)
         for node, generation in given.targets:
             there = chunk.copies.get(node)
@@ -996,10 +998,9 @@ class Member:
         try:
             return self.attempt(finish)
         except Refusal as refused:
-            self.uploads[key].touched_s = self.now_s
-            refused.kept = dict(self.__dict__)
             self.__dict__.clear()
             self.__dict__.update(before)
+            refused.told_of_pieces = True
             raise
 
     def _flip(self, upload: Upload, size: int, version: int) -> File:

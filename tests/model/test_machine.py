@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import Beside
 
 
-def run_machine(examples: int, steps: int) -> None:
+def run_machine(examples: int, steps: int, *, shrink: bool = True) -> None:
     run_state_machine_as_test(
         Beside,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
+            phases=[one for one in Phase if shrink or one not in {Phase.shrink, Phase.explain}],
             suppress_health_check=list(HealthCheck),
         ),
     )
