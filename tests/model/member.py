@@ -95,6 +95,8 @@ class Chunk:
     """By node and generation; True: it is corrupt."""
     wanted: int = 0
     """As the catalogue said last."""
+    pinned_most: int = 0
+    """The most that an upload asked for that named it."""
 
 
 @dataclass(frozen=True)
@@ -703,6 +705,8 @@ class Member:
         for text, length in named.items():
             self.lengths.setdefault(text, length)
             self.chunks.setdefault(text, Chunk(wanted=upload.copies))
+            known = self.chunks[text]
+            known.pinned_most = max(known.pinned_most, upload.copies)
             if text not in upload.pins:
                 upload.pins[text] = self.may_use(upload, text, old=False)
                 new += 1
