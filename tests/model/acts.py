@@ -235,9 +235,7 @@ class Move:
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.attempt(
-            lambda: model.move(
-                self.who, self.source, self.target, USERS, if_absent=self.if_absent
-            )
+            lambda: model.move(self.who, self.source, self.target, USERS, if_absent=self.if_absent)
         )
         return str(at(self.target))
 
@@ -372,9 +370,7 @@ class Record:
 
     def apply(self, model: Member, told: Outcome) -> Any:
         return model.attempt(
-            lambda: model.record(
-                self.who, self.upload, self.extents, self.receipts, self.absent
-            )
+            lambda: model.record(self.who, self.upload, self.extents, self.receipts, self.absent)
         )
 
 

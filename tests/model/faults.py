@@ -31,6 +31,7 @@ from collective.catalog.sqlite import (
     rechecking,
 )
 from collective.model.changes import Precondition
+from collective.model.nodes import Standing
 from collective.placement import evidence, healing
 from tests.model.machine import Beside
 from tests.simulation.mutants import everywhere, sql
@@ -161,7 +162,7 @@ def drained_takes_more(stack: ExitStack) -> None:
 
     def takers(tx: Any) -> Any:
         found = tx.all("SELECT name, id, standing FROM nodes WHERE removed = 0")
-        return {name: (node, allocating.Standing(standing)) for name, node, standing in found}
+        return {name: (node, Standing(standing)) for name, node, standing in found}
 
     everywhere(stack, allocating, "takers", takers)
 
@@ -184,7 +185,7 @@ def returned_counts(stack: ExitStack) -> None:
 
 def removed_with_copies(stack: ExitStack) -> None:
     """A node that has the only copies may be taken away."""
-    stack.enter_context(mock.patch.object(removal.Needed, "count", lambda *_: None))
+    stack.enter_context(mock.patch.object(removal.Needed, "count"))
 
 
 # --- what goes ----------------------------------------------------------------------------------------
@@ -199,7 +200,9 @@ def pins_forgotten(stack: ExitStack) -> None:
 
 def collects_what_is_used(stack: ExitStack) -> None:
     """Collection takes what another file has."""
-    text = collection._NEEDED.replace("EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.chunk)", "0")
+    text = collection._NEEDED.replace(
+        "EXISTS (SELECT 1 FROM extents x WHERE x.chunk = c.chunk)", "0"
+    )
     stack.enter_context(mock.patch.object(collection, "_NEEDED", text))
     sql(stack, ("PRAGMA foreign_keys = ON", "PRAGMA foreign_keys = OFF"))
 

@@ -9,6 +9,7 @@ Who may do what is ``permission_model``, as plain as this.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import math
@@ -224,7 +225,9 @@ def quorum_of(copies: int) -> int:
 class Member:
     """The model: what it is told to do, it does or refuses."""
 
-    def __init__(self, now_s: int, default_copies: int, stored_length: Callable[[int], int]) -> None:
+    def __init__(
+        self, now_s: int, default_copies: int, stored_length: Callable[[int], int]
+    ) -> None:
         """Begin empty, at ``now_s``; ``stored_length`` is that of a chunk with so many bytes."""
         self.now_s = self.started_s = now_s
         self.default_copies = default_copies
@@ -314,25 +317,16 @@ class Member:
         self._disown(path)
         return len(gone)
 
-    def move(self, who: str, source: Path, target: Path, users: Sequence[str], *, if_absent: bool) -> str:
+    def move(
+        self, who: str, source: Path, target: Path, users: Sequence[str], *, if_absent: bool
+    ) -> str:
         if not self.people.may_move(who, source, target, users):
             refuse("denied")
         if source in self.names:
             self._may_dispose(who, source)
-        if not source or not target:
-            refuse("usage")
-        kind = self.kind(source)
-        if kind is None:
-            refuse("absent")
-        if source != target and target[: len(source)] == source:
-            refuse("conflict")
-        parent = self.kind(target[:-1])
-        if parent is None:
-            refuse("absent")
-        if parent == "file" or (kind == "file" and len(target) == 1):
-            refuse("conflict")
+        kind = self._require_movable(source, target)
         if source == target:
-            return str(kind)
+            return kind
         if target in self.names:
             if if_absent or kind != "file" or self.kind(target) != "file":
                 refuse("conflict")
@@ -347,7 +341,23 @@ class Member:
             self.room(after, charge)
         for one, name in moving.items():
             self.names[target + one[len(source) :]] = name
-        return str(kind)
+        return kind
+
+    def _require_movable(self, source: Path, target: Path) -> str:
+        """Return what is at ``source``, if it may go to ``target`` as far as names are concerned."""
+        if not source or not target:
+            refuse("usage")
+        kind = self.kind(source)
+        if kind is None:
+            return refuse("absent")
+        if source != target and target[: len(source)] == source:
+            refuse("conflict")
+        parent = self.kind(target[:-1])
+        if parent is None:
+            refuse("absent")
+        if parent == "file" or (kind == "file" and len(target) == 1):
+            refuse("conflict")
+        return kind
 
     def _move_policy(self, who: str, source: Path, target: Path) -> None:
         """A datastore that is renamed keeps its policy; its owner goes with it where an admin moves it."""
@@ -443,12 +453,19 @@ class Member:
         )
 
     def room(
-        self, datastore: Name | None, more: int, but: Upload | None = None, *, also_open: bool = True
+        self,
+        datastore: Name | None,
+        more: int,
+        but: Upload | None = None,
+        *,
+        also_open: bool = True,
     ) -> None:
         """Refuse what would pass the quota; uploads that stand still give way, if that is enough."""
-        path = next((p for p, name in self.names.items() if len(p) == 1 and name is datastore), None)
+        path = next(
+            (p for p, name in self.names.items() if len(p) == 1 and name is datastore), None
+        )
         if path is None or datastore is None or more <= 0 or not self.policy(path).quota:
-            return
+            return None
         lacking = self.used(datastore) + more - self.policy(path).quota
         if lacking > 0 or not also_open:
             return refuse("no space") if lacking > 0 else None
@@ -470,7 +487,7 @@ class Member:
 
     def figures(self) -> dict[Path, tuple[int, int, int, int]]:
         """Return copies, quota, and what files and their rows count for, of each datastore."""
-        found = {}
+        found: dict[Path, tuple[int, int, int, int]] = {}
         for path, name in self.names.items():
             if len(path) == 1:
                 policy = self.policy(path)
@@ -491,7 +508,9 @@ class Member:
         self.admin(who)
         self.node(name).draining = draining
 
-    def approve(self, who: str, names: Sequence[str], *, even_doubted: bool) -> list[tuple[str, str]]:
+    def approve(
+        self, who: str, names: Sequence[str], *, even_doubted: bool
+    ) -> list[tuple[str, str]]:
         self.admin(who)
         told = []
         for name in names:
@@ -665,7 +684,7 @@ class Member:
         self.uploads[key] = upload
         self._allocate(upload, batch, given)
 
-    def _check_target(self, path: Path, if_version: int, if_absent: bool) -> None:  # noqa: FBT001
+    def _check_target(self, path: Path, if_version: int, if_absent: bool) -> None:
         if len(path) < 2:
             refuse("usage")
         parent = self.kind(path[:-1])
@@ -699,9 +718,7 @@ class Member:
     def _allocate(self, upload: Upload, batch: Batch, given: Sequence[Given] | None) -> None:
         self._add_holes(upload, batch.holes)
         new = 0
-        named: dict[str, int] = {}
-        for _, length, text in batch.intents:
-            named[text] = length
+        named = {text: length for _, length, text in batch.intents}
         for text, length in named.items():
             self.lengths.setdefault(text, length)
             self.chunks.setdefault(text, Chunk(wanted=upload.copies))
@@ -952,6 +969,15 @@ class Member:
         upload.may_be_behind = False
         return bool(unsafe)
 
+    def _answered(self, who: str, key: str) -> File | None:
+        """Return what an earlier commit made; None for an upload that is open."""
+        found = self.uploads.get(key)
+        if found is None or found.who != who or found.state != "committed":
+            self.active(who, key)
+            return None
+        self.may(who, "w", found.path)
+        return found.answer
+
     def commit(
         self,
         who: str,
@@ -964,16 +990,9 @@ class Member:
         version: int,
     ) -> File:
         """Make the file; ``version`` is the number that the catalogue gave it."""
-        found = self.uploads.get(key)
-        if found is None or found.who != who:
-            refuse("absent")
-        if found.state == "ended":
-            refuse(GONE)
-        self.may(who, "w", found.path)
-        if found.state == "committed":
-            assert found.answer is not None
-            return found.answer
-        self.active(who, key)
+        answer = self._answered(who, key)
+        if answer is not None:
+            return answer
 
         def name_all() -> None:
             upload = self.uploads[key]
@@ -991,10 +1010,8 @@ class Member:
             self.attempt(name_all)
         except Refusal as refused:
             if refused.args == ("not enough",):  # the receipts say what they say
-                try:
+                with contextlib.suppress(Refusal):
                     self.attempt(lambda: self.record(who, key, (), receipts, absent))
-                except Refusal:
-                    pass
             raise
         if self._drop_unsafe(self.uploads[key]):
             self.uploads[key].touched_s = self.now_s
@@ -1008,7 +1025,9 @@ class Member:
             raise
 
     def _flip(self, upload: Upload, size: int, version: int) -> File:
-        extents = sorted((offset, length, text) for offset, (length, text) in upload.extents.items())
+        extents = sorted(
+            (offset, length, text) for offset, (length, text) in upload.extents.items()
+        )
         holes = sorted(upload.holes.items())
         end = max((o + n for o, n in [*((o, n) for o, n, _ in extents), *holes]), default=0)
         if upload.recorded + sum(upload.holes.values()) != size or end != size:
