@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collective.core.ids import NodeId
 from collective.model.copies import CopyState, VerifiedReceipt
+from collective.model.nodes import Standing
 from collective.model.rights import Right
 from tests.contract.catalog.world import (
     NODES,
@@ -121,5 +124,32 @@ def test_a_drained_node_lets_go_though_a_doubted_one_has_a_copy_too() -> None:
 
     try:
         assert engine.run(play()) == 0
+    finally:
+        engine.close()
+
+
+@pytest.mark.xfail(
+    reason="only what has too few copies is looked at, not what has too many on probation",
+    strict=True,
+)
+def test_a_chunk_whose_copies_are_half_on_probation_is_repaired() -> None:
+    engine = Engine()
+
+    async def play() -> int:
+        catalog = engine.catalog
+        await enrol(catalog, 4)
+        for node in NODES[:1]:
+            (record,) = [one for one in await catalog.nodes() if one.node == node]
+            await catalog.add_node(replace(record, standing=Standing.PROBATION))
+        await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+        await write(catalog, "/d/f", "x")
+        await catalog.set_datastore(OPERATOR, p("/d"), copies=2)
+        gone = (await catalog.copies_of(chunk("x")))[2]
+        await catalog.mark_copies(gone.node, [(chunk("x"), gone.generation)], lost=False)
+        everyone: frozenset[NodeId] = frozenset(NODES)
+        return len(await claim(catalog, 9, place_on(NODES[3]), everyone, frozenset()))
+
+    try:
+        assert engine.run(play()) == 1
     finally:
         engine.close()
