@@ -256,15 +256,24 @@ class Beside(RuleBasedStateMachine):
     def move(self, who: str, source: Path, to: Path, n: int) -> None:
         self.step(acts.Move(who, source, to, if_absent=n % 5 == 4))
 
-    @rule(who=callers, path=tops, copies=copies_wanted, quota=quotas, create=st.booleans())
+    @rule(
+        who=callers,
+        path=tops,
+        copies=copies_wanted,
+        quota=quotas,
+        owner=st.sampled_from([None, None, None, "member", *USERS]),
+        create=st.booleans(),
+    )
     def set_policy(
-        self, who: str, path: Path, copies: int | None, quota: int | None, create: bool
+        self,
+        who: str,
+        path: Path,
+        copies: int | None,
+        quota: int | None,
+        owner: str | None,
+        create: bool,
     ) -> None:
-        self.step(acts.SetPolicy(who, path, copies, quota, create=create))
-
-    @rule(path=tops, owner=st.sampled_from(["member", *USERS]), quota=quotas)
-    def set_owner(self, path: Path, owner: str, quota: int | None) -> None:
-        self.step(acts.SetPolicy(OPERATOR, path, None, quota, owner))
+        self.step(acts.SetPolicy(who, path, copies, quota, owner, create))
 
     @rule(who=callers, path=st.one_of(files, paths))
     def look_at(self, who: str, path: Path) -> None:
@@ -456,7 +465,7 @@ class Beside(RuleBasedStateMachine):
         pieces=texts,
         nodes=orders,
         layout=layouts,
-        mask=masks,
+        mask=st.integers(0, 63),
         trouble=st.lists(
             st.sampled_from(
                 [
@@ -487,7 +496,7 @@ class Beside(RuleBasedStateMachine):
             return
         if is_recorded:
             proof = self.receipts(key, mask & 5, "")
-            self.step(acts.Record(who, key, self.extents(key, "whole", 0), proof))
+            self.step(acts.Record(who, key, self.extents(key, layout, mask), proof))
         for place, what in enumerate(trouble):
             self._happen(what, place, act)
         if mask & 8:
@@ -495,7 +504,8 @@ class Beside(RuleBasedStateMachine):
             self.step(again)
         proof = self.receipts(key, mask & 3, "")
         _, size = self.plans[key]
-        self.step(acts.Commit(who, key, self.extents(key, layout, mask), proof, size))
+        named = () if is_recorded and mask % 3 else self.extents(key, layout, mask)
+        self.step(acts.Commit(who, key, named, proof, size))
         self.look_at_files()
 
     def _happen(self, what: str, place: int, upload: acts.Open) -> None:
@@ -592,18 +602,20 @@ class Beside(RuleBasedStateMachine):
 
     # --- nodes ---------------------------------------------------------------------------------------
 
-    @rule(who=callers, node=node_names, draining=st.booleans())
-    def drain(self, who: str, node: str, draining: bool) -> None:
-        self.step(acts.Drain(who, node, draining))
-
-    @rule(who=callers, nodes=st.lists(node_names, min_size=1, max_size=2, unique=True), n=picks)
-    def approve(self, who: str, nodes: list[str], n: int) -> None:
-        self.step(acts.Approve(who, tuple(nodes), even_doubted=bool(n % 2)))
-
-    @rule(node=node_names, n=picks)
-    def doubt_or_clear(self, node: str, n: int) -> None:
-        if node in self.model.nodes:
-            self.step(acts.Doubt(node) if n % 3 == 0 else acts.Clear(node))
+    @rule(
+        what=st.sampled_from(["drain", "use", "approve", "doubt", "clear"]),
+        who=callers,
+        nodes=st.lists(node_names, min_size=1, max_size=2, unique=True),
+        even_doubted=st.booleans(),
+    )
+    def set_standing(self, what: str, who: str, nodes: list[str], even_doubted: bool) -> None:
+        node = nodes[0]
+        if what in {"drain", "use"}:
+            self.step(acts.Drain(who, node, draining=what == "drain"))
+        elif what == "approve":
+            self.step(acts.Approve(who, tuple(nodes), even_doubted))
+        elif node in self.model.nodes:
+            self.step(acts.Doubt(node) if what == "doubt" else acts.Clear(node))
 
     @rule(node=node_names, n=picks)
     def remove_node(self, node: str, n: int) -> None:
