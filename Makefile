@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes simulate simulate-long simulate-mutants check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes test-model simulate simulate-long simulate-mutants check \
 	format bench bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -85,6 +85,9 @@ test-hostile: $(DEV) ## Hostile input and the permission matrix, at length
 
 test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
 	$(PYTEST) --timeout=3600 -m slow -k size_of_2_gib -s $(PYTEST_ARGS)
+
+test-model: $(DEV) ## The catalogue beside a plain model of it, at length, and planted bugs that it must find
+	$(PYTEST) --timeout=14400 -m slow tests/model $(PYTEST_ARGS)
 
 simulate: $(DEV) ## Simulate whole members with faults: SEEDS of MINUTES each from FIRST on, two at a time
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) --first $(FIRST)
