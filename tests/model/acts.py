@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from collective.catalog.interface import Catalog
-from collective.catalog.interface.values import Allocation, LocatedExtent, Offers
+from collective.catalog.interface.values import Allocation, LocatedExtent
 from collective.core import errors
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
@@ -22,6 +22,7 @@ from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.copies import CopyKey, Judged, Verdict, VerifiedReceipt
 from collective.model.extents import Extent, Hole
+from collective.placement.node_choice import Offers
 from tests.contract.catalog.permission_model import OPERATOR, Path
 from tests.contract.catalog.world import DOMAIN, chunk, user
 from tests.contract.catalog.world import OPERATOR as COORDINATOR
@@ -142,7 +143,7 @@ def extents_of(pieces: Sequence[tuple[int, int, str]]) -> list[Extent]:
 
 
 def offers(nodes: Sequence[str]) -> Offers:
-    return defaultdict(lambda: tuple(NodeId(node) for node in nodes))
+    return Offers(defaultdict(lambda: tuple(NodeId(node) for node in nodes)), {})
 
 
 def ids(nodes: frozenset[str]) -> frozenset[NodeId]:

@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import CatalogSettings, SqliteCatalog
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
 from collective.core.world import InlineThreads
