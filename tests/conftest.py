@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 
 from tests.order import sort_longest_first
 from tests.virtual_time import VirtualTimeLoop
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what runs in its background, and every process below inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples are bounded by count; how long one takes says more about the machine than about the code.
 settings.register_profile(
