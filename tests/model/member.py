@@ -818,25 +818,23 @@ class Member:
         free = [
             node for node in batch.offers
             if self.nodes[node].trusted and not self.nodes[node].draining
+            and node not in batch.absent
             and (node not in copies or copies[node].state in {"missing", "doubted"})
         ]  # fmt: skip
         expected: set[frozenset[str]] = set()
         may_refuse = False
-        join = min(missing, len(fresh))
-        for joined in itertools.combinations(fresh, join):
-            with_joined = there + [self.nodes[node].standing for node in joined]
-            for new in self._new(free, missing - join, with_joined, upload.copies):
-                standings = with_joined + [self.nodes[node].standing for node in new]
-                if counts(standings) >= quorum:
-                    expected.add(frozenset(joined) | frozenset(new))
-                    continue
-                again = min(missing - join - len(new), len(sent))
-                for once_more in itertools.combinations(sorted(sent), again):
-                    more = [self.nodes[node].standing for node in once_more]
-                    if counts(standings + more) >= quorum:
-                        expected.add(frozenset(joined) | frozenset(new) | frozenset(once_more))
-                    else:
-                        may_refuse = True
+        for chosen in self._new([*fresh, *free], missing, there, upload.copies):
+            standings = there + [self.nodes[node].standing for node in chosen]
+            if counts(standings) >= quorum:
+                expected.add(frozenset(chosen))
+                continue
+            again = min(missing - len(chosen), len(sent))
+            for once_more in itertools.combinations(sorted(sent), again):
+                more = [self.nodes[node].standing for node in once_more]
+                if counts(standings + more) >= quorum:
+                    expected.add(frozenset(chosen) | frozenset(once_more))
+                else:
+                    may_refuse = True
         return expected, may_refuse
 
     def _new(
