@@ -460,11 +460,12 @@ class Beside(RuleBasedStateMachine):
                 self.step(acts.Commit(who, key, self.extents(key, "whole", 0), proof, size))
 
     @rule(
-        who=callers,
-        path=files,
+        who=st.sampled_from([OPERATOR] * 4 + [*USERS]),
+        path=st.sampled_from([("a", "b"), ("b", "a"), ("a", "a", "b"), ("b", "b")]),
         pieces=texts,
         nodes=orders,
-        layout=layouts,
+        layout=st.sampled_from(["whole", "whole", "whole", "overlap", "gap", "strange", "none"]),
+        twist=st.sampled_from([""] * 4 + ["length"]),
         mask=st.integers(0, 63),
         trouble=st.lists(
             st.sampled_from(
@@ -486,6 +487,7 @@ class Beside(RuleBasedStateMachine):
     )
     def write_in_trouble(
         self, who: str, path: Path, pieces: list[str], nodes: tuple[str, ...], layout: str,
+        twist: str,
         mask: int, trouble: list[str], is_recorded: bool,
     ) -> None:  # fmt: skip
         """An upload during which things happen to the copies that it relies on."""
@@ -495,7 +497,7 @@ class Beside(RuleBasedStateMachine):
         if key is None:
             return
         if is_recorded:
-            proof = self.receipts(key, mask & 5, "")
+            proof = self.receipts(key, mask & 5, twist)
             self.step(acts.Record(who, key, self.extents(key, layout, mask), proof))
         for place, what in enumerate(trouble):
             self._happen(what, place, act)
@@ -506,6 +508,36 @@ class Beside(RuleBasedStateMachine):
         _, size = self.plans[key]
         named = () if is_recorded and mask % 3 else self.extents(key, layout, mask)
         self.step(acts.Commit(who, key, named, proof, size))
+        self.look_at_files()
+
+    @rule(
+        who=callers,
+        top=st.sampled_from([("a",), ("b",)]),
+        pieces=st.lists(st.sampled_from(TEXTS), min_size=1, max_size=2),
+        room=st.sampled_from([0, 1, 1, 2]),
+        less=st.sampled_from([0, 0, 1]),
+        waits=st.booleans(),
+    )
+    def fill(
+        self, who: str, top: Path, pieces: list[str], room: int, less: int, waits: bool
+    ) -> None:
+        """Two uploads where the quota has room for none, one or two files of one chunk."""
+        if top not in self.model.names:
+            return
+        quota = self.model.used(self.model.names[top]) + room * ONE_FILE - less
+        self.step(acts.SetPolicy(OPERATOR, top, None, max(1, quota)))
+        keys = []
+        for name in ("a", "b"):
+            path = (*top, name) if (*top, name) not in self.model.names else (*top, "a", "b")
+            act = self.an_open(who, path, pieces[:1], NODES, frozenset())
+            (told,) = self.step(act)
+            keys.append(self.opened(act, told))
+            if waits:
+                self.wait(700)
+        for key in keys:
+            if key is not None:
+                proof, size = self.receipts(key, 0, ""), self.plans[key][1]
+                self.step(acts.Commit(who, key, self.extents(key, "whole", 0), proof, size))
         self.look_at_files()
 
     def _happen(self, what: str, place: int, upload: acts.Open) -> None:
