@@ -6,8 +6,8 @@ probation stay a minority.  Nodes are drawn without replacement, weighted by fre
 fresh large node takes more without taking everything; what a node on probation claims to have weighs
 at most as much as the largest approved node.
 
-What is drawn and what is decided are apart: :func:`draw` is random and needs no knowledge of the
-chunk but its length, :func:`pick` is pure.  So a catalogue can pick within a transaction, by what it
+What is drawn and what is decided are apart: a draw is random and needs no knowledge of the chunk but
+its length (:meth:`Drawing.offers`), :func:`pick` is pure.  So a catalogue can pick within a transaction, by what it
 knows then, from nodes that were drawn before it.
 
 Source: P. Efraimidis and P. Spirakis, "Weighted random sampling with a reservoir" (2006).
@@ -97,7 +97,7 @@ def choose(
     Returns:
         Fewer than ``count`` nodes where fewer qualify; the caller decides whether that is enough.
     """
-    drawn = draw(candidates, length_bytes=length_bytes, uniform=uniform)
+    drawn = _draw(_weighted(candidates), length_bytes, uniform)
     standings = [(one.node, one.standing) for one in drawn]
     return pick(standings, count=count, exclude=exclude, held=held)
 
@@ -127,13 +127,6 @@ def pick(
             left -= 1
         chosen.append(node)
     return tuple(chosen)
-
-
-def draw(
-    candidates: Iterable[Candidate], *, length_bytes: int, uniform: Callable[[], float]
-) -> Sequence[Candidate]:
-    """Return the nodes that can take ``length_bytes``, in the order in which they were drawn."""
-    return _draw(_weighted(candidates), length_bytes, uniform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +200,7 @@ def _weighted(candidates: Iterable[Candidate]) -> Sequence[tuple[Candidate, int]
 def _draw(
     fit: Iterable[tuple[Candidate, int]], length_bytes: int, uniform: Callable[[], float]
 ) -> Sequence[Candidate]:
+    """Return the nodes that can take ``length_bytes``, in the order in which they were drawn."""
     # The key u^(1/w) in logarithms, since w is in the billions.
     drawn = [
         (math.log(1.0 - uniform()) / weight, one.node, one)

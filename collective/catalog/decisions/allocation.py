@@ -25,7 +25,6 @@ BAD: Final = (CopyState.MISSING, CopyState.DOUBTED)
 """Copies that no receipt puts back into use: a new one is made in their place, also on their node."""
 APPROVED: Final = Standing.APPROVED
 PROBATION: Final = Standing.PROBATION
-NOBODY: Final[AbstractSet[NodeId]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def allocate(
     able = {name: one.standing for name, one in open_to_all.items()}
     able |= {name: standing for name, standing in offered if name not in taken}
     held_now = Held(copies, standings.count(APPROVED), standings.count(PROBATION))
-    chosen = pick(able.items(), count=missing, exclude=NOBODY, held=held_now)
+    chosen = pick(able.items(), count=missing, exclude=frozenset(), held=held_now)
     standings += [able.pop(name) for name in chosen]
     again: list[KnownCopy] = []
     if not evidence.is_quorum(standings, copies):

@@ -117,10 +117,7 @@ def require_replaceable(path: FilePath, parent: EntryKind | None, there: EntryKi
         ConflictError: one of them is of the wrong kind.
         NotFoundError: there is no parent.
     """
-    if parent is None:
-        raise parent_missing(path)
-    if parent.is_leaf:
-        raise ConflictError(f"{path.parent} is {WORDS[parent]}; choose another place.")
+    _require_folder(path, parent)
     if there is not None and not there.is_leaf:
         raise ConflictError(f"{path} is a directory; choose another name.")
 
@@ -140,12 +137,17 @@ def require_movable(
         raise absent(source)
     if target.starts_with(source) and target != source:
         raise ConflictError(f"{source} cannot be moved into itself; choose another place.")
-    if parent is None:
-        raise parent_missing(target)
-    if parent.is_leaf:
-        raise ConflictError(f"{target.parent} is {WORDS[parent]}; choose another place.")
+    _require_folder(target, parent)
     if moved.is_leaf and target.parent.is_root:
         raise ConflictError("A file cannot lie in /; move it into a datastore.")
+
+
+def _require_folder(path: FilePath, parent: EntryKind | None) -> None:
+    """Raise unless something may lie in the parent of ``path``."""
+    if parent is None:
+        raise parent_missing(path)
+    if parent.is_leaf:
+        raise ConflictError(f"{path.parent} is {WORDS[parent]}; choose another place.")
 
 
 def require_no_root(source: FilePath, target: FilePath) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.standing import unknown_node
+from collective.catalog.sqlite import rows
 from collective.catalog.sqlite.dooming import CORRUPT, doom
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.reads import stored_copies
@@ -29,7 +30,7 @@ class CopiesPart(Part):
         """Take copies of ``node`` out of use because they are missing (``lost``) or corrupt."""
 
         def step(tx: Transaction, some: Sequence[tuple[ChunkId, Generation]]) -> Sequence[ChunkId]:
-            number = node_number(tx, node)
+            number = node_number(tx.db, node)
             done = []
             for chunk_id, generation in tx.unspent(some):
                 take_out(tx, number, node, chunk_id, generation, is_lost=lost)
@@ -79,12 +80,12 @@ def take_out(
     tx.audit_of(f"node {node}", "copy-lost", chunk.hex(), why)
 
 
-def node_number(tx: Transaction, node: NodeId) -> int:
+def node_number(db: apsw.Connection, node: NodeId) -> int:
     """Return the row id of a node, or NotFoundError."""
-    number = tx.value("SELECT id FROM nodes WHERE name = ?", node)
-    if number is None:
+    row = rows.fetch(db, "SELECT id FROM nodes WHERE name = ?", node)
+    if row is None:
         raise unknown_node(node)
-    return int(number)
+    return int(row[0])
 
 
 def set_state(tx: Transaction, chunk: int, node: int, state: int) -> None:

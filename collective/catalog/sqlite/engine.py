@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import os
 import queue
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -105,9 +103,9 @@ class Engine:
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
         self.claims_are_own = False
-        self.removals: Counter[NodeId] = Counter()
-        """Nodes that are being taken away now."""
         """Whether the claims of repairs that an earlier process left were given up."""
+        self.removals: list[NodeId] = []
+        """Nodes that are being taken away now, each as often as somebody does."""
         self.leases = Leases(self.clock, self.randomness, lease_key, settings.lease_life_s)
         self._refusals = RefusalBook()
         self._flushing = asyncio.Lock()
@@ -242,16 +240,14 @@ class Engine:
         finally:
             self._readers.put(db)
 
-    @contextmanager
+    @contextlib.contextmanager
     def removing(self, node: NodeId) -> Iterator[None]:
         """Note that ``node`` is being taken away: nobody else lifts its mark meanwhile."""
-        self.removals[node] += 1
+        self.removals.append(node)
         try:
             yield
         finally:
-            self.removals[node] -= 1
-            if not self.removals[node]:
-                del self.removals[node]
+            self.removals.remove(node)
 
     def decider(self, caller: Call) -> Decider:
         """Return the decisions for ``caller`` as of the last COMMIT."""

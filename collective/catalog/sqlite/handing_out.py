@@ -69,7 +69,7 @@ async def forget_deleted(engine: Engine, node: NodeId, copies: Sequence[CopyKey]
     """Forget copies that a node has deleted."""
 
     def step(tx: Transaction, portions: Sequence[Sequence[CopyKey]]) -> Sequence[object]:
-        number = node_number(tx, node)
+        number = node_number(tx.db, node)
         return [
             tx.db.executemany(
                 "DELETE FROM doomed WHERE node = ? AND hash = ? AND generation = ?",

@@ -20,8 +20,8 @@ import apsw
 
 from collective.catalog.decisions.generations import belongs_elsewhere
 from collective.catalog.decisions.inventories import Differences, Spare, differences
-from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite import rows
+from collective.catalog.sqlite.copies import node_number
 from collective.catalog.sqlite.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.engine import Part
 from collective.catalog.sqlite.quarantine import (
@@ -65,7 +65,7 @@ class InventoriesPart(Part):
     ) -> Sequence[CopyKey]:
         """Compare one page of a node's inventory; return copies that nothing knew of."""
         engine = self._engine
-        number = await engine.read(lambda db: _node_number(db, node))
+        number = await engine.read(lambda db: node_number(db, node))
         strangers: list[CopyKey] = []
         if not after:
             await engine.change(partial(begin_inventory, node=number))
@@ -179,10 +179,3 @@ def _note_strangers(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> Se
 def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), STEP_COPIES):
         yield items[start : start + STEP_COPIES]
-
-
-def _node_number(db: apsw.Connection, node: NodeId) -> int:
-    row: Any = rows.fetch(db, "SELECT id FROM nodes WHERE name = ?", node)
-    if row is None:
-        raise unknown_node(node)
-    return int(row[0])

@@ -210,8 +210,7 @@ def add_holes(tx: Transaction, version: int, holes: Sequence[Hole]) -> None:
         known = tx.value(
             "SELECT length FROM holes WHERE version = ? AND offset = ?", version, hole.offset
         )
-        is_same = known == hole.length
-        last_end = 0 if is_same else _last_end(tx, version, hole.offset + hole.length)
+        last_end = _last_end(tx, version, hole.offset + hole.length)
         if place_hole(hole, known, last_end) is Fit.THERE:
             continue
         tx.run(

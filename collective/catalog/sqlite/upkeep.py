@@ -57,9 +57,8 @@ class UpkeepPart(Part):
         self._engine.leases.expire()
         await self._engine.flush_denials()
 
-        under_way = list(self._engine.removals)
-        await self._engine.change(lambda tx: lift_marks(tx, under_way))
-        for work in (self._end_uploads, _end_repairs, *SWEEPS):
+        lift = partial(lift_marks, under_way=list(self._engine.removals))
+        for work in (lift, self._end_uploads, _end_repairs, *SWEEPS):
             await self._engine.change(work)
 
     def _end_uploads(self, tx: Transaction) -> None:

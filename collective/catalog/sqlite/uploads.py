@@ -389,6 +389,8 @@ def _allocate(
         end=max((intent.offset + intent.length for intent in intents), default=0),
         new=new,
     )
+    if not pins:
+        return []
     targets = targets_of(tx, offers)
     done = {
         key: allocate_chunk(tx, upload, key, pinned, targets, absent)

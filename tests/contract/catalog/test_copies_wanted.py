@@ -4,6 +4,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.interface.values import Upload
 from collective.core.clock import ManualClock
 from collective.core.errors import NoSpaceError
 from collective.core.ids import NodeId
@@ -268,34 +269,38 @@ async def test_a_number_is_not_lowered_where_too_many_use_the_chunk(
     assert len(await ready.copies_of(chunk("a"))) == 3
 
 
-async def test_an_upload_that_asked_for_more_and_is_gone_leaves_what_files_ask_for(
-    catalog: Catalog, clock: ManualClock
-) -> None:
+async def asked_for_more(catalog: Catalog) -> Upload:
+    """Begin an upload that wants three copies of a chunk of which a file wants one."""
     await enrol(catalog)
     for path, copies in (("/one", 1), ("/three", 3)):
         await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
     await write(catalog, "/one/f", "x")
     upload, _ = await begin(catalog, "/three/f", "x")
-    (there,) = await catalog.chunk_copies(chunk("x"))
-    assert there.wanted == 3
+    assert await wanted_of(catalog, "x") == 3
+    return upload
+
+
+async def wanted_of(catalog: Catalog, text: str) -> int:
+    (there,) = await catalog.chunk_copies(chunk(text))
+    return there.wanted
+
+
+async def test_an_upload_that_asked_for_more_and_is_gone_leaves_what_files_ask_for(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    upload = await asked_for_more(catalog)
     await catalog.abort_upload(OPERATOR, upload.id)
     await collected(catalog, clock)
-    (there,) = await catalog.chunk_copies(chunk("x"))
-    assert there.wanted == 1
+    assert await wanted_of(catalog, "x") == 1
 
 
 async def test_so_does_one_that_ended_without_the_chunk(
     catalog: Catalog, clock: ManualClock
 ) -> None:
-    await enrol(catalog)
-    for path, copies in (("/one", 1), ("/three", 3)):
-        await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
-    await write(catalog, "/one/f", "x")
-    upload, _ = await begin(catalog, "/three/f", "x")
+    upload = await asked_for_more(catalog)
     await catalog.commit_upload(OPERATOR, upload.id, [], [], 0)
     await collected(catalog, clock)
-    (there,) = await catalog.chunk_copies(chunk("x"))
-    assert there.wanted == 1
+    assert await wanted_of(catalog, "x") == 1
 
 
 async def collected(catalog: Catalog, clock: ManualClock) -> None:

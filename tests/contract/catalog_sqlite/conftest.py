@@ -8,6 +8,7 @@ import pytest
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from tests.contract.catalog.engines import SqliteEngines
+from tests.contract.catalog.world import OPERATOR, enrol, p
 
 
 @pytest.fixture
@@ -25,3 +26,11 @@ async def engines(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteEng
 @pytest.fixture
 async def catalog(engines: SqliteEngines) -> SqliteCatalog:
     return await engines.open()
+
+
+@pytest.fixture
+async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
+    """Four nodes, and a datastore without a file."""
+    await enrol(catalog, 4)
+    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    return catalog

@@ -15,9 +15,7 @@ from tests.contract.catalog.world import (
     answer,
     begin,
     claim,
-    enrol,
     extent,
-    p,
     place_on,
     receipts,
     write,
@@ -25,11 +23,9 @@ from tests.contract.catalog.world import (
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
-    await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    await write(catalog, "/d/f", "a")
-    return catalog
+async def ready(ready: SqliteCatalog) -> SqliteCatalog:
+    await write(ready, "/d/f", "a")
+    return ready
 
 
 async def test_marking_uploads_looks_at_no_other_copy_of_the_node(ready: SqliteCatalog) -> None:

@@ -35,13 +35,6 @@ STATEMENTS_MAX = 600
 """Of one transaction where no clock ends it; the rows include those of triggers."""
 
 
-@pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
-    await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    return catalog
-
-
 async def test_no_step_of_collection_holds_the_writer(
     ready: SqliteCatalog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,14 +12,7 @@ from collective.catalog.sqlite.writer import Transaction
 from collective.model.copies import CopyKey
 from tests.contract.catalog.engines import Bound, SqliteEngines
 from tests.contract.catalog.test_inventories import A, held, tell
-from tests.contract.catalog.world import OPERATOR, begin, chunk, enrol, p, write
-
-
-@pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
-    await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    return catalog
+from tests.contract.catalog.world import begin, chunk, write
 
 
 async def test_finding_3_an_empty_disk_holds_the_writer_in_bounded_steps(
@@ -59,5 +52,5 @@ async def test_a_copy_that_was_stored_between_comparison_and_writing_is_no_stran
     upload, _ = await begin(ready, "/d/g", "b")
     (target,) = [one for one in upload.allocations[0].targets if one.node == A]
     late = CopyKey(chunk("b"), target.generation, 26)
-    marked = await ready._engine.change(lambda tx: note_stranger(tx, node_number(tx, A), late))
+    marked = await ready._engine.change(lambda tx: note_stranger(tx, node_number(tx.db, A), late))
     assert not marked

@@ -19,18 +19,14 @@ from tests.contract.catalog.test_lives import restored_times
 from tests.contract.catalog.world import (
     OPERATOR,
     confirm,
-    enrol,
-    p,
     write,
 )
 
 
 @pytest.fixture
-async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
-    await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    await write(catalog, "/d/f", "a")
-    return catalog
+async def ready(ready: SqliteCatalog) -> SqliteCatalog:
+    await write(ready, "/d/f", "a")
+    return ready
 
 
 async def test_a_future_that_is_shown_while_another_catalogue_is_adopted_is_not_confirmed(
