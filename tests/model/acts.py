@@ -411,22 +411,22 @@ class Commit:
                 version=version,
             )
         except Refusal as refused:
-            if refused.told_of_pieces:
-                self._see_what_stayed(model, told)
+            if told.extents is not None:
+                self._see_what_stayed(model, told, may_stay=refused.told_of_pieces)
             raise
         if not was_done and told.value is not None:
             require(version > model.last_version, "a version that was before", version)
             model.last_version = version
         return file.size, file.version, len(file.extents)
 
-    def _see_what_stayed(self, model: Member, told: Outcome) -> None:
+    def _see_what_stayed(self, model: Member, told: Outcome, *, may_stay: bool) -> None:
         """A refused commit changes nothing, but where nodes changed it may have kept what it named."""
         is_lie = any(one.length != stored_length(UNIT) for one in self.receipts)
-        if model.uploads[self.upload].may_be_behind or is_lie:
+        if may_stay and (model.uploads[self.upload].may_be_behind or is_lie):
             model.unsure = self.upload
-        elif told.extents is not None:
-            before = model.resume(self.who, self.upload)
-            require(told.extents == before, "a refused commit changed something", told, before)
+            return
+        before = model.resume(self.who, self.upload)  # that was asked of the catalogue, too
+        require(told.extents == before, "a refused commit changed something", told, before)
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,6 @@ class Beside(RuleBasedStateMachine):
         self.model = Member(int(self.engine.clock.wall_s()), COPIES, stored_length)
         self.plans: dict[str, tuple[list[tuple[int, int, str]], int]] = {}
         """Pieces and size of the file of each upload."""
-        self.left_behind: set[tuple[str, str]] = set()
-        """Chunks and nodes of repairs that failed where an upload sends, too."""
         self.has_failed = True
         """Until an act has come to its end."""
 
@@ -776,8 +774,6 @@ class Beside(RuleBasedStateMachine):
             text, target = acts.NAMES[bytes(task.chunk)], str(task.target.node)
             if is_done:
                 model.chunks[text].copies[target].state = "stored"
-            elif any((text, target) in one.sent for one in model.uploads.values()):
-                self.left_behind.add((text, target))
         given_up = self._take_over_given_up(silent, {acts.NAMES[bytes(t.chunk)] for t in tasks})
         self.look()
         self.has_failed = False
@@ -960,9 +956,9 @@ class Beside(RuleBasedStateMachine):
         if sure >= asked:  # copies on probation let no other go
             require(not known.given_up, "given up for ever", text, known)
         for node, held in known.copies.items():
-            # A repair that failed may have left one behind (test_found.py).
-            is_known = held.state == "intent" and (text, node) in self.left_behind
-            require(held.state != "intent" or is_known, "an intent of nobody", text, known)
+            # One that was not the first there may have been left behind (test_found.py).
+            is_later = len(model.generations.get((text, node), ())) > 1
+            require(held.state != "intent" or is_later, "an intent of nobody", text, known)
             # Where a doubted node has one too, what is surplus stays (test_found.py).
             is_held_up = any(model.nodes[one].standing == "doubted" for one in known.copies)
             is_asked = held.state == "stored" and not is_held_up

@@ -20,6 +20,7 @@ from tests.contract.catalog.world import (
     begin,
     chunk,
     claim,
+    collected,
     enrol,
     extent,
     grant,
@@ -301,12 +302,3 @@ async def test_so_does_one_that_ended_without_the_chunk(
     await catalog.commit_upload(OPERATOR, upload.id, [], [], 0)
     await collected(catalog, clock)
     assert await wanted_of(catalog, "x") == 1
-
-
-async def collected(catalog: Catalog, clock: ManualClock) -> None:
-    """Let upkeep and collection come to their end."""
-    for _ in range(5):
-        clock.advance(3601)
-        await catalog.expire()
-        for node, copy in await catalog.claim_collection(1000, 0):
-            await catalog.finish_collection(node, [copy])

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from collective.catalog.interface import Catalog
-from collective.catalog.interface.values import RepairTask, Settled
+from collective.catalog.interface.values import RepairTask, Settled, Upload
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from collective.core.ids import Generation, NodeId, SpiffeId
-from collective.model.copies import CopyKey, Judged, Verdict
+from collective.model.calls import Call
+from collective.model.copies import CopyKey, CopyState, Judged, Verdict
 from collective.model.nodes import Standing
 from collective.model.rights import Right
 from collective.placement.node_choice import Offers
@@ -25,6 +26,7 @@ from tests.contract.catalog.world import (
     begin,
     chunk,
     claim,
+    collected,
     confirm,
     enrol,
     grant,
@@ -296,22 +298,41 @@ async def test_only_what_the_node_answered_for_is_forgotten(
     assert {node for node, _ in again} == {node for node, _ in gone[1:]}
 
 
-async def test_a_repair_that_failed_where_an_upload_sends_an_older_copy_leaves_nothing(
-    catalog: Catalog, clock: ManualClock
-) -> None:
-    bob = user("bob")
+async def sent_to_what_was_lost(catalog: Catalog, who: Call) -> Upload:
+    """Begin an upload that sends a chunk to the copies that are there; one of them is lost then."""
     await enrol(catalog, 4)
     for folder in ("/d", "/e"):
         await catalog.make_directory(OPERATOR, p(folder), parents=False)
-    await grant(catalog, bob, "/e", Right.WRITE)
+    await grant(catalog, who, "/e", Right.WRITE)
     await write(catalog, "/d/f", "x")
-    upload, _ = await begin(catalog, "/e/f", "x", who=bob)  # to the copies that are there
+    upload, _ = await begin(catalog, "/e/f", "x", who=who)
     (lost,) = (one for one in upload.allocations[0].targets if one.node == A)
     await catalog.mark_copies(A, [(chunk("x"), lost.generation)], lost=True)
+    return upload
+
+
+async def test_a_repair_that_failed_where_an_upload_sends_an_older_copy_leaves_nothing(
+    catalog: Catalog,
+) -> None:
+    bob = user("bob")
+    upload = await sent_to_what_was_lost(catalog, bob)
     (task,) = await claim(catalog, 9, place_on(A), ALL, NONE)
     await catalog.finish_repair(task, None)
     assert A not in [one.node for one in (await catalog.chunk_copies(chunk("x")))[0].copies]
     await catalog.abort_upload(bob, upload.id)
+
+
+async def test_an_upload_that_ends_before_one_that_sends_an_older_copy_leaves_nothing(
+    catalog: Catalog, clock: ManualClock
+) -> None:
+    bob = user("bob")
+    first = await sent_to_what_was_lost(catalog, bob)
+    second, _ = await begin(catalog, "/e/g", "x", who=bob)  # one of its copies is new
+    for upload in (second, first):
+        await catalog.abort_upload(bob, upload.id)
+        await collected(catalog, clock)
+    (there,) = await catalog.chunk_copies(chunk("x"))
+    assert CopyState.INTENT not in [one.state for one in there.copies]
 
 
 async def test_a_drained_node_lets_go_though_a_doubted_one_has_a_copy_too(

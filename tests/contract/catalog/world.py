@@ -17,6 +17,7 @@ from collective.catalog.interface.values import (
     Settled,
     Upload,
 )
+from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Domain, GlobalId, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -119,6 +120,15 @@ async def claim(
     await catalog.give_up([act for act in acts if isinstance(act, GiveUp)], facts)
     copies = sorted((act for act in acts if isinstance(act, MakeCopy)), key=lambda act: act.live)
     return await catalog.claim_repairs(copies[:limit])
+
+
+async def collected(catalog: Catalog, clock: ManualClock) -> None:
+    """Let upkeep and collection come to their end."""
+    for _ in range(5):
+        clock.advance(3601)
+        await catalog.expire()
+        for node, copy in await catalog.claim_collection(1000, 0):
+            await catalog.finish_collection(node, [copy])
 
 
 def answer(task: RepairTask) -> VerifiedReceipt:
