@@ -31,7 +31,6 @@ from collective.catalog.sqlite import (
     rechecking,
 )
 from collective.model.changes import Precondition
-from collective.model.nodes import Standing
 from collective.placement import evidence, healing
 from tests.model.machine import Beside
 from tests.simulation.mutants import everywhere, sql
@@ -161,12 +160,7 @@ def probation_wins(stack: ExitStack) -> None:
 
 def drained_takes_more(stack: ExitStack) -> None:
     """A node that is emptied gets new copies."""
-
-    def takers(tx: Any) -> Any:
-        found = tx.all("SELECT name, id, standing FROM nodes WHERE removed = 0")
-        return {name: (node, Standing(standing)) for name, node, standing in found}
-
-    everywhere(stack, allocating, "takers", takers)
+    sql(stack, (" AND n.draining = 0", ""))
 
 
 def drained_is_missing(stack: ExitStack) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from tests.model.faults import FAULTS, hunt
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_fault_can_be_planted(name: str) -> None:
+    """What it takes the place of is still there."""
+    with ExitStack() as stack:
+        FAULTS[name](stack)
 
 
 @pytest.mark.slow
