@@ -17,10 +17,26 @@ from typing import Protocol
 from collective.catalog.interface.copies import Nodes
 from collective.catalog.interface.files import Names, Reads, Uploads
 from collective.catalog.interface.member import Datastores, Upkeep
+from collective.catalog.interface.peers import Peers
 from collective.catalog.interface.trust import Trust
 
-__all__ = ["Catalog", "Datastores", "Names", "Nodes", "Reads", "Trust", "Upkeep", "Uploads"]
+__all__ = [
+    "Catalog",
+    "Datastores",
+    "Names",
+    "Nodes",
+    "Peers",
+    "Reads",
+    "Trust",
+    "Upkeep",
+    "Uploads",
+]
 
 
 class Catalog(Names, Uploads, Reads, Nodes, Trust, Datastores, Upkeep, Protocol):
     """The whole catalogue."""
+
+    @property
+    def peers(self) -> Peers:
+        """Other members with whom trust was exchanged."""
+        ...

@@ -23,6 +23,7 @@ from collective.catalog.sqlite.keys import KeysPart
 from collective.catalog.sqlite.names import NamesPart
 from collective.catalog.sqlite.nodes import NodesPart, begin_catalogue
 from collective.catalog.sqlite.opening import connect, lock_data_dir, open_database
+from collective.catalog.sqlite.peers import SqlitePeers
 from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
 from collective.catalog.sqlite.quarantine import QuarantinePart
 from collective.catalog.sqlite.reads import ReadsPart
@@ -121,6 +122,11 @@ class SqliteCatalog(
             raise
         catalog._engine.inspect()
         return catalog
+
+    @property
+    def peers(self) -> SqlitePeers:
+        """Other members with whom trust was exchanged."""
+        return SqlitePeers(self._engine)
 
     @property
     def settings(self) -> CatalogSettings:

@@ -36,6 +36,9 @@ _DAY_S = 86400.0
 GRANTS_MAX = 64
 """Grants that one code may give."""
 
+_APPROVING = frozenset((InviteKind.NODE, InviteKind.PEER))
+"""Kinds of codes that may approve whoever comes by them."""
+
 SELECT = (
     "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
     " revoked, created_s, bound, grants_expire_s, sources, created_key, approves FROM codes"
@@ -47,7 +50,7 @@ class CodesPart(Part):
 
     async def add_code(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored."""
-        assert not code.approves or (code.kind is InviteKind.NODE and code.uses_total == 1)
+        assert not code.approves or (code.kind in _APPROVING and code.uses_total == 1)
         if len(code.grants) > GRANTS_MAX:
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 
