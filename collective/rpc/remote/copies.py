@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Self
 
 from collective.core.clock import Clock
@@ -20,7 +21,6 @@ from collective.rpc.gen.collective.v1.streams import CopyRequest, StreamsStub
 from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
 from collective.rpc.remote.connection import FIRST_PAUSE_S, LONGEST_PAUSE_S, RETRY_S
-from collective.transfer.engine.options import Progress
 
 IDLE_S: Final = 15.0
 """A copy tells twice a second how far it is: one that is silent for so long is given up, and gone on with."""
@@ -46,7 +46,7 @@ class RemoteCopies:
         condition: Precondition,
         *,
         unless_same: bool = False,
-        progress: Progress | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[Entry, bool]:
         """Copy a file; return the entry at ``target``, and whether it was left as it was.
 

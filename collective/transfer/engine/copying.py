@@ -49,7 +49,7 @@ class CopySource:
 
     control: ReadControl
     """Of the member that has it."""
-    open: OpenSource
+    lease: OpenSource
     give_back: Callable[[LeaseId], Awaitable[None]]
     """Takes the lease in the end."""
 
@@ -92,7 +92,7 @@ class FileCopy:
     async def run(self) -> Entry:
         """Copy everything, commit, and return the new entry; raises whatever typed error stopped it."""
         with operation(self._engine.randomness):
-            opened = await self._file.open(self._engine.choice.mode)
+            opened = await self._file.lease(self._engine.choice.mode)
             try:
                 return await self._run(opened)
             finally:
