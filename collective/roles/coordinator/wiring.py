@@ -12,6 +12,8 @@ from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.membership.own_record import OwnRecord
+from collective.federation.membership.words import PeerWords
 from collective.federation.peers.accepting import Accepting
 from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.managing import Managing
@@ -88,11 +90,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Other members: who is one, how each is reached, and what each may ask."""
+    """Other members: who is one, what they are told of this one, and what each may ask."""
 
     book: PeerBook
     bundle: OwnBundle
-    links: PeerLinks
     inbound: Inbound
 
 
@@ -128,6 +129,7 @@ class Coordinator:
     """Everything that the role starts, serves and closes."""
 
     ground: Ground
+    links: PeerLinks
     faces: Sequence[IServable]
     """For callers with a certificate."""
     bootstrap: BootstrapService
@@ -158,7 +160,7 @@ def wire(
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
-    links = ground.federation.links
+    links = _links(ground, members, personas, runtime)
     status = MemberStatus(catalog, members, trust, readiness, ground.policy, links)
     seen = CertificatesSeen(own.domain, catalog)
     admission = Admission(
@@ -188,8 +190,9 @@ def wire(
     records = Records(catalog, nodes)
     return Coordinator(
         ground=ground,
+        links=links,
         faces=[
-            *_files(ground, care, admission),
+            *_files(ground, care, links, admission),
             DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
             PeopleService(people, admission),
             NodesService(members, admission),
@@ -263,8 +266,14 @@ def _federation(
     world = runtime.world
     book = PeerBook(own.domain, catalog.peers, personas)
     bundle = OwnBundle(own, catalog.peers, world)
-    links = PeerLinks(book, bundle, personas, runtime.links, world)
-    return Federation(book, bundle, links, Inbound(book, world.clock))
+    return Federation(book, bundle, Inbound(book, world.clock))
+
+
+def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
+    federation, world = ground.federation, runtime.world
+    record = OwnRecord(members, ground.revocations, world.clock)
+    words = PeerWords(federation.bundle, record, federation.book, world.clock)
+    return PeerLinks(federation.book, words, personas, runtime.links, world)
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
@@ -333,7 +342,9 @@ def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
     return MemberCare(ground.catalog, ground.nodes, reach, approvals, tools, limits)
 
 
-def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServable]:
+def _files(
+    ground: Ground, care: MemberCare, links: PeerLinks, admission: Admission
+) -> list[IServable]:
     network = ground.network
     files = MemberFiles(
         ground.own.identity,
@@ -345,9 +356,7 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         care.complaints,
     )
     own = ground.own
-    others = RemoteMembers(
-        own.identity, own.addresses, ground.keys, ground.federation.links, own.clock
-    )
+    others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     owners = MemberDirectory(own.domain, files, others)
     return [
         FilesService(owners, admission),

@@ -130,7 +130,7 @@ class Bench:
         self.revoked: list[RevocationSet] = []
         self.told: list[Told] = []
         self.peers_digest = b""
-        self.peers: list[tuple[Domain, Sequence[bytes]]] = []
+        self.peers: list[tuple[Domain, Sequence[bytes], Sequence[str]]] = []
         self.asked = 0
         self.why = ""
         self.state = DiskState.OK
@@ -152,7 +152,9 @@ class Bench:
             interval_s=2.0,
         )
 
-    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
+    def take_peers(
+        self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]
+    ) -> None:
         self.peers_digest, self.peers = digest, list(named)
 
     def replace(self, *, revocations: RevocationSet) -> int:

@@ -154,6 +154,7 @@ class Admission:
             raise PermissionDeniedError(
                 f"This member knows people of {peer.trust_domain} through their own coordinator only."
             )
+        self._inbound.require_peer(peer.trust_domain)
         told = current.metadata.get(PRINCIPAL_KEY)
         if not isinstance(told, str) or not told:
             raise PermissionDeniedError("A peer calls for one of its people; it names nobody.")
