@@ -154,13 +154,14 @@ class Admission:
             raise PermissionDeniedError(
                 f"This member knows people of {peer.trust_domain} through their own coordinator only."
             )
-        self._inbound.require_peer(peer.trust_domain)
         told = current.metadata.get(PRINCIPAL_KEY)
-        if not isinstance(told, str) or not told:
+        named = told if isinstance(told, str) else ""
+        current.subject.principal = named[:_PRINCIPAL_MAX_CHARS]
+        self._inbound.require_peer(peer.trust_domain)
+        if not named:
             raise PermissionDeniedError("A peer calls for one of its people; it names nobody.")
-        current.subject.principal = told[:_PRINCIPAL_MAX_CHARS]
         try:
-            principal = SpiffeId.parse(told)
+            principal = SpiffeId.parse(named)
         except UsageError as error:
             raise PermissionDeniedError("A peer names nobody that there can be.") from error
         if principal.trust_domain != peer.trust_domain or principal.role != "user":
