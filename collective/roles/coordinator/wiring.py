@@ -42,6 +42,7 @@ from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
+from collective.member.people.grant_directory import GrantDirectory
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
@@ -186,15 +187,16 @@ def wire(
     inviting = Inviting(catalog, book, bundle, invites, secrets, world.clock)
     accepting = Accepting(catalog, book, bundle, runtime.links, world.clock)
     managing = Managing(catalog, book, bundle, links)
+    others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     name = ground.settings.name or ""
     records = Records(catalog, nodes)
     return Coordinator(
         ground=ground,
         links=links,
         faces=[
-            *_files(ground, care, links, admission),
+            *_files(ground, care, others, admission),
             DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
-            PeopleService(people, admission),
+            PeopleService(people, GrantDirectory(own.domain, people, others), admission),
             NodesService(members, admission),
             TrustService(trust, admission),
             CertificatesService(trust, admission),
@@ -343,7 +345,7 @@ def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
 
 
 def _files(
-    ground: Ground, care: MemberCare, links: PeerLinks, admission: Admission
+    ground: Ground, care: MemberCare, others: RemoteMembers, admission: Admission
 ) -> list[IServable]:
     network = ground.network
     files = MemberFiles(
@@ -356,7 +358,6 @@ def _files(
         care.complaints,
     )
     own = ground.own
-    others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     owners = MemberDirectory(own.domain, files, others)
     return [
         FilesService(owners, admission),

@@ -32,7 +32,11 @@ _PRINCIPAL_MAX_CHARS: Final = 512
 _FORWARDED: Final = frozenset(
     ("collective.v1.files.Files", "collective.v1.uploads.Uploads", "collective.v1.reads.Reads")
 )
-"""Services that peers may call for their people."""
+"""Services that peers may call for their people,"""
+_FORWARDED_METHODS: Final = frozenset(
+    f"/collective.v1.people.People/{name}" for name in ("AddGrant", "ListGrants", "RemoveGrant")
+)
+"""and single methods of others."""
 
 
 class _Frame(AbstractAsyncContextManager[Call]):
@@ -168,7 +172,8 @@ class Admission:
             raise PermissionDeniedError(
                 f"{peer.trust_domain} speaks for its own people only, not for {principal}."
             )
-        if current.method.split("/")[1] not in _FORWARDED:
+        service = current.method.split("/")[1]
+        if service not in _FORWARDED and current.method not in _FORWARDED_METHODS:
             raise PermissionDeniedError(f"Peers may not call {current.method}.")
         self._inbound.enter(peer.trust_domain)
         return Call(
