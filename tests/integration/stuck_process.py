@@ -13,7 +13,7 @@ from typing import Any
 
 from collective.__main__ import main
 from collective.catalog.sqlite.catalog import SqliteCatalog
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.chunking.store.core import StoreCore
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"

@@ -20,16 +20,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from collective.catalog.decisions import allocation, extents, receipts, removal
-from collective.catalog.sqlite import (
-    allocation as allocating,
-)
-from collective.catalog.sqlite import (
-    collection,
-    inventories,
-    names,
-    quotas,
-    rechecking,
-)
+from collective.catalog.sqlite.copies import collection, inventories
+from collective.catalog.sqlite.files import allocation as allocating
+from collective.catalog.sqlite.files import rechecking
+from collective.catalog.sqlite.names import names, quotas
 from collective.model.changes import Precondition
 from collective.placement import evidence, healing
 from tests.model.machine import Beside

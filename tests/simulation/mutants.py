@@ -30,18 +30,9 @@ from collective.access import permissions
 from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import lives
 from collective.catalog.interface.values import ChunkPage
-from collective.catalog.sqlite import (
-    chunk_copies,
-    collection,
-    counting,
-    custody,
-    dooming,
-    inventories,
-    opening,
-    rechecking,
-    recording,
-    references,
-)
+from collective.catalog.sqlite.copies import chunk_copies, collection, dooming, inventories
+from collective.catalog.sqlite.files import rechecking, recording
+from collective.catalog.sqlite.store import counting, custody, opening, references
 from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.index import OWN_FILE

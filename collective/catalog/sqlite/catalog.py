@@ -5,36 +5,36 @@ from __future__ import annotations
 import os
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.adoption import AdoptionPart
-from collective.catalog.sqlite.attributes import AttributesPart
-from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
-from collective.catalog.sqlite.chunk_health import ChunkHealthPart
-from collective.catalog.sqlite.codes import CodesPart
-from collective.catalog.sqlite.collection import CollectionPart
-from collective.catalog.sqlite.copies import CopiesPart
-from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.datastores import DatastoresPart
-from collective.catalog.sqlite.engine import Engine
-from collective.catalog.sqlite.giving_up import GivingUpPart
-from collective.catalog.sqlite.grants import GrantsPart
-from collective.catalog.sqlite.identities import IdentitiesPart
-from collective.catalog.sqlite.inventories import InventoriesPart
-from collective.catalog.sqlite.keys import KeysPart
-from collective.catalog.sqlite.names import NamesPart
-from collective.catalog.sqlite.nodes import NodesPart, begin_catalogue
-from collective.catalog.sqlite.opening import connect, lock_data_dir, open_database
-from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
-from collective.catalog.sqlite.quarantine import QuarantinePart
-from collective.catalog.sqlite.reads import ReadsPart
-from collective.catalog.sqlite.redeeming import RedeemingPart
-from collective.catalog.sqlite.removal import RemovalPart, lift_marks
-from collective.catalog.sqlite.repairs import RepairsPart
-from collective.catalog.sqlite.reserve import Reserve
-from collective.catalog.sqlite.revocations import RevocationsPart
-from collective.catalog.sqlite.totals import TotalsPart
-from collective.catalog.sqlite.upkeep import UpkeepPart
-from collective.catalog.sqlite.uploads import UploadsPart
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.copies.chunk_copies import ChunkCopiesPart
+from collective.catalog.sqlite.copies.chunk_health import ChunkHealthPart
+from collective.catalog.sqlite.copies.collection import CollectionPart
+from collective.catalog.sqlite.copies.copies import CopiesPart
+from collective.catalog.sqlite.copies.guarded import GivingUpPart
+from collective.catalog.sqlite.copies.inventories import InventoriesPart
+from collective.catalog.sqlite.copies.quarantine import QuarantinePart
+from collective.catalog.sqlite.copies.repair import RepairsPart
+from collective.catalog.sqlite.copies.totals import TotalsPart
+from collective.catalog.sqlite.files.reads import ReadsPart
+from collective.catalog.sqlite.files.uploads import UploadsPart
+from collective.catalog.sqlite.names.attributes import AttributesPart
+from collective.catalog.sqlite.names.datastores import DatastoresPart
+from collective.catalog.sqlite.names.names import NamesPart
+from collective.catalog.sqlite.names.policies import PoliciesPart, follow_setting
+from collective.catalog.sqlite.nodes.history import AdoptionPart
+from collective.catalog.sqlite.nodes.nodes import NodesPart, begin_catalogue
+from collective.catalog.sqlite.nodes.removal import RemovalPart, lift_marks
+from collective.catalog.sqlite.people.codes import CodesPart
+from collective.catalog.sqlite.people.grants import GrantsPart
+from collective.catalog.sqlite.people.identities import IdentitiesPart
+from collective.catalog.sqlite.people.keys import KeysPart
+from collective.catalog.sqlite.people.redeeming import RedeemingPart
+from collective.catalog.sqlite.people.revocations import RevocationsPart
+from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.opening import connect, lock_data_dir, open_database
+from collective.catalog.sqlite.store.reserve import Reserve
+from collective.catalog.sqlite.store.upkeep import UpkeepPart
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.world import World
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, online_backup
-from collective.catalog.sqlite.custody import Origin, judge
-from collective.catalog.sqlite.opening import AT_REST, _deep_objection
-from collective.catalog.sqlite.snapshot import GRACE_S, find_pairs, is_verified
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import online_backup
+from collective.catalog.sqlite.store.custody import Origin, judge
+from collective.catalog.sqlite.store.opening import AT_REST, _deep_objection
+from collective.catalog.sqlite.store.snapshot import GRACE_S, find_pairs, is_verified
 from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, CorruptionError, DataDirError

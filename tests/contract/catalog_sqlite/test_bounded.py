@@ -14,9 +14,10 @@ from typing import Final
 import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, chunk_copies, inventories
-from collective.catalog.sqlite.dooming import forget_removed
-from collective.catalog.sqlite.quotas import beyond_quota
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import chunk_copies, inventories
+from collective.catalog.sqlite.copies.dooming import forget_removed
+from collective.catalog.sqlite.names.quotas import beyond_quota
 from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue

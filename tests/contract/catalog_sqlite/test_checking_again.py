@@ -5,8 +5,9 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, rows
-from collective.catalog.sqlite.rows import USING
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.rows import USING
 from tests.contract.catalog.test_giving_up import A, B, C, stored
 from tests.contract.catalog.test_late_words import lose
 from tests.contract.catalog.world import (

@@ -25,9 +25,11 @@ from hypothesis.stateful import (
 
 import collective.catalog.sqlite
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, chunk_health, policies
-from collective.catalog.sqlite.counting import disagreements
-from collective.catalog.sqlite.references import TRUSTED
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import chunk_health
+from collective.catalog.sqlite.names import policies
+from collective.catalog.sqlite.store.counting import disagreements
+from collective.catalog.sqlite.store.references import TRUSTED
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -400,7 +402,7 @@ def test_no_statement_overrides_the_conflicts_of_counting_triggers() -> None:
     package = Path(collective.catalog.sqlite.__file__).parent
     found = [
         f"{module.name}: {node.value}"
-        for module in sorted(package.glob("*.py"))
+        for module in sorted(package.rglob("*.py"))
         for node in ast.walk(ast.parse(module.read_text()))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.writer import Transaction, Writer
+from collective.catalog.sqlite.store.writer import Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.model.copies import CopyKey

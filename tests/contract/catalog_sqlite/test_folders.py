@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from collective.catalog.decisions.names import Bounds
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, folders, name_removal
-from collective.catalog.sqlite.counting import disagreements
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.names import folders, name_removal
+from collective.catalog.sqlite.store.counting import disagreements
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, CollectiveError, UsageError

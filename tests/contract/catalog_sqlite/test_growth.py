@@ -10,8 +10,8 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.opening import _deep_objection
+from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.opening import _deep_objection
 from tests.bench.growth import catalogue
 from tests.bench.growth.__main__ import table, too_much
 from tests.bench.growth.measure import Bench

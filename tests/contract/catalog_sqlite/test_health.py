@@ -12,7 +12,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
+from collective.catalog.sqlite.store.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
 from collective.core.errors import BusyError, DataDirError, NoSpaceError

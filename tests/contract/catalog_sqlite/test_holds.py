@@ -19,26 +19,14 @@ import pytest
 from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import (
-    SqliteCatalog,
-    adoption,
-    allocation,
-    collection,
-    copies,
-    entries,
-    giving_up,
-    grants,
-    handing_out,
-    inventories,
-    name_removal,
-    policies,
-    quotas,
-    removal,
-    sweeping,
-    upkeep,
-    uploads,
-)
-from collective.catalog.sqlite.writer import Writer
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import collection, copies, guarded, handing_out, inventories
+from collective.catalog.sqlite.files import allocation, uploads
+from collective.catalog.sqlite.names import entries, name_removal, policies, quotas
+from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.people import grants
+from collective.catalog.sqlite.store import sweeping, upkeep
+from collective.catalog.sqlite.store.writer import Writer
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
 from collective.model.changes import Attributes, Precondition
@@ -77,7 +65,7 @@ SMALL_STEPS: Final = (
     (policies, "BATCH_ROWS"),
     (inventories, "STEP_COPIES"),
     (copies, "STEP_COPIES"),
-    (giving_up, "STEP_COPIES"),
+    (guarded, "STEP_COPIES"),
     (collection, "CLEARED_ROWS"),
     (collection, "CHUNKS_LOOKED_AT"),
     (collection, "STEP_CHUNKS"),
@@ -87,7 +75,7 @@ SMALL_STEPS: Final = (
     (handing_out, "PORTION_COPIES"),
     (removal, "FORGET_ROWS"),
     (uploads, "CLEAR_AT_COMMIT"),
-    (adoption, "GUARDED_AT_ONCE"),
+    (history, "GUARDED_AT_ONCE"),
     (allocation, "USES_LOOKED_AT"),
     (entries, "COUNTED_AT_ONCE"),
     (quotas, "ENDED_AT_ONCE"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, opening
-from collective.catalog.sqlite.custody import Origin, judge
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store.custody import Origin, judge
 from collective.core.disk import OsDisk
 from collective.core.errors import CorruptionError
 from tests.contract.catalog.world import OPERATOR, p
@@ -101,7 +102,7 @@ async def test_one_that_was_cut_off_begins_anew(
 ) -> None:
     """Neither a clean end nor another kill may make an unread database one that is trusted."""
     damage(tmp_path)
-    monkeypatch.setattr("collective.catalog.sqlite.inspection.Inspection.run", lambda _: None)
+    monkeypatch.setattr("collective.catalog.sqlite.store.inspection.Inspection.run", lambda _: None)
     killed.catalog = await opened(tmp_path, 3, killed.clock)
     await killed.catalog.close()
     assert judge(str(tmp_path), OsDisk(), has_snapshots=True)[0] is Origin.OURS

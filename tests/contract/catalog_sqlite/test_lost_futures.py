@@ -10,7 +10,7 @@ import pytest
 
 from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.adoption import AdoptionPart
+from collective.catalog.sqlite.nodes.history import AdoptionPart
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from tests.contract.catalog.engines import Bound, SqliteEngines

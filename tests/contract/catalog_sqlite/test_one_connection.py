@@ -12,7 +12,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.checkpoints import LOG_PAGES
+from collective.catalog.sqlite.store.checkpoints import LOG_PAGES
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError
 from collective.core.randomness import SeededRandomness

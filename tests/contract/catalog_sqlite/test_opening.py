@@ -10,9 +10,10 @@ import pytest
 from blake3 import blake3
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import SqliteCatalog, checkpoints
-from collective.catalog.sqlite.opening import lock_data_dir
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import checkpoints
+from collective.catalog.sqlite.store.opening import lock_data_dir
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness

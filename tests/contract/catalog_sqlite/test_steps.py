@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, collection, handing_out, name_removal
-from collective.catalog.sqlite.audit_trimming import Cut, drop
-from collective.catalog.sqlite.writer import STEP_MAX_S, Transaction, Writer
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.audit.trimming import Cut, drop
+from collective.catalog.sqlite.copies import collection, handing_out
+from collective.catalog.sqlite.names import name_removal
+from collective.catalog.sqlite.store.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId

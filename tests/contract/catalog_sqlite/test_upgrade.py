@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.sqlite import opening
-from collective.catalog.sqlite.custody import DATABASE
+from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
 from collective.core.ids import Generation, UploadKey

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.writer import BATCH_MAX_S, Transaction
+from collective.catalog.sqlite.store.writer import BATCH_MAX_S, Transaction
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskFailedError
 from tests.contract.catalog.engines import SqliteEngines

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.audit_trimming import STEP_ROWS_MAX, shares
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.audit.trimming import STEP_ROWS_MAX, shares
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
 from tests.worlds import world_of

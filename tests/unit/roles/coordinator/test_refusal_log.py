@@ -8,7 +8,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.refusals import (
+from collective.catalog.sqlite.audit.refusals import (
     KINDS_MAX,
     KINDS_PER_SOURCE_MAX,
     SEVERAL,

@@ -1,0 +1,242 @@
+"""Join codes: who may make them, what they pass on, and what has become of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import apsw
+
+from collective.access.grant_book import GrantBook
+from collective.catalog.decisions.codes import (
+    CodesMade,
+    authorise,
+    require_revocable,
+    require_room,
+)
+from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.paging import page_of, parse_token
+from collective.catalog.sqlite.store.writer import Transaction
+from collective.core import limits
+from collective.core.errors import (
+    NotFoundError,
+    UsageError,
+)
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.pages import Page
+from collective.model.people import Invite, InviteKind, InviteUse
+from collective.model.rights import GrantTerms, Right
+
+_DAY_S = 86400.0
+GRANTS_MAX = 64
+"""Grants that one code may give."""
+
+SELECT = (
+    "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
+    " revoked, created_s, bound, grants_expire_s, sources, created_key, approves FROM codes"
+)
+
+
+class CodesPart(Part):
+    """The methods of ``Trust`` about join codes, but for their redemption."""
+
+    async def add_code(self, actor: Call, code: Invite) -> Invite:
+        """Store a new join code; return it as stored."""
+        assert not code.approves or (code.kind is InviteKind.NODE and code.uses_total == 1)
+        if len(code.grants) > GRANTS_MAX:
+            raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
+
+        def work(tx: Transaction) -> Invite:
+            stored, came_from = authorise(actor, code, tx.decider(actor), tx.book, tx.now_s)
+            grants = json.dumps([[str(path), int(rights)] for path, rights in stored.grants])
+            sources = json.dumps([list(one) for one in came_from])
+            weight = limits.CODE_LEAST_BYTES + len(grants) + len(sources)
+            weight += len(stored.description.encode())
+            if not actor.is_operator:
+                require_room(_made_by(tx, actor), weight)
+            tx.run(
+                "INSERT INTO codes (id, kind, verifier, uses_left, uses_total, expires_s,"
+                " created_by, description, grants, revoked, created_s, bound, grants_expire_s,"
+                " sources, created_key, weight, approves)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                stored.id,
+                stored.kind.value,
+                stored.verifier,
+                stored.uses_left,
+                stored.uses_total,
+                stored.expires_s,
+                str(stored.created_by),
+                stored.description,
+                grants,
+                int(stored.revoked),
+                stored.created_s,
+                None if stored.bound is None else str(stored.bound),
+                stored.grants_expire_s,
+                sources,
+                actor.key_digest or None,
+                weight,
+                int(stored.approves),
+            )
+            tx.audit(actor, "invite", stored.id, f"{stored.kind.value}, {stored.uses_left} uses")
+            return stored
+
+        wanted = ", ".join(str(path) for path, _ in code.grants) or f"for a {code.kind.value}"
+        return await self._engine.write(work, caller=actor, action="invite", target=wanted)
+
+    async def code(self, code_id: str) -> Invite:
+        """Return a code, or NotFoundError."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+        return await self._engine.read(
+            lambda db: code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
+        )
+
+    async def open_codes(self) -> Mapping[InviteKind, int]:
+        """Return how many codes of each kind can be redeemed."""
+
+        def work(db: apsw.Connection) -> Mapping[InviteKind, int]:
+            found: Any = db.execute(
+                "SELECT kind, count(*) FROM codes WHERE ended_s IS NULL AND revoked = 0"
+                " AND uses_left > 0 AND expires_s > ? GROUP BY kind",
+                (self._engine.clock.wall_s(),),
+            ).fetchall()
+            counts = {InviteKind(kind): count for kind, count in found}
+            return {kind: counts.get(kind, 0) for kind in InviteKind}
+
+        return await self._engine.read(work)
+
+    async def newest_node_code(self) -> Invite | None:
+        """Return the newest code for several nodes that is not revoked, if there is one."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+
+        def work(db: apsw.Connection) -> Invite | None:
+            row = rows.fetch(
+                db,
+                f"{SELECT} WHERE kind = ? AND revoked = 0 AND approves = 0"
+                " ORDER BY created_s DESC, rowid DESC LIMIT 1",
+                InviteKind.NODE.value,
+            )
+            return None if row is None else code_value(row, book, now_s)
+
+        return await self._engine.read(work)
+
+    async def invites(
+        self,
+        caller: Call,
+        *,
+        only_open: bool,
+        token: str = "",
+        max_bytes: int = limits.ANSWER_MAX_BYTES,
+    ) -> Page[Invite]:
+        """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+        is_admin = self._engine.decider(caller).is_admin
+        after_s, after_id = parse_token(token, (int, float), str) or (None, "")
+
+        def found(db: apsw.Connection) -> Iterator[Invite]:
+            which = "" if is_admin else "created_by = ?1 AND "
+            for row in db.execute(
+                f"{SELECT} WHERE {which} (NOT ?2 OR"  # noqa: S608 - a constant
+                " (revoked = 0 AND uses_left > 0 AND expires_s > ?3))"
+                " AND (?4 IS NULL OR created_s <= ?4) AND (?4 IS NULL OR created_s < ?4"
+                " OR rowid < (SELECT rowid FROM codes WHERE id = ?5))"
+                " ORDER BY created_s DESC, rowid DESC",
+                (str(caller.principal), int(only_open), now_s, after_s, after_id),
+            ):
+                code = code_value(row, book, now_s)
+                if not (only_open and code.void):
+                    yield replace(code, uses=_uses(db, code.id))
+
+        return await self._engine.read(
+            lambda db: page_of(
+                found(db),
+                weigh=_weigh,
+                key=lambda code: (code.created_s, code.id),
+                max_bytes=max_bytes,
+            )
+        )
+
+    async def revoke_code(self, actor: Call, code_id: str) -> Invite:
+        """Make a code unusable from now on; ConflictError if it is already."""
+
+        def work(tx: Transaction) -> Invite:
+            row = tx.one(f"{SELECT} WHERE id = ?", code_id)
+            known = None if row is None else code_value(row, tx.book, tx.now_s)
+            require_revocable(actor, known, tx.decider(actor))
+            if known is None:
+                raise _no_such_code()
+            tx.run("UPDATE codes SET revoked = 1 WHERE id = ?", code_id)
+            tx.audit(actor, "invite-revoke", code_id)
+            return replace(known, revoked=True, uses=_uses(tx.db, code_id))
+
+        return await self._engine.write(work, caller=actor, action="invite-revoke", target=code_id)
+
+
+def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
+    """Return the code in a row of SELECT, judged by ``book``; NotFoundError for None."""
+    if row is None:
+        raise _no_such_code()
+    maker = SpiffeId.parse(row[6])
+    sources = [one for per_grant in json.loads(row[13]) for one in per_grant]
+    return Invite(
+        row[0],
+        InviteKind(row[1]),
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        maker,
+        row[7],
+        tuple(
+            GrantTerms(FilePath.parse(path), Right(rights)) for path, rights in json.loads(row[8])
+        ),
+        bool(row[9]),
+        row[10],
+        None if row[11] is None else SpiffeId.parse(row[11]),
+        row[12],
+        void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
+        approves=bool(row[15]),
+    )
+
+
+def _no_such_code() -> NotFoundError:
+    return NotFoundError("There is no such invite; run: collective invite list")
+
+
+def _made_by(tx: Transaction, actor: Call) -> CodesMade:
+    today, today_bytes = tx.one(
+        "SELECT count(*), coalesce(sum(weight), 0) FROM codes WHERE created_by = ?"
+        " AND created_s > ?",
+        str(actor.principal),
+        tx.now_s - _DAY_S,
+    )
+    still_open = tx.value(
+        "SELECT count(*) FROM codes WHERE created_by = ? AND revoked = 0 AND uses_left > 0"
+        " AND expires_s > ?",
+        str(actor.principal),
+        tx.now_s,
+    )
+    total = tx.value("SELECT coalesce(sum(weight), 0) FROM codes")
+    return CodesMade(today, today_bytes, still_open, total)
+
+
+def _weigh(code: Invite) -> int:
+    """Return at least the bytes that a code has on the wire."""
+    grants = sum(len(str(path).encode()) + 16 for path, _ in code.grants)
+    uses = sum(len(str(use.identity)) + 16 for use in code.uses)
+    return grants + uses + len(code.description.encode()) + len(str(code.created_by)) + 150
+
+
+def _uses(db: apsw.Connection, code_id: str) -> tuple[InviteUse, ...]:
+    found: Any = db.execute(
+        "SELECT identity, at_ms FROM redemptions WHERE code = ? ORDER BY at_ms LIMIT 1000",
+        (code_id,),
+    ).fetchall()
+    return tuple(InviteUse(SpiffeId.parse(identity), at_ms) for identity, at_ms in found)
