@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collective.catalog.interface import Trust
+from collective.catalog.interface import Codes
 from collective.core.clock import Clock
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
 from collective.core.randomness import Randomness
@@ -28,10 +28,10 @@ class CodeSecrets:
     """Checks that a joiner has the secret of the code that the join names."""
 
     def __init__(
-        self, catalog: Trust, clock: Clock, randomness: Randomness, guess_limiter: GuessLimiter
+        self, codes: Codes, clock: Clock, randomness: Randomness, guess_limiter: GuessLimiter
     ) -> None:
-        """Check by the verifiers in ``catalog``; failures count at ``guess_limiter``."""
-        self._catalog = catalog
+        """Check by the verifiers in ``codes``; failures count at ``guess_limiter``."""
+        self._codes = codes
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
         self._guess_limiter = guess_limiter
@@ -53,7 +53,7 @@ class CodeSecrets:
         if not invite_code.is_code_id(attempt.code_id):
             raise UsageError("A code id has 16 hexadecimal digits.")
         try:
-            invite: Invite | None = await self._catalog.code(attempt.code_id)
+            invite: Invite | None = await self._codes.get(attempt.code_id)
         except NotFoundError:
             invite = None
         verifier = invite.verifier if invite else self._decoy

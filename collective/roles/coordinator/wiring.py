@@ -127,25 +127,27 @@ def wire(
     """Make every part of the coordinator over an open catalogue."""
     refusals, ground = _ground(own, personas, catalog, runtime)
     world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
-    approvals = Approvals(catalog, nodes, ground.wakes)
+    approvals = Approvals(catalog.nodes, catalog.identities, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
     renewals, rotation, trust = _trust(ground, runtime)
     removal, members = _nodes(ground, approvals)
     node_code, people = _people(ground, runtime)
-    readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
+    readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
     status = MemberStatus(own, catalog, members, trust, readiness, ground.policy)
-    seen = CertificatesSeen(own.domain, catalog)
+    seen = CertificatesSeen(own.domain, catalog.certificates)
     admission = Admission(
         own.domain, metrics, world.clock, seen=ground.followers.see, certificates_seen=seen
     )
     joining = Joining(own, catalog, nodes, ground.unknown, ground.followers, world)
     name = ground.settings.name or ""
-    records = Records(catalog, nodes)
+    records = Records(catalog.nodes, nodes)
     return Coordinator(
         ground=ground,
         faces=[
             *_files(ground, care, admission),
-            DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
+            DatastoresService(
+                own.domain, MemberDatastores(own.domain, catalog.datastores), admission
+            ),
             PeopleService(people, admission),
             NodesService(members, admission),
             TrustService(trust, admission),
@@ -163,7 +165,7 @@ def wire(
         node_code=node_code,
         workers=[
             records.worker(),
-            Expiry(catalog, nodes, ground.keys, ground.revocations).worker(),
+            Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
@@ -182,11 +184,11 @@ def _ground(
     timers = Timers(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
-    nodes = LiveNodes(own.domain, catalog, world.clock, world.randomness, timers)
+    nodes = LiveNodes(own.domain, catalog.nodes, world.clock, world.randomness, timers)
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
-    catalog.watch_writer(metrics.writer)
-    refusals = RefusalLog(catalog, metrics, world.randomness)
+    catalog.upkeep.watch_writer(metrics.writer)
+    refusals = RefusalLog(catalog.audit, metrics, world.randomness)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
     return refusals, Ground(
@@ -196,7 +198,7 @@ def _ground(
         unknown=unknown,
         keys=keys,
         macs=macs,
-        revocations=Revocations(catalog, personas.gate, keys, macs, nodes, own),
+        revocations=Revocations(catalog.revocations, personas.gate, keys, macs, nodes, own),
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
@@ -236,13 +238,13 @@ def _nodes(ground: Ground, approvals: Approvals) -> tuple[Removal, MemberNodes]:
     )
     adoption = AdoptionDesk(catalog, nodes, ground.unknown, ground.wakes, revocations)
     figures = Figures(catalog, nodes)
-    return removal, MemberNodes(catalog, nodes, figures, approvals, adoption, removal)
+    return removal, MemberNodes(catalog.identities, nodes, figures, approvals, adoption, removal)
 
 
 def _people(ground: Ground, runtime: Runtime) -> tuple[NodeCode, MemberPeople]:
     own, catalog, settings = ground.own, ground.catalog, ground.settings
     addresses = bootstrap_addresses(settings)
-    invites = InviteIssuer(own, catalog, addresses, own.place, runtime.world)
+    invites = InviteIssuer(own, catalog.codes, addresses, own.place, runtime.world)
     node_code = NodeCode(
         own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
     )
@@ -290,10 +292,10 @@ def _registry(
     ground: Ground, certificates_seen: CertificatesSeen, admission: Admission
 ) -> RegistryService:
     catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
-    enrolled = Enrolled(catalog, nodes, ground.unknown, revocations, certificates_seen)
+    enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
     words = Words(
         ground.own,
-        catalog,
+        catalog.history,
         ground.keys,
         ground.macs,
         revocations,

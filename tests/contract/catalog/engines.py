@@ -291,7 +291,7 @@ class SqliteEngines(Engines):
     async def keep(self) -> Kept:
         place = self._place("kept")
         if self._opened:
-            shutil.copy(await self._opened[-1].snapshot(), place)
+            shutil.copy(await self._opened[-1].upkeep.snapshot(), place)
         else:
             shutil.copytree(self.data_dir, place)
         return Kept(place)

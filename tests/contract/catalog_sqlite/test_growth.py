@@ -51,7 +51,9 @@ async def test_every_call_of_the_bench_can_be_measured(made: Path) -> None:
     assert len(lines) == len(rows) + 1
     assert all(row.p50 >= 0 for row in rows)
     catalog = await SqliteCatalog.open(str(made), world_of(), CatalogSettings())
-    assert (await catalog.stat(OPERATOR, p(catalogue.Shape(FILES).path(FILES - 1)))).size_bytes > 0
+    assert (
+        await catalog.names.stat(OPERATOR, p(catalogue.Shape(FILES).path(FILES - 1)))
+    ).size_bytes > 0
     await catalog.close()
 
 

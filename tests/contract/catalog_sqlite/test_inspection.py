@@ -71,7 +71,7 @@ async def test_a_start_after_a_kill_does_not_wait_for_it(tmp_path: Path, killed:
         patch.setattr("collective.catalog.sqlite.catalog.connect", held_up)
         killed.catalog = await opened(tmp_path, 3, killed.clock)
         assert begun.wait(60)
-        await killed.catalog.make_directory(OPERATOR, p("/beside"), parents=False)
+        await killed.catalog.names.make_directory(OPERATOR, p("/beside"), parents=False)
         release.set()
         assert await inspected(killed.catalog)
     await killed.catalog.close()
@@ -85,15 +85,17 @@ async def test_damage_stops_all_writing_and_the_next_start_takes_the_snapshot(
     killed.catalog = await opened(tmp_path, 3, killed.clock)
     assert not await inspected(killed.catalog)
     with pytest.raises(CorruptionError, match="restart the coordinator"):
-        await killed.catalog.make_directory(OPERATOR, p("/lost"), parents=False)
-    trouble = killed.catalog.health().trouble
+        await killed.catalog.names.make_directory(OPERATOR, p("/lost"), parents=False)
+    trouble = killed.catalog.upkeep.health().trouble
     assert isinstance(trouble, CorruptionError)
-    assert (await killed.catalog.stat(OPERATOR, p("/"))).path.is_root, "what can be read is read"
+    assert (await killed.catalog.names.stat(OPERATOR, p("/"))).path.is_root, (
+        "what can be read is read"
+    )
     await killed.catalog.close()
     killed.catalog = await opened(tmp_path, 4, killed.clock)
-    assert await killed.catalog.is_restored()
+    assert await killed.catalog.history.is_restored()
     assert await check(killed.catalog) == killed.states[killed.snapshot_of]
-    (notice,) = await killed.catalog.notices()
+    (notice,) = await killed.catalog.upkeep.notices()
     assert "restored from the snapshot" in notice
 
 

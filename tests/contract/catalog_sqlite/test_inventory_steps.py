@@ -6,7 +6,7 @@ import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.copies import inventories
-from collective.catalog.sqlite.copies.copies import node_number
+from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.copies.dooming import note_stranger
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction

@@ -58,9 +58,9 @@ async def test_a_million_rows_too_many_never_hold_the_writer_for_long(
         await change(fill)
         monkeypatch.setattr(type(engine), "change", lambda _, work: watched(work))
         for _ in range(3):
-            await catalog.expire()
+            await catalog.upkeep.expire()
         assert max(dropped) <= STEP_ROWS_MAX
-        rows = await catalog.audit(since_ms=0, limit=10 * ROWS)
+        rows = await catalog.audit.list(since_ms=0, limit=10 * ROWS)
         told = [row for row in rows if row.action == "audit-drop"]
         assert sorted(row.target for row in told) == [f"user{one}" for one in range(ACTORS)]
         assert len(rows) - len(told) <= ROWS_MAX

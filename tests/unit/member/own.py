@@ -81,7 +81,7 @@ def joining_over(
     return Joining(
         own,
         cast("Catalog", catalog),
-        LiveNodes(own.authorities.signing.domain, catalog, world.clock, world.randomness),
+        LiveNodes(own.authorities.signing.domain, catalog.nodes, world.clock, world.randomness),
         UnknownNodes(world.clock),
         followers or Following(own, world),
         world,

@@ -20,9 +20,8 @@ import apsw
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite.copies.dooming import CORRUPT
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
 from collective.catalog.sqlite.store.references import DUE, IN_USE
-from collective.catalog.sqlite.store.rows import DOUBTED, STORED
+from collective.catalog.sqlite.store.rows import STORED
 from collective.core import limits
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyState, GivenUp, HeldCopy
@@ -46,109 +45,56 @@ _COPIES_ON: Final = (
 )
 
 
-class ChunkCopiesPart(Part):
-    """The methods of ``Nodes`` that find chunks."""
+def short_counts(db: apsw.Connection) -> frozenset[int]:
+    """Return the numbers of stored copies that some chunk has, and wants more."""
+    return frozenset(
+        stored for stored in range(limits.COPIES_MAX) if rows.fetch(db, _SHORT, stored) is not None
+    )
 
-    async def short_counts(self) -> frozenset[int]:
-        """Return the numbers of stored copies that some chunk has, and wants more."""
 
-        def work(db: apsw.Connection) -> frozenset[int]:
-            return frozenset(
-                stored
-                for stored in range(limits.COPIES_MAX)
-                if rows.fetch(db, _SHORT, stored) is not None
-            )
+def search(db: apsw.Connection, now_ms: int, sql: str, *params: Any) -> ChunkPage:
+    """Return the chunks in use among those that ``sql`` finds; the last of ``params`` is its limit."""
+    rows_found: Any = db.execute(sql, params).fetchall()
+    found: list[int] = [row for (row,) in rows_found]
+    is_end = len(found) < params[-1]
+    return ChunkPage(_in_use(db, found, now_ms), None if is_end else found[-1])
 
-        return await self._engine.read(work)
 
-    async def short_chunks(self, stored: int, after: int, limit: int) -> ChunkPage:
-        """Return chunks that want more than the ``stored`` copies they have."""
-        return await self._page(
-            "SELECT id FROM chunks WHERE stored < wanted AND stored = ? AND id > ?"
-            " ORDER BY id LIMIT ?",
-            stored,
-            after,
-            limit,
-        )
+def chunks_on(db: apsw.Connection, node: NodeId, after: int, limit: int, now_ms: int) -> ChunkPage:
+    """Return chunks with a stored copy on ``node``, of a bounded part of its copies."""
+    found: list[int] = []
+    seen, last = 0, after
+    copies: Any = db.execute(_COPIES_ON, (node, after, LOOKED_AT))
+    for last, state in copies:
+        seen += 1
+        if state == STORED:
+            found.append(last)
+        if len(found) == limit:
+            break
+    is_end = seen < LOOKED_AT and len(found) < limit
+    return ChunkPage(_in_use(db, found, now_ms), None if is_end else last)
 
-    async def surplus_chunks(self, after: int, limit: int) -> ChunkPage:
-        """Return chunks that have more copies than they want."""
-        return await self._page(
-            "SELECT id FROM chunks WHERE stored > wanted AND id > ? ORDER BY id LIMIT ?",
-            after,
-            limit,
-        )
 
-    async def chunks_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
-        """Return chunks with a stored copy on ``node``."""
+def sample_on(
+    db: apsw.Connection, node: NodeId, at: float, limit: int, now_ms: int
+) -> Sequence[ChunkCopies]:
+    """Return up to ``limit`` chunks with a stored copy on ``node``.
 
-        def work(db: apsw.Connection) -> ChunkPage:
-            found: list[int] = []
-            seen, last = 0, after
-            copies: Any = db.execute(_COPIES_ON, (node, after, LOOKED_AT))
-            for last, state in copies:
-                seen += 1
-                if state == STORED:
-                    found.append(last)
-                if len(found) == limit:
-                    break
-            is_end = seen < LOOKED_AT and len(found) < limit
-            return ChunkPage(_in_use(db, found, now_ms), None if is_end else last)
+    ``at`` (0 to 1) says where among them to begin; drawn at random, it gives a random copy.
+    """
+    ends = rows.fetch(db, _ENDS, node)
+    if ends is None or ends[1] is None:
+        return []
+    number, first, last = ends
+    begin = first + int((last - first + 1) * at)
+    drawn = _stored_from(db, number, begin, limit) or _stored_from(db, number, first, limit)
+    return [one for _, one in load_chunks(db, drawn, now_ms)]
 
-        now_ms = self._now_ms()
-        return await self._engine.read(work)
 
-    async def doubted_on(self, node: NodeId, after: int, limit: int) -> ChunkPage:
-        """Return chunks whose copy on ``node`` is doubted."""
-        return await self._page(
-            "SELECT c.chunk FROM nodes n JOIN copies c ON c.node = n.id WHERE n.name = ?"
-            f" AND c.state = {DOUBTED} AND c.chunk > ? ORDER BY c.chunk LIMIT ?",
-            node,
-            after,
-            limit,
-        )
-
-    async def sample_on(self, node: NodeId, at: float, limit: int) -> Sequence[ChunkCopies]:
-        """Return up to ``limit`` chunks with a stored copy on ``node``.
-
-        ``at`` (0 to 1) says where among them to begin; drawn at random, it gives a random copy.
-        """
-
-        def work(db: apsw.Connection) -> Sequence[ChunkCopies]:
-            ends = rows.fetch(db, _ENDS, node)
-            if ends is None or ends[1] is None:
-                return []
-            number, first, last = ends
-            begin = first + int((last - first + 1) * at)
-            drawn = _stored_from(db, number, begin, limit) or _stored_from(db, number, first, limit)
-            return [one for _, one in load_chunks(db, drawn, now_ms)]
-
-        now_ms = self._now_ms()
-        return await self._engine.read(work)
-
-    async def chunk_copies(self, chunk: ChunkId) -> Sequence[ChunkCopies]:
-        """Return what is known of the copies of ``chunk``, for each stored length that was named."""
-
-        def work(db: apsw.Connection) -> Sequence[ChunkCopies]:
-            found: Any = db.execute("SELECT id FROM chunks WHERE hash = ?", (chunk,)).fetchall()
-            return [one for _, one in load_chunks(db, [row for (row,) in found], now_ms)]
-
-        now_ms = self._now_ms()
-        return await self._engine.read(work)
-
-    async def _page(self, sql: str, *params: Any) -> ChunkPage:
-        limit = params[-1]
-
-        def work(db: apsw.Connection) -> ChunkPage:
-            rows_found: Any = db.execute(sql, params).fetchall()
-            found: list[int] = [row for (row,) in rows_found]
-            return ChunkPage(_in_use(db, found, now_ms), found[-1] if len(found) == limit else None)
-
-        now_ms = self._now_ms()
-        return await self._engine.read(work)
-
-    def _now_ms(self) -> int:
-        return int(self._engine.clock.wall_s() * 1000)
+def known_copies(db: apsw.Connection, chunk: ChunkId, now_ms: int) -> Sequence[ChunkCopies]:
+    """Return what is known of the copies of ``chunk``, for each stored length that was named."""
+    found: Any = db.execute("SELECT id FROM chunks WHERE hash = ?", (chunk,)).fetchall()
+    return [one for _, one in load_chunks(db, [row for (row,) in found], now_ms)]
 
 
 def _stored_from(db: apsw.Connection, node: int, begin: int, limit: int) -> list[int]:

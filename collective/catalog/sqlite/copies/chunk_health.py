@@ -20,12 +20,9 @@ import apsw
 
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import WHOLE, groups
-from collective.catalog.sqlite.store.engine import Part
 from collective.catalog.sqlite.store.references import DUE, OF_FILES, TRUSTED
 from collective.core.ids import NodeId
-from collective.core.paths import FilePath
 from collective.model.nodes import Standing
-from collective.model.status import ChunkHealth, Survey, Totals
 from collective.placement import health
 from collective.placement.health import Group, Use
 
@@ -68,70 +65,12 @@ class Counted:
     """Without any copy that can be read now."""
 
 
-class ChunkHealthPart(Part):
-    """The methods of ``Nodes`` that count chunks and copies."""
-
-    async def survey(self, usable: frozenset[NodeId], lost: frozenset[NodeId]) -> Survey:
-        """Return totals of everything and the other figures, all of one moment."""
-        engine = self._engine
-        now_ms = int(engine.clock.wall_s() * 1000)
-
-        def work(db: apsw.Connection) -> Survey:
-            nodes, found = _nodes(db), groups(db)
-            known = engine.writer.totals
-            here = _count(db, nodes, found, nodes.standings.keys() - usable, usable, now_ms)
-            whole = ChunkHealth(known.chunks, here.short, here.unavailable, (FilePath(),))
-            alike = [group for _, group in found]
-            return Survey(
-                Totals(known.files, known.file_bytes, whole),
-                _backlog(db, nodes, found, lost, now_ms),
-                health.copies_left(alike, nodes.trusted_standings),
-                health.in_doubt(alike),
-                _guarded(db),
-            )
-
-        return await engine.read(work)
-
-    async def copies_left(self) -> Mapping[NodeId, int]:
-        """Count the copies on each node that keep it from being removed."""
-
-        def work(db: apsw.Connection) -> Mapping[NodeId, int]:
-            alike = (group for _, group in groups(db))
-            return health.copies_left(alike, _nodes(db).trusted_standings)
-
-        return await self._engine.read(work)
-
-    async def short_by_standing(self) -> frozenset[NodeId]:
-        """Return nodes on probation with chunks that have enough copies, too few of which count."""
-
-        def work(db: apsw.Connection) -> frozenset[NodeId]:
-            standings = _nodes(db).standings
-            if Standing.PROBATION not in standings.values():
-                return frozenset()
-            return health.short_by_standing((group for _, group in groups(db)), standings)
-
-        return await self._engine.read(work)
-
-    async def repair_backlog(
-        self,
-        usable: frozenset[NodeId],  # noqa: ARG002 - of the interface; unreachable copies count
-        lost: frozenset[NodeId],
-    ) -> int:
-        """Count chunks that are short of copies."""
-        now_ms = int(self._engine.clock.wall_s() * 1000)
-
-        def work(db: apsw.Connection) -> int:
-            return _backlog(db, _nodes(db), groups(db), lost, now_ms)
-
-        return await self._engine.read(work)
-
-    async def copies_in_doubt(self) -> tuple[int, int]:
-        """Count the copies that are doubted, and those that are given up and guarded."""
-
-        def work(db: apsw.Connection) -> tuple[int, int]:
-            return health.in_doubt(group for _, group in groups(db)), _guarded(db)
-
-        return await self._engine.read(work)
+def short_by_standing(db: apsw.Connection) -> frozenset[NodeId]:
+    """Return nodes on probation with chunks that have enough copies, too few of which count."""
+    standings = nodes_now(db).standings
+    if Standing.PROBATION not in standings.values():
+        return frozenset()
+    return health.short_by_standing((group for _, group in groups(db)), standings)
 
 
 def count_chunks(
@@ -145,10 +84,10 @@ def count_chunks(
         now_ms: the time.
         datastores: which are counted; a chunk that several hold counts in each.  Or WHOLE alone.
     """
-    nodes = _nodes(db)
+    nodes = nodes_now(db)
     ignored = nodes.standings.keys() - usable
     found = [
-        _count(db, nodes, groups(db, one), ignored, usable, now_ms, datastore=one)
+        count(db, nodes, groups(db, one), ignored, usable, now_ms, datastore=one)
         for one in datastores
     ]
     return Counted(
@@ -158,18 +97,19 @@ def count_chunks(
     )
 
 
-def _backlog(
+def backlog(
     db: apsw.Connection,
     nodes: Nodes,
     found: Groups,
     lost: AbstractSet[NodeId],
     now_ms: int,
 ) -> int:
+    """Count the chunks that are short of copies on nodes that are not ``lost``."""
     ignored = lost | nodes.draining | (nodes.standings.keys() - nodes.trusted)
-    return _count(db, nodes, found, ignored, nodes.standings.keys(), now_ms).short
+    return count(db, nodes, found, ignored, nodes.standings.keys(), now_ms).short
 
 
-def _count(
+def count(
     db: apsw.Connection,
     nodes: Nodes,
     found: Groups,
@@ -179,6 +119,7 @@ def _count(
     *,
     datastore: int = WHOLE,
 ) -> Counted:
+    """Count chunks in groups: all, short without what is on ``ignored``, unreadable on ``usable``."""
     chunks = short = unavailable = 0
     shared: dict[tuple[int, str], tuple[int, bool, bool]] = {}
     for spread, group in found:
@@ -212,11 +153,13 @@ def _shared(
     return db.execute(_SHARED + _IN_DATASTORE, (*params, datastore))
 
 
-def _guarded(db: apsw.Connection) -> int:
+def guarded(db: apsw.Connection) -> int:
+    """Count the copies that are given up and guarded."""
     return int(rows.fetch(db, "SELECT coalesce(sum(guarded), 0) FROM nodes")[0])
 
 
-def _nodes(db: apsw.Connection) -> Nodes:
+def nodes_now(db: apsw.Connection) -> Nodes:
+    """Return what the nodes are worth now."""
     found: Any = db.execute(
         f"SELECT n.name, n.standing, {TRUSTED}, n.draining FROM nodes n"
     ).fetchall()

@@ -34,7 +34,7 @@ from collective.catalog.sqlite.files.upload_rows import COMMITTED, COMMITTED_UNC
 from collective.catalog.sqlite.names.policies import lower
 from collective.catalog.sqlite.names.quotas import beyond_quota
 from collective.catalog.sqlite.nodes.removal import forget_copies
-from collective.catalog.sqlite.store.engine import Engine, Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import COLLECTED, RETIRED, is_restored
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
@@ -65,18 +65,18 @@ _NEEDED: Final = (
 _FIRST = (-1, 0)
 
 
-class CollectionPart(Part):
-    """The methods of ``Nodes`` about collection."""
+class SqliteCollection:
+    """Chunks and copies that nothing needs, handed out to be deleted."""
 
     def __init__(self, engine: Engine) -> None:
         """Begin each turn at its head."""
-        super().__init__(engine)
+        self._engine = engine
         self._version_after = _FIRST
         """When the last version that was looked at was retired, and its id."""
         self._upload_after = ""
         self._beyond: frozenset[int] = frozenset()
 
-    async def claim_collection(
+    async def claim(
         self, limit: int, grace_s: float, nodes: frozenset[NodeId] | None = None
     ) -> Claimed:
         """Go one bounded round on with what nothing needs; return copies to delete, by node.
@@ -84,7 +84,7 @@ class CollectionPart(Part):
         Nothing is doomed or returned while the catalogue is restored and not confirmed.
         """
         engine = self._engine
-        before_ms = int(engine.clock.wall_s() * 1000) - int(grace_s * 1000)
+        before_ms = engine.now_ms() - int(grace_s * 1000)
         is_more = await self._clear_ended()
         for forget in (_forget_answers, forget_copies, _forget_removed, _forget_quarantined):
             is_more |= await engine.change(forget)
@@ -97,7 +97,7 @@ class CollectionPart(Part):
         claimed.is_more = is_more
         return claimed
 
-    async def finish_collection(self, node: NodeId, copies: Sequence[CopyKey]) -> None:
+    async def finish(self, node: NodeId, copies: Sequence[CopyKey]) -> None:
         """Forget copies whose node has deleted them."""
         await forget_deleted(self._engine, node, copies)
 

@@ -1,4 +1,4 @@
-"""Giving copies up, and what challenges prove of them.
+"""Giving copies up: they are out of use, under a guard, until they are deleted or taken back.
 
 Everything here is decided by ``placement.healing`` on what the catalogue holds in the transaction
 itself.  Many copies go in as many transactions as that takes.  A catalogue that is restored and not adopted gives up nothing.
@@ -16,14 +16,12 @@ import apsw
 from collective.catalog.decisions.turns import even
 from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk, load_chunks, present_facts
-from collective.catalog.sqlite.copies.copies import set_state, take_out
 from collective.catalog.sqlite.copies.dooming import CORRUPT, FREE, GUARDED, doom
-from collective.catalog.sqlite.nodes.nodes import doubt_node
-from collective.catalog.sqlite.store.engine import Part
-from collective.catalog.sqlite.store.rows import DOUBTED, STORED, is_restored
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.rows import STORED, is_restored
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import Generation, NodeId
-from collective.model.copies import ChunkCopies, CopyName, GivenUp, Judged, Verdict
+from collective.model.copies import ChunkCopies, CopyName, GivenUp
 from collective.placement.healing import GiveUp, NodeFacts, heal, may_delete, may_take_back
 
 CHECK_LEAST_MS: Final = 10_000
@@ -33,8 +31,12 @@ STEP_COPIES: Final = 128
 """Copies that one transaction changes."""
 
 
-class GivingUpPart(Part):
-    """The methods of ``Nodes`` about copies that go, and about verdicts."""
+class SqliteGuardedCopies:
+    """Copies that are given up: deleted once others are confirmed."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
 
     async def give_up(self, acts: Sequence[GiveUp], facts: Mapping[NodeId, NodeFacts]) -> int:
         """Take surplus copies out of use, under a guard; return how many still were surplus."""
@@ -47,13 +49,13 @@ class GivingUpPart(Part):
 
         return sum(await self._engine.change_each(acts, step, STEP_COPIES))
 
-    async def claim_given_up(self, limit: int) -> Sequence[tuple[ChunkCopies, GivenUp]]:
+    async def claim(self, limit: int) -> Sequence[tuple[ChunkCopies, GivenUp]]:
         """Return guarded copies whose turn it is; each has its next one later and later.
 
         Every node that has any gets its share, also where that is beyond ``limit``.
         """
         engine = self._engine
-        now_ms = int(engine.clock.wall_s() * 1000)
+        now_ms = engine.now_ms()
         due = await engine.read(lambda db: () if is_restored(db) else _due(db, now_ms, limit))
         found = await engine.change_each(due, _put_off, STEP_COPIES)
         claimed = [one for one in found if one is not None]
@@ -64,7 +66,7 @@ class GivingUpPart(Part):
 
         return await engine.read(load) if claimed else ()
 
-    async def settle_given_up(
+    async def settle(
         self,
         chunk: ChunkCopies,
         given: GivenUp,
@@ -116,19 +118,6 @@ class GivingUpPart(Part):
 
         return await self._engine.change(work)
 
-    async def note_verdicts(self, verdicts: Sequence[Judged]) -> Sequence[NodeId]:
-        """Write down what challenges and reads proved; return the nodes that are in doubt by it.
-
-        A doubted copy that was proven counts again; one that is missing or corrupt is taken out of
-        use; one that its node lied about is doubted, with its node.
-        """
-
-        def step(tx: Transaction, some: Sequence[Judged]) -> Sequence[NodeId | None]:
-            return [_note(tx, one) for one in tx.unspent(some)]
-
-        liars = await self._engine.change_each(verdicts, step, STEP_COPIES)
-        return list(dict.fromkeys(liar for liar in liars if liar is not None))
-
 
 def _give_up(tx: Transaction, act: GiveUp, facts: Mapping[NodeId, NodeFacts]) -> bool:
     """Give up a copy that is surplus still; return whether it was."""
@@ -140,39 +129,6 @@ def _give_up(tx: Transaction, act: GiveUp, facts: Mapping[NodeId, NodeFacts]) ->
         return False
     doom(tx, found[0], _number(tx, act.copy.node), GUARDED)
     return True
-
-
-def _note(tx: Transaction, one: Judged) -> NodeId | None:
-    """Write a verdict down; return the node if it is in doubt by that."""
-    number = _number(tx, one.node)
-    if one.verdict in {Verdict.MISSING, Verdict.CORRUPT}:
-        is_lost = one.verdict is Verdict.MISSING
-        take_out(tx, number, one.node, one.chunk, one.generation, is_lost=is_lost)
-        if not is_lost:
-            tx.run(
-                "UPDATE doomed SET guard = ? WHERE node = ? AND hash = ? AND generation = ?"
-                " AND guard > 0",
-                CORRUPT,
-                number,
-                one.chunk,
-                one.generation,
-            )
-        return None
-    was, becomes = (DOUBTED, STORED) if one.verdict is Verdict.PROVEN else (STORED, DOUBTED)
-    row = tx.one(  # a cross join begins with the chunk: the node may have millions of copies
-        "SELECT c.chunk FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
-        " WHERE k.hash = ? AND c.node = ? AND c.generation = ? AND c.state = ?",
-        one.chunk,
-        number,
-        one.generation,
-        was,
-    )
-    if row is not None and one.verdict is not Verdict.OPEN:
-        set_state(tx, row[0], number, becomes)
-    if one.verdict is not Verdict.LIED:
-        return None
-    doubt_node(tx, one.node, one.why or "it answered a challenge wrongly")
-    return one.node
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.turns import even
-from collective.catalog.sqlite.copies.copies import node_number
+from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import is_restored
 from collective.catalog.sqlite.store.writer import Transaction
@@ -56,7 +56,7 @@ async def hand_out(
         before_ms: copies that were doomed later are left alone.
         limit: copies in all; each node has one at least.
     """
-    now_ms = int(engine.clock.wall_s() * 1000)
+    now_ms = engine.now_ms()
     retry_ms = now_ms + int(engine.settings.delete_retry_s * 1000)
     due = await engine.read(
         partial(_due, nodes=nodes, before_ms=before_ms, now_ms=now_ms, limit=limit)

@@ -20,7 +20,7 @@ import apsw
 
 from collective.catalog.decisions.generations import belongs_elsewhere
 from collective.catalog.decisions.inventories import Differences, Spare, differences
-from collective.catalog.sqlite.copies.copies import node_number
+from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.copies.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.copies.quarantine import (
     begin_inventory,
@@ -31,7 +31,7 @@ from collective.catalog.sqlite.copies.quarantine import (
     spans_of,
 )
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import DOUBTED, MISSING, STORED
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
@@ -51,57 +51,52 @@ _KNOWN: Final = (
 """The next chunks, with the node's copies; where it has none, the generation is null."""
 
 
-class InventoriesPart(Part):
-    """``Nodes.compare_inventory``."""
-
-    async def compare_inventory(
-        self,
-        node: NodeId,
-        copies: Sequence[CopyKey],
-        *,
-        after: bytes,
-        last: bool,
-        spare: Spare = frozenset(),
-    ) -> Sequence[CopyKey]:
-        """Compare one page of a node's inventory; return copies that nothing knew of."""
-        engine = self._engine
-        number = await engine.read(lambda db: node_number(db, node))
-        strangers: list[CopyKey] = []
-        if not after:
-            await engine.change(partial(begin_inventory, node=number))
-        for begin, end, told in _windows(copies, after, is_last=last):
-            cursor: bytes | None = begin
-            while cursor is not None:
-                found, cursor = await engine.read(
-                    partial(_compare, node=number, told=told, after=cursor, end=end, spare=spare)
-                )
-                for state, was, changed in (
-                    (MISSING, (STORED, DOUBTED), found.missing),
-                    (DOUBTED, (STORED, MISSING), found.doubtful),
-                ):
-                    for step in _steps(changed):
-                        await engine.change(
-                            partial(_set_states, node=number, state=state, was=was, copies=step)
-                        )
-                for some in _steps(found.strangers):
-                    strangers += await engine.change(
-                        partial(_note_strangers, node=number, copies=some)
-                    )
-            await self._release_absent(number, told, begin, end)
-        return strangers
-
-    async def _release_absent(
-        self, node: int, told: Sequence[CopyKey], after: bytes, end: bytes | None
-    ) -> None:
-        """Forget quarantined copies of a window that are not on the node any more."""
-        there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
-        kept: Sequence[tuple[bytes, int]] = [(after, 0)]
-        while kept:
-            kept = await self._engine.read(
-                partial(kept_between, node=node, after=kept[-1][0], end=end, limit=WINDOW_COPIES)
+async def compare_inventory(
+    engine: Engine,
+    node: NodeId,
+    copies: Sequence[CopyKey],
+    *,
+    after: bytes,
+    last: bool,
+    spare: Spare = frozenset(),
+) -> Sequence[CopyKey]:
+    """Compare one page of a node's inventory; return copies that nothing knew of."""
+    number = await engine.read(lambda db: node_number(db, node))
+    strangers: list[CopyKey] = []
+    if not after:
+        await engine.change(partial(begin_inventory, node=number))
+    for begin, end, told in _windows(copies, after, is_last=last):
+        cursor: bytes | None = begin
+        while cursor is not None:
+            found, cursor = await engine.read(
+                partial(_compare, node=number, told=told, after=cursor, end=end, spare=spare)
             )
-            for some in _steps([one for one in kept if one not in there]):
-                await self._engine.change(partial(release, node=node, copies=some))
+            for state, was, changed in (
+                (MISSING, (STORED, DOUBTED), found.missing),
+                (DOUBTED, (STORED, MISSING), found.doubtful),
+            ):
+                for step in _steps(changed):
+                    await engine.change(
+                        partial(_set_states, node=number, state=state, was=was, copies=step)
+                    )
+            for some in _steps(found.strangers):
+                strangers += await engine.change(partial(_note_strangers, node=number, copies=some))
+        await _release_absent(engine, number, told, begin, end)
+    return strangers
+
+
+async def _release_absent(
+    engine: Engine, node: int, told: Sequence[CopyKey], after: bytes, end: bytes | None
+) -> None:
+    """Forget quarantined copies of a window that are not on the node any more."""
+    there = {(bytes(copy.chunk), int(copy.generation)) for copy in told}
+    kept: Sequence[tuple[bytes, int]] = [(after, 0)]
+    while kept:
+        kept = await engine.read(
+            partial(kept_between, node=node, after=kept[-1][0], end=end, limit=WINDOW_COPIES)
+        )
+        for some in _steps([one for one in kept if one not in there]):
+            await engine.change(partial(release, node=node, copies=some))
 
 
 def _windows(

@@ -20,7 +20,7 @@ from collective.catalog.decisions.generations import Spans
 from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite.copies.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.references import IN_USE
 from collective.catalog.sqlite.store.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.store.writer import Transaction
@@ -167,15 +167,17 @@ def kept_between(
     return [(chunk, generation) for chunk, generation in found]
 
 
-class QuarantinePart(Part):
-    """The methods of ``Nodes`` about quarantined copies."""
+class SqliteQuarantine:
+    """Copies that this catalogue never gave out."""
 
-    async def discard_quarantined(
-        self, actor: Call, nodes: Sequence[NodeId] | None
-    ) -> Sequence[Discarded]:
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def discard(self, actor: Call, nodes: Sequence[NodeId] | None) -> Sequence[Discarded]:
         """Let quarantined copies go that were kept long enough; None: on every node that has any."""
         engine = self._engine
-        now_ms = int(engine.clock.wall_s() * 1000)
+        now_ms = engine.now_ms()
         target = " ".join(nodes or ("all",))
 
         def look(db: apsw.Connection) -> Sequence[Discarded]:

@@ -14,7 +14,7 @@ from collective.catalog.sqlite.names.folders import folder_at
 from collective.catalog.sqlite.names.quotas import weigh
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import WHOLE
-from collective.catalog.sqlite.store.engine import Engine, Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import DATASTORE, ROOT
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
@@ -35,15 +35,15 @@ class _Counted:
     totals: Totals
 
 
-class TotalsPart(Part):
-    """``Nodes.totals``."""
+class KeptTotals:
+    """Totals by who asks; those that were slow to count are used again for a while."""
 
     def __init__(self, engine: Engine) -> None:
         """Begin with nothing counted."""
-        super().__init__(engine)
+        self._engine = engine
         self._counted: dict[object, _Counted] = {}
 
-    async def totals(self, caller: Call | None, usable: frozenset[NodeId]) -> Totals:
+    async def of(self, caller: Call | None, usable: frozenset[NodeId]) -> Totals:
         """Count the files that the caller may read, and the chunks of datastores that it may read whole.
 
         None counts everything.
@@ -72,7 +72,7 @@ class TotalsPart(Part):
 def _count(
     db: apsw.Connection, engine: Engine, decider: Decider | None, usable: frozenset[NodeId]
 ) -> Totals:
-    now_ms = int(engine.clock.wall_s() * 1000)
+    now_ms = engine.now_ms()
     if decider is None:
         known = engine.writer.totals
         counted = count_chunks(db, usable, now_ms, [WHOLE])

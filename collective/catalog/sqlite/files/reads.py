@@ -16,7 +16,7 @@ from collective.catalog.interface.values import LocatedExtent, ReadView
 from collective.catalog.sqlite.copies.dooming import GUARDED
 from collective.catalog.sqlite.names.datastores import copies_for
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import CURRENT, DOUBTED, FILE, LINK, RETIRED, STORED
 from collective.core import limits
 from collective.core.errors import (
@@ -46,10 +46,14 @@ class _Found:
     more: bool
 
 
-class ReadsPart(Part):
-    """The methods of ``Reads``."""
+class SqliteReads:
+    """Files going out."""
 
-    async def open_read(
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def open(
         self,
         caller: Call,
         path: FilePath,
@@ -98,7 +102,7 @@ class ReadsPart(Part):
             await asyncio.sleep(0)
         raise BusyError("The catalogue is busy with collection; try again.")
 
-    async def plan_read(
+    async def plan(
         self, caller: Call, lease: LeaseKey, *, offset: int, length: int, batch: int
     ) -> ReadView:
         """Renew the lease and return the extents that touch the range."""
@@ -151,7 +155,7 @@ class ReadsPart(Part):
 
         return await self._engine.read(work)
 
-    async def close_read(self, caller: Call, lease: LeaseKey) -> None:
+    async def close(self, caller: Call, lease: LeaseKey) -> None:
         """Give a lease back; unknown leases are ignored."""
         self._engine.leases.give_back(lease, caller.principal)
 

@@ -20,7 +20,7 @@ from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of
 from collective.catalog.sqlite.copies.dooming import doom
 from collective.catalog.sqlite.files.allocation import is_kept, known_copies, may_use
 from collective.catalog.sqlite.files.upload_rows import ENDED
-from collective.catalog.sqlite.nodes.nodes import doubt_node
+from collective.catalog.sqlite.nodes.standing import doubt_node
 from collective.catalog.sqlite.store.references import too_few, trusted_standings
 from collective.catalog.sqlite.store.rows import COLLECTED, INTENT, OPEN, STORED
 from collective.catalog.sqlite.store.writer import Transaction

@@ -44,15 +44,14 @@ from collective.catalog.sqlite.files.upload_rows import (
     upload_row,
 )
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
-from collective.catalog.sqlite.names.entries import Changed, counted
-from collective.catalog.sqlite.names.names import check_condition
+from collective.catalog.sqlite.names.entries import Changed, check_condition, counted
 from collective.catalog.sqlite.names.quotas import (
     keep_alive,
     require_place,
     reserve,
 )
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import AT_COMMIT, OPEN
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
@@ -83,10 +82,14 @@ CHECKS_MAX = 8
 """Times that one call checks everything again because yet another node went."""
 
 
-class UploadsPart(Part):
-    """The methods of ``Uploads``."""
+class SqliteUploads:
+    """Files coming in."""
 
-    async def open_upload(
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def open(
         self,
         caller: Call,
         path: FilePath,
@@ -204,7 +207,7 @@ class UploadsPart(Part):
 
         return await self._engine.write(work, caller=caller, action="write", target=upload)
 
-    async def commit_upload(
+    async def commit(
         self,
         caller: Call,
         upload: UploadKey,
@@ -299,7 +302,7 @@ class UploadsPart(Part):
         if lost is not None:
             raise lost
 
-    async def abort_upload(self, caller: Call, upload: UploadKey) -> None:
+    async def abort(self, caller: Call, upload: UploadKey) -> None:
         """Forget an upload; its chunks become collectable.  Unknown and ended ones are ignored."""
 
         def work(tx: Transaction) -> None:
@@ -312,7 +315,7 @@ class UploadsPart(Part):
 
         await self._engine.write(work, caller=caller, action="write", target=upload)
 
-    async def get_upload(
+    async def get(
         self, caller: Call, upload: UploadKey, *, from_offset: int, limit: int
     ) -> tuple[Upload, Sequence[Extent], bool]:
         """Return an upload of this caller, a page of its extents, and whether more follow.
@@ -346,7 +349,7 @@ class UploadsPart(Part):
         await self._engine.change(lambda tx: keep_alive(tx, upload, life_s))
         return answer
 
-    async def check_upload(self, caller: Call, upload: UploadKey) -> None:
+    async def check(self, caller: Call, upload: UploadKey) -> None:
         """Raise unless the upload is there still and the caller may write where it goes."""
 
         def work(db: apsw.Connection) -> None:
@@ -357,7 +360,7 @@ class UploadsPart(Part):
     def _readable(self, db: apsw.Connection, caller: Call, upload: UploadKey) -> UploadRow:
         found = upload_row(rows.fetch(db, SELECT_UPLOAD, upload, str(caller.principal)))
         self._engine.decider(caller).require(Right.WRITE, found.path)
-        if found.state == ENDED or found.expires_ms <= int(self._engine.clock.wall_s() * 1000):
+        if found.state == ENDED or found.expires_ms <= self._engine.now_ms():
             raise gone()
         return found
 

@@ -10,12 +10,13 @@ import apsw
 
 from collective.access.datastore_removal import Holding, require_disposal
 from collective.access.permissions import ALL_RIGHTS, Sight
+from collective.catalog.sqlite.names import policies
 from collective.catalog.sqlite.names.folders import add_folders
 from collective.catalog.sqlite.names.policies import unsettle
 from collective.catalog.sqlite.names.quotas import require_room
 from collective.catalog.sqlite.people.grants import drop_grant, insert_grants
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
@@ -37,10 +38,14 @@ _SELECT = (
 _INSERT = "INSERT INTO datastores (entry, copies, quota) VALUES (?,?,?)"
 
 
-class DatastoresPart(Part):
-    """The methods of ``Datastores``."""
+class SqliteDatastores:
+    """Top-level paths with owner and policy."""
 
-    async def create_datastore(
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def create(
         self,
         caller: Call,
         path: FilePath,
@@ -65,7 +70,7 @@ class DatastoresPart(Part):
             work, caller=caller, action="datastore-create", target=str(path)
         )
 
-    async def datastores(self, caller: Call) -> Sequence[Datastore]:
+    async def list(self, caller: Call) -> Sequence[Datastore]:
         """Return the datastores that the caller may read, in order of path."""
 
         def work(db: apsw.Connection) -> Sequence[Datastore]:
@@ -76,7 +81,7 @@ class DatastoresPart(Part):
 
         return await self._engine.read(work)
 
-    async def set_datastore(
+    async def set(
         self,
         caller: Call,
         path: FilePath,
@@ -116,8 +121,17 @@ class DatastoresPart(Part):
             work, caller=caller, action="datastore-set", target=str(path)
         )
 
+    async def settle_copies(self) -> bool:
+        """Go one bounded step on with what moves and policies left; True if something is left."""
+        if not await self._engine.read(rows.is_unsettled):
+            return False
+        copies = self._engine.settings.copies
+        return await self._engine.change(
+            lambda tx: policies.settle(tx, copies, policies.BATCH_ROWS)
+        )
 
-# --- for the other parts, inside their transactions ------------------------------------------------
+
+# --- for others, inside their transactions ---------------------------------------------------------
 
 
 def add_datastore(

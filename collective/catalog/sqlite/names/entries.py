@@ -12,11 +12,13 @@ from typing import Any, Final
 import apsw
 
 from collective.access.permissions import Decider
+from collective.catalog.decisions.names import require_condition
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import FILE
 from collective.core.paths import FilePath
+from collective.model.changes import Precondition
 from collective.model.entries import Entry
 from collective.model.rights import Right
 
@@ -76,3 +78,20 @@ def seen(decider: Decider, entry: Entry) -> Entry:
 def _row(db: apsw.Connection, entry: int) -> Any:
     sql = f"SELECT {rows.ENTRY_COLUMNS} {rows.ENTRY_FROM} WHERE e.id = ?"
     return rows.fetch(db, sql, entry)
+
+
+def check_condition(
+    db: apsw.Connection, path: FilePath, version: int | None, condition: Precondition
+) -> None:
+    """Raise ConflictError unless the file at ``path`` (None: absent) meets ``condition``.
+
+    Args:
+        db: the catalogue.
+        path: where it is.
+        version: its row; 0 for a folder.
+        condition: of the caller.
+    """
+    number = version
+    if version and condition.if_version:
+        number = rows.fetch(db, "SELECT number FROM versions WHERE id = ?", version)[0]
+    require_condition(path, number, condition)

@@ -1,28 +1,20 @@
-"""The tree of names: folders, stat, listings, removal and moves."""
+"""The tree of names: folders, links, stat, listings, removal and moves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import apsw
 
 from collective.access.permissions import Sight
-from collective.catalog.decisions.charges import FOLDER, Weight
+from collective.catalog.decisions.charges import FOLDER
 from collective.catalog.decisions.names import (
-    Bounds,
     absent,
-    fits,
     new_folders,
-    reaches_no_further,
     refuse_peer,
-    require_condition,
-    require_gives_way,
-    require_movable,
-    require_no_root,
-    too_deep_below,
 )
+from collective.catalog.sqlite.files.committing import put_in_place, target_of
 from collective.catalog.sqlite.names.datastores import (
     add_datastore,
     check_disposal,
@@ -31,54 +23,55 @@ from collective.catalog.sqlite.names.datastores import (
     moved,
     settle_owner,
 )
-from collective.catalog.sqlite.names.entries import Changed, counted, load_changed, load_entry, seen
+from collective.catalog.sqlite.names.entries import (
+    Changed,
+    check_condition,
+    counted,
+    load_changed,
+    load_entry,
+    seen,
+)
 from collective.catalog.sqlite.names.folders import (
     Measure,
     add_folders,
     count_below,
-    folder_at,
     measure,
-    tighten,
 )
 from collective.catalog.sqlite.names.listing import list_page
+from collective.catalog.sqlite.names.moving import fitting, give_way, movable, parent_of, rename
 from collective.catalog.sqlite.names.name_removal import delete, leaf_at, remove_part
 from collective.catalog.sqlite.names.policies import unsettle
-from collective.catalog.sqlite.names.quotas import require_room, weigh
+from collective.catalog.sqlite.names.quotas import charge_at, require_room, weigh
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
-from collective.catalog.sqlite.store.rows import DATASTORE, DIRECTORY, LEAVES, ROOT
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.rows import CURRENT, DATASTORE, LEAVES, LINK, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import BusyError, ConflictError, UsageError
-from collective.core.paths import FilePath
+from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry, EntryKind
 from collective.model.pages import EntryPage
 from collective.model.rights import Right
 
+_SET_VERSION = (
+    "UPDATE versions SET number = ?1, modified_ms = coalesce(?2, modified_ms),"
+    " modified_ns = coalesce(?3, modified_ns), mode = coalesce(?4, mode) WHERE id = ?5"
+)
+_SET_FOLDER = (
+    "UPDATE entries SET modified_ms = coalesce(?1, modified_ms),"
+    " modified_ns = coalesce(?2, modified_ns), mode = coalesce(?3, mode) WHERE id = ?4"
+)
 MEASURES_MAX: Final = 3
 """Times that a move measures what it moves, where names come below it meanwhile."""
 
 
-def check_condition(
-    db: apsw.Connection, path: FilePath, version: int | None, condition: Precondition
-) -> None:
-    """Raise ConflictError unless the file at ``path`` (None: absent) meets ``condition``.
+class SqliteNames:
+    """The tree of names."""
 
-    Args:
-        db: the catalogue.
-        path: where it is.
-        version: its row; 0 for a folder.
-        condition: of the caller.
-    """
-    number = version
-    if version and condition.if_version:
-        number = rows.fetch(db, "SELECT number FROM versions WHERE id = ?", version)[0]
-    require_condition(path, number, condition)
-
-
-class NamesPart(Part):
-    """The methods of ``Names``."""
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
 
     async def make_directory(
         self,
@@ -113,6 +106,78 @@ class NamesPart(Part):
             return seen(decider, load_entry(tx.db, here, path, 0))
 
         return await self._engine.write(work, caller=caller, action="mkdir", target=str(path))
+
+    async def make_link(
+        self,
+        caller: Call,
+        path: FilePath,
+        target: bytes,
+        attributes: Attributes,
+        condition: Precondition,
+    ) -> Entry:
+        """Make a symbolic link, in the place of a file or link that may be there."""
+        check_target(target)
+
+        def work(tx: Transaction) -> Entry:
+            decider = tx.decider(caller)
+            decider.require(Right.WRITE, path)
+            parent, existing = target_of(tx, path)
+            check_condition(tx.db, path, existing[1] if existing else None, condition)
+            credit = charge_at(tx, path)
+            modified_ms, modified_ns, _ = rows.attribute_columns(attributes, tx.now_ms)
+            tx.run(
+                "INSERT INTO versions (number, state, size, recorded, chunk_count, modified_ms,"
+                " modified_ns, mode, content_type, metadata, digest, target)"
+                " VALUES (?,?,0,0,0,?,?,?,'','{}',x'',?)",
+                tx.next_version(),
+                CURRENT,
+                modified_ms,
+                modified_ns,
+                rows.NO_MODE,
+                target,
+            )
+            version = tx.db.last_insert_rowid()
+            require_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
+            entry = put_in_place(tx, path, LINK, version, parent, existing)
+            tx.audit(caller, "write", str(path), "a symbolic link")
+            return seen(decider, load_entry(tx.db, entry, path, 0))
+
+        return await self._engine.write(work, caller=caller, action="write", target=str(path))
+
+    async def set_attributes(
+        self,
+        caller: Call,
+        path: FilePath,
+        *,
+        modified_ns: int | None,
+        mode: int | None,
+        condition: Precondition,
+    ) -> Entry:
+        """Change time and mode (None: as it is) of what is at ``path``."""
+        time = (None, None) if modified_ns is None else rows.time_columns(modified_ns)
+
+        def work(tx: Transaction) -> Changed:
+            decider = tx.decider(caller)
+            decider.require(Right.WRITE, path)
+            if path.is_root:
+                raise UsageError("/ has neither time nor mode; name what is below it.")
+            found = rows.find(tx.db, path)
+            if found is None:
+                raise absent(path)
+            entry, kind, version = found
+            check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
+            if kind == LINK and mode is not None:
+                raise ConflictError(f"{path} is a symbolic link, which has no mode of its own.")
+            if kind in LEAVES:
+                tx.run(_SET_VERSION, tx.next_version(), *time, mode, version)
+            else:
+                tx.run(_SET_FOLDER, *time, mode, entry)
+            tx.audit(caller, "write", str(path), "its time or mode")
+            copies = copies_for(tx.db, path, self._engine.settings.copies)
+            return load_changed(tx.db, entry, path, copies).seen(decider)
+
+        changed = await self._engine.write(work, caller=caller, action="write", target=str(path))
+        return await counted(self._engine, changed)
 
     async def stat(self, caller: Call, path: FilePath) -> Entry:
         """Return one entry as far as the caller may know it."""
@@ -171,13 +236,13 @@ class NamesPart(Part):
             check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
             datastore = datastore_of(tx.db, path)
             if kind not in LEAVES and recursive:
-                count, is_all = remove_part(tx, _parent(tx, entry), entry, path, datastore)
+                count, is_all = remove_part(tx, parent_of(tx, entry), entry, path, datastore)
                 who, detail = str(caller.principal), f"{gone + count} entries"
                 told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
                 return count, is_all, told
             if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
                 raise ConflictError(f"{path} is not empty; remove it with -r.")
-            delete(tx, [leaf_at(tx, _parent(tx, entry), entry, version, path)], datastore)
+            delete(tx, [leaf_at(tx, parent_of(tx, entry), entry, version, path)], datastore)
             tx.audit(caller, "remove", str(path))
             return 1, True, None
 
@@ -201,17 +266,17 @@ class NamesPart(Part):
             there = rows.find(tx.db, source)
             if there is not None and there[1] == DATASTORE:
                 check_disposal(tx, caller, source, there[0])
-            found = _movable(tx, source, target)
+            found = movable(tx, source, target)
             if target != source:
-                bounds = _fitting(tx, found, source, target, known)
+                bounds = fitting(tx, found, source, target, known)
                 if bounds is None:
                     return found.entry
-                _replace(tx, found, target, condition)
+                give_way(tx, found, target, condition)
                 before = datastore_of(tx.db, source)
                 default = self._engine.settings.copies
                 asked = copies_for(tx.db, source, default)
                 count_below(tx, found.source, -found.weight)
-                _rename(tx, found, target.name)
+                rename(tx, found, target.name)
                 after, from_top = datastore_of(tx.db, target), found.kind == DATASTORE
                 charge_bytes = found.weight.charge_bytes
                 moved(tx, found.entry, before, after, charge_bytes, from_top=from_top)
@@ -233,72 +298,6 @@ class NamesPart(Part):
         raise BusyError(f"Names are added below {source} all the time; try again.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Moving:
-    """What is to be moved."""
-
-    entry: int
-    kind: int
-    source: int
-    """Entry of the folder that it lies in,"""
-    target: int
-    """and of the one that it goes to."""
-    weight: Weight
-    """Of all of it, its own name included."""
-    bounds: Bounds
-    added: int
-    """See :class:`Measure`; 0 for a file."""
-
-
-def _movable(tx: Transaction, source: FilePath, target: FilePath) -> _Moving:
-    """Return what is at ``source`` and where it goes, or say why it cannot go."""
-    require_no_root(source, target)
-    found = rows.find(tx.db, source)
-    parent = rows.find(tx.db, target.parent)
-    require_movable(source, target, rows.kind_of(found), rows.kind_of(parent))
-    assert found is not None
-    assert parent is not None
-    entry, kind, version = found
-    within = _parent(tx, entry)
-    if version is not None:
-        return _Moving(entry, kind, within, parent[0], weigh(tx.db, version), Bounds(), 0)
-    folder = folder_at(tx.db, entry)
-    weight = folder.weight + FOLDER
-    return _Moving(entry, kind, within, parent[0], weight, folder.bounds, folder.added)
-
-
-def _parent(tx: Transaction, entry: int) -> int:
-    return int(tx.value("SELECT parent FROM entries WHERE id = ?", entry))
-
-
-def _rename(tx: Transaction, moving: _Moving, name: str) -> None:
-    kind = moving.kind
-    tx.run(
-        "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
-        moving.target,
-        name,
-        kind if kind in LEAVES else DATASTORE if moving.target == ROOT else DIRECTORY,
-        moving.entry,
-    )
-
-
-def _fitting(
-    tx: Transaction, moving: _Moving, source: FilePath, target: FilePath, known: Measure | None
-) -> Bounds | None:
-    """Return how far what is moved reaches down; None: that has to be measured, or measured again.
-
-    Raises UsageError where a path below would break the limits that every path keeps.
-    """
-    if reaches_no_further(source, target) or fits(target, moving.bounds):
-        return moving.bounds
-    if known is None or (known.entry, known.added) != (moving.entry, moving.added):
-        return None
-    if not fits(target, known.bounds):
-        raise too_deep_below(source)
-    tighten(tx, known)
-    return known.bounds
-
-
 def _add_folders(
     tx: Transaction, parent: int, names: Sequence[str], path: FilePath, attributes: Attributes
 ) -> int:
@@ -311,14 +310,3 @@ def _add_folders(
         return parent
     require_room(tx, datastore_of(tx.db, path), FOLDER.charge_bytes * len(names))
     return add_folders(tx, parent, names, attributes)
-
-
-def _replace(tx: Transaction, moving: _Moving, target: FilePath, condition: Precondition) -> None:
-    """Make room at ``target``: a file or link gives way to one, anything else is a conflict."""
-    there = rows.child(tx.db, moving.target, target.name)
-    check_condition(tx.db, target, None if there is None else there[2] or 0, condition)
-    require_gives_way(target, rows.KINDS[moving.kind], rows.kind_of(there))
-    if there is None:
-        return
-    leaf = leaf_at(tx, moving.target, there[0], there[2], target)
-    delete(tx, [leaf], datastore_of(tx.db, target))

@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import Any
 
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
 from collective.catalog.sqlite.store.rows import CURRENT, LEAVES, RETIRED, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
 
@@ -26,17 +25,6 @@ BATCH_ROWS = 512
 """Names, chunks and uses of chunks of one step; the last chunk's uses may come on top."""
 USES_LOOKED_AT = 1000
 """Places that use a chunk; where there are more, its number is not lowered."""
-
-
-class PoliciesPart(Part):
-    """``Nodes.settle_copies``."""
-
-    async def settle_copies(self) -> bool:
-        """Go one bounded step on; True if something is left."""
-        if not await self._engine.read(rows.is_unsettled):
-            return False
-        copies = self._engine.settings.copies
-        return await self._engine.change(lambda tx: settle(tx, copies, BATCH_ROWS))
 
 
 def unsettle(tx: Transaction, entry: int, default: int) -> None:

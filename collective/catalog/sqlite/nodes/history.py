@@ -1,4 +1,4 @@
-"""Adoption: nodes obey a catalogue that is not the one that they obeyed.
+"""What nodes have seen of this catalogue, and adoption: nodes obey one that is not the one that they obeyed.
 
 Two cases.  A catalogue that was restored from a backup has nodes that saw a future which it lost, as its
 numbers or its lives show; it deletes nothing until it is adopted.  A catalogue that was made anew is
@@ -19,7 +19,7 @@ from collective.catalog.sqlite.copies.dooming import FIRST, GUARDED_AT_ONCE, Pla
 from collective.catalog.sqlite.copies.quarantine import skip_generations
 from collective.catalog.sqlite.people.keys import store_issued
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.lives import note_lost, past_of, was_restored_since_start
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import ConflictError
@@ -28,8 +28,16 @@ from collective.model.calls import Call
 from collective.model.nodes import Adoption, NodeClaim, Position, Standing
 
 
-class AdoptionPart(Part):
-    """The methods of ``Upkeep`` about positions that nodes have seen."""
+class SqliteHistory:
+    """Where this catalogue stands in its own past, and beside what nodes have seen."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def position(self) -> Position:
+        """Return where the catalogue is, by the last durable commit."""
+        return self._engine.position()
 
     async def has_been_at(self, seen: Position) -> bool:
         """Tell whether what a node has seen is in this catalogue's own past, or known as lost."""
@@ -44,7 +52,7 @@ class AdoptionPart(Part):
             or shows_a_lost_future(past, seen.life, seen.sequence)
         )
 
-    async def observe_position(self, seen: Position) -> bool:
+    async def observe(self, seen: Position) -> bool:
         """Learn what a node has seen; True if this catalogue lost a future and is now *restored*."""
         engine = self._engine
         if seen.catalog_id != engine.catalog_id:
@@ -77,30 +85,6 @@ class AdoptionPart(Part):
         if is_restored:
             await self._guard_again()
         return is_restored
-
-    async def _guard_again(self) -> None:
-        """Guard what the restored catalogue would have deleted, in steps."""
-        after: Place | None = FIRST
-
-        def step(tx: Transaction, begin: Place) -> Place | None:
-            return guard_again(tx.db, begin, GUARDED_AT_ONCE)
-
-        while after is not None:
-            after = await self._engine.change(functools.partial(step, begin=after))
-
-    async def _observe_stranger(self, seen: Position) -> None:
-        """Note another catalogue that a node obeyed, once; this one may be an old backup beside it."""
-
-        def work(tx: Transaction) -> None:
-            tx.run("INSERT OR IGNORE INTO strangers (catalog_id) VALUES (?)", seen.catalog_id)
-            if tx.db.changes():
-                skip_generations(tx, leap(self._engine.randomness.token(8)).generations)
-                detail = "a node has obeyed this one"
-                tx.audit_of("coordinator", "other-catalogue", seen.catalog_id, detail)
-
-        sql = "SELECT 1 FROM strangers WHERE catalog_id = ?"
-        if await self._engine.read(lambda db: rows.fetch(db, sql, seen.catalog_id)) is None:
-            await self._engine.change(work)
 
     async def is_restored(self) -> bool:
         """Tell whether collection waits for the operator."""
@@ -172,6 +156,30 @@ class AdoptionPart(Part):
             await self._guard_again()  # what was to do it may have been killed
         target = "all" if nodes is None else " ".join(sorted(nodes))
         return await self._engine.write(work, caller=actor, action="adopt", target=target)
+
+    async def _guard_again(self) -> None:
+        """Guard what the restored catalogue would have deleted, in steps."""
+        after: Place | None = FIRST
+
+        def step(tx: Transaction, begin: Place) -> Place | None:
+            return guard_again(tx.db, begin, GUARDED_AT_ONCE)
+
+        while after is not None:
+            after = await self._engine.change(functools.partial(step, begin=after))
+
+    async def _observe_stranger(self, seen: Position) -> None:
+        """Note another catalogue that a node obeyed, once; this one may be an old backup beside it."""
+
+        def work(tx: Transaction) -> None:
+            tx.run("INSERT OR IGNORE INTO strangers (catalog_id) VALUES (?)", seen.catalog_id)
+            if tx.db.changes():
+                skip_generations(tx, leap(self._engine.randomness.token(8)).generations)
+                detail = "a node has obeyed this one"
+                tx.audit_of("coordinator", "other-catalogue", seen.catalog_id, detail)
+
+        sql = "SELECT 1 FROM strangers WHERE catalog_id = ?"
+        if await self._engine.read(lambda db: rows.fetch(db, sql, seen.catalog_id)) is None:
+            await self._engine.change(work)
 
     def _follow(self, epoch: int, *, restored: bool, durable: bool) -> None:
         if durable:

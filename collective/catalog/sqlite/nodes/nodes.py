@@ -1,4 +1,4 @@
-"""Nodes: enrolment, standing, heartbeats, flags."""
+"""Nodes: their records, heartbeats, flags and standing."""
 
 # ruff: noqa: S608 - statements are put together from constants of this file alone
 
@@ -10,86 +10,35 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.generations import first_of_new
 from collective.catalog.decisions.standing import (
     after_doubt,
-    approves,
     is_first_store,
     unknown_node,
 )
+from collective.catalog.sqlite.nodes.removal import Removal, require_there
+from collective.catalog.sqlite.nodes.standing import approve_node, doubt_node
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.ids import NodeId, StoreUuid
-from collective.core.randomness import Randomness
+from collective.core.ids import NodeId, SpiffeId, StoreUuid
 from collective.model.calls import Call
 from collective.model.nodes import Approval, NodeRecord, Standing
-from collective.model.people import Invite
-from collective.placement.evidence import standing_at_enrolment
 
-FOUNDING_MS: Final = 24 * 3600 * 1000
-"""How long after its catalogue was made a member is being founded, while it has no file."""
 _COLUMNS: Final = (
     "name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms, draining, removed,"
     " serial, expires_ms, standing, standing_reason, refused, is_new, is_founder"
 )
 
 
-def begin_catalogue(tx: Transaction, randomness: Randomness) -> None:
-    """Let founding begin in a catalogue that was just made, and its generations at a random number."""
-    if tx.value("SELECT founding_until_ms FROM state") is not None:
-        return
-    first = first_of_new(randomness.token(8))
-    tx.skip_numbers(first - tx.given_generations, 0)
-    tx.run(
-        "UPDATE state SET founding_until_ms = ?, first_generation = ?",
-        tx.now_ms + FOUNDING_MS,
-        first,
-    )
+class SqliteNodes:
+    """Nodes, from their enrolment until they are taken away."""
 
+    def __init__(self, engine: Engine, removal: Removal) -> None:
+        """Use ``engine``; ``removal`` takes nodes away."""
+        self._engine = engine
+        self._removal = removal
 
-def is_founding(tx: Transaction) -> bool:
-    """Tell whether the member is being founded: no file was committed, and it is not a day old."""
-    until_ms = tx.value("SELECT founding_until_ms FROM state")
-    return not tx.has_versions and until_ms is not None and tx.now_ms < until_ms
-
-
-def record_enrolment(
-    tx: Transaction, node: NodeId, serial: str, expires_ms: int, code: Invite
-) -> None:
-    """Write the record of a node that is given a certificate by ``code``, with its standing.
-
-    One that is there keeps the rest; a code that approves ends its probation, and no code a doubt.
-    The audit has it as the redemption of a code.
-    """
-    founding = is_founding(tx)
-    standing = standing_at_enrolment(is_founding=founding, is_approving_code=code.approves)
-    reason = "" if standing is Standing.APPROVED else f"it enrolled by the code {code.id}"
-    tx.run(
-        "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
-        " draining, removed, serial, expires_ms, standing, standing_reason, is_new, is_founder)"
-        " VALUES (?,NULL,0,0,0,'[]',0,0,0,?,?,?,?,1,?)"
-        " ON CONFLICT (name) DO UPDATE SET serial = excluded.serial,"
-        " expires_ms = excluded.expires_ms",
-        node,
-        serial,
-        expires_ms,
-        standing.value,
-        reason,
-        int(founding),
-    )
-    if standing is Standing.APPROVED:
-        tx.run(
-            "UPDATE nodes SET standing = 'approved', standing_reason = ''"
-            " WHERE name = ? AND standing = 'probation'",
-            node,
-        )
-
-
-class NodesPart(Part):
-    """The methods of ``Nodes`` about nodes themselves."""
-
-    async def nodes(self) -> Sequence[NodeRecord]:
+    async def list(self) -> Sequence[NodeRecord]:
         """Return every node ever enrolled, in order of id."""
 
         def work(db: apsw.Connection) -> Sequence[NodeRecord]:
@@ -100,7 +49,17 @@ class NodesPart(Part):
 
         return await self._engine.read(work)
 
-    async def add_node(self, record: NodeRecord) -> None:
+    async def next_number(self) -> int:
+        """Return a number for ``<member>-node-NN`` that was never given before."""
+
+        def work(tx: Transaction) -> int:
+            number: int = tx.value("SELECT next_node FROM state")
+            tx.run("UPDATE state SET next_node = next_node + 1")
+            return number
+
+        return await self._engine.change(work)
+
+    async def add(self, record: NodeRecord) -> None:
         """Enrol or replace the record of a node (keeps a store uuid that is known already)."""
 
         def work(tx: Transaction) -> None:
@@ -148,7 +107,7 @@ class NodesPart(Part):
 
         await self._engine.change(work)
 
-    async def update_nodes(self, records: Sequence[NodeRecord]) -> None:
+    async def update(self, records: Sequence[NodeRecord]) -> None:
         """Write what heartbeats said, for many nodes in one transaction; not audited."""
 
         def work(tx: Transaction) -> None:
@@ -188,14 +147,14 @@ class NodesPart(Part):
         if refused:
             await self._engine.change(work)
 
-    async def approve_nodes(
+    async def approve(
         self, actor: Call, nodes: Sequence[NodeId], *, even_doubted: bool
     ) -> Sequence[Approval]:
         """Approve nodes, doubted ones only if ``even_doubted``, and note that they were seen."""
 
         def work(tx: Transaction) -> Sequence[Approval]:
             tx.decider(actor).require_admin("approve nodes")
-            return [_approve(tx, actor, node, even_doubted=even_doubted) for node in nodes]
+            return [approve_node(tx, actor, node, even_doubted=even_doubted) for node in nodes]
 
         return await self._engine.write(
             work, caller=actor, action="node-approve", target=" ".join(nodes)
@@ -205,7 +164,7 @@ class NodesPart(Part):
         """Return how often a node was put in doubt since the start."""
         return self._engine.writer.doubts
 
-    async def doubt_node(self, node: NodeId, reason: str) -> bool:
+    async def doubt(self, node: NodeId, reason: str) -> bool:
         """Let nothing count that a node says or holds; return whether that is new."""
         return await self._engine.change(lambda tx: doubt_node(tx, node, reason))
 
@@ -229,49 +188,21 @@ class NodesPart(Part):
 
         return await self._engine.change(work)
 
+    async def drain(self, actor: Call, node: NodeId, *, draining: bool) -> None:
+        """Begin or end a drain."""
 
-def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
-    """Put a node in doubt for what no honest node says; return whether that is new.
+        def work(tx: Transaction) -> None:
+            tx.decider(actor).require_admin("drain nodes")
+            require_there(tx.db, node)
+            tx.run("UPDATE nodes SET draining = ? WHERE name = ?", int(draining), node)
+            tx.audit(actor, action, node)
 
-    Its copies count for nothing from now on, and nothing is placed there.
+        action = "node-drain" if draining else "node-use"
+        await self._engine.write(work, caller=actor, action=action, target=node)
 
-    Args:
-        tx: the transaction that learnt of it.
-        node: one that is doubted already keeps its first reason; one that was removed stays so.
-        reason: a clause that goes on "Node X is doubted: …".
-    """
-    standing = tx.value("SELECT standing FROM nodes WHERE name = ? AND removed = 0", node)
-    if standing is None or standing == Standing.DOUBTED.value:
-        return False
-    tx.run(
-        "UPDATE nodes SET before_doubt = standing, standing = ?, standing_reason = ?"
-        " WHERE name = ?",
-        Standing.DOUBTED.value,
-        reason,
-        node,
-    )
-    rows.raise_trust_epoch(tx, node)
-    tx.deltas.doubts += 1
-    tx.audit_of("coordinator", "node-doubt", node, reason)
-    return True
-
-
-def _approve(tx: Transaction, actor: Call, node: NodeId, *, even_doubted: bool) -> Approval:
-    row = tx.one(
-        "SELECT standing, is_new, removed, standing_reason FROM nodes WHERE name = ?", node
-    )
-    if row is None or row[2]:
-        raise unknown_node(node)
-    found = Approval(node, Standing(row[0]), bool(row[1]))
-    if approves(found, row[3], even_doubted=even_doubted):
-        tx.run(
-            "UPDATE nodes SET standing = ?, standing_reason = '', before_doubt = '', is_new = 0"
-            " WHERE name = ?",
-            Standing.APPROVED.value,
-            node,
-        )
-        tx.audit(actor, "node-approve", node, f"was {found.was.value}")
-    return found
+    async def remove(self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool) -> int:
+        """Take a node away for good and revoke its ``identity``; return the revocation epoch."""
+        return await self._removal.remove(actor, node, identity, force=force)
 
 
 def _node(row: Any) -> NodeRecord:

@@ -12,7 +12,8 @@ lifted when the catalogue is opened, one that could not be lifted (the disk was 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import apsw
@@ -22,7 +23,7 @@ from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite.copies.dooming import guarded_on
 from collective.catalog.sqlite.people.revocations import revoke_node
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.references import IN_USE, TRUSTED
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId, SpiffeId
@@ -51,32 +52,33 @@ _ELSEWHERE: Final = (
 )
 
 
-class RemovalPart(Part):
-    """The methods of ``Nodes`` by which one is emptied and taken away."""
+class Removal:
+    """Takes nodes away that hold nothing of use."""
 
-    async def drain_node(self, actor: Call, node: NodeId, *, draining: bool) -> None:
-        """Begin or end a drain."""
+    def __init__(self, engine: Engine) -> None:
+        """Begin with none under way."""
+        self._engine = engine
+        self.under_way: list[NodeId] = []
+        """Nodes that are being taken away now, each as often as somebody does."""
 
-        def work(tx: Transaction) -> None:
-            tx.decider(actor).require_admin("drain nodes")
-            _number(tx.db, node)
-            tx.run("UPDATE nodes SET draining = ? WHERE name = ?", int(draining), node)
-            tx.audit(actor, action, node)
-
-        action = "node-drain" if draining else "node-use"
-        await self._engine.write(work, caller=actor, action=action, target=node)
-
-    async def remove_node(
-        self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool
-    ) -> int:
+    async def remove(self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool) -> int:
         """Take a node away for good and revoke its ``identity``; return the revocation epoch.
 
         Raises:
             ConflictError: a chunk in use has a copy there, and ``force`` is not set.
         """
-        await self._engine.read(lambda db: _number(db, node))
-        with self._engine.removing(node):
+        await self._engine.read(lambda db: require_there(db, node))
+        with self._taking_away(node):
             return await self._remove(actor, node, identity, force=force)
+
+    @contextmanager
+    def _taking_away(self, node: NodeId) -> Iterator[None]:
+        """Note that ``node`` is being taken away: nobody else lifts its mark meanwhile."""
+        self.under_way.append(node)
+        try:
+            yield
+        finally:
+            self.under_way.remove(node)
 
     async def _remove(self, actor: Call, node: NodeId, identity: SpiffeId, *, force: bool) -> int:
         if not force:
@@ -84,7 +86,7 @@ class RemovalPart(Part):
 
         def work(tx: Transaction) -> int:
             tx.decider(actor).require_admin("remove nodes")
-            _number(tx.db, node)
+            require_there(tx.db, node)
             tx.run("UPDATE nodes SET removed = 1, removing = 0 WHERE name = ?", node)
             rows.raise_trust_epoch(tx, node)
             epoch = revoke_node(tx, actor, identity)
@@ -119,7 +121,7 @@ class RemovalPart(Part):
                 break
         if needed.copies:
             raise needed.refusal(node, is_all=pages < COUNTED_PAGES)
-        waiting = await self._engine.read(lambda db: guarded_on(db, _number(db, node)))
+        waiting = await self._engine.read(lambda db: guarded_on(db, require_there(db, node)))
         if waiting:
             raise still_guarded(node, waiting, await self._engine.read(_on_probation))
 
@@ -128,7 +130,7 @@ class RemovalPart(Part):
         after = 0
 
         def work(db: apsw.Connection) -> tuple[int | None, Sequence[HeldChunk]]:
-            number = _number(db, node)
+            number = require_there(db, node)
             until = rows.fetch(db, _UNTIL, number, after, LOOK_ROWS)[0]
             found: Any = db.execute(_HELD, (number, after, until)).fetchall() if until else []
             return until, [
@@ -191,7 +193,8 @@ def _is_doubted(db: apsw.Connection, node: NodeId) -> bool:
     return row is not None and Standing(row[0]) is Standing.DOUBTED
 
 
-def _number(db: apsw.Connection, node: NodeId) -> int:
+def require_there(db: apsw.Connection, node: NodeId) -> int:
+    """Return the row id of a node that was not taken away, or NotFoundError."""
     row = rows.fetch(db, "SELECT id FROM nodes WHERE name = ? AND removed = 0", node)
     if row is None:
         raise unknown_node(node)

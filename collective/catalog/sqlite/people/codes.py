@@ -9,43 +9,43 @@ from typing import Any
 
 import apsw
 
-from collective.access.grant_book import GrantBook
 from collective.catalog.decisions.codes import (
     CodesMade,
     authorise,
+    require_admissible_key,
+    require_open,
     require_revocable,
     require_room,
 )
+from collective.catalog.interface.values import IssuedCertificate, Redemption
+from collective.catalog.sqlite.people import redeeming
+from collective.catalog.sqlite.people.code_rows import SELECT, code_value, no_such_code, uses_of
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
 from collective.core.errors import (
-    NotFoundError,
     UsageError,
 )
 from collective.core.ids import SpiffeId
-from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.pages import Page
-from collective.model.people import Invite, InviteKind, InviteUse
-from collective.model.rights import GrantTerms, Right
+from collective.model.people import Invite, InviteKind
 
 _DAY_S = 86400.0
 GRANTS_MAX = 64
 """Grants that one code may give."""
 
-SELECT = (
-    "SELECT id, kind, verifier, uses_left, uses_total, expires_s, created_by, description, grants,"
-    " revoked, created_s, bound, grants_expire_s, sources, created_key, approves FROM codes"
-)
 
+class SqliteCodes:
+    """Codes by which users, devices and nodes join."""
 
-class CodesPart(Part):
-    """The methods of ``Trust`` about join codes, but for their redemption."""
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
 
-    async def add_code(self, actor: Call, code: Invite) -> Invite:
+    async def add(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored."""
         assert not code.approves or (code.kind is InviteKind.NODE and code.uses_total == 1)
         if len(code.grants) > GRANTS_MAX:
@@ -88,7 +88,7 @@ class CodesPart(Part):
         wanted = ", ".join(str(path) for path, _ in code.grants) or f"for a {code.kind.value}"
         return await self._engine.write(work, caller=actor, action="invite", target=wanted)
 
-    async def code(self, code_id: str) -> Invite:
+    async def get(self, code_id: str) -> Invite:
         """Return a code, or NotFoundError."""
         book = self._engine.writer.book
         now_s = self._engine.clock.wall_s()
@@ -96,7 +96,44 @@ class CodesPart(Part):
             lambda db: code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
         )
 
-    async def open_codes(self) -> Mapping[InviteKind, int]:
+    async def list(
+        self,
+        caller: Call,
+        *,
+        only_open: bool,
+        token: str = "",
+        max_bytes: int = limits.ANSWER_MAX_BYTES,
+    ) -> Page[Invite]:
+        """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
+        is_admin = self._engine.decider(caller).is_admin
+        after_s, after_id = parse_token(token, (int, float), str) or (None, "")
+
+        def found(db: apsw.Connection) -> Iterator[Invite]:
+            which = "" if is_admin else "created_by = ?1 AND "
+            for row in db.execute(
+                f"{SELECT} WHERE {which} (NOT ?2 OR"  # noqa: S608 - a constant
+                " (revoked = 0 AND uses_left > 0 AND expires_s > ?3))"
+                " AND (?4 IS NULL OR created_s <= ?4) AND (?4 IS NULL OR created_s < ?4"
+                " OR rowid < (SELECT rowid FROM codes WHERE id = ?5))"
+                " ORDER BY created_s DESC, rowid DESC",
+                (str(caller.principal), int(only_open), now_s, after_s, after_id),
+            ):
+                code = code_value(row, book, now_s)
+                if not (only_open and code.void):
+                    yield replace(code, uses=uses_of(db, code.id))
+
+        return await self._engine.read(
+            lambda db: page_of(
+                found(db),
+                weigh=_weigh,
+                key=lambda code: (code.created_s, code.id),
+                max_bytes=max_bytes,
+            )
+        )
+
+    async def count_open(self) -> Mapping[InviteKind, int]:
         """Return how many codes of each kind can be redeemed."""
 
         def work(db: apsw.Connection) -> Mapping[InviteKind, int]:
@@ -126,44 +163,7 @@ class CodesPart(Part):
 
         return await self._engine.read(work)
 
-    async def invites(
-        self,
-        caller: Call,
-        *,
-        only_open: bool,
-        token: str = "",
-        max_bytes: int = limits.ANSWER_MAX_BYTES,
-    ) -> Page[Invite]:
-        """Return a page of the codes that ``caller`` made (an admin: all), newest first, with uses."""
-        book = self._engine.writer.book
-        now_s = self._engine.clock.wall_s()
-        is_admin = self._engine.decider(caller).is_admin
-        after_s, after_id = parse_token(token, (int, float), str) or (None, "")
-
-        def found(db: apsw.Connection) -> Iterator[Invite]:
-            which = "" if is_admin else "created_by = ?1 AND "
-            for row in db.execute(
-                f"{SELECT} WHERE {which} (NOT ?2 OR"  # noqa: S608 - a constant
-                " (revoked = 0 AND uses_left > 0 AND expires_s > ?3))"
-                " AND (?4 IS NULL OR created_s <= ?4) AND (?4 IS NULL OR created_s < ?4"
-                " OR rowid < (SELECT rowid FROM codes WHERE id = ?5))"
-                " ORDER BY created_s DESC, rowid DESC",
-                (str(caller.principal), int(only_open), now_s, after_s, after_id),
-            ):
-                code = code_value(row, book, now_s)
-                if not (only_open and code.void):
-                    yield replace(code, uses=_uses(db, code.id))
-
-        return await self._engine.read(
-            lambda db: page_of(
-                found(db),
-                weigh=_weigh,
-                key=lambda code: (code.created_s, code.id),
-                max_bytes=max_bytes,
-            )
-        )
-
-    async def revoke_code(self, actor: Call, code_id: str) -> Invite:
+    async def revoke(self, actor: Call, code_id: str) -> Invite:
         """Make a code unusable from now on; ConflictError if it is already."""
 
         def work(tx: Transaction) -> Invite:
@@ -171,43 +171,56 @@ class CodesPart(Part):
             known = None if row is None else code_value(row, tx.book, tx.now_s)
             require_revocable(actor, known, tx.decider(actor))
             if known is None:
-                raise _no_such_code()
+                raise no_such_code()
             tx.run("UPDATE codes SET revoked = 1 WHERE id = ?", code_id)
             tx.audit(actor, "invite-revoke", code_id)
-            return replace(known, revoked=True, uses=_uses(tx.db, code_id))
+            return replace(known, revoked=True, uses=uses_of(tx.db, code_id))
 
         return await self._engine.write(work, caller=actor, action="invite-revoke", target=code_id)
 
+    async def redeemed(self, code_id: str, key_digest: bytes) -> Redemption | None:
+        """Return what the same key was answered before; None where the code can be redeemed."""
+        book = self._engine.writer.book
+        now_s = self._engine.clock.wall_s()
 
-def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
-    """Return the code in a row of SELECT, judged by ``book``; NotFoundError for None."""
-    if row is None:
-        raise _no_such_code()
-    maker = SpiffeId.parse(row[6])
-    sources = [one for per_grant in json.loads(row[13]) for one in per_grant]
-    return Invite(
-        row[0],
-        InviteKind(row[1]),
-        row[2],
-        row[3],
-        row[4],
-        row[5],
-        maker,
-        row[7],
-        tuple(
-            GrantTerms(FilePath.parse(path), Right(rights)) for path, rights in json.loads(row[8])
-        ),
-        bool(row[9]),
-        row[10],
-        None if row[11] is None else SpiffeId.parse(row[11]),
-        row[12],
-        void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
-        approves=bool(row[15]),
-    )
+        def work(db: apsw.Connection) -> Redemption | None:
+            code = code_value(rows.fetch(db, f"{SELECT} WHERE id = ?", code_id), book, now_s)
+            require_admissible_key(key_digest, book)
+            answer = redeeming.stored_answer(db, book, code_id, key_digest)
+            if answer is None:
+                require_open(code, now_s)
+            return answer
 
+        return await self._engine.read(work)
 
-def _no_such_code() -> NotFoundError:
-    return NotFoundError("There is no such invite; run: collective invite list")
+    async def redeem(
+        self,
+        code_id: str,
+        key_digest: bytes,
+        made: IssuedCertificate,
+        *,
+        display_name: str = "",
+        request_id: str = "",
+    ) -> Redemption:
+        """Count one use and store all that comes of it, in one transaction."""
+        randomness = self._engine.randomness
+        return await self._engine.change(
+            lambda tx: redeeming.redeem(
+                tx, randomness, code_id, key_digest, made, display_name, request_id
+            )
+        )
+
+    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
+        """Tell whether ``identity`` was given by a code, or certified, to the key of that SHA-256."""
+
+        def work(db: apsw.Connection) -> bool:
+            sql = (
+                "SELECT 1 FROM redemptions WHERE identity = ?1 AND key_digest = ?2"
+                " UNION ALL SELECT 1 FROM issued WHERE identity = ?1 AND key_digest = ?2"
+            )
+            return rows.fetch(db, sql, str(identity), key_digest) is not None
+
+        return await self._engine.read(work)
 
 
 def _made_by(tx: Transaction, actor: Call) -> CodesMade:
@@ -232,11 +245,3 @@ def _weigh(code: Invite) -> int:
     grants = sum(len(str(path).encode()) + 16 for path, _ in code.grants)
     uses = sum(len(str(use.identity)) + 16 for use in code.uses)
     return grants + uses + len(code.description.encode()) + len(str(code.created_by)) + 150
-
-
-def _uses(db: apsw.Connection, code_id: str) -> tuple[InviteUse, ...]:
-    found: Any = db.execute(
-        "SELECT identity, at_ms FROM redemptions WHERE code = ? ORDER BY at_ms LIMIT 1000",
-        (code_id,),
-    ).fetchall()
-    return tuple(InviteUse(SpiffeId.parse(identity), at_ms) for identity, at_ms in found)

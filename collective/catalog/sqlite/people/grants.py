@@ -1,17 +1,17 @@
-"""Grants, and the audit."""
+"""Grants: given, listed, ended with what came from them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
 from collective.access.permissions import describe
 from collective.catalog.decisions.grants import as_given, require_may_end
 from collective.catalog.sqlite.people.grant_places import require_places
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
@@ -19,21 +19,23 @@ from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
-from collective.model.audit import AuditRow, Refusal
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.pages import Page
 from collective.model.rights import Right
 
-AUDIT_PAGE_MAX = 10_000
 DROPPED_AT_ONCE: Final = 200
 """Grants that are deleted with the one that they came from."""
 
 
-class GrantsPart(Part):
-    """The methods of ``Trust`` about grants and audit."""
+class SqliteGrants:
+    """Rights on paths, given by one identity to another."""
 
-    async def add_grant(
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def add(
         self,
         caller: Call,
         path: FilePath,
@@ -56,7 +58,7 @@ class GrantsPart(Part):
 
         return await self._engine.write(work, caller=caller, action="grant", target=str(path))
 
-    async def grants(
+    async def list(
         self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[Grant]:
         """Return a page of the caller's live grants and what came from them; of all for an admin."""
@@ -76,12 +78,12 @@ class GrantsPart(Part):
 
         return await self._engine.read(work)  # off the loop: there may be many
 
-    async def own_grants(self, caller: Call) -> Sequence[Grant]:
+    async def own(self, caller: Call) -> Sequence[Grant]:
         """Return the live grants of the caller alone, in order of path."""
         found = self._engine.writer.book.of(caller.principal, self._engine.clock.wall_s())
         return sorted(found, key=_order)
 
-    async def remove_grant(self, caller: Call, grant_id: str) -> None:
+    async def remove(self, caller: Call, grant_id: str) -> None:
         """End a grant, and with it what was passed on under it."""
 
         def work(tx: Transaction) -> None:
@@ -91,24 +93,6 @@ class GrantsPart(Part):
             tx.audit(caller, "ungrant", str(grant.path), f"from {grant.principal}")
 
         await self._engine.write(work, caller=caller, action="ungrant", target=grant_id)
-
-    def note_denial(self, refusal: Refusal) -> None:
-        """Note a refusal; it is written with the next upkeep or page of the audit."""
-        self._engine.note_denial(refusal)
-
-    async def audit(self, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
-        """Return audit rows in order of time."""
-        await self._engine.flush_denials()
-
-        def work(db: apsw.Connection) -> Sequence[AuditRow]:
-            found: Any = db.execute(
-                "SELECT at_ms, actor, action, target, detail, request_id FROM audit"
-                " WHERE at_ms >= ? ORDER BY at_ms, id LIMIT ?",
-                (since_ms, min(limit, AUDIT_PAGE_MAX)),
-            ).fetchall()
-            return [AuditRow(*row) for row in found]
-
-        return await self._engine.read(work)
 
 
 def _order(grant: Grant) -> tuple[FilePath, str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
 from collective.core import limits
 from collective.core.errors import PermissionDeniedError
@@ -22,10 +22,14 @@ CERTIFICATES_MAX = 100
 """The newest certificates of one identity that are shown."""
 
 
-class IdentitiesPart(Part):
-    """The methods of ``Trust`` about identities."""
+class SqliteIdentities:
+    """Who joined, and who is an admin."""
 
-    async def identities(
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def list(
         self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[IdentityRecord]:
         """Return a page of who joined, in order of name: to an admin, others see themselves alone."""
@@ -58,7 +62,7 @@ class IdentitiesPart(Part):
                 "SELECT 1 FROM identities WHERE principal = ?1 UNION ALL"
                 " SELECT 1 FROM issued WHERE identity = ?1 AND expires_ms > ?2 LIMIT 1"
             )
-            now_ms = int(self._engine.clock.wall_s() * 1000)
+            now_ms = self._engine.now_ms()
             return rows.fetch(db, sql, str(identity), now_ms) is not None
 
         return await self._engine.read(work)

@@ -22,60 +22,13 @@ from collective.catalog.decisions.keys import (
 )
 from collective.catalog.sqlite.people.grants import drop_grants
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import ShutOutError
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.people import Invite, InviteKind
 
 _NO_CODE: Final = ""
 """What stands for the code of a key that came with a certificate issued offline."""
-
-
-class KeysPart(Part):
-    """The methods of ``Trust`` about the keys of certificates."""
-
-    async def see_certificate(
-        self,
-        issuer: SpiffeId,
-        identity: SpiffeId,
-        serial: str,
-        expires_ms: int,
-        key_digest: bytes,
-    ) -> None:
-        """Take note of a certificate that is in use; bind its key if it was issued offline."""
-
-        def look(db: apsw.Connection) -> tuple[bool, bool]:
-            found = rows.fetch(db, "SELECT key_digest FROM issued WHERE serial = ?", serial)
-            is_bound = identity.role != "user" or rows.fetch(
-                db,
-                "SELECT 1 FROM identity_keys WHERE principal = ? AND key_digest = ?",
-                str(identity),
-                key_digest,
-            )
-            return found is not None and found[0] is not None, bool(is_bound)
-
-        is_known, is_bound = await self._engine.read(look)
-        if is_known and is_bound:
-            return
-
-        def work(tx: Transaction) -> None:
-            if tx.book.is_revoked_key(key_digest):
-                raise ShutOutError
-            if identity.role == "user":
-                _bind_seen(tx, issuer, identity, key_digest)
-            store_issued(tx, identity, serial, expires_ms, key_digest)
-
-        await self._engine.change(work)
-
-    async def key_of(self, serial: str) -> bytes | None:
-        """Return the SHA-256 of the key of a certificate, or None where that is not known."""
-
-        def work(db: apsw.Connection) -> bytes | None:
-            return key_of_serial(db, serial)
-
-        return await self._engine.read(work)
 
 
 def key_of_serial(db: apsw.Connection, serial: str) -> bytes | None:
@@ -158,7 +111,7 @@ def _drop_given_before(tx: Transaction, code: Invite, identity: SpiffeId) -> Non
         )
 
 
-def _bind_seen(tx: Transaction, issuer: SpiffeId, identity: SpiffeId, key_digest: bytes) -> None:
+def bind_seen(tx: Transaction, issuer: SpiffeId, identity: SpiffeId, key_digest: bytes) -> None:
     """Bind the key of a certificate that came from outside; ConflictError where others have it."""
     if is_new_from_outside(identity, _keys_of(tx, identity), key_digest, tx.book.is_revoked_key):
         _bind(tx, identity, key_digest, _NO_CODE, issuer, "", vouched=True)

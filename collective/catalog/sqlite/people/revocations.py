@@ -1,4 +1,4 @@
-"""Certificates that were issued, and identities, serials and keys that were revoked."""
+"""Identities, serials and keys that were revoked."""
 
 from __future__ import annotations
 
@@ -9,58 +9,32 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.codes import require_admissible_key
 from collective.catalog.decisions.revocations import KEY, SERIAL, require_form, require_revoker
-from collective.catalog.sqlite.people.keys import keep_renewal, key_of_serial, store_issued
+from collective.catalog.sqlite.people.keys import key_of_serial
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import ConflictError, PermissionDeniedError
+from collective.core.errors import PermissionDeniedError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.people import Consequences
 
 
-class RevocationsPart(Part):
-    """The methods of ``Trust`` about certificates."""
+class SqliteRevocations:
+    """What was revoked, for good."""
 
-    async def add_issued(
-        self,
-        identity: SpiffeId,
-        serial: str,
-        expires_ms: int,
-        key_digest: bytes,
-        certificate_der: bytes = b"",
-    ) -> None:
-        """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
 
-        def work(tx: Transaction) -> None:
-            require_admissible_key(key_digest, tx.book)
-            if tx.book.is_revoked(identity):
-                raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
-            store_issued(tx, identity, serial, expires_ms, key_digest)
-            keep_renewal(tx, identity, serial, key_digest, certificate_der)
-            tx.audit(Call(identity, is_operator=False), "issue", serial)
+    async def all(self) -> tuple[int, Sequence[str]]:
+        """Return the revocation epoch and everything revoked."""
 
-        await self._engine.change(work)
-
-    async def note_change(self, actor: Call, action: str, target: str, detail: str) -> None:
-        """Write a row of the audit for a change that is made outside the catalogue, before it."""
-        await self._engine.change(lambda tx: tx.audit(actor, action, target, detail))
-
-    async def last_renewal(self, identity: SpiffeId, key_digest: bytes) -> bytes | None:
-        """Return the newest certificate (DER) that renewed one of this identity and key, if kept."""
-
-        def work(db: apsw.Connection) -> bytes | None:
-            found = rows.fetch(
-                db,
-                "SELECT certificate FROM issued WHERE key_digest = ? AND identity = ?"
-                " AND certificate IS NOT NULL",
-                key_digest,
-                str(identity),
-            )
-            return None if found is None else bytes(found[0])
+        def work(db: apsw.Connection) -> tuple[int, Sequence[str]]:
+            epoch = rows.fetch(db, "SELECT revocation_epoch FROM state")[0]
+            found: Any = db.execute("SELECT what FROM revocations ORDER BY what").fetchall()
+            return epoch, [row[0] for row in found]
 
         return await self._engine.read(work)
 
@@ -126,7 +100,7 @@ class RevocationsPart(Part):
 
         return await self._engine.read(work)
 
-    async def learn_revocations(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
+    async def learn(self, revoked: Sequence[str], *, epoch: int = 0) -> None:
         """Take back revocations that nodes remember and a restored catalogue does not.
 
         The epoch never falls behind ``epoch``, the highest that a node has seen: tickets from
@@ -145,42 +119,6 @@ class RevocationsPart(Part):
                 tx.audit_of("coordinator", "revoke", what, "learned back from a node")
 
         await self._engine.change(work)
-
-    async def has_redeemed(self, identity: SpiffeId, key_digest: bytes) -> bool:
-        """Tell whether ``identity`` was given by a code, or certified, to the key of that SHA-256."""
-
-        def work(db: apsw.Connection) -> bool:
-            sql = (
-                "SELECT 1 FROM redemptions WHERE identity = ?1 AND key_digest = ?2"
-                " UNION ALL SELECT 1 FROM issued WHERE identity = ?1 AND key_digest = ?2"
-            )
-            return rows.fetch(db, sql, str(identity), key_digest) is not None
-
-        return await self._engine.read(work)
-
-    async def certificate_holders(self) -> Sequence[SpiffeId]:
-        """Return who was issued a certificate that has not run out, each once."""
-
-        def work(db: apsw.Connection) -> Sequence[SpiffeId]:
-            found: Any = db.execute(
-                "SELECT DISTINCT identity FROM issued WHERE expires_ms > ? AND NOT EXISTS"
-                " (SELECT 1 FROM revocations WHERE what IN"
-                " ('serial:' || serial, 'key:' || lower(hex(key_digest)))) ORDER BY identity",
-                (int(self._engine.clock.wall_s() * 1000),),
-            ).fetchall()
-            return [SpiffeId.parse(row[0]) for row in found]
-
-        return await self._engine.read(work)
-
-    async def revocations(self) -> tuple[int, Sequence[str]]:
-        """Return the revocation epoch and everything revoked."""
-
-        def work(db: apsw.Connection) -> tuple[int, Sequence[str]]:
-            epoch = rows.fetch(db, "SELECT revocation_epoch FROM state")[0]
-            found: Any = db.execute("SELECT what FROM revocations ORDER BY what").fetchall()
-            return epoch, [row[0] for row in found]
-
-        return await self._engine.read(work)
 
 
 def _require_revoker(db: apsw.Connection, decider: Decider, actor: Call, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What every part of the engine stands on: the writer, the readers, and refusals for the audit."""
+"""What every subject stands on: the writer, the readers, and refusals for the audit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -28,10 +28,10 @@ from collective.catalog.sqlite.store.snapshot import Snapshots
 from collective.catalog.sqlite.store.writer import StepsFirstError, Transaction, Writer, translate
 from collective.core.disk import DiskLock
 from collective.core.errors import BusyError, PermissionDeniedError
-from collective.core.ids import NodeId
 from collective.core.world import World
 from collective.model.audit import Refusal
 from collective.model.calls import Call
+from collective.model.nodes import Position
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -102,10 +102,6 @@ class Engine:
         row = writer_db.execute("SELECT catalog_id, epoch, restored, lease_key FROM state")
         self.catalog_id, self.epoch, restored, lease_key = row.fetchone()  # type: ignore[misc]
         self.restored = bool(restored)
-        self.claims_are_own = False
-        """Whether the claims of repairs that an earlier process left were given up."""
-        self.removals: list[NodeId] = []
-        """Nodes that are being taken away now, each as often as somebody does."""
         self.leases = Leases(self.clock, self.randomness, lease_key, settings.lease_life_s)
         self._refusals = RefusalBook()
         self._flushing = asyncio.Lock()
@@ -240,14 +236,13 @@ class Engine:
         finally:
             self._readers.put(db)
 
-    @contextlib.contextmanager
-    def removing(self, node: NodeId) -> Iterator[None]:
-        """Note that ``node`` is being taken away: nobody else lifts its mark meanwhile."""
-        self.removals.append(node)
-        try:
-            yield
-        finally:
-            self.removals.remove(node)
+    def now_ms(self) -> int:
+        """Return the time by the catalogue's clock."""
+        return int(self.clock.wall_s() * 1000)
+
+    def position(self) -> Position:
+        """Return where the catalogue is, by the last durable commit."""
+        return Position(self.catalog_id, self.epoch, self.writer.sequence, self.custody.stamp)
 
     def decider(self, caller: Call) -> Decider:
         """Return the decisions for ``caller`` as of the last COMMIT."""
@@ -255,7 +250,7 @@ class Engine:
 
     def note_denial(self, refusal: Refusal) -> None:
         """Keep a refusal until the next :meth:`flush_denials`."""
-        self._refusals.note(refusal, int(self.clock.wall_s() * 1000))
+        self._refusals.note(refusal, self.now_ms())
 
     async def flush_denials(self) -> None:
         """Write the refusals noted so far into the audit; keep it within its size."""
@@ -264,7 +259,7 @@ class Engine:
             rows = await self.change_each(pending, _write_refusals, _STEP_REFUSALS)
             for (counted, count, _), row in zip(pending, rows, strict=True):
                 counted.row, counted.written = row, count
-            self._refusals.forget_ended(int(self.clock.wall_s() * 1000))
+            self._refusals.forget_ended(self.now_ms())
             await self._keep_audit_small()
 
     async def _keep_audit_small(self) -> None:
@@ -361,11 +356,3 @@ def _write_refusal(tx: Transaction, counted: Counted, count: int, detail: str) -
         count,
     )
     return tx.db.last_insert_rowid()
-
-
-class Part:
-    """A part of the catalogue: methods over one engine."""
-
-    def __init__(self, engine: Engine) -> None:
-        """Use ``engine``."""
-        self._engine = engine

@@ -1,9 +1,8 @@
-"""The catalogue's own life: position, expiry, snapshots, closing."""
+"""What the process does for the catalogue itself: expiry, snapshots, proofs that changes get through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 import apsw
@@ -13,41 +12,24 @@ from collective.catalog.sqlite.copies.repair import end_repair
 from collective.catalog.sqlite.files.recording import end_upload
 from collective.catalog.sqlite.files.upload_rows import ACTIVE
 from collective.catalog.sqlite.names.quotas import expire_in_time
-from collective.catalog.sqlite.nodes.removal import lift_marks
-from collective.catalog.sqlite.store.engine import Part
+from collective.catalog.sqlite.nodes.removal import Removal, lift_marks
+from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.online_backup import copy_database, is_sound
 from collective.catalog.sqlite.store.sweeping import SWEEPS
 from collective.catalog.sqlite.store.writer import Transaction, translate
-from collective.core.errors import CorruptionError, DataDirError
+from collective.core.errors import DataDirError
 from collective.core.randomness import hex_id
-from collective.model.nodes import Position
 
 EXPIRE_BATCH = 200
 
 
-class UpkeepPart(Part):
-    """The methods of ``Upkeep``."""
+class SqliteUpkeep:
+    """Expiry, snapshots, and whether changes get through."""
 
-    async def position(self) -> Position:
-        """Return where the catalogue is, by the last durable commit."""
-        engine = self._engine
-        return Position(
-            engine.catalog_id, engine.epoch, engine.writer.sequence, engine.custody.stamp
-        )
-
-    def health(self) -> Health:
-        """Tell whether changes get through; never blocks."""
-        writer = self._engine.writer
-        return Health(writer.waiting_s(), writer.trouble)
-
-    async def prove(self) -> None:
-        """Make a change that says nothing durable; raises as any change where that fails."""
-        await self._engine.change(lambda tx: tx.run("UPDATE state SET sequence = sequence"))
-        await self._engine.world.threads.run(self._engine.reserve.keep)
-
-    def interrupt(self) -> None:
-        """Give up what runs and what waits, before :meth:`close`; nothing of it was acknowledged."""
-        self._engine.interrupt()
+    def __init__(self, engine: Engine, removal: Removal) -> None:
+        """Use ``engine``; marks that ``removal`` has under way stay."""
+        self._engine = engine
+        self._removal = removal
 
     async def expire(self) -> None:
         """End uploads, leases and repair claims whose time has passed; write refusals noted.
@@ -57,7 +39,7 @@ class UpkeepPart(Part):
         self._engine.leases.expire()
         await self._engine.flush_denials()
 
-        lift = partial(lift_marks, under_way=list(self._engine.removals))
+        lift = partial(lift_marks, under_way=list(self._removal.under_way))
         for work in (lift, self._end_uploads, _end_repairs, *SWEEPS):
             await self._engine.change(work)
 
@@ -73,7 +55,7 @@ class UpkeepPart(Part):
     async def snapshot(self) -> str:
         """Write a consistent, checksummed snapshot into the data dir; return its path."""
         engine = self._engine
-        position = await self.position()
+        position = engine.position()
 
         def work(db: apsw.Connection) -> str:
             def copy(path: str) -> None:
@@ -92,9 +74,15 @@ class UpkeepPart(Part):
 
         return await engine.copy_out(work)
 
-    def watch_writer(self, observe: Callable[[str, float], None]) -> None:
-        """Tell ``observe`` the ``work`` and the ``flush`` of each batch in seconds, on any thread."""
-        self._engine.writer.observe = observe
+    async def prove(self) -> None:
+        """Make a change that says nothing durable; raises as any change where that fails."""
+        await self._engine.change(lambda tx: tx.run("UPDATE state SET sequence = sequence"))
+        await self._engine.world.threads.run(self._engine.reserve.keep)
+
+    def health(self) -> Health:
+        """Tell whether changes get through; never blocks."""
+        writer = self._engine.writer
+        return Health(writer.waiting_s(), writer.trouble)
 
     async def notices(self) -> tuple[str, ...]:
         """Return what the operator must know of this start, and of the files under it."""
@@ -105,14 +93,9 @@ class UpkeepPart(Part):
             return (error.message, *told)
         return told
 
-    async def close(self) -> None:
-        """Finish what was accepted and release the files."""
-        try:
-            if self._engine.custody.is_ours():
-                with suppress(CorruptionError):  # nothing is written into a damaged database
-                    await self._engine.flush_denials()
-        finally:
-            await self._engine.close()
+    def watch_writer(self, observe: Callable[[str, float], None]) -> None:
+        """Tell ``observe`` the ``work`` and the ``flush`` of each batch in seconds, on any thread."""
+        self._engine.writer.observe = observe
 
 
 def _end_repairs(tx: Transaction) -> None:

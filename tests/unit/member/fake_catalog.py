@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from collective.catalog.interface.values import IssuedCertificate, Redemption
@@ -14,29 +15,44 @@ from collective.model.nodes import NodeRecord
 from collective.model.people import Invite
 
 
-class FakeTrust:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._codes: dict[str, Invite] = {}
-        self._redeemed: dict[tuple[str, bytes], Redemption] = {}
-        self._nodes: dict[NodeId, NodeRecord] = {}
-        self.issued: list[str] = []
-        self._renewals: dict[tuple[SpiffeId, bytes], bytes] = {}
-        self.seen: list[str] = []
+class FakeNodes:
+    def __init__(self) -> None:
+        self.records: dict[NodeId, NodeRecord] = {}
         self.numbers = 0
 
-    async def add_code(self, actor: Call, code: Invite) -> Invite:
+    async def next_number(self) -> int:
+        await asyncio.sleep(0)
+        self.numbers += 1
+        return self.numbers
+
+    async def list(self) -> Sequence[NodeRecord]:
+        await asyncio.sleep(0)
+        return list(self.records.values())
+
+    async def add(self, record: NodeRecord) -> None:
+        await asyncio.sleep(0)
+        self.records[record.node] = record
+
+
+class FakeCodes:
+    def __init__(self, clock: Clock, nodes: FakeNodes) -> None:
+        self._clock = clock
+        self._nodes = nodes
+        self._codes: dict[str, Invite] = {}
+        self._redeemed: dict[tuple[str, bytes], Redemption] = {}
+
+    async def add(self, actor: Call, code: Invite) -> Invite:
         await asyncio.sleep(0)
         self._codes[code.id] = code
         return code
 
-    async def code(self, code_id: str) -> Invite:
+    async def get(self, code_id: str) -> Invite:
         await asyncio.sleep(0)
         if code_id not in self._codes:
             raise NotFoundError("no such code")
         return self._codes[code_id]
 
-    async def revoke_code(self, actor: Call, code_id: str) -> None:
+    async def revoke(self, actor: Call, code_id: str) -> None:
         await asyncio.sleep(0)
         self._codes[code_id] = replace(self._codes[code_id], revoked=True)
 
@@ -68,9 +84,9 @@ class FakeTrust:
             return found
         code = self._codes[code_id]
         if made.identity.role == "node":
-            node = made.identity.node_id
-            known = self._nodes.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0)
-            self._nodes[node] = replace(
+            node, records = made.identity.node_id, self._nodes.records
+            known = records.get(node) or NodeRecord(node, None, 0, 0, 0, (), 0)
+            records[node] = replace(
                 known,
                 certificate_serial=made.serial,
                 certificate_expires_ms=made.expires_ms,
@@ -89,18 +105,12 @@ class FakeTrust:
             for one in self._redeemed.values()
         )
 
-    async def next_node_number(self) -> int:
-        await asyncio.sleep(0)
-        self.numbers += 1
-        return self.numbers
 
-    async def nodes(self) -> list[NodeRecord]:
-        await asyncio.sleep(0)
-        return list(self._nodes.values())
-
-    async def add_node(self, record: NodeRecord) -> None:
-        await asyncio.sleep(0)
-        self._nodes[record.node] = record
+class FakeCertificates:
+    def __init__(self) -> None:
+        self.issued: list[str] = []
+        self.seen: list[str] = []
+        self._renewals: dict[tuple[SpiffeId, bytes], bytes] = {}
 
     async def add_issued(
         self,
@@ -116,7 +126,7 @@ class FakeTrust:
     async def last_renewal(self, identity: SpiffeId, key_digest: bytes) -> bytes | None:
         return self._renewals.get((identity, key_digest))
 
-    async def see_certificate(
+    async def see(
         self,
         issuer: SpiffeId,
         identity: SpiffeId,
@@ -125,3 +135,10 @@ class FakeTrust:
         key_digest: bytes,
     ) -> None:
         self.seen.append(serial)
+
+
+class FakeCatalog:
+    def __init__(self, clock: Clock) -> None:
+        self.nodes = FakeNodes()
+        self.codes = FakeCodes(clock, self.nodes)
+        self.certificates = FakeCertificates()
