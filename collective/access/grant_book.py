@@ -289,8 +289,11 @@ class GrantBook:
         return list(seen.values())
 
     def of(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
-        """Return the live grants of ``principal``."""
-        return [grant for grant in self._given_to(principal) if self._until[grant.id] > now_s]
+        """Return the live grants of ``principal``: its own, and those of everybody its member vouches for."""
+        found = self._given_to(principal)
+        if principal.role == "user":
+            found += self._given_to(SpiffeId.coordinator(principal.trust_domain))
+        return [grant for grant in found if self._until[grant.id] > now_s]
 
     def live(self, now_s: float) -> Sequence[Grant]:
         """Return all live grants."""

@@ -40,16 +40,18 @@ COMMANDS: Final[Mapping[str, str]] = {
     "read": "transfer",
     "put": "transfer",
     "get": "transfer",
+    "cp": "transfer",
     "identity": "identity",
     "invite": "invites",
     "node": "nodes",
     "datastore": "datastores",
     "grant": "grants",
+    "peer": "peers",
     "pki": "pki",
     "demo": "demo",
 }
 """Commands and groups of commands in the order of help, and the modules whose ``app`` has them."""
-GROUPS: Final = frozenset(("identity", "invite", "node", "datastore", "grant", "pki"))
+GROUPS: Final = frozenset(("identity", "invite", "node", "datastore", "grant", "peer", "pki"))
 """Those that are groups: all of their module's ``app``."""
 ABOUT: Final = "Storage shared among friends: files in several copies, over mutual TLS."
 

@@ -1,4 +1,4 @@
-"""Contents: write, read, put, get.  Streams in bounded memory; progress on a terminal only."""
+"""Contents: write, read, put, get, cp.  Streams in bounded memory; progress on a terminal only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.core.errors import CollectiveError, NotFoundError, PartialError, UsageError
 from collective.core.paths import FilePath
-from collective.model.entries import Entry
+from collective.model.changes import Attributes
+from collective.model.entries import Entry, EntryKind
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
@@ -161,6 +162,48 @@ def get(
             )
         meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
         return await collective.get(path, target, keeps_set_id=set_id, progress=meters[0])
+
+    try:
+        result = invocation.run(work, is_transfer=True)
+    finally:
+        for meter in meters:
+            meter.close()
+    _finish(invocation, result)
+
+
+@app.command()
+@command
+def cp(
+    invocation: Invocation,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Like /@home.bob/media/film.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Like /shared/film.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="A directory with everything below it.")
+    ] = False,
+) -> None:
+    """Copy a file or a directory within a member, or between members; the coordinators move the bytes.
+
+    A second run carries what differs, and nothing else. What cannot be copied is named and left out; the
+    rest is done, and the exit code is 9.
+    """
+    name = FilePath.parse(source).name
+    FilePath.parse(target)
+    meters: list[output.Meter] = []
+
+    async def work(collective: Collective) -> Entry | TreeResult:
+        entry = await collective.stat(source)
+        if not entry.kind.is_leaf:
+            if not recursive:
+                raise UsageError(f"{source} is a directory; copy it with -r.")
+            meters.append(output.Meter(invocation.world.clock))
+            return await collective.copy_tree(source, target, progress=meters[0], named=_left_out)
+        to = await _into(collective, target, name)
+        if entry.kind is EntryKind.LINK:
+            return await collective.make_link(
+                to, entry.target, attributes=Attributes(entry.modified_ns, entry.mode)
+            )
+        meters.append(output.Meter(invocation.world.clock, entry.size_bytes))
+        return await collective.copy(source, to, progress=meters[0])
 
     try:
         result = invocation.run(work, is_transfer=True)

@@ -17,12 +17,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from collective.client.names import Names
+from collective.core.clock import Clock
 from collective.core.errors import ConflictError, NotJoinedError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.units import Address
 from collective.core.world import World, real_world
 from collective.model.calls import Call
+from collective.model.changes import Precondition
 from collective.pki.credentials import Credentials
 from collective.pki.renewal_times import has_expired
 from collective.pki.revocation import RevocationSet
@@ -36,11 +38,13 @@ if TYPE_CHECKING:  # imported when the first of them is used: a short command us
     from collective.client.options import ClientOptions
     from collective.client.transfers import Transfers
     from collective.client.trees.result import LeftOut, TreeResult
-    from collective.model.changes import Attributes, Precondition
+    from collective.model.changes import Attributes
     from collective.model.entries import Entry
     from collective.model.status import Status
+    from collective.rpc.remote.copies import RemoteCopies
     from collective.rpc.remote.datastores import RemoteDatastores
     from collective.rpc.remote.nodes import RemoteNodes
+    from collective.rpc.remote.peering import RemotePeers
     from collective.rpc.remote.people import RemotePeople
     from collective.rpc.remote.trust import RemoteTrust
     from collective.transfer.engine.download import Download
@@ -67,9 +71,15 @@ class Collective:
     """
 
     def __init__(
-        self, channel: Channel, control: Control, who: SpiffeId, open_transfers: OpenTransfers
+        self,
+        channel: Channel,
+        control: Control,
+        who: SpiffeId,
+        open_transfers: OpenTransfers,
+        clock: Clock,
     ) -> None:
         """Use ``channel`` as ``who``, and ``control`` over it; programs call :meth:`connect` instead."""
+        self._clock = clock
         self.domain: Final = who.trust_domain
         self._channel = channel
         self._control = control
@@ -117,7 +127,13 @@ class Collective:
         addresses = tuple(addresses) or credentials.certified.addresses
         if not addresses:
             raise NotJoinedError("No address to talk to is known; give --coordinator HOST:PORT.")
-        gate = PeerGate(credentials.trust(), RevocationSet.of(0, ()), clock)
+        gate = PeerGate(
+            credentials.trust(),
+            RevocationSet.of(0, ()),
+            clock,
+            home=credentials.domain,
+            foreign_roles=frozenset(("node",)),
+        )
         channel = links.channel(
             addresses,
             credentials=credentials,
@@ -128,15 +144,29 @@ class Collective:
         control = Control(clock) if options is None else options.control(clock)
 
         def open_transfers() -> Transfers:
+            from collective.client.peer_trust import PeerTrust  # noqa: PLC0415 - see above
             from collective.client.transfers import Transfers  # noqa: PLC0415 - see above
 
             persona = links.client_persona(credentials, gate.trust)
             dialer = links.dialer(persona, gate, timeout_s=CONNECT_TIMEOUT_S)
+
+            async def ask(domain: Domain) -> Sequence[bytes]:
+                from collective.rpc.remote.peering import RemotePeers  # noqa: PLC0415 - few need it
+
+                return await RemotePeers.over(channel, control).authorities(domain)
+
             return Transfers.open(
-                credentials.certified.identity, control, channel, dialer, world, options, state_dir
+                credentials.certified.identity,
+                control,
+                channel,
+                dialer,
+                PeerTrust(ask, gate, persona),
+                world,
+                options,
+                state_dir,
             )
 
-        connected = cls(channel, control, credentials.certified.identity, open_transfers)
+        connected = cls(channel, control, credentials.certified.identity, open_transfers, clock)
         try:
             yield connected
         finally:
@@ -336,6 +366,55 @@ class Collective:
             FilePath.parse(path), local, keeps_set_id=keeps_set_id, progress=progress, named=named
         )
 
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        condition: Precondition | None = None,
+        progress: Progress | None = None,
+    ) -> Entry:
+        """Make ``target`` a file like the file ``source``, of this member or a peer's (``/@DOMAIN/…``).
+
+        The coordinators move the bytes, and only those that the target's member lacks.  An interrupted
+        copy goes on.  Raises as :meth:`write` and :meth:`open_read`.
+        """
+        parsed = FilePath.parse(source), FilePath.parse(target)
+        given = condition or Precondition()
+        return (await self._copies.copy(*parsed, given, progress=progress))[0]
+
+    async def copy_tree(
+        self,
+        source: str,
+        target: str,
+        *,
+        progress: Progress | None = None,
+        named: Callable[[LeftOut], None] | None = None,
+    ) -> TreeResult:
+        """Copy a directory with everything below it: what differs at ``target``, and nothing else.
+
+        Args:
+            source: of this member or a peer's.
+            target: as ``source``; made if absent.
+            progress: called with bytes that are safe.
+            named: called with each thing that is left out.
+
+        Raises what ends the whole: no connection, no right at ``target``, a file in its place.
+        """
+        from collective.client.trees.copying import TreeCopy  # noqa: PLC0415 - see above
+        from collective.client.trees.result import Record  # noqa: PLC0415 - see above
+
+        record = Record(named)
+        tree = TreeCopy(self._names, self._copies, record, progress)
+        await tree.run(FilePath.parse(source), FilePath.parse(target))
+        return record.result
+
+    @cached_property
+    def _copies(self) -> RemoteCopies:
+        from collective.rpc.remote.copies import RemoteCopies  # noqa: PLC0415 - see above
+
+        return RemoteCopies.over(self._channel, self._clock)
+
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` (writing to a pipe, say) on the client's own threads."""
         return await self.transfers.session.in_thread(work)
@@ -368,6 +447,13 @@ class Collective:
         from collective.rpc.remote.nodes import RemoteNodes  # noqa: PLC0415 - see above
 
         return RemoteNodes.over(self._channel, self._control)
+
+    @cached_property
+    def peers(self) -> RemotePeers:
+        """Other members that this one exchanges trust with."""
+        from collective.rpc.remote.peering import RemotePeers  # noqa: PLC0415 - see above
+
+        return RemotePeers.over(self._channel, self._control)
 
     @cached_property
     def trust(self) -> RemoteTrust:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from collective.client.peer_trust import PeerTrust
 from collective.core.clock import Clock
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
@@ -53,6 +54,13 @@ class Session:
     slots: asyncio.Semaphore
     """Chunks in memory, over all transfers."""
     window_chunks: int
+    peers: PeerTrust
+    to_peers: Engine
+    """Moves what is a peer's: what it learns of the ways there says nothing of those at home."""
+
+    def engine_for(self, path: FilePath) -> Engine:
+        """Return what moves the bytes of ``path``."""
+        return self.engine if path.peer_domain is None else self.to_peers
 
     async def write(
         self,
@@ -91,8 +99,9 @@ class Session:
             before_commit=before_commit,
             progress=progress,
         )
+        await self.peers.prepare(path)
         return await Upload(
-            self.engine,
+            self.engine_for(path),
             self.files,
             self.call,
             opening,
@@ -112,7 +121,7 @@ class Session:
     ) -> Download:
         """Return a download of a range (``length`` None: to the end), to be entered."""
         return Download(
-            self.engine,
+            self.engine_for(path),
             self.files,
             self.call,
             partial(self.open_read, path, if_version),
@@ -127,6 +136,7 @@ class Session:
         self, path: FilePath, if_version: int, offset: int, length: int, mode: RouteMode
     ) -> OpenedRead:
         """Lease a version, and plan a range (``length`` 0: to the end)."""
+        await self.peers.prepare(path)
         return await self.files.open_read(
             self.call, path, offset=offset, length=length, if_version=if_version, mode=mode
         )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Self
 
 from collective.client.local.put_get import LocalFiles
 from collective.client.names import Names
 from collective.client.options import ClientOptions
+from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.trees.getting import TreeGet
 from collective.client.trees.notes import RootNote, TreeNotes
@@ -71,11 +73,15 @@ class Transfers:
         control: Control,
         channel: Channel,
         dialer: Dialer,
+        peers: PeerTrust,
         world: World,
         options: ClientOptions | None,
         state_dir: str | None,
     ) -> Self:
-        """Return transfers of ``who``, that reach nodes by ``dialer``; close them."""
+        """Return transfers of ``who``, that reach nodes by ``dialer``; close them.
+
+        ``peers`` lets nodes of peers count there.
+        """
         options = options or ClientOptions()
         buffers = BufferPool(options.buffers_bytes)
         pool = world.threads.pool(THREADS, "collective-client")
@@ -90,6 +96,8 @@ class Transfers:
             leases=LeaseReturns(files, call),
             slots=asyncio.Semaphore(options.window_chunks),
             window_chunks=options.window_chunks,
+            peers=peers,
+            to_peers=Engine.of(chunks, buffers, pool, world, replace(options, relay_after=1)),
         )
         return cls(
             session,

@@ -19,7 +19,7 @@ CHUNK_STORED_MAX_BYTES: Final = 16 * MIB + 64 * KIB
 """Largest stored chunk (envelope included) that any part accepts."""
 ENVELOPE_OVERHEAD_MAX_BYTES: Final = 64
 
-ROUTE_MAX_HOPS: Final = 4
+ROUTE_MAX_HOPS: Final = 5
 COPIES_MAX: Final = 16
 FILE_MAX_BYTES: Final = 1 << 60
 EXTENTS_FREE: Final = 1024
@@ -85,3 +85,8 @@ CODE_BYTES_MAX: Final = 16 * MIB
 CODE_LEAST_BYTES: Final = KIB
 CODE_KEPT_S: Final = 7 * 86400.0
 """After so long a code that ended is deleted; until then a repeated redemption has its answer."""
+
+PEERS_MAX: Final = 64
+"""Members that one is peered with."""
+PEER_TOMBSTONES_MAX: Final = 256
+"""Removed peers that are remembered, so that they can be told."""

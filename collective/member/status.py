@@ -20,10 +20,16 @@ from collective.member.nodes.live_nodes import space_of
 from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.member.trust.member_trust import MemberTrust
-from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
 from collective.model.people import Invite
-from collective.model.status import NodeCodeStatus, Space, Status, Survey, Totals
+from collective.model.status import (
+    NodeCodeStatus,
+    PeerStatus,
+    Space,
+    Status,
+    Survey,
+    Totals,
+)
 from collective.placement.shortage import Policy
 
 FIGURES_S: Final = 15.0
@@ -38,6 +44,18 @@ class Condition(Protocol):
 
     def reports(self) -> Sequence[Report]:
         """Return what its background work does."""
+        ...
+
+
+class Neighbours(Protocol):
+    """The members that this one is peered with."""
+
+    def statuses(self) -> Sequence[PeerStatus]:
+        """Return how each is."""
+        ...
+
+    def warnings(self) -> Sequence[str]:
+        """Return what the operator should know of them, one sentence each."""
         ...
 
 
@@ -59,15 +77,16 @@ class MemberStatus:
 
     def __init__(
         self,
-        own: OwnCertificates,
         catalog: Catalog,
         nodes: MemberNodes,
         trust: MemberTrust,
         condition: Condition,
         policy: Policy,
+        neighbours: Neighbours,
     ) -> None:
-        """Tell of the member of ``own``; uptime counts from now."""
-        self._own = own
+        """Tell of the member of ``trust``; uptime counts from now."""
+        self._neighbours = neighbours
+        own = self._own = trust.own
         self._catalog = catalog
         self._nodes = nodes
         self._trust = trust
@@ -104,6 +123,7 @@ class MemberStatus:
                 warnings(situation) if is_admin else warnings_for_all(situation),
             ),
             workers=self._condition.reports() if is_admin else (),
+            peers=self._neighbours.statuses(),
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:
@@ -130,6 +150,7 @@ class MemberStatus:
                 *await self._catalog.upkeep.notices(),
                 *await self._trust.expiry.warnings(now_s),
                 *report_warnings(self._condition.reports()),
+                *self._neighbours.warnings(),
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],

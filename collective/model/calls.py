@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from collective.core.ids import Domain, SpiffeId
+from collective.model.transfers import RouteMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Call:
     def holder(self) -> SpiffeId:
         """The identity that tickets of this call are made for."""
         return self.principal if self.carrier is None else self.carrier
+
+    def holder_by(self, mode: RouteMode) -> SpiffeId:
+        """Return the identity that tickets of routes of ``mode`` are made for.
+
+        A person of a peer goes to nodes by itself, and through the coordinators by its own one.
+        """
+        if self.via is not None and mode is RouteMode.DIRECT:
+            return self.principal
+        return self.holder
 
     @classmethod
     def of_client(cls, who: SpiffeId) -> Self:

@@ -160,6 +160,10 @@ class CertificateAuthority:
         """SHA-256 (32 bytes) of the CA's SubjectPublicKeyInfo, as join codes pin it."""
         return certificates.key_digest(self._key.public_key())
 
+    def sign(self, message: bytes) -> bytes:
+        """Return an ECDSA-SHA256 signature over ``message``, which begins with a label of its own."""
+        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
     def key_pem(self) -> bytes:
         """Return the CA's key as PEM (PKCS#8, not encrypted)."""
         return self._key.private_bytes(

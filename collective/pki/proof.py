@@ -8,7 +8,7 @@ relayed by an attacker in the middle, it is worthless on any other connection.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from collective.core.errors import PermissionDeniedError
 
 _JOIN_LABEL: Final = b"collective join 2\0"
+_PEERING_LABEL: Final = b"collective peering 1\0"
 _RENEW_LABEL: Final = b"collective renew 1\0"
 _SEED_LABEL: Final = b"collective join proof 1"
 _LENGTH_BYTES: Final = 4
@@ -52,6 +53,32 @@ class Transcript:
         return _JOIN_LABEL + _prefixed(*fields)
 
 
+@dataclass(frozen=True, slots=True)
+class PeeringTranscript:
+    """What the secret of a code for a peer signs."""
+
+    code_id: str
+    nonce: bytes
+    leaf_digest: bytes
+    """As in :class:`Transcript`."""
+    body: bytes
+    """Of the bundle of the member that redeems."""
+    signature: bytes
+
+    def encode(self) -> bytes:
+        """Return the bytes that are signed: a label, then each field after its length (u32)."""
+        fields = (self.code_id.encode(), self.nonce, self.leaf_digest, self.body, self.signature)
+        return _PEERING_LABEL + _prefixed(*fields)
+
+
+class Signed(Protocol):
+    """What a proof is made over."""
+
+    def encode(self) -> bytes:
+        """Return the bytes that are signed; they begin with a label of their kind."""
+        ...
+
+
 def verifier_of(secret: bytes) -> bytes:
     """Return the Ed25519 public key (32 bytes) derived from ``secret``."""
     return (
@@ -61,12 +88,12 @@ def verifier_of(secret: bytes) -> bytes:
     )
 
 
-def sign_join(secret: bytes, transcript: Transcript) -> bytes:
+def sign_join(secret: bytes, transcript: Signed) -> bytes:
     """Return the proof (64 bytes) that its maker knows ``secret``."""
     return _signing_key(secret).sign(transcript.encode())
 
 
-def check_join(verifier: bytes, transcript: Transcript, proof: bytes) -> None:
+def check_join(verifier: bytes, transcript: Signed, proof: bytes) -> None:
     """Raise PermissionDeniedError unless ``proof`` was made with the secret of ``verifier``."""
     try:
         Ed25519PublicKey.from_public_bytes(verifier).verify(proof, transcript.encode())

@@ -30,6 +30,8 @@ class Subject:
 
     operation: str = ""
     target: str = ""
+    principal: str = ""
+    """For whom the caller's member calls; empty where callers call for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ def current() -> CallContext:
     if context is None:
         raise InternalError("There is no call here to take the context from.")
     return context
+
+
+def remaining_s(default_s: float) -> float:
+    """Return the seconds that the caller of the call being served waits; ``default_s`` outside of one."""
+    context = _current.get()
+    return default_s if context is None else context.remaining_s(default_s)
 
 
 def enter(context: CallContext) -> None:

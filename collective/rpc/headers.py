@@ -20,6 +20,8 @@ LEAF_DIGEST_KEY: Final = "x-collective-leaf-sha256"
 """What a bootstrap adds to a join: SHA-256 (hex) of the leaf that it showed the joiner."""
 SOURCE_KEY: Final = "x-collective-source"
 """What a bootstrap adds to a join: the host that the joiner came from."""
+PRINCIPAL_KEY: Final = "x-collective-principal"
+"""What a member's coordinator adds to a call that it forwards to a peer: the SPIFFE id of who calls."""
 _REQUEST_ID: Final = r"[A-Za-z0-9._-]{1,64}"
 
 _request_id: ContextVar[str | None] = ContextVar("collective_request_id", default=None)

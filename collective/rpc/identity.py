@@ -11,10 +11,15 @@ from typing import Final, Literal, Protocol
 
 from collective.core.clock import Clock
 from collective.core.errors import RejectedError
-from collective.core.ids import SpiffeId, SpiffeRole
+from collective.core.ids import Domain, SpiffeId, SpiffeRole
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
-from collective.pki.trust import TrustStore, verify_leaf
+from collective.pki.trust import (
+    RevokedCertificateError,
+    TrustStore,
+    UntrustedError,
+    verify_leaf,
+)
 
 Usage = Literal["client", "server"]
 Expectation = SpiffeId | Callable[[Certified], bool]
@@ -56,8 +61,28 @@ class Sweeps(Protocol):
 class PeerGate:
     """The gate of every connection but a join: `pki.trust` over live trust and revocations."""
 
-    def __init__(self, trust: TrustStore, revocations: RevocationSet, clock: Clock) -> None:
-        """Start with ``trust`` and ``revocations``; ``clock`` gives the time of each check."""
+    def __init__(
+        self,
+        trust: TrustStore,
+        revocations: RevocationSet,
+        clock: Clock,
+        *,
+        home: Domain | None = None,
+        foreign_roles: frozenset[SpiffeRole] = frozenset(),
+    ) -> None:
+        """Start with ``trust`` and ``revocations``; ``clock`` gives the time of each check.
+
+        Args:
+            trust: what counts.
+            revocations: what does not count any more.
+            clock: for validity.
+            home: the domain whose every role may come; of other trusted domains only ``foreign_roles``
+                may.  None makes no difference between domains.
+            foreign_roles: see ``home``.
+        """
+        self._home = home
+        self._foreign_roles = foreign_roles
+        self._shut_out: frozenset[Domain] = frozenset()
         self._trust = trust
         self._revocations = revocations
         self._clock = clock
@@ -78,19 +103,26 @@ class PeerGate:
         self._listeners.append(listener)
 
     def replace(
-        self, *, trust: TrustStore | None = None, revocations: RevocationSet | None = None
+        self,
+        *,
+        trust: TrustStore | None = None,
+        revocations: RevocationSet | None = None,
+        shut_out: frozenset[Domain] | None = None,
     ) -> int:
         """Let newer values count from now on.
 
+        ``shut_out``: domains whose certificates are recognised, and told that they are revoked.
+
         Returns how many open connections ended by that, at every listener with this gate.
         """
+        self._shut_out = self._shut_out if shut_out is None else shut_out
         self._trust = self._trust if trust is None else trust
         self._revocations = self._revocations if revocations is None else revocations
         return sum(listener.sweep() for listener in self._listeners)
 
     def verify(self, leaf_der: bytes, roles: frozenset[SpiffeRole], usage: Usage) -> Certified:
         """Return who the peer is, or raise :class:`RejectedError`."""
-        return verify_leaf(
+        certified = verify_leaf(
             leaf_der,
             self._trust,
             roles=roles,
@@ -98,10 +130,22 @@ class PeerGate:
             now_s=self._clock.wall_s(),
             revoked=self._revocations,
         )
+        identity = certified.identity
+        if identity.trust_domain in self._shut_out:
+            raise RevokedCertificateError(identity)
+        if self._is_foreign(identity) and identity.role not in self._foreign_roles:
+            why = f"a {identity.role} of another member is not accepted here"
+            raise UntrustedError(7, why, role=identity.role)
+        return certified
+
+    def _is_foreign(self, identity: SpiffeId) -> bool:
+        return self._home is not None and identity.trust_domain != self._home
 
     def objection(self, peer: Certified) -> str | None:
         """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""
         if self._revocations.is_revoked(peer.identity, peer.serial, peer.key_digest):
+            return REVOKED
+        if peer.identity.trust_domain in self._shut_out:
             return REVOKED
         if peer.expires_s <= self._clock.wall_s():
             return "expired"

@@ -36,6 +36,7 @@ from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
+from tests.unit.member.alone import NO_INVITING
 from tests.unit.member.fake_catalog import FakeCatalog
 from tests.unit.member.own import Shown, joining_over, lone, renewals_over
 from tests.worlds import LINKS, REAL, world_of
@@ -97,6 +98,7 @@ class Member:
         return BootstrapService(
             self.joining,
             self.renewal,
+            NO_INVITING,
             Shown([digest(self.shown)], [Address("127.0.0.1", 8001)]),
             collective_name="alice-homelab",
             forwarded=forwarded,

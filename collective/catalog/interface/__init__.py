@@ -29,6 +29,7 @@ from collective.catalog.interface.history import History
 from collective.catalog.interface.identities import Identities
 from collective.catalog.interface.names import Names
 from collective.catalog.interface.nodes import Nodes
+from collective.catalog.interface.peers import Peers
 from collective.catalog.interface.reads import Reads
 from collective.catalog.interface.repair import GuardedCopies, Repair
 from collective.catalog.interface.revocations import Revocations
@@ -50,6 +51,7 @@ __all__ = [
     "Identities",
     "Names",
     "Nodes",
+    "Peers",
     "Quarantine",
     "Reads",
     "Repair",
@@ -135,6 +137,11 @@ class Catalog(Protocol):
     @property
     def revocations(self) -> Revocations:
         """What was revoked."""
+        ...
+
+    @property
+    def peers(self) -> Peers:
+        """Other members with whom trust was exchanged."""
         ...
 
     @property

@@ -26,6 +26,7 @@ from collective.catalog.sqlite.people.certificates import SqliteCertificates
 from collective.catalog.sqlite.people.codes import SqliteCodes
 from collective.catalog.sqlite.people.grants import SqliteGrants
 from collective.catalog.sqlite.people.identities import SqliteIdentities
+from collective.catalog.sqlite.people.peers import SqlitePeers
 from collective.catalog.sqlite.people.revocations import SqliteRevocations
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.engine import Engine
@@ -59,6 +60,7 @@ class SqliteCatalog:
         self.identities = SqliteIdentities(engine)
         self.certificates = SqliteCertificates(engine)
         self.revocations = SqliteRevocations(engine)
+        self.peers = SqlitePeers(engine)
         self.grants = SqliteGrants(engine)
         self.audit = SqliteAudit(engine)
         self.history = SqliteHistory(engine)

@@ -41,7 +41,7 @@ async def matching_bytes(
     if not available:
         return 0
     with operation(session.randomness):
-        mode = session.engine.choice.mode
+        mode = session.engine_for(entry.path).choice.mode
         opened = await session.open_read(entry.path, entry.version, 0, available, mode)
         pieces, matched = opened.plan.pieces, 0
         try:

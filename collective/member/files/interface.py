@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from collective.core.ids import ChunkId, NodeId, SpiffeId
+from collective.core.ids import ChunkId, NodeId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -100,6 +100,10 @@ class Uploads(UploadControl, Protocol):
         mode: RouteMode,
     ) -> OpenedUpload:
         """Begin to write ``path``, and plan the first of it; not to be repeated."""
+        ...
+
+    async def check_upload(self, call: Call, upload: UploadId, /) -> None:
+        """Return if ``call`` may still go on with an open upload; raises as its next step would."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The files of this member, in parts: what a client does with them, and whole files carried for others."""
+"""The files of this member: names, uploads and reads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from collective.member.files.reads import MemberReads
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.files.uploads import MemberUploads
-from collective.member.files.whole_files import WholeFiles
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.placement.shortage import Policy
-from collective.transfer.engine.engine import Engine
 
 
 class MemberFiles:
@@ -29,11 +27,9 @@ class MemberFiles:
         receipts: ReceiptChecker,
         policy: Policy,
         complaints: TakesComplaints,
-        engine: Engine,
     ) -> None:
-        """Serve the member of the coordinator ``own``, which carries whole files by ``engine``."""
+        """Serve the member of the coordinator ``own``."""
         domain = own.trust_domain
         self.names: Final[Names] = catalog.names
         self.uploads: Final = MemberUploads(domain, catalog, table, routes, receipts, policy)
         self.reads: Final = MemberReads(domain, catalog.reads, routes, complaints)
-        self.whole: Final = WholeFiles(own, engine, self.uploads, self.reads)

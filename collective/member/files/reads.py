@@ -91,7 +91,7 @@ class MemberReads:
                 extent.chunk,
                 extent.stored_length,
                 piece.copies,
-                holder=call.holder,
+                holder=call.holder_by(mode),
                 transfer_id=view.lease,
                 relay=mode is RouteMode.RELAY,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from collective.catalog.interface.values import Allocation
 from collective.core import limits
@@ -15,6 +16,9 @@ from collective.model.transfers import Operation, Route
 from collective.placement.route_order import to_read, to_write
 from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.making import Hop, make_route
+
+_STORING_MAX: Final = limits.ROUTE_MAX_HOPS - 1
+"""Nodes that one route passes: before them there is room for the relay of another member."""
 
 
 class RouteMaker:
@@ -42,7 +46,7 @@ class RouteMaker:
         states = self._table.states()
         targets = [copy for copy in allocation.targets if self._can_sign(copy.node)]
         reachable = to_write(targets, states)
-        size = limits.ROUTE_MAX_HOPS - 1 if relay else limits.ROUTE_MAX_HOPS
+        size = _STORING_MAX - 1 if relay else _STORING_MAX
         return [
             self._route(
                 Operation.PUT,

@@ -135,7 +135,9 @@ class MemberUploads:
                 is_stored=one.stored,
                 routes=[]
                 if one.stored
-                else self._routes.put(one, holder=call.holder, transfer_id=key, relay=relay),
+                else self._routes.put(
+                    one, holder=call.holder_by(mode), transfer_id=key, relay=relay
+                ),
                 quorum=one.quorum,
                 held=len(one.held),
             )

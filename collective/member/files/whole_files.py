@@ -18,8 +18,8 @@ from collective.core import limits
 from collective.core.errors import CollectiveError, first_error
 from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
-from collective.member.files.reads import MemberReads
-from collective.member.files.uploads import MemberUploads
+from collective.member.files.interface import Reads, Uploads
+from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
@@ -44,14 +44,11 @@ CHECK_S: Final = 0.5
 class WholeFiles:
     """Stores and fetches files on behalf of others."""
 
-    def __init__(
-        self, own: SpiffeId, engine: Engine, uploads: MemberUploads, reads: MemberReads
-    ) -> None:
-        """Carry bytes as ``own``."""
+    def __init__(self, own: SpiffeId, engine: Engine, owners: MemberDirectory) -> None:
+        """Carry bytes as ``own``, of the files that ``owners`` know."""
         self._own = own
         self._engine = engine
-        self._uploads = uploads
-        self._reads = reads
+        self._owners = owners
 
     async def write(
         self,
@@ -63,12 +60,13 @@ class WholeFiles:
     ) -> Entry:
         """Store ``data`` as the new content of ``path``; nothing is visible if it fails."""
         carried = replace(call, carrier=self._own)
+        uploads = self._owners.of_path(call, path).uploads
         begun: asyncio.Future[UploadId] = asyncio.get_running_loop().create_future()
 
         async def begin(
             extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
         ) -> OpenedUpload:
-            return await self._uploads.open_upload(
+            return await uploads.open_upload(
                 carried, path, attributes, condition, extents, holes, mode=mode
             )
 
@@ -77,7 +75,7 @@ class WholeFiles:
 
         upload = Upload(
             self._engine,
-            self._uploads,
+            uploads,
             carried,
             Opening(begin, on_opened=on_opened),
             stream_source(data),
@@ -86,20 +84,13 @@ class WholeFiles:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(carried, begun))
+                watching = group.create_task(_watch(uploads, carried, begun))
                 try:
                     return await upload.run()
                 finally:
                     watching.cancel()
         except BaseExceptionGroup as failed:
             raise first_error(failed) from failed
-
-    async def _watch(self, call: Call, begun: asyncio.Future[UploadId]) -> None:
-        """Raise soon after the caller lost the right to write, or the upload ended."""
-        upload = await begun
-        while True:
-            await asyncio.sleep(CHECK_S)
-            await self._uploads.check_upload(call, upload)
 
     @asynccontextmanager
     async def read(
@@ -110,20 +101,19 @@ class WholeFiles:
         ``length`` 0: to the end.
         """
         carried = replace(call, carrier=self._own)
+        reads = self._owners.of_path(call, path).reads
 
         async def open_read(offset: int, length: int, mode: RouteMode) -> OpenedRead:
-            return await self._reads.open_read(
-                carried, path, offset=offset, length=length, mode=mode
-            )
+            return await reads.open_read(carried, path, offset=offset, length=length, mode=mode)
 
         async def give_back(lease: LeaseId) -> None:
             with suppress(CollectiveError):  # it ends by itself
-                await self._reads.close_reads(carried, [lease])
+                await reads.close_reads(carried, [lease])
 
         slots = asyncio.Semaphore(1)
         download = Download(
             self._engine,
-            self._reads,
+            reads,
             carried,
             open_read,
             slots=slots,
@@ -131,25 +121,34 @@ class WholeFiles:
             offset=offset,
             length=length or None,
         )
-        async with download, aclosing(self._pieces(carried, download, offset, slots)) as pieces:
+        async with download, aclosing(_pieces(reads, carried, download, offset, slots)) as pieces:
             yield download.entry, pieces
 
-    async def _pieces(
-        self, call: Call, download: Download, offset: int, slots: asyncio.Semaphore
-    ) -> AsyncGenerator[bytes]:
-        now_s: Callable[[], float] = asyncio.get_running_loop().time
-        checked_s = now_s()
-        may_have = 1
-        async for block in download:
-            for _ in range(may_have, READ_CHUNKS):
-                slots.release()
-            may_have = READ_CHUNKS
-            for start in range(0, len(block), PIECE_BYTES):
-                if now_s() - checked_s >= CHECK_S:
-                    checked_s = now_s()
-                    await self._reads.plan_read(
-                        call, download.opened.lease, offset=offset, length=1, mode=RouteMode.DIRECT
-                    )
-                piece = bytes(block[start : start + PIECE_BYTES])
-                offset += len(piece)
-                yield piece
+
+async def _watch(uploads: Uploads, call: Call, begun: asyncio.Future[UploadId]) -> None:
+    """Raise soon after the caller lost the right to write, or the upload ended."""
+    upload = await begun
+    while True:
+        await asyncio.sleep(CHECK_S)
+        await uploads.check_upload(call, upload)
+
+
+async def _pieces(
+    reads: Reads, call: Call, download: Download, offset: int, slots: asyncio.Semaphore
+) -> AsyncGenerator[bytes]:
+    now_s: Callable[[], float] = asyncio.get_running_loop().time
+    checked_s = now_s()
+    may_have = 1
+    async for block in download:
+        for _ in range(may_have, READ_CHUNKS):
+            slots.release()
+        may_have = READ_CHUNKS
+        for start in range(0, len(block), PIECE_BYTES):
+            if now_s() - checked_s >= CHECK_S:
+                checked_s = now_s()
+                await reads.plan_read(
+                    call, download.opened.lease, offset=offset, length=1, mode=RouteMode.DIRECT
+                )
+            piece = bytes(block[start : start + PIECE_BYTES])
+            offset += len(piece)
+            yield piece

@@ -27,13 +27,13 @@ from collective.core.ids import GlobalId, NodeId, SpiffeId, parse_node_id
 from collective.core.world import World
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.unknown_nodes import UnknownNodes
-from collective.member.people.code_secrets import CodeSecrets
-from collective.member.people.guess_limiter import GuessLimiter
+from collective.member.people.code_secrets import CodeSecrets, GivenProof
+from collective.member.people.receivers import PeerDomains
 from collective.member.trust.followers import Followers
 from collective.member.trust.own_certificates import Issuer
 from collective.model.nodes import NodeRecord
 from collective.model.people import Invite, InviteKind, JoinAttempt
-from collective.pki import certificates
+from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.credentials import is_signed_by
 from collective.pki.rotation import Authorities
@@ -65,9 +65,9 @@ class Joining:
         nodes: LiveNodes,
         unknown: UnknownNodes,
         followers: Followers,
+        secrets: CodeSecrets,
+        peers: PeerDomains,
         world: World,
-        *,
-        guess_limiter: GuessLimiter | None = None,
     ) -> None:
         """Admit to the member of ``own``.
 
@@ -77,8 +77,9 @@ class Joining:
             nodes: take up each node that was admitted, once its record is durable.
             unknown: nodes that wait for their adoption: nobody else gets their ids.
             followers: note each person who joined with a certificate of the newest CA.
-            world: for nonces, limits and expiry.
-            guess_limiter: slows failed proofs; None makes one.
+            secrets: checks codes' secrets.
+            peers: whose people nobody else gets the names of.
+            world: for expiry.
         """
         self._own = own
         self._catalog = catalog
@@ -86,12 +87,8 @@ class Joining:
         self._nodes = nodes
         self._unknown = unknown
         self._followers = followers
-        self._secrets = CodeSecrets(
-            catalog.codes,
-            world.clock,
-            world.randomness,
-            guess_limiter or GuessLimiter(world.clock),
-        )
+        self._secrets = secrets
+        self._peers = peers
         self._naming = asyncio.Lock()
         self._log = structlog.get_logger("coordinator.joining")
 
@@ -118,7 +115,7 @@ class Joining:
             BusyError: a wrong proof after too many others.
             RejectedError, UsageError: a request or wish that cannot be read.
         """
-        code = await self._secrets.check(attempt)
+        code = await self._secrets.check(_proof_of(attempt))
         public_key = certificates.check_request(attempt.csr_der)
         if code.kind not in _OFFERED:
             raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
@@ -183,7 +180,7 @@ class Joining:
             )
         except NameTakenError:
             # It costs no use, so it counts as a failed proof: nobody tries out names for nothing.
-            await self._secrets.count_failure(attempt)
+            await self._secrets.count_failure(attempt.code_id, attempt.source)
             raise
 
     # --- identity --------------------------------------------------------------------------------
@@ -216,7 +213,13 @@ class Joining:
         """Return the global id for the first key of a user."""
         if wish == ANY_USER:
             return GlobalId(f"guest-{key_digest[:4].hex()}", self.authority.domain)
-        return GlobalId.parse(wish)
+        wanted = GlobalId.parse(wish)
+        if self._peers.is_peer(wanted.domain):
+            raise ConflictError(
+                f"{wanted.domain} is a peer here and vouches for its people itself; join there, and"
+                f" ask for a grant to {wanted}."
+            )
+        return wanted
 
     def _device(self, code: Invite, wish: str) -> SpiffeId:
         bound = code.bound
@@ -279,3 +282,24 @@ class Joining:
             )
             await self._catalog.nodes.add(record)
         self._nodes.add(record)
+
+
+def _proof_of(attempt: JoinAttempt) -> GivenProof:
+    """Return what the joiner shows of the code's secret."""
+    return GivenProof(
+        attempt.code_id,
+        attempt.nonce,
+        attempt.proof,
+        [
+            proof.Transcript(
+                attempt.code_id,
+                attempt.nonce,
+                leaf_digest,
+                attempt.csr_der,
+                attempt.wish,
+                attempt.display_name,
+            )
+            for leaf_digest in attempt.leaf_digests
+        ],
+        attempt.source,
+    )

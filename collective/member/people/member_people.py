@@ -8,10 +8,11 @@ from typing import Final
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
 from collective.core.errors import UsageError
-from collective.core.ids import Domain, SpiffeId
+from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.node_code import NodeCode
+from collective.member.people.receivers import PeerDomains, receiver_of
 from collective.model.calls import Call
 from collective.model.grants import Grant
 from collective.model.pages import Page
@@ -40,9 +41,11 @@ class MemberPeople:
         catalog: Catalog,
         invites: InviteIssuer,
         node_code: NodeCode,
+        peers: PeerDomains,
         clock: Clock,
     ) -> None:
         """Serve the member of ``domain``; codes are made by ``invites``."""
+        self._peers = peers
         self._domain = domain
         self._catalog = catalog
         self._invites = invites
@@ -54,8 +57,9 @@ class MemberPeople:
     async def add_grant(
         self, call: Call, path: FilePath, rights: Right, who: str, expires_s: float | None
     ) -> Grant:
-        """Give rights on a path to a user, by SPIFFE id or global id."""
-        return await self._catalog.grants.add(call, path, rights, self._user(who), expires_s)
+        """Give rights on a path to a user or a whole member (:mod:`~.receivers`)."""
+        receiver = receiver_of(who, self._domain, self._peers)
+        return await self._catalog.grants.add(call, path, rights, receiver, expires_s)
 
     async def grants(self, call: Call, *, token: str = "") -> Page[Grant]:
         """Return a page of the caller's grants and what came from them; of all for an admin."""
@@ -64,12 +68,6 @@ class MemberPeople:
     async def remove_grant(self, call: Call, grant_id: str) -> None:
         """End a grant."""
         await self._catalog.grants.remove(call, grant_id)
-
-    def _user(self, who: str) -> SpiffeId:
-        principal = SpiffeId.named(who, self._domain)
-        if principal.role != "user":
-            raise UsageError("Grants are given to users, by name@domain.")
-        return principal
 
     # --- invites ---------------------------------------------------------------------------------
 

@@ -30,7 +30,8 @@ class MemberTrust:
         expiry: ExpiryWatch,
     ) -> None:
         """Tell the CAs of ``own``, and the audit of ``catalog``; each change has its own part."""
-        self._own = own
+        self.own = own
+        """The certificate and CAs."""
         self._catalog = catalog
         self._renewals = renewals
         self._rotation = rotation
@@ -45,7 +46,7 @@ class MemberTrust:
 
     def trusted(self) -> TrustedAuthorities:
         """Return every CA that counts."""
-        return TrustedAuthorities(self._own.trusted_ders(), self._own.link_ders())
+        return TrustedAuthorities(self.own.trusted_ders(), self.own.link_ders())
 
     async def rotate(
         self, call: Call, *, finish: bool, force: bool, only_look: bool

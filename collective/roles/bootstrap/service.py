@@ -32,14 +32,7 @@ class ForwardingService(pb.BootstrapBase):
 
     async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
         """Forward with the digest of our leaf and the joiner's host, with a deadline."""
-        return await self._stub.join(
-            message,
-            timeout=FORWARD_TIMEOUT_S,
-            metadata={
-                LEAF_DIGEST_KEY: self._own.leaf_digest.hex(),
-                SOURCE_KEY: context.current().source,
-            },
-        )
+        return await self._stub.join(message, timeout=FORWARD_TIMEOUT_S, metadata=self._seen())
 
     async def begin_renewal(self, message: pb.BeginRenewalRequest) -> pb.BeginRenewalResponse:
         """Forward, with a deadline."""
@@ -48,3 +41,18 @@ class ForwardingService(pb.BootstrapBase):
     async def renew(self, message: pb.RenewRequest) -> pb.JoinResponse:
         """Forward, with a deadline."""
         return await self._stub.renew(message, timeout=FORWARD_TIMEOUT_S)
+
+    async def begin_peering(self, message: pb.BeginPeeringRequest) -> pb.BeginPeeringResponse:
+        """Forward, with a deadline."""
+        return await self._stub.begin_peering(message, timeout=FORWARD_TIMEOUT_S)
+
+    async def peer(self, message: pb.PeerRequest) -> pb.PeerResponse:
+        """Forward with the digest of our leaf and the caller's host, with a deadline."""
+        return await self._stub.peer(message, timeout=FORWARD_TIMEOUT_S, metadata=self._seen())
+
+    def _seen(self) -> dict[str, str]:
+        """Return which leaf the caller saw, and where they come from."""
+        return {
+            LEAF_DIGEST_KEY: self._own.leaf_digest.hex(),
+            SOURCE_KEY: context.current().source,
+        }

@@ -54,6 +54,8 @@ _SERVICE_ROLES: Final[dict[str, frozenset[SpiffeRole]]] = {
     "collective.v1.nodes.Nodes": _CLIENTS,
     "collective.v1.status.MemberStatus": _CLIENTS,
     "collective.v1.trust.Trust": _CLIENTS,
+    "collective.v1.peering.Peers": _CLIENTS,
+    "collective.v1.peering.PeerLink": frozenset(("coordinator",)),
     "collective.v1.trust.Certificates": frozenset(("user", "coordinator", "node", "bootstrap")),
     "collective.v1.node.NodeRegistry": frozenset(("node",)),
     "collective.v1.bootstrap.Bootstrap": frozenset(("bootstrap",)),
@@ -191,6 +193,7 @@ class CoordinatorRole:
             await wired.ground.network.drain(0.0)
             await wired.trust.revoking.close()
             await wired.removal.close()
+            await wired.ground.federation.links.close()
             await wired.ground.network.close()
             await self._write_records(wired.records)
 

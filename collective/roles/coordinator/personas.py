@@ -6,7 +6,12 @@ when another certificate or other CAs are in use.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from cryptography import x509
+
 from collective.core.clock import Clock
+from collective.core.ids import Domain
 from collective.pki.credentials import Credentials
 from collective.pki.revocation import RevocationSet
 from collective.pki.trust import TrustStore
@@ -21,7 +26,15 @@ class Personas:
         self, credentials: Credentials, trust: TrustStore, links: Links, clock: Clock
     ) -> None:
         """Show ``credentials``, and let the CAs of ``trust`` count."""
-        self.gate = PeerGate(trust, RevocationSet(), clock)
+        self._own_trust = trust
+        self._peers: Mapping[Domain, Sequence[x509.Certificate]] = {}
+        self.gate = PeerGate(
+            trust,
+            RevocationSet(),
+            clock,
+            home=credentials.domain,
+            foreign_roles=frozenset(("coordinator",)),
+        )
         self.server: Persona = links.server_persona(credentials, trust)
         """Of the listener for everybody with a certificate."""
         self.bootstrap: Persona = links.server_persona(
@@ -42,9 +55,31 @@ class Personas:
         """The certificate that is shown."""
         return self._credentials
 
+    @property
+    def own_trust(self) -> TrustStore:
+        """The member's own CAs."""
+        return self._own_trust
+
     def trust(self, trust: TrustStore) -> None:
-        """Let other CAs count from now on; connections that count by none of them end."""
-        self.gate.replace(trust=trust)
+        """Let other CAs of this member count from now on; connections that count by none of them end."""
+        self._own_trust = trust
+        self._judge(None)
+
+    def trust_peers(
+        self, authorities: Mapping[Domain, Sequence[x509.Certificate]], shut_out: frozenset[Domain]
+    ) -> None:
+        """Let the CAs of peers count, and no others beside the own.
+
+        ``shut_out``: whose coordinators are told at their handshake that they count no more.
+        """
+        self._peers = dict(authorities)
+        self._judge(shut_out)
+
+    def _judge(self, shut_out: frozenset[Domain] | None) -> None:
+        trust = self._own_trust
+        for domain, authorities in self._peers.items():
+            trust = trust.with_bundle(domain, authorities)
+        self.gate.replace(trust=trust, shut_out=shut_out)
         for persona in (self.server, self.bootstrap, self.chunk_client):
             persona.refresh(None, trust)
 

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING
 from collective.catalog.interface import Catalog
 from collective.core.settings import ServeSettings
 from collective.core.work import Worker
+from collective.federation.files.remote_members import RemoteMembers
+from collective.federation.links.inbound import Inbound
+from collective.federation.links.peer_links import PeerLinks
+from collective.federation.peers.accepting import Accepting
+from collective.federation.peers.inviting import Inviting
+from collective.federation.peers.managing import Managing
+from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.peers.peer_book import PeerBook
 from collective.member.care.care import CareSettings, MemberCare, NodeReach
 from collective.member.care.expiry import Expiry
 from collective.member.care.figures import Figures
 from collective.member.care.records import Records
 from collective.member.care.tools import CareTools
+from collective.member.files.copies import Copies
 from collective.member.files.member_datastores import MemberDatastores
 from collective.member.files.member_directory import MemberDirectory
 from collective.member.files.member_files import MemberFiles
+from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
@@ -29,6 +39,8 @@ from collective.member.nodes.registry import NodeRegistry
 from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.people.code_secrets import CodeSecrets
+from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
 from collective.member.people.member_people import MemberPeople
@@ -54,6 +66,7 @@ from collective.roles.coordinator.faces.grpc.datastores import DatastoresService
 from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.roles.coordinator.faces.grpc.nodes import NodesService
+from collective.roles.coordinator.faces.grpc.peering import PeerLinkService, PeersService
 from collective.roles.coordinator.faces.grpc.people import PeopleService
 from collective.roles.coordinator.faces.grpc.reads import ReadsService
 from collective.roles.coordinator.faces.grpc.status import StatusService
@@ -74,6 +87,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Federation:
+    """Other members: who is one, how each is reached, and what each may ask."""
+
+    book: PeerBook
+    bundle: OwnBundle
+    links: PeerLinks
+    inbound: Inbound
+
+
+@dataclass(frozen=True, slots=True)
 class Ground:
     """What every subject stands on."""
 
@@ -90,12 +113,14 @@ class Ground:
     network: NodeNetwork
     policy: Policy
     settings: ServeSettings
+    federation: Federation
 
     async def load(self) -> None:
         """Take up what a former process left; before anything is served."""
         await self.revocations.refresh()
         await self.nodes.reload()
         await self.followers.load()
+        await self.federation.book.load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +156,34 @@ def wire(
     care = _care(ground, approvals, runtime)
     renewals, rotation, trust = _trust(ground, runtime)
     removal, members = _nodes(ground, approvals)
-    node_code, people = _people(ground, runtime)
+    invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
-    status = MemberStatus(own, catalog, members, trust, readiness, ground.policy)
+    links = ground.federation.links
+    status = MemberStatus(catalog, members, trust, readiness, ground.policy, links)
     seen = CertificatesSeen(own.domain, catalog.certificates)
     admission = Admission(
-        own.domain, metrics, world.clock, seen=ground.followers.see, certificates_seen=seen
+        own.domain,
+        metrics,
+        world.clock,
+        ground.federation.inbound,
+        seen=ground.followers.see,
+        certificates_seen=seen,
     )
-    joining = Joining(own, catalog, nodes, ground.unknown, ground.followers, world)
+    secrets = CodeSecrets(catalog.codes, world.clock, world.randomness, GuessLimiter(world.clock))
+    joining = Joining(
+        own,
+        catalog,
+        nodes,
+        ground.unknown,
+        ground.followers,
+        secrets,
+        ground.federation.book,
+        world,
+    )
+    book, bundle = ground.federation.book, ground.federation.bundle
+    inviting = Inviting(catalog.identities, book, bundle, invites, secrets, world.clock)
+    accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
+    managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
     name = ground.settings.name or ""
     records = Records(catalog.nodes, nodes)
     return Coordinator(
@@ -153,10 +198,14 @@ def wire(
             TrustService(trust, admission),
             CertificatesService(trust, admission),
             StatusService(status, admission),
+            PeersService(inviting, accepting, managing, admission),
+            PeerLinkService(links, admission),
             _registry(ground, seen, admission),
-            BootstrapService(joining, renewals, own, collective_name=name, forwarded=True),
+            BootstrapService(
+                joining, renewals, inviting, own, collective_name=name, forwarded=True
+            ),
         ],
-        bootstrap=BootstrapService(joining, renewals, own, collective_name=name),
+        bootstrap=BootstrapService(joining, renewals, inviting, own, collective_name=name),
         trust=trust,
         removal=removal,
         records=records,
@@ -169,6 +218,7 @@ def wire(
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
+            links.worker(),
             AddressProver(
                 nodes, ground.network.commands.meet, ground.wakes, world.clock, world.randomness
             ),
@@ -205,7 +255,18 @@ def _ground(
         network=NodeNetwork(own, personas, nodes, keys, refusals, runtime),
         policy=Policy(settings.copies),
         settings=settings,
+        federation=_federation(own, personas, catalog, runtime),
     )
+
+
+def _federation(
+    own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
+) -> Federation:
+    world = runtime.world
+    book = PeerBook(own.domain, catalog.peers, personas)
+    bundle = OwnBundle(own, catalog.peers, world)
+    links = PeerLinks(book, bundle, personas, runtime.links, world)
+    return Federation(book, bundle, links, Inbound(book, world.clock))
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
@@ -241,15 +302,22 @@ def _nodes(ground: Ground, approvals: Approvals) -> tuple[Removal, MemberNodes]:
     return removal, MemberNodes(catalog.identities, nodes, figures, approvals, adoption, removal)
 
 
-def _people(ground: Ground, runtime: Runtime) -> tuple[NodeCode, MemberPeople]:
+def _people(ground: Ground, runtime: Runtime) -> tuple[InviteIssuer, NodeCode, MemberPeople]:
     own, catalog, settings = ground.own, ground.catalog, ground.settings
     addresses = bootstrap_addresses(settings)
     invites = InviteIssuer(own, catalog.codes, addresses, own.place, runtime.world)
     node_code = NodeCode(
         own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
     )
-    people = MemberPeople(own.domain, catalog, invites, node_code, runtime.world.clock)
-    return node_code, people
+    people = MemberPeople(
+        own.domain,
+        catalog,
+        invites,
+        node_code,
+        ground.federation.book,
+        runtime.world.clock,
+    )
+    return invites, node_code, people
 
 
 def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
@@ -277,14 +345,21 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         network.receipts,
         ground.policy,
         care.complaints,
-        network.engine,
     )
-    owners = MemberDirectory(ground.own.domain, files)
+    own = ground.own
+    others = RemoteMembers(
+        own.identity, own.addresses, ground.keys, ground.federation.links, own.clock
+    )
+    owners = MemberDirectory(own.domain, files, others)
     return [
         FilesService(owners, admission),
         UploadsService(owners, admission),
         ReadsService(owners, admission),
-        StreamsService(owners, files.whole, admission),
+        StreamsService(
+            WholeFiles(own.identity, network.engine, owners),
+            Copies(own.identity, network.engine, owners),
+            admission,
+        ),
     ]
 
 
@@ -302,4 +377,4 @@ def _registry(
         interval_s=ground.settings.heartbeat_interval_s,
     )
     registry = NodeRegistry(catalog, nodes, enrolled, words, ground.wakes, ground.metrics)
-    return RegistryService(registry, admission, ground.metrics)
+    return RegistryService(registry, admission, ground.metrics, ground.federation.book)

@@ -7,12 +7,13 @@ renewal's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
 
 from collective.core.errors import RejectedError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId, parse_domain
 from collective.model.nodes import Replacement
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
@@ -23,8 +24,17 @@ from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption
 
 
-class RevocationGate(Protocol):
-    """Where a newer set begins to count."""
+class Trust(Protocol):
+    """Whose certificates count here."""
+
+    @property
+    def peers_digest(self) -> bytes:
+        """What the coordinator calls the peers that it named last."""
+        ...
+
+    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
+        """Let the CAs (DER) of these peers count, and of no others."""
+        ...
 
     def replace(self, *, revocations: RevocationSet) -> int:
         """Let ``revocations`` count from now on; return how many connections ended by that."""
@@ -60,7 +70,7 @@ class CoordinatorWord:
         own: SpiffeId,
         keys: CoordinatorKeys,
         memory: NodeMemory,
-        gate: RevocationGate,
+        trust: Trust,
         renewal: HearsOfAuthorities,
         inventory: HearsOfInventory,
     ) -> None:
@@ -68,7 +78,7 @@ class CoordinatorWord:
         self._own = own
         self._keys = keys
         self._memory = memory
-        self._gate = gate
+        self._trust = trust
         self._renewal = renewal
         self._inventory = inventory
         self._is_mac_newest = False
@@ -78,6 +88,11 @@ class CoordinatorWord:
     def is_mac_newest(self) -> bool:
         """Whether the coordinator knows by the MAC alone what we remember of revocations."""
         return self._is_mac_newest
+
+    @property
+    def peers_digest(self) -> bytes:
+        """What the coordinator calls the peers that it named last."""
+        return self._trust.peers_digest
 
     @property
     def knows_inventory(self) -> bool:
@@ -115,8 +130,11 @@ class CoordinatorWord:
         self._is_mac_newest = answer.mac_is_newest
         if changed:
             present = self._memory.revocations
-            closed = self._gate.replace(revocations=present)
+            closed = self._trust.replace(revocations=present)
             self._log.info("revocations changed", count=len(present.entries), closed=closed)
+        if answer.peers_digest != self._trust.peers_digest:
+            named = [(parse_domain(one.domain), list(one.ca_ders)) for one in answer.peers]
+            self._trust.take_peers(answer.peers_digest, named)
         if answer.trusted_ca_ders:
             self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))
         self._inventory.heard(is_asked=answer.send_inventory)

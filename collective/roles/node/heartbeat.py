@@ -121,7 +121,11 @@ class Heartbeat(Worker):
             channel = await self._channel.renewed()
             stub = channel.stub(node_pb.NodeRegistryStub)
             leaves_out = self._word.is_mac_newest
-            message = self._facts.heartbeat(draining=self._draining, leaves_out_revoked=leaves_out)
+            message = self._facts.heartbeat(
+                draining=self._draining,
+                leaves_out_revoked=leaves_out,
+                peers_digest=self._word.peers_digest,
+            )
             sent_s = self._clock.monotonic_s()
             answer = await call(lambda t: stub.heartbeat(message, timeout=t), HEARTBEAT_TIMEOUT_S)
             received_s = self._clock.monotonic_s()

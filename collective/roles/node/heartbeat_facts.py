@@ -67,12 +67,15 @@ class HeartbeatFacts:
         """How many the store has."""
         return self._store.chunk_count
 
-    def heartbeat(self, *, draining: bool, leaves_out_revoked: bool) -> node_pb.HeartbeatRequest:
+    def heartbeat(
+        self, *, draining: bool, leaves_out_revoked: bool, peers_digest: bytes
+    ) -> node_pb.HeartbeatRequest:
         """Return a heartbeat.
 
         Args:
             draining: whether the node is about to stop.
             leaves_out_revoked: the coordinator knows by the MAC alone what is remembered as revoked.
+            peers_digest: what the coordinator calls the peers that it named last.
         """
         kept = self._memory.kept
         return node_pb.HeartbeatRequest(
@@ -91,6 +94,7 @@ class HeartbeatFacts:
             revocation_epoch=kept.revocations.epoch,
             revocation_mac=kept.revocation_mac,
             disk=self._disk.state.value,
+            peers_digest=peers_digest,
         )
 
     async def inventory(self) -> AsyncIterator[node_pb.InventoryPage]:

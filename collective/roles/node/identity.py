@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collective.pki.credentials import Credentials
+from collective.pki.trust import TrustStore
 from collective.rpc.links import Links, Persona
 
 
@@ -29,6 +30,10 @@ class Identity:
     def chunk_client(self) -> Persona:
         """The persona of chunk streams to other hops; the same object for good."""
         return self._chunk_client
+
+    def trust(self, trust: TrustStore) -> None:
+        """Let further CAs count in the handshakes that the listener takes; the gate decides."""
+        self._server.refresh(None, trust)
 
     def take(self, credentials: Credentials) -> None:
         """Use renewed credentials for every handshake from now on."""

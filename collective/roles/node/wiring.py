@@ -36,6 +36,7 @@ from collective.roles.node.renewal import Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService
 from collective.roles.node.storage import NodeStorage
+from collective.roles.node.trust import NodeTrust
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime
 from collective.rpc.health import HealthService
@@ -66,6 +67,7 @@ class Serving:
 
     identity: Identity
     gate: PeerGate
+    trust: NodeTrust
     keys: CoordinatorKeys
     problems: Problems
     metrics: NodeMetrics
@@ -90,7 +92,13 @@ def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Ser
     credentials = kept.enrolled.credentials
     own, coordinator = credentials.identity, SpiffeId.coordinator(credentials.domain)
     identity = Identity(credentials, links)
-    gate = PeerGate(credentials.trust(), kept.memory.revocations, clock)
+    gate = PeerGate(
+        credentials.trust(),
+        kept.memory.revocations,
+        clock,
+        home=credentials.domain,
+        foreign_roles=frozenset(("user",)),
+    )
     metrics = NodeMetrics(runtime.metrics)
     problems = Problems()
     storage = NodeStorage(kept.store, problems, metrics, clock, kept.watch.saw)
@@ -114,7 +122,10 @@ def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Ser
         served=runtime.metrics.served,
     )
     metrics.watch(kept.enrolled.place.member, kept.enrolled.node, kept.store, identity)
-    return Serving(identity, gate, keys, problems, metrics, storage, client, chunks, listener)
+    trust = NodeTrust(identity, gate)
+    return Serving(
+        identity, gate, trust, keys, problems, metrics, storage, client, chunks, listener
+    )
 
 
 def wire_working(
@@ -126,7 +137,7 @@ def wire_working(
     bootstrap = Bootstrap(identity, notes.bootstrap_addresses, links, clock)
     where = coordinator_addresses(settings, notes)
     channel = CoordinatorChannel(identity, gate, where, bootstrap, links)
-    renewal = Renewal(identity, channel, bootstrap, gate, world)
+    renewal = Renewal(identity, channel, bootstrap, serving.trust, world)
     own = OwnFacts(
         identity.credentials.identity,
         hex_id(world.randomness),
@@ -135,7 +146,9 @@ def wire_working(
     )
     facts = HeartbeatFacts(own, kept.store, serving.keys, kept.memory, serving.problems, kept.watch)
     inventory = InventoryReport(channel, facts)
-    word = CoordinatorWord(own.identity, serving.keys, kept.memory, gate, renewal, inventory)
+    word = CoordinatorWord(
+        own.identity, serving.keys, kept.memory, serving.trust, renewal, inventory
+    )
     heartbeat = Heartbeat(
         channel, facts, word, serving.metrics, clock, interval_s=settings.heartbeat_interval_s
     )

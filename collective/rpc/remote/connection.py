@@ -7,7 +7,7 @@ harm are, for a bounded time.  Single commands fail at once, so that nobody wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from collective.core.clock import Clock
@@ -63,8 +63,10 @@ class Control:
         *,
         call_timeout_s: float = CALL_TIMEOUT_S,
         retry_s: float = RETRY_S,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        """Wait as long as is said here, by ``clock``."""
+        """Wait as long as is said here, by ``clock``; ``metadata`` goes with each call."""
+        self._metadata = metadata
         self._clock = clock
         self._call_timeout_s = call_timeout_s
         self._retry_s = retry_s
@@ -72,7 +74,8 @@ class Control:
     async def call(self, method: Method[Request, Response], request: Request) -> Response:
         """Make one call; UnreachableError when there is no answer within the deadline."""
         return await deadlines.call(
-            lambda timeout_s: method(request, timeout=timeout_s), self._call_timeout_s
+            lambda timeout_s: method(request, timeout=timeout_s, metadata=self._metadata),
+            self._call_timeout_s,
         )
 
     async def pages(

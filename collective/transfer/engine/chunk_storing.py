@@ -188,7 +188,7 @@ class ChunkStoring:
                 leg.moved_s = now_s
                 leg.stalled = False
                 continue
-            if leg.mode is not self._engine.choice.mode:  # found meanwhile to lead nowhere
+            if self._engine.choice.is_outdated(leg.route):
                 self._news_s = self._news_s if leg.stalled else now_s
                 leg.stalled = True
                 continue
@@ -254,7 +254,8 @@ class ChunkStoring:
             if isinstance(self._error, BusyError):
                 leg.busy = True
             else:
-                if not leg.broken:  # those behind a hop that failed are not to blame
+                is_first = not leg.broken  # those behind a hop that failed are not to blame
+                if is_first and culprit in leg.route.storing:
                     self._blame(culprit, self._error)
                 leg.broken = True
 

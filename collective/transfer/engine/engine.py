@@ -93,7 +93,7 @@ class Engine:
     ) -> Engine:
         """Return an engine that knows nothing of any node yet."""
         health = NodeHealth(world.clock)
-        choice = RouteChoice(health, may_relay=options.may_relay)
+        choice = RouteChoice(health, may_relay=options.may_relay, relay_after=options.relay_after)
         return cls(chunks, buffers, threads, world, options, health, choice, Splitter())
 
     @property

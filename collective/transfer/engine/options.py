@@ -26,3 +26,5 @@ class TransferOptions:
     restarted hears from them within a few seconds."""
     may_relay: bool = True
     """Whether to go through the coordinator where no node can be reached directly."""
+    relay_after: int = 2
+    """Nodes that cannot be reached directly, with none ever having been, before that is tried."""

@@ -166,14 +166,14 @@ class ChunkFetch:
                 route, on_progress=lambda _: self._engine.health.alive(node)
             )
             self._engine.health.alive(node)
-            self._engine.choice.worked(self._mode)
+            self._engine.choice.worked(route.mode)
             fetched = self._unwrap(buffer)
             if race.winner is None:
                 race.winner = fetched
             else:
                 fetched.release()
         except CollectiveError as error:
-            self._note(node, error)
+            self._note(route, node, error)
         finally:
             race.running -= 1
             race.news.set()
@@ -189,7 +189,7 @@ class ChunkFetch:
             raise CorruptionError("A chunk is not as long as the file's extent says.")
         return Fetched(buffer, plain)
 
-    def _note(self, node: SpiffeId, error: CollectiveError) -> None:
+    def _note(self, route: Route, node: SpiffeId, error: CollectiveError) -> None:
         self._errors.append(error)
         match error:
             case CorruptionError():
@@ -197,7 +197,7 @@ class ChunkFetch:
             case NotFoundError():
                 self._reports.append((node, CopyProblem.MISSING))
             case UnreachableError():
-                self._engine.choice.unreachable(self._mode, node)
+                self._engine.choice.unreachable(route.mode, node)
             case _:
                 pass
 

@@ -76,9 +76,15 @@ class RouteChoice:
     direct way.
     """
 
-    def __init__(self, health: NodeHealth, *, may_relay: bool = True) -> None:
-        """Begin with direct; what ``health`` holds against nodes is forgotten on the change."""
+    def __init__(
+        self, health: NodeHealth, *, may_relay: bool = True, relay_after: int = RELAY_AFTER_NODES
+    ) -> None:
+        """Begin with direct; what ``health`` holds against nodes is forgotten on the change.
+
+        ``relay_after``: nodes that could not be reached before relay is tried.
+        """
         self._health = health
+        self._relay_after = relay_after
         self._may_relay = may_relay
         self._direct_worked = False
         self._unreached: set[SpiffeId] = set()
@@ -86,8 +92,15 @@ class RouteChoice:
     @property
     def mode(self) -> RouteMode:
         """The mode to ask the coordinator for."""
-        is_cut_off = not self._direct_worked and len(self._unreached) >= RELAY_AFTER_NODES
+        is_cut_off = not self._direct_worked and len(self._unreached) >= self._relay_after
         return RouteMode.RELAY if is_cut_off and self._may_relay else RouteMode.DIRECT
+
+    def is_outdated(self, route: Route) -> bool:
+        """Whether ``route`` begins at a node, where it was found meanwhile that none can be reached.
+
+        One that passes a coordinator never is: to a peer's nodes there may be no other.
+        """
+        return route.mode is RouteMode.DIRECT and self.mode is RouteMode.RELAY
 
     def worked(self, mode: RouteMode) -> None:
         """Note that the first hop of a route of ``mode`` was reached."""

@@ -87,6 +87,54 @@ def make_route(
     )
 
 
+def through_relay(
+    route: Route,
+    relay: Hop,
+    onward: Sequence[Address],
+    keys: KeyRing,
+    *,
+    operation: Operation,
+    holder: SpiffeId,
+    transfer_id: str,
+) -> Route:
+    """Return ``route`` with ``relay`` before its hops, whose tickets are another coordinator's.
+
+    That coordinator made them for ``relay`` as their holder.
+
+    Args:
+        route: as another coordinator made it.
+        relay: passes on, and has a key to sign under.
+        onward: where the relay finds the first hop of ``route``; what the route says of that is not used.
+        keys: of the relay's own coordinator.
+        operation: what the tickets allow.
+        holder: whose connection may use the new first ticket.
+        transfer_id: of the upload or lease that they belong to.
+    """
+    key = keys.signing_key(relay.node)
+    assert key is not None, "a coordinator has a key of its own"
+    ticket = Ticket(
+        operation=_OPERATIONS[operation],
+        chunk_id=route.chunk,
+        length_limit=route.stored_length,
+        transfer_id=transfer_id,
+        node=str(relay.node),
+        holder=str(holder),
+        next_node=str(route.first),
+        next_addresses=address_messages(onward),
+        revocation_epoch=keys.epoch,
+        expires_ms=keys.coordinator_now_ms() + int(limits.TICKET_LIFE_S * 1000),
+        forward_only=True,
+    )
+    return Route(
+        chunk=route.chunk,
+        stored_length=route.stored_length,
+        hops=(sign_ticket(key, ticket), *route.hops),
+        first=relay.node,
+        addresses=tuple(relay.addresses),
+        storing=route.storing,
+    )
+
+
 def sign_ticket(key: TicketKey, ticket: Ticket) -> SignedTicket:
     """Return ``ticket`` serialised and signed under ``key``."""
     body = encode(ticket)

@@ -9,6 +9,7 @@ import pytest
 
 from collective.chunking.chunk_ids import chunk_id
 from collective.core.errors import CollectiveError, NotEnoughCopiesError, RejectedError, UsageError
+from collective.core.limits import ROUTE_MAX_HOPS
 from collective.pki.credentials import Credentials
 from collective.rpc.conversions.transfers import ticket_messages
 from collective.transfer.stream.frames import FrameType
@@ -132,7 +133,7 @@ async def test_hops_put_together_from_other_routes(
     for hops in (
         [route.hops[0], route.hops[0]],
         [route.hops[0], *route.hops[2:]] if len(route.hops) > 2 else [route.hops[0]] * 4,
-        [route.hops[0]] * 5,
+        [route.hops[0]] * (ROUTE_MAX_HOPS + 1),
         [],
         [route.hops[0], pb.SignedTicket(body=b"\xff" * 40, mac=b"m" * 32)],
         [route.hops[0], pb.SignedTicket()],

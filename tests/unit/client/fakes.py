@@ -13,6 +13,7 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.disk.part_files import part_name
 from collective.client.options import ClientOptions
+from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.transfers import Transfers
 from collective.core.errors import (
@@ -24,6 +25,7 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.ids import Domain, GlobalId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.world.threads import InlinePool
 from collective.model import transfers as values
 from collective.model.calls import Call
@@ -456,6 +458,14 @@ class FakeChannel:
         return self.coordinator
 
 
+class NoPeers:
+    """No node of another member counts."""
+
+    async def prepare(self, path: FilePath) -> None:
+        if path.peer_domain is not None:
+            raise NotFoundError(f"No peer {path.peer_domain} is known here.")
+
+
 class World:
     """A client over fakes."""
 
@@ -471,20 +481,26 @@ class World:
         call, pool = Call(USER, is_operator=False), InlinePool()
         self.control = control
         self.leases = LeaseReturns(remote, call)
+
+        def engine(options: ClientOptions) -> Engine:
+            return Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), options)
+
         self.session = Session(
             files=remote,
             call=call,
-            engine=Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), self.options),
+            engine=engine(self.options),
             pool=pool,
             leases=self.leases,
             slots=asyncio.Semaphore(self.options.window_chunks),
             window_chunks=self.options.window_chunks,
+            peers=cast("PeerTrust", NoPeers()),
+            to_peers=engine(dataclasses.replace(self.options, relay_after=1)),
         )
         names = RemoteNames(control, files)
         persistent = RemoteNames(control, files, persists=True)
         transfers = Transfers(self.session, None, names, persistent, DOMAIN, state_dir)
         self.collective = Collective(
-            cast("Any", FakeChannel(files)), control, USER, lambda: transfers
+            cast("Any", FakeChannel(files)), control, USER, lambda: transfers, clock
         )
 
     def copies_of(self, path: str) -> list[int]:

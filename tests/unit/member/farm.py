@@ -18,6 +18,7 @@ from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
+from collective.federation.links.inbound import Inbound
 from collective.member.care.challenger import Challenger
 from collective.member.care.complaints import Complaints
 from collective.member.care.copier import Copier
@@ -27,12 +28,15 @@ from collective.member.care.sampling import Sampler
 from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.care.verification import Verifier
+from collective.member.files.copies import Copies
 from collective.member.files.member_files import MemberFiles
+from collective.member.files.whole_files import WholeFiles
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.commands import CopyOnNode, Deleted
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.member.wakes import Wakes
 from collective.model.calls import Call
 from collective.model.copies import CopyKey, Finding
@@ -40,6 +44,7 @@ from collective.model.nodes import StatedPosition
 from collective.model.transfers import PutAnswer, Route
 from collective.placement.challenges import UNREAD, Answer
 from collective.placement.shortage import Policy
+from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.transfer.buffers import BufferPool, PooledBuffer
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions
@@ -48,7 +53,8 @@ from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import sign_receipt
 from tests import protocol as pb
 from tests.chunks import check_chunk_id
-from tests.unit.member.cluster import OWN, World, record
+from tests.unit.member.alone import directory, no_peers
+from tests.unit.member.cluster import DOMAIN, OWN, World, record
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
 
@@ -240,9 +246,20 @@ class Scene:
     catalog: SqliteCatalog
     farm: Farm
     files: MemberFiles
+    whole: WholeFiles
+    copies: Copies
     metrics: MemberMetrics
     wakes: Wakes
     complaints: Complaints
+
+    def admission(self, certificates_seen: CertificatesSeen | None = None) -> Admission:
+        return Admission(
+            DOMAIN,
+            self.metrics,
+            self.world.clock,
+            Inbound(no_peers(), self.world.clock),
+            certificates_seen=certificates_seen,
+        )
 
     def verdicts(self) -> VerdictBook:
         return VerdictBook(self.catalog.copies, self.world.table, self.metrics, self.wakes)
@@ -317,11 +334,15 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
             world.receipts,
             Policy(3),
             complaints,
-            Engine.of(farm, pool, InlinePool(), world_of(LoopClock(), world.randomness), CARRYING),
+        )
+        engine = Engine.of(
+            farm, pool, InlinePool(), world_of(LoopClock(), world.randomness), CARRYING
         )
         metrics = MemberMetrics(
             CollectorRegistry(), "alice", world.table, UnknownNodes(world.clock)
         )
-        yield Scene(world, catalog, farm, files, metrics, wakes, complaints)
+        owners = directory(files)
+        whole, copies = WholeFiles(OWN, engine, owners), Copies(OWN, engine, owners)
+        yield Scene(world, catalog, farm, files, whole, copies, metrics, wakes, complaints)
     finally:
         await catalog.close()

@@ -12,8 +12,10 @@ from collective.core.units import Address
 from collective.core.world import World
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.unknown_nodes import UnknownNodes
+from collective.member.people.code_secrets import CodeSecrets
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.joining import Joining
+from collective.member.people.receivers import PeerDomains
 from collective.member.trust.followers import Followers
 from collective.member.trust.renewals import CertificateRenewals
 from collective.member.trust.revocations import Revocations
@@ -21,6 +23,7 @@ from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities
+from tests.unit.member.alone import no_peers
 
 
 def own_leaf(
@@ -77,6 +80,7 @@ def joining_over(
     *,
     followers: Followers | None = None,
     guess_limiter: GuessLimiter | None = None,
+    peers: PeerDomains | None = None,
 ) -> Joining:
     return Joining(
         own,
@@ -84,8 +88,14 @@ def joining_over(
         LiveNodes(own.authorities.signing.domain, catalog.nodes, world.clock, world.randomness),
         UnknownNodes(world.clock),
         followers or Following(own, world),
+        CodeSecrets(
+            cast("Catalog", catalog).codes,
+            world.clock,
+            world.randomness,
+            guess_limiter or GuessLimiter(world.clock),
+        ),
+        peers or no_peers(),
         world,
-        guess_limiter=guess_limiter,
     )
 
 

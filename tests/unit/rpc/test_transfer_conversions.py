@@ -140,7 +140,7 @@ def no_hops(route: pb.Route) -> None:
 
 
 def many_hops(route: pb.Route) -> None:
-    route.hops = route.hops * 5
+    route.hops = route.hops * (limits.ROUTE_MAX_HOPS + 1)
 
 
 def no_storing(route: pb.Route) -> None:

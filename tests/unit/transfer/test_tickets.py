@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import ChunkId
+from collective.core.limits import ROUTE_MAX_HOPS
 from collective.model.transfers import SignedReceipt, SignedTicket
 from collective.rpc.gen.collective.v1 import Address
 from collective.rpc.gen.collective.v1.transfer import (
@@ -199,7 +200,7 @@ def test_named_next_hop_is_accepted_and_a_route_may_end_early() -> None:
         (changed(next_node=""), following(), "no next hop"),
         (changed(next_addresses=[]), following(), "address"),
         (changed(forward_only=True), [], "only forwards"),
-        (TICKET, following() * 4, "at most"),
+        (TICKET, following() * ROUTE_MAX_HOPS, "at most"),
         (TICKET, [SignedTicket(b"\xff" * 9, 0, b"")], "pars|canonical"),
         (TICKET, [SignedTicket(b"\0" * 5000, 0, b"")], "malformed"),
     ],

@@ -37,6 +37,9 @@ _DAY_S = 86400.0
 GRANTS_MAX = 64
 """Grants that one code may give."""
 
+_APPROVING = frozenset((InviteKind.NODE, InviteKind.PEER))
+"""Kinds of codes that may approve whoever comes by them."""
+
 
 class SqliteCodes:
     """Codes by which users, devices and nodes join."""
@@ -47,7 +50,7 @@ class SqliteCodes:
 
     async def add(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored."""
-        assert not code.approves or (code.kind is InviteKind.NODE and code.uses_total == 1)
+        assert not code.approves or (code.kind in _APPROVING and code.uses_total == 1)
         if len(code.grants) > GRANTS_MAX:
             raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
 

@@ -305,9 +305,7 @@ async def test_a_drain_is_done_once_the_others_have_proved_themselves(tmp_path: 
         await here.catalog.datastores.create(
             OPERATOR, PATH.parent, copies=2, quota_bytes=0, owner=None
         )
-        await here.files.whole.write(
-            OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 999)
-        )
+        await here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 999))
         (source, *_) = [node for node, chunks in here.farm.stored.items() if chunks]
         chunk, _ = held(here, source)
         await here.catalog.nodes.drain(OPERATOR, source, draining=True)
@@ -335,13 +333,11 @@ async def test_finding_4_what_cannot_be_repaired_hides_nothing_behind_it(
         for number in range(24):  # two copies each, and no third node to take one
             path = PATH.parent.child(f"f{number}")
             data = stream(bytes([number]) * 500)
-            await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), data)
+            await here.whole.write(OPERATOR, path, Attributes(), Precondition(), data)
         two = FilePath.parse("/two")
         await here.catalog.datastores.create(OPERATOR, two, copies=2, quota_bytes=0, owner=None)
         path = two.child("f")
-        await here.files.whole.write(
-            OPERATOR, path, Attributes(), Precondition(), stream(b"z" * 500)
-        )
+        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"z" * 500))
         here.world.clock.advance(700.0)
         here.world.hear("a", "b")
         view = await here.catalog.reads.open(
@@ -373,7 +369,7 @@ async def test_a_chunk_that_fails_over_and_over_keeps_no_other_from_its_turn(
         for number in range(6):
             path = PATH.parent.child(f"f{number}")
             data = stream(bytes([number]) * 500)
-            await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), data)
+            await here.whole.write(OPERATOR, path, Attributes(), Precondition(), data)
         here.farm.down.clear()
         (bad, *_) = sorted(here.farm.stored[A])
         for node in (A, B):

@@ -87,9 +87,7 @@ async def test_what_answers_do_not_settle_is_read_side_by_side(
     async with scene(tmp_path) as here:
         await put(here)
         path = PATH.parent.child("other")
-        await here.files.whole.write(
-            OPERATOR, path, Attributes(), Precondition(), stream(b"y" * 500)
-        )
+        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"y" * 500))
         both = asyncio.Barrier(2)
         get = here.farm.get
 

@@ -36,7 +36,7 @@ class Unwritable:
 
 async def put(here: Scene) -> None:
     await here.catalog.names.make_directory(OPERATOR, PATH.parent, parents=False)
-    await here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
+    await here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
 
 
 async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) -> None:

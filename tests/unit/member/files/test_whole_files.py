@@ -34,11 +34,11 @@ async def stream(data: bytes, step: int = 700_001) -> AsyncIterator[bytes]:
 
 
 async def write(here: Scene, data: bytes) -> None:
-    await here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
+    await here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(data))
 
 
 async def read(here: Scene, offset: int = 0, length: int = 0) -> bytes:
-    async with here.files.whole.read(OPERATOR, PATH, offset=offset, length=length) as (_, pieces):
+    async with here.whole.read(OPERATOR, PATH, offset=offset, length=length) as (_, pieces):
         return b"".join([piece async for piece in pieces])
 
 
@@ -119,7 +119,7 @@ async def test_a_write_that_is_given_up_while_it_waits_gives_its_memory_back(
         await prepare(here)
         here.farm.stalled = asyncio.Event()
         writing = asyncio.create_task(
-            here.files.whole.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
+            here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), endless())
         )
         while here.farm.pool.outstanding < WINDOW_CHUNKS:
             await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_copies_on_nodes_that_are_down_do_not_make_a_quorum(tmp_path: Path
         here.world.clock.advance(11.0)
         here.world.hear("a")
         with pytest.raises(NotEnoughCopiesError):
-            await here.files.whole.write(
+            await here.whole.write(
                 OPERATOR,
                 PATH.parent.child("again"),
                 Attributes(),
@@ -166,7 +166,7 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
         await write(here, random.Random(2).randbytes(3 * CHUNK))
         given = await here.catalog.grants.add(OPERATOR, PATH, Right.READ, USER, None)
         bob = Call(USER, is_operator=False)
-        async with here.files.whole.read(bob, PATH, offset=0, length=0) as (_, pieces):
+        async with here.whole.read(bob, PATH, offset=0, length=0) as (_, pieces):
             await anext(pieces)
             await here.catalog.grants.remove(OPERATOR, given.id)
             with pytest.raises(PermissionDeniedError):
@@ -188,7 +188,7 @@ async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives
         given = await here.catalog.grants.add(OPERATOR, PATH, Right.WRITE, USER, None)
         bob = Call(USER, is_operator=False)
         writing = asyncio.create_task(
-            here.files.whole.write(bob, PATH, Attributes(), Precondition(), stuck())
+            here.whole.write(bob, PATH, Attributes(), Precondition(), stuck())
         )
         while here.farm.copies() < 3 or here.farm.pool.used_bytes:  # until the chunk is recorded
             await asyncio.sleep(0)
@@ -230,7 +230,7 @@ async def test_the_next_chunk_is_asked_for_once_the_first_byte_is_here(tmp_path:
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(4).randbytes(4 * CHUNK))
-        async with here.files.whole.read(OPERATOR, PATH, offset=0, length=0) as (_, pieces):
+        async with here.whole.read(OPERATOR, PATH, offset=0, length=0) as (_, pieces):
             await anext(pieces)
             assert here.farm.reads == 1
             while here.farm.reads < 2:

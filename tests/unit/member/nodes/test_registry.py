@@ -26,11 +26,11 @@ from collective.model.nodes import NodeState, Position, StatedPosition
 from collective.model.transfers import RouteMode
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
-from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
 from collective.rpc import context
 from collective.rpc.conversions.node_registry import position_message
 from tests import protocol as pb
+from tests.unit.member.alone import no_peers
 from tests.unit.member.cluster import DOMAIN, OWN, USER, instance
 from tests.unit.member.farm import OPERATOR, Scene, scene
 from tests.unit.member.files.test_whole_files import stream
@@ -97,9 +97,7 @@ def service(
         Told(), here.catalog.history, keys, StatementMacs(keys), revocations, interval_s=2.0
     )
     registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
-    return RegistryService(
-        registry, Admission(DOMAIN, here.metrics, here.world.clock), here.metrics
-    )
+    return RegistryService(registry, here.admission(), here.metrics, no_peers())
 
 
 def speak_as(identity: SpiffeId) -> None:
@@ -324,7 +322,7 @@ async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
         await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
-        await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         ((chunk, generation),) = here.farm.stored[NodeId("a")]
         speak_as(A)
         registry = service(here)
@@ -347,7 +345,7 @@ async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
         await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
-        await here.files.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
+        await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         speak_as(A)
         registry = service(here)
         assert (await registry.heartbeat(beat(5))).send_inventory

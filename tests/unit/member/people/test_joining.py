@@ -28,6 +28,7 @@ from collective.pki.invite_code import InviteCode
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc import context
 from collective.rpc.gen.collective.v1 import bootstrap as pb
+from tests.unit.member.alone import NO_INVITING
 from tests.unit.member.joiners import ALICE, OPERATOR, World, failure, node
 from tests.unit.member.own import Shown
 from tests.worlds import REAL
@@ -248,6 +249,7 @@ async def test_only_a_bootstrap_of_this_member_forwards(world: World, identity: 
     service = BootstrapService(
         world.joining,
         world.renewal,
+        NO_INVITING,
         Shown(),
         collective_name="alice-homelab",
         forwarded=True,

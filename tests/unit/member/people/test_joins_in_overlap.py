@@ -21,6 +21,7 @@ from collective.pki.rotation import Phase
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.conversions.joining import join_answer_from
 from collective.rpc.gen.collective.v1 import bootstrap as pb
+from tests.unit.member.alone import NO_INVITING
 from tests.unit.member.joiners import ALICE, LEAF, World
 from tests.unit.member.own import Shown
 from tests.worlds import REAL, world_of
@@ -43,6 +44,7 @@ def service(world: World) -> BootstrapService:
     return BootstrapService(
         world.joining,
         world.renewal,
+        NO_INVITING,
         Shown([LEAF]),
         collective_name="alice-homelab",
     )

@@ -35,7 +35,7 @@ FILES = 12
 
 async def write(here: Scene, path: str, content: bytes) -> None:
     target = FilePath.parse(path)
-    await here.files.whole.write(OPERATOR, target, Attributes(), Precondition(), stream(content))
+    await here.whole.write(OPERATOR, target, Attributes(), Precondition(), stream(content))
 
 
 def certified(name: str) -> IssuedCertificate:

@@ -129,6 +129,8 @@ class Bench:
         self.problems = Problems()
         self.revoked: list[RevocationSet] = []
         self.told: list[Told] = []
+        self.peers_digest = b""
+        self.peers: list[tuple[Domain, Sequence[bytes]]] = []
         self.asked = 0
         self.why = ""
         self.state = DiskState.OK
@@ -149,6 +151,9 @@ class Bench:
             self.clock,
             interval_s=2.0,
         )
+
+    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
+        self.peers_digest, self.peers = digest, list(named)
 
     def replace(self, *, revocations: RevocationSet) -> int:
         self.revoked.append(revocations)
@@ -327,6 +332,22 @@ async def test_what_an_answer_says_of_cas_is_for_the_renewal_to_judge(bench: Ben
     bench.coordinator.answer = pb.HeartbeatResponse(trusted_ca_ders=[b"ca"], ca_link_ders=[b"link"])
     assert await bench.beat() is None
     assert bench.told == [Told([b"ca"], [b"link"], b"")]
+
+
+async def test_the_peers_that_an_answer_names_count_until_another_names_others(
+    bench: Bench,
+) -> None:
+    named = pb.PeerAuthorities(domain="garage.bob", ca_ders=[b"ca"])
+    bench.coordinator.answer = pb.HeartbeatResponse(peers=[named], peers_digest=b"d1")
+    assert await bench.beat() is None
+    assert bench.peers == [("garage.bob", [b"ca"])]
+    bench.coordinator.answer = pb.HeartbeatResponse(peers_digest=b"d1")  # what has been named
+    assert await bench.beat() is None
+    assert bench.coordinator.heard[-1].peers_digest == b"d1"
+    assert bench.peers == [("garage.bob", [b"ca"])]
+    bench.coordinator.answer = pb.HeartbeatResponse()
+    assert await bench.beat() is None
+    assert bench.peers == []
 
 
 async def test_a_refused_clone_is_not_ready(bench: Bench) -> None:

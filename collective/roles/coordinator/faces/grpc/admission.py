@@ -2,8 +2,10 @@
 
 Every method of a service begins here: who calls, what for, and in the end how it went.  A call's peer
 is what its certificate attests.  Only the member's own users and its coordinator certificate (the
-operator) may use the client services; nodes may use only the node registry.  What a call is about is
-said to its context, for the refusal log.
+operator) may use the client services; nodes may use only the node registry.  The coordinator of a peer
+calls for that member's own people, whom it names, and only what is about files; what it names counts
+because its connection attests it, and is never passed on.  What a call is about is said to its context,
+for the refusal log.
 """
 
 from __future__ import annotations
@@ -12,16 +14,25 @@ import functools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Final
 
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, PermissionDeniedError
+from collective.core.errors import CollectiveError, PermissionDeniedError, UsageError
 from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.federation.links.inbound import Inbound
 from collective.member.metrics import MemberMetrics
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.calls import Call
 from collective.pki.certificates import Certified
 from collective.roles.coordinator.refusal_log import operation_of
 from collective.rpc import context
+from collective.rpc.headers import PRINCIPAL_KEY
+
+_PRINCIPAL_MAX_CHARS: Final = 512
+_FORWARDED: Final = frozenset(
+    ("collective.v1.files.Files", "collective.v1.uploads.Uploads", "collective.v1.reads.Reads")
+)
+"""Services that peers may call for their people."""
 
 
 class _Frame(AbstractAsyncContextManager[Call]):
@@ -30,20 +41,24 @@ class _Frame(AbstractAsyncContextManager[Call]):
     def __init__(
         self,
         enter: Callable[[], Awaitable[Call]],
+        leave: Callable[[Call], None],
         ended: Callable[[str, float], None],
         clock: Clock,
     ) -> None:
         self._enter = enter
+        self._leave = leave
+        self._call: Call | None = None
         self._ended = ended
         self._clock = clock
         self._began_s = clock.monotonic_s()
 
     async def __aenter__(self) -> Call:
         try:
-            return await self._enter()
+            call = self._call = await self._enter()
         except BaseException as error:
             self._end(error)
             raise
+        return call
 
     async def __aexit__(
         self,
@@ -55,6 +70,8 @@ class _Frame(AbstractAsyncContextManager[Call]):
 
     def _end(self, error: BaseException | None) -> None:
         """Tell how the call went: ``ok``, an error's code, ``internal`` or ``cancelled``."""
+        if self._call is not None:
+            self._leave(self._call)
         result = "cancelled"
         if error is None:
             result = "ok"
@@ -73,11 +90,12 @@ class Admission:
         domain: Domain,
         metrics: MemberMetrics,
         clock: Clock,
+        inbound: Inbound,
         *,
         seen: Callable[[SpiffeId, bytes], None] | None = None,
         certificates_seen: CertificatesSeen | None = None,
     ) -> None:
-        """Serve the member of ``domain``.
+        """Serve the member of ``domain``; ``inbound`` lets its peers in.
 
         ``seen`` is told of each caller and the digest of the CA that signed their certificate;
         ``certificates_seen`` may refuse them.
@@ -87,9 +105,12 @@ class Admission:
         self._domain = domain
         self._metrics = metrics
         self._clock = clock
+        self._inbound = inbound
 
     def call(self, operation: str, target: str) -> AbstractAsyncContextManager[Call]:
-        """Frame a call of a user or the operator; PermissionDeniedError for anybody else.
+        """Frame a call of a user or the operator, or of a peer for its people.
+
+        PermissionDeniedError for anybody else; BusyError where a peer is beyond its bounds.
 
         Args:
             operation: one word for metrics, log and audit.
@@ -98,10 +119,13 @@ class Admission:
         current = context.current()
         current.about(operation, target)
         ended = functools.partial(self._metrics.operation, operation)
-        return _Frame(functools.partial(self._enter, current), ended, self._clock)
+        enter = functools.partial(self._enter, current)
+        return _Frame(enter, self._leave, ended, self._clock)
 
     async def _enter(self, current: context.CallContext) -> Call:
         """Return the call of ``current`` once its caller is known."""
+        if current.peer.identity.trust_domain != self._domain:
+            return self._forwarded(current)
         call = self._call_of(current)
         if self._seen is not None:
             self._seen(call.principal, current.peer.authority_digest)
@@ -112,7 +136,7 @@ class Admission:
     def _call_of(self, current: context.CallContext) -> Call:
         """Return the call that the connection's certificate stands for."""
         peer = current.peer.identity
-        if peer.trust_domain != self._domain or peer.role not in {"user", "coordinator"}:
+        if peer.role not in {"user", "coordinator"}:
             raise PermissionDeniedError(
                 f"A certificate of role {peer.role} may not do this; use a user's."
             )
@@ -122,6 +146,51 @@ class Admission:
             request_id=current.request_id,
             key_digest=current.peer.key_digest,
         )
+
+    def _forwarded(self, current: context.CallContext) -> Call:
+        """Return the call that a peer's coordinator makes for one of its own people."""
+        peer = current.peer.identity
+        if peer.role != "coordinator":
+            raise PermissionDeniedError(
+                f"This member knows people of {peer.trust_domain} through their own coordinator only."
+            )
+        told = current.metadata.get(PRINCIPAL_KEY)
+        if not isinstance(told, str) or not told:
+            raise PermissionDeniedError("A peer calls for one of its people; it names nobody.")
+        current.subject.principal = told[:_PRINCIPAL_MAX_CHARS]
+        try:
+            principal = SpiffeId.parse(told)
+        except UsageError as error:
+            raise PermissionDeniedError("A peer names nobody that there can be.") from error
+        if principal.trust_domain != peer.trust_domain or principal.role != "user":
+            raise PermissionDeniedError(
+                f"{peer.trust_domain} speaks for its own people only, not for {principal}."
+            )
+        if current.method.split("/")[1] not in _FORWARDED:
+            raise PermissionDeniedError(f"Peers may not call {current.method}.")
+        self._inbound.enter(peer.trust_domain)
+        return Call(
+            principal=principal,
+            is_operator=False,
+            request_id=current.request_id,
+            carrier=peer,
+            via=peer.trust_domain,
+        )
+
+    def _leave(self, call: Call) -> None:
+        if call.via is not None:
+            self._inbound.leave(call.via)
+
+    def peer(self, operation: str) -> Domain:
+        """Return the peer whose coordinator makes the current call; PermissionDeniedError for anybody else."""
+        current = context.current()
+        peer = current.peer.identity
+        current.about(operation, peer.trust_domain)
+        if peer.trust_domain == self._domain or peer.role != "coordinator":
+            raise PermissionDeniedError("Only coordinators of peers may call this.")
+        self._inbound.enter(peer.trust_domain)
+        self._inbound.leave(peer.trust_domain)
+        return peer.trust_domain
 
     async def own(self) -> Certified:
         """Return the caller of the current call, of any role of this member, once it is known.

@@ -12,13 +12,16 @@ from typing import Final, Protocol
 
 from collective.core.errors import CollectiveError, PermissionDeniedError, RejectedError
 from collective.core.units import Address
+from collective.federation.peers.inviting import Inviting
 from collective.member.people.joining import Admitted, Joining
 from collective.member.trust.renewals import CertificateRenewals
+from collective.model.peers import PeeringAttempt, PeerState
 from collective.model.people import JoinAttempt
 from collective.model.trust import JoinAnswer, TrustedAuthorities
 from collective.pki import certificates
 from collective.rpc import context
 from collective.rpc.conversions.joining import join_answer_message
+from collective.rpc.conversions.peering import bundle_from, bundle_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb
 from collective.rpc.headers import LEAF_DIGEST_KEY, SOURCE_KEY
 
@@ -49,6 +52,7 @@ class BootstrapService(pb.BootstrapBase):
         self,
         joining: Joining,
         renewal: CertificateRenewals,
+        inviting: Inviting,
         own: Shows,
         *,
         collective_name: str,
@@ -59,12 +63,14 @@ class BootstrapService(pb.BootstrapBase):
         Args:
             joining: decides of joins, and issues.
             renewal: decides of certificates that ran out, and issues.
+            inviting: takes up members that were invited to peer.
             collective_name: the name proposed to those who join.
             own: where the coordinator can be reached, and what its bootstrap listener shows.
             forwarded: take the digest of the leaf that was seen from a standalone bootstrap instead, and from it alone.
         """
         self._joining = joining
         self._renewal = renewal
+        self._inviting = inviting
         self._collective_name = collective_name
         self._own = own
         self._forwarded = forwarded
@@ -105,6 +111,32 @@ class BootstrapService(pb.BootstrapBase):
             await self._renewal.renew(
                 message.certificate_der, message.nonce, message.csr_der, message.signature
             )
+        )
+
+    async def begin_peering(self, message: pb.BeginPeeringRequest) -> pb.BeginPeeringResponse:
+        """Give a nonce to sign, and say who serves."""
+        self._check_caller("begin_peering", message.code_id)
+        nonce, bundle = await self._inviting.begin(message.code_id)
+        return pb.BeginPeeringResponse(nonce=nonce, bundle=bundle_message(bundle))
+
+    async def peer(self, message: pb.PeerRequest) -> pb.PeerResponse:
+        """Redeem a code for a peer."""
+        self._check_caller("peer", message.code_id)
+        signed = bundle_from(message.bundle)
+        bundle, peer = await self._inviting.redeem(
+            PeeringAttempt(
+                code_id=message.code_id,
+                nonce=message.nonce,
+                body=signed.body,
+                signature=signed.signature,
+                proof=message.proof,
+                leaf_digests=tuple(self._digests()),
+                request_id=context.current().request_id,
+                source=self._source(),
+            )
+        )
+        return pb.PeerResponse(
+            bundle=bundle_message(bundle), is_waiting=peer.state is PeerState.WAITING
         )
 
     def _check_caller(self, operation: str, target: str) -> None:

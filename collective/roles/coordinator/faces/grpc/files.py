@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collective.core import limits
 from collective.core.errors import ConflictError, UsageError
 from collective.core.paths import FilePath
 from collective.member.files.member_directory import MemberDirectory
+from collective.model.calls import Call
 from collective.model.changes import Precondition
+from collective.model.entries import Entry, EntryKind
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.entries import (
     attributes_from,
@@ -33,7 +37,7 @@ class FilesService(files_pb.FilesBase):
         """Make a directory or a datastore."""
         async with self._admission.call("mkdir", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(path).names.make_directory(
+            entry = await self._owners.of_path(call, path).names.make_directory(
                 call,
                 path,
                 parents=message.parents,
@@ -45,7 +49,7 @@ class FilesService(files_pb.FilesBase):
         """Make a symbolic link."""
         async with self._admission.call("make_link", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(path).names.make_link(
+            entry = await self._owners.of_path(call, path).names.make_link(
                 call,
                 path,
                 message.target,
@@ -58,7 +62,7 @@ class FilesService(files_pb.FilesBase):
         """Change time and mode of what is there."""
         async with self._admission.call("set_attributes", message.path) as call:
             path = FilePath.parse(message.path)
-            entry = await self._owners.of_path(path).names.set_attributes(
+            entry = await self._owners.of_path(call, path).names.set_attributes(
                 call,
                 path,
                 modified_ns=modified_from(message.modified_s, message.modified_ns),
@@ -73,15 +77,16 @@ class FilesService(files_pb.FilesBase):
             path = FilePath.parse(message.path)
             if len(message.page_token) > _TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
-            page = await self._owners.of_path(path).names.list(
+            page = await self._owners.of_path(call, path).names.list(
                 call,
                 path,
                 recursive=message.recursive,
                 page_size=min(message.page_size or _PAGE_DEFAULT, limits.LIST_PAGE_MAX_ENTRIES),
                 token=message.page_token,
             )
+            peers = self._peers(call) if path.is_root and not message.page_token else ()
             return files_pb.ListResponse(
-                entries=[entry_message(entry) for entry in page.entries],
+                entries=[entry_message(entry) for entry in (*peers, *page.entries)],
                 next_page_token=page.next_token,
             )
 
@@ -89,13 +94,13 @@ class FilesService(files_pb.FilesBase):
         """Return one entry."""
         async with self._admission.call("stat", message.path) as call:
             path = FilePath.parse(message.path)
-            return entry_message(await self._owners.of_path(path).names.stat(call, path))
+            return entry_message(await self._owners.of_path(call, path).names.stat(call, path))
 
     async def remove(self, message: files_pb.RemoveRequest) -> files_pb.RemoveResponse:
         """Remove a file, an empty directory or a tree."""
         async with self._admission.call("remove", message.path) as call:
             path = FilePath.parse(message.path)
-            count = await self._owners.of_path(path).names.remove(
+            count = await self._owners.of_path(call, path).names.remove(
                 call,
                 path,
                 recursive=message.recursive,
@@ -111,8 +116,8 @@ class FilesService(files_pb.FilesBase):
                 FilePath.parse(message.source),
                 FilePath.parse(message.destination),
             )
-            owner = self._owners.of_path(source)
-            if self._owners.of_path(destination) is not owner:
+            owner = self._owners.of_path(call, source)
+            if self._owners.of_path(call, destination) is not owner:
                 raise ConflictError("Nothing is moved from one member to another; copy it instead.")
             entry = await owner.names.move(
                 call,
@@ -121,3 +126,9 @@ class FilesService(files_pb.FilesBase):
                 condition=Precondition(if_version=message.if_version),
             )
             return entry_message(entry)
+
+    def _peers(self, call: Call) -> Sequence[Entry]:
+        """Return what the root shows of other members."""
+        return [
+            Entry(FilePath((f"@{domain}",)), EntryKind.PEER) for domain in self._owners.peers(call)
+        ]

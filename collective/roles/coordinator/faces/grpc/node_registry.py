@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from collective.core.errors import CollectiveError
+from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.registry import NodeRegistry
 from collective.model.nodes import InventoryPage
@@ -30,9 +31,14 @@ class RegistryService(pb.NodeRegistryBase):
     """Adapts the registry of nodes."""
 
     def __init__(
-        self, registry: NodeRegistry, admission: Admission, metrics: MemberMetrics
+        self,
+        registry: NodeRegistry,
+        admission: Admission,
+        metrics: MemberMetrics,
+        peers: PeerBook,
     ) -> None:
-        """Pass on to ``registry``; ``metrics`` count heartbeats."""
+        """Pass on to ``registry``; ``metrics`` count heartbeats, and nodes are told of ``peers``."""
+        self._peers = peers
         self._registry = registry
         self._admission = admission
         self._metrics = metrics
@@ -48,7 +54,14 @@ class RegistryService(pb.NodeRegistryBase):
             self._log.warning("heartbeat_refused", node=node, why=error.message)
             raise
         self._metrics.heartbeats.labels("ok").inc()
-        return heartbeat_answer_message(answer)
+        told = heartbeat_answer_message(answer)
+        told.peers_digest = self._peers.digest
+        if message.peers_digest != told.peers_digest:
+            told.peers = [
+                pb.PeerAuthorities(domain=domain, ca_ders=list(ders))
+                for domain, ders in self._peers.authority_ders()
+            ]
+        return told
 
     async def report_inventory(
         self, messages: AsyncIterator[pb.InventoryPage]

@@ -30,7 +30,7 @@ class ReadsService(reads_pb.ReadsBase):
         """Lease a version and answer with the routes of the first extents."""
         async with self._admission.call("open_read", message.path) as call:
             path = FilePath.parse(message.path)
-            opened = await self._owners.of_path(path).reads.open_read(
+            opened = await self._owners.of_path(call, path).reads.open_read(
                 call,
                 path,
                 offset=message.offset,
@@ -49,7 +49,7 @@ class ReadsService(reads_pb.ReadsBase):
         """Renew the lease and answer with fresh routes."""
         async with self._admission.call("plan_read", message.lease_id) as call:
             lease = LeaseId.parse(message.lease_id)
-            plan = await self._owners.of_id(lease).reads.plan_read(
+            plan = await self._owners.of_id(call, lease).reads.plan_read(
                 call,
                 lease,
                 offset=message.offset,
@@ -69,14 +69,14 @@ class ReadsService(reads_pb.ReadsBase):
                 )
             names = (message.lease_id, *message.further_lease_ids)
             for lease in map(LeaseId.parse, names):
-                await self._owners.of_id(lease).reads.close_reads(call, [lease])
+                await self._owners.of_id(call, lease).reads.close_reads(call, [lease])
             return reads_pb.CloseReadResponse()
 
     async def report_copy(self, message: reads_pb.ReportCopyRequest) -> reads_pb.ReportCopyResponse:
         """Take a reader's hint."""
         async with self._admission.call("report_copy", message.node) as call:
             lease = LeaseId.parse(message.lease_id)
-            await self._owners.of_id(lease).reads.report_copy(
+            await self._owners.of_id(call, lease).reads.report_copy(
                 call,
                 lease,
                 parse_chunk_id(message.chunk_id),

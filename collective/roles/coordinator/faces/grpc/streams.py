@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from typing import Any, Final
 
 from collective.core.errors import UsageError
+from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.copies import Copies
 from collective.member.files.whole_files import WholeFiles
 from collective.model.changes import Precondition
 from collective.roles.coordinator.faces.grpc.admission import Admission
@@ -19,15 +22,27 @@ from collective.rpc.gen.collective.v1 import streams as streams_pb
 
 _IDLE_S: Final = 60.0
 """A writer that sends nothing for so long is given up."""
+_TELL_S: Final = 0.5
+"""How often a copy tells how far it is."""
+
+
+@dataclass(slots=True)
+class _Copied:
+    """How far a copy is."""
+
+    size_bytes: int = 0
+
+    def add(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
 
 
 class StreamsService(streams_pb.StreamsBase):
     """Adapts streams of messages to files."""
 
-    def __init__(self, owners: MemberDirectory, files: WholeFiles, admission: Admission) -> None:
-        """Serve ``files`` of this member; others' are not carried."""
-        self._owners = owners
+    def __init__(self, files: WholeFiles, copies: Copies, admission: Admission) -> None:
+        """Serve ``files`` and ``copies``, of this member or a peer."""
         self._files = files
+        self._copies = copies
         self._admission = admission
 
     async def read(
@@ -37,7 +52,10 @@ class StreamsService(streams_pb.StreamsBase):
         async with AsyncExitStack() as stack:
             async with self._admission.call("read", message.path) as call:
                 reading = self._files.read(
-                    call, self._own(message.path), offset=message.offset, length=message.length
+                    call,
+                    FilePath.parse(message.path),
+                    offset=message.offset,
+                    length=message.length,
                 )
                 entry, pieces = await stack.enter_async_context(reading)
             yield streams_pb.ReadResponse(entry=entry_message(entry))
@@ -69,17 +87,50 @@ class StreamsService(streams_pb.StreamsBase):
         async with self._admission.call("write", header.path) as call:
             entry = await self._files.write(
                 call,
-                self._own(header.path),
+                FilePath.parse(header.path),
                 attributes_from(header.attributes),
                 Precondition(if_version=header.if_version, if_absent=header.if_absent),
                 self._data(first.data, timed),
             )
             return entry_message(entry)
 
-    def _own(self, text: str) -> FilePath:
-        path = FilePath.parse(text)
-        self._owners.of_path(path)
-        return path
+    async def copy(
+        self, message: streams_pb.CopyRequest
+    ) -> AsyncGenerator[streams_pb.CopyResponse]:
+        """Copy a file, and tell how far it is until it is done."""
+        subject = f"{message.source} -> {message.target}"
+        async with self._admission.call("copy", subject) as call:
+            source, target = FilePath.parse(message.source), FilePath.parse(message.target)
+            if message.unless_same:
+                same = await self._copies.same(call, source, target)
+                if same is not None:
+                    yield streams_pb.CopyResponse(entry=entry_message(same), is_same=True)
+                    return
+            told: asyncio.Queue[UploadId] = asyncio.Queue()
+            copied = _Copied()
+            resume = message.resume_upload_id
+            copying = asyncio.ensure_future(
+                self._copies.copy(
+                    call,
+                    source,
+                    target,
+                    Precondition(if_version=message.if_version, if_absent=message.if_absent),
+                    resume=UploadId.parse(resume) if resume else None,
+                    on_opened=told.put,
+                    progress=copied.add,
+                )
+            )
+            try:
+                while not copying.done():
+                    await asyncio.wait((copying,), timeout=_TELL_S)
+                    upload = "" if told.empty() else str(told.get_nowait())
+                    yield streams_pb.CopyResponse(upload_id=upload, copied_bytes=copied.size_bytes)
+                entry = copying.result()
+            finally:
+                copying.cancel()
+            yield streams_pb.CopyResponse(
+                copied_bytes=copied.size_bytes, entry=entry_message(entry)
+            )
 
     async def _data(
         self, first: bytes, messages: AsyncIterator[streams_pb.WriteRequest]

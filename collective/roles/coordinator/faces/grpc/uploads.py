@@ -33,7 +33,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Begin an upload and answer with the routes of its first batch."""
         async with self._admission.call("open_upload", message.path) as call:
             path = FilePath.parse(message.path)
-            opened = await self._owners.of_path(path).uploads.open_upload(
+            opened = await self._owners.of_path(call, path).uploads.open_upload(
                 call,
                 path,
                 attributes_from(message.attributes),
@@ -52,7 +52,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Answer with the routes of a further batch, or with other routes for the same chunks."""
         async with self._admission.call("allocate", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
-            plans = await self._owners.of_id(upload).uploads.allocate(
+            plans = await self._owners.of_id(call, upload).uploads.allocate(
                 call,
                 upload,
                 extents_from(message.chunks),
@@ -70,7 +70,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Count receipts and record extents."""
         async with self._admission.call("record", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
-            recorded = await self._owners.of_id(upload).uploads.record_extents(
+            recorded = await self._owners.of_id(call, upload).uploads.record_extents(
                 call,
                 upload,
                 extents_from(message.extents),
@@ -82,7 +82,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Make the upload the current version."""
         async with self._admission.call("commit", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
-            entry = await self._owners.of_id(upload).uploads.commit_upload(
+            entry = await self._owners.of_id(call, upload).uploads.commit_upload(
                 call,
                 upload,
                 extents_from(message.extents),
@@ -98,7 +98,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Forget the upload."""
         async with self._admission.call("abort", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
-            await self._owners.of_id(upload).uploads.abort_upload(call, upload)
+            await self._owners.of_id(call, upload).uploads.abort_upload(call, upload)
             return uploads_pb.AbortUploadResponse()
 
     async def get_upload(
@@ -107,7 +107,7 @@ class UploadsService(uploads_pb.UploadsBase):
         """Return what is recorded, for resumption."""
         async with self._admission.call("get_upload", message.upload_id) as call:
             upload = UploadId.parse(message.upload_id)
-            page = await self._owners.of_id(upload).uploads.recorded(
+            page = await self._owners.of_id(call, upload).uploads.recorded(
                 call, upload, from_offset=message.from_offset
             )
             return uploads_pb.GetUploadResponse(

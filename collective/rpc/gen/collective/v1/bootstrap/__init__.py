@@ -6,12 +6,16 @@
 __all__ = (
     "BeginJoinRequest",
     "BeginJoinResponse",
+    "BeginPeeringRequest",
+    "BeginPeeringResponse",
     "BeginRenewalRequest",
     "BeginRenewalResponse",
     "BootstrapBase",
     "BootstrapStub",
     "JoinRequest",
     "JoinResponse",
+    "PeerRequest",
+    "PeerResponse",
     "RenewRequest",
 )
 
@@ -50,6 +54,37 @@ class BeginJoinResponse(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.bootstrap", "BeginJoinResponse", BeginJoinResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class BeginPeeringRequest(betterproto2.Message):
+    """
+    Peering by a code: both ends learn of each other before anything counts.
+    """
+
+    code_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "collective.v1.bootstrap", "BeginPeeringRequest", BeginPeeringRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BeginPeeringResponse(betterproto2.Message):
+    nonce: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    bundle: "_peering__.SignedBundle | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    of the member that serves
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.bootstrap", "BeginPeeringResponse", BeginPeeringResponse
 )
 
 
@@ -154,6 +189,47 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class PeerRequest(betterproto2.Message):
+    code_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    nonce: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+
+    bundle: "_peering__.SignedBundle | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    of the member that redeems
+    """
+
+    proof: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    Ed25519 over the transcript of a peering, by the key derived from the code's secret
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.bootstrap", "PeerRequest", PeerRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class PeerResponse(betterproto2.Message):
+    bundle: "_peering__.SignedBundle | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+
+    is_waiting: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    the inviter is to confirm it first
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.bootstrap", "PeerResponse", PeerResponse
+)
+
+
+@dataclass(eq=False, repr=False)
 class RenewRequest(betterproto2.Message):
     certificate_der: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -248,8 +324,45 @@ class BootstrapStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def begin_peering(
+        self,
+        message: "BeginPeeringRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "BeginPeeringResponse":
+
+        return await self._unary_unary(
+            "/collective.v1.bootstrap.Bootstrap/BeginPeering",
+            message,
+            BeginPeeringResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def peer(
+        self,
+        message: "PeerRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "PeerResponse":
+
+        return await self._unary_unary(
+            "/collective.v1.bootstrap.Bootstrap/Peer",
+            message,
+            PeerResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ... import v1 as __v1__
+from .. import peering as _peering__
 
 
 class BootstrapBase(betterproto2_grpclib.ServiceBase):
@@ -268,6 +381,16 @@ class BootstrapBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def renew(self, message: "RenewRequest") -> "JoinResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def begin_peering(
+        self, message: "BeginPeeringRequest"
+    ) -> "BeginPeeringResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def peer(self, message: "PeerRequest") -> "PeerResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -303,6 +426,22 @@ class BootstrapBase(betterproto2_grpclib.ServiceBase):
         response = await self.renew(request)
         await stream.send_message(response)
 
+    async def __rpc_begin_peering(
+        self, stream: "grpclib.server.Stream[BeginPeeringRequest, BeginPeeringResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.begin_peering(request)
+        await stream.send_message(response)
+
+    async def __rpc_peer(
+        self, stream: "grpclib.server.Stream[PeerRequest, PeerResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.peer(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/collective.v1.bootstrap.Bootstrap/BeginJoin": grpclib.const.Handler(
@@ -328,5 +467,17 @@ class BootstrapBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RenewRequest,
                 JoinResponse,
+            ),
+            "/collective.v1.bootstrap.Bootstrap/BeginPeering": grpclib.const.Handler(
+                self.__rpc_begin_peering,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                BeginPeeringRequest,
+                BeginPeeringResponse,
+            ),
+            "/collective.v1.bootstrap.Bootstrap/Peer": grpclib.const.Handler(
+                self.__rpc_peer,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PeerRequest,
+                PeerResponse,
             ),
         }

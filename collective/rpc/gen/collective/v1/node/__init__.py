@@ -24,6 +24,7 @@ __all__ = (
     "NodeRegistryBase",
     "NodeRegistryStub",
     "NodeStub",
+    "PeerAuthorities",
     "ReportProblemsRequest",
     "ReportProblemsResponse",
     "SignedAdoption",
@@ -350,6 +351,11 @@ class HeartbeatRequest(betterproto2.Message):
     what the store's disk can do: ok, full, read-only, failing
     """
 
+    peers_digest: "bytes" = betterproto2.field(21, betterproto2.TYPE_BYTES)
+    """
+    of the answer that named the peers which count here
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.node", "HeartbeatRequest", HeartbeatRequest
@@ -409,6 +415,15 @@ class HeartbeatResponse(betterproto2.Message):
     position takes the place of what the node keeps, although it is no successor
     """
 
+    peers: "list[PeerAuthorities]" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    whose people may come with tickets; left out where peers_digest is the request's
+    """
+
+    peers_digest: "bytes" = betterproto2.field(15, betterproto2.TYPE_BYTES)
+
     mac_is_newest: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
     """
     the request's MAC is this one; revoked is left out if it was there
@@ -448,6 +463,20 @@ class InventoryVerdict(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.node", "InventoryVerdict", InventoryVerdict
+)
+
+
+@dataclass(eq=False, repr=False)
+class PeerAuthorities(betterproto2.Message):
+    domain: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    ca_ders: "list[bytes]" = betterproto2.field(
+        2, betterproto2.TYPE_BYTES, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1.node", "PeerAuthorities", PeerAuthorities
 )
 
 

@@ -4,6 +4,8 @@
 # This file has been @generated
 
 __all__ = (
+    "CopyRequest",
+    "CopyResponse",
     "ReadRequest",
     "ReadResponse",
     "StreamsBase",
@@ -29,6 +31,69 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class CopyRequest(betterproto2.Message):
+    """
+    Copies a file within a member or between two; no byte passes the client.
+    """
+
+    source: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    target: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    if_version: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    of the target
+    """
+
+    if_absent: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+
+    resume_upload_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    of a copy that was interrupted
+    """
+
+    unless_same: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    leave a target be that has the same content
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.streams", "CopyRequest", CopyRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class CopyResponse(betterproto2.Message):
+    upload_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    in one message: by this an interrupted copy goes on
+    """
+
+    copied_bytes: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    in all, so far
+    """
+
+    entry: "__v1__.Entry | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    in the last message: it is done
+    """
+
+    is_same: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    with the entry: the target had the same content, and was left as it was
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.streams", "CopyResponse", CopyResponse
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -139,6 +204,25 @@ class StreamsStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def copy(
+        self,
+        message: "CopyRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[CopyResponse]":
+
+        async for response in self._unary_stream(
+            "/collective.v1.streams.Streams/Copy",
+            message,
+            CopyResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 from ... import v1 as __v1__
 
@@ -152,6 +236,11 @@ class StreamsBase(betterproto2_grpclib.ServiceBase):
     async def write(self, messages: "AsyncIterator[WriteRequest]") -> "__v1__.Entry":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def copy(self, message: "CopyRequest") -> "AsyncIterator[CopyResponse]":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield CopyResponse()
 
     async def __rpc_read(
         self, stream: "grpclib.server.Stream[ReadRequest, ReadResponse]"
@@ -171,6 +260,17 @@ class StreamsBase(betterproto2_grpclib.ServiceBase):
         response = await self.write(request)
         await stream.send_message(response)
 
+    async def __rpc_copy(
+        self, stream: "grpclib.server.Stream[CopyRequest, CopyResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.copy,
+            stream,
+            request,
+        )
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/collective.v1.streams.Streams/Read": grpclib.const.Handler(
@@ -184,5 +284,11 @@ class StreamsBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.STREAM_UNARY,
                 WriteRequest,
                 __v1__.Entry,
+            ),
+            "/collective.v1.streams.Streams/Copy": grpclib.const.Handler(
+                self.__rpc_copy,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                CopyRequest,
+                CopyResponse,
             ),
         }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,20 @@ from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
-from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.rpc import context
+from collective.rpc.headers import PRINCIPAL_KEY
 from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
 from tests.unit.member.farm import scene
 
+BOBS = SpiffeId.parse("spiffe://garage.bob/coordinator")
+BOB = SpiffeId.parse("spiffe://garage.bob/user/garage.bob/bob")
 
-def speak_as(identity: SpiffeId) -> None:
+
+def speak_as(identity: SpiffeId, told: Mapping[str, str] | None = None) -> None:
     peer = Certified(identity, "01", 0.0, 4e9, ())
-    context.enter(context.CallContext(peer, "r1", "/collective.v1.files.Files/Stat", {}))
+    method = "/collective.v1.files.Files/Stat"
+    context.enter(context.CallContext(peer, "r1", method, dict(told or {})))
 
 
 @pytest.mark.parametrize(("identity", "operator"), [(USER, False), (OWN, True)])
@@ -32,33 +38,35 @@ async def test_the_certificate_says_who_calls(
 ) -> None:
     async with scene(tmp_path) as here:
         speak_as(identity)
-        async with Admission(DOMAIN, here.metrics, here.world.clock).call("stat", "/x") as caller:
+        async with here.admission().call("stat", "/x") as caller:
             assert (caller.principal, caller.is_operator) == (identity, operator)
             assert caller.request_id == "r1"
 
 
 @pytest.mark.parametrize(
-    "identity",
+    ("identity", "told", "actor", "why"),
     [
-        SpiffeId.node(DOMAIN, NodeId("a")),
-        SpiffeId.bootstrap(DOMAIN, "b"),
-        SpiffeId.parse("spiffe://garage.bob/coordinator"),
+        (SpiffeId.node(DOMAIN, NodeId("a")), {}, None, "role node"),
+        (SpiffeId.bootstrap(DOMAIN, "b"), {}, None, "role bootstrap"),
+        (BOB, {}, None, "people of garage.bob through their own coordinator only"),
+        (BOBS, {}, None, "names nobody"),
+        (BOBS, {PRINCIPAL_KEY: str(BOB)}, f"{BOB}, by {BOBS}", "garage.bob is no peer here"),
     ],
 )
 async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused_and_audited(
-    tmp_path: Path, identity: SpiffeId
+    tmp_path: Path, identity: SpiffeId, told: Mapping[str, str], actor: str | None, why: str
 ) -> None:
     async with scene(tmp_path) as here:
-        speak_as(identity)
-        calls = Admission(DOMAIN, here.metrics, here.world.clock)
-        with pytest.raises(PermissionDeniedError) as refused:
+        speak_as(identity, told)
+        calls = here.admission()
+        with pytest.raises(PermissionDeniedError, match=re.escape(why)) as refused:
             async with calls.call("stat", "/x"):
                 raise AssertionError("not reached")
         RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1)).call(
             context.current(), refused.value
         )
         rows = await here.catalog.audit.list(since_ms=0, limit=100)
-        assert any(row.actor == str(identity) and row.target == "/x" for row in rows)
+        assert any(row.actor == (actor or str(identity)) and row.target == "/x" for row in rows)
 
 
 async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
@@ -73,9 +81,7 @@ async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
     async with scene(tmp_path) as here:
         speak_as(USER)
         certificates_seen = CertificatesSeen(DOMAIN, Claimed())
-        calls = Admission(
-            DOMAIN, here.metrics, here.world.clock, certificates_seen=certificates_seen
-        )
+        calls = here.admission(certificates_seen)
         for _ in range(2):
             with pytest.raises(PermissionDeniedError, match="claimed"):
                 async with calls.call("stat", "/x"):
@@ -89,9 +95,7 @@ async def test_a_bootstrap_signed_offline_is_known_once_it_asks_which_cas_count(
     bootstrap = SpiffeId.bootstrap(DOMAIN, "edge")
     async with scene(tmp_path) as here:
         certificates_seen = CertificatesSeen(DOMAIN, here.catalog.certificates)
-        calls = Admission(
-            DOMAIN, here.metrics, here.world.clock, certificates_seen=certificates_seen
-        )
+        calls = here.admission(certificates_seen)
         speak_as(bootstrap)
         assert (await calls.own()).identity == bootstrap
         assert bootstrap in await here.catalog.certificates.holders()

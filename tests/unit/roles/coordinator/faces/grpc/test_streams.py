@@ -10,12 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from collective.member.files.member_directory import MemberDirectory
 from collective.model.calls import Call
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.faces.grpc.streams import StreamsService
 from collective.rpc.gen.collective.v1.streams import ReadRequest
-from tests.unit.member.cluster import OWN
 from tests.unit.member.farm import OPERATOR, scene
 from tests.unit.member.files.test_whole_files import CHUNK, PATH, prepare, write
 
@@ -53,11 +51,7 @@ async def test_a_reader_that_leaves_takes_its_buffers_with_it(
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(9).randbytes(3 * CHUNK))
-        service = StreamsService(
-            MemberDirectory(OWN.trust_domain, here.files),
-            here.files.whole,
-            cast("Admission", Everybody()),
-        )
+        service = StreamsService(here.whole, here.copies, cast("Admission", Everybody()))
         handler = service.__mapping__()["/collective.v1.streams.Streams/Read"]
         with pytest.raises(ConnectionResetError) as caught:
             await handler.func(cast("Any", LeavingReader(messages)))

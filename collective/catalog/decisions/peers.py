@@ -1,0 +1,131 @@
+"""Which peerings are taken up, and which bundle takes the place of another: pure, on what the catalogue holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from collective.core import limits
+from collective.core.errors import ConflictError, NotFoundError, RejectedError
+from collective.core.ids import Domain
+from collective.model.peers import Peer, PeerState
+from collective.model.people import Invite, InviteKind
+
+
+def require_peer_code(code: Invite, domain: Domain) -> None:
+    """Raise ConflictError unless ``code`` invites the member of ``domain`` to peer."""
+    if code.kind is not InviteKind.PEER:
+        raise ConflictError(
+            f"This code is for a {code.kind.value}, not for a peer; ask for one by: collective peer"
+            f" invite {domain}"
+        )
+    if code.bound is None or code.bound.trust_domain != domain:
+        raise ConflictError(
+            f"This code is for another member than {domain}; ask for one by: collective peer invite"
+            f" {domain}"
+        )
+
+
+def taken_up(known: Peer | None, wanted: Peer, others: int, *, replaces: bool) -> Peer:
+    """Return what is stored of a peering with ``wanted``.
+
+    Args:
+        known: what is stored of that domain.
+        wanted: the peer as it came.
+        others: peers of other domains that are not removed.
+        replaces: whether an active peer with another CA gives way: its owner said so.
+
+    Raises:
+        ConflictError: the domain is another CA's here, or there are too many peers.
+    """
+    is_present = known is not None and known.state is not PeerState.REMOVED
+    if known is not None and is_present:
+        if known.authority_digest == wanted.authority_digest:
+            body = wanted if wanted.sequence > known.sequence else known
+            state = (
+                PeerState.ACTIVE
+                if PeerState.ACTIVE in {known.state, wanted.state}
+                else PeerState.WAITING
+            )
+            return replace(
+                body, state=state, since_ms=known.since_ms, came_by=wanted.came_by or known.came_by
+            )
+        if not replaces:
+            raise ConflictError(
+                f"{wanted.domain} is a peer here already, with another CA; if it was made anew, peer"
+                " again with --replace."
+            )
+    if not is_present and others >= limits.PEERS_MAX:
+        raise ConflictError(f"There are {limits.PEERS_MAX} peers already; remove one first.")
+    return wanted
+
+
+def renewed(known: Peer | None, newer: Peer) -> Peer | None:
+    """Return the peer with the bundle of ``newer``; None where it is the one that is known.
+
+    Raises:
+        NotFoundError: it is no peer any more.
+        ConflictError: the same number with another content: two coordinators say that they are it.
+        RejectedError: it is older than what is known.
+    """
+    if known is None or known.state is PeerState.REMOVED:
+        raise NotFoundError(f"{newer.domain} is no peer here.")
+    if newer.sequence < known.sequence:
+        raise RejectedError(f"The bundle of {newer.domain} is older than the one that is known.")
+    if newer.sequence == known.sequence:
+        if newer.body != known.body:
+            raise ConflictError(
+                f"Two bundles of {newer.domain} have one number: two coordinators say that they are"
+                " it; ask its operator."
+            )
+        return None
+    return replace(
+        known,
+        member=newer.member,
+        authority_digest=newer.authority_digest,
+        sequence=newer.sequence,
+        body=newer.body,
+        signature=newer.signature,
+    )
+
+
+def confirmed(known: Peer | None, domain: Domain, now_ms: int) -> Peer:
+    """Return a waiting peer as one that counts; NotFoundError, or ConflictError where none waits."""
+    if known is None or known.state is PeerState.REMOVED:
+        raise no_such_peer(domain)
+    if known.state is PeerState.ACTIVE:
+        raise ConflictError(f"{domain} is a peer already.")
+    return replace(known, state=PeerState.ACTIVE, since_ms=now_ms, is_seen=True)
+
+
+def removed(known: Peer | None, domain: Domain, now_ms: int) -> Peer:
+    """Return the tombstone of a peer; NotFoundError where there is none."""
+    if known is None or known.state is PeerState.REMOVED:
+        raise no_such_peer(domain)
+    return replace(known, state=PeerState.REMOVED, since_ms=now_ms, is_seen=True)
+
+
+def no_such_peer(domain: Domain) -> NotFoundError:
+    """Return what is said where ``domain`` is no peer."""
+    return NotFoundError(f"{domain} is no peer here; see: collective peer list")
+
+
+def next_sequence(stored: int, *, is_same: bool, echoed: int) -> int:
+    """Return the number of the own bundle.
+
+    Args:
+        stored: the number that it had last; 0 for none.
+        is_same: whether it says the same as then.
+        echoed: the highest number of it that a peer has shown: above ``stored`` after a backup was restored.
+
+    """
+    if echoed > stored:
+        return echoed + 1
+    return stored if is_same and stored else stored + 1
+
+
+def surplus(tombstones: Sequence[Peer]) -> Sequence[Domain]:
+    """Return which tombstones, the oldest, go so that there are at most PEER_TOMBSTONES_MAX."""
+    oldest_first = sorted(tombstones, key=lambda one: one.since_ms)
+    most = limits.PEER_TOMBSTONES_MAX
+    return [one.domain for one in oldest_first[: max(0, len(oldest_first) - most)]]

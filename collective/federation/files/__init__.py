@@ -1,0 +1,1 @@
+"""The files of another member, over the connection to its coordinator."""

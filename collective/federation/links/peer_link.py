@@ -1,0 +1,195 @@
+"""The connection to one peer: one channel, its health, and the bounds of what goes over it.
+
+Nothing here is shared between peers: one that hangs, floods or lies uses up its own bounds alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from collective.core.clock import Clock
+from collective.core.errors import BusyError, CollectiveError, ShutOutError, UnreachableError
+from collective.core.ids import Domain, SpiffeId
+from collective.core.units import Address
+from collective.federation.links.health import PeerHealth
+from collective.pki.credentials import Credentials
+from collective.rpc.identity import Gate
+from collective.rpc.links import Channel, Keeper, Links
+
+CALLS_MAX: Final = 32
+"""Calls to one peer that are under way."""
+WAITING_MAX: Final = 64
+"""Calls to one peer that wait for one of these to end."""
+CONNECT_TIMEOUT_S: Final = 2.0
+"""For each address."""
+
+
+class OwnCredentials(Protocol):
+    """Who calls."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificate that counts now."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """What counts as a peer's certificate."""
+        ...
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps when the certificate is renewed."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A channel, and how many calls are under way on it."""
+
+    channel: Channel
+    calls: int = 0
+    is_retired: bool = False
+
+    def leave(self) -> None:
+        """End one call; close the channel with the last of one that is retired."""
+        self.calls -= 1
+        if self.is_retired and not self.calls:
+            self.channel.close()
+
+    def retire(self) -> None:
+        """Begin nothing new on it."""
+        self.is_retired = True
+        if not self.calls:
+            self.channel.close()
+
+
+class PeerLink:
+    """What goes to the coordinator of one peer."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        addresses: Sequence[Address],
+        own: OwnCredentials,
+        links: Links,
+        clock: Clock,
+    ) -> None:
+        """Reach ``domain`` at ``addresses``; nothing is opened before the first call."""
+        self.domain: Final = domain
+        self.health: Final = PeerHealth(domain)
+        self.echoed = 0
+        """The number of the newest of our bundles that it said it has."""
+        self._own = own
+        self._links = links
+        self._clock = clock
+        self._addresses = tuple(addresses)
+        self._kept: _Kept | None = None
+        self._retired: list[_Kept] = []
+        self._slots = asyncio.Semaphore(CALLS_MAX)
+        self._waiting = 0
+        self._is_closed = False
+
+    @property
+    def identity(self) -> SpiffeId:
+        """The peer's coordinator."""
+        return SpiffeId.coordinator(self.domain)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it may be found, as its bundle says."""
+        return self._addresses
+
+    def move(self, addresses: Sequence[Address]) -> None:
+        """Look for it elsewhere from now on; the connection that stands stays."""
+        if tuple(addresses) != self._addresses:
+            self._addresses = tuple(addresses)
+            if self._kept is not None and not self._kept.channel.is_connected:
+                self._drop()
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[Channel]:
+        """Lend the channel for one call.
+
+        Raises:
+            UnreachableError: the peer is away, or the peering ended.
+            BusyError: too many calls wait for it.
+        """
+        self.health.require()
+        if self._slots.locked():
+            if self._waiting >= WAITING_MAX:
+                raise BusyError(f"Too many calls wait for {self.domain}; try again in a moment.")
+            self._waiting += 1
+            try:
+                await self._slots.acquire()
+            finally:
+                self._waiting -= 1
+        else:
+            await self._slots.acquire()
+        try:
+            self.health.require()
+            kept = self._current()
+            kept.calls += 1
+            try:
+                yield kept.channel
+            finally:
+                kept.leave()
+        finally:
+            self._slots.release()
+
+    def channel(self) -> Channel:
+        """Return the channel for an exchange, which waits for no call; UnreachableError after the end."""
+        return self._current().channel
+
+    def _current(self) -> _Kept:
+        if self._is_closed:
+            raise UnreachableError(f"{self.domain} is no peer any more.")
+        if self._kept is None:
+            channel = self._links.channel(
+                self._addresses,
+                credentials=self._own.credentials,
+                gate=self._own.gate,
+                expect=self.identity,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+            )
+            self._kept = _Kept(channel)
+        return self._kept
+
+    def retire(self) -> None:
+        """Open another connection for what comes next, with the certificate of now."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self._retired = [one for one in self._retired if one.calls]
+            self._retired.append(kept)
+            kept.retire()
+
+    def answered(self, began_s: float) -> None:
+        """Take an answered exchange into account that began at ``began_s`` (monotonic)."""
+        self.health.succeeded(self._clock.wall_s(), self._clock.monotonic_s() - began_s)
+
+    def failed(self, error: CollectiveError) -> bool:
+        """Take a failed exchange into account; return whether the peer went away by it.
+
+        The connection is given up, and with it what waits on it.
+        """
+        why = error.message
+        if isinstance(error, ShutOutError):
+            why = "it has ended the peering; ask its operator"
+        went = self.health.failed(self._clock.wall_s(), why)
+        self._drop()
+        return went
+
+    def _drop(self) -> None:
+        kept, self._kept = self._kept, None
+        for one in (kept, *self._retired):
+            if one is not None:
+                one.channel.close()
+        self._retired.clear()
+
+    def close(self) -> None:
+        """End it, and every call that is under way; idempotent."""
+        self._is_closed = True
+        self._drop()

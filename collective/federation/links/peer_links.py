@@ -1,0 +1,239 @@
+"""The connections to all peers, kept in step with who is one, and the exchange that keeps them alive.
+
+Every EXCHANGE_S each peer is asked, all at the same time and each within EXCHANGE_TIMEOUT_S: so a peer
+that dies is known within five seconds, and no peer's silence delays another's turn.  One that is away is
+asked less and less often, at most every PROBE_MOST_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+
+from collective.core.backoff import Backoff
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, ConflictError, UnreachableError
+from collective.core.ids import Domain
+from collective.core.work import Periodic, Worker
+from collective.core.world import World
+from collective.federation.links.peer_link import OwnCredentials, PeerLink
+from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.peers.peer_book import Known, PeerBook
+from collective.federation.peers.renewal import newer_bundle
+from collective.model.peers import PeerFacts, PeerState
+from collective.model.status import PeerStatus
+from collective.pki.bundle import SignedBundle, fingerprint
+from collective.rpc.links import Links
+from collective.rpc.remote.peering import Exchanged, exchange_over
+
+EXCHANGE_S: Final = 2.0
+EXCHANGE_TIMEOUT_S: Final = 2.5
+PROBE_MOST_S: Final = 30.0
+_TICK_S: Final = 0.5
+
+
+class PeerLinks:
+    """One :class:`PeerLink` for each peer that counts."""
+
+    def __init__(
+        self,
+        book: PeerBook,
+        own: OwnBundle,
+        credentials: OwnCredentials,
+        links: Links,
+        world: World,
+    ) -> None:
+        """Reach the peers of ``book`` as ``credentials``, and tell them of ``own``."""
+        self._book = book
+        self._own = own
+        self._credentials = credentials
+        self._links = links
+        self._clock: Clock = world.clock
+        self._randomness = world.randomness
+        self._backoff = Backoff(EXCHANGE_S, PROBE_MOST_S)
+        self._open: dict[Domain, PeerLink] = {}
+        self._due_s: dict[Domain, float] = {}
+        self._under_way: dict[Domain, asyncio.Task[None]] = {}
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("coordinator.peers")
+        credentials.attach(self)
+        book.watch(self._follow)
+
+    @property
+    def all(self) -> Mapping[Domain, PeerLink]:
+        """The links, by domain and in its order; read only."""
+        return MappingProxyType(dict(sorted(self._open.items())))
+
+    def to(self, domain: Domain) -> PeerLink:
+        """Return the link to a peer; NotFoundError where ``domain`` is none."""
+        self._book.require(domain)
+        return self._open[domain]
+
+    def worker(self) -> Worker:
+        """Return the worker that exchanges."""
+        return Periodic("peers", _TICK_S, self._begin_due, wake=self._wake)
+
+    # --- what is known of them -------------------------------------------------------------------
+
+    def statuses(self) -> Sequence[PeerStatus]:
+        """Return how every peer that counts is, in order of domain."""
+        found = []
+        for known in self._book.active():
+            link = self._open[known.bundle.domain]
+            health = link.health
+            found.append(
+                PeerStatus(
+                    member=known.bundle.member,
+                    domain=known.bundle.domain,
+                    address=str(link.addresses[0]),
+                    is_healthy=health.is_healthy,
+                    last_seen_ms=health.last_seen_ms,
+                    latency_ms=round(health.latency_ms, 3),
+                )
+            )
+        return found
+
+    def warnings(self) -> Sequence[str]:
+        """Return what the operator should know of peers, one sentence each."""
+        told = []
+        for domain, known in self._book.all.items():
+            peer = known.peer
+            if peer.state is PeerState.WAITING:
+                told.append(
+                    f"{domain} redeemed an invitation to peer and waits; compare its fingerprint,"
+                    f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
+                )
+            elif peer.state is PeerState.ACTIVE and not peer.is_seen:
+                told.append(
+                    f"{domain} is a peer by an invitation since it redeemed it; compare its"
+                    f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                )
+        for domain, link in self._open.items():
+            if link.health.away_since_s is not None:
+                told.append(f"Peer {domain} is away: {link.health.why}")
+        return told
+
+    def describe(self, known: Known) -> PeerFacts:
+        """Return what an admin is told of a peer."""
+        link = self._open.get(known.bundle.domain)
+        health = None if link is None else link.health
+        return PeerFacts(
+            member=known.bundle.member,
+            domain=known.bundle.domain,
+            state=known.peer.state,
+            addresses=known.bundle.addresses,
+            fingerprint=fingerprint(known.bundle.authority_digest),
+            sequence=known.peer.sequence,
+            version=known.bundle.version,
+            since_ms=known.peer.since_ms,
+            is_seen=known.peer.is_seen,
+            is_healthy=health is not None and health.is_healthy,
+            last_seen_ms=0 if health is None else health.last_seen_ms,
+            latency_ms=0.0 if health is None else round(health.latency_ms, 3),
+            why_away="" if health is None or health.away_since_s is None else health.why,
+            granted=0,
+        )
+
+    # --- exchanges -------------------------------------------------------------------------------
+
+    async def answer(self, domain: Domain, told: Exchanged) -> Exchanged:
+        """Answer the exchange of a peer; raises as its bundle is refused."""
+        if told.bundle is not None:
+            await self._take(domain, told.bundle)
+        await self._own.heard(told.newest_of_other)
+        own, sequence = await self._own.current()
+        link = self._open.get(domain)
+        if link is not None and link.health.away_since_s is not None:
+            self._due_s[domain] = 0.0  # it is there: ask it now
+            self._wake.set()
+        newest = self._book.require(domain).peer.sequence
+        return Exchanged(None if told.newest_of_other == sequence else own, newest)
+
+    async def _begin_due(self) -> None:
+        """Begin the exchanges whose time has come, each a task of its own."""
+        now_s = self._clock.monotonic_s()
+        for domain, link in tuple(self._open.items()):
+            if domain in self._under_way or self._due_s.get(domain, 0.0) > now_s:
+                continue
+            task = asyncio.get_running_loop().create_task(self._exchange(link))
+            self._under_way[domain] = task
+            task.add_done_callback(partial(self._ended, domain))
+
+    def _ended(self, domain: Domain, _: asyncio.Task[None]) -> None:
+        self._under_way.pop(domain, None)
+
+    async def _exchange(self, link: PeerLink) -> None:
+        domain = link.domain
+        began_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
+                own, sequence = await self._own.current()
+                newest = self._book.require(domain).peer.sequence
+                told = Exchanged(None if link.echoed == sequence else own, newest)
+                answer = await exchange_over(link.channel(), told, EXCHANGE_TIMEOUT_S)
+            link.echoed = answer.newest_of_other
+            await self._own.heard(answer.newest_of_other)
+            if answer.bundle is not None:
+                await self._take(domain, answer.bundle)
+        except TimeoutError:
+            self._failed(link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s."))
+        except CollectiveError as error:
+            self._failed(link, error)
+        else:
+            if link.health.away_since_s is not None:
+                self._log.info("peer is back", domain=domain)
+            link.answered(began_s)
+            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
+
+    def _failed(self, link: PeerLink, error: CollectiveError) -> None:
+        if link.failed(error):
+            self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
+        self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
+
+    async def _take(self, domain: Domain, signed: SignedBundle) -> None:
+        """Take a bundle up that a peer told of itself; one that says nothing new is let be."""
+        known = self._book.require(domain)
+        bundle = newer_bundle(known, signed, self._clock.wall_s())
+        if bundle is None:
+            return
+        try:
+            await self._book.renew(signed, bundle)
+        except ConflictError as error:
+            self._log.error("peer is two", domain=domain, reason=error.message)
+
+    # --- who is a peer ---------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Open and close links as peers come and go."""
+        active = {known.bundle.domain: known.bundle for known in self._book.active()}
+        for domain in self._open.keys() - active.keys():
+            self._open.pop(domain).close()
+            self._due_s.pop(domain, None)
+        for domain, bundle in active.items():
+            link = self._open.get(domain)
+            if link is None:
+                self._open[domain] = PeerLink(
+                    domain, bundle.addresses, self._credentials, self._links, self._clock
+                )
+                self._wake.set()
+            else:
+                link.move(bundle.addresses)
+
+    def retire(self) -> None:
+        """Show the renewed certificate in what comes next; calls that are under way end as they began."""
+        for link in self._open.values():
+            link.retire()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for task in tuple(self._under_way.values()):
+            task.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        for link in self._open.values():
+            link.close()

@@ -1,0 +1,1 @@
+"""Peering: bundles, who is a peer, and how one becomes one."""

@@ -1,0 +1,77 @@
+"""What admins see and do about the peers that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from collective.catalog.interface import Identities, Peers
+from collective.core.ids import Domain
+from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.peers.peer_book import Known, PeerBook
+from collective.model.calls import Call
+from collective.model.peers import PeerFacts
+from collective.pki.certificates import certificate_der
+
+
+class Condition(Protocol):
+    """How a peer is now."""
+
+    def describe(self, known: Known) -> PeerFacts:
+        """Return what is known of a peer."""
+        ...
+
+
+class Managing:
+    """Lists, confirms and removes peers, for admins; and says what their CAs are."""
+
+    def __init__(
+        self,
+        identities: Identities,
+        peers: Peers,
+        book: PeerBook,
+        own: OwnBundle,
+        condition: Condition,
+    ) -> None:
+        """Manage the peers of ``book``."""
+        self._identities = identities
+        self._peers = peers
+        self._book = book
+        self._own = own
+        self._condition = condition
+        self._log = structlog.get_logger("coordinator.peers")
+
+    @property
+    def own_fingerprint(self) -> str:
+        """What the other side compares."""
+        return self._own.fingerprint
+
+    async def all(self, call: Call) -> Sequence[PeerFacts]:
+        """Return every peer and tombstone, in order of domain; who came is seen by that."""
+        await self._identities.require_admin(call, "see peers")
+        found = [self._condition.describe(known) for known in self._book.all.values()]
+        if any(not one.is_seen for one in found):
+            await self._peers.note_seen(call)
+            await self._book.load()
+        return found
+
+    def one(self, domain: Domain) -> PeerFacts:
+        """Return a peer that was just taken up or changed."""
+        return self._condition.describe(self._book.all[domain])
+
+    def authorities(self, domain: Domain) -> Sequence[bytes]:
+        """Return the CAs (DER) of a peer that counts; for everybody.  NotFoundError where it is none."""
+        return [certificate_der(one) for one in self._book.require(domain).bundle.authorities]
+
+    async def confirm(self, call: Call, domain: Domain) -> PeerFacts:
+        """Let a peer count that waits."""
+        await self._book.confirm(call, domain)
+        return self.one(domain)
+
+    async def remove(self, call: Call, domain: Domain) -> PeerFacts:
+        """End a peering, and with it all grants to its people."""
+        await self._book.remove(call, domain)
+        self._log.warning("peer removed", domain=domain)
+        return self.one(domain)

@@ -1,0 +1,72 @@
+"""This member's own bundle: what peers are told of it, signed anew when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from typing import Final
+
+from collective import __version__
+from collective.catalog.interface import Peers
+from collective.core.ids import Domain
+from collective.core.world import World
+from collective.member.trust.own_certificates import OwnCertificates
+from collective.pki.bundle import Bundle, SignedBundle, body_of, fingerprint, sign_bundle
+
+_UNNUMBERED: Final = 1
+
+
+class OwnBundle:
+    """Makes the bundle of this member."""
+
+    def __init__(self, own: OwnCertificates, kept: Peers, world: World) -> None:
+        """Tell of ``own``; ``kept`` has the number of the bundle."""
+        self._own = own
+        self._kept = kept
+        self._threads = world.threads
+        self._making = asyncio.Lock()
+        self._digest = b""
+        self._sequence = 0
+        self._signed: SignedBundle | None = None
+
+    @property
+    def domain(self) -> Domain:
+        """The member's own."""
+        return self._own.domain
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the CA which signs this member's servers now."""
+        return fingerprint(self._own.authority.digest)
+
+    async def current(self) -> tuple[SignedBundle, int]:
+        """Return the bundle and its number; another one where addresses or CAs have changed since."""
+        async with self._making:
+            return await self._made(echoed=0)
+
+    async def heard(self, echoed: int) -> None:
+        """Hear that a peer has seen number ``echoed``: after a restore it is above the own."""
+        async with self._making:
+            if echoed > self._sequence and self._sequence:
+                await self._made(echoed=echoed)
+
+    async def _made(self, *, echoed: int) -> tuple[SignedBundle, int]:
+        own = self._own
+        authorities = own.authorities
+        unnumbered = Bundle(
+            member=own.member,
+            domain=own.domain,
+            authorities=authorities.trusted,
+            addresses=own.addresses,
+            sequence=_UNNUMBERED,
+            version=__version__,
+            links=authorities.links,
+        )
+        digest = hashlib.sha256(body_of(unnumbered)).digest()
+        if self._signed is None or digest != self._digest or echoed > self._sequence:
+            sequence = await self._kept.own_sequence(digest, echoed=echoed)
+            numbered = replace(unnumbered, sequence=sequence)
+            self._signed = await self._threads.run(sign_bundle, numbered, authorities.signing)
+            self._digest, self._sequence = digest, sequence
+        return self._signed, self._sequence

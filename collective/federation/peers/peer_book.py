@@ -1,0 +1,208 @@
+"""Who is a peer now: the catalogue's peers in memory, with their CAs where certificates are judged.
+
+Everything that asks whether a domain is a peer asks here; whatever changes a peer goes through here, so
+that trust follows at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import structlog
+from cryptography import x509
+
+from collective.catalog.interface import Peers
+from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
+from collective.core.ids import Domain
+from collective.model.calls import Call
+from collective.model.peers import Peer, PeerState
+from collective.pki.bundle import Bundle, SignedBundle, open_bundle
+from collective.pki.certificates import certificate_der
+from collective.pki.trust import TrustStore
+
+
+class ShownTrust(Protocol):
+    """Where certificates are judged."""
+
+    @property
+    def own_trust(self) -> TrustStore:
+        """The member's own CAs."""
+        ...
+
+    def trust_peers(
+        self, authorities: Mapping[Domain, Sequence[x509.Certificate]], shut_out: frozenset[Domain]
+    ) -> None:
+        """Let the CAs of peers count, and no others beside the own; end what counts no longer.
+
+        ``shut_out``: of these a certificate is recognised, and its holder is told that it counts no more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A peer, and its bundle as it was read."""
+
+    peer: Peer
+    bundle: Bundle
+
+
+class PeerBook:
+    """The peers of one member."""
+
+    def __init__(self, own: Domain, kept: Peers, shown: ShownTrust) -> None:
+        """Keep the peers of ``own``; their CAs count at ``shown``."""
+        self._own = own
+        self._kept = kept
+        self._shown = shown
+        self._known: dict[Domain, Known] = {}
+        self._digest = b""
+        self._changing = asyncio.Lock()
+        self._watchers: list[Callable[[], None]] = []
+        self._log = structlog.get_logger("coordinator.peers")
+
+    async def load(self) -> None:
+        """Take up what the catalogue has; one that cannot be read any more is left out, and logged."""
+        async with self._changing:
+            await self._reload()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called after every change; each watcher enters itself when it is made."""
+        self._watchers.append(changed)
+
+    @property
+    def all(self) -> Mapping[Domain, Known]:
+        """Every peer and tombstone, by domain; read only."""
+        return MappingProxyType(self._known)
+
+    def active(self) -> Sequence[Known]:
+        """Return the peers that count, in order of domain."""
+        return [one for one in self._known.values() if one.peer.state is PeerState.ACTIVE]
+
+    def is_peer(self, domain: Domain) -> bool:
+        """Tell whether ``domain`` is a peer that counts."""
+        known = self._known.get(domain)
+        return known is not None and known.peer.state is PeerState.ACTIVE
+
+    @property
+    def digest(self) -> bytes:
+        """What tells one set of peers that count, with their CAs, from another; empty for none."""
+        return self._digest
+
+    def authority_ders(self) -> Sequence[tuple[Domain, Sequence[bytes]]]:
+        """Return the CAs (DER) of each peer that counts."""
+        return [
+            (known.bundle.domain, [certificate_der(one) for one in known.bundle.authorities])
+            for known in self.active()
+        ]
+
+    def require(self, domain: Domain) -> Known:
+        """Return the peer of ``domain``; NotFoundError where it is none that counts."""
+        known = self._known.get(domain)
+        if known is None or known.peer.state is not PeerState.ACTIVE:
+            raise NotFoundError(
+                f"No peer {domain} is known here; ask the operator to peer with it first."
+            )
+        return known
+
+    # --- changes ---------------------------------------------------------------------------------
+
+    async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
+        """Take up who redeemed a code and proved its secret; raises as the catalogue, and RejectedError."""
+        bundle = self._read(signed)
+        wanted = peer_of(signed, bundle, PeerState.WAITING)
+        return await self._change(
+            bundle, lambda: self._kept.redeem(code_id, wanted, request_id=request_id)
+        )
+
+    async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
+        """Take up whose code the operator accepted; raises as the catalogue, and RejectedError."""
+        bundle = self._read(signed)
+        wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        return await self._change(
+            bundle, lambda: self._kept.accept(actor, wanted, replaces=replaces)
+        )
+
+    async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
+        """Keep a newer bundle of a peer, which was checked; raises as the catalogue."""
+        newer = peer_of(signed, bundle, PeerState.ACTIVE)
+        async with self._changing:
+            if await self._kept.renew(newer) is not None:
+                await self._reload()
+
+    async def confirm(self, actor: Call, domain: Domain) -> Peer:
+        """Let a peer count that waits."""
+        return await self._change(None, lambda: self._kept.confirm(actor, domain))
+
+    async def remove(self, actor: Call, domain: Domain) -> Peer:
+        """End a peering; connections of the peer end at once."""
+        return await self._change(None, lambda: self._kept.remove(actor, domain))
+
+    async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
+        async with self._changing:
+            if bundle is not None:
+                self._require_apart(bundle)
+            stored = await change()
+            await self._reload()
+            return stored
+
+    def _read(self, signed: SignedBundle) -> Bundle:
+        bundle = open_bundle(signed)
+        if bundle.domain == self._own:
+            raise UsageError(
+                f"This is the code of {bundle.domain} itself; give it to the other member."
+            )
+        if not bundle.addresses:
+            raise ConflictError(f"{bundle.domain} says of no address where it can be reached.")
+        return bundle
+
+    def _require_apart(self, bundle: Bundle) -> None:
+        """Refuse CAs whose name or key belongs to another domain here."""
+        trust = self._shown.own_trust
+        for domain, known in self._known.items():
+            if domain != bundle.domain:
+                trust = trust.with_bundle(domain, known.bundle.authorities)
+        trust.with_domain(bundle.domain, bundle.authorities)
+
+    async def _reload(self) -> None:
+        found: dict[Domain, Known] = {}
+        for peer in await self._kept.all():
+            try:
+                bundle = open_bundle(SignedBundle(peer.body, peer.signature))
+            except CollectiveError as error:
+                self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
+                continue
+            found[peer.domain] = Known(peer, bundle)
+        self._known = found
+        trusted = {
+            domain: known.bundle.authorities
+            for domain, known in found.items()
+            if known.peer.state is not PeerState.WAITING
+        }
+        shut_out = frozenset(
+            domain for domain, known in found.items() if known.peer.state is PeerState.REMOVED
+        )
+        self._shown.trust_peers(trusted, shut_out)
+        told = self.authority_ders()
+        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
+        for changed in self._watchers:
+            changed()
+
+
+def peer_of(signed: SignedBundle, bundle: Bundle, state: PeerState) -> Peer:
+    """Return what the catalogue keeps of a peer with this bundle; since when is for it to say."""
+    return Peer(
+        domain=bundle.domain,
+        member=bundle.member,
+        state=state,
+        authority_digest=bundle.authority_digest,
+        sequence=bundle.sequence,
+        body=signed.body,
+        signature=signed.signature,
+        since_ms=0,
+    )

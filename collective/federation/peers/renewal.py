@@ -1,0 +1,42 @@
+"""Which bundle of a peer takes the place of the one that is known: pure.
+
+A bundle counts that the CA signed which is trusted for the peer, or one that it has spoken for by a link
+(``pki.succession``), and whose number is higher.  So an old bundle, another member's, or one by a thief
+of the coordinator's key changes nothing.
+"""
+
+from __future__ import annotations
+
+from collective.core.errors import RejectedError
+from collective.federation.peers.peer_book import Known
+from collective.pki import certificates
+from collective.pki.bundle import Bundle, SignedBundle, open_bundle
+from collective.pki.succession import Told, follow
+
+
+def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | None:
+    """Return what ``signed`` says if it takes the place of what is known; None where it is that already.
+
+    Args:
+        known: the peer.
+        signed: from anybody.
+        now_s: Unix seconds, for links between CAs.
+
+    Raises:
+        RejectedError: it is another domain's, older, or of a CA that nobody who is trusted speaks for.
+
+    """
+    if signed.body == known.peer.body:
+        return None
+    bundle = open_bundle(signed)
+    if bundle.domain != known.bundle.domain:
+        raise RejectedError(f"The bundle is of {bundle.domain}, not of {known.bundle.domain}.")
+    if bundle.sequence < known.peer.sequence:
+        raise RejectedError(f"The bundle of {bundle.domain} is older than the one that is known.")
+    told = Told(
+        [certificates.certificate_der(one) for one in bundle.authorities],
+        [certificates.certificate_der(one) for one in bundle.links],
+        bundle.authority_digest,
+    )
+    follow(known.bundle.authorities, told, bundle.domain, now_s)
+    return bundle

@@ -1,0 +1,181 @@
+"""Copies of files: within this member, and between members, each through this coordinator.
+
+It needs what reading the source and writing the target need, is judged at both, and moves no byte that the
+target's member has already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Final
+
+from collective.core.errors import (
+    CollectiveError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
+from collective.core.ids import LeaseId, SpiffeId, UploadId
+from collective.core.paths import FilePath
+from collective.member.files.interface import Reads
+from collective.member.files.member_directory import MemberDirectory
+from collective.model.calls import Call
+from collective.model.changes import Attributes, Precondition
+from collective.model.entries import Entry
+from collective.model.extents import Extent, Hole
+from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
+from collective.transfer.engine.copying import CopySource, FileCopy
+from collective.transfer.engine.engine import Engine
+from collective.transfer.engine.options import Progress
+from collective.transfer.engine.upload import Opening
+
+WINDOW_CHUNKS: Final = 4
+"""Chunks of one copy that are in memory."""
+
+
+class Copies:
+    """Copies files on behalf of others."""
+
+    def __init__(self, own: SpiffeId, engine: Engine, owners: MemberDirectory) -> None:
+        """Carry bytes as ``own``, between the files that ``owners`` know."""
+        self._own = own
+        self._engine = engine
+        self._owners = owners
+
+    async def copy(
+        self,
+        call: Call,
+        source: FilePath,
+        target: FilePath,
+        condition: Precondition,
+        *,
+        resume: UploadId | None = None,
+        on_opened: Callable[[UploadId], Awaitable[None]] | None = None,
+        progress: Progress | None = None,
+    ) -> Entry:
+        """Make ``target`` a file with the content, time, mode and type of the file ``source``.
+
+        Args:
+            call: who is judged at both.
+            source: a file.
+            target: made, or replaced.
+            condition: of what is at the target.
+            resume: an upload of an interrupted copy of the same version to go on with.
+            on_opened: awaited with the id by which an interrupted copy can be resumed.
+            progress: told of plain bytes that are safe.
+
+        Raises:
+            ConflictError: ``condition`` does not hold, or source and target are one.
+            NotFoundError, PermissionDeniedError, NotEnoughCopiesError, NoSpaceError: as a read or write.
+            UnreachableError: a peer is away.
+
+        """
+        if source == target:
+            raise ConflictError(f"{source} cannot be copied to itself.")
+        carried = replace(call, carrier=self._own)
+        reads = self._owners.of_path(call, source).reads
+        uploads = self._owners.of_path(call, target).uploads
+        found: list[Entry] = []
+
+        async def open_source(mode: RouteMode) -> OpenedRead:
+            opened = await reads.open_read(carried, source, offset=0, length=0, mode=mode)
+            found.append(opened.entry)
+            return opened
+
+        async def begin(
+            extents: Sequence[Extent], holes: Sequence[Hole], mode: RouteMode
+        ) -> OpenedUpload:
+            return await uploads.open_upload(
+                carried, target, _attributes_of(found[0]), condition, extents, holes, mode=mode
+            )
+
+        async def give_back(lease: LeaseId) -> None:
+            with suppress(CollectiveError):  # it ends by itself
+                await reads.close_reads(carried, [lease])
+
+        copying = FileCopy(
+            self._engine,
+            carried,
+            CopySource(reads, open_source, give_back),
+            uploads,
+            Opening(
+                begin, resume=resume, is_resumable=True, on_opened=on_opened, progress=progress
+            ),
+            window=WINDOW_CHUNKS,
+        )
+        return await copying.run()
+
+    async def same(self, call: Call, source: FilePath, target: FilePath) -> Entry | None:
+        """Return the entry of ``target`` if it is a file of the same pieces as ``source``, else None.
+
+        None as well where the caller may not read the target.  Raises as reading ``source`` does.
+        """
+        carried = replace(call, carrier=self._own)
+        ours = _Pieces(self._owners.of_path(call, source).reads, carried, source)
+        theirs = _Pieces(self._owners.of_path(call, target).reads, carried, target)
+        async with aclosing(ours.all()) as one, aclosing(theirs.all()) as other:
+            first = await anext(one, None)
+            try:
+                second = await anext(other, None)
+            except (NotFoundError, PermissionDeniedError, UsageError, ConflictError):
+                return None
+            if ours.size_bytes != theirs.size_bytes:
+                return None
+            while first is not None or second is not None:
+                if first is None or second is None or not _is_same(first, second):
+                    return None
+                first, second = await anext(one, None), await anext(other, None)
+        return theirs.entry
+
+
+class _Pieces:
+    """The pieces of one file, under a lease."""
+
+    def __init__(self, reads: Reads, call: Call, path: FilePath) -> None:
+        self._reads = reads
+        self._call = call
+        self._path = path
+        self.entry: Entry | None = None
+        self.size_bytes = -1
+
+    async def all(self) -> AsyncGenerator[Extent | Hole]:
+        """Yield them in order."""
+        reads, call = self._reads, self._call
+        opened = await reads.open_read(call, self._path, offset=0, length=0, mode=RouteMode.DIRECT)
+        self.entry, self.size_bytes = opened.entry, opened.entry.size_bytes
+        plan, position = opened.plan, 0
+        try:
+            while position < self.size_bytes and plan.pieces:
+                for piece in plan.pieces:
+                    at = piece if isinstance(piece, Hole) else piece.extent
+                    yield at
+                    position = at.offset + at.length
+                if position < self.size_bytes:
+                    plan = await reads.plan_read(
+                        call,
+                        opened.lease,
+                        offset=position,
+                        length=self.size_bytes - position,
+                        mode=RouteMode.DIRECT,
+                    )
+        finally:
+            with suppress(CollectiveError):  # it ends by itself
+                await reads.close_reads(call, [opened.lease])
+
+
+def _is_same(one: Extent | Hole, other: Extent | Hole) -> bool:
+    if isinstance(one, Hole) or isinstance(other, Hole):
+        return one == other
+    return (one.offset, one.length, one.chunk) == (other.offset, other.length, other.chunk)
+
+
+def _attributes_of(entry: Entry) -> Attributes:
+    return Attributes(
+        modified_ns=entry.modified_ns,
+        mode=entry.mode,
+        content_type=entry.content_type,
+        metadata=entry.metadata,
+    )

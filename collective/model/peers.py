@@ -1,0 +1,94 @@
+"""Peers: other members with whom trust was exchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from collective.core.ids import Domain, MemberId
+from collective.core.units import Address
+
+
+class PeerState(Enum):
+    """How far a peering is."""
+
+    WAITING = "waiting"
+    """It came by an invitation that asks to be confirmed; nothing of it counts yet."""
+    ACTIVE = "active"
+    REMOVED = "removed"
+    """A tombstone: its CA is known, so that it can be told, and nothing of it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer as the catalogue keeps it."""
+
+    domain: Domain
+    member: MemberId
+    state: PeerState
+    authority_digest: bytes
+    """SHA-256 of the key of the CA that signs its servers; with the domain, its lineage."""
+    sequence: int
+    """Of the bundle."""
+    body: bytes
+    """Of the newest bundle that was taken, as it was signed."""
+    signature: bytes
+    since_ms: int
+    """When it was peered with, or removed."""
+    came_by: str = ""
+    """The id of the code that it redeemed here; empty where this member accepted, or was introduced."""
+    is_seen: bool = True
+    """An admin has been told that it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inviter:
+    """Who made a code, as shown to who may accept it: nothing secret was sent yet."""
+
+    member: MemberId
+    domain: Domain
+    addresses: tuple[Address, ...]
+    fingerprint: str
+    """For two people to compare: that of the inviter's CA."""
+    own_fingerprint: str
+    """That of the CA of the member that accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFacts:
+    """A peer as an admin sees it."""
+
+    member: MemberId
+    domain: Domain
+    state: PeerState
+    addresses: tuple[Address, ...]
+    fingerprint: str
+    sequence: int
+    version: str
+    since_ms: int
+    is_seen: bool
+    is_healthy: bool
+    last_seen_ms: int
+    """Unix milliseconds; 0: never since this coordinator started."""
+    latency_ms: float
+    why_away: str
+    """Why it cannot be reached; empty where it can."""
+    granted: int
+    """Grants here whose receivers it vouches for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeeringAttempt:
+    """A peering by a code as it came in, nothing checked."""
+
+    code_id: str
+    nonce: bytes
+    body: bytes
+    """Of the bundle of the member that comes."""
+    signature: bytes
+    proof: bytes
+    leaf_digests: tuple[bytes, ...]
+    """SHA-256 of the leaf that the connection was served with; several after a renewal."""
+    request_id: str = ""
+    source: str = ""
+    """The host that the connection comes from."""

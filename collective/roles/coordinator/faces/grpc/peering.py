@@ -1,0 +1,105 @@
+"""The Peers service, for the member's own people, and PeerLink, for coordinators of peers."""
+
+from __future__ import annotations
+
+from collective.core.ids import parse_domain
+from collective.federation.links.peer_links import PeerLinks
+from collective.federation.peers.accepting import Accepting
+from collective.federation.peers.inviting import Inviting
+from collective.federation.peers.managing import Managing
+from collective.roles.coordinator.faces.grpc.admission import Admission
+from collective.rpc.conversions.peering import (
+    bundle_from,
+    bundle_message,
+    facts_message,
+    inviter_message,
+)
+from collective.rpc.conversions.people import made_message
+from collective.rpc.gen.collective.v1 import peering as pb
+from collective.rpc.gen.collective.v1 import people as people_pb
+from collective.rpc.remote.peering import Exchanged
+
+
+class PeersService(pb.PeersBase):
+    """Adapts the affairs of peers."""
+
+    def __init__(
+        self, inviting: Inviting, accepting: Accepting, managing: Managing, admission: Admission
+    ) -> None:
+        """Serve by these."""
+        self._inviting = inviting
+        self._accepting = accepting
+        self._managing = managing
+        self._admission = admission
+
+    async def invite_peer(self, message: pb.InvitePeerRequest) -> people_pb.GenerateInviteResponse:
+        """Make a code for one member."""
+        async with self._admission.call("invite_peer", message.domain) as call:
+            made = await self._inviting.invite(
+                call,
+                parse_domain(message.domain),
+                validity_s=message.validity_s,
+                confirms=message.confirm,
+            )
+            return made_message(made)
+
+    async def look_at_code(self, message: pb.LookAtCodeRequest) -> pb.Inviter:
+        """Say who made a code."""
+        async with self._admission.call("look_at_code", "") as call:
+            return inviter_message(await self._accepting.look_at(call, message.code))
+
+    async def accept_peer(self, message: pb.AcceptPeerRequest) -> pb.PeerFacts:
+        """Peer by a code."""
+        async with self._admission.call("accept_peer", message.domain) as call:
+            domain = parse_domain(message.domain) if message.domain else None
+            peer = await self._accepting.accept(
+                call, message.code, domain, replaces=message.replace
+            )
+            return facts_message(self._managing.one(peer.domain))
+
+    async def confirm_peer(self, message: pb.ConfirmPeerRequest) -> pb.PeerFacts:
+        """Let a peer count that waits."""
+        async with self._admission.call("confirm_peer", message.domain) as call:
+            return facts_message(await self._managing.confirm(call, parse_domain(message.domain)))
+
+    async def list_peers(self, message: pb.ListPeersRequest) -> pb.ListPeersResponse:
+        """Return every peer."""
+        del message
+        async with self._admission.call("list_peers", "") as call:
+            return pb.ListPeersResponse(
+                peers=[facts_message(one) for one in await self._managing.all(call)],
+                own_fingerprint=self._managing.own_fingerprint,
+            )
+
+    async def get_authorities(self, message: pb.GetAuthoritiesRequest) -> pb.GetAuthoritiesResponse:
+        """Return the CAs of a peer."""
+        async with self._admission.call("peer_authorities", message.domain):
+            found = self._managing.authorities(parse_domain(message.domain))
+            return pb.GetAuthoritiesResponse(ca_ders=list(found))
+
+    async def remove_peer(self, message: pb.RemovePeerRequest) -> pb.PeerFacts:
+        """End a peering."""
+        async with self._admission.call("remove_peer", message.domain) as call:
+            return facts_message(await self._managing.remove(call, parse_domain(message.domain)))
+
+
+class PeerLinkService(pb.PeerLinkBase):
+    """Adapts what coordinators of peers say to each other."""
+
+    def __init__(self, links: PeerLinks, admission: Admission) -> None:
+        """Serve by ``links``."""
+        self._links = links
+        self._admission = admission
+
+    async def exchange(self, message: pb.ExchangeRequest) -> pb.ExchangeResponse:
+        """Take what a peer says of itself, and say what is new of this member."""
+        domain = self._admission.peer("exchange")
+        told = Exchanged(
+            None if message.bundle is None else bundle_from(message.bundle),
+            message.newest_of_yours,
+        )
+        answer = await self._links.answer(domain, told)
+        return pb.ExchangeResponse(
+            bundle=None if answer.bundle is None else bundle_message(answer.bundle),
+            newest_of_yours=answer.newest_of_other,
+        )

@@ -1,0 +1,1 @@
+"""Members that peer, as real processes."""

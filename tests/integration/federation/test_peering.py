@@ -1,0 +1,194 @@
+"""Two members peer, and their people reach each other's files."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from collective.client.collective import Collective
+from collective.core.errors import UnreachableError
+from collective.core.ids import SpiffeId
+from collective.core.units import Address
+from collective.rpc.identity import Gate
+from collective.rpc.links import Dialer, Keeper, Links, Persona, ProtocolFactory
+from collective.rpc.tls_links import TlsLinks
+from tests.integration.federation.houses import Houses, Person, running_houses
+from tests.worlds import REAL
+
+CONTENT = random.Random(1).randbytes(9 * 1024 * 1024 + 5)
+
+
+@pytest.fixture(scope="module")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Houses]:
+    with running_houses(tmp_path_factory.mktemp("houses"), "alice", "bob") as made:
+        made.peer("alice", "bob")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def una(houses: Houses) -> Person:
+    """Of alice's, with a grant at bob's."""
+    houses["alice"].cli("mkdir", "/shared")
+    bob = houses["bob"]
+    bob.cli("mkdir", "/media")
+    bob.cli("write", "/media/film", stdin=CONTENT)
+    una = houses.person("alice", "una", "/shared:read+write")
+    bob.cli("grant", "add", "/media:read+write", "una@home.alice")
+    return una
+
+
+def test_the_root_shows_each_peer(houses: Houses, una: Person) -> None:
+    assert "@home.bob/" in una.cli("ls", "/").text.split()
+    assert "@home.alice/" in houses["bob"].cli("ls", "/").text.split()
+
+
+def test_a_file_of_a_peer_is_listed_read_and_told_of(una: Person) -> None:
+    assert una.cli("ls", "/@home.bob/media").text.split() == ["film"]
+    assert una.cli("read", "/@home.bob/media/film").out == CONTENT
+    facts = una.cli("stat", "/@home.bob/media/film", "--json").json()
+    assert facts["path"] == "/@home.bob/media/film"
+    assert facts["size"] == len(CONTENT)
+
+
+def test_a_file_is_written_at_a_peer(houses: Houses, una: Person) -> None:
+    una.cli("write", "/@home.bob/media/from-una", stdin=CONTENT[:5_000_000])
+    assert houses["bob"].read("/media/from-una") == CONTENT[:5_000_000]
+    una.cli("mv", "/@home.bob/media/from-una", "/@home.bob/media/renamed")
+    assert houses["bob"].read("/media/renamed") == CONTENT[:5_000_000]
+    una.cli("rm", "/@home.bob/media/renamed")
+    assert houses["bob"].cli("stat", "/media/renamed", check=False).code == 3
+
+
+def test_absence_is_3_and_refusal_is_4_there_as_here(una: Person) -> None:
+    assert una.cli("read", "/@home.bob/media/nothing", check=False).code == 3
+    assert una.cli("read", "/@home.bob/other/nothing", check=False).code == 4
+    assert una.cli("ls", "/@home.nobody/x", check=False).code == 3
+
+
+def test_the_owner_audits_who_was_refused(houses: Houses, una: Person) -> None:
+    una.cli("stat", "/@home.bob/secret", check=False)
+    audit = houses["bob"].cli("audit", "--json").json()
+    actors = [row["actor"] for row in audit if row["target"] == "/secret"]
+    assert actors, audit[-5:]
+    assert "user/home.alice/una" in actors[-1]
+    assert "spiffe://home.alice/coordinator" in actors[-1]
+
+
+def test_a_file_is_copied_between_members_and_within_one(houses: Houses, una: Person) -> None:
+    una.cli("cp", "/@home.bob/media/film", "/shared/film")
+    assert houses["alice"].read("/shared/film") == CONTENT
+    una.cli("cp", "/shared/film", "/shared/again")
+    assert houses["alice"].read("/shared/again") == CONTENT
+    una.cli("cp", "/shared/film", "/@home.bob/media/back")
+    assert houses["bob"].read("/media/back") == CONTENT
+    chunks = houses["alice"].status()["chunks"]
+    assert chunks["total"] == 3, "both files at alice's are made of the same chunks"
+
+
+def test_a_tree_is_copied_and_a_second_run_carries_nothing(houses: Houses, una: Person) -> None:
+    una.cli("mkdir", "-p", "/shared/album/deep")
+    una.cli("write", "/shared/album/one", stdin=b"one")
+    una.cli("write", "/shared/album/deep/two", stdin=CONTENT[:300_000])
+    done = una.cli("cp", "-r", "/shared/album", "/@home.bob/media/album", "--json").json()
+    assert (done["files"], done["directories"], done["left_out"]) == (2, 2, [])
+    assert houses["bob"].read("/media/album/deep/two") == CONTENT[:300_000]
+    again = una.cli("cp", "-r", "/shared/album", "/@home.bob/media/album", "--json").json()
+    assert (again["files"], again["unchanged"]) == (0, 2)
+
+
+def test_a_copy_needs_what_reading_and_writing_need(houses: Houses, una: Person) -> None:
+    houses["bob"].cli("mkdir", "-p", "/private")
+    houses["bob"].cli("write", "/private/diary", stdin=b"secret")
+    assert una.cli("cp", "/@home.bob/private/diary", "/shared/diary", check=False).code == 4
+    assert una.cli("cp", "/shared/film", "/@home.bob/private/film", check=False).code == 4
+    assert una.cli("cp", "/@home.bob/media/none", "/shared/none", check=False).code == 3
+    assert una.cli("cp", "/shared/film", "/shared/film", check=False).code == 8
+    assert una.cli("cp", "/shared/album", "/shared/copy", check=False).code == 2
+
+
+def test_a_file_of_a_peer_is_got(houses: Houses, una: Person) -> None:
+    assert una.cli("get", "/@home.bob/media/film", str(houses["alice"].folder / "film")).code == 0
+    assert (houses["alice"].folder / "film").read_bytes() == CONTENT
+
+
+def test_a_grant_to_a_whole_member_is_for_its_people(houses: Houses) -> None:
+    vic = houses.person("alice", "vic", "/shared:read")
+    assert vic.cli("ls", "/@home.bob/media", check=False).code == 4
+    houses["bob"].cli("grant", "add", "/media:read", "@home.alice")
+    assert "film" in vic.cli("ls", "/@home.bob/media").text.split()
+    assert vic.cli("rm", "/@home.bob/media/film", check=False).code == 4
+
+
+def test_bytes_go_straight_to_the_owners_nodes_where_they_can(houses: Houses, una: Person) -> None:
+    before = relayed(houses)
+    assert una.cli("read", "/@home.bob/media/film").out == CONTENT
+    una.cli("write", "/@home.bob/media/straight", stdin=CONTENT)
+    assert houses["bob"].read("/media/straight") == CONTENT
+    assert relayed(houses) == before
+
+
+def test_bytes_go_through_the_coordinators_where_no_node_can_be_reached(
+    houses: Houses, una: Person
+) -> None:
+    before = relayed(houses)
+
+    async def work(home: Collective) -> bytes:
+        await home.write("/@home.bob/media/relayed", CONTENT)
+        return await home.read("/@home.bob/media/relayed")
+
+    assert una.use(work, links=NoNodes(TlsLinks(REAL))) == CONTENT
+    assert houses["bob"].read("/media/relayed") == CONTENT
+    after = relayed(houses)
+    assert after[0] > before[0], "at the coordinator of the reader"
+    assert after[1] > before[1], "and at the owner's"
+
+
+def relayed(houses: Houses) -> tuple[int, ...]:
+    """Return how many chunks the coordinators of alice and bob passed on."""
+    return tuple(
+        houses[name].coordinator.log_text().count('"transfer served"') for name in ("alice", "bob")
+    )
+
+
+class NoNodes:
+    """Links over which no node can be reached."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._links, name)
+
+    def dialer(self, persona: Persona, gate: Gate, *, timeout_s: float = 3.0) -> Dialer:
+        return _RefusesNodes(self._links.dialer(persona, gate, timeout_s=timeout_s))
+
+
+class _RefusesNodes:
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+
+    @property
+    def generation(self) -> int:
+        return self._dialer.generation
+
+    def attach(self, keeper: Keeper) -> None:
+        self._dialer.attach(keeper)
+
+    async def dial(
+        self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
+    ) -> None:
+        if peer.role == "node":
+            raise UnreachableError("No way there.")
+        await self._dialer.dial(peer, addresses, factory)
+
+
+def test_a_removed_peer_is_shut_out_at_once(houses: Houses, una: Person) -> None:
+    houses["bob"].cli("peer", "remove", "home.alice", "--yes")
+    done = una.cli("ls", "/@home.bob/media", check=False)
+    assert done.code != 0
+    gone = houses.wait_peer(houses["alice"], "home.bob", lambda peer: not peer["is_healthy"])
+    assert gone["domain"] == "home.bob"
+    assert houses["bob"].cli("grant", "list", "--json").json() == []
