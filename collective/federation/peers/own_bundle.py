@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from collective import __version__
-from collective.catalog.interface.peers import Peers
+from collective.catalog.interface import Peers
 from collective.core.ids import Domain
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
@@ -20,10 +20,10 @@ _UNNUMBERED: Final = 1
 class OwnBundle:
     """Makes the bundle of this member."""
 
-    def __init__(self, own: OwnCertificates, catalog: Peers, world: World) -> None:
-        """Tell of ``own``; the number of the bundle is kept in ``catalog``."""
+    def __init__(self, own: OwnCertificates, kept: Peers, world: World) -> None:
+        """Tell of ``own``; ``kept`` has the number of the bundle."""
         self._own = own
-        self._catalog = catalog
+        self._kept = kept
         self._threads = world.threads
         self._making = asyncio.Lock()
         self._digest = b""
@@ -65,7 +65,7 @@ class OwnBundle:
         )
         digest = hashlib.sha256(body_of(unnumbered)).digest()
         if self._signed is None or digest != self._digest or echoed > self._sequence:
-            sequence = await self._catalog.own_sequence(digest, echoed=echoed)
+            sequence = await self._kept.own_sequence(digest, echoed=echoed)
             numbered = replace(unnumbered, sequence=sequence)
             self._signed = await self._threads.run(sign_bundle, numbered, authorities.signing)
             self._digest, self._sequence = digest, sequence
