@@ -269,7 +269,7 @@ def _federation(
 ) -> Federation:
     world = runtime.world
     book = PeerBook(own.domain, catalog.peers, personas)
-    bundle = OwnBundle(own, catalog.peers, world)
+    bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     return Federation(book, bundle, Inbound(book, world.clock))
 
 
