@@ -11,6 +11,8 @@ from collective.rpc.gen.collective.v1.transfer import Ticket
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.serving import ForeignPools, Serving
 
+POOL_BYTES = 20 * MIB
+LARGE_BYTES = 16 * MIB
 OWN = SpiffeId.coordinator(Domain("home.alice"))
 UNA = "spiffe://home.alice/user/home.alice/una"
 BOB = "spiffe://home.bob/coordinator"
@@ -24,7 +26,7 @@ def serving(foreign: ForeignPools | None) -> Serving:
         store=None,
         keys=nothing,
         client=nothing,
-        pool=BufferPool(4 * MIB),
+        pool=BufferPool(POOL_BYTES),
         limits=nothing,
         storing=nothing,
         counts=nothing,
@@ -43,7 +45,7 @@ class Case:
 
 
 def test_what_comes_from_a_peer_or_goes_to_one_is_in_that_peers_memory() -> None:
-    pools = ForeignPools(4 * MIB, 8)
+    pools = ForeignPools(POOL_BYTES, 8)
     here = serving(pools)
     own = here.pool_for(Case(UNA, "spiffe://home.alice/node/n1").ticket)
     assert own is here.pool
@@ -55,15 +57,15 @@ def test_what_comes_from_a_peer_or_goes_to_one_is_in_that_peers_memory() -> None
 
 
 def test_a_peer_that_fills_its_memory_takes_nothing_from_others() -> None:
-    here = serving(ForeignPools(4 * MIB, 8))
-    assert here.pool_for(Case(BOB).ticket).try_acquire(4 * MIB) is not None
-    assert here.pool_for(Case(BOB).ticket).try_acquire(4 * MIB) is None
-    assert here.pool_for(Case(CAROL).ticket).try_acquire(4 * MIB) is not None
-    assert here.pool_for(Case(UNA).ticket).try_acquire(4 * MIB) is not None
+    here = serving(ForeignPools(POOL_BYTES, 8))
+    assert here.pool_for(Case(BOB).ticket).try_acquire(LARGE_BYTES) is not None
+    assert here.pool_for(Case(BOB).ticket).try_acquire(LARGE_BYTES) is None
+    assert here.pool_for(Case(CAROL).ticket).try_acquire(LARGE_BYTES) is not None
+    assert here.pool_for(Case(UNA).ticket).try_acquire(LARGE_BYTES) is not None
 
 
 def test_only_so_many_members_are_remembered_the_newest() -> None:
-    pools = ForeignPools(MIB, 2)
+    pools = ForeignPools(POOL_BYTES, 2)
     first, second = pools.of(Domain("a.one")), pools.of(Domain("b.two"))
     assert pools.of(Domain("a.one")) is first
     pools.of(Domain("c.three"))
