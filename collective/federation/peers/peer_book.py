@@ -128,10 +128,20 @@ class PeerBook:
             bundle, lambda: self._catalog.accept(actor, wanted, replaces=replaces)
         )
 
+    async def introduce(self, signed: SignedBundle) -> Peer:
+        """Take up a member that the introductions folder tells of; raises as the catalogue, and RejectedError."""
+        bundle = self._read(signed)
+        wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        return await self._change(bundle, lambda: self._catalog.introduce(wanted))
+
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
-        """Keep a newer bundle of a peer, which was checked; raises as the catalogue."""
+        """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
+
+        ConflictError also where a CA that it names has the name or key of another domain's.
+        """
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
+            self._require_apart(bundle)
             if await self._catalog.renew(newer) is not None:
                 await self._reload()
 

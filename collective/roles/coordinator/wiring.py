@@ -12,7 +12,9 @@ from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.neighbourhood import Neighbourhood
 from collective.federation.peers.accepting import Accepting
+from collective.federation.peers.introductions import Introductions
 from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.managing import Managing
 from collective.federation.peers.own_bundle import OwnBundle
@@ -94,6 +96,20 @@ class Federation:
     bundle: OwnBundle
     links: PeerLinks
     inbound: Inbound
+    introductions: Introductions | None
+    """None: there is no such folder."""
+
+    def workers(self) -> Sequence[Worker]:
+        """Return what goes on by itself."""
+        if self.introductions is None:
+            return [self.links.worker()]
+        return [self.links.worker(), self.introductions.worker()]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self.introductions is not None:
+            self.introductions.close()
+        await self.links.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +175,8 @@ def wire(
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
     links = ground.federation.links
-    status = MemberStatus(catalog, members, trust, readiness, ground.policy, links)
+    neighbours = Neighbourhood(links, ground.federation.introductions)
+    status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
     seen = CertificatesSeen(own.domain, catalog)
     admission = Admission(
         own.domain,
@@ -216,7 +233,7 @@ def wire(
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
-            links.worker(),
+            *ground.federation.workers(),
             AddressProver(
                 nodes, ground.network.commands.meet, ground.wakes, world.clock, world.randomness
             ),
@@ -260,11 +277,12 @@ def _ground(
 def _federation(
     own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
 ) -> Federation:
-    world = runtime.world
+    world, folder = runtime.world, runtime.settings.introductions_dir
     book = PeerBook(own.domain, catalog.peers, personas)
     bundle = OwnBundle(own, catalog.peers, world)
     links = PeerLinks(book, bundle, personas, runtime.links, world)
-    return Federation(book, bundle, links, Inbound(book, world.clock))
+    introductions = None if folder is None else Introductions(folder, book, bundle, world)
+    return Federation(book, bundle, links, Inbound(book, world.clock), introductions)
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
