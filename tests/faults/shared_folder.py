@@ -28,11 +28,11 @@ class PlainSharedFolder:
             return None
         if stamp.size_bytes > most_bytes:
             raise UnfitFileError(f"it is larger than {most_bytes // 1024} KiB.")
-        if tuple(stamp) == seen:
-            return SharedFile(tuple(stamp), None)
+        if stamp == seen:
+            return SharedFile(stamp, None)
         with self._disk.open(path, "read") as file:
             content = memoryview(bytearray(file.size_bytes()))
-            return SharedFile(tuple(stamp), bytes(content[: file.read_into(content, 0)]))
+            return SharedFile(stamp, bytes(content[: file.read_into(content, 0)]))
 
     def write(self, subfolder: str, name: str, content: bytes) -> None:
         folder = f"{self._path}/{subfolder}"
