@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.peers.introductions import Introductions
-from collective.model.status import PeerStatus
+from collective.model.status import NodeStatus, PeerStatus
 
 
 class Neighbourhood:
@@ -20,6 +20,10 @@ class Neighbourhood:
     def statuses(self) -> Sequence[PeerStatus]:
         """Return how every peer that counts is, in order of domain."""
         return self._links.statuses()
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes of peers, as each told of them last."""
+        return self._links.nodes()
 
     def warnings(self) -> Sequence[str]:
         """Return what the operator should know, one sentence each."""

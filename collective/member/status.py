@@ -21,6 +21,7 @@ from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.member.trust.member_trust import MemberTrust
 from collective.model.calls import Call
+from collective.model.nodes import NodeStatus
 from collective.model.people import Invite
 from collective.model.status import (
     NodeCodeStatus,
@@ -52,6 +53,10 @@ class Neighbours(Protocol):
 
     def statuses(self) -> Sequence[PeerStatus]:
         """Return how each is."""
+        ...
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return their nodes, as each told of them last."""
         ...
 
     def warnings(self) -> Sequence[str]:
@@ -124,6 +129,7 @@ class MemberStatus:
             ),
             workers=self._condition.reports() if is_admin else (),
             peers=self._neighbours.statuses(),
+            remote_nodes=self._neighbours.nodes(),
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:

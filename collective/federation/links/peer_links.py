@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -17,19 +18,20 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, ConflictError, UnreachableError
+from collective.core.errors import CollectiveError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
 from collective.federation.links.peer_link import OwnCredentials, PeerLink
-from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
-from collective.federation.peers.renewal import newer_bundle
+from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
-from collective.pki.bundle import SignedBundle, fingerprint
+from collective.pki.bundle import fingerprint
 from collective.rpc.links import Links
-from collective.rpc.remote.peering import Exchanged, exchange_over
+from collective.rpc.peer_word import PeerWord
+from collective.rpc.remote.peering import exchange_over
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
@@ -43,14 +45,14 @@ class PeerLinks:
     def __init__(
         self,
         book: PeerBook,
-        own: OwnBundle,
+        words: PeerWords,
         credentials: OwnCredentials,
         links: Links,
         world: World,
     ) -> None:
-        """Reach the peers of ``book`` as ``credentials``, and tell them of ``own``."""
+        """Reach the peers of ``book`` as ``credentials``, and exchange ``words``."""
         self._book = book
-        self._own = own
+        self._words = words
         self._credentials = credentials
         self._links = links
         self._clock: Clock = world.clock
@@ -96,6 +98,17 @@ class PeerLinks:
                     latency_ms=round(health.latency_ms, 3),
                 )
             )
+        return found
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes of peers, as each told of them last; of one that is away none is healthy."""
+        found: list[NodeStatus] = []
+        for domain, record in self._words.records():
+            is_there = self._open[domain].health.is_healthy
+            found += [
+                node if is_there else replace(node, is_healthy=False, state="away")
+                for node in record.nodes
+            ]
         return found
 
     def warnings(self) -> Sequence[str]:
@@ -146,18 +159,21 @@ class PeerLinks:
 
     # --- exchanges -------------------------------------------------------------------------------
 
-    async def answer(self, domain: Domain, told: Exchanged) -> Exchanged:
-        """Answer the exchange of a peer; raises as its bundle is refused."""
-        if told.bundle is not None:
-            await self._take(domain, told.bundle)
-        await self._own.heard(told.newest_of_other)
-        own, sequence = await self._own.current()
+    async def answer(self, domain: Domain, told: PeerWord) -> PeerWord:
+        """Answer the exchange of a peer; raises as what it tells is refused."""
+        await self._words.take(domain, told)
         link = self._open.get(domain)
         if link is not None and link.health.away_since_s is not None:
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
-        newest = self._book.require(domain).peer.sequence
-        return Exchanged(None if told.newest_of_other == sequence else own, newest)
+        return await self._words.to(domain)
+
+    def exchange_soon(self) -> None:
+        """Begin the next exchange with every peer that is there at once: something changed."""
+        for domain, link in self._open.items():
+            if link.health.away_since_s is None:
+                self._due_s[domain] = 0.0
+        self._wake.set()
 
     async def _begin_due(self) -> None:
         """Begin the exchanges whose time has come, each a task of its own."""
@@ -177,14 +193,9 @@ class PeerLinks:
         began_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
-                own, sequence = await self._own.current()
-                newest = self._book.require(domain).peer.sequence
-                told = Exchanged(None if link.echoed == sequence else own, newest)
-                answer = await exchange_over(link.channel(), told, EXCHANGE_TIMEOUT_S)
-            link.echoed = answer.newest_of_other
-            await self._own.heard(answer.newest_of_other)
-            if answer.bundle is not None:
-                await self._take(domain, answer.bundle)
+                word = await self._words.to(domain)
+                answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
+                await self._words.take(domain, answer)
         except TimeoutError:
             self._failed(link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s."))
         except CollectiveError as error:
@@ -200,17 +211,6 @@ class PeerLinks:
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
-
-    async def _take(self, domain: Domain, signed: SignedBundle) -> None:
-        """Take a bundle up that a peer told of itself; one that says nothing new is let be."""
-        known = self._book.require(domain)
-        bundle = newer_bundle(known, signed, self._clock.wall_s())
-        if bundle is None:
-            return
-        try:
-            await self._book.renew(signed, bundle)
-        except ConflictError as error:
-            self._log.error("peer is two", domain=domain, reason=error.message)
 
     # --- who is a peer ---------------------------------------------------------------------------
 

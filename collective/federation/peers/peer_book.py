@@ -62,6 +62,7 @@ class PeerBook:
         self._shown = shown
         self._known: dict[Domain, Known] = {}
         self._digest = b""
+        self._revoked: dict[Domain, Sequence[str]] = {}
         self._changing = asyncio.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._log = structlog.get_logger("coordinator.peers")
@@ -94,12 +95,25 @@ class PeerBook:
         """What tells one set of peers that count, with their CAs, from another; empty for none."""
         return self._digest
 
-    def authority_ders(self) -> Sequence[tuple[Domain, Sequence[bytes]]]:
-        """Return the CAs (DER) of each peer that counts."""
+    def told_to_nodes(self) -> Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]:
+        """Return of each peer that counts its CAs (DER), and what it has revoked of its own."""
         return [
-            (known.bundle.domain, [certificate_der(one) for one in known.bundle.authorities])
+            (
+                known.bundle.domain,
+                [certificate_der(one) for one in known.bundle.authorities],
+                self._revoked.get(known.bundle.domain, ()),
+            )
             for known in self.active()
         ]
+
+    def revoked_changed(self, domain: Domain, revoked: Sequence[str]) -> None:
+        """Take up what a peer has revoked of its own people: nodes are told, for those with tickets."""
+        self._revoked[domain] = tuple(revoked)
+        self._settle_digest()
+
+    def _settle_digest(self) -> None:
+        told = self.told_to_nodes()
+        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
 
     def require(self, domain: Domain) -> Known:
         """Return the peer of ``domain``; NotFoundError where it is none that counts."""
@@ -198,8 +212,10 @@ class PeerBook:
             domain for domain, known in found.items() if known.peer.state is PeerState.REMOVED
         )
         self._shown.trust_peers(trusted, shut_out)
-        told = self.authority_ders()
-        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
+        self._revoked = {
+            domain: revoked for domain, revoked in self._revoked.items() if self.is_peer(domain)
+        }
+        self._settle_digest()
         for changed in self._watchers:
             changed()
 

@@ -46,6 +46,10 @@ class MemberNodes:
             left = (await self.figures.survey()).copies_left
         return self.seen(left)
 
+    def shown(self) -> Sequence[NodeStatus]:
+        """Return the nodes as everybody sees them."""
+        return self.seen({})
+
     def seen(self, copies_left: Mapping[NodeId, int]) -> Sequence[NodeStatus]:
         """Return the nodes as they are now, with the copies that were counted.
 

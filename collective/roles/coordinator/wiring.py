@@ -12,6 +12,8 @@ from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.membership.own_record import OwnRecord
+from collective.federation.membership.words import PeerWords
 from collective.federation.neighbourhood import Neighbourhood
 from collective.federation.peers.accepting import Accepting
 from collective.federation.peers.introductions import Introductions
@@ -42,6 +44,7 @@ from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
+from collective.member.people.grant_directory import GrantDirectory
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
@@ -90,26 +93,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Other members: who is one, how each is reached, and what each may ask."""
+    """Other members: who is one, what they are told of this one, and what each may ask."""
 
     book: PeerBook
     bundle: OwnBundle
-    links: PeerLinks
     inbound: Inbound
     introductions: Introductions | None
     """None: there is no such folder."""
 
     def workers(self) -> Sequence[Worker]:
-        """Return what goes on by itself."""
-        if self.introductions is None:
-            return [self.links.worker()]
-        return [self.links.worker(), self.introductions.worker()]
+        """Return what goes on by itself, beside the exchange with peers."""
+        return [] if self.introductions is None else [self.introductions.worker()]
 
-    async def close(self) -> None:
-        """Close every connection."""
+    def close(self) -> None:
+        """Leave the folder alone."""
         if self.introductions is not None:
             self.introductions.close()
-        await self.links.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +143,7 @@ class Coordinator:
     """Everything that the role starts, serves and closes."""
 
     ground: Ground
+    links: PeerLinks
     faces: Sequence[IServable]
     """For callers with a certificate."""
     bootstrap: BootstrapService
@@ -174,7 +174,7 @@ def wire(
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
-    links = ground.federation.links
+    links = _links(ground, members, personas, runtime)
     neighbours = Neighbourhood(links, ground.federation.introductions)
     status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
     seen = CertificatesSeen(own.domain, catalog)
@@ -201,14 +201,16 @@ def wire(
     inviting = Inviting(catalog, book, bundle, invites, secrets, world.clock)
     accepting = Accepting(catalog, book, bundle, runtime.links, world.clock)
     managing = Managing(catalog, book, bundle, links)
+    others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     name = ground.settings.name or ""
     records = Records(catalog, nodes)
     return Coordinator(
         ground=ground,
+        links=links,
         faces=[
-            *_files(ground, care, admission),
+            *_files(ground, care, others, admission),
             DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
-            PeopleService(people, admission),
+            PeopleService(people, GrantDirectory(own.domain, people, others), admission),
             NodesService(members, admission),
             TrustService(trust, admission),
             CertificatesService(trust, admission),
@@ -233,6 +235,7 @@ def wire(
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
+            links.worker(),
             *ground.federation.workers(),
             AddressProver(
                 nodes, ground.network.commands.meet, ground.wakes, world.clock, world.randomness
@@ -280,9 +283,15 @@ def _federation(
     world, folder = runtime.world, runtime.settings.introductions_dir
     book = PeerBook(own.domain, catalog.peers, personas)
     bundle = OwnBundle(own, catalog.peers, world)
-    links = PeerLinks(book, bundle, personas, runtime.links, world)
     introductions = None if folder is None else Introductions(folder, book, bundle, world)
-    return Federation(book, bundle, links, Inbound(book, world.clock), introductions)
+    return Federation(book, bundle, Inbound(book, world.clock), introductions)
+
+
+def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
+    federation, world = ground.federation, runtime.world
+    record = OwnRecord(members, ground.revocations, world.clock)
+    words = PeerWords(federation.bundle, record, federation.book, world.clock)
+    return PeerLinks(federation.book, words, personas, runtime.links, world)
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
@@ -351,7 +360,9 @@ def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
     return MemberCare(ground.catalog, ground.nodes, reach, approvals, tools, limits)
 
 
-def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServable]:
+def _files(
+    ground: Ground, care: MemberCare, others: RemoteMembers, admission: Admission
+) -> list[IServable]:
     network = ground.network
     files = MemberFiles(
         ground.own.identity,
@@ -363,9 +374,6 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         care.complaints,
     )
     own = ground.own
-    others = RemoteMembers(
-        own.identity, own.addresses, ground.keys, ground.federation.links, own.clock
-    )
     owners = MemberDirectory(own.domain, files, others)
     return [
         FilesService(owners, admission),

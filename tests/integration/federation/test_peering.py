@@ -117,9 +117,12 @@ def test_a_file_of_a_peer_is_got(houses: Houses, una: Person) -> None:
 def test_a_grant_to_a_whole_member_is_for_its_people(houses: Houses) -> None:
     vic = houses.person("alice", "vic", "/shared:read")
     assert vic.cli("ls", "/@home.bob/media", check=False).code == 4
-    houses["bob"].cli("grant", "add", "/media:read", "@home.alice")
+    given = houses["bob"].cli("grant", "add", "/media:read", "@home.alice", "--json").json()
     assert "film" in vic.cli("ls", "/@home.bob/media").text.split()
     assert vic.cli("rm", "/@home.bob/media/film", check=False).code == 4
+    assert "@home.alice" in houses["bob"].cli("grant", "list").text
+    houses["bob"].cli("grant", "remove", given["id"])
+    assert vic.cli("ls", "/@home.bob/media", check=False).code == 4
 
 
 def test_bytes_go_straight_to_the_owners_nodes_where_they_can(houses: Houses, una: Person) -> None:
@@ -183,6 +186,40 @@ class _RefusesNodes:
         if peer.role == "node":
             raise UnreachableError("No way there.")
         await self._dialer.dial(peer, addresses, factory)
+
+
+def test_a_grant_at_a_peer_is_passed_on_and_ends_with_its_root(houses: Houses) -> None:
+    bob = houses["bob"]
+    wil, xia = (houses.person("alice", name, "/shared:read") for name in ("wil", "xia"))
+    root = bob.cli("grant", "add", "/media:read+share", "wil@home.alice", "--json").json()["id"]
+    passed = wil.cli("grant", "add", "/@home.bob/media:read", "xia@home.alice", "--json").json()
+    assert passed["path"] == "/@home.bob/media"
+    assert passed["id"].endswith("@home.bob")
+    assert "film" in xia.cli("ls", "/@home.bob/media").text.split()
+    more = wil.cli("grant", "add", "/@home.bob/media:write", "xia@home.alice", check=False)
+    assert more.code == 4, "no more than one's own rights"
+    listed = wil.cli("grant", "list", "--at", "home.bob", "--json").json()
+    assert {one["id"] for one in listed} == {f"{root}@home.bob", passed["id"]}
+    bob.cli("grant", "remove", root)
+    assert wil.cli("ls", "/@home.bob/media", check=False).code == 4
+    assert xia.cli("ls", "/@home.bob/media", check=False).code == 4
+
+
+def test_a_peer_makes_no_invitations(una: Person) -> None:
+    done = una.cli("invite", "generate", "--grant", "/@home.bob/media:read", check=False)
+    assert done.code == 3
+
+
+def test_status_shows_peers_and_their_nodes(houses: Houses, una: Person) -> None:
+    def told(status: Any) -> bool:
+        return len(status["remote_nodes"]) == 3
+
+    houses["alice"].wait_status(told, "nodes of the peer")
+    status = una.cli("status", "--json").json()
+    assert [one["domain"] for one in status["peers"]] == ["home.bob"]
+    assert status["peers"][0]["is_healthy"]
+    assert status["peers"][0]["latency_ms"] > 0
+    assert {one["id"] for one in status["remote_nodes"]} == {f"bob-node-0{n}" for n in (1, 2, 3)}
 
 
 def test_a_removed_peer_is_shut_out_at_once(houses: Houses, una: Person) -> None:

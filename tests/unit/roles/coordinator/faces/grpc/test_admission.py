@@ -49,7 +49,7 @@ async def test_the_certificate_says_who_calls(
         (SpiffeId.node(DOMAIN, NodeId("a")), {}, None, "role node"),
         (SpiffeId.bootstrap(DOMAIN, "b"), {}, None, "role bootstrap"),
         (BOB, {}, None, "people of garage.bob through their own coordinator only"),
-        (BOBS, {}, None, "names nobody"),
+        (BOBS, {}, None, "garage.bob is no peer here"),
         (BOBS, {PRINCIPAL_KEY: str(BOB)}, f"{BOB}, by {BOBS}", "garage.bob is no peer here"),
     ],
 )
