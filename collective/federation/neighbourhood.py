@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.peers.introductions import Introductions
-from collective.model.status import NodeStatus, PeerStatus
+from collective.model.nodes import NodeStatus
+from collective.model.status import PeerStatus
 
 
 class Neighbourhood:
