@@ -176,12 +176,22 @@ def test_what_is_swapped_while_it_is_read_leads_nowhere(
     assert found is None or found.content == b"bob's own"
 
 
+def swap_fresh(root: Path) -> None:
+    (root / "home.bob" / ".bundle.json.new").unlink(missing_ok=True)
+    place_link(root / "home.bob" / ".bundle.json.new")
+
+
+@pytest.mark.parametrize("swap", [swap_subfolder, swap_fresh])
 @pytest.mark.parametrize("before", range(6))
 def test_what_is_swapped_while_it_is_written_leads_nowhere(
-    folder: SharedFolder, root: Path, monkeypatch: pytest.MonkeyPatch, before: int
+    folder: SharedFolder,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    swap: Callable[[Path], None],
+    before: int,
 ) -> None:
-    swapping = Swapping(partial(swap_subfolder, root), before, monkeypatch)
-    with contextlib.suppress(NotADirectoryError):
+    swapping = Swapping(partial(swap, root), before, monkeypatch)
+    with contextlib.suppress(NotADirectoryError, FileExistsError):
         folder.write("home.bob", "bundle.json", b"mine")
     assert swapping.is_done
     assert (root.parent / "elsewhere" / "bundle.json").read_bytes() == SECRET
