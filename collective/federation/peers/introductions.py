@@ -105,15 +105,20 @@ def judge(known: Known | None, offer: Offer, now_s: float) -> Verdict:
     return Verdict.LEAVE if newer is None else Verdict.RENEW
 
 
-def looked_at(names: Sequence[str], peers: Sequence[Domain], own: Domain) -> Sequence[Domain]:
-    """Return whose subfolders are read, in order: peers first, then those named for another domain."""
+def looked_at(
+    names: Sequence[str], known: Mapping[Domain, PeerState], own: Domain
+) -> Sequence[Domain]:
+    """Return whose subfolders are read, in order: peers, listed or not; new members; removed ones last."""
     found = []
     for name in sorted(names):
         try:
             found.append(parse_domain(name))
         except UsageError:
             continue
-    return [one for one in dict.fromkeys([*peers, *found]) if one != own]
+    removed = {domain for domain, state in known.items() if state is PeerState.REMOVED}
+    peers = [domain for domain in known if domain not in removed]
+    every = [one for one in dict.fromkeys([*peers, *found]) if one != own]
+    return sorted(every, key=removed.__contains__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +239,8 @@ class Introductions:
             )
             return None
         self._about_folder.pop("folder", None)
-        peers = [
-            domain
-            for domain, known in self._book.all.items()
-            if known.peer.state is not PeerState.REMOVED
-        ]
-        found = looked_at(listing.names, peers, self._own.domain)
+        known = {domain: one.peer.state for domain, one in self._book.all.items()}
+        found = looked_at(listing.names, known, self._own.domain)
         if listing.is_whole and len(found) <= MEMBERS_MAX:
             self._about_folder.pop("flood", None)
         else:
