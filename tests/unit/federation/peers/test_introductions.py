@@ -403,16 +403,30 @@ async def test_a_bundle_that_claims_this_very_member_is_not_taken(
 
 async def test_a_peer_is_not_replaced_by_one_with_another_ca(alice: Member, root: Path) -> None:
     bob = stranger(BOB)
-    put(root, BOB, bob.file())
+    put(root, BOB, bob.file(sequence=5))
     await alice.introductions.look()
-    other = Stranger(BOB, authority(BOB, "other"), sequence=8)
-    for file in (other.file(), Stranger(BOB, other.ca, sequence=-1).file(sequence=1)):
+    other, told = Stranger(BOB, authority(BOB, "other")), list[str]()
+    for file in (other.file(sequence=9), other.file(sequence=5), other.file(sequence=1)):
         put(root, BOB, file)
-        told = await logged(alice, rounds=2)
+        told += await logged(alice, rounds=2)
         assert list(alice.shown.trusted[BOB]) == [bob.ca.certificate]
         assert "another CA" in alice.introductions.warnings()[0]
-    assert told == [], "told once, with the first of them"
-    put(root, BOB, bob.file())
+    assert len(told) == 1
+    put(root, BOB, bob.file(sequence=6))
+    await alice.introductions.look()
+    assert alice.introductions.warnings() == []
+
+
+async def test_a_ca_that_the_operator_took_by_a_code_is_not_warned_of_any_more(
+    alice: Member, root: Path
+) -> None:
+    """The file is the same as before, and was refused."""
+    await alice.book.introduce(stranger(BOB).signed())
+    anew = Stranger(BOB, authority(BOB, "anew"), sequence=4)
+    signed = anew.signed()
+    put(root, BOB, signed.to_file())
+    assert len(await logged(alice)) == 1
+    await alice.book.accept(OPERATOR, signed, replaces=True)
     await alice.introductions.look()
     assert alice.introductions.warnings() == []
 
