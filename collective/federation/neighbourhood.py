@@ -22,6 +22,11 @@ class Neighbourhood:
         """Return how every peer that counts is, in order of domain."""
         return self._links.statuses()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        return self._links.waiting
+
     def nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes of peers, as each told of them last."""
         return self._links.nodes()

@@ -42,7 +42,7 @@ _FINGERPRINT_LABEL: Final = b"collective fingerprint 1\0"
 _GROUPS: Final = 6
 _GROUP: Final = 100_000
 _FIELDS: Final = frozenset(
-    ("member", "domain", "authorities", "links", "addresses", "sequence", "version")
+    ("member", "domain", "authorities", "links", "addresses", "bootstraps", "sequence", "version")
 )
 _SIGNED_FIELDS: Final = frozenset(("bundle", "signature"))
 
@@ -95,6 +95,8 @@ class Bundle:
     """Rises with each change; of two bundles the one with the higher number counts."""
     version: str = ""
     """Of the program that made it, for people."""
+    bootstraps: tuple[Address, ...] = ()
+    """Where anybody may ask for this bundle: also a peer that does not know the present CA yet."""
     links: tuple[x509.Certificate, ...] = field(default=())
     """``newWithOld`` certificates by which CAs of ``authorities`` follow former ones."""
 
@@ -127,6 +129,7 @@ def body_of(bundle: Bundle) -> bytes:
         "authorities": [_text_of(one) for one in bundle.authorities],
         "links": [_text_of(one) for one in bundle.links],
         "addresses": [str(one) for one in bundle.addresses],
+        "bootstraps": [str(one) for one in bundle.bootstraps],
         "sequence": bundle.sequence,
         "version": bundle.version,
     }
@@ -152,6 +155,7 @@ def open_bundle(signed: SignedBundle) -> Bundle:
             domain=parse_domain(_str(told["domain"])),
             authorities=_certificates(told["authorities"], AUTHORITIES_MAX),
             addresses=_addresses(told["addresses"]),
+            bootstraps=_addresses(told["bootstraps"]),
             sequence=_sequence(told["sequence"]),
             version=_version(told["version"]),
             links=_certificates(told["links"], LINKS_MAX),

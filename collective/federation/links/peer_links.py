@@ -18,20 +18,22 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.links.peer_link import OwnCredentials, PeerLink
+from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, OwnCredentials, PeerLink
 from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import fingerprint
+from collective.pki.invite_code import CODE_ID_BYTES
 from collective.rpc.links import Links
 from collective.rpc.peer_word import PeerWord
-from collective.rpc.remote.peering import exchange_over
+from collective.rpc.remote.peering import RemoteIntroduction, exchange_over
+from collective.rpc.unverified import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
@@ -99,6 +101,11 @@ class PeerLinks:
                 )
             )
         return found
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        return sum(one.peer.state is PeerState.WAITING for one in self._book.all.values())
 
     def nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes of peers, as each told of them last; of one that is away none is healthy."""
@@ -197,20 +204,47 @@ class PeerLinks:
                 answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
         except TimeoutError:
-            self._failed(link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s."))
+            await self._failed(
+                link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
+            )
         except CollectiveError as error:
-            self._failed(link, error)
+            await self._failed(link, error)
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)
             link.answered(began_s)
             self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
 
-    def _failed(self, link: PeerLink, error: CollectiveError) -> None:
+    async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if link.failed(error):
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        if isinstance(error, RejectedError):  # it may have another CA by now
+            await self._ask_bootstrap(link.domain)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
+
+    async def _ask_bootstrap(self, domain: Domain) -> None:
+        """Fetch the bundle of a peer whose certificate does not count here; it counts by its signature.
+
+        A peer that was away while another replaced its CA meets one that it does not know.
+        """
+        known = self._book.all.get(domain)
+        if known is None or not known.bundle.bootstraps:
+            return
+        try:
+            async with self._links.channel(
+                known.bundle.bootstraps,
+                credentials=None,
+                gate=UnverifiedGate(),
+                expect=lambda _: True,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+            ) as channel:
+                asking = RemoteIntroduction.over(channel, EXCHANGE_TIMEOUT_S)
+                code_id = self._randomness.token(CODE_ID_BYTES).hex()
+                _, signed = await asking.begin(code_id)
+            await self._words.take_bundle(domain, signed)
+        except CollectiveError as error:
+            self._log.info("no newer bundle", domain=domain, reason=error.message)
 
     # --- who is a peer ---------------------------------------------------------------------------
 

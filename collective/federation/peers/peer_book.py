@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from cryptography import x509
 
-from collective.catalog.interface.peers import Peers
+from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import Domain
 from collective.model.calls import Call
@@ -55,10 +55,10 @@ class Known:
 class PeerBook:
     """The peers of one member."""
 
-    def __init__(self, own: Domain, catalog: Peers, shown: ShownTrust) -> None:
+    def __init__(self, own: Domain, kept: Peers, shown: ShownTrust) -> None:
         """Keep the peers of ``own``; their CAs count at ``shown``."""
         self._own = own
-        self._catalog = catalog
+        self._kept = kept
         self._shown = shown
         self._known: dict[Domain, Known] = {}
         self._digest = b""
@@ -131,7 +131,7 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.WAITING)
         return await self._change(
-            bundle, lambda: self._catalog.redeem(code_id, wanted, request_id=request_id)
+            bundle, lambda: self._kept.redeem(code_id, wanted, request_id=request_id)
         )
 
     async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
@@ -139,14 +139,14 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
         return await self._change(
-            bundle, lambda: self._catalog.accept(actor, wanted, replaces=replaces)
+            bundle, lambda: self._kept.accept(actor, wanted, replaces=replaces)
         )
 
     async def introduce(self, signed: SignedBundle) -> Peer:
         """Take up a member that the introductions folder tells of; raises as the catalogue, and RejectedError."""
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
-        return await self._change(bundle, lambda: self._catalog.introduce(wanted))
+        return await self._change(bundle, lambda: self._kept.introduce(wanted))
 
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
         """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
@@ -156,16 +156,16 @@ class PeerBook:
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
             self._require_apart(bundle)
-            if await self._catalog.renew(newer) is not None:
+            if await self._kept.renew(newer) is not None:
                 await self._reload()
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits."""
-        return await self._change(None, lambda: self._catalog.confirm(actor, domain))
+        return await self._change(None, lambda: self._kept.confirm(actor, domain))
 
     async def remove(self, actor: Call, domain: Domain) -> Peer:
         """End a peering; connections of the peer end at once."""
-        return await self._change(None, lambda: self._catalog.remove(actor, domain))
+        return await self._change(None, lambda: self._kept.remove(actor, domain))
 
     async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
         async with self._changing:
@@ -195,7 +195,7 @@ class PeerBook:
 
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
-        for peer in await self._catalog.all():
+        for peer in await self._kept.all():
             try:
                 bundle = open_bundle(SignedBundle(peer.body, peer.signature))
             except CollectiveError as error:

@@ -168,16 +168,16 @@ def wire(
     """Make every part of the coordinator over an open catalogue."""
     refusals, ground = _ground(own, personas, catalog, runtime)
     world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
-    approvals = Approvals(catalog, nodes, ground.wakes)
+    approvals = Approvals(catalog.nodes, catalog.identities, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
     renewals, rotation, trust = _trust(ground, runtime)
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
-    readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
+    readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
     links = _links(ground, members, personas, runtime)
     neighbours = Neighbourhood(links, ground.federation.introductions)
     status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
-    seen = CertificatesSeen(own.domain, catalog)
+    seen = CertificatesSeen(own.domain, catalog.certificates)
     admission = Admission(
         own.domain,
         metrics,
@@ -186,7 +186,7 @@ def wire(
         seen=ground.followers.see,
         certificates_seen=seen,
     )
-    secrets = CodeSecrets(catalog, world.clock, world.randomness, GuessLimiter(world.clock))
+    secrets = CodeSecrets(catalog.codes, world.clock, world.randomness, GuessLimiter(world.clock))
     joining = Joining(
         own,
         catalog,
@@ -198,18 +198,20 @@ def wire(
         world,
     )
     book, bundle = ground.federation.book, ground.federation.bundle
-    inviting = Inviting(catalog, book, bundle, invites, secrets, world.clock)
-    accepting = Accepting(catalog, book, bundle, runtime.links, world.clock)
-    managing = Managing(catalog, book, bundle, links)
+    inviting = Inviting(catalog.identities, book, bundle, invites, secrets, world.clock)
+    accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
+    managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
     others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     name = ground.settings.name or ""
-    records = Records(catalog, nodes)
+    records = Records(catalog.nodes, nodes)
     return Coordinator(
         ground=ground,
         links=links,
         faces=[
             *_files(ground, care, others, admission),
-            DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
+            DatastoresService(
+                own.domain, MemberDatastores(own.domain, catalog.datastores), admission
+            ),
             PeopleService(people, GrantDirectory(own.domain, people, others), admission),
             NodesService(members, admission),
             TrustService(trust, admission),
@@ -231,7 +233,7 @@ def wire(
         node_code=node_code,
         workers=[
             records.worker(),
-            Expiry(catalog, nodes, ground.keys, ground.revocations).worker(),
+            Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
@@ -252,11 +254,11 @@ def _ground(
     timers = Timers(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
-    nodes = LiveNodes(own.domain, catalog, world.clock, world.randomness, timers)
+    nodes = LiveNodes(own.domain, catalog.nodes, world.clock, world.randomness, timers)
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
-    catalog.watch_writer(metrics.writer)
-    refusals = RefusalLog(catalog, metrics, world.randomness)
+    catalog.upkeep.watch_writer(metrics.writer)
+    refusals = RefusalLog(catalog.audit, metrics, world.randomness)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
     return refusals, Ground(
@@ -266,7 +268,7 @@ def _ground(
         unknown=unknown,
         keys=keys,
         macs=macs,
-        revocations=Revocations(catalog, personas.gate, keys, macs, nodes, own),
+        revocations=Revocations(catalog.revocations, personas.gate, keys, macs, nodes, own),
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
@@ -282,7 +284,7 @@ def _federation(
 ) -> Federation:
     world, folder = runtime.world, runtime.settings.introductions_dir
     book = PeerBook(own.domain, catalog.peers, personas)
-    bundle = OwnBundle(own, catalog.peers, world)
+    bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     introductions = None if folder is None else Introductions(folder, book, bundle, world)
     return Federation(book, bundle, Inbound(book, world.clock), introductions)
 
@@ -324,13 +326,13 @@ def _nodes(ground: Ground, approvals: Approvals) -> tuple[Removal, MemberNodes]:
     )
     adoption = AdoptionDesk(catalog, nodes, ground.unknown, ground.wakes, revocations)
     figures = Figures(catalog, nodes)
-    return removal, MemberNodes(catalog, nodes, figures, approvals, adoption, removal)
+    return removal, MemberNodes(catalog.identities, nodes, figures, approvals, adoption, removal)
 
 
 def _people(ground: Ground, runtime: Runtime) -> tuple[InviteIssuer, NodeCode, MemberPeople]:
     own, catalog, settings = ground.own, ground.catalog, ground.settings
     addresses = bootstrap_addresses(settings)
-    invites = InviteIssuer(own, catalog, addresses, own.place, runtime.world)
+    invites = InviteIssuer(own, catalog.codes, addresses, own.place, runtime.world)
     node_code = NodeCode(
         own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
     )
@@ -391,10 +393,10 @@ def _registry(
     ground: Ground, certificates_seen: CertificatesSeen, admission: Admission
 ) -> RegistryService:
     catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
-    enrolled = Enrolled(catalog, nodes, ground.unknown, revocations, certificates_seen)
+    enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
     words = Words(
         ground.own,
-        catalog,
+        catalog.history,
         ground.keys,
         ground.macs,
         revocations,

@@ -11,7 +11,7 @@ from pathlib import Path
 from blake3 import blake3
 from prometheus_client import CollectorRegistry
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Repair
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
@@ -262,7 +262,7 @@ class Scene:
         )
 
     def verdicts(self) -> VerdictBook:
-        return VerdictBook(self.catalog, self.world.table, self.metrics, self.wakes)
+        return VerdictBook(self.catalog.copies, self.world.table, self.metrics, self.wakes)
 
     def challenger(self) -> Challenger:
         return Challenger(OWN, self.farm, self.world.routes, self.farm, self.tools())
@@ -271,16 +271,23 @@ class Scene:
         return CareTools(self.metrics, self.wakes, self.world.clock, self.world.randomness)
 
     def repairer(
-        self, catalog: Nodes | None = None, challenger: Challenger | None = None
+        self, repair: Repair | None = None, challenger: Challenger | None = None
     ) -> Repairer:
-        world, known = self.world, catalog or self.catalog
-        copier = Copier(known, world.table, world.routes, world.receipts, self.farm)
-        return Repairer(known, world.table, copier, challenger or self.challenger(), self.tools())
+        world, catalog = self.world, self.catalog
+        copier = Copier(catalog.nodes, world.table, world.routes, world.receipts, self.farm)
+        return Repairer(
+            repair or catalog.repair,
+            catalog.guarded,
+            world.table,
+            copier,
+            challenger or self.challenger(),
+            self.tools(),
+        )
 
     def verifier(self, challenger: Challenger | None = None) -> Verifier:
         return Verifier(
             self.complaints,
-            self.catalog,
+            self.catalog.copies,
             self.world.table,
             challenger or self.challenger(),
             self.verdicts(),
@@ -293,13 +300,13 @@ class Scene:
             self.world.table,
             self.challenger(),
             self.verdicts(),
-            Approvals(self.catalog, self.world.table, self.wakes),
+            Approvals(self.catalog.nodes, self.catalog.identities, self.world.table, self.wakes),
             self.tools(),
         )
 
     def guarded_deletes(self) -> GuardedDeletes:
         return GuardedDeletes(
-            self.catalog, self.world.table, self.challenger(), self.verdicts(), self.tools()
+            self.catalog.guarded, self.world.table, self.challenger(), self.verdicts(), self.tools()
         )
 
 
@@ -311,10 +318,10 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
         world_of(world.clock, world.randomness, threads=threads),
         CatalogSettings(copies=3),
     )
-    world.kept.catalog = catalog
+    world.kept.records = catalog.nodes
     try:
         for name in ("a", "b", "c"):
-            await catalog.add_node(record(name))
+            await catalog.nodes.add(record(name))
         pool = BufferPool(64 << 20)
         farm = Farm(world, pool)
         wakes = Wakes()

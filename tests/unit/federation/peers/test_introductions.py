@@ -187,7 +187,7 @@ async def member(domain: Domain, root: Path, data: Path) -> Member:
     own = OwnSide(authority(domain))
     shown = Shown(TrustStore({domain: [own.ca.certificate]}))
     book = PeerBook(domain, catalog.peers, shown)
-    bundle = OwnBundle(cast("OwnCertificates", own), catalog.peers, world)
+    bundle = OwnBundle(cast("OwnCertificates", own), (), catalog.peers, world)
     introductions = Introductions(str(root), book, bundle, world)
     await book.load()
     return Member(catalog, own, book, shown, introductions, disk.watched[0])
@@ -256,13 +256,13 @@ async def test_where_nothing_changed_nothing_is_read_or_written(alice: Member, r
     put(root, CAROL, b"no bundle")
     for _ in range(2):
         await alice.introductions.look()
-    position = await alice.catalog.position()
+    position = await alice.catalog.history.position()
     alice.folder.forget()
     for _ in range(3):
         await alice.introductions.look()
     assert (alice.folder.read_files, alice.folder.written) == ([], 0)
     assert set(alice.folder.opened) == {ALICE, BOB, CAROL}
-    assert await alice.catalog.position() == position
+    assert await alice.catalog.history.position() == position
     assert len(alice.introductions.warnings()) == 1, "it stays told"
 
 
