@@ -187,17 +187,26 @@ class PeerBook:
 
     def _require_apart(self, bundle: Bundle) -> None:
         """Refuse CAs whose name or key belongs to another domain here."""
-        trust = self._shown.own_trust
-        for domain, known in self._known.items():
-            if domain != bundle.domain:
-                trust = trust.with_bundle(domain, known.bundle.authorities)
+        others = {
+            domain: known.bundle.authorities
+            for domain, known in self._known.items()
+            if domain != bundle.domain
+        }
+        trust = TrustStore({**self._shown.own_trust.authorities, **others})
         trust.with_domain(bundle.domain, bundle.authorities)
+
+    def _opened(self, peer: Peer) -> Bundle:
+        """Return the bundle of a peer, read anew only where it is another one."""
+        known = self._known.get(peer.domain)
+        if known is not None and known.peer.body == peer.body:
+            return known.bundle
+        return open_bundle(SignedBundle(peer.body, peer.signature))
 
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
         for peer in await self._kept.all():
             try:
-                bundle = open_bundle(SignedBundle(peer.body, peer.signature))
+                bundle = self._opened(peer)
             except CollectiveError as error:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue

@@ -40,7 +40,7 @@ from collective.model.peers import PeerState
 from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.rotation import Authorities, Phase
-from collective.pki.trust import TrustStore
+from collective.pki.trust import TrustStore, check_authority
 from tests.faults.disk import FaultDisk
 from tests.worlds import world_of
 
@@ -623,6 +623,31 @@ def test_whose_subfolders_are_looked_at() -> None:
     known = {BOB: PeerState.REMOVED, CAROL: PeerState.ACTIVE}
     assert looked_at(names, known, ALICE) == [CAROL, "home.dora", BOB]
     assert looked_at([], known, ALICE) == [CAROL], "a peer also where its name is not listed"
+
+
+async def test_a_renewal_costs_checks_in_proportion_to_the_peers(
+    alice: Member, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of many peers may renew its bundle as often as it likes."""
+    peers = 30
+    for number in range(peers):
+        await alice.book.introduce(stranger(Domain(f"home.m{number}")).signed())
+    bob = stranger(BOB)
+    put(root, BOB, bob.file())
+    await alice.introductions.look()
+    checked = 0
+
+    def count(certificate: x509.Certificate, domain: Domain) -> None:
+        nonlocal checked
+        checked += 1
+        check_authority(certificate, domain)
+
+    for module in ("collective.pki.trust", "collective.pki.bundle"):
+        monkeypatch.setattr(f"{module}.check_authority", count)
+    put(root, BOB, bob.file(addresses=(ELSEWHERE,)))
+    await alice.introductions.look()
+    assert alice.book.all[BOB].bundle.addresses == (ELSEWHERE,)
+    assert peers < checked < 3 * peers
 
 
 # --- floods --------------------------------------------------------------------------------------
