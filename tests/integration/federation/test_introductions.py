@@ -94,7 +94,10 @@ def test_a_member_that_is_removed_stays_removed(houses: Houses) -> None:
         listed = alice.cli("peer", "list", "--json").json()
         assert [one["domain"] for one in listed if one["state"] == "active"] == ["home.bob"]
     houses.wait_peer(houses["bob"], "home.carol", lambda peer: peer["is_healthy"])
-    houses.wait_peer(houses["carol"], "home.alice", lambda peer: not peer["is_healthy"])
+    houses["carol"].wait_status(
+        lambda status: [one["domain"] for one in status["peers"]] == ["home.bob"],
+        "end of the peering at the removed member",
+    )
 
 
 def test_a_coordinator_whose_folder_is_not_there_serves_and_says_so(tmp_path: Path) -> None:
