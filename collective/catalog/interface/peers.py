@@ -45,6 +45,16 @@ class Peers(Protocol):
         """
         ...
 
+    async def introduce(self, peer: Peer) -> Peer:
+        """Take ``peer`` up, which the operator's introductions folder tells of; return it as stored.
+
+        A member that is a peer already stays as it is.
+
+        Raises:
+            ConflictError: the domain is another CA's here, was removed, or there are too many peers.
+        """
+        ...
+
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits for it; raises as :meth:`accept`, and NotFoundError."""
         ...

@@ -131,9 +131,14 @@ class PeerLinks:
                     f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
                 )
             elif peer.state is PeerState.ACTIVE and not peer.is_seen:
+                way = (
+                    "an invitation since it redeemed it"
+                    if peer.came_by
+                    else "the introductions folder"
+                )
                 told.append(
-                    f"{domain} is a peer by an invitation since it redeemed it; compare its"
-                    f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                    f"{domain} is a peer by {way}; compare its fingerprint,"
+                    f" {fingerprint(peer.authority_digest)}: collective peer list"
                 )
             elif peer.state is PeerState.REMOVED and not peer.is_seen:
                 told.append(

@@ -11,6 +11,7 @@ import apsw
 from collective.catalog.decisions.codes import require_open
 from collective.catalog.decisions.peers import (
     confirmed,
+    introduced,
     next_sequence,
     removed,
     renewed,
@@ -88,6 +89,21 @@ class SqlitePeers:
             return stored
 
         return await self._change(work, actor, "peer", peer.domain)
+
+    async def introduce(self, peer: Peer) -> Peer:
+        """Take ``peer`` up, which the introductions folder tells of."""
+
+        def work(tx: Transaction) -> Peer:
+            known = _known(tx.db, peer.domain)
+            came = replace(peer, since_ms=tx.now_ms, is_seen=False)
+            stored = introduced(known, came, _count_others(tx.db, peer.domain))
+            if stored != known:
+                _put(tx, stored)
+                who = f"spiffe://{peer.domain}/coordinator"
+                tx.audit_of(who, "peer", str(peer.domain), "by the introductions folder")
+            return stored
+
+        return await self._engine.change(work)
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits for it."""
