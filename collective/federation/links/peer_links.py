@@ -18,7 +18,13 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
+from collective.core.errors import (
+    CollectiveError,
+    InternalError,
+    RejectedError,
+    ShutOutError,
+    UnreachableError,
+)
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
@@ -217,6 +223,9 @@ class PeerLinks:
             )
         except CollectiveError as error:
             await self._failed(link, error)
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("exchange failed", domain=domain)
+            await self._failed(link, InternalError("The exchange failed; see the log."))
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)
