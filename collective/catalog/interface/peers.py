@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from collective.core.ids import Domain
@@ -78,6 +78,10 @@ class Peers(Protocol):
             PermissionDeniedError: ``actor`` is no admin.
             NotFoundError: it is no peer.
         """
+        ...
+
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many live grants there are to the people of each other domain, and to it as a whole."""
         ...
 
     async def note_seen(self, actor: Call) -> None:

@@ -156,8 +156,8 @@ class PeerLinks:
                 told.append(f"Peer {domain} is away: {link.health.why}")
         return told
 
-    def describe(self, known: Known) -> PeerFacts:
-        """Return what an admin is told of a peer."""
+    def describe(self, known: Known, granted: int) -> PeerFacts:
+        """Return what an admin is told of a peer, to whose people there are ``granted`` grants here."""
         link = self._open.get(known.bundle.domain)
         health = None if link is None else link.health
         return PeerFacts(
@@ -174,7 +174,8 @@ class PeerLinks:
             last_seen_ms=0 if health is None else health.last_seen_ms,
             latency_ms=0.0 if health is None else round(health.latency_ms, 3),
             why_away="" if health is None or health.away_since_s is None else health.why,
-            granted=0,
+            granted=granted,
+            granted_there=0 if link is None else self._words.granted_there(link.domain),
         )
 
     # --- exchanges -------------------------------------------------------------------------------

@@ -124,6 +124,10 @@ class PeerBook:
             )
         return known
 
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many grants there are here to each other member and its people."""
+        return await self._kept.granted()
+
     # --- changes ---------------------------------------------------------------------------------
 
     async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
