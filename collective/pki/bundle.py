@@ -140,7 +140,7 @@ def open_bundle(signed: SignedBundle) -> Bundle:
     sound in itself.
 
     Raises:
-        RejectedError: it is malformed, too large, names a CA that is none of its domain, or is not
+        RejectedError: it is malformed, not canonical, too large, names a CA that is none of its domain, or is not
             signed by the first of them.
     """
     if len(signed.body) > BUNDLE_MAX_BYTES or len(signed.signature) > _SIGNATURE_MAX_BYTES:
@@ -164,6 +164,8 @@ def open_bundle(signed: SignedBundle) -> Bundle:
         check_authority(one, bundle.domain)
     if not _is_signed_by(signed, certificates.certificate_key(bundle.authority)):
         raise RejectedError("The bundle is not signed by the CA that it names.")
+    if body_of(bundle) != signed.body:  # two readers might take it for different things
+        raise _malformed("it is not written as a bundle is")
     return bundle
 
 
