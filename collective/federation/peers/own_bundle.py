@@ -12,8 +12,18 @@ from collective.catalog.interface.peers import Peers
 from collective.core.ids import Domain
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
-from collective.pki.bundle import Bundle, SignedBundle, body_of, fingerprint, sign_bundle
+from collective.pki.bundle import (
+    ADDRESSES_MAX,
+    Bundle,
+    SignedBundle,
+    body_of,
+    fingerprint,
+    sign_bundle,
+)
 
+ECHO_MOST: Final = 1024
+"""How far a process lets peers raise the number: a backup is behind by the few changes since it was
+made, and a peer that lies would use the numbers up, or have a bundle signed at each exchange."""
 _UNNUMBERED: Final = 1
 
 
@@ -28,6 +38,8 @@ class OwnBundle:
         self._making = asyncio.Lock()
         self._digest = b""
         self._sequence = 0
+        self._first_sequence = 0
+        """The number when this process made the bundle first."""
         self._signed: SignedBundle | None = None
 
     @property
@@ -46,9 +58,12 @@ class OwnBundle:
             return await self._made(echoed=0)
 
     async def heard(self, echoed: int) -> None:
-        """Hear that a peer has seen number ``echoed``: after a restore it is above the own."""
+        """Hear that a peer has seen number ``echoed``: after a restore it is above the own.
+
+        One that is further above than ECHO_MOST is a lie, and changes nothing.
+        """
         async with self._making:
-            if echoed > self._sequence and self._sequence:
+            if 0 < self._sequence < echoed <= self._first_sequence + ECHO_MOST:
                 await self._made(echoed=echoed)
 
     async def _made(self, *, echoed: int) -> tuple[SignedBundle, int]:
@@ -58,7 +73,7 @@ class OwnBundle:
             member=own.member,
             domain=own.domain,
             authorities=authorities.trusted,
-            addresses=own.addresses,
+            addresses=own.addresses[:ADDRESSES_MAX],
             sequence=_UNNUMBERED,
             version=__version__,
             links=authorities.links,
@@ -69,4 +84,5 @@ class OwnBundle:
             numbered = replace(unnumbered, sequence=sequence)
             self._signed = await self._threads.run(sign_bundle, numbered, authorities.signing)
             self._digest, self._sequence = digest, sequence
+            self._first_sequence = self._first_sequence or sequence
         return self._signed, self._sequence

@@ -129,9 +129,10 @@ class PeerBook:
         )
 
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
-        """Keep a newer bundle of a peer, which was checked; raises as the catalogue."""
+        """Keep a newer bundle of a peer, which was checked; raises as the catalogue, and ConflictError."""
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
+            self._require_apart(bundle)
             if await self._catalog.renew(newer) is not None:
                 await self._reload()
 

@@ -14,6 +14,10 @@ from collective.pki.bundle import Bundle, SignedBundle, open_bundle
 from collective.pki.succession import Told, follow
 
 
+class OlderBundleError(RejectedError):
+    """The bundle was replaced by a newer one already."""
+
+
 def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | None:
     """Return what ``signed`` says if it takes the place of what is known; None where it is that already.
 
@@ -23,7 +27,9 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
         now_s: Unix seconds, for links between CAs.
 
     Raises:
-        RejectedError: it is another domain's, older, or of a CA that nobody who is trusted speaks for.
+        OlderBundleError: its number is lower than that of what is known.
+        RejectedError: it is another domain's, of a CA that nobody who is trusted speaks for, or leaves a
+            newer CA out than the one that signed it.
 
     """
     if signed.body == known.peer.body:
@@ -32,11 +38,17 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
     if bundle.domain != known.bundle.domain:
         raise RejectedError(f"The bundle is of {bundle.domain}, not of {known.bundle.domain}.")
     if bundle.sequence < known.peer.sequence:
-        raise RejectedError(f"The bundle of {bundle.domain} is older than the one that is known.")
+        raise OlderBundleError(
+            f"The bundle of {bundle.domain} is older than the one that is known."
+        )
     told = Told(
         [certificates.certificate_der(one) for one in bundle.authorities],
         [certificates.certificate_der(one) for one in bundle.links],
         bundle.authority_digest,
     )
-    follow(known.bundle.authorities, told, bundle.domain, now_s)
+    followed = follow(known.bundle.authorities, told, bundle.domain, now_s)
+    if len(followed) != len(bundle.authorities):
+        raise RejectedError(
+            f"The bundle of {bundle.domain} leaves out a CA that is newer than its own."
+        )
     return bundle
