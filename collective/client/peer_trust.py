@@ -36,6 +36,8 @@ class PeerTrust:
         if domain is None or domain in self._gate.trust.domains():
             return
         found = [certificates.load_certificate(der) for der in await self._ask(domain)]
+        if domain in self._gate.trust.domains():  # by another transfer, meanwhile
+            return
         trust = self._gate.trust.with_domain(domain, found)
         self._gate.replace(trust=trust)
         self._persona.refresh(None, trust)

@@ -53,7 +53,7 @@ from collective.transfer.tickets.making import sign_ticket
 from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import open_receipt, sign_receipt
 from tests import protocol as pb
-from tests.unit.pki.bundles import BOB, BOBS, NOW_S, fields_of, signed_of, signed_text
+from tests.unit.pki.bundles import BOBS, NOW_S, fields_of, signed_of, signed_text
 
 KEY: Final = TicketKey(7, b"k" * 32)
 _OWN: Final = SpiffeId.parse("spiffe://home.alice/node/alice-node-01")
@@ -286,7 +286,7 @@ def _open_bundle(signed: SignedBundle) -> None:
                 [certificate_der(one) for one in bundle.links],
                 bundle.authority_digest,
             )
-            follow([BOBS.certificate], told, BOB, NOW_S)
+            follow([BOBS.certificate], told, BOBS.domain, NOW_S)
     except RejectedError as error:
         error.message.encode()  # fit to be sent
         return

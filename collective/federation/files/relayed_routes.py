@@ -4,7 +4,7 @@ Where a client cannot reach a peer's nodes itself, the owner's coordinator plans
 itself, with this coordinator as the holder of its first ticket.  For the client, a hop of this coordinator
 comes before that one; what this coordinator carries itself needs none.  What a peer says of its routes is
 believed as far as it concerns itself: the first hop is a node of its own, or its coordinator, which is
-looked for where its bundle says.
+looked for where its bundle says, and all that store are its nodes.
 """
 
 from __future__ import annotations
@@ -57,9 +57,12 @@ class RelayedRoutes:
         return [self._usable(call, route, operation, transfer_id) for route in routes]
 
     def _is_theirs(self, route: Route) -> bool:
-        first = route.first
-        is_node = first.role == "node" and first.trust_domain == self._link.domain
-        return first == self._link.identity or is_node
+        """Tell whether a route begins at the peer's, and blames none but its nodes for what fails."""
+        begins = route.first == self._link.identity or self._is_node(route.first)
+        return begins and all(map(self._is_node, route.storing))
+
+    def _is_node(self, one: SpiffeId) -> bool:
+        return one.role == "node" and one.trust_domain == self._link.domain
 
     def _usable(self, call: Call, route: Route, operation: Operation, transfer_id: str) -> Route:
         if route.first != self._link.identity:  # straight to a node, for the caller itself

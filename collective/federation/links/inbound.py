@@ -47,6 +47,20 @@ class Inbound:
             PermissionDeniedError: ``domain`` is no peer.
             BusyError: it has too many calls under way, or begins too many.
         """
+        bucket = self._filled(domain)
+        if bucket.under_way >= CALLS_MAX:
+            raise BusyError(f"{CALLS_MAX} calls of {domain} are under way; wait for their answers.")
+        _take(bucket, domain)
+        bucket.under_way += 1
+
+    def exchange(self, domain: Domain) -> None:
+        """Count an exchange: it needs no place beside calls, since it is what says that a peer is there.
+
+        Raises PermissionDeniedError, or BusyError where the peer begins too many, as :meth:`enter`.
+        """
+        _take(self._filled(domain), domain)
+
+    def _filled(self, domain: Domain) -> _Bucket:
         if not self._book.is_peer(domain):
             raise PermissionDeniedError(
                 f"{domain} is no peer here; ask the operator to peer with it."
@@ -55,13 +69,14 @@ class Inbound:
         bucket = self._buckets.setdefault(domain, _Bucket(filled_s=now_s))
         bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.filled_s) * RATE_PER_S)
         bucket.filled_s = now_s
-        if bucket.under_way >= CALLS_MAX:
-            raise BusyError(f"{CALLS_MAX} calls of {domain} are under way; wait for their answers.")
-        if bucket.tokens < 1.0:
-            raise BusyError(f"{domain} calls too often; call less often.")
-        bucket.tokens -= 1.0
-        bucket.under_way += 1
+        return bucket
 
     def leave(self, domain: Domain) -> None:
         """Count the end of a call."""
         self._buckets[domain].under_way -= 1
+
+
+def _take(bucket: _Bucket, domain: Domain) -> None:
+    if bucket.tokens < 1.0:
+        raise BusyError(f"{domain} calls too often; call less often.")
+    bucket.tokens -= 1.0

@@ -24,7 +24,7 @@ from collective.core.world import World
 from collective.federation.links.peer_link import OwnCredentials, PeerLink
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
-from collective.federation.peers.renewal import newer_bundle
+from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import SignedBundle, fingerprint
@@ -175,7 +175,8 @@ class PeerLinks:
                 own, sequence = await self._own.current()
                 newest = self._book.require(domain).peer.sequence
                 told = Exchanged(None if link.echoed == sequence else own, newest)
-                answer = await exchange_over(link.channel(), told, EXCHANGE_TIMEOUT_S)
+                with link.exchange() as channel:
+                    answer = await exchange_over(channel, told, EXCHANGE_TIMEOUT_S)
             link.echoed = answer.newest_of_other
             await self._own.heard(answer.newest_of_other)
             if answer.bundle is not None:
@@ -199,11 +200,14 @@ class PeerLinks:
     async def _take(self, domain: Domain, signed: SignedBundle) -> None:
         """Take a bundle up that a peer told of itself; one that says nothing new is let be."""
         known = self._book.require(domain)
-        bundle = newer_bundle(known, signed, self._clock.wall_s())
-        if bundle is None:
-            return
         try:
-            await self._book.renew(signed, bundle)
+            bundle = newer_bundle(known, signed, self._clock.wall_s())
+            if bundle is not None:
+                await self._book.renew(signed, bundle)
+        except (
+            OlderBundleError
+        ):  # of a backup that was restored: it hears the number, and resumes above
+            return
         except ConflictError as error:
             self._log.error("peer is two", domain=domain, reason=error.message)
 

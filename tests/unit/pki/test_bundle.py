@@ -31,9 +31,7 @@ from collective.pki.bundle import (
 from collective.pki.ca import CertificateAuthority
 from collective.pki.pem_files import AUTHORITIES_MAX
 from tests.unit.pki.bundles import (
-    ALICE,
     ALICES,
-    BOB,
     BOBS,
     CAROL,
     CAROLS,
@@ -46,7 +44,7 @@ from tests.unit.pki.bundles import (
     signed_of,
     signed_text,
 )
-from tests.unit.pki.forge import forge
+from tests.unit.pki.forge import ALICE, BOB, forge
 
 SIGNED: Final = signed_of(BOBS, 7)
 FILE: Final = SIGNED.to_file()

@@ -188,8 +188,7 @@ class Admission:
         current.about(operation, peer.trust_domain)
         if peer.trust_domain == self._domain or peer.role != "coordinator":
             raise PermissionDeniedError("Only coordinators of peers may call this.")
-        self._inbound.enter(peer.trust_domain)
-        self._inbound.leave(peer.trust_domain)
+        self._inbound.exchange(peer.trust_domain)
         return peer.trust_domain
 
     async def own(self) -> Certified:
