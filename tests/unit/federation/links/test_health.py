@@ -18,12 +18,10 @@ def test_nothing_is_known_before_the_first_exchange_and_calls_may_try() -> None:
 def test_one_failure_makes_calls_fail_at_once_with_since_when_and_why() -> None:
     health = PeerHealth(BOB)
     health.succeeded(1_800_000_000.0, 0.01)
-    assert health.is_healthy
     assert health.failed(1_800_000_060.0, "No answer.")
     for later_s in (70.0, 80.0):
         assert not health.failed(1_800_000_000.0 + later_s, "Refused.")
-    assert not health.is_healthy
-    assert health.failures == 3
+    assert (health.is_healthy, health.failures) == (False, 3)
     with pytest.raises(UnreachableError) as away:
         health.require()
     assert away.value.message == (
