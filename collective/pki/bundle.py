@@ -41,9 +41,8 @@ _LABEL: Final = b"collective bundle 1\0"
 _FINGERPRINT_LABEL: Final = b"collective fingerprint 1\0"
 _GROUPS: Final = 6
 _GROUP: Final = 100_000
-_FIELDS: Final = frozenset(
-    ("member", "domain", "authorities", "links", "addresses", "sequence", "version")
-)
+_FIELDS: Final = frozenset(("member", "domain", "authorities", "addresses", "sequence"))
+"""Without these there is no bundle; what later versions add is signed with the rest, and passed over."""
 _SIGNED_FIELDS: Final = frozenset(("bundle", "signature"))
 
 
@@ -95,6 +94,8 @@ class Bundle:
     """Rises with each change; of two bundles the one with the higher number counts."""
     version: str = ""
     """Of the program that made it, for people."""
+    bootstraps: tuple[Address, ...] = ()
+    """Where anybody may ask for this bundle: also a peer that does not know the present CA yet."""
     links: tuple[x509.Certificate, ...] = field(default=())
     """``newWithOld`` certificates by which CAs of ``authorities`` follow former ones."""
 
@@ -127,10 +128,11 @@ def body_of(bundle: Bundle) -> bytes:
         "authorities": [_text_of(one) for one in bundle.authorities],
         "links": [_text_of(one) for one in bundle.links],
         "addresses": [str(one) for one in bundle.addresses],
+        "bootstraps": [str(one) for one in bundle.bootstraps],
         "sequence": bundle.sequence,
         "version": bundle.version,
     }
-    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+    return _canonical(told)
 
 
 def open_bundle(signed: SignedBundle) -> Bundle:
@@ -152,9 +154,10 @@ def open_bundle(signed: SignedBundle) -> Bundle:
             domain=parse_domain(_str(told["domain"])),
             authorities=_certificates(told["authorities"], AUTHORITIES_MAX),
             addresses=_addresses(told["addresses"]),
+            bootstraps=_addresses(told.get("bootstraps", [])),
             sequence=_sequence(told["sequence"]),
-            version=_version(told["version"]),
-            links=_certificates(told["links"], LINKS_MAX),
+            version=_version(told.get("version", "")),
+            links=_certificates(told.get("links", []), LINKS_MAX),
         )
     except CollectiveError as error:
         raise _malformed(error.message.rstrip(".")) from error
@@ -164,7 +167,7 @@ def open_bundle(signed: SignedBundle) -> Bundle:
         check_authority(one, bundle.domain)
     if not _is_signed_by(signed, certificates.certificate_key(bundle.authority)):
         raise RejectedError("The bundle is not signed by the CA that it names.")
-    if body_of(bundle) != signed.body:  # two readers might take it for different things
+    if not _is_canonical(signed.body, told, bundle):
         raise _malformed("it is not written as a bundle is")
     return bundle
 
@@ -184,6 +187,21 @@ def fingerprint(authority_digest: bytes) -> str:
     return " ".join(groups)
 
 
+def _is_canonical(body: bytes, told: dict[str, Any], bundle: Bundle) -> bool:
+    """Tell whether there is no other way to write what ``body`` says, so that all readers read the same."""
+    known = json.loads(body_of(bundle))
+    if any(told[name] != known[name] for name in told.keys() & known.keys()):
+        return False
+    try:
+        return _canonical(told) == body
+    except (ValueError, RecursionError):
+        return False
+
+
+def _canonical(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _is_signed_by(signed: SignedBundle, key: ec.EllipticCurvePublicKey) -> bool:
     try:
         key.verify(signed.signature, _LABEL + signed.body, ec.ECDSA(hashes.SHA256()))
@@ -193,15 +211,15 @@ def _is_signed_by(signed: SignedBundle, key: ec.EllipticCurvePublicKey) -> bool:
 
 
 def _object(text: bytes, fields: frozenset[str]) -> dict[str, Any]:
-    """Return a JSON object that has just these fields."""
+    """Return a JSON object that has these fields."""
     if len(text) > 2 * BUNDLE_MAX_BYTES:
         raise _malformed("it is too large")
     try:
         told = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise _malformed("it is no JSON") from error
-    if not isinstance(told, dict) or told.keys() != fields:
-        raise _malformed("it has other fields; update collective on both sides")
+    if not isinstance(told, dict) or not fields <= told.keys():
+        raise _malformed("it lacks a field; update collective on both sides")
     return told
 
 

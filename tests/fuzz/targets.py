@@ -290,7 +290,7 @@ def _open_bundle(signed: SignedBundle) -> None:
     except RejectedError as error:
         error.message.encode()  # fit to be sent
         return
-    assert bundles.body_of(bundle) == signed.body
+    assert open_bundle(signed_text(BOBS, bundles.body_of(bundle))) == bundle
 
 
 _GOOD_BUNDLE: Final = signed_of(BOBS)

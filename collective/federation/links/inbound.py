@@ -40,6 +40,13 @@ class Inbound:
         self._clock = clock
         self._buckets: dict[Domain, _Bucket] = {}
 
+    def require_peer(self, domain: Domain) -> None:
+        """Raise PermissionDeniedError unless ``domain`` is a peer."""
+        if not self._book.is_peer(domain):
+            raise PermissionDeniedError(
+                f"{domain} is no peer here; ask the operator to peer with it."
+            )
+
     def enter(self, domain: Domain) -> None:
         """Count a call that begins; :meth:`leave` follows if this returns.
 
@@ -61,10 +68,7 @@ class Inbound:
         _take(self._filled(domain), domain)
 
     def _filled(self, domain: Domain) -> _Bucket:
-        if not self._book.is_peer(domain):
-            raise PermissionDeniedError(
-                f"{domain} is no peer here; ask the operator to peer with it."
-            )
+        self.require_peer(domain)
         now_s = self._clock.monotonic_s()
         bucket = self._buckets.setdefault(domain, _Bucket(filled_s=now_s))
         bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.filled_s) * RATE_PER_S)

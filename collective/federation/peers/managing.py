@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities, Peers
 from collective.core.ids import Domain
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
@@ -28,10 +28,16 @@ class Managing:
     """Lists, confirms and removes peers, for admins; and says what their CAs are."""
 
     def __init__(
-        self, catalog: Catalog, book: PeerBook, own: OwnBundle, condition: Condition
+        self,
+        identities: Identities,
+        peers: Peers,
+        book: PeerBook,
+        own: OwnBundle,
+        condition: Condition,
     ) -> None:
         """Manage the peers of ``book``."""
-        self._catalog = catalog
+        self._identities = identities
+        self._peers = peers
         self._book = book
         self._own = own
         self._condition = condition
@@ -44,10 +50,10 @@ class Managing:
 
     async def all(self, call: Call) -> Sequence[PeerFacts]:
         """Return every peer and tombstone, in order of domain; who came is seen by that."""
-        await self._catalog.require_admin(call, "see peers")
+        await self._identities.require_admin(call, "see peers")
         found = [self._condition.describe(known) for known in self._book.all.values()]
         if any(not one.is_seen for one in found):
-            await self._catalog.peers.note_seen(call)
+            await self._peers.note_seen(call)
             await self._book.load()
         return found
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from cryptography import x509
 
-from collective.catalog.interface.peers import Peers
+from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import Domain
 from collective.model.calls import Call
@@ -55,13 +55,14 @@ class Known:
 class PeerBook:
     """The peers of one member."""
 
-    def __init__(self, own: Domain, catalog: Peers, shown: ShownTrust) -> None:
+    def __init__(self, own: Domain, kept: Peers, shown: ShownTrust) -> None:
         """Keep the peers of ``own``; their CAs count at ``shown``."""
         self._own = own
-        self._catalog = catalog
+        self._kept = kept
         self._shown = shown
         self._known: dict[Domain, Known] = {}
         self._digest = b""
+        self._revoked: dict[Domain, Sequence[str]] = {}
         self._changing = asyncio.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._log = structlog.get_logger("coordinator.peers")
@@ -94,12 +95,25 @@ class PeerBook:
         """What tells one set of peers that count, with their CAs, from another; empty for none."""
         return self._digest
 
-    def authority_ders(self) -> Sequence[tuple[Domain, Sequence[bytes]]]:
-        """Return the CAs (DER) of each peer that counts."""
+    def told_to_nodes(self) -> Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]:
+        """Return of each peer that counts its CAs (DER), and what it has revoked of its own."""
         return [
-            (known.bundle.domain, [certificate_der(one) for one in known.bundle.authorities])
+            (
+                known.bundle.domain,
+                [certificate_der(one) for one in known.bundle.authorities],
+                self._revoked.get(known.bundle.domain, ()),
+            )
             for known in self.active()
         ]
+
+    def revoked_changed(self, domain: Domain, revoked: Sequence[str]) -> None:
+        """Take up what a peer has revoked of its own people: nodes are told, for those with tickets."""
+        self._revoked[domain] = tuple(revoked)
+        self._settle_digest()
+
+    def _settle_digest(self) -> None:
+        told = self.told_to_nodes()
+        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
 
     def require(self, domain: Domain) -> Known:
         """Return the peer of ``domain``; NotFoundError where it is none that counts."""
@@ -117,7 +131,7 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.WAITING)
         return await self._change(
-            bundle, lambda: self._catalog.redeem(code_id, wanted, request_id=request_id)
+            bundle, lambda: self._kept.redeem(code_id, wanted, request_id=request_id)
         )
 
     async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
@@ -125,7 +139,7 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
         return await self._change(
-            bundle, lambda: self._catalog.accept(actor, wanted, replaces=replaces)
+            bundle, lambda: self._kept.accept(actor, wanted, replaces=replaces)
         )
 
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
@@ -133,16 +147,22 @@ class PeerBook:
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
             self._require_apart(bundle)
-            if await self._catalog.renew(newer) is not None:
+            if await self._kept.renew(newer) is not None:
                 await self._reload()
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits."""
-        return await self._change(None, lambda: self._catalog.confirm(actor, domain))
+        return await self._change(None, lambda: self._kept.confirm(actor, domain))
 
     async def remove(self, actor: Call, domain: Domain) -> Peer:
         """End a peering; connections of the peer end at once."""
-        return await self._change(None, lambda: self._catalog.remove(actor, domain))
+        return await self._change(None, lambda: self._kept.remove(actor, domain))
+
+    async def ended(self, domain: Domain) -> None:
+        """Take up that a peer has ended the peering: it ends here as well, and an admin is told."""
+        self._log.warning("peer has ended the peering", domain=domain)
+        own = Call.own(self._own)
+        await self._change(None, lambda: self._kept.remove(own, domain, by_them=True))
 
     async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
         async with self._changing:
@@ -172,7 +192,7 @@ class PeerBook:
 
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
-        for peer in await self._catalog.all():
+        for peer in await self._kept.all():
             try:
                 bundle = open_bundle(SignedBundle(peer.body, peer.signature))
             except CollectiveError as error:
@@ -189,8 +209,10 @@ class PeerBook:
             domain for domain, known in found.items() if known.peer.state is PeerState.REMOVED
         )
         self._shown.trust_peers(trusted, shut_out)
-        told = self.authority_ders()
-        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
+        self._revoked = {
+            domain: revoked for domain, revoked in self._revoked.items() if self.is_peer(domain)
+        }
+        self._settle_digest()
         for changed in self._watchers:
             changed()
 

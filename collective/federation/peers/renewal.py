@@ -7,6 +7,8 @@ of the coordinator's key changes nothing.
 
 from __future__ import annotations
 
+from cryptography import x509
+
 from collective.core.errors import RejectedError
 from collective.federation.peers.peer_book import Known
 from collective.pki import certificates
@@ -46,9 +48,16 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
         [certificates.certificate_der(one) for one in bundle.links],
         bundle.authority_digest,
     )
-    followed = follow(known.bundle.authorities, told, bundle.domain, now_s)
-    if len(followed) != len(bundle.authorities):
-        raise RejectedError(
-            f"The bundle of {bundle.domain} leaves out a CA that is newer than its own."
-        )
+    follow(known.bundle.authorities, told, bundle.domain, now_s)
+    kept = {_key_of(one) for one in bundle.authorities}
+    begins = bundle.authority.not_valid_before_utc
+    for one in known.bundle.authorities:
+        if _key_of(one) not in kept and one.not_valid_before_utc >= begins:
+            raise RejectedError(
+                f"The bundle of {bundle.domain} leaves out a CA that is newer than its own."
+            )
     return bundle
+
+
+def _key_of(authority: x509.Certificate) -> bytes:
+    return certificates.key_digest(certificates.certificate_key(authority))

@@ -61,7 +61,7 @@ async def invite(
         name, kind, b"v" * 32, 1, 1, clock.wall_s() + 60, OPERATOR.principal,
         bound=bound, approves=approves,
     )  # fmt: skip
-    await catalog.add_code(OPERATOR, code)
+    await catalog.codes.add(OPERATOR, code)
 
 
 async def states(catalog: Catalog) -> dict[Domain, PeerState]:
@@ -70,7 +70,7 @@ async def states(catalog: Catalog) -> dict[Domain, PeerState]:
 
 async def may_read(catalog: Catalog, who: Call, path: str = "/a") -> bool:
     try:
-        await catalog.list(who, p(path), recursive=False, page_size=1, token="")
+        await catalog.names.list(who, p(path), recursive=False, page_size=1, token="")
     except PermissionDeniedError:
         return False
     return True
@@ -117,7 +117,7 @@ async def test_a_code_of_another_kind_or_domain_makes_no_peer_and_costs_no_use(
     for name in ("user", "node", "carols"):
         with pytest.raises(ConflictError):
             await catalog.peers.redeem(name, peer())
-        assert (await catalog.code(name)).uses_left == 1
+        assert (await catalog.codes.get(name)).uses_left == 1
     with pytest.raises(NotFoundError):
         await catalog.peers.redeem("none", peer())
     assert await states(catalog) == {}
@@ -133,15 +133,18 @@ async def test_a_redemption_that_is_repeated_changes_nothing_and_another_ca_gets
     assert await catalog.peers.redeem("c1", peer(sequence=9, body=b"newer")) == first
     with pytest.raises(ConflictError):
         await catalog.peers.redeem("c1", peer(ca=OTHER_CA))
-    assert (await catalog.code("c1")).uses_left == 0
+    assert (await catalog.codes.get("c1")).uses_left == 0
     assert list(await catalog.peers.all()) == [first]
-    assert [row.action for row in await catalog.audit(since_ms=0, limit=9)] == ["invite", "peer"]
+    assert [row.action for row in await catalog.audit.list(since_ms=0, limit=9)] == [
+        "invite",
+        "peer",
+    ]
 
 
 async def test_a_code_that_ended_makes_no_peer(catalog: Catalog, clock: ManualClock) -> None:
     await invite(catalog, clock, "revoked")
     await invite(catalog, clock, "late")
-    await catalog.revoke_code(OPERATOR, "revoked")
+    await catalog.codes.revoke(OPERATOR, "revoked")
     clock.advance(61)
     for name in ("revoked", "late"):
         with pytest.raises(ConflictError):
@@ -157,7 +160,7 @@ async def test_by_a_new_code_another_ca_takes_no_active_peers_place(
     await catalog.peers.redeem("c1", peer())
     with pytest.raises(ConflictError, match="another CA"):
         await catalog.peers.redeem("c2", peer(ca=OTHER_CA, sequence=99))
-    assert (await catalog.code("c2")).uses_left == 1
+    assert (await catalog.codes.get("c2")).uses_left == 1
 
 
 async def test_a_removed_peer_does_not_come_back_by_the_code_of_before(
@@ -239,7 +242,7 @@ async def test_what_is_done_to_peers_is_in_the_audit(catalog: Catalog, clock: Ma
     await catalog.peers.redeem("c1", peer(), request_id="r9")
     await catalog.peers.confirm(OPERATOR, BOB)
     await catalog.peers.remove(OPERATOR, BOB)
-    rows = await catalog.audit(since_ms=0, limit=9)
+    rows = await catalog.audit.list(since_ms=0, limit=9)
     assert [(row.actor, row.action, row.target, row.detail) for row in rows][1:] == [
         (str(EVERYBODY.principal), "peer", "c1", f"peer invite of {OPERATOR.principal}, waiting"),
         (str(OPERATOR.principal), "peer-confirm", BOB, ""),
@@ -253,7 +256,7 @@ async def test_what_is_done_to_peers_is_in_the_audit(catalog: Catalog, clock: Ma
 async def test_a_grant_to_a_member_is_everybodys_of_that_member_at_each_call(
     catalog: Catalog,
 ) -> None:
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     await catalog.peers.accept(OPERATOR, peer())
     await grant(catalog, EVERYBODY, "/a", Right.READ)
     assert await may_read(catalog, EVE)
@@ -261,36 +264,36 @@ async def test_a_grant_to_a_member_is_everybodys_of_that_member_at_each_call(
     assert not await may_read(catalog, person("dan", CAROL))
     assert not await may_read(catalog, ANNA)
     with pytest.raises(PermissionDeniedError):
-        await catalog.make_directory(EVE, p("/a/b"), parents=False)
+        await catalog.names.make_directory(EVE, p("/a/b"), parents=False)
 
 
 async def test_a_revoked_person_of_a_peer_has_no_part_in_a_grant_to_their_member(
     catalog: Catalog,
 ) -> None:
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     await catalog.peers.accept(OPERATOR, peer())
     await grant(catalog, EVERYBODY, "/a", ALL)
-    await catalog.add_grant(EVE, p("/a"), Right.READ, ANNA.principal, None)
-    await catalog.revoke(OPERATOR, str(EVE.principal))
+    await catalog.grants.add(EVE, p("/a"), Right.READ, ANNA.principal, None)
+    await catalog.revocations.revoke(OPERATOR, str(EVE.principal))
     with pytest.raises(ShutOutError):
-        await catalog.stat(EVE, p("/a"))
+        await catalog.names.stat(EVE, p("/a"))
     assert not await may_read(catalog, ANNA)
     assert await may_read(catalog, FAY)
 
 
 async def grants_of_all_kinds(catalog: Catalog) -> None:
     """Give to and by people of bob, directly and as a member, pass on, and give beside it."""
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     await catalog.peers.accept(OPERATOR, peer())
     await catalog.peers.accept(OPERATOR, peer(CAROL))
     await grant(catalog, EVERYBODY, "/a", ALL)
     await grant(catalog, EVE, "/a", ALL)
-    await catalog.add_grant(EVE, p("/a"), ALL, ANNA.principal, None)
-    await catalog.add_grant(FAY, p("/a"), Right.READ, person("dan", CAROL).principal, None)
-    await catalog.add_grant(ANNA, p("/a"), Right.READ, user("zoe").principal, None)
+    await catalog.grants.add(EVE, p("/a"), ALL, ANNA.principal, None)
+    await catalog.grants.add(FAY, p("/a"), Right.READ, person("dan", CAROL).principal, None)
+    await catalog.grants.add(ANNA, p("/a"), Right.READ, user("zoe").principal, None)
     await grant(catalog, person("gus", CAROL), "/a", Right.READ)
     await grant(catalog, user("own"), "/a", ALL)
-    await catalog.add_grant(user("own"), p("/a"), Right.READ, EVE.principal, None)
+    await catalog.grants.add(user("own"), p("/a"), Right.READ, EVE.principal, None)
 
 
 GONE: Final = (EVE, FAY, ANNA, person("dan", CAROL), user("zoe"))
@@ -306,7 +309,7 @@ async def test_with_a_peer_end_all_grants_to_its_people_by_them_and_passed_on_fr
     await catalog.peers.remove(OPERATOR, BOB)
     assert [who for who in GONE if await may_read(catalog, who)] == []
     assert [who for who in STAYING if not await may_read(catalog, who)] == []
-    left = [one.principal for one in await catalog.grants(OPERATOR)]
+    left = [one.principal for one in await catalog.grants.list(OPERATOR)]
     assert sorted(map(str, left)) == sorted(str(one.principal) for one in STAYING)
 
 
@@ -323,8 +326,8 @@ async def test_grants_that_ended_with_a_peer_do_not_revive_when_it_peers_again(
         assert [who for who in STAYING if not await may_read(catalog, who)] == []
         await catalog.close()
         catalog = await engines.open()
-    await catalog.expire()
-    assert len(list(await catalog.grants(OPERATOR))) == len(STAYING)
+    await catalog.upkeep.expire()
+    assert len(list(await catalog.grants.list(OPERATOR))) == len(STAYING)
     await grant(catalog, EVERYBODY, "/a", Right.READ)
     assert await may_read(catalog, EVE)
     assert not await may_read(catalog, ANNA)
@@ -351,7 +354,7 @@ async def test_a_ca_that_followed_by_succession_keeps_its_grants(catalog: Catalo
 async def test_what_a_person_of_a_peer_may_share_they_give_by_grants_and_never_by_invites(
     catalog: Catalog, clock: ManualClock
 ) -> None:
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     await catalog.peers.accept(OPERATOR, peer())
     await grant(catalog, EVE, "/a", ALL)
     terms = (GrantTerms(p("/a"), Right.READ),)
@@ -359,8 +362,8 @@ async def test_what_a_person_of_a_peer_may_share_they_give_by_grants_and_never_b
         "c1", InviteKind.USER, b"v" * 32, 1, 1, clock.wall_s() + 60, EVE.principal, grants=terms
     )
     with pytest.raises(PermissionDeniedError, match="no invites"):
-        await catalog.add_code(EVE, code)
-    await catalog.add_grant(EVE, p("/a"), Right.READ, FAY.principal, None)
+        await catalog.codes.add(EVE, code)
+    await catalog.grants.add(EVE, p("/a"), Right.READ, FAY.principal, None)
     assert await may_read(catalog, FAY)
 
 
@@ -369,9 +372,9 @@ async def test_what_a_person_of_a_peer_does_is_judged_by_their_own_grants(catalo
     await catalog.peers.accept(OPERATOR, peer())
     await grant(catalog, user("eve"), "/", 7)
     with pytest.raises(PermissionDeniedError):
-        await catalog.make_directory(EVE, p("/a"), parents=False)
+        await catalog.names.make_directory(EVE, p("/a"), parents=False)
     with pytest.raises(PermissionDeniedError):
-        await catalog.remove(EVE, p("/a"), recursive=False, condition=ANY)
+        await catalog.names.remove(EVE, p("/a"), recursive=False, condition=ANY)
 
 
 # --- the own bundle ------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def test_who_is_no_peer_is_neither_renewed_nor_confirmed_nor_removed(known: Peer
     with pytest.raises(NotFoundError):
         confirmed(known, BOB, 1)
     with pytest.raises(NotFoundError):
-        removed(known, BOB, 1)
+        removed(known, BOB, 1, by_them=False)
 
 
 def test_one_that_waits_counts_from_its_confirmation_on() -> None:
@@ -148,7 +148,7 @@ def test_one_that_waits_counts_from_its_confirmation_on() -> None:
 @pytest.mark.parametrize("state", [ACTIVE, WAITING])
 def test_a_removed_peer_leaves_its_ca_and_the_time(state: PeerState) -> None:
     known = replace(peer(state), is_seen=False)
-    assert removed(known, BOB, 77) == replace(peer(REMOVED), since_ms=77)
+    assert removed(known, BOB, 77, by_them=False) == replace(peer(REMOVED), since_ms=77)
 
 
 @pytest.mark.parametrize(

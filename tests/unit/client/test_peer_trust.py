@@ -29,7 +29,7 @@ class World:
         self.asked: list[Domain] = []
         self.answer: Any = [certificate_der(BOBS.certificate)]
         self.pool: TrustStore | None = None
-        self.trust = PeerTrust(self._ask, self.gate, cast("Persona", self))
+        self.trust = PeerTrust(self._ask, self.gate, cast("Persona", self), CLOCK)
 
     async def _ask(self, domain: Domain) -> Sequence[bytes]:
         self.asked.append(domain)

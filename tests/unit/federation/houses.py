@@ -201,12 +201,14 @@ async def house(
     catalog = await SqliteCatalog.open(str(folder / authority.domain), world, CatalogSettings())
     try:
         book = PeerBook(authority.domain, catalog.peers, shown)
-        bundle = OwnBundle(cast("OwnCertificates", own), catalog.peers, world)
+        bundle = OwnBundle(cast("OwnCertificates", own), [bootstrap], catalog.peers, world)
         place = CertDir(str(folder), own.member)
-        secrets = CodeSecrets(catalog, clock, world.randomness, GuessLimiter(clock, _at_once))
-        invites = InviteIssuer(cast("OwnCertificates", own), catalog, [bootstrap], place, world)
-        inviting = Inviting(catalog, book, bundle, invites, secrets, clock)
-        accepting = Accepting(catalog, book, bundle, cast("Links", wires), clock)
+        secrets = CodeSecrets(catalog.codes, clock, world.randomness, GuessLimiter(clock, _at_once))
+        invites = InviteIssuer(
+            cast("OwnCertificates", own), catalog.codes, [bootstrap], place, world
+        )
+        inviting = Inviting(catalog.identities, book, bundle, invites, secrets, clock)
+        accepting = Accepting(catalog.identities, book, bundle, cast("Links", wires), clock)
         key = certificates.new_private_key(REAL.randomness).public_key()
         leaf = authority.issue(SpiffeId.coordinator(authority.domain), key, addresses=(address,))
         wires.at[bootstrap] = Bootstrap(inviting, certificates.certificate_der(leaf))

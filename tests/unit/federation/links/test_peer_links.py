@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,12 +13,16 @@ from collective.core.errors import CollectiveError, NotFoundError, RejectedError
 from collective.core.ids import Domain
 from collective.federation.links.peer_link import OwnCredentials
 from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
+from collective.federation.membership.own_record import OwnRecord
+from collective.federation.membership.words import PeerWords
+from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerState
-from collective.pki.bundle import open_bundle
-from collective.rpc.conversions.peering import bundle_from, bundle_message
+from collective.pki.bundle import SignedBundle, open_bundle
+from collective.pki.revocation import RevocationSet
+from collective.rpc.conversions.peering import word_from, word_message
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.links import Links
-from collective.rpc.remote.peering import Exchanged
+from collective.rpc.peer_word import PeerWord
 from tests.unit.federation.houses import House
 from tests.unit.federation.links.test_peer_link import Lines
 from tests.unit.pki.bundles import BOBS, CAROL, CAROLS, ca_of, signed_of
@@ -37,16 +41,11 @@ class Line(Lines):
         made.stub = lambda _: self
         return made
 
-    async def exchange(self, message: pb.ExchangeRequest, **_: Any) -> pb.ExchangeResponse:
+    async def exchange(self, message: pb.PeerWord, **_: Any) -> pb.PeerWord:
         if self.error is not None:
             raise self.error
         assert self.other is not None
-        bundle = None if message.bundle is None else bundle_from(message.bundle)
-        told = await self.other.answer(self.caller, Exchanged(bundle, message.newest_of_yours))
-        return pb.ExchangeResponse(
-            bundle=None if told.bundle is None else bundle_message(told.bundle),
-            newest_of_yours=told.newest_of_other,
-        )
+        return word_message(await self.other.answer(self.caller, word_from(message)))
 
 
 @dataclass
@@ -66,12 +65,28 @@ class End:
         return self.house.book.require(domain).peer.sequence
 
 
+class NoNodes:
+    """A member without nodes, of whom nobody is revoked."""
+
+    present = RevocationSet()
+
+    def shown(self) -> Sequence[NodeStatus]:
+        return ()
+
+
+def word(bundle: SignedBundle | None, seen: int) -> PeerWord:
+    """Return what a peer tells of its bundle, and that it has seen ours up to a number."""
+    return PeerWord(seen, b"", b"", bundle)
+
+
 def end_of(house: House) -> End:
     line = Line()
     line.caller = house.domain
+    record = OwnRecord(cast("Any", NoNodes()), cast("Any", NoNodes()), house.clock)
+    words = PeerWords(house.bundle, record, house.book, house.clock)
     links = PeerLinks(
         house.book,
-        house.bundle,
+        words,
         cast("OwnCredentials", line),
         cast("Links", line),
         house.world,
@@ -141,9 +156,9 @@ async def test_bundles_are_told_until_the_other_has_them_and_then_no_more(
     assert other.sequence_of(ALICE) == 2
     assert other.links.to(ALICE).addresses == one.house.own.addresses
     signed, sequence = await one.house.bundle.current()
-    answer = await one.links.answer(BOB, Exchanged(None, sequence))
+    answer = await one.links.answer(BOB, word(None, sequence))
     assert answer.bundle is None
-    assert (await one.links.answer(BOB, Exchanged(None, 1))).bundle == signed
+    assert (await one.links.answer(BOB, word(None, 1))).bundle == signed
 
 
 async def test_a_dead_peer_is_away_at_once_and_asked_less_and_less_often(
@@ -197,7 +212,7 @@ async def test_a_restored_member_hears_of_its_number_from_a_peer_that_calls(
     ends: tuple[End, End],
 ) -> None:
     one, _ = ends
-    answer = await one.links.answer(BOB, Exchanged(None, 40))
+    answer = await one.links.answer(BOB, word(None, 40))
     assert answer.bundle == await one.house.signed()
     assert (await one.house.bundle.current())[1] == 41
 
@@ -208,7 +223,7 @@ async def test_a_bundle_that_is_none_of_the_peers_is_refused_and_changes_nothing
     one, other = ends
     for wrong in (await one.house.signed(), signed_of(CAROLS, 9), signed_of(ca_of(BOB), 9)):
         with pytest.raises(RejectedError):
-            await one.links.answer(BOB, Exchanged(wrong, 0))
+            await one.links.answer(BOB, word(wrong, 0))
     assert one.sequence_of(BOB) == 1
     assert other.sequence_of(ALICE) == 1
 
@@ -218,18 +233,18 @@ async def test_two_coordinators_of_one_member_do_not_replace_each_other(
 ) -> None:
     one, _ = ends
     addresses = one.links.to(BOB).addresses
-    await one.links.answer(BOB, Exchanged(signed_of(BOBS, 1, version="other"), 1))
+    await one.links.answer(BOB, word(signed_of(BOBS, 1, version="other"), 1))
     assert (one.sequence_of(BOB), one.links.to(BOB).addresses) == (1, addresses)
 
 
 async def test_a_stranger_and_a_removed_peer_have_no_answer(ends: tuple[End, End]) -> None:
     one, _ = ends
     with pytest.raises(NotFoundError):
-        await one.links.answer(CAROL, Exchanged(None, 0))
+        await one.links.answer(CAROL, word(None, 0))
     await one.house.book.remove(one.house.operator, BOB)
     for told in (None, signed_of(BOBS, 9)):
         with pytest.raises(NotFoundError):
-            await one.links.answer(BOB, Exchanged(told, 0))
+            await one.links.answer(BOB, word(told, 0))
 
 
 async def test_a_peer_that_echoes_any_number_has_nobody_sign_without_end(
@@ -237,7 +252,7 @@ async def test_a_peer_that_echoes_any_number_has_nobody_sign_without_end(
 ) -> None:
     one, _ = ends
     signed, sequence = await one.house.bundle.current()
-    answer = await one.links.answer(BOB, Exchanged(None, (1 << 64) - 1))
+    answer = await one.links.answer(BOB, word(None, (1 << 64) - 1))
     assert answer.bundle == signed
     assert (await one.house.bundle.current())[1] == sequence
 

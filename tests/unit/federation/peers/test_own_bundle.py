@@ -40,7 +40,7 @@ async def test_another_address_or_ca_makes_another_bundle_with_a_higher_number(
 
 async def test_a_restart_tells_the_same_under_the_same_number(alice: House) -> None:
     signed, sequence = await alice.bundle.current()
-    again = OwnBundle(_own(alice), alice.catalog.peers, alice.world)
+    again = OwnBundle(_own(alice), alice.bundle._bootstraps, alice.catalog.peers, alice.world)
     told, number = await again.current()
     assert (told.body, number) == (signed.body, sequence)
 

@@ -40,7 +40,7 @@ async def test_a_peer_counts_from_its_acceptance_to_its_removal(alice: House) ->
     assert alice.shown.counting == {BOB}
     assert [known.bundle.domain for known in alice.book.active()] == [BOB]
     assert alice.book.require(BOB).peer.state is PeerState.ACTIVE
-    assert alice.book.authority_ders() == [(BOB, [certificate_der(BOBS.certificate)])]
+    assert alice.book.told_to_nodes() == [(BOB, [certificate_der(BOBS.certificate)], ())]
     assert alice.book.digest
     await alice.book.remove(alice.operator, BOB)
     assert alice.shown.counting == set()

@@ -193,7 +193,7 @@ async def test_a_member_invites_others_and_not_itself(alice: House) -> None:
     with pytest.raises(UsageError):
         await code_for(alice, BOB, validity_s=-1.0)
     made = await alice.inviting.invite(alice.operator, BOB)
-    record = await alice.catalog.code(made.invite.id)
+    record = await alice.catalog.codes.get(made.invite.id)
     assert (record.kind, record.uses_total, record.approves) == (InviteKind.PEER, 1, True)
     assert record.bound == SpiffeId.coordinator(BOB)
     assert record.expires_s == alice.clock.wall_s() + 86400.0
@@ -221,7 +221,7 @@ async def test_a_code_for_a_person_or_a_node_makes_no_peer(alice: House) -> None
         )
         with pytest.raises(ConflictError, match=f"for a {kind.value}"):
             await alice.inviting.redeem(await attempt(alice, code, signed_of(BOBS)))
-        assert (await alice.catalog.code(code.code_id)).uses_left == 1
+        assert (await alice.catalog.codes.get(code.code_id)).uses_left == 1
     assert not alice.book.all
 
 
@@ -263,7 +263,7 @@ async def test_a_bundle_that_cannot_be_used_costs_no_use(alice: House) -> None:
     collides = signed_of(ca_of(BOB, key_of=alice.own.authority))
     with pytest.raises(ConflictError, match="another domain"):
         await alice.inviting.redeem(await attempt(alice, code, collides))
-    assert (await alice.catalog.code(code.code_id)).uses_left == 1
+    assert (await alice.catalog.codes.get(code.code_id)).uses_left == 1
 
 
 async def test_a_code_that_is_asked_about_looks_the_same_whether_or_not_it_exists(
@@ -302,7 +302,9 @@ class Conditions:
 
 
 def managing(house: House) -> Managing:
-    return Managing(house.catalog, house.book, house.bundle, Conditions())
+    return Managing(
+        house.catalog.identities, house.catalog.peers, house.book, house.bundle, Conditions()
+    )
 
 
 async def test_who_came_is_new_to_the_first_admin_who_looks_and_to_nobody_after(

@@ -77,6 +77,7 @@ def test_a_ca_that_the_known_one_signed_follows_it() -> None:
     assert newer_bundle(KNOWN, told(NEXT, 6, BOBS, links=(LINK,)), NOW_S)
     assert newer_bundle(ROTATING, told(NEXT, 7, BOBS, links=(LINK,)), NOW_S)
     assert newer_bundle(ROTATING, told(NEXT, 8), NOW_S), "the rotation has ended"
+    assert newer_bundle(KNOWN, told(NEXT, 8, links=(LINK,)), NOW_S), "it ended while we were away"
 
 
 @pytest.mark.parametrize(

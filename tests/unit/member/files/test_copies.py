@@ -34,7 +34,7 @@ async def write(here: Scene, path: FilePath, data: bytes) -> None:
 
 
 async def prepare(here: Scene) -> None:
-    await here.catalog.make_directory(OPERATOR, ONE.parent, parents=False)
+    await here.catalog.names.make_directory(OPERATOR, ONE.parent, parents=False)
     await write(here, ONE, b"content")
 
 
@@ -57,7 +57,7 @@ async def test_a_copy_needs_what_reading_and_writing_need(tmp_path: Path) -> Non
         for rights, path in ((Right.READ, ONE), (Right.WRITE, OTHER)):
             with pytest.raises(PermissionDeniedError):
                 await here.copies.copy(ANN, ONE, OTHER, ALWAYS)
-            await here.catalog.add_grant(OPERATOR, path, rights, USER, None)
+            await here.catalog.grants.add(OPERATOR, path, rights, USER, None)
         assert (await here.copies.copy(ANN, ONE, OTHER, ALWAYS)).size_bytes in {0, 7}
         assert await here.copies.same(ANN, ONE, OTHER) is None, "they may not read the target"
 
@@ -73,7 +73,7 @@ async def test_a_condition_that_does_not_hold_and_a_copy_to_itself_change_nothin
                 await here.copies.copy(OPERATOR, ONE, path, condition)
         with pytest.raises(NotFoundError):
             await here.copies.copy(OPERATOR, ONE.parent.child("none"), OTHER, ALWAYS)
-        assert (await here.catalog.stat(OPERATOR, OTHER)).size_bytes == 6
+        assert (await here.catalog.names.stat(OPERATOR, OTHER)).size_bytes == 6
 
 
 async def test_files_are_the_same_by_their_pieces_alone(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ class Work:
 @asynccontextmanager
 async def working(folder: Path, *pieces: int | None) -> AsyncIterator[Work]:
     async with scene(folder) as here:
-        await here.catalog.make_directory(OPERATOR, TARGET.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, TARGET.parent, parents=False)
         yield Work(here, Source(pieces))
 
 
@@ -310,7 +310,7 @@ async def test_a_copy_of_a_file_that_changed_meanwhile_is_not_gone_on_with(
             await work.run(resume=work.opened[0], keeps=True)
         assert isinstance(refused.value, ConflictError | RejectedError), refused.value
         with pytest.raises(NotFoundError):
-            await work.here.catalog.stat(OPERATOR, TARGET)
+            await work.here.catalog.names.stat(OPERATOR, TARGET)
 
 
 async def test_a_copy_that_fails_is_forgotten_unless_somebody_goes_on_with_it(
@@ -323,7 +323,7 @@ async def test_a_copy_that_fails_is_forgotten_unless_somebody_goes_on_with_it(
                 await work.run(keeps=keeps)
             assert await work.is_forgotten(work.opened[-1]) is not keeps
         with pytest.raises(NotFoundError):
-            await work.here.catalog.stat(OPERATOR, TARGET)
+            await work.here.catalog.names.stat(OPERATOR, TARGET)
 
 
 async def test_a_target_without_enough_nodes_refuses_and_keeps_nothing_in_memory(
@@ -340,7 +340,7 @@ async def test_a_target_that_cannot_be_written_is_refused_before_a_byte_moves(
     tmp_path: Path,
 ) -> None:
     async with working(tmp_path, 1, 2) as work:
-        await work.here.catalog.make_directory(OPERATOR, TARGET, parents=False)
+        await work.here.catalog.names.make_directory(OPERATOR, TARGET, parents=False)
         with pytest.raises(CollectiveError):
             await work.run()
         assert work.bridge.fetched == []
@@ -371,7 +371,7 @@ async def test_a_plan_that_is_no_files_is_refused(
         with pytest.raises(RejectedError, match="plan of the file"):
             await work.run()
         with pytest.raises(NotFoundError):
-            await work.here.catalog.stat(OPERATOR, TARGET)
+            await work.here.catalog.names.stat(OPERATOR, TARGET)
 
 
 async def test_a_file_that_is_longer_than_its_pieces_is_refused(tmp_path: Path) -> None:

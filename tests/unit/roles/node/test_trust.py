@@ -59,14 +59,14 @@ def der(*authorities: CertificateAuthority) -> list[bytes]:
 def test_people_of_a_peer_are_let_in_while_the_coordinator_names_it_and_nobody_else_of_it() -> None:
     node = Node()
     assert not node.lets_in(BOBS, EVE)
-    node.trust.take_peers(b"1", [(BOB, der(BOBS))])
+    node.trust.take_peers(b"1", [(BOB, der(BOBS), ())])
     assert node.trust.peers_digest == b"1"
     assert node.pool is not None
     assert node.pool.domains() == node.gate.trust.domains() == {ALICE, BOB}
     assert node.lets_in(BOBS, EVE)
     assert not node.lets_in(BOBS, SpiffeId.coordinator(BOB))
     assert not node.lets_in(BOBS, SpiffeId.parse("spiffe://garage.bob/node/n1"))
-    node.trust.take_peers(b"2", [(CAROL, der(CAROLS))])
+    node.trust.take_peers(b"2", [(CAROL, der(CAROLS), ())])
     assert (node.lets_in(BOBS, EVE), node.lets_in(ALICES, ANNA)) == (False, True)
     node.trust.take_peers(b"", [])
     assert node.gate.trust.domains() == {ALICE}
@@ -79,7 +79,7 @@ def test_people_of_a_peer_are_let_in_while_the_coordinator_names_it_and_nobody_e
 def test_what_is_no_ca_of_a_peer_is_left_out_and_the_others_count(named: Any) -> None:
     """The own domain too: a peer's CA never speaks for this member's people."""
     node = Node()
-    node.trust.take_peers(b"1", [named, (BOB, der(BOBS))])
+    node.trust.take_peers(b"1", [(*named, ()), (BOB, der(BOBS), ())])
     assert node.gate.trust.domains() == {ALICE, BOB}
     assert node.gate.trust.authorities[ALICE] == (ALICES.certificate,)
     assert node.lets_in(BOBS, EVE)
@@ -87,12 +87,12 @@ def test_what_is_no_ca_of_a_peer_is_left_out_and_the_others_count(named: Any) ->
 
 def test_peers_stay_when_the_own_cas_change_and_the_own_cas_when_peers_do() -> None:
     node = Node()
-    node.trust.take_peers(b"1", [(BOB, der(BOBS))])
+    node.trust.take_peers(b"1", [(BOB, der(BOBS), ())])
     newest = ca_of(ALICE, label="next", after=ALICES)
     both = TrustStore({ALICE: (ALICES.certificate, newest.certificate)})
     node.trust.replace(trust=both)
     assert (node.lets_in(newest, ANNA), node.lets_in(BOBS, EVE)) == (True, True)
-    node.trust.take_peers(b"2", [(CAROL, der(CAROLS))])
+    node.trust.take_peers(b"2", [(CAROL, der(CAROLS), ())])
     assert node.lets_in(newest, ANNA)
     node.trust.replace(revocations=RevocationSet.of(1, [str(ANNA)]))
     assert not node.lets_in(newest, ANNA)
