@@ -19,6 +19,7 @@ import structlog
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
 from collective.core.errors import (
+    BusyError,
     CollectiveError,
     InternalError,
     RejectedError,
@@ -184,7 +185,7 @@ class PeerLinks:
         """Answer the exchange of a peer; raises as what it tells is refused."""
         await self._words.take(domain, told)
         link = self._open.get(domain)
-        if link is not None and link.health.away_since_s is not None:
+        if link is not None and link.may_be_asked_early(self._clock.monotonic_s()):
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
         return await self._words.to(domain)
@@ -221,6 +222,8 @@ class PeerLinks:
             await self._failed(
                 link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
             )
+        except BusyError:  # it is there
+            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
         except CollectiveError as error:
             await self._failed(link, error)
         except Exception:  # noqa: BLE001 - the edge of a task
