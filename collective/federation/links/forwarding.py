@@ -12,7 +12,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import ConflictError, PermissionDeniedError, RejectedError
+from collective.core.errors import ConflictError, PermissionDeniedError, RejectedError, ShutOutError
 from collective.core.paths import FilePath
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
@@ -51,7 +51,14 @@ class Forwarding:
             metadata={PRINCIPAL_KEY: str(call.principal)},
         )
         async with self._link.call() as channel:
-            yield channel, control
+            try:
+                yield channel, control
+            except (
+                ShutOutError
+            ) as error:  # said to this coordinator, or to a person who counts there no more
+                raise PermissionDeniedError(
+                    f"{self.domain} lets {call.principal.global_id} do nothing any more; ask its operator."
+                ) from error
 
     def at_owner(self, path: FilePath) -> FilePath:
         """Return what the owner calls a path below ``/@DOMAIN``."""
