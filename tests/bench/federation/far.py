@@ -69,7 +69,7 @@ class FarLink:
 
     def __enter__(self) -> Self:
         self._device = _open_device()
-        os.set_inheritable(self._device, True)  # noqa: FBT003 - it has no other form
+        os.set_inheritable(self._device, True)
         for host in range(1, HOSTS_MAX + 1):
             _ip("address", "add", f"{NEAR}.{host}/32", "dev", _DEVICE)
         _ip("link", "set", _DEVICE, "txqueuelen", "10000", "up")
@@ -178,7 +178,9 @@ class _Carrier:
     def _give(self) -> None:
         now_s = time.monotonic()
         while self._waiting and self._waiting[0][0] <= now_s:
-            with contextlib.suppress(OSError):  # one that the kernel does not take is one that is lost
+            with contextlib.suppress(
+                OSError
+            ):  # one that the kernel does not take is one that is lost
                 os.write(self._device, self._waiting.popleft()[1])
 
 
