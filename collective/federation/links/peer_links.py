@@ -18,7 +18,7 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, RejectedError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
@@ -38,6 +38,8 @@ from collective.rpc.unverified import UnverifiedGate
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
 PROBE_MOST_S: Final = 30.0
+SETTLED_AFTER_S: Final = 60.0
+"""Between two that peer anew one is ready before the other, which still says farewell to it."""
 _TICK_S: Final = 0.5
 
 
@@ -133,6 +135,11 @@ class PeerLinks:
                     f"{domain} is a peer by an invitation since it redeemed it; compare its"
                     f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
                 )
+            elif peer.state is PeerState.REMOVED and not peer.is_seen:
+                told.append(
+                    f"{domain} has ended the peering, and with it its people's grants here; see:"
+                    " collective peer list --all"
+                )
         for domain, link in self._open.items():
             if link.health.away_since_s is not None:
                 told.append(f"Peer {domain} is away: {link.health.why}")
@@ -213,10 +220,23 @@ class PeerLinks:
     async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if link.failed(error):
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        if isinstance(error, ShutOutError) and self._is_settled(link):
+            await self._book.ended(
+                link.domain
+            )  # said over a connection whose other end is verified
+            return
         if isinstance(error, RejectedError):  # it may have another CA by now
             await self._ask_bootstrap(link.domain)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
+
+    def _is_settled(self, link: PeerLink) -> bool:
+        """Whether the other end has had time to take the peering up: until then its tombstone may answer."""
+        known = self._book.all.get(link.domain)
+        if known is None:
+            return False
+        age_s = self._clock.wall_s() - known.peer.since_ms / 1000
+        return link.health.last_seen_ms > 0 or age_s > SETTLED_AFTER_S
 
     async def _ask_bootstrap(self, domain: Domain) -> None:
         """Fetch the bundle of a peer whose certificate does not count here; it counts by its signature.

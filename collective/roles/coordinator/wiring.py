@@ -366,8 +366,8 @@ def _files(
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(
-            WholeFiles(own.identity, network.engine, owners),
-            Copies(own.identity, network.engine, owners),
+            WholeFiles(own.identity, network, owners),
+            Copies(own.identity, network, owners),
             admission,
         ),
     ]
