@@ -20,12 +20,8 @@ from collective.federation.links.peer_links import EXCHANGE_S
 from tests.bench.federation.members import Members
 from tests.bench.report import Row
 
-SIZES: Final = (3, 10, 30, 100, 300, 500)
-QUICK_SIZES: Final = (3, 10, 30)
 PEERS: Final = 8
 """Others that each member chooses; with those that choose it, most have about twice as many."""
-MORE_PEERS: Final = (4, 8, 16, 32)
-QUICK_MORE_PEERS: Final = (4, 8)
 MINUTE_ROUNDS: Final = round(60 / EXCHANGE_S)
 ROUNDS_MAX: Final = 60
 LINEAR: Final = 1.25
@@ -33,6 +29,20 @@ LINEAR: Final = 1.25
 HEARD_ROUNDS: Final = 1
 """A member that moved calls its peers itself."""
 _SEED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is simulated."""
+
+    members: tuple[int, ...]
+    peers: tuple[int, ...]
+    """That each chooses, among ``members_alike``."""
+    members_alike: int
+
+
+FULL: Final = Plan((3, 10, 30, 100, 300, 500), (4, 8, 16, 32), 100)
+QUICK: Final = Plan((3, 10, 30), (4, 8), 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +118,12 @@ async def _come_back(members: Members, moved: int, down: set[int], newest: int) 
     return rounds
 
 
-def measure_gossip(*, quick: bool) -> tuple[list[Gossip], list[Gossip]]:
+def measure_gossip(plan: Plan) -> tuple[list[Gossip], list[Gossip]]:
     """Return what happened for each number of members, and at one size for each number of peers."""
-    sizes = QUICK_SIZES if quick else SIZES
-    by_size = [asyncio.run(_simulate(count, PEERS)) for count in sizes]
-    more = QUICK_MORE_PEERS if quick else MORE_PEERS
-    members = 30 if quick else 100
-    return by_size, [asyncio.run(_simulate(members, peers)) for peers in more]
+    return (
+        [asyncio.run(_simulate(count, PEERS)) for count in plan.members],
+        [asyncio.run(_simulate(plan.members_alike, peers)) for peers in plan.peers],
+    )
 
 
 def gossip_rows(by_size: list[Gossip], by_peers: list[Gossip]) -> list[Row]:
