@@ -71,8 +71,8 @@ class SlowProxy:
                     group.create_task(self._answer(there[0], writer))
             finally:
                 there[1].close()
-        except (OSError, ExceptionGroup):
-            pass  # either end went
+        except (OSError, ExceptionGroup, asyncio.CancelledError):
+            pass  # either end went, or this proxy does; nobody awaits this task
         finally:
             writer.close()
             self._open.discard(task)

@@ -22,6 +22,13 @@ from tests.worlds import REAL
 T = TypeVar("T")
 
 
+def login_of(home: str) -> tuple[Credentials, Sequence[Address]]:
+    """Return with what, and where, whose home directory this is connects to the member joined."""
+    store = IdentityStore(config_dir({"HOME": home}), REAL)
+    joined = store.selected(None)
+    return store.credentials(joined, lambda: b""), joined.coordinator_addresses
+
+
 @dataclass(slots=True)
 class Person:
     """Somebody with an identity who joined one member."""
@@ -42,9 +49,7 @@ class Person:
 
     def login(self) -> tuple[Credentials, Sequence[Address]]:
         """Return with what, and where, this person connects to the own member."""
-        store = IdentityStore(config_dir({"HOME": self.environment["HOME"]}), REAL)
-        joined = store.selected(None)
-        return store.credentials(joined, lambda: b""), joined.coordinator_addresses
+        return login_of(self.environment["HOME"])
 
     def use(self, work: Callable[[Collective], Awaitable[T]], *, links: Any = None) -> T:
         """Return what ``work`` gets from a connection of this person's to the own member."""
