@@ -36,7 +36,7 @@ class Sizes:
     """How much each measurement moves."""
 
     file_bytes: int = 256 * MIB
-    file_rounds: int = 7
+    file_rounds: int = 5
     trouble_rounds: int = 12
     calls: int = 300
     distance_rounds: int = 5
@@ -50,7 +50,7 @@ QUICK: Final = Sizes(
     file_bytes=16 * MIB,
     file_rounds=3,
     trouble_rounds=2,
-    calls=25,
+    calls=40,
     distance_rounds=2,
     peers=3,
     idle_s=2.0,

@@ -2,8 +2,9 @@
 
 Of one member's peers one hangs (its coordinator is stopped), one is at an address that loses every packet
 (where this process may have a network of its own), and one answers at 1 KB/s.  Each round measures without
-trouble and with all of it, and both again while another process calls those peers all the time.  The trouble
-begins with the measuring, so that its detection is a part of it.
+trouble and with all of it, and both again while another process calls those peers all the time; what it
+calls without trouble is a member that nobody knows, which costs the coordinator and the machine as much as a
+call that fails because a peer is away.  The trouble begins with the measuring: its detection is a part of it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from tests.bench.federation.far import FAR, FarLink
 from tests.bench.federation.files import SETTINGS
 from tests.bench.federation.slow_proxy import SlowProxy
 from tests.bench.report import Row
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import PATIENCE_S, Cluster
 from tests.integration.federation.houses import Houses, Person, login_of, running_houses
 from tests.integration.ports import free_port
 
 CALM, TROUBLE = "no trouble", "peers in trouble"
-CALM_CALLED, TROUBLE_CALLED = "no trouble, peers called", "peers in trouble and called"
+CALM_CALLED, TROUBLE_CALLED = "no trouble, calls that fail", "peers in trouble and called"
 PHASES: Final = (CALM, TROUBLE, CALM_CALLED, TROUBLE_CALLED)
 COMPARED: Final = ((TROUBLE, CALM), (TROUBLE_CALLED, CALM_CALLED))
 KINDS: Final = ("put", "get", "stat", "ls")
@@ -46,6 +47,7 @@ CALLERS: Final = 2
 """That call each of those peers at the same time."""
 CALLER_PAUSE_S: Final = 0.25
 """Between the end of a call and the next: a person's program that tries again."""
+NOBODY: Final = "/@home.nobody/media/file"
 _LOST_HOST: Final = 3
 
 
@@ -151,10 +153,11 @@ async def _rounds(
         await _phase(home, figures, "warm", max(20, calls // 4))
         for _ in range(rounds):
             for in_trouble, calm in COMPARED:
-                with _calling(una, scene, figures, is_called=calm == CALM_CALLED):
+                with _calling(una, scene, figures, is_called=calm == CALM_CALLED) as to_peers:
                     await _phase(home, figures, calm, calls)
                     try:
                         scene.begin()
+                        to_peers()
                         await _phase(home, figures, in_trouble, calls)
                     finally:
                         await asyncio.to_thread(scene.end)
@@ -187,48 +190,57 @@ async def _phase(home: Collective, figures: TroubleFigures, phase: str, calls: i
             figures.p99_ms[kind][phase].append(sorted(times)[int(len(times) * 0.99)])
 
 
-# --- calls to peers in trouble, from another process ---------------------------------------------
+# --- calls to peers, from another process --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    """What the other process is told."""
+
+    began: Event
+    to_peers: Event
+    """Call the peers, no longer one that nobody knows."""
+    stop: Event
 
 
 @contextmanager
 def _calling(
     una: Person, scene: _Scene, figures: TroubleFigures, *, is_called: bool
-) -> Iterator[None]:
+) -> Iterator[Callable[[], None]]:
+    """Have another process call within, if ``is_called``; yield what lets it call the peers."""
     if not is_called:
-        yield
+        yield lambda: None
         return
     context = multiprocessing.get_context("spawn")
-    began, stop = context.Event(), context.Event()
+    orders = _Orders(context.Event(), context.Event(), context.Event())
     ours, theirs = context.Pipe()
     paths = [f"/@home.{name}/media/file" for name in scene.peers]
-    process = context.Process(
-        target=_call_on, args=(una.environment["HOME"], paths, began, stop, theirs), daemon=True
-    )
+    arguments = (una.environment["HOME"], paths, orders, theirs)
+    process = context.Process(target=_call_on, args=arguments, daemon=True)
     process.start()
-    assert began.wait(60)
+    assert orders.began.wait(PATIENCE_S)
     try:
-        yield
+        yield orders.to_peers.set
     finally:
-        stop.set()
+        orders.stop.set()
         figures.calls_made += ours.recv()
-        process.join(60)
+        process.join(PATIENCE_S)
 
 
-def _call_on(
-    user_home: str, paths: Sequence[str], began: Event, stop: Event, told: Connection
-) -> None:
-    """Call until told to stop; tell how many calls were made."""
+def _call_on(user_home: str, paths: Sequence[str], orders: _Orders, told: Connection) -> None:
+    """Call until told to stop; tell how many calls of peers were made."""
     made = 0
 
     async def call(home: Collective, path: str) -> None:
         nonlocal made
         while True:
+            is_peer = orders.to_peers.is_set()
             try:
-                await home.stat(path)
-                await home.read(path)
+                await home.stat(path if is_peer else NOBODY)
+                await home.read(path if is_peer else NOBODY)
             except CollectiveError:
                 pass
-            made += 1
+            made += is_peer
             await asyncio.sleep(CALLER_PAUSE_S)
 
     async def run() -> None:
@@ -237,9 +249,9 @@ def _call_on(
             callers = [
                 asyncio.create_task(call(home, path)) for path in paths for _ in range(CALLERS)
             ]
-            await asyncio.sleep(0.1)
-            began.set()
-            await asyncio.to_thread(stop.wait)
+            await asyncio.sleep(CALLER_PAUSE_S)
+            orders.began.set()
+            await asyncio.to_thread(orders.stop.wait)
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
