@@ -37,3 +37,5 @@ class PeerWord:
     known_digest: bytes = b""
     news: Sequence[SignedBundle] = ()
     """Of third members."""
+    granted_to_you: int = 0
+    """Grants at the teller to the other end and its people."""

@@ -131,9 +131,14 @@ class PeerLinks:
                     f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
                 )
             elif peer.state is PeerState.ACTIVE and not peer.is_seen:
+                way = (
+                    "an invitation since it redeemed it"
+                    if peer.came_by
+                    else "the introductions folder"
+                )
                 told.append(
-                    f"{domain} is a peer by an invitation since it redeemed it; compare its"
-                    f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                    f"{domain} is a peer by {way}; compare its fingerprint,"
+                    f" {fingerprint(peer.authority_digest)}: collective peer list"
                 )
             elif peer.state is PeerState.REMOVED and not peer.is_seen:
                 told.append(
@@ -145,8 +150,8 @@ class PeerLinks:
                 told.append(f"Peer {domain} is away: {link.health.why}")
         return told
 
-    def describe(self, known: Known) -> PeerFacts:
-        """Return what an admin is told of a peer."""
+    def describe(self, known: Known, granted: int) -> PeerFacts:
+        """Return what an admin is told of a peer, to whose people there are ``granted`` grants here."""
         link = self._open.get(known.bundle.domain)
         health = None if link is None else link.health
         return PeerFacts(
@@ -163,7 +168,8 @@ class PeerLinks:
             last_seen_ms=0 if health is None else health.last_seen_ms,
             latency_ms=0.0 if health is None else round(health.latency_ms, 3),
             why_away="" if health is None or health.away_since_s is None else health.why,
-            granted=0,
+            granted=granted,
+            granted_there=0 if link is None else self._words.granted_there(link.domain),
         )
 
     # --- exchanges -------------------------------------------------------------------------------

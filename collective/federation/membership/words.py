@@ -37,6 +37,7 @@ class _Known:
     record_digest: bytes = b""
     known: dict[Domain, int] = field(default_factory=dict)
     known_digest: bytes = b""
+    granted: int = 0
 
 
 class PeerWords:
@@ -51,6 +52,10 @@ class PeerWords:
         self._peers: dict[Domain, _Known] = {}
         self._log = structlog.get_logger("coordinator.peers")
         book.watch(self._follow)
+
+    def granted_there(self, domain: Domain) -> int:
+        """Return how many grants there are at a peer to this member and its people, as it says."""
+        return self._of(domain).granted
 
     def record_of(self, domain: Domain) -> MemberRecord:
         """Return what a peer told of itself last; empty before that."""
@@ -86,6 +91,7 @@ class PeerWords:
             known=None if there.has_known == known_digest else known,
             known_digest=known_digest,
             news=self._news_for(there),
+            granted_to_you=(await self._book.granted()).get(domain, 0),
         )
 
     def _news_for(self, there: _Known) -> Sequence[SignedBundle]:
@@ -109,6 +115,7 @@ class PeerWords:
         there.has_sequence = word.newest_of_yours
         there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
         await self._bundle.heard(word.newest_of_yours)
+        there.granted = word.granted_to_you
         if word.record is not None:
             there.record, there.record_digest = word.record, word.record_digest
             self._book.revoked_changed(domain, word.record.revoked)

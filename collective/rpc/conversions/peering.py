@@ -43,6 +43,7 @@ def word_message(word: PeerWord) -> pb.PeerWord:
         known_digest=word.known_digest,
         known_of_yours=word.known_of_yours,
         news=[bundle_message(one) for one in word.news],
+        granted_to_you=word.granted_to_you,
     )
 
 
@@ -68,6 +69,7 @@ def word_from(message: pb.PeerWord) -> PeerWord:
         known=None if message.known is None else _known_from(message.known),
         known_digest=bytes(message.known_digest),
         news=[bundle_from(one) for one in message.news],
+        granted_to_you=message.granted_to_you,
     )
 
 
@@ -137,6 +139,7 @@ def facts_message(facts: PeerFacts) -> pb.PeerFacts:
         latency_ms=facts.latency_ms,
         why_away=facts.why_away,
         granted=facts.granted,
+        granted_there=facts.granted_there,
     )
 
 
@@ -161,4 +164,5 @@ def facts_from(message: pb.PeerFacts) -> PeerFacts:
         latency_ms=message.latency_ms,
         why_away=message.why_away,
         granted=message.granted,
+        granted_there=message.granted_there,
     )

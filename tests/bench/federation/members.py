@@ -213,6 +213,7 @@ class Members:
             word.known_of_yours,
             word.record_digest,
             word.known_digest,
+            word.granted_to_you,
         )
         size = self._sizes.get(key)
         if size is None:

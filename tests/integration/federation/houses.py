@@ -112,7 +112,10 @@ def running_houses(
     extra: Mapping[str, str] | None = None,
     prepare: Callable[[Cluster], None] = lambda _: None,
 ) -> Iterator[Houses]:
-    """Yield started members, each as ``prepare`` set it up; afterwards nothing of them runs."""
+    """Yield started members, each as ``prepare`` set it up; afterwards nothing of them runs.
+
+    ``extra``: as a :class:`Cluster` takes it.
+    """
     houses = Houses()
     try:
         for name in names:
