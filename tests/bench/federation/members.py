@@ -6,7 +6,7 @@ What they tell is encoded and decoded as on the wire, and counted.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -30,6 +30,7 @@ from collective.pki.bundle import open_bundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.revocation import RevocationSet
 from collective.pki.rotation import Authorities
+from collective.pki.trust import TrustStore
 from collective.rpc.conversions.peering import word_from, word_message
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.peer_word import PeerWord
@@ -54,6 +55,9 @@ class Kept:
             self.peers[newer.domain] = stored
         return stored
 
+    async def granted(self) -> Mapping[Domain, int]:
+        return {}
+
     async def own_sequence(self, digest: bytes, *, echoed: int = 0) -> int:
         known, stored = self._own
         sequence = next_sequence(stored, is_same=known == digest, echoed=echoed)
@@ -71,8 +75,11 @@ class Own:
     addresses: tuple[Address, ...]
 
 
+@dataclass(frozen=True, slots=True)
 class NoTrust:
     """No certificates are judged."""
+
+    own_trust: TrustStore
 
     def trust_peers(self, *_: object) -> None:
         pass
@@ -128,7 +135,8 @@ class Member:
         kept = cast("Peers", self.kept)
         bootstraps = (Address("192.0.2.1", 7444),)
         self.bundle = OwnBundle(cast("OwnCertificates", self._own), bootstraps, kept, world)
-        self.book = PeerBook(self.domain, kept, cast("ShownTrust", NoTrust()))
+        trust = TrustStore({self.domain: self._own.authorities.trusted})
+        self.book = PeerBook(self.domain, kept, cast("ShownTrust", NoTrust(trust)))
         record = OwnRecord(Nodes(clock, name), Revoked(RevocationSet()), clock)
         self.words = PeerWords(self.bundle, record, self.book, clock)
         self.peers: set[int] = set()
