@@ -86,7 +86,7 @@ class PeerWords:
         there = self._of(domain)
         own, sequence = await self._bundle.current()
         record = self._record.current()
-        record_digest = digest_of(record)
+        record_digest = self._record.digest
         known = [
             (one.bundle.domain, one.peer.sequence)
             for one in self._book.active()
