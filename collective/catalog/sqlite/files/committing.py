@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import Bounds, require_file_place, require_replaceable
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
@@ -79,7 +80,7 @@ def flip(
     )
     entry = put_in_place(tx, found.path, FILE, found.version, parent, existing)
     # Its datastore was set, or another one is there, since it began.
-    if copies != found.copies or datastore != found.datastore:
+    if unsettles_place(Asked(found.copies, found.datastore), Asked(copies, datastore)):
         unsettle(tx, entry, default)
     return load_changed(tx.db, entry, found.path, copies)
 
