@@ -14,10 +14,16 @@ from dataclasses import replace
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.grants import Grant
+from collective.model.rights import Right
 
 
 def is_admin(book: GrantBook, who: SpiffeId, now_s: float) -> bool:
@@ -25,6 +31,12 @@ def is_admin(book: GrantBook, who: SpiffeId, now_s: float) -> bool:
     if book.is_revoked(who):
         return False
     return Decider(Call(who, is_operator=who.role == "coordinator"), book, now_s).is_admin
+
+
+def require_some(rights: Right) -> None:
+    """Raise UsageError for a grant of nothing."""
+    if not rights:
+        raise UsageError("A grant needs at least one of read, write and share.")
 
 
 def as_given(decider: Decider, book: GrantBook, wanted: Grant, now_s: float) -> Grant:
@@ -59,6 +71,11 @@ def require_may_end(grant: Grant | None, caller: Call, *, is_admin: bool) -> Gra
             "Only an operator, its giver or its receiver may end a grant; ask one of them."
         )
     return grant
+
+
+def is_within_a_day(at_ms: int | None, now_ms: int) -> bool:
+    """Tell whether something was done at ``at_ms``, within 24 hours; None: it never was."""
+    return at_ms is not None and at_ms > now_ms - 86_400_000
 
 
 def require_places(

@@ -11,11 +11,18 @@ from collective.access.permissions import Decider
 from collective.catalog.decisions.grants import (
     as_given,
     is_admin,
+    is_within_a_day,
     require_may_end,
     require_places,
+    require_some,
 )
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -143,3 +150,16 @@ def test_whoever_changed_rights_very_often_today_waits_but_no_admin() -> None:
     with pytest.raises(ConflictError, match="24 hours"):
         places(GrantBook([grant("root", "/d", ANN)]), did_much=True)
     places(GrantBook([grant("root", "/", ANN)]), did_much=True)
+
+
+def test_a_grant_of_nothing_is_refused() -> None:
+    require_some(Right.READ)
+    with pytest.raises(UsageError, match="at least one"):
+        require_some(Right.NONE)
+
+
+def test_a_day_has_24_hours() -> None:
+    now_ms = 10 * 86_400_000
+    assert is_within_a_day(now_ms - 86_399_999, now_ms)
+    assert not is_within_a_day(now_ms - 86_400_000, now_ms)
+    assert not is_within_a_day(None, now_ms)

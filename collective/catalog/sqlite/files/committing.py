@@ -10,6 +10,7 @@ from typing import Final
 
 from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import Bounds, require_file_place, require_replaceable
+from collective.catalog.decisions.quotas import outgrows
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.names.entries import COUNTED_AT_ONCE, Changed, load_changed
@@ -40,8 +41,9 @@ def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | N
     credit = weigh(tx.db, existing[1]).charge_bytes if existing is not None else 0
     more = weigh(tx.db, found.version).charge_bytes - credit
     datastore = datastore_of(tx.db, found.path)
-    is_more = more > max(0, found.reserved - found.credit) or datastore != found.datastore
-    require_room(tx, datastore, more, upload=found.id, also_open=is_more)
+    is_more = outgrows(more, reserved_bytes=found.reserved, credit_bytes=found.credit)
+    also_open = is_more or datastore != found.datastore
+    require_room(tx, datastore, more, upload=found.id, also_open=also_open)
 
 
 def flip(

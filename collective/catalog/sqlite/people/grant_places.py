@@ -29,4 +29,4 @@ def _did_much_today(tx: Transaction, giver: SpiffeId) -> bool:
         str(giver),
         limits.RIGHTS_CHANGES_PER_DAY_MAX - 1,
     )
-    return since_ms is not None and since_ms > tx.now_ms - 86_400_000
+    return grants.is_within_a_day(since_ms, tx.now_ms)
