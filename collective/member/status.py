@@ -59,6 +59,11 @@ class Neighbours(Protocol):
         """Return their nodes, as each told of them last."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        ...
+
     def warnings(self) -> Sequence[str]:
         """Return what the operator should know of them, one sentence each."""
         ...
@@ -90,7 +95,8 @@ class MemberStatus:
         neighbours: Neighbours,
     ) -> None:
         """Tell of the member of ``trust``; uptime counts from now."""
-        self._neighbours = neighbours
+        self.neighbours = neighbours
+        """The members that this one is peered with."""
         own = self._own = trust.own
         self._catalog = catalog
         self._nodes = nodes
@@ -128,8 +134,8 @@ class MemberStatus:
                 warnings(situation) if is_admin else warnings_for_all(situation),
             ),
             workers=self._condition.reports() if is_admin else (),
-            peers=self._neighbours.statuses(),
-            remote_nodes=self._neighbours.nodes(),
+            peers=self.neighbours.statuses(),
+            remote_nodes=self.neighbours.nodes(),
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:
@@ -156,7 +162,7 @@ class MemberStatus:
                 *await self._catalog.upkeep.notices(),
                 *await self._trust.expiry.warnings(now_s),
                 *report_warnings(self._condition.reports()),
-                *self._neighbours.warnings(),
+                *self.neighbours.warnings(),
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
@@ -208,6 +214,7 @@ class StatusWatch:
         metrics.quarantined({live.record.node: live.record.quarantined_bytes for live in nodes})
         for kind, count in (await self._catalog.codes.count_open()).items():
             metrics.invite(kind.value, count)
+        metrics.peer(self._status.neighbours.statuses(), self._status.neighbours.waiting)
         for sentence in sentences:
             if sentence not in self._warned:
                 self._log.warning("warning", text=sentence)

@@ -122,11 +122,14 @@ def confirmed(known: Peer | None, domain: Domain, now_ms: int) -> Peer:
     return replace(known, state=PeerState.ACTIVE, since_ms=now_ms, is_seen=True)
 
 
-def removed(known: Peer | None, domain: Domain, now_ms: int) -> Peer:
-    """Return the tombstone of a peer; NotFoundError where there is none."""
+def removed(known: Peer | None, domain: Domain, now_ms: int, *, by_them: bool) -> Peer:
+    """Return the tombstone of a peer; NotFoundError where there is none.
+
+    ``by_them``: the peer has ended it, which an admin here is to be told.
+    """
     if known is None or known.state is PeerState.REMOVED:
         raise no_such_peer(domain)
-    return replace(known, state=PeerState.REMOVED, since_ms=now_ms, is_seen=True)
+    return replace(known, state=PeerState.REMOVED, since_ms=now_ms, is_seen=not by_them)
 
 
 def no_such_peer(domain: Domain) -> NotFoundError:

@@ -59,8 +59,10 @@ class Peers(Protocol):
         """
         ...
 
-    async def remove(self, actor: Call, domain: Domain) -> Peer:
+    async def remove(self, actor: Call, domain: Domain, *, by_them: bool = False) -> Peer:
         """End a peering: all grants to and by its people end with it, for good.
+
+        ``by_them``: the peer has ended it.
 
         Raises:
             PermissionDeniedError: ``actor`` is no admin.

@@ -18,24 +18,28 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.links.peer_link import OwnCredentials, PeerLink
+from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, OwnCredentials, PeerLink
 from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.nodes import NodeStatus, ShownState
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import fingerprint
+from collective.pki.invite_code import CODE_ID_BYTES
 from collective.rpc.links import Links
 from collective.rpc.peer_word import PeerWord
-from collective.rpc.remote.peering import exchange_over
+from collective.rpc.remote.peering import RemoteIntroduction, exchange_over
+from collective.rpc.unverified import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
 PROBE_MOST_S: Final = 30.0
+SETTLED_AFTER_S: Final = 60.0
+"""Between two that peer anew one is ready before the other, which still says farewell to it."""
 _TICK_S: Final = 0.5
 
 
@@ -100,6 +104,11 @@ class PeerLinks:
             )
         return found
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        return sum(one.peer.state is PeerState.WAITING for one in self._book.all.values())
+
     def nodes(self) -> Sequence[NodeStatus]:
         """Return the nodes of peers, as each told of them last; of one that is away none is healthy."""
         found: list[NodeStatus] = []
@@ -125,6 +134,11 @@ class PeerLinks:
                 told.append(
                     f"{domain} is a peer by an invitation since it redeemed it; compare its"
                     f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                )
+            elif peer.state is PeerState.REMOVED and not peer.is_seen:
+                told.append(
+                    f"{domain} has ended the peering, and with it its people's grants here; see:"
+                    " collective peer list --all"
                 )
         for domain, link in self._open.items():
             if link.health.away_since_s is not None:
@@ -192,20 +206,60 @@ class PeerLinks:
                 answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
         except TimeoutError:
-            self._failed(link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s."))
+            await self._failed(
+                link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
+            )
         except CollectiveError as error:
-            self._failed(link, error)
+            await self._failed(link, error)
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)
             link.answered(began_s)
             self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
 
-    def _failed(self, link: PeerLink, error: CollectiveError) -> None:
+    async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if link.failed(error):
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        if isinstance(error, ShutOutError) and self._is_settled(link):
+            await self._book.ended(
+                link.domain
+            )  # said over a connection whose other end is verified
+            return
+        if isinstance(error, RejectedError):  # it may have another CA by now
+            await self._ask_bootstrap(link.domain)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
+
+    def _is_settled(self, link: PeerLink) -> bool:
+        """Whether the other end has had time to take the peering up: until then its tombstone may answer."""
+        known = self._book.all.get(link.domain)
+        if known is None:
+            return False
+        age_s = self._clock.wall_s() - known.peer.since_ms / 1000
+        return link.health.last_seen_ms > 0 or age_s > SETTLED_AFTER_S
+
+    async def _ask_bootstrap(self, domain: Domain) -> None:
+        """Fetch the bundle of a peer whose certificate does not count here; it counts by its signature.
+
+        A peer that was away while another replaced its CA meets one that it does not know.
+        """
+        known = self._book.all.get(domain)
+        if known is None or not known.bundle.bootstraps:
+            return
+        try:
+            async with self._links.channel(
+                known.bundle.bootstraps,
+                credentials=None,
+                gate=UnverifiedGate(),
+                expect=lambda _: True,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+            ) as channel:
+                asking = RemoteIntroduction.over(channel, EXCHANGE_TIMEOUT_S)
+                code_id = self._randomness.token(CODE_ID_BYTES).hex()
+                _, signed = await asking.begin(code_id)
+            await self._words.take_bundle(domain, signed)
+        except CollectiveError as error:
+            self._log.info("no newer bundle", domain=domain, reason=error.message)
 
     # --- who is a peer ---------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ class PeerWords:
         """
         there = self._of(domain)
         if word.bundle is not None:
-            await self._take_bundle(domain, word.bundle)
+            await self.take_bundle(domain, word.bundle)
         there.has_sequence = word.newest_of_yours
         there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
         await self._bundle.heard(word.newest_of_yours)
@@ -122,11 +122,15 @@ class PeerWords:
         try:
             subject = open_bundle(signed).domain
             if subject != teller and self._book.is_peer(subject):
-                await self._take_bundle(subject, signed)
+                await self.take_bundle(subject, signed)
         except CollectiveError as error:
             self._log.info("news not taken", teller=teller, reason=error.message)
 
-    async def _take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
+    async def take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
+        """Take up what bears a peer's signature, whoever handed it over.
+
+        Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
+        """
         bundle = newer_bundle(self._book.require(domain), signed, self._clock.wall_s())
         if bundle is None:
             return

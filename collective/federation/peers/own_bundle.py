@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from collective import __version__
 from collective.catalog.interface import Peers
 from collective.core.ids import Domain
+from collective.core.units import Address
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
-from collective.pki.bundle import Bundle, SignedBundle, body_of, fingerprint, sign_bundle
+from collective.pki.bundle import (
+    ADDRESSES_MAX,
+    Bundle,
+    SignedBundle,
+    body_of,
+    fingerprint,
+    sign_bundle,
+)
 
 _UNNUMBERED: Final = 1
 
@@ -20,8 +29,14 @@ _UNNUMBERED: Final = 1
 class OwnBundle:
     """Makes the bundle of this member."""
 
-    def __init__(self, own: OwnCertificates, kept: Peers, world: World) -> None:
-        """Tell of ``own``; ``kept`` has the number of the bundle."""
+    def __init__(
+        self, own: OwnCertificates, bootstraps: Sequence[Address], kept: Peers, world: World
+    ) -> None:
+        """Tell of ``own``, whose bootstraps others find at ``bootstraps``.
+
+        ``kept`` has the number of the bundle.
+        """
+        self._bootstraps = tuple(bootstraps)[:ADDRESSES_MAX]
         self._own = own
         self._kept = kept
         self._threads = world.threads
@@ -58,10 +73,11 @@ class OwnBundle:
             member=own.member,
             domain=own.domain,
             authorities=authorities.trusted,
-            addresses=own.addresses,
+            addresses=own.addresses[:ADDRESSES_MAX],
+            bootstraps=self._bootstraps,
             sequence=_UNNUMBERED,
             version=__version__,
-            links=authorities.links,
+            links=authorities.links or authorities.heritage,
         )
         digest = hashlib.sha256(body_of(unnumbered)).digest()
         if self._signed is None or digest != self._digest or echoed > self._sequence:

@@ -157,6 +157,12 @@ class PeerBook:
         """End a peering; connections of the peer end at once."""
         return await self._change(None, lambda: self._kept.remove(actor, domain))
 
+    async def ended(self, domain: Domain) -> None:
+        """Take up that a peer has ended the peering: it ends here as well, and an admin is told."""
+        self._log.warning("peer has ended the peering", domain=domain)
+        own = Call.own(self._own)
+        await self._change(None, lambda: self._kept.remove(own, domain, by_them=True))
+
     async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
         async with self._changing:
             if bundle is not None:

@@ -269,7 +269,7 @@ def _federation(
 ) -> Federation:
     world = runtime.world
     book = PeerBook(own.domain, catalog.peers, personas)
-    bundle = OwnBundle(own, catalog.peers, world)
+    bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
     return Federation(book, bundle, Inbound(book, world.clock))
 
 
@@ -366,8 +366,8 @@ def _files(
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(
-            WholeFiles(own.identity, network.engine, owners),
-            Copies(own.identity, network.engine, owners),
+            WholeFiles(own.identity, network, owners),
+            Copies(own.identity, network, owners),
             admission,
         ),
     ]

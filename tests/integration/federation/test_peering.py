@@ -222,10 +222,24 @@ def test_status_shows_peers_and_their_nodes(houses: Houses, una: Person) -> None
     assert {one["id"] for one in status["remote_nodes"]} == {f"bob-node-0{n}" for n in (1, 2, 3)}
 
 
-def test_a_removed_peer_is_shut_out_at_once(houses: Houses, una: Person) -> None:
-    houses["bob"].cli("peer", "remove", "home.alice", "--yes")
-    done = una.cli("ls", "/@home.bob/media", check=False)
-    assert done.code != 0
-    gone = houses.wait_peer(houses["alice"], "home.bob", lambda peer: not peer["is_healthy"])
-    assert gone["domain"] == "home.bob"
-    assert houses["bob"].cli("grant", "list", "--json").json() == []
+def test_a_removed_peer_is_shut_out_at_once_on_both_sides(houses: Houses, una: Person) -> None:
+    alice, bob = houses["alice"], houses["bob"]
+    alice.cli("mkdir", "/for-bob")
+    alice.cli("grant", "add", "/for-bob:read", "@home.bob")
+    bob.cli("peer", "remove", "home.alice", "--yes")
+    assert una.cli("ls", "/@home.bob/media", check=False).code != 0
+    alice.wait_status(lambda status: not status["peers"], "end of the peering at the other side")
+    assert una.cli("ls", "/@home.bob/media", check=False).code == 3
+    assert bob.cli("grant", "list", "--json").json() == []
+    left = [one["principal"] for one in alice.cli("grant", "list", "--json").json()]
+    assert not any("home.bob" in one for one in left)
+    assert "home.bob has ended the peering" in alice.cli("status").text
+    told = alice.cli("peer", "list", "--all", "--json").json()
+    assert [(one["domain"], one["state"]) for one in told] == [("home.bob", "removed")]
+
+
+def test_members_peer_again_and_no_grant_revives(houses: Houses, una: Person) -> None:
+    houses.peer("bob", "alice")
+    assert una.cli("ls", "/@home.bob/media", check=False).code == 4
+    houses["bob"].cli("grant", "add", "/media:read", "una@home.alice")
+    assert "film" in una.cli("ls", "/@home.bob/media").text.split()

@@ -16,6 +16,7 @@ from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
 from collective.federation.links.inbound import Inbound
@@ -97,6 +98,17 @@ class Put:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+class OneEngine:
+    """The engine for everybody's bytes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def engine_for(self, *paths: FilePath) -> Engine:
+        del paths
+        return self._engine
 
 
 @dataclass
@@ -342,7 +354,8 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
             CollectorRegistry(), "alice", world.table, UnknownNodes(world.clock)
         )
         owners = directory(files)
-        whole, copies = WholeFiles(OWN, engine, owners), Copies(OWN, engine, owners)
+        engines = OneEngine(engine)
+        whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners)
         yield Scene(world, catalog, farm, files, whole, copies, metrics, wakes, complaints)
     finally:
         await catalog.close()

@@ -113,12 +113,12 @@ class SqlitePeers:
 
         return await self._engine.change(work)
 
-    async def remove(self, actor: Call, domain: Domain) -> Peer:
+    async def remove(self, actor: Call, domain: Domain, *, by_them: bool = False) -> Peer:
         """End a peering, and all grants to and by its people."""
 
         def work(tx: Transaction) -> Peer:
             tx.decider(actor).require_admin("remove a peer")
-            stored = removed(_known(tx.db, domain), domain, tx.now_ms)
+            stored = removed(_known(tx.db, domain), domain, tx.now_ms, by_them=by_them)
             ended = _drop_grants_of(tx, domain)
             _put(tx, stored)
             tombstones = [
@@ -126,7 +126,8 @@ class SqlitePeers:
             ]
             for one in surplus(tombstones):
                 tx.run("DELETE FROM peers WHERE domain = ?", one)
-            tx.audit(actor, "peer-remove", str(domain), f"{ended} grants ended")
+            who = "by the peer, " if by_them else ""
+            tx.audit(actor, "peer-remove", str(domain), f"{who}{ended} grants ended")
             return stored
 
         return await self._change(work, actor, "peer-remove", domain)

@@ -45,7 +45,7 @@ class _Frame(AbstractAsyncContextManager[Call]):
     def __init__(
         self,
         enter: Callable[[], Awaitable[Call]],
-        leave: Callable[[Call], None],
+        leave: Callable[[Call, str], None],
         ended: Callable[[str, float], None],
         clock: Clock,
     ) -> None:
@@ -74,8 +74,6 @@ class _Frame(AbstractAsyncContextManager[Call]):
 
     def _end(self, error: BaseException | None) -> None:
         """Tell how the call went: ``ok``, an error's code, ``internal`` or ``cancelled``."""
-        if self._call is not None:
-            self._leave(self._call)
         result = "cancelled"
         if error is None:
             result = "ok"
@@ -83,6 +81,8 @@ class _Frame(AbstractAsyncContextManager[Call]):
             result = error.code
         elif isinstance(error, Exception):
             result = "internal"
+        if self._call is not None:
+            self._leave(self._call, result)
         self._ended(result, self._clock.monotonic_s() - self._began_s)
 
 
@@ -184,9 +184,10 @@ class Admission:
             via=peer.trust_domain,
         )
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
             self._inbound.leave(call.via)
+            self._metrics.peer_calls.labels(call.via, "in", result).inc()
 
     def peer(self, operation: str) -> Domain:
         """Return the peer whose coordinator makes the current call; PermissionDeniedError for anybody else."""
