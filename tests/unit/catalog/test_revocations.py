@@ -113,11 +113,12 @@ def test_with_an_identity_ends_what_it_has_and_gave_and_what_came_from_that() ->
             Grant("given", path, READ, BEN, ANN, None, ("own",)),
             Grant("passed", path, READ, CAS, BEN, None, ("given",)),
             Grant("over", path, READ, user("dan"), ANN, 5.0, ("own",)),
+            Grant("lapsed", path, READ, user("dan"), ANN, None, ("ended before",)),
             Grant("other", path, READ, user("eve"), COORDINATOR, None),
         ]
     )
     ended = ended_with({ANN}, book, 10.0)
-    assert ended.grants == {"own", "given", "passed", "over"}
+    assert ended.grants == {"own", "given", "passed", "over", "lapsed"}
     assert ended.losers == (BEN, CAS)
     assert ended_with(frozenset(), book, 10.0) == (frozenset(), ())
 
