@@ -10,7 +10,7 @@ from collective.core.ids import SpiffeId
 LEASES_MAX: Final = 100_000
 LEASES_PER_HOLDER_MAX: Final = 10_000
 """Who takes more loses the one that they have not used for longest; so does, when LEASES_MAX are held,
-the one who holds most: nobody can take every lease there is."""
+the one who holds most: nobody can take every lease there is.  The people of a peer count as one."""
 
 T = TypeVar("T")
 

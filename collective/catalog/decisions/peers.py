@@ -84,6 +84,24 @@ def taken_up(known: Peer | None, wanted: Peer, others: int, *, replaces: bool) -
     return wanted
 
 
+def introduced(known: Peer | None, wanted: Peer, others: int) -> Peer:
+    """Return what is stored of a member that nobody invited, but the introductions folder tells of.
+
+    Args:
+        known: what is stored of that domain; it is never replaced.
+        wanted: the peer as the folder has it.
+        others: peers of other domains that are not removed.
+
+    Raises:
+        ConflictError: the domain was removed, is another CA's here, or there are too many peers.
+    """
+    if known is not None and known.state is PeerState.REMOVED:
+        raise ConflictError(f"{wanted.domain} was removed here; peer with it again by a code.")
+    if known is not None and known.authority_digest == wanted.authority_digest:
+        return known
+    return taken_up(known, wanted, others, replaces=False)
+
+
 def renewed(known: Peer | None, newer: Peer) -> Peer | None:
     """Return the peer with the bundle of ``newer``; None where it is the one that is known.
 

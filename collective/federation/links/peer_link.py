@@ -6,6 +6,7 @@ Nothing here is shared between peers: one that hangs, floods or lies uses up its
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ WAITING_MAX: Final = 64
 """Calls to one peer that wait for one of these to end."""
 CONNECT_TIMEOUT_S: Final = 2.0
 """For each address."""
+ASKED_EARLY_S: Final = 30.0
+"""How often a peer that is away, but calls, is looked for before its time."""
 
 
 class OwnCredentials(Protocol):
@@ -90,6 +93,7 @@ class PeerLink:
         self._slots = asyncio.Semaphore(CALLS_MAX)
         self._waiting = 0
         self._is_closed = False
+        self._asked_early_s = -math.inf
 
     @property
     def identity(self) -> SpiffeId:
@@ -164,8 +168,19 @@ class PeerLink:
             self._retired.append(kept)
             kept.retire()
 
+    def may_be_asked_early(self, now_s: float) -> bool:
+        """Tell whether a call of a peer that is away is reason to look for it before its time.
+
+        Not again and again: where it says that it is may be a third party.
+        """
+        if self.health.away_since_s is None or now_s - self._asked_early_s < ASKED_EARLY_S:
+            return False
+        self._asked_early_s = now_s
+        return True
+
     def answered(self, began_s: float) -> None:
         """Take an answered exchange into account that began at ``began_s`` (monotonic)."""
+        self._asked_early_s = -math.inf
         self.health.succeeded(self._clock.wall_s(), self._clock.monotonic_s() - began_s)
 
     def failed(self, error: CollectiveError) -> bool:

@@ -2,7 +2,8 @@
 
 A bundle counts that the CA signed which is trusted for the peer, or one that it has spoken for by a link
 (``pki.succession``), and whose number is higher.  So an old bundle, another member's, or one by a thief
-of the coordinator's key changes nothing.
+of the coordinator's key changes nothing.  Nor does one by a thief of a CA's key that has a successor
+already: it cannot have that one forgotten.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
         now_s: Unix seconds, for links between CAs.
 
     Raises:
-        RejectedError: it is another domain's, older, or of a CA that nobody who is trusted speaks for.
+        RejectedError: it is another domain's or member's, older, of a CA that nobody who is trusted
+            speaks for, or leaves out a CA that may not be forgotten yet.
 
     """
     if signed.body == known.peer.body:
@@ -38,5 +40,16 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
         [certificates.certificate_der(one) for one in bundle.links],
         bundle.authority_digest,
     )
-    follow(known.bundle.authorities, told, bundle.domain, now_s)
+    if bundle.member != known.bundle.member:
+        raise RejectedError(f"{bundle.domain} calls itself another member than it is known as.")
+    signer, *followed = follow(known.bundle.authorities, told, bundle.domain, now_s)
+    named = {
+        certificates.key_digest(certificates.certificate_key(one)) for one in bundle.authorities
+    }
+    for (
+        one
+    ) in followed:  # what is left out of the bundle is dropped, and must be older than its signer
+        is_named = certificates.key_digest(certificates.certificate_key(one)) in named
+        if not is_named and one.not_valid_before_utc >= signer.not_valid_before_utc:
+            raise RejectedError(f"The bundle of {bundle.domain} leaves out a CA that came later.")
     return bundle

@@ -99,5 +99,7 @@ async def test_what_was_not_begun_when_its_caller_went_is_never_done(
             ready.names.move(OPERATOR, path, p("/d/g"), condition=ANY),
         ):
             await hang_up(await ask(change))
-    assert await names(ready, "/d") == ["/d/f"]
+        later = await ask(ready.names.make_directory(OPERATOR, p("/d/z"), parents=False))
+    await later  # what waited before it has had its turn
+    assert await names(ready, "/d") == ["/d/f", "/d/z"]
     assert await ready.names.stat(OPERATOR, path) == entry
