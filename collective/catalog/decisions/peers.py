@@ -28,10 +28,14 @@ def require_peer_code(code: Invite, domain: Domain) -> None:
 
 
 def is_repeat(known: Peer | None, code_id: str, wanted: Peer) -> bool:
-    """Tell whether ``wanted`` has come by this code before: it gets the same answer, and no use is counted."""
-    return known is not None and (known.came_by, known.authority_digest) == (
-        code_id,
-        wanted.authority_digest,
+    """Tell whether ``wanted`` has come by this code before: it gets the same answer, and no use is counted.
+
+    One that was removed since has not: its code is used up.
+    """
+    return (
+        known is not None
+        and known.state is not PeerState.REMOVED
+        and (known.came_by, known.authority_digest) == (code_id, wanted.authority_digest)
     )
 
 
@@ -148,6 +152,22 @@ def removed(known: Peer | None, domain: Domain, now_ms: int, *, by_them: bool) -
     if known is None or known.state is PeerState.REMOVED:
         raise no_such_peer(domain)
     return replace(known, state=PeerState.REMOVED, since_ms=now_ms, is_seen=not by_them)
+
+
+def require_voucher(domain: Domain, state: str | None) -> None:
+    """Refuse a grant to people of a member with whom the peering has ended, or has not begun.
+
+    Args:
+        domain: that vouches for them; the own one, or a peer's.
+        state: of the peer of that domain; None for the own member.
+
+    Raises:
+        NotFoundError: it is no peer (any more): a grant that came just after would revive with the next
+            peering.
+
+    """
+    if state not in {None, PeerState.ACTIVE.value}:
+        raise no_such_peer(domain)
 
 
 def no_such_peer(domain: Domain) -> NotFoundError:

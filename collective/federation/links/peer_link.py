@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -109,8 +109,10 @@ class PeerLink:
         """Look for it elsewhere from now on; the connection that stands stays."""
         if tuple(addresses) != self._addresses:
             self._addresses = tuple(addresses)
-            if self._kept is not None and not self._kept.channel.is_connected:
-                self._drop()
+            kept = self._kept
+            if kept is not None and not kept.channel.is_connected:
+                self._kept = None
+                kept.channel.close()
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[Channel]:
@@ -133,18 +135,20 @@ class PeerLink:
             await self._slots.acquire()
         try:
             self.health.require()
-            kept = self._current()
-            kept.calls += 1
-            try:
-                yield kept.channel
-            finally:
-                kept.leave()
+            with self.exchange() as channel:
+                yield channel
         finally:
             self._slots.release()
 
-    def channel(self) -> Channel:
-        """Return the channel for an exchange, which waits for no call; UnreachableError after the end."""
-        return self._current().channel
+    @contextmanager
+    def exchange(self) -> Iterator[Channel]:
+        """Lend the channel for an exchange, which waits for no call; UnreachableError after the end."""
+        kept = self._current()
+        kept.calls += 1
+        try:
+            yield kept.channel
+        finally:
+            kept.leave()
 
     def _current(self) -> _Kept:
         if self._is_closed:

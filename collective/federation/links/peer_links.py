@@ -216,7 +216,8 @@ class PeerLinks:
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
                 word = await self._words.to(domain)
-                answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
+                with link.exchange() as channel:
+                    answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
         except TimeoutError:
             await self._failed(

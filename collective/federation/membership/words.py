@@ -23,7 +23,7 @@ from collective.core.ids import Domain
 from collective.federation.membership.own_record import OwnRecord, digest_of
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook
-from collective.federation.peers.renewal import newer_bundle
+from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle, open_bundle
 from collective.rpc.peer_word import NEWS_MAX, PeerWord
@@ -49,6 +49,8 @@ class _Known:
     is_behind: bool = False
     """It told a bundle of itself that is older than the one that is known."""
     granted: int = 0
+    not_taken: str = ""
+    """Why its bundle was refused last."""
 
 
 class PeerWords:
@@ -159,15 +161,25 @@ class PeerWords:
     async def take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
         """Take up what bears a peer's signature, whoever handed it over.
 
+        An older one is let be: the member it is of was restored, and hears which number is known.
         Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
         """
-        bundle = newer_bundle(self._book.require(domain), signed, self._clock.wall_s())
-        if bundle is None or not self._of(domain).bundles.take(self._clock.monotonic_s()):
-            return
+        known = self._book.require(domain)
         try:
-            await self._book.renew(signed, bundle)
+            bundle = newer_bundle(known, signed, self._clock.wall_s())
+            if bundle is not None and self._may_take(domain):
+                await self._book.renew(signed, bundle)
+        except OlderBundleError:
+            return
         except ConflictError as error:
-            self._log.error("bundle not taken", domain=domain, reason=error.message)
+            there = self._of(domain)
+            if there.not_taken != error.message:  # told at every exchange, and logged once
+                self._log.error("bundle not taken", domain=domain, reason=error.message)
+            there.not_taken = error.message
+
+    def _may_take(self, domain: Domain) -> bool:
+        """Count a change of a bundle; refuse one that comes too soon after others."""
+        return self._of(domain).bundles.take(self._clock.monotonic_s())
 
     def _of(self, domain: Domain) -> _Known:
         return self._peers.setdefault(domain, _Known())

@@ -155,7 +155,7 @@ class _Pieces:
                     if at.offset != position:
                         raise RejectedError("The plan of the file has a gap.")
                     yield at
-                    position = at.offset + at.length
+                    position += at.length
                 if position < self.size_bytes:
                     plan = await reads.plan_read(
                         call,
