@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from collective.core.ids import Domain, GlobalId, MemberId, NodeId, SpiffeId
-from collective.model.nodes import NodeStatus
+from collective.model.nodes import NodeStatus, ShownState, Standing
 from collective.model.people import InviteKind, InviteStatus
 from collective.model.status import Space, Status, Totals
 
@@ -28,16 +28,16 @@ def a_node(**given: Any) -> NodeStatus:
         "used_bytes": 0,
         "chunk_count": 0,
         "is_healthy": False,
-        "state": "",
+        "state": ShownState.UP,
         "last_seen_ms": 0,
         "certificate_expires_ms": 0,
         "version": "",
         "copies_left": 0,
-        "standing": "",
+        "standing": Standing.APPROVED,
         "standing_reason": "",
         "is_new": False,
         "quarantined_bytes": 0,
-        "disk": "",
+        "disk": None,
     }
     return NodeStatus(**(known | given))
 

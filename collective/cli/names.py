@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collective.cli import output
+from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
 from collective.core.paths import FilePath
 from collective.core.units import format_size
@@ -87,8 +88,12 @@ def rm(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="A directory with everything below it.")
     ] = False,
+    yes: YesOption = False,
 ) -> None:
-    """Remove a file, a link, an empty directory or a tree."""
+    """Remove a file, a link, an empty directory or a tree; a whole datastore only after a question."""
+    at = FilePath.parse(path)
+    if recursive and _is_datastore(at):
+        ask(f"Remove {at} with everything in it?", f"{at} was not removed.", yes=yes)
 
     async def work(collective: Collective) -> int:
         return await collective.remove(path, recursive=recursive)
@@ -96,6 +101,12 @@ def rm(
     count = invocation.run(work)
     if invocation.as_json:
         output.as_json({"removed": count})
+
+
+def _is_datastore(path: FilePath) -> bool:
+    """Tell whether ``path`` is a top-level path, of this member or of a peer."""
+    below = path.names[1:] if path.names and path.names[0].startswith("@") else path.names
+    return len(below) == 1
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collective.cli.options import Invocation, command
 from collective.cli.status import node_json, node_row, with_quarantine
 from collective.core.errors import UsageError
 from collective.core.units import format_size
-from collective.model.nodes import Standing
+from collective.model.nodes import ShownState, Standing
 
 if TYPE_CHECKING:  # heavy
     from collective.client.collective import Collective
@@ -47,7 +47,7 @@ def list_nodes(invocation: Invocation) -> None:
         output.as_json([node_json(node) | {"copies_left": node.copies_left} for node in nodes])
     else:
         rows = [
-            (*node_row(node), str(node.copies_left) if node.state == "draining" else "")
+            (*node_row(node), str(node.copies_left) if node.state is ShownState.DRAINING else "")
             for node in nodes
         ]
         output.table(*with_quarantine(HEADINGS, rows, nodes))
@@ -91,7 +91,7 @@ def _ask_about(nodes: Sequence[NodeStatus]) -> list[str]:
     """
     agreed = []
     for node in nodes:
-        if node.standing != "doubted":
+        if node.standing is not Standing.DOUBTED:
             continue
         told = f"Node {node.node} is doubted: {node.standing_reason}."
         if not has_terminal():

@@ -11,6 +11,7 @@ from collective.cli.asking import YesOption, ask
 from collective.cli.options import Invocation, command
 from collective.core.errors import UsageError
 from collective.core.ids import shown_principal
+from collective.model.trust import Phase
 from collective.pki import certificates
 
 if TYPE_CHECKING:  # heavy
@@ -62,13 +63,13 @@ def rotate_ca(
     told = invocation.run(work)
     world = invocation.world
     deadline_s = world.clock.monotonic_s() + FINISH_WAIT_S
-    while finish and told.phase != "none" and world.clock.monotonic_s() < deadline_s:
+    while finish and told.phase is not Phase.NONE and world.clock.monotonic_s() < deadline_s:
         world.threads.pause(1.0)
         told = invocation.run(look)  # with the coordinator's certificate of now
     if invocation.as_json:
         output.as_json(
             {
-                "phase": told.phase,
+                "phase": told.phase.value,
                 "waiting": list(told.waiting),
                 "begun": output.when(told.begun_ms),
                 "ca_key_sha256": _pin(told.newest_der),
@@ -79,16 +80,16 @@ def rotate_ca(
 
 
 def _lines(told: RotationProgress, *, is_finishing: bool) -> list[str]:
-    if told.phase == "none" and is_finishing:
+    if told.phase is Phase.NONE and is_finishing:
         return ["The old CA counts no longer. Open invites pinned it and are void; make new ones."]
-    if told.phase == "none":
+    if told.phase is Phase.NONE:
         return ["No CA is being replaced; to begin: collective pki rotate-ca"]
     begun = output.moment(told.begun_ms)
-    lines = [f"The CA is being replaced (phase: {told.phase}, begun {begun})."]
+    lines = [f"The CA is being replaced (phase: {told.phase.value}, begun {begun})."]
     if told.waiting:
         lines.append(f"{len(told.waiting)} have no certificate of the new CA yet:")
         lines += [f"  {shown_principal(who)}" for who in told.waiting]
-    if told.phase == "closing":
+    if told.phase is Phase.CLOSING:
         lines.append("The old one ends in a moment; look with: collective pki rotate-ca --status")
     elif told.waiting:
         lines.append("Look again with: collective pki rotate-ca --status")

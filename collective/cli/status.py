@@ -10,6 +10,7 @@ import typer
 
 from collective.cli import output
 from collective.cli.options import Invocation, command
+from collective.core.disk_errors import DiskState
 from collective.core.ids import shown_principal
 from collective.core.units import format_size
 
@@ -47,13 +48,13 @@ def node_json(node: NodeStatus) -> dict[str, Any]:
         "used_capacity": node.used_bytes,
         "chunk_count": node.chunk_count,
         "is_healthy": node.is_healthy,
-        "state": node.state,
+        "state": node.state.value,
         "last_seen": output.when(node.last_seen_ms),
-        "standing": node.standing,
+        "standing": node.standing.value,
         "standing_reason": node.standing_reason,
         "is_new": node.is_new,
         "quarantined_bytes": node.quarantined_bytes,
-        "disk": node.disk,
+        "disk": "" if node.disk is None else node.disk.value,
     }
 
 
@@ -61,13 +62,20 @@ def node_row(node: NodeStatus) -> tuple[str, ...]:
     """Return a node as a row for people."""
     return (
         node.node,
-        node.state if node.disk in {"", "ok"} else f"{node.state}, disk {node.disk}",
+        _state(node),
         node.address,
         format_size(node.used_bytes),
         format_size(node.capacity_bytes),
         str(node.chunk_count),
         output.moment(node.last_seen_ms, "never"),
     )
+
+
+def _state(node: NodeStatus) -> str:
+    """Return what is said of a node's state, and of its disk where that is not well."""
+    if node.disk is None or node.disk is DiskState.OK:
+        return str(node.state.value)
+    return f"{node.state.value}, disk {node.disk.value}"
 
 
 def with_quarantine(

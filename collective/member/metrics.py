@@ -13,30 +13,22 @@ from prometheus_client.registry import Collector
 
 from collective.member.nodes.live_nodes import LiveNodes, space_of
 from collective.member.nodes.unknown_nodes import UnknownNodes
-from collective.model.nodes import NodeState, Standing
+from collective.model.nodes import NodeState, ShownState, Standing
 from collective.model.status import ChunkHealth, PeerStatus, Totals
 from collective.placement.node_states import shown
 
 _WRITER_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 _LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 HEALTHY: Final = frozenset({NodeState.UP, NodeState.DRAINING})
-WAITING: Final = "waiting"
-"""The state of a node that the catalogue does not know and that waits for its adoption."""
-STATES: Final = (
-    *(state.value for state in NodeState),
-    Standing.PROBATION.value,
-    Standing.DOUBTED.value,
-    WAITING,
-)
-"""What ``status`` may say of a node: its state, or its standing where it is up and not approved."""
+OWN_STATES: Final = tuple(state for state in ShownState if state is not ShownState.AWAY)
+"""What may be said of a node of the member itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
     """Nodes by state and their space, at one moment."""
 
-    by_state: dict[str, int]
-    """By the words of ``status``."""
+    by_state: dict[ShownState, int]
     healthy: int
     """Nodes that serve, and are not doubted."""
     capacity_bytes: int
@@ -55,7 +47,7 @@ def node_figures(nodes: LiveNodes, waiting: int = 0) -> NodeFigures:
     )
     by_state = Counts(words)
     if waiting:
-        by_state[WAITING] = waiting
+        by_state[ShownState.WAITING] = waiting
     return NodeFigures(by_state, healthy, *space_of(present))
 
 
@@ -66,7 +58,7 @@ def cluster_health(health: ChunkHealth) -> float:
     return 0.5 if health.under_replicated else 1.0
 
 
-def _count_of(state: str, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
+def _count_of(state: ShownState, figures: Callable[[], NodeFigures]) -> Callable[[], float]:
     return lambda: figures().by_state.get(state, 0)
 
 
@@ -108,8 +100,8 @@ class MemberMetrics:
 
         registry.register(_HealthyNodes(member, figures))
         self._nodes = gauge("collective_nodes", "Nodes by state.", ("state",))
-        for state in STATES:
-            self._nodes.labels(member, state).set_function(_count_of(state, figures))
+        for state in OWN_STATES:
+            self._nodes.labels(member, state.value).set_function(_count_of(state, figures))
         gauge("collective_storage_capacity_bytes", "Capacity of all nodes.").labels(
             member
         ).set_function(lambda: figures().capacity_bytes)

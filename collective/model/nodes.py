@@ -31,6 +31,26 @@ class NodeState(Enum):
     REFUSED = "refused"
 
 
+class ShownState(Enum):
+    """What ``status`` and metrics say of a node in one word.
+
+    Its :class:`NodeState`; of one that is up and not approved, its :class:`Standing`.
+    """
+
+    UP = "up"
+    SUSPECT = "suspect"
+    DOWN = "down"
+    LOST = "lost"
+    DRAINING = "draining"
+    REFUSED = "refused"
+    PROBATION = "probation"
+    DOUBTED = "doubted"
+    WAITING = "waiting"
+    """The catalogue does not know it; it waits for its adoption."""
+    AWAY = "away"
+    """It is a peer's, which cannot be reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a catalogue stands: which one, how often it was restored, how many commits, in which life."""
@@ -187,22 +207,19 @@ class NodeStatus:
     used_bytes: int
     chunk_count: int
     is_healthy: bool
-    state: str
-    """The word of a :class:`NodeState`; of one that is up and not approved, its standing; ``waiting``
-    where the catalogue does not know it."""
+    state: ShownState
     last_seen_ms: int
     """Unix milliseconds; 0: never."""
     certificate_expires_ms: int
     version: str
     copies_left: int
     """Copies that keep it from being removed; 0 where that is not told."""
-    standing: str
-    """The word of a :class:`Standing`."""
+    standing: Standing
     standing_reason: str
     is_new: bool
     quarantined_bytes: int
-    disk: str
-    """The word of a ``DiskState``; empty where it is not known."""
+    disk: DiskState | None
+    """None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

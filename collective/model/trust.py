@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from collective.core.units import Address
 from collective.model.people import Consequences
@@ -50,12 +51,19 @@ class JoinAnswer:
     """Unix milliseconds; 0: never."""
 
 
+class Phase(Enum):
+    """How far the replacement of the CA is; the value is the word of status and CLI."""
+
+    NONE = "none"
+    OVERLAP = "overlap"
+    CLOSING = "closing"
+
+
 @dataclass(frozen=True, slots=True)
 class RotationProgress:
     """How far the replacement of the CA is."""
 
-    phase: str
-    """``none``, ``overlap`` or ``closing``."""
+    phase: Phase
     waiting: Sequence[str]
     """SPIFFE ids that would be shut out if the old CA ended now."""
     newest_der: bytes

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Final
 
 from cryptography import x509
@@ -33,6 +32,7 @@ from collective.core.disk import Disk
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.core.world import World
+from collective.model.trust import Phase
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
@@ -48,14 +48,6 @@ from collective.pki.pem_files import (
 from collective.pki.succession import is_link
 
 _LABEL_DIGITS: Final = 8
-
-
-class Phase(Enum):
-    """How far a rotation is; the value is the word of status and CLI."""
-
-    NONE = "none"
-    OVERLAP = "overlap"
-    CLOSING = "closing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.ids import NodeId
-from collective.model.nodes import NodeState, Standing
+from collective.model.nodes import NodeState, ShownState, Standing
 
 TOGETHER_WINDOW_S: Final = 120.0
 """Nodes whose silence began within so many seconds of each other vanished together."""
@@ -78,11 +78,11 @@ def state_of(seen: Observation, *, now_s: float, started_s: float, timers: Timer
     return NodeState.DRAINING if seen.draining else NodeState.UP
 
 
-def shown(state: NodeState, standing: Standing) -> str:
-    """Return the word for a node in ``status``: one that is up, by its standing where not approved."""
+def shown(state: NodeState, standing: Standing) -> ShownState:
+    """Return what ``status`` says of a node: of one that is up, its standing where not approved."""
     if state is NodeState.UP and standing is not Standing.APPROVED:
-        return str(standing.value)
-    return str(state.value)
+        return ShownState(standing.value)
+    return ShownState(state.value)
 
 
 def vanished_together(silences_s: Mapping[NodeId, float], total: int) -> frozenset[NodeId]:

@@ -19,6 +19,7 @@ import structlog
 from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
+from collective.catalog.decisions import copies as copy_decisions
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.copies import collection as catalog_collection
 from collective.catalog.sqlite.copies import copies, guarded, inventories, quarantine
@@ -183,7 +184,7 @@ def tuned() -> Iterator[None]:
             put(rarely, "IDLE_S", 20.0)
         for stepping in (copies, guarded, inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
-        put(guarded, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
+        put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
         put(name_removal, "STEP_NAMES", 3)
         put(removal, "FORGET_ROWS", 8)
         put(history, "GUARDED_AT_ONCE", 16)

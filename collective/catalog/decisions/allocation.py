@@ -140,6 +140,11 @@ def allocate(
     )
 
 
+def node_went(node: NodeId) -> NotEnoughCopiesError:
+    """Return the error where the node that a copy was to go to is no more."""
+    return NotEnoughCopiesError(f"Node {node} is not enrolled any more; try again.")
+
+
 class Takers:
     """Nodes for the new copies of a batch: each has room as when it was drawn, less what it was given."""
 

@@ -10,7 +10,13 @@ from typing import Final, NamedTuple
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.core import limits
-from collective.core.errors import ConflictError, NameTakenError, PermissionDeniedError
+from collective.core.errors import (
+    ConflictError,
+    NameTakenError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -18,6 +24,8 @@ from collective.model.grants import Grant
 from collective.model.people import Invite, InviteKind
 from collective.model.rights import GrantTerms, Right
 
+GRANTS_MAX: Final = 64
+"""Grants that one code may give."""
 _REFUSALS: Final = {
     "revoked": "This invite was revoked; ask for a new one.",
     "expired": "This invite has expired; ask for a new one.",
@@ -48,6 +56,34 @@ class CodesMade(NamedTuple):
     """Of this maker, those that can be redeemed."""
     all_bytes: int
     """Of everybody's."""
+
+
+def require_few_grants(code: Invite) -> None:
+    """Raise UsageError for a code that gives more grants than one may."""
+    if len(code.grants) > GRANTS_MAX:
+        raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
+
+
+def is_void(
+    maker: SpiffeId, made_by_key: bytes | None, sources: Sources, book: GrantBook, now_s: float
+) -> bool:
+    """Tell whether a code gives nothing any more: its maker or their key was revoked, or a right ended.
+
+    Args:
+        maker: of the code.
+        made_by_key: SHA-256 of the key that made it; None where that was not kept.
+        sources: of the rights that it passes on.
+        book: all grants.
+        now_s: Unix seconds.
+    """
+    if book.is_revoked(maker) or book.is_revoked_key(made_by_key):
+        return True
+    return book.until(one for some in sources for one in some) <= now_s
+
+
+def no_such_code() -> NotFoundError:
+    """Return the error for a code that is not there."""
+    return NotFoundError("There is no such invite; run: collective invite list")
 
 
 def authorise(

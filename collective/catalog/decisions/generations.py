@@ -10,9 +10,11 @@ tell that it is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from collective.model.copies import CopyKey
 
 SKIPPED: Final = 1 << 32
 """More generations than a catalogue can have given out between two restores."""
@@ -48,6 +50,17 @@ def belongs_elsewhere(spans: Spans, generation: int) -> bool:
     if not spans.first <= generation < spans.past:
         return True
     return any(first <= generation < past for first, past in spans.foreign)
+
+
+def by_origin(
+    spans: Spans, copies: Iterable[CopyKey]
+) -> tuple[Sequence[CopyKey], Sequence[CopyKey]]:
+    """Return those of the copies that this catalogue may have given out, and those from another life."""
+    own: list[CopyKey] = []
+    foreign: list[CopyKey] = []
+    for copy in copies:
+        (foreign if belongs_elsewhere(spans, copy.generation) else own).append(copy)
+    return own, foreign
 
 
 def leap(random: bytes) -> Leap:

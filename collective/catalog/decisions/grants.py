@@ -14,10 +14,16 @@ from dataclasses import replace
 from collective.access.grant_book import GrantBook
 from collective.access.permissions import Decider
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.grants import Grant
+from collective.model.rights import Right
 
 
 def is_admin(book: GrantBook, who: SpiffeId, now_s: float) -> bool:
@@ -25,6 +31,12 @@ def is_admin(book: GrantBook, who: SpiffeId, now_s: float) -> bool:
     if book.is_revoked(who):
         return False
     return Decider(Call(who, is_operator=who.role == "coordinator"), book, now_s).is_admin
+
+
+def require_some(rights: Right) -> None:
+    """Raise UsageError for a grant of nothing."""
+    if not rights:
+        raise UsageError("A grant needs at least one of read, write and share.")
 
 
 def as_given(decider: Decider, book: GrantBook, wanted: Grant, now_s: float) -> Grant:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import Final
 
 from collective.core.ids import ChunkId, Generation
 from collective.model.copies import CopyKey, CopyState
@@ -17,6 +18,10 @@ KnownChunk = tuple[ChunkId, int, Generation | None, CopyState | None, int]
 """Chunk, its row, generation and state of the node's copy (None: it was never given one), length."""
 Spare = AbstractSet[tuple[ChunkId, Generation]]
 """What was stored while the node made its list, and may be absent from it."""
+MAY_GO_MISSING: Final = (CopyState.STORED, CopyState.DOUBTED)
+"""What becomes missing where its node does not tell of it,"""
+MAY_BE_DOUBTED: Final = (CopyState.STORED, CopyState.MISSING)
+"""and what becomes doubted where it is back, or of another length."""
 
 
 @dataclass(slots=True)
@@ -42,7 +47,7 @@ def differences(known: Iterable[KnownChunk], told: Iterable[CopyKey], spare: Spa
         if state == CopyState.INTENT:
             continue  # only its upload's receipt makes it a copy
         if copy is None:
-            if state in {CopyState.STORED, CopyState.DOUBTED} and (chunk, generation) not in spare:
+            if state in MAY_GO_MISSING and (chunk, generation) not in spare:
                 found.missing.append((row, generation))
         elif copy.stored_length != length:
             if state == CopyState.STORED:

@@ -9,12 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from collective.core.errors import ConflictError, NameTakenError
+from collective.access.grant_book import GrantBook
+from collective.catalog.decisions.codes import require_admissible_key
+from collective.catalog.decisions.grants import is_admin
+from collective.core.errors import ConflictError, NameTakenError, ShutOutError
 from collective.core.ids import SpiffeId
 from collective.model.people import InviteKind
 
 Keys = Mapping[bytes, bool]
 """SHA-256 of each key of an identity, and whether it is vouched for."""
+
+
+def require_renewable(identity: SpiffeId, key_digest: bytes, book: GrantBook) -> None:
+    """Raise ConflictError where a certificate would renew one whose identity or key was revoked."""
+    require_admissible_key(key_digest, book)
+    if book.is_revoked(identity):
+        raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
+
+
+def require_not_shut_out(key_digest: bytes, book: GrantBook) -> None:
+    """Raise ShutOutError for a certificate whose key was revoked, whichever identity it names."""
+    if book.is_revoked_key(key_digest):
+        raise ShutOutError
+
+
+def has_bound_keys(identity: SpiffeId) -> bool:
+    """Tell whether keys are bound to such an identity: to a user's, of which there may be several."""
+    return identity.role == "user"
+
+
+def was_given_by_admins(identity: SpiffeId, book: GrantBook, now_s: float) -> bool:
+    """Tell whether an admin gave ``identity`` rights before it joined: it is somebody's then."""
+    return any(is_admin(book, one.granted_by, now_s) for one in book.given_to(identity))
 
 
 def require_claimable(

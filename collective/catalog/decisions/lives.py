@@ -8,7 +8,11 @@ told is of the life that told it, at a sequence that this life had made durable.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from collective.model.nodes import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,43 @@ def shows_a_lost_future(past: Past, life: str, sequence: int) -> bool:
     if life in {"", past.life} or past.is_lost:
         return False
     return sequence > (past.oldest_ended if past.ended is None else past.ended)
+
+
+def is_told_by_numbers(life: str, present: str) -> bool:
+    """Tell whether nothing about former lives bears on a position of ``life``: as of nearly every heartbeat."""
+    return life in {"", present}
+
+
+def has_been_at(past: Past, seen: Position) -> bool:
+    """Tell whether ``seen``, of this very catalogue, is in its past, or in a future known as lost."""
+    return not (
+        is_ahead(past, seen.epoch, seen.sequence)
+        or shows_a_lost_future(past, seen.life, seen.sequence)
+    )
+
+
+class Learned(NamedTuple):
+    """What a position that a node has seen tells the catalogue of itself."""
+
+    is_newly_lost: bool
+    """Its life is to be remembered as one of a lost future."""
+    epoch: int | None
+    """The catalogue becomes *restored*, and goes on in this epoch; None: it stays what it is."""
+
+
+def learned(past: Past, seen: Position, was_restored: Callable[[], bool]) -> Learned:
+    """Return what follows from a position of this very catalogue.
+
+    A life that is newly known as lost makes the catalogue restored once for all of that start: the
+    numbers that any lost future had used were left out then.  A number ahead of its own always does.
+
+    Args:
+        past: as far as the life in question is concerned.
+        seen: by a node.
+        was_restored: the present life became restored already; asked only where it matters.
+    """
+    is_newly_lost = shows_a_lost_future(past, seen.life, seen.sequence)
+    is_higher = is_ahead(past, seen.epoch, seen.sequence)
+    if is_higher or (is_newly_lost and not was_restored()):
+        return Learned(is_newly_lost, max(past.epoch, seen.epoch) + 1)
+    return Learned(is_newly_lost, None)

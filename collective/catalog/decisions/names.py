@@ -99,6 +99,43 @@ def new_folders(path: FilePath, there: Sequence[EntryKind], *, parents: bool) ->
     return new
 
 
+def require_removable(path: FilePath) -> None:
+    """Raise UsageError for the root, NotFoundError for a peer's."""
+    refuse_peer(path)
+    if path.is_root:
+        raise UsageError("/ cannot be removed; name a datastore.")
+
+
+def takes_tree(kind: EntryKind, *, recursive: bool) -> bool:
+    """Tell whether a removal takes all that is below away first, step by step."""
+    return recursive and not kind.is_leaf
+
+
+def require_empty(path: FilePath, *, has_names: bool) -> None:
+    """Raise ConflictError where names are below ``path``, and it is to be removed by itself."""
+    if has_names:
+        raise ConflictError(f"{path} is not empty; remove it with -r.")
+
+
+def require_attributes(path: FilePath) -> None:
+    """Raise UsageError for what has neither time nor mode that can be set: the root."""
+    if path.is_root:
+        raise UsageError("/ has neither time nor mode; name what is below it.")
+
+
+def require_mode(path: FilePath, kind: EntryKind, mode: int | None) -> None:
+    """Raise ConflictError where ``mode`` (None: as it is) is to be set of a link: it has none of its own."""
+    if kind is EntryKind.LINK and mode is not None:
+        raise ConflictError(f"{path} is a symbolic link, which has no mode of its own.")
+
+
+def become_by_move(kind: EntryKind, *, is_at_top: bool) -> EntryKind:
+    """Return what a thing of ``kind`` is where it was moved to: at the top level a datastore."""
+    if kind.is_leaf:
+        return kind
+    return EntryKind.DATASTORE if is_at_top else EntryKind.DIRECTORY
+
+
 def require_file_place(path: FilePath) -> None:
     """Raise UsageError where no file or link may lie: at top level there are only datastores."""
     if len(path.names) < 2:  # noqa: PLR2004 - a datastore and a name

@@ -8,6 +8,7 @@ from dataclasses import replace
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, RejectedError
 from collective.core.ids import Domain
+from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
 from collective.model.people import Invite, InviteKind
 
@@ -24,6 +25,33 @@ def require_peer_code(code: Invite, domain: Domain) -> None:
             f"This code is for another member than {domain}; ask for one by: collective peer invite"
             f" {domain}"
         )
+
+
+def is_repeat(known: Peer | None, code_id: str, wanted: Peer) -> bool:
+    """Tell whether ``wanted`` has come by this code before: it gets the same answer, and no use is counted.
+
+    One that was removed since has not: its code is used up.
+    """
+    return (
+        known is not None
+        and known.state is not PeerState.REMOVED
+        and (known.came_by, known.authority_digest) == (code_id, wanted.authority_digest)
+    )
+
+
+def state_by(code: Invite) -> PeerState:
+    """Return what a peer is that comes by ``code``: it waits where the operator asked to confirm it first."""
+    return PeerState.ACTIVE if code.approves else PeerState.WAITING
+
+
+def ends_grants(known: Peer | None, stored: Peer) -> bool:
+    """Tell whether all grants to a domain end: another CA speaks for it from now on."""
+    return known is not None and known.authority_digest != stored.authority_digest
+
+
+def is_of_domain(grant: Grant, domain: Domain) -> bool:
+    """Tell whether a member vouches for the receiver or the giver of a grant."""
+    return domain in {grant.principal.trust_domain, grant.granted_by.trust_domain}
 
 
 def taken_up(known: Peer | None, wanted: Peer, others: int, *, replaces: bool) -> Peer:

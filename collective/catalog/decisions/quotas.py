@@ -9,7 +9,7 @@ final.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,6 +122,33 @@ def giving_way(
         if freed >= needed_bytes:
             return chosen, freed
     return (), 0
+
+
+def outgrows(more_bytes: int, *, reserved_bytes: int, credit_bytes: int) -> bool:
+    """Tell whether a file counts for more at its commit than its upload had reserved.
+
+    What was reserved has its room; what is beyond competes with what other open uploads have.
+
+    Args:
+        more_bytes: that the datastore counts by the commit.
+        reserved_bytes: by the upload.
+        credit_bytes: of that, what the file counted for that it replaces.
+    """
+    return more_bytes > max(0, reserved_bytes - credit_bytes)
+
+
+def beyond(newest_first: Iterable[tuple[int, int]], quota_bytes: int) -> Iterator[int]:
+    """Yield the replaced versions that are not kept even for readers: in all as much as the quota is.
+
+    Args:
+        newest_first: replaced or removed versions with their bytes, the last that were first.
+        quota_bytes: of their datastore.
+    """
+    left = quota_bytes
+    for version, size_bytes in newest_first:
+        left -= size_bytes
+        if left < 0:
+            yield version
 
 
 def excess_of(open_uploads: int) -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from collective.model.copies import CopyState
+from collective.catalog.interface.values import RepairTask
+from collective.core.errors import RejectedError
+from collective.model.copies import CopyState, VerifiedReceipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,24 @@ class Proof(Enum):
     """The upload has the content; the copy stays what it is."""
     COPY = auto()
     """The same, and the copy is there."""
+
+
+def require_of_upload(receipt: VerifiedReceipt, upload: str) -> None:
+    """Raise RejectedError for a receipt of another transfer."""
+    if receipt.transfer_id != upload:
+        raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
+
+
+def require_of_repair(receipt: VerifiedReceipt, task: RepairTask) -> None:
+    """Raise RejectedError for a receipt of another copy than the one that a repair was to make."""
+    if (
+        receipt.transfer_id != task.repair_id
+        or receipt.chunk != task.chunk
+        or receipt.stored_length != task.stored_length
+        or receipt.node != task.target.node
+        or receipt.generation != task.target.generation
+    ):
+        raise RejectedError("A receipt does not belong to this repair; it is not counted.")
 
 
 def proof_of(stored_length: int, sent: SentCopy) -> Proof:

@@ -5,9 +5,25 @@ The rules by which standing counts are ``placement.evidence``'s.
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 from collective.model.nodes import Approval, Standing
+from collective.model.people import Invite
+from collective.placement.evidence import standing_at_enrolment
+
+FOUNDING_MS: Final = 24 * 3600 * 1000
+"""How long after its catalogue was made a member is being founded, while it has no file."""
+
+
+class Enrolment(NamedTuple):
+    """What a node is worth that a code lets in."""
+
+    standing: Standing
+    reason: str
+    """Why it is not approved; empty where it is."""
+    is_founder: bool
 
 
 def unknown_node(node: NodeId) -> NotFoundError:
@@ -23,6 +39,37 @@ def is_first_store(node: NodeId, known: StoreUuid | None, store: StoreUuid) -> b
             " and enrol it under a new id."
         )
     return known is None
+
+
+def is_founding(until_ms: int | None, now_ms: int, *, has_files: bool) -> bool:
+    """Tell whether the member is being founded still.
+
+    Args:
+        until_ms: when that ends at the latest; None: it ended before this was noted.
+        now_ms: the time.
+        has_files: some file was committed, be it removed since.
+    """
+    return not has_files and until_ms is not None and now_ms < until_ms
+
+
+def enrolment_by(code: Invite, *, is_founding: bool) -> Enrolment:
+    """Return what a node is worth that comes by ``code``."""
+    standing = standing_at_enrolment(is_founding=is_founding, is_approving_code=code.approves)
+    reason = "" if standing is Standing.APPROVED else f"it enrolled by the code {code.id}"
+    return Enrolment(standing, reason, is_founding)
+
+
+def is_new_doubt(standing: Standing | None) -> bool:
+    """Tell whether a doubt changes a node's standing: not where it has gone (None), or is doubted already.
+
+    The first reason stands.
+    """
+    return standing is not None and standing is not Standing.DOUBTED
+
+
+def stops_counting(refused_before: str, refused_now: str) -> bool:
+    """Tell whether a node's copies stop counting because it is refused; another reason changes nothing."""
+    return bool(refused_now) and not refused_before
 
 
 def approves(found: Approval, doubted_for: str, *, even_doubted: bool) -> bool:
@@ -44,8 +91,11 @@ def approves(found: Approval, doubted_for: str, *, even_doubted: bool) -> bool:
     return found.was is not Standing.APPROVED or found.was_new
 
 
-def after_doubt(before: Standing) -> tuple[Standing, str]:
-    """Return the standing of a node that is doubted no more, and why it is not approved."""
-    if before is Standing.APPROVED:
-        return before, ""
+def after_doubt(before: Standing | None) -> tuple[Standing, str]:
+    """Return the standing of a node that is doubted no more, and why it is not approved.
+
+    ``before`` is what it had; None where that was not noted: it was approved then.
+    """
+    if before is None or before is Standing.APPROVED:
+        return Standing.APPROVED, ""
     return before, "it was on probation before it was doubted"

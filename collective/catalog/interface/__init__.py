@@ -6,7 +6,7 @@ takes these, and not the whole.
 Semantics common to all methods:
 
 * A method that changes something returns only after its transaction is durable (flushed); the audit
-  row is part of the same transaction.  Cancelling a waiting caller does not undo the change.
+  row is part of the same transaction.  Cancelling a caller withdraws a change that was not begun, and undoes none that was.
 * Methods that take a :class:`Call` check its principal's grants inside the transaction, by ``access``: outside
   all grants :class:`PermissionDeniedError`, whatever exists; inside, :class:`NotFoundError`.
 * ``now`` comes from the clock that the engine was made with.

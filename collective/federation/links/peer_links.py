@@ -38,7 +38,7 @@ from collective.federation.links.peer_link import (
 )
 from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
-from collective.model.nodes import NodeStatus
+from collective.model.nodes import NodeStatus, ShownState
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import fingerprint
@@ -130,7 +130,7 @@ class PeerLinks:
         for domain, record in self._words.records():
             is_there = self._open[domain].health.is_healthy
             found += [
-                node if is_there else replace(node, is_healthy=False, state="away")
+                node if is_there else replace(node, is_healthy=False, state=ShownState.AWAY)
                 for node in record.nodes
             ]
         return found

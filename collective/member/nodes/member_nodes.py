@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from collective.catalog.interface import Identities
 from collective.core.ids import NodeId
 from collective.member.care.figures import Figures
-from collective.member.metrics import HEALTHY, WAITING
+from collective.member.metrics import HEALTHY
 from collective.member.nodes.adoption import AdoptionDesk
 from collective.member.nodes.approval import Approvals
 from collective.member.nodes.live_nodes import LiveNode, LiveNodes
 from collective.member.nodes.removal import Removal
 from collective.model.calls import Call
-from collective.model.nodes import NodeClaim, NodeState, NodeStatus, Standing
+from collective.model.nodes import NodeClaim, NodeState, NodeStatus, ShownState, Standing
 from collective.placement.node_states import shown as shown_state
 
 
@@ -84,11 +84,11 @@ def enrolled_status(live: LiveNode, state: NodeState, copies_left: int) -> NodeS
         certificate_expires_ms=record.certificate_expires_ms,
         version=live.version,
         copies_left=copies_left,
-        standing=record.standing.value,
+        standing=record.standing,
         standing_reason=record.standing_reason,
         is_new=record.is_new,
         quarantined_bytes=record.quarantined_bytes,
-        disk=live.disk.value,
+        disk=live.disk,
     )
 
 
@@ -100,14 +100,14 @@ def _waiting(claim: NodeClaim) -> NodeStatus:
         used_bytes=claim.used_bytes,
         chunk_count=claim.chunk_count,
         is_healthy=False,
-        state=WAITING,
+        state=ShownState.WAITING,
         last_seen_ms=0,
         certificate_expires_ms=claim.expires_ms,
         version="",
         copies_left=0,
-        standing=Standing.PROBATION.value,
+        standing=Standing.PROBATION,
         standing_reason="this catalogue does not know it; see: collective node adopt",
         is_new=True,
         quarantined_bytes=0,
-        disk="",
+        disk=None,
     )

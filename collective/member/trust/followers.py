@@ -19,7 +19,7 @@ from collective.core.ids import SpiffeId
 from collective.core.small_files import read_small, write_atomically
 from collective.core.world import World
 from collective.member.trust.own_certificates import Issuer
-from collective.pki.rotation import Phase
+from collective.model.trust import Phase
 
 _FORMAT: Final = 1
 

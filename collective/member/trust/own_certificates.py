@@ -24,6 +24,7 @@ from collective.core.units import Address
 from collective.core.work import IDLE, Outcome, Worker
 from collective.core.world import World
 from collective.member.metrics import MemberMetrics
+from collective.model.trust import Phase
 from collective.pki import rotation
 from collective.pki.ca import LEAF_LIFE_S, CertificateAuthority
 from collective.pki.cert_dir import CertDir
@@ -32,7 +33,7 @@ from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import Credentials
 from collective.pki.renewal_pace import next_look_s, retries
 from collective.pki.renewal_times import is_due
-from collective.pki.rotation import Authorities, Phase
+from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 
 Step = Callable[..., Authorities]

@@ -23,9 +23,8 @@ from collective.member.trust.followers import Followers
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
-from collective.model.trust import RotationProgress
+from collective.model.trust import Phase, RotationProgress
 from collective.pki import certificates, rotation
-from collective.pki.rotation import Phase
 
 NAMES_SHOWN: Final = 5
 AUDIT_NAMES_MAX: Final = 50
@@ -121,7 +120,7 @@ class Rotation:
         known = self._own.authorities
         waiting = [] if known.phase is Phase.NONE else await self._waiting()
         return RotationProgress(
-            known.phase.value,
+            known.phase,
             waiting,
             certificates.certificate_der(known.newest.certificate),
             self._followers.begun_ms,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collective.core.errors import UsageError
+from collective.core.disk_errors import DiskState
 from collective.core.ids import NodeId, parse_node_id
-from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus, Standing
+from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus, ShownState, Standing
+from collective.rpc.conversions.words import word_of
 from collective.rpc.gen.collective.v1 import nodes as pb
 
 
@@ -17,16 +18,16 @@ def node_message(node: NodeStatus) -> pb.NodeStatus:
         used_capacity=node.used_bytes,
         chunk_count=node.chunk_count,
         is_healthy=node.is_healthy,
-        state=node.state,
+        state=node.state.value,
         last_seen_ms=node.last_seen_ms,
         certificate_expires_ms=node.certificate_expires_ms,
         version=node.version,
         copies_left=node.copies_left,
-        standing=node.standing,
+        standing=node.standing.value,
         standing_reason=node.standing_reason,
         is_new=node.is_new,
         quarantined_bytes=node.quarantined_bytes,
-        disk=node.disk,
+        disk="" if node.disk is None else node.disk.value,
     )
 
 
@@ -39,16 +40,16 @@ def node_from(message: pb.NodeStatus) -> NodeStatus:
         used_bytes=message.used_capacity,
         chunk_count=message.chunk_count,
         is_healthy=message.is_healthy,
-        state=message.state,
+        state=word_of(ShownState, message.state, "state of a node"),
         last_seen_ms=message.last_seen_ms,
         certificate_expires_ms=message.certificate_expires_ms,
         version=message.version,
         copies_left=message.copies_left,
-        standing=message.standing,
+        standing=word_of(Standing, message.standing, "standing"),
         standing_reason=message.standing_reason,
         is_new=message.is_new,
         quarantined_bytes=message.quarantined_bytes,
-        disk=message.disk,
+        disk=word_of(DiskState, message.disk, "state of a disk") if message.disk else None,
     )
 
 
@@ -59,10 +60,7 @@ def approval_message(done: Approval) -> pb.NodeApproval:
 
 def approval_from(message: pb.NodeApproval) -> Approval:
     """Return what approving a node changed."""
-    try:
-        was = Standing(message.was)
-    except ValueError as error:
-        raise UsageError(f"No standing is called {message.was!r}.") from error
+    was = word_of(Standing, message.was, "standing")
     return Approval(parse_node_id(message.node_id), was, message.was_new)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from collective.core import limits
-from collective.core.errors import UsageError
+from collective.core.errors import CollectiveError, UsageError
 from collective.core.ids import Domain, parse_domain, parse_member_id
+from collective.model.nodes import NodeStatus
 from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerState
 from collective.pki.bundle import SEQUENCE_MAX, SignedBundle
 from collective.pki.revocation import normalise
@@ -113,8 +115,15 @@ def _record_from(message: pb.MemberRecord) -> MemberRecord:
         raise UsageError("A record tells of too much.")
     return MemberRecord(
         tuple(normalise(one) for one in message.revoked),
-        tuple(node_from(one) for one in message.nodes),
+        tuple(_readable(message.nodes)),
     )
+
+
+def _readable(messages: Iterable[nodes_pb.NodeStatus]) -> Iterator[NodeStatus]:
+    """Yield the nodes that can be read: a peer of a later version may have words that are not known here."""
+    for message in messages:
+        with suppress(CollectiveError):
+            yield node_from(message)
 
 
 def _known_message(known: Sequence[tuple[Domain, int]]) -> pb.KnownMembers:

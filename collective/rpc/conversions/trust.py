@@ -8,7 +8,8 @@ from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.audit import AuditRow
 from collective.model.people import Consequences
-from collective.model.trust import Renewed, Revoked, RotationProgress, TrustedAuthorities
+from collective.model.trust import Phase, Renewed, Revoked, RotationProgress, TrustedAuthorities
+from collective.rpc.conversions.words import word_of
 from collective.rpc.gen.collective.v1 import trust as pb
 
 NAMES_MAX: Final = 1000
@@ -43,7 +44,7 @@ def renewed_from(message: pb.RenewCertificateResponse) -> Renewed:
 def rotation_message(progress: RotationProgress) -> pb.RotateAuthorityResponse:
     """Return how far the CA's replacement is for the wire."""
     return pb.RotateAuthorityResponse(
-        phase=progress.phase,
+        phase=progress.phase.value,
         waiting=list(progress.waiting),
         ca_certificate_der=progress.newest_der,
         begun_ms=progress.begun_ms,
@@ -53,7 +54,10 @@ def rotation_message(progress: RotationProgress) -> pb.RotateAuthorityResponse:
 def rotation_from(message: pb.RotateAuthorityResponse) -> RotationProgress:
     """Return how far the CA's replacement is."""
     return RotationProgress(
-        message.phase, list(message.waiting), message.ca_certificate_der, message.begun_ms
+        word_of(Phase, message.phase, "phase"),
+        list(message.waiting),
+        message.ca_certificate_der,
+        message.begun_ms,
     )
 
 

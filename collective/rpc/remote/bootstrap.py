@@ -17,8 +17,8 @@ from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
 
 
-class RemoteBootstrap:
-    """One bootstrap; what it answers is for the caller to check."""
+class BootstrapCalls:
+    """Calls of one bootstrap, as nobody: what it answers is for the caller to check."""
 
     def __init__(self, bootstrap: BootstrapStub, timeout_s: float) -> None:
         """Call ``bootstrap``, each call within ``timeout_s``."""
@@ -29,6 +29,10 @@ class RemoteBootstrap:
     def over(cls, channel: Channel, timeout_s: float) -> Self:
         """Return what calls over ``channel``."""
         return cls(channel.stub(BootstrapStub), timeout_s)
+
+
+class RemoteBootstrap(BootstrapCalls):
+    """Joining, and renewing a certificate that ran out, by one bootstrap."""
 
     async def begin_join(self, code_id: str) -> bytes:
         """Return the nonce for a join by a code."""

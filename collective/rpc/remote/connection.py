@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 from collective.core.clock import Clock
 from collective.core.errors import AwayError, BusyError, CollectiveError, UnreachableError
 from collective.rpc import deadlines
+from collective.rpc.links import Channel
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
 Response_co = TypeVar("Response_co", covariant=True)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Stub = TypeVar("Stub")
 
 CALL_TIMEOUT_S: Final = 10.0
 """Deadline of one call."""
@@ -115,3 +117,20 @@ class Control:
                     raise
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+class Remote(Generic[Stub]):
+    """The calls of one service at one coordinator; what inherits from it names the service."""
+
+    SERVICE: ClassVar[type[Any]]
+    """The class of its stub."""
+
+    def __init__(self, control: Control, stub: Stub) -> None:
+        """Call ``stub`` with the deadlines of ``control``."""
+        self._control = control
+        self._stub = stub
+
+    @classmethod
+    def over(cls, channel: Channel, control: Control) -> Self:
+        """Return what calls over ``channel`` with the deadlines of ``control``."""
+        return cls(control, channel.stub(cls.SERVICE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 from collective.core.paths import FilePath
 from collective.model.datastores import Datastore
@@ -14,23 +13,14 @@ from collective.rpc.gen.collective.v1.datastores import (
     ListDatastoresRequest,
     SetDatastoreRequest,
 )
-from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
-from collective.rpc.remote.connection import Control
+from collective.rpc.remote.connection import Remote
 
 
-class RemoteDatastores:
+class RemoteDatastores(Remote[DatastoresStub]):
     """Top-level paths with an owner and a policy; the coordinator decides who may ask."""
 
-    def __init__(self, control: Control, datastores: DatastoresStub) -> None:
-        """Call ``datastores`` with the deadlines of ``control``."""
-        self._control = control
-        self._datastores = datastores
-
-    @classmethod
-    def over(cls, channel: Channel, control: Control) -> Self:
-        """Return what calls over ``channel``."""
-        return cls(control, channel.stub(DatastoresStub))
+    SERVICE = DatastoresStub
 
     async def create(
         self, path: str, *, copies: int = 0, quota_bytes: int = 0, owner: str = ""
@@ -46,12 +36,12 @@ class RemoteDatastores:
         request = CreateDatastoreRequest(
             path=str(FilePath.parse(path)), copies=copies, quota_bytes=quota_bytes, owner=owner
         )
-        answer = await self._control.call(self._datastores.create_datastore, request)
+        answer = await self._control.call(self._stub.create_datastore, request)
         return taken(datastore_from, answer)
 
     async def list(self) -> Sequence[Datastore]:
         """Return the datastores that the caller may read."""
-        pages = self._control.pages(self._datastores.list_datastores, ListDatastoresRequest())
+        pages = self._control.pages(self._stub.list_datastores, ListDatastoresRequest())
         return [taken(datastore_from, one) async for page in pages for one in page.datastores]
 
     async def set(
@@ -66,5 +56,5 @@ class RemoteDatastores:
         request = SetDatastoreRequest(
             path=str(FilePath.parse(path)), copies=copies, quota_bytes=quota_bytes, owner=owner
         )
-        answer = await self._control.call(self._datastores.set_datastore, request)
+        answer = await self._control.call(self._stub.set_datastore, request)
         return taken(datastore_from, answer)

@@ -25,11 +25,13 @@ from collective.rpc.gen.collective.v1.files import (
 )
 from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
-from collective.rpc.remote.connection import Control
+from collective.rpc.remote.connection import Control, Remote
 
 
-class RemoteNames:
+class RemoteNames(Remote[FilesStub]):
     """The tree of names at one coordinator."""
+
+    SERVICE = FilesStub
 
     def __init__(self, control: Control, files: FilesStub, *, persists: bool = False) -> None:
         """Call ``files`` by ``control``.
@@ -37,19 +39,18 @@ class RemoteNames:
         ``persists``: what may be repeated outlives a coordinator that restarts.  A removal or a move
         never is: the second time it would meet what was written there meanwhile.
         """
-        self._control = control
-        self._files = files
+        super().__init__(control, files)
         self._ask = control.begin if persists else control.call
 
     @classmethod
     def over(cls, channel: Channel, control: Control, *, persists: bool = False) -> Self:
         """Return what calls over ``channel`` with the deadlines of ``control``."""
-        return cls(control, channel.stub(FilesStub), persists=persists)
+        return cls(control, channel.stub(cls.SERVICE), persists=persists)
 
     async def stat(self, _call: Call, path: FilePath) -> Entry:
         """Return what ``path`` names."""
         request = StatRequest(path=str(path))
-        return taken(entry_from, await self._ask(self._files.stat, request))
+        return taken(entry_from, await self._ask(self._stub.stat, request))
 
     async def list(
         self, _call: Call, path: FilePath, *, recursive: bool, page_size: int = 0, token: str = ""
@@ -58,7 +59,7 @@ class RemoteNames:
         request = ListRequest(
             path=str(path), recursive=recursive, page_size=page_size, page_token=token
         )
-        answer = await self._ask(self._files.list, request)
+        answer = await self._ask(self._stub.list, request)
         entries = [taken(entry_from, message) for message in answer.entries]
         return EntryPage(entries, answer.next_page_token)
 
@@ -77,7 +78,7 @@ class RemoteNames:
             attributes=attributes_message(attributes or Attributes()),
         )
         ask = self._ask if parents else self._control.call  # the second time it is there
-        return taken(entry_from, await ask(self._files.make_directory, request))
+        return taken(entry_from, await ask(self._stub.make_directory, request))
 
     async def make_link(
         self,
@@ -96,7 +97,7 @@ class RemoteNames:
             if_version=condition.if_version,
             if_absent=condition.if_absent,
         )
-        return taken(entry_from, await self._ask(self._files.make_link, request))
+        return taken(entry_from, await self._ask(self._stub.make_link, request))
 
     async def set_attributes(
         self,
@@ -116,7 +117,7 @@ class RemoteNames:
             mode=mode,
             if_version=condition.if_version,
         )
-        return taken(entry_from, await self._ask(self._files.set_attributes, request))
+        return taken(entry_from, await self._ask(self._stub.set_attributes, request))
 
     async def remove(
         self, _call: Call, path: FilePath, *, recursive: bool, condition: Precondition
@@ -125,7 +126,7 @@ class RemoteNames:
         request = RemoveRequest(
             path=str(path), recursive=recursive, if_version=condition.if_version
         )
-        return (await self._control.call(self._files.remove, request)).removed_count
+        return (await self._control.call(self._stub.remove, request)).removed_count
 
     async def move(
         self, _call: Call, source: FilePath, target: FilePath, *, condition: Precondition
@@ -134,4 +135,4 @@ class RemoteNames:
         request = MoveRequest(
             source=str(source), destination=str(target), if_version=condition.if_version
         )
-        return taken(entry_from, await self._control.call(self._files.move, request))
+        return taken(entry_from, await self._control.call(self._stub.move, request))

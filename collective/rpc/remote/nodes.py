@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 from collective.model.nodes import Adoption, Approval, Discarded, NodeStatus
 from collective.rpc.conversions.node_status import (
@@ -21,27 +20,18 @@ from collective.rpc.gen.collective.v1.nodes import (
     NodesStub,
     RemoveNodeRequest,
 )
-from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
-from collective.rpc.remote.connection import Control
+from collective.rpc.remote.connection import Remote
 
 
-class RemoteNodes:
+class RemoteNodes(Remote[NodesStub]):
     """Who is there, and what is decided of them; the coordinator decides who may ask."""
 
-    def __init__(self, control: Control, nodes: NodesStub) -> None:
-        """Call ``nodes`` with the deadlines of ``control``."""
-        self._control = control
-        self._nodes = nodes
-
-    @classmethod
-    def over(cls, channel: Channel, control: Control) -> Self:
-        """Return what calls over ``channel``."""
-        return cls(control, channel.stub(NodesStub))
+    SERVICE = NodesStub
 
     async def list(self) -> Sequence[NodeStatus]:
         """Return the nodes in order of id, those that wait for their adoption last."""
-        answer = await self._control.call(self._nodes.list_nodes, ListNodesRequest())
+        answer = await self._control.call(self._stub.list_nodes, ListNodesRequest())
         return [taken(node_from, one) for one in answer.nodes]
 
     async def approve(
@@ -52,18 +42,18 @@ class RemoteNodes:
         All or none; ConflictError where one is doubted, unless ``even_doubted``.
         """
         request = ApproveNodesRequest(node_ids=list(nodes), even_doubted=even_doubted)
-        answer = await self._control.call(self._nodes.approve_nodes, request)
+        answer = await self._control.call(self._stub.approve_nodes, request)
         return [taken(approval_from, one) for one in answer.approvals]
 
     async def drain(self, node: str, *, stop: bool = False) -> int:
         """Have a node emptied, or (``stop``) used again; return how many copies it has."""
         request = DrainNodeRequest(node_id=node, stop=stop)
-        return (await self._control.call(self._nodes.drain_node, request)).copies_left
+        return (await self._control.call(self._stub.drain_node, request)).copies_left
 
     async def remove(self, node: str, *, force: bool = False) -> None:
         """Shut a node out for good; ConflictError while copies there count, unless ``force``."""
         request = RemoveNodeRequest(node_id=node, force=force)
-        await self._control.call(self._nodes.remove_node, request)
+        await self._control.call(self._stub.remove_node, request)
 
     async def adopt(self, nodes: Sequence[str] = (), *, everything: bool = False) -> Adoption:
         """Have nodes obey this catalogue, new or restored, in the place of what they obeyed.
@@ -73,7 +63,7 @@ class RemoteNodes:
         ConflictError where there is nothing to adopt.
         """
         request = AdoptNodesRequest(node_ids=list(nodes), all=everything)
-        return taken(adoption_from, await self._control.call(self._nodes.adopt_nodes, request))
+        return taken(adoption_from, await self._control.call(self._stub.adopt_nodes, request))
 
     async def discard(self, nodes: Sequence[str] = ()) -> Sequence[Discarded]:
         """Let copies go that the catalogue never gave out, on the nodes named or on all.
@@ -81,5 +71,5 @@ class RemoteNodes:
         ConflictError where none was kept for seven days yet.
         """
         request = DiscardCopiesRequest(node_ids=list(nodes))
-        answer = await self._control.call(self._nodes.discard_copies, request)
+        answer = await self._control.call(self._stub.discard_copies, request)
         return [taken(discarded_from, one) for one in answer.discarded]

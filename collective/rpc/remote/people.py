@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
@@ -31,23 +30,14 @@ from collective.rpc.gen.collective.v1.people import (
     RemoveGrantRequest,
     RevokeInviteRequest,
 )
-from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
-from collective.rpc.remote.connection import Control
+from collective.rpc.remote.connection import Remote
 
 
-class RemotePeople:
+class RemotePeople(Remote[PeopleStub]):
     """Who may do what, how people come in, and who is here; the coordinator decides who may ask."""
 
-    def __init__(self, control: Control, people: PeopleStub) -> None:
-        """Call ``people`` with the deadlines of ``control``."""
-        self._control = control
-        self._people = people
-
-    @classmethod
-    def over(cls, channel: Channel, control: Control) -> Self:
-        """Return what calls over ``channel``."""
-        return cls(control, channel.stub(PeopleStub))
+    SERVICE = PeopleStub
 
     # --- grants ----------------------------------------------------------------------------------
 
@@ -64,27 +54,27 @@ class RemotePeople:
             principal=principal,
             expires_ms=expires_ms,
         )
-        return taken(grant_from, await self._control.call(self._people.add_grant, request))
+        return taken(grant_from, await self._control.call(self._stub.add_grant, request))
 
     async def grants(self, *, domain: str = "") -> Sequence[Grant]:
         """Return the caller's grants and what came from them; all of them to an admin.
 
         ``domain``: of the peer whose grants are asked for; empty: of the member itself.
         """
-        pages = self._control.pages(self._people.list_grants, ListGrantsRequest(domain=domain))
+        pages = self._control.pages(self._stub.list_grants, ListGrantsRequest(domain=domain))
         return [taken(grant_from, one) async for page in pages for one in page.grants]
 
     async def grants_page(self, token: str) -> Page[Grant]:
         """Return one page of these."""
         request = ListGrantsRequest(page_token=token)
-        answer = await self._control.call(self._people.list_grants, request)
+        answer = await self._control.call(self._stub.list_grants, request)
         page = Page(taken(grant_from, one) for one in answer.grants)
         page.next_token = answer.next_page_token
         return page
 
     async def remove_grant(self, grant_id: str) -> None:
         """Take a grant back."""
-        await self._control.call(self._people.remove_grant, RemoveGrantRequest(id=grant_id))
+        await self._control.call(self._stub.remove_grant, RemoveGrantRequest(id=grant_id))
 
     # --- invites ---------------------------------------------------------------------------------
 
@@ -113,7 +103,7 @@ class RemotePeople:
             validity_s=validity_s,
             description=description,
         )
-        return taken(made_from, await self._control.call(self._people.generate_invite, request))
+        return taken(made_from, await self._control.call(self._stub.generate_invite, request))
 
     async def add_device(self, *, validity_s: float = 0.0) -> MadeInvite:
         """Return a code, good once, by which a further machine joins as the caller's identity.
@@ -122,11 +112,11 @@ class RemotePeople:
             validity_s: how long it may be redeemed; 0 for the coordinator's 15 minutes.
         """
         request = AddDeviceRequest(validity_s=validity_s)
-        return taken(made_from, await self._control.call(self._people.add_device, request))
+        return taken(made_from, await self._control.call(self._stub.add_device, request))
 
     async def invites(self, *, all_states: bool = False) -> Sequence[InviteStatus]:
         """Return the invites that the caller may see: open ones, or ``all_states``."""
-        pages = self._control.pages(self._people.list_invites, ListInvitesRequest(all=all_states))
+        pages = self._control.pages(self._stub.list_invites, ListInvitesRequest(all=all_states))
         return [taken(invite_from, one) async for page in pages for one in page.invites]
 
     async def revoke_invite(self, code_or_id: str) -> InviteStatus:
@@ -142,12 +132,12 @@ class RemotePeople:
                 "This is neither the id of an invite nor its whole code; run: collective invite list"
             ) from error
         request = RevokeInviteRequest(code_or_id=code_id)
-        answer = await self._control.call(self._people.revoke_invite, request)
+        answer = await self._control.call(self._stub.revoke_invite, request)
         return taken(invite_from, answer.invite)
 
     # --- identities ------------------------------------------------------------------------------
 
     async def identities(self) -> Sequence[IdentityRecord]:
         """Return who joined: all to an admin, the caller alone to anybody else."""
-        pages = self._control.pages(self._people.list_identities, ListIdentitiesRequest())
+        pages = self._control.pages(self._stub.list_identities, ListIdentitiesRequest())
         return [taken(identity_from, one) async for page in pages for one in page.identities]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final, Self
+from typing import Final
 
 from collective.model.audit import AuditRow
 from collective.model.trust import Revoked, RotationProgress
@@ -14,30 +14,21 @@ from collective.rpc.gen.collective.v1.trust import (
     RotateAuthorityRequest,
     TrustStub,
 )
-from collective.rpc.links import Channel
 from collective.rpc.remote.answers import taken
-from collective.rpc.remote.connection import Control
+from collective.rpc.remote.connection import Remote
 
 AUDIT_PAGE: Final = 5000
 
 
-class RemoteTrust:
+class RemoteTrust(Remote[TrustStub]):
     """What certificates stand for, as people change it; the coordinator decides who may ask."""
 
-    def __init__(self, control: Control, trust: TrustStub) -> None:
-        """Call ``trust`` with the deadlines of ``control``."""
-        self._control = control
-        self._trust = trust
-
-    @classmethod
-    def over(cls, channel: Channel, control: Control) -> Self:
-        """Return what calls over ``channel``."""
-        return cls(control, channel.stub(TrustStub))
+    SERVICE = TrustStub
 
     async def revoke(self, who: str) -> Revoked:
         """Shut out ``who``: a global id, a SPIFFE id, ``serial:HEX`` or ``key:HEX``."""
         request = RevokeIdentityRequest(who=who)
-        return taken(revoked_from, await self._control.call(self._trust.revoke_identity, request))
+        return taken(revoked_from, await self._control.call(self._stub.revoke_identity, request))
 
     async def rotate(
         self, *, finish: bool = False, force: bool = False, status: bool = False
@@ -47,14 +38,14 @@ class RemoteTrust:
         The operator only.  ConflictError where another begins, or some would be shut out by the end.
         """
         request = RotateAuthorityRequest(finish=finish, force=force, status=status)
-        return taken(rotation_from, await self._control.call(self._trust.rotate_authority, request))
+        return taken(rotation_from, await self._control.call(self._stub.rotate_authority, request))
 
     async def audit(self, *, since_ms: int = 0) -> AsyncIterator[AuditRow]:
         """Yield audit records since ``since_ms`` (Unix), the oldest first; admins only."""
         seen: list[AuditRow] = []
         while True:
             request = ListAuditRequest(since_ms=since_ms, limit=AUDIT_PAGE)
-            answer = await self._control.call(self._trust.list_audit, request)
+            answer = await self._control.call(self._stub.list_audit, request)
             rows = [taken(audit_from, one) for one in answer.records]
             fresh = [row for row in rows if row not in seen]
             for row in fresh:

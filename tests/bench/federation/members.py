@@ -14,6 +14,7 @@ from collective.catalog.decisions.peers import next_sequence, renewed
 from collective.catalog.interface.peers import Peers
 from collective.core import limits
 from collective.core.clock import ManualClock
+from collective.core.disk_errors import DiskState
 from collective.core.ids import Domain, MemberId, NodeId
 from collective.core.randomness import SeededRandomness
 from collective.core.units import Address
@@ -24,7 +25,7 @@ from collective.federation.membership.words import PeerWords
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook, ShownTrust, peer_of
 from collective.member.trust.own_certificates import OwnCertificates
-from collective.model.nodes import NodeStatus
+from collective.model.nodes import NodeStatus, ShownState, Standing
 from collective.model.peers import Peer, PeerState
 from collective.pki.bundle import open_bundle
 from collective.pki.ca import CertificateAuthority
@@ -101,16 +102,16 @@ class Nodes:
                 used_bytes=1 << 40,
                 chunk_count=250_000,
                 is_healthy=True,
-                state="up",
+                state=ShownState.UP,
                 last_seen_ms=int(self.clock.wall_s() * 1000),
                 certificate_expires_ms=1_900_000_000_000,
                 version="1.0.0",
                 copies_left=0,
-                standing="approved",
+                standing=Standing.APPROVED,
                 standing_reason="",
                 is_new=False,
                 quarantined_bytes=0,
-                disk="ok",
+                disk=DiskState.OK,
             )
             for number in range(1, NODES + 1)
         ]

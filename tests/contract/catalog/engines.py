@@ -33,12 +33,14 @@ from typing import Any, Final, Self
 
 import pytest
 
+from collective.catalog.decisions import leases as decisions_of_leases
+from collective.catalog.decisions import quarantine as decisions_of_quarantine
 from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.copies import collection, inventories, quarantine
-from collective.catalog.sqlite.files import leases, rechecking
+from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
 from collective.catalog.sqlite.nodes import history, removal
 from collective.catalog.sqlite.people import grants
@@ -227,15 +229,15 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.GUARDED_DELETES: ((history, "GUARDED_AT_ONCE"),),
     Bound.INVENTORY_STEP: ((inventories, "STEP_COPIES"),),
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
-    Bound.LEASES: ((leases, "LEASES_MAX"),),
-    Bound.LEASES_PER_HOLDER: ((leases, "LEASES_PER_HOLDER_MAX"),),
+    Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),
+    Bound.LEASES_PER_HOLDER: ((decisions_of_leases, "LEASES_PER_HOLDER_MAX"),),
     Bound.LIVES: ((lives, "LIVES_MAX"),),
     Bound.LOOKED_AT_CHUNKS: ((collection, "CHUNKS_LOOKED_AT"),),
     Bound.LOOKED_AT_COPIES: ((removal, "LOOK_ROWS"),),
     Bound.LOOKED_AT_USES: ((policies, "USES_LOOKED_AT"),),
     Bound.LOOKED_AT_VERSIONS: ((collection, "VERSIONS_LOOKED_AT"),),
     Bound.MEASURED_NAMES: ((folders, "PAGE_NAMES"),),
-    Bound.QUARANTINED_COPIES: ((quarantine, "ROWS_MAX"),),
+    Bound.QUARANTINED_COPIES: ((decisions_of_quarantine, "ROWS_MAX"),),
     Bound.REMOVED_NAMES: ((name_removal, "STEP_NAMES"),),
     Bound.SETTLED_AT_ONCE: ((policies, "AT_ONCE_ROWS"),),
     Bound.SETTLED_IN_A_STEP: ((policies, "BATCH_ROWS"),),

@@ -7,6 +7,7 @@ import pytest
 
 from collective.catalog.interface import Catalog
 from collective.core.errors import NotFoundError
+from collective.model.changes import Attributes
 from tests.contract.catalog.engines import Engines
 from tests.contract.catalog.world import (
     ANY,
@@ -82,3 +83,23 @@ async def test_an_upload_that_was_given_up_is_not_committed_any_more(ready: Cata
     with pytest.raises(NotFoundError, match="has ended"):
         await ready.uploads.commit(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
     assert await ready.names.stat(OPERATOR, p("/d/f")) == entry
+
+
+async def test_what_was_not_begun_when_its_caller_went_is_never_done(
+    ready: Catalog, engines: Engines
+) -> None:
+    """So a call whose deadline passes while it waits changes nothing later."""
+    entry = await write(ready, "/d/f", "a")
+    path = p("/d/f")
+    async with engines.held_up(ready) as ask:
+        for change in (
+            ready.names.remove(OPERATOR, path, recursive=False, condition=ANY),
+            ready.names.make_link(OPERATOR, p("/d/link"), b"f", Attributes(), ANY),
+            ready.names.set_attributes(OPERATOR, path, modified_ns=1, mode=0o600, condition=ANY),
+            ready.names.move(OPERATOR, path, p("/d/g"), condition=ANY),
+        ):
+            await hang_up(await ask(change))
+        later = await ask(ready.names.make_directory(OPERATOR, p("/d/z"), parents=False))
+    await later  # what waited before it has had its turn
+    assert await names(ready, "/d") == ["/d/f", "/d/z"]
+    assert await ready.names.stat(OPERATOR, path) == entry

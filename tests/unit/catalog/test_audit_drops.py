@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collective.catalog.decisions.audit_drops import excess_of, shares
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.audit.trimming import STEP_ROWS_MAX, shares
+from collective.catalog.sqlite.audit.trimming import STEP_ROWS_MAX
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
@@ -85,3 +86,8 @@ def test_whoever_has_most_comes_down_to_the_level_of_the_others(
     kept = [counts[actor] for actor in counts if actor not in gone]
     assert max(kept, default=0) <= lowest + 1
     assert all(counts[actor] - number <= lowest + 1 for actor, number in gone.items())
+
+
+def test_somewhat_more_goes_than_must_so_that_it_is_seldom_done() -> None:
+    assert excess_of(100, 100) == 0
+    assert excess_of(101, 100) == 6

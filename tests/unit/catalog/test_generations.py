@@ -10,9 +10,12 @@ from collective.catalog.decisions.generations import (
     VERSIONS_SKIPPED,
     Spans,
     belongs_elsewhere,
+    by_origin,
     first_of_new,
     leap,
 )
+from collective.core.ids import ChunkId, Generation
+from collective.model.copies import CopyKey
 
 
 def test_own_generations_are_between_the_first_and_the_next_but_for_lost_futures() -> None:
@@ -40,3 +43,8 @@ def test_two_restores_of_one_backup_go_on_far_apart_or_not_at_all(one: bytes, ot
     assert VERSIONS_SKIPPED <= first.versions <= 1 << 40
     apart = abs(first.generations - second.generations)
     assert apart == 0 or apart >= SKIPPED
+
+
+def test_copies_are_told_apart_by_who_gave_them_out() -> None:
+    one, two, three = (CopyKey(ChunkId(bytes(32)), Generation(n), 1) for n in (9, 10, 20))
+    assert by_origin(Spans(10, 100, [(20, 30)]), [one, two, three]) == ([two], [one, three])

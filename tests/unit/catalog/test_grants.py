@@ -13,9 +13,15 @@ from collective.catalog.decisions.grants import (
     is_admin,
     require_may_end,
     require_places,
+    require_some,
 )
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
+from collective.core.errors import (
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -164,3 +170,9 @@ def test_whoever_changed_rights_very_often_today_waits_but_no_admin() -> None:
     with pytest.raises(ConflictError, match="24 hours"):
         places(GrantBook([grant("root", "/d", ANN)]), did_much=True)
     places(GrantBook([grant("root", "/", ANN)]), did_much=True)
+
+
+def test_a_grant_of_nothing_is_refused() -> None:
+    require_some(Right.READ)
+    with pytest.raises(UsageError, match="at least one"):
+        require_some(Right.NONE)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from collective.access.grant_book import GrantBook
+from collective.access.permissions import ALL_RIGHTS
 from collective.catalog.decisions.keys import (
     Keys,
+    has_bound_keys,
     is_new_from_outside,
     is_vouched_device,
     require_claimable,
+    require_not_shut_out,
+    require_renewable,
+    was_given_by_admins,
 )
-from collective.core.errors import ConflictError, NameTakenError
-from collective.core.ids import SpiffeId
+from collective.core.errors import ConflictError, NameTakenError, ShutOutError
+from collective.core.ids import Domain, NodeId, SpiffeId
+from collective.core.paths import FilePath
+from collective.model.grants import Grant
 from collective.model.people import InviteKind
+from tests.values import OPERATOR, user
 
 DAN = SpiffeId.parse("spiffe://home.alice/user/home.alice/dan")
 MINE, OTHER = b"m" * 32, b"o" * 32
@@ -72,3 +81,34 @@ def test_a_certificate_from_outside_counts_beside_no_key_that_claimed_the_name()
     with pytest.raises(ConflictError, match="was claimed by an invite with another key"):
         is_new_from_outside(DAN, {OTHER: False}, MINE, lambda _: False)
     assert is_new_from_outside(DAN, {OTHER: False}, MINE, lambda one: one == OTHER)
+
+
+def test_nothing_is_renewed_of_an_identity_or_key_that_was_revoked() -> None:
+    require_renewable(DAN, MINE, GrantBook([]))
+    with pytest.raises(ConflictError, match="dan"):
+        require_renewable(DAN, MINE, GrantBook([]).revoking([DAN]))
+    with pytest.raises(ConflictError, match="key of this machine"):
+        require_renewable(DAN, MINE, GrantBook([]).revoking([], [MINE]))
+
+
+def test_a_revoked_key_shuts_out_whatever_its_certificate_names() -> None:
+    require_not_shut_out(MINE, GrantBook([]).revoking([DAN], [OTHER]))
+    with pytest.raises(ShutOutError):
+        require_not_shut_out(MINE, GrantBook([]).revoking([], [MINE]))
+
+
+def test_keys_are_bound_to_people_alone() -> None:
+    assert has_bound_keys(DAN)
+    assert not has_bound_keys(OPERATOR)
+    assert not has_bound_keys(SpiffeId.node(Domain("home.alice"), NodeId("n1")))
+
+
+def test_a_name_that_an_admin_gave_rights_to_is_somebodys() -> None:
+    ann, path = user("ann"), FilePath.parse("/a")
+    by_ann = Grant("1", path, ALL_RIGHTS, DAN, ann, None)
+    assert was_given_by_admins(
+        DAN, GrantBook([Grant("2", path, ALL_RIGHTS, DAN, OPERATOR, None)]), 0
+    )
+    assert not was_given_by_admins(DAN, GrantBook([by_ann]), 0)
+    admin = Grant("3", FilePath(), ALL_RIGHTS, ann, OPERATOR, None)
+    assert was_given_by_admins(DAN, GrantBook([by_ann, admin]), 0)

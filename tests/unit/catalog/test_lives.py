@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.catalog.decisions.lives import Past, is_ahead, shows_a_lost_future
+from collective.catalog.decisions.lives import (
+    Past,
+    has_been_at,
+    is_ahead,
+    is_told_by_numbers,
+    learned,
+    shows_a_lost_future,
+)
+from collective.model.nodes import Position
 
 PAST = Past("now", epoch=2, sequence=100, ended=None, oldest_ended=10, is_lost=False)
 FORMER = replace(PAST, ended=50)
@@ -61,3 +69,46 @@ def test_of_one_history_nothing_is_lost_and_of_its_branch_everything(
         assert not shows_a_lost_future(known, str(number), end)
     behind = Past("now", 1, ends[-1], None, ends[forgotten] if forgotten < branch else began, False)
     assert shows_a_lost_future(behind, "branch", began + 1)
+
+
+def seen(life: str, sequence: int, epoch: int = 2) -> Position:
+    return Position("c", epoch, sequence, life)
+
+
+def test_only_a_life_that_is_not_the_present_one_needs_the_past() -> None:
+    assert is_told_by_numbers("", "now")
+    assert is_told_by_numbers("now", "now")
+    assert not is_told_by_numbers("other", "now")
+
+
+def test_a_catalogue_has_been_where_neither_its_numbers_nor_its_lives_say_otherwise() -> None:
+    assert has_been_at(FORMER, seen("former", 50))
+    assert not has_been_at(FORMER, seen("former", 51))
+    assert not has_been_at(PAST, seen("now", 101))
+    assert not has_been_at(PAST, seen("now", 1, epoch=3))
+    assert has_been_at(replace(PAST, is_lost=True), seen("other", 60))
+
+
+@pytest.mark.parametrize(
+    ("position", "was_restored", "is_newly_lost", "epoch"),
+    [
+        (seen("now", 100), False, False, None),
+        (seen("now", 101), True, False, 3),
+        (seen("", 1, epoch=5), True, False, 6),
+        (seen("other", 60), False, True, 3),
+        (seen("other", 60), True, True, None),
+        (seen("other", 101), True, True, 3),
+    ],
+    ids=(
+        "its own past tells nothing",
+        "a number ahead of its own always makes it restored",
+        "the epoch goes past the highest that was seen",
+        "so does the first lost life",
+        "another lost life does not, once the numbers were left out",
+        "unless its numbers are ahead",
+    ),
+)
+def test_what_a_position_tells_of_the_catalogue(
+    position: Position, was_restored: bool, is_newly_lost: bool, epoch: int | None
+) -> None:
+    assert learned(PAST, position, lambda: was_restored) == (is_newly_lost, epoch)

@@ -6,16 +6,22 @@ import pytest
 
 from collective.catalog.decisions.names import (
     Bounds,
+    become_by_move,
     fits,
     new_folders,
     reaches_no_further,
     refuse_peer,
+    require_attributes,
     require_condition,
+    require_empty,
     require_file_place,
     require_gives_way,
+    require_mode,
     require_movable,
     require_no_root,
+    require_removable,
     require_replaceable,
+    takes_tree,
 )
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
@@ -181,3 +187,49 @@ def test_whether_a_move_makes_paths_longer(target: str, is_so: bool) -> None:
 def test_how_far_a_folder_reaches_that_has_a_tree() -> None:
     assert Bounds().under("név") == Bounds(1, 4)
     assert Bounds(1, 3).under("ab") == Bounds(2, 6)
+
+
+def test_neither_the_root_nor_what_would_be_a_peers_is_removed() -> None:
+    require_removable(p("/media"))
+    with pytest.raises(UsageError, match="cannot be removed"):
+        require_removable(p("/"))
+    with pytest.raises(NotFoundError, match="no peer"):
+        require_removable(p("/@home.bob/a"))
+
+
+def test_a_folder_with_names_goes_only_as_a_tree() -> None:
+    assert takes_tree(FOLDER, recursive=True)
+    assert takes_tree(STORE, recursive=True)
+    assert not takes_tree(FOLDER, recursive=False)
+    assert not takes_tree(FILE, recursive=True)
+    require_empty(p("/media"), has_names=False)
+    with pytest.raises(ConflictError, match="not empty"):
+        require_empty(p("/media"), has_names=True)
+
+
+def test_the_root_has_no_attributes_and_a_link_no_mode() -> None:
+    require_attributes(p("/media"))
+    with pytest.raises(UsageError, match="neither time nor mode"):
+        require_attributes(p("/"))
+    require_mode(p("/media/l"), LINK, None)
+    require_mode(p("/media/f"), FILE, 0o644)
+    for mode in (0, 0o644):
+        with pytest.raises(ConflictError, match="no mode of its own"):
+            require_mode(p("/media/l"), LINK, mode)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_top", "becomes"),
+    [
+        (FOLDER, True, STORE),
+        (STORE, True, STORE),
+        (STORE, False, FOLDER),
+        (FOLDER, False, FOLDER),
+        (FILE, False, FILE),
+        (LINK, False, LINK),
+    ],
+)
+def test_a_folder_is_a_datastore_where_it_lies_at_the_top(
+    kind: EntryKind, at_top: bool, becomes: EntryKind
+) -> None:
+    assert become_by_move(kind, is_at_top=at_top) is becomes

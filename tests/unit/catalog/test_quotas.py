@@ -9,9 +9,11 @@ from collective.catalog.decisions.quotas import (
     UPLOADS_PER_CALLER_MAX,
     Recorded,
     Reservation,
+    beyond,
     excess_of,
     giving_way,
     grown,
+    outgrows,
 )
 from collective.core import limits
 from collective.core.errors import UsageError
@@ -81,3 +83,16 @@ def test_the_longest_idle_give_way_and_none_in_vain() -> None:
 def test_a_caller_with_all_his_places_has_to_give_one_up() -> None:
     assert excess_of(UPLOADS_PER_CALLER_MAX - 1) == 0
     assert excess_of(UPLOADS_PER_CALLER_MAX) == 1
+
+
+def test_a_file_competes_with_open_uploads_only_by_what_it_had_not_reserved() -> None:
+    assert not outgrows(60, reserved_bytes=100, credit_bytes=40)
+    assert outgrows(61, reserved_bytes=100, credit_bytes=40)
+    assert outgrows(1, reserved_bytes=10, credit_bytes=40)
+    assert not outgrows(0, reserved_bytes=10, credit_bytes=40)
+
+
+def test_of_what_was_replaced_the_newest_is_kept_for_readers_up_to_the_quota() -> None:
+    assert list(beyond([(3, 60), (2, 40), (1, 1)], 100)) == [1]
+    assert list(beyond([(3, 101), (2, 1)], 100)) == [3, 2]
+    assert list(beyond([], 100)) == []

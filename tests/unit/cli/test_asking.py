@@ -67,6 +67,16 @@ def sit_at_a_terminal(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
             "Nobody was shut out.",
         ),
         (("identity", "leave", "home"), "Forget home", "home was not left."),
+        (
+            ("rm", "-r", "/media", *NOWHERE),
+            "Remove /media with everything in it?",
+            "/media was not removed.",
+        ),
+        (
+            ("rm", "-r", "/@home.bob/media", *NOWHERE),
+            "Remove /@home.bob/media with everything in it?",
+            "/@home.bob/media was not removed.",
+        ),
     ],
 )
 def test_what_cannot_be_undone_asks_first(
@@ -86,3 +96,16 @@ def test_what_cannot_be_undone_asks_first(
     sit_at_a_terminal(monkeypatch, there=False)
     assert app.run(command) == NOT_REACHABLE
     assert asked == [once]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("rm", "-r", "/media/below"), ("rm", "/media"), ("rm", "-r", "/@home.bob/media/below")],
+    ids=("a tree in a datastore", "an empty datastore", "a tree in a peer's datastore"),
+)
+def test_what_is_less_than_a_whole_datastore_goes_without_a_question(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    sit_at_a_terminal(monkeypatch, there=True)
+    assert app.run([*command, *NOWHERE]) == NOT_REACHABLE
+    assert asked == []

@@ -83,7 +83,7 @@ def test_status_json_has_every_field_when_all_is_zero() -> None:
     assert facts["local_nodes"] == [
         {
             "id": "nas", "address": "", "total_capacity": 0, "used_capacity": 0, "chunk_count": 0,
-            "is_healthy": False, "state": "", "last_seen": None, "standing": "",
+            "is_healthy": False, "state": "up", "last_seen": None, "standing": "approved",
             "standing_reason": "", "is_new": False, "quarantined_bytes": 0, "disk": "",
         }
     ]  # fmt: skip

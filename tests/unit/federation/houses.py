@@ -28,11 +28,12 @@ from collective.member.people.invites import InviteIssuer
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
 from collective.model.peers import PeeringAttempt, PeerState
+from collective.model.trust import Phase
 from collective.pki import certificates
 from collective.pki.bundle import SignedBundle
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
-from collective.pki.rotation import Authorities, Phase
+from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 from collective.rpc.conversions.peering import bundle_from, bundle_message
 from collective.rpc.gen.collective.v1 import bootstrap as pb

@@ -12,13 +12,13 @@ from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
 from collective.core.errors import ConflictError, RejectedError
 from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.model.trust import Phase
 from collective.pki import certificates, pem_files, rotation
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
 from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import Credentials, is_signed_by, load_credentials
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore, check_link, verify_leaf
 from tests.faults.crashing_disk import CrashingDisk, StoppedError
 from tests.unit.pki.test_coordinator_certificate import ADDRESSES

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.core.ids import NodeId
-from collective.model.nodes import NodeState, Standing
+from collective.model.nodes import NodeState, ShownState, Standing
 from collective.placement.node_states import (
     TOGETHER_WINDOW_S,
     Observation,
@@ -92,10 +92,10 @@ def test_a_doubted_node_is_a_source_and_does_not_count() -> None:
 
 
 def test_status_says_the_standing_of_a_node_that_is_up_and_not_approved() -> None:
-    assert shown(NodeState.UP, Standing.APPROVED) == "up"
-    assert shown(NodeState.UP, Standing.PROBATION) == "probation"
-    assert shown(NodeState.UP, Standing.DOUBTED) == "doubted"
-    assert shown(NodeState.DOWN, Standing.DOUBTED) == "down"
+    assert shown(NodeState.UP, Standing.APPROVED) is ShownState.UP
+    assert shown(NodeState.UP, Standing.PROBATION) is ShownState.PROBATION
+    assert shown(NodeState.UP, Standing.DOUBTED) is ShownState.DOUBTED
+    assert shown(NodeState.DOWN, Standing.DOUBTED) is ShownState.DOWN
 
 
 def test_nodes_lost_one_after_the_other_are_given_up() -> None:

@@ -10,9 +10,12 @@ from collective.rpc.conversions.addresses import addresses_from
 from collective.rpc.conversions.entries import attributes_from
 from collective.rpc.conversions.extents import extents_from, holes_from
 from collective.rpc.conversions.node_registry import position_from
+from collective.rpc.conversions.node_status import node_from, node_message
 from collective.rpc.conversions.paths import local_path
 from collective.rpc.conversions.rights import rights_from
+from collective.rpc.conversions.trust import rotation_from
 from tests import protocol as pb
+from tests.values import a_node
 
 
 def extent(**fields: object) -> pb.Extent:
@@ -130,3 +133,24 @@ def test_an_extent_longer_than_its_chunk_is_refused() -> None:
     assert extents_from([extent(stored_length=20, length=4)])
     with pytest.raises(UsageError, match="cannot lie in a chunk of 20"):
         extents_from([extent(stored_length=20, length=5)])
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("state", "state of a node is called 'resting'"),
+        ("standing", "standing is called 'resting'"),
+        ("disk", "state of a disk is called 'resting'"),
+    ],
+)
+def test_a_node_is_in_a_state_that_has_a_word(field: str, text: str) -> None:
+    message = node_message(a_node())
+    assert node_from(message) == a_node()
+    setattr(message, field, "resting")
+    with pytest.raises(UsageError, match=text):
+        node_from(message)
+
+
+def test_a_rotation_is_in_a_phase_that_has_a_word() -> None:
+    with pytest.raises(UsageError, match="phase is called 'resting'"):
+        rotation_from(pb.RotateAuthorityResponse(phase="resting"))

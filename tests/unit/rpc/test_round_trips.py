@@ -37,7 +37,7 @@ from collective.model.status import (
     Status,
     Totals,
 )
-from collective.model.trust import JoinAnswer, Revoked, RotationProgress, TrustedAuthorities
+from collective.model.trust import JoinAnswer, Phase, Revoked, RotationProgress, TrustedAuthorities
 from collective.rpc.conversions import datastores, grants, joining, node_status, people, status
 from collective.rpc.conversions import trust as trusts
 from collective.rpc.gen.collective import v1 as common_pb
@@ -198,7 +198,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Any], Callable[[A
         trusts.revoked_from,
     ),
     "rotation": (
-        st.builds(RotationProgress, TEXT, several(TEXT), BYTES, MOMENT_MS),
+        st.builds(RotationProgress, st.sampled_from(Phase), several(TEXT), BYTES, MOMENT_MS),
         trusts.rotation_message,
         trusts.rotation_from,
     ),

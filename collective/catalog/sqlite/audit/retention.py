@@ -14,12 +14,11 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.sqlite.audit.trimming import Cut, shares
+from collective.catalog.decisions.audit_drops import excess_of, shares
+from collective.catalog.sqlite.audit.trimming import Cut
 
 STEP_ROWS: Final = 1000
 """The audit is counted again after so many new rows."""
-_SPARE_PARTS: Final = 20
-"""One part in so many is dropped beyond what must be, so that it is seldom done."""
 
 _FILE_ACTIONS: Final = "'write', 'mkdir', 'move', 'remove'"
 _FILES: Final = f"refusals = 0 AND action IN ({_FILE_ACTIONS})"
@@ -81,10 +80,10 @@ class Retention:
 
 
 def _cuts(db: apsw.Connection, sort: _Sort, rows_max: int) -> Iterator[Cut]:
-    count = _number(db, sort.count)
-    if count > rows_max:
+    excess = excess_of(_number(db, sort.count), rows_max)
+    if excess:
         counts: dict[Any, Any] = dict(db.execute(sort.tally))
-        for actor, number in shares(counts, count - rows_max + rows_max // _SPARE_PARTS).items():
+        for actor, number in shares(counts, excess).items():
             yield Cut(sort.name, sort.drop, actor, number)
 
 

@@ -7,7 +7,7 @@ gone so far.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,24 +30,6 @@ class Cut:
     gone: int = 0
     row: int | None = None
     """The row that tells of it."""
-
-
-def shares(counts: Mapping[str, int], excess: int) -> dict[str, int]:
-    """Return how many rows go of each actor, ``excess`` in all: those with most come to one level."""
-    tallies = sorted(counts.items(), key=lambda tally: -tally[1])
-    above = 0  # what goes if the first ones come down to the next one's count
-    for place, (_, count) in enumerate(tallies, start=1):
-        lower = tallies[place][1] if place < len(tallies) else 0
-        above += place * (count - lower)
-        if above >= excess:
-            spare, extra = divmod(above - excess, place)
-            level = lower + spare
-            return {
-                actor: had - level - (number < extra)
-                for number, (actor, had) in enumerate(tallies[:place])
-                if had - level - (number < extra) > 0
-            }
-    return dict(tallies)
 
 
 def drop(tx: Transaction, cuts: Sequence[Cut]) -> Sequence[Cut]:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.copies import facts_now
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite.copies.dooming import CORRUPT
 from collective.catalog.sqlite.store import rows
@@ -177,19 +177,12 @@ def load_chunk(
 def present_facts(
     db: apsw.Connection, facts: Mapping[NodeId, NodeFacts]
 ) -> dict[NodeId, NodeFacts]:
-    """Return ``facts`` with what the catalogue knows of each node at this moment.
-
-    One that is doubted stays all the same, as it does where ``facts`` are made: it may clear itself.
-    """
+    """Return ``facts`` with what the catalogue knows of each node at this moment."""
     found: Any = db.execute(
         "SELECT name, standing, draining OR removed OR removing OR refused <> '' FROM nodes"
     ).fetchall()
     return {
-        NodeId(name): replace(
-            facts[NodeId(name)],
-            standing=Standing(standing),
-            stays=facts[NodeId(name)].stays and not is_bad,
-        )
-        for name, standing, is_bad in found
+        NodeId(name): facts_now(facts[NodeId(name)], Standing(standing), is_going=bool(is_going))
+        for name, standing, is_going in found
         if NodeId(name) in facts
     }

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.leases import given_up
 from collective.catalog.decisions.turns import even, slices
 from collective.catalog.interface.values import Claimed
 from collective.catalog.sqlite.copies.dooming import doom_chunk, forget_removed
@@ -137,7 +138,8 @@ class SqliteCollection:
             )
         )
         beyond = self._beyond
-        free = [one for one in found if one[1] in beyond or not leases.is_held(one[1])]
+        gone = set(given_up((version for _, version in found), leases.is_held, beyond))
+        free = [one for one in found if one[1] in gone]
         more = free[VERSIONS_CONDEMNED:]
         free = free[:VERSIONS_CONDEMNED]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import apsw
 
+from collective.catalog.decisions.copies import may_be_taken_out
 from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite.copies.dooming import CORRUPT, doom
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.rows import DOUBTED, MISSING, STORED, recheck_uploads
+from collective.catalog.sqlite.store.rows import MISSING, STORED, recheck_uploads
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import ChunkId, Generation, NodeId
+from collective.model.copies import CopyState
 
 
 def take_out(
@@ -33,7 +35,7 @@ def take_out(
         number,
         generation,
     )
-    if row is None or row[1] not in {STORED, DOUBTED, *(() if is_lost else (MISSING,))}:
+    if row is None or not may_be_taken_out(CopyState(row[1]), is_lost=is_lost):
         return
     if is_lost:
         set_state(tx, row[0], number, MISSING)

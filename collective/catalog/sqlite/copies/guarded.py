@@ -1,6 +1,6 @@
 """Giving copies up: they are out of use, under a guard, until they are deleted or taken back.
 
-Everything here is decided by ``placement.healing`` on what the catalogue holds in the transaction
+Everything here is decided by ``decisions/copies.py`` on what the catalogue holds in the transaction
 itself.  Many copies go in as many transactions as that takes.  A catalogue that is restored and not adopted gives up nothing.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import apsw
 
+from collective.catalog.decisions.copies import is_surplus, next_look_ms, settled
 from collective.catalog.decisions.turns import even
 from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk, load_chunks, present_facts
@@ -22,11 +23,8 @@ from collective.catalog.sqlite.store.rows import STORED, is_restored
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyName, GivenUp
-from collective.placement.healing import GiveUp, NodeFacts, heal, may_delete, may_take_back
+from collective.placement.healing import GiveUp, NodeFacts
 
-CHECK_LEAST_MS: Final = 10_000
-CHECK_MOST_MS: Final = 3_600_000
-"""Bounds of the time after which a copy that was given up is looked at again; it grows with its age."""
 STEP_COPIES: Final = 128
 """Copies that one transaction changes."""
 
@@ -86,11 +84,17 @@ class SqliteGuardedCopies:
                 given.generation,
             )
             found = load_chunk(tx.db, chunk, tx.now_ms)
-            if is_restored(tx.db) or not guard or found is None:
-                return Settled.KEPT
-            row, present = found
-            now = present_facts(tx.db, facts)
-            if may_delete(present, given, confirmed, now, lacks_room=lacks_room):
+            row, present = found or (0, None)
+            done = settled(
+                present,
+                given,
+                confirmed,
+                present_facts(tx.db, facts),
+                is_guarded=bool(guard),
+                is_restored=is_restored(tx.db),
+                lacks_room=lacks_room,
+            )
+            if done is Settled.DELETED:
                 tx.run(
                     "UPDATE doomed SET guard = 0, retry_ms = 0"
                     " WHERE node = ? AND hash = ? AND generation = ?",
@@ -98,8 +102,7 @@ class SqliteGuardedCopies:
                     chunk.chunk,
                     given.generation,
                 )
-                return Settled.DELETED
-            if given.name in confirmed and may_take_back(present, given, now):
+            if done is Settled.TAKEN_BACK:
                 tx.run(
                     "DELETE FROM doomed WHERE node = ? AND hash = ? AND generation = ?",
                     number,
@@ -113,8 +116,7 @@ class SqliteGuardedCopies:
                     given.generation,
                     STORED,
                 )
-                return Settled.TAKEN_BACK
-            return Settled.KEPT
+            return done
 
         return await self._engine.change(work)
 
@@ -122,10 +124,7 @@ class SqliteGuardedCopies:
 def _give_up(tx: Transaction, act: GiveUp, facts: Mapping[NodeId, NodeFacts]) -> bool:
     """Give up a copy that is surplus still; return whether it was."""
     found = load_chunk(tx.db, act.chunk, tx.now_ms)
-    if found is None or not found[1].is_in_use:
-        return False
-    again = heal(found[1], facts, lambda _, __: None)
-    if not isinstance(again, GiveUp) or again.copy != act.copy:
+    if found is None or not is_surplus(act, found[1], facts):
         return False
     doom(tx, found[0], _number(tx, act.copy.node), GUARDED)
     return True
@@ -182,10 +181,9 @@ def _put_one_off(tx: Transaction, due: _Guarded) -> tuple[int, GivenUp] | None:
     if row is None:
         return None
     guard, chunk = row
-    wait_ms = min(CHECK_MOST_MS, max(CHECK_LEAST_MS, abs(tx.now_ms - due.since_ms) // 2))
     tx.run(
         "UPDATE doomed SET retry_ms = ?, guard = ? WHERE node = ? AND hash = ? AND generation = ?",
-        0 if chunk is None else tx.now_ms + wait_ms,
+        0 if chunk is None else next_look_ms(due.since_ms, tx.now_ms),
         FREE if chunk is None else guard,
         due.number,
         due.chunk,

@@ -18,8 +18,14 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.generations import belongs_elsewhere
-from collective.catalog.decisions.inventories import Differences, Spare, differences
+from collective.catalog.decisions.generations import by_origin
+from collective.catalog.decisions.inventories import (
+    MAY_BE_DOUBTED,
+    MAY_GO_MISSING,
+    Differences,
+    Spare,
+    differences,
+)
 from collective.catalog.sqlite.copies.copy_rows import node_number
 from collective.catalog.sqlite.copies.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.copies.quarantine import (
@@ -32,7 +38,7 @@ from collective.catalog.sqlite.copies.quarantine import (
 )
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
-from collective.catalog.sqlite.store.rows import DOUBTED, MISSING, STORED
+from collective.catalog.sqlite.store.rows import DOUBTED, MISSING
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.copies import CopyKey
@@ -72,8 +78,8 @@ async def compare_inventory(
                 partial(_compare, node=number, told=told, after=cursor, end=end, spare=spare)
             )
             for state, was, changed in (
-                (MISSING, (STORED, DOUBTED), found.missing),
-                (DOUBTED, (STORED, MISSING), found.doubtful),
+                (MISSING, MAY_GO_MISSING, found.missing),
+                (DOUBTED, MAY_BE_DOUBTED, found.doubtful),
             ):
                 for step in _steps(changed):
                     await engine.change(
@@ -163,12 +169,10 @@ def _set_states(
 
 def _note_strangers(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
     """Note our own orphans for deletion, and take in what is from another life; return the former."""
-    spans = spans_of(tx)
-    foreign = [copy for copy in copies if belongs_elsewhere(spans, copy.generation)]
+    own, foreign = by_origin(spans_of(tx), copies)
     if foreign:
         quarantine(tx, node, [copy for copy in foreign if not enter(tx, node, copy)])
-        copies = [copy for copy in copies if not belongs_elsewhere(spans, copy.generation)]
-    return [copy for copy in copies if note_stranger(tx, node, copy)]
+    return [copy for copy in own if note_stranger(tx, node, copy)]
 
 
 def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

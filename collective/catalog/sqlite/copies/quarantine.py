@@ -17,23 +17,26 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.generations import Spans
+from collective.catalog.decisions.quarantine import (
+    first_may_go_ms,
+    found_until_ms,
+    may_discard_on,
+    may_enter,
+    require_discardable,
+    rows_allowed,
+)
 from collective.catalog.decisions.standing import unknown_node
 from collective.catalog.sqlite.copies.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.references import IN_USE
-from collective.catalog.sqlite.store.rows import DOUBTED, MISSING
+from collective.catalog.sqlite.store.rows import DOUBTED
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import ConflictError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.calls import Call
-from collective.model.copies import CopyKey
+from collective.model.copies import CopyKey, CopyState
 from collective.model.nodes import Discarded, Standing
 
-KEPT_MS: Final = 7 * 24 * 3600 * 1000
-"""So long at least a copy stays in quarantine, and so long after its node was adopted."""
-ROWS_MAX: Final = 4_000_000
-"""Rows over all nodes; of what is beyond there is a figure alone."""
 STEP_COPIES: Final = 128
 """Copies that one transaction hands to collection."""
 
@@ -71,7 +74,7 @@ def enter(tx: Transaction, node: int, copy: CopyKey) -> bool:
         copy.generation,
         copy.stored_length,
     )
-    if row is None or row[1] not in {None, MISSING}:
+    if row is None or not may_enter(None if row[1] is None else CopyState(row[1])):
         return False
     doom(tx, row[0], node, GUARDED)
     tx.run(
@@ -95,9 +98,10 @@ def quarantine(tx: Transaction, node: int, copies: Sequence[CopyKey]) -> None:
         node: the node's row.
         copies: a few hundred at most.
     """
-    room = 0
-    if tx.value("SELECT standing FROM nodes WHERE id = ?", node) == Standing.APPROVED.value:
-        room = max(0, ROWS_MAX - tx.value("SELECT sum(quarantined_copies) FROM nodes"))
+    room = rows_allowed(
+        Standing(tx.value("SELECT standing FROM nodes WHERE id = ?", node)),
+        lambda: int(tx.value("SELECT sum(quarantined_copies) FROM nodes")),
+    )
     told = [[copy.chunk.hex(), copy.generation, copy.stored_length] for copy in copies]
     added = tx.all(
         "INSERT OR IGNORE INTO quarantine (node, hash, generation, stored_length, since_ms)"
@@ -188,16 +192,10 @@ class SqliteQuarantine:
 
         def work(tx: Transaction) -> Sequence[Discarded]:
             tx.decider(actor).require_admin("discard quarantined copies")
-            if rows.is_restored(tx.db):
-                raise ConflictError(
-                    "This catalogue is restored, and nothing is deleted until it is adopted: collective"
-                    " node adopt --all"
-                )
-            if not any(one.copies for one in found):
-                raise _nothing_to_discard(found)
+            require_discardable(found, is_restored=rows.is_restored(tx.db))
             for one in found:
                 if one.copies:
-                    _discard(tx, actor, one, now_ms - KEPT_MS)
+                    _discard(tx, actor, one, found_until_ms(now_ms))
             return found
 
         return await engine.write(work, caller=actor, action="node-discard", target=target)
@@ -248,21 +246,19 @@ def _plan(db: apsw.Connection, nodes: Sequence[NodeId] | None, now_ms: int) -> S
 def _look(
     db: apsw.Connection, node: NodeId, number: int, adopted_ms: int, now_ms: int
 ) -> Discarded:
-    before_ms = now_ms - KEPT_MS
     count = size = 0
-    if adopted_ms <= before_ms:
+    if may_discard_on(adopted_ms, now_ms):
         count, size = rows.fetch(
             db,
             "SELECT count(*), coalesce(sum(stored_length), 0) FROM quarantine WHERE node = ?"
             " AND since_ms <= ?",
             number,
-            before_ms,
+            found_until_ms(now_ms),
         )
     if count:
         return Discarded(node, count, size, 0)
     oldest_ms = rows.fetch(db, "SELECT min(since_ms) FROM quarantine WHERE node = ?", number)[0]
-    may_ms = 0 if oldest_ms is None else max(oldest_ms, adopted_ms) + KEPT_MS
-    return Discarded(node, 0, 0, may_ms)
+    return Discarded(node, 0, 0, first_may_go_ms(oldest_ms, adopted_ms))
 
 
 def _discard(tx: Transaction, actor: Call, found: Discarded, before_ms: int) -> None:
@@ -274,17 +270,6 @@ def _discard(tx: Transaction, actor: Call, found: Discarded, before_ms: int) -> 
     )
     detail = f"{found.copies} copies, {found.size_bytes} bytes"
     tx.audit(actor, "node-discard", found.node, detail)
-
-
-def _nothing_to_discard(found: Sequence[Discarded]) -> ConflictError:
-    waiting = [one.may_ms for one in found if one.may_ms]
-    if not waiting:
-        return ConflictError("No copies are quarantined there.")
-    when = rows.moment(min(waiting))
-    return ConflictError(
-        f"Quarantined copies stay for seven days after they were found and their node was adopted; the"
-        f" first can be discarded at {when}."
-    )
 
 
 def _count(tx: Transaction, node: int, copies: int, size_bytes: int) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from collective.catalog.decisions.copies import Repaired, after_repair, may_repair
+from collective.catalog.decisions.receipts import require_of_repair
 from collective.catalog.interface.values import ChunkPage, RepairTask
 from collective.catalog.sqlite.copies import chunk_copies, chunk_health
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk
 from collective.catalog.sqlite.copies.dooming import doom
 from collective.catalog.sqlite.files.allocation import add_candidate, new_copy
 from collective.catalog.sqlite.store.engine import Engine
-from collective.catalog.sqlite.store.rows import INTENT, STORED
+from collective.catalog.sqlite.store.rows import STORED
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
 from collective.core.randomness import hex_id
-from collective.model.copies import Copy, VerifiedReceipt
+from collective.model.copies import Copy, CopyState, VerifiedReceipt
 from collective.placement.healing import MakeCopy
 
 _SHORT: Final = (
@@ -87,14 +88,8 @@ class SqliteRepair:
 
     async def finish(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
         """Record the new copy, or (None) give the claim up.  No other copy goes by that."""
-        if receipt is not None and (
-            receipt.transfer_id != task.repair_id
-            or receipt.chunk != task.chunk
-            or receipt.stored_length != task.stored_length
-            or receipt.node != task.target.node
-            or receipt.generation != task.target.generation
-        ):
-            raise RejectedError("A receipt does not belong to this repair; it is not counted.")
+        if receipt is not None:
+            require_of_repair(receipt, task)
         await self._engine.change(
             lambda tx: end_repair(tx, task.repair_id, stored=receipt is not None)
         )
@@ -113,21 +108,21 @@ def end_repair(tx: Transaction, repair_id: str, *, stored: bool) -> None:
         node,
         generation,
     )
-    if stored and state == INTENT:  # what went missing since is no copy by what was said before
+    known = None if state is None else CopyState(state)
+    sent = "SELECT 1 FROM sent WHERE chunk = ? AND node = ? AND generation = ? LIMIT 1"
+    done = after_repair(
+        known, is_made=stored, is_sent=lambda: bool(tx.value(sent, chunk, node, generation))
+    )
+    if done is Repaired.STORED:
         tx.run("UPDATE copies SET state = ? WHERE chunk = ? AND node = ?", STORED, chunk, node)
-    elif state == INTENT and not tx.value(
-        "SELECT 1 FROM sent WHERE chunk = ? AND node = ? AND generation = ? LIMIT 1",
-        chunk,
-        node,
-        generation,
-    ):
+    elif done is Repaired.GIVEN_UP:
         doom(tx, chunk, node)
     add_candidate(tx, chunk)
 
 
 def _claim(tx: Transaction, act: MakeCopy, repair_id: str, expires_ms: int) -> RepairTask | None:
     found = load_chunk(tx.db, act.chunk, tx.now_ms)
-    if found is None or found[1] != act.chunk or not found[1].is_due:
+    if found is None or not may_repair(act.chunk, found[1]):
         return None
     chunk, present = found
     if act.generation is None:

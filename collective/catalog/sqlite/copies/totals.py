@@ -7,8 +7,9 @@ from typing import Any
 
 import apsw
 
-from collective.access.permissions import Decider, Sight
+from collective.access.permissions import Decider
 from collective.catalog.decisions.charges import Weight
+from collective.catalog.decisions.sight import read_whole, readable_tops
 from collective.catalog.sqlite.copies.chunk_health import count_chunks
 from collective.catalog.sqlite.names.folders import folder_at
 from collective.catalog.sqlite.names.quotas import weigh
@@ -19,7 +20,6 @@ from collective.catalog.sqlite.store.rows import DATASTORE, ROOT
 from collective.core.ids import NodeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.rights import Right
 from collective.model.status import ChunkHealth, Totals
 
 COST_SHARE = 20
@@ -78,18 +78,8 @@ def _count(
         counted = count_chunks(db, usable, now_ms, [WHOLE])
         whole = ChunkHealth(known.chunks, counted.short, counted.unavailable, (FilePath(),))
         return Totals(known.files, known.file_bytes, whole)
-    below = sum((_weigh(db, path) for path in _readable(decider)), Weight())
+    below = sum((_weigh(db, path) for path in readable_tops(decider)), Weight())
     return Totals(below.files, below.size_bytes, _health(db, decider, usable, now_ms))
-
-
-def _readable(decider: Decider) -> list[FilePath]:
-    """Return the paths that the caller's grants let it read, none of them below another."""
-    tops: list[FilePath] = []
-    for path in sorted({grant.path for grant in decider.grants}):
-        is_new = not tops or not path.starts_with(tops[-1])
-        if is_new and Right.READ in decider.rights(path):
-            tops.append(path)
-    return tops
 
 
 def _weigh(db: apsw.Connection, path: FilePath) -> Weight:
@@ -109,12 +99,9 @@ def _health(
         "SELECT name, id FROM entries WHERE parent = ? AND kind = ? ORDER BY name",
         (ROOT, DATASTORE),
     )
-    whole = {
-        path: entry
-        for name, entry in found
-        if decider.sight(path := FilePath((name,))) is Sight.FULL
-    }
+    there = {FilePath((name,)): entry for name, entry in found}
+    whole = read_whole(decider, there)
     if not whole:
         return None
-    counted = count_chunks(db, usable, now_ms, whole.values())
+    counted = count_chunks(db, usable, now_ms, [there[path] for path in whole])
     return ChunkHealth(counted.chunks, counted.short, counted.unavailable, tuple(whole))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collective.catalog.decisions.copies import change_by, doubt_by
 from collective.catalog.sqlite.copies.copy_rows import set_state, take_out
 from collective.catalog.sqlite.copies.dooming import CORRUPT
 from collective.catalog.sqlite.nodes.standing import doubt_node
-from collective.catalog.sqlite.store.rows import DOUBTED, STORED
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.copies import Judged, Verdict
@@ -27,20 +27,25 @@ def note_verdict(tx: Transaction, one: Judged) -> NodeId | None:
                 one.generation,
             )
         return None
-    was, becomes = (DOUBTED, STORED) if one.verdict is Verdict.PROVEN else (STORED, DOUBTED)
-    row = tx.one(  # a cross join begins with the chunk: the node may have millions of copies
-        "SELECT c.chunk FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
-        " WHERE k.hash = ? AND c.node = ? AND c.generation = ? AND c.state = ?",
-        one.chunk,
-        number,
-        one.generation,
-        was,
+    change = change_by(one.verdict)
+    row = (
+        None
+        if change is None
+        else tx.one(  # a cross join begins with the chunk: the node may have millions of copies
+            "SELECT c.chunk FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
+            " WHERE k.hash = ? AND c.node = ? AND c.generation = ? AND c.state = ?",
+            one.chunk,
+            number,
+            one.generation,
+            change.was,
+        )
     )
-    if row is not None and one.verdict is not Verdict.OPEN:
-        set_state(tx, row[0], number, becomes)
-    if one.verdict is not Verdict.LIED:
+    if change is not None and row is not None:
+        set_state(tx, row[0], number, change.becomes)
+    why = doubt_by(one.verdict, one.why)
+    if why is None:
         return None
-    doubt_node(tx, one.node, one.why or "it answered a challenge wrongly")
+    doubt_node(tx, one.node, why)
     return one.node
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.allocation import KnownCopy, Takers, allocate
+from collective.catalog.decisions import uploads
+from collective.catalog.decisions.allocation import KnownCopy, Takers, allocate, node_went
+from collective.catalog.decisions.uploads import require_chunk
 from collective.catalog.interface.values import Allocation
 from collective.catalog.sqlite.copies.dooming import GUARDED, doom
 from collective.catalog.sqlite.files.upload_rows import UploadRow
@@ -20,14 +22,11 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.references import TRUSTED
 from collective.catalog.sqlite.store.rows import CURRENT, INTENT, RETIRED
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core import limits
-from collective.core.errors import NotEnoughCopiesError, UsageError
-from collective.core.ids import CHUNK_ID_BYTES, ChunkId, Generation, NodeId
+from collective.core.ids import ChunkId, Generation, NodeId
 from collective.core.paths import FilePath
 from collective.model.copies import Copy, CopyState
 from collective.model.extents import Extent
 from collective.model.nodes import Standing
-from collective.model.rights import Right
 from collective.placement import evidence
 from collective.placement.node_choice import Offers
 
@@ -43,10 +42,7 @@ def chunk_row(tx: Transaction, intent: Extent, copies: int) -> int:
     A row is of one id and one length, and neither ever changes: an id that is named with another
     length is another chunk, which no honest node will ever hold.
     """
-    if len(intent.chunk) != CHUNK_ID_BYTES:
-        raise UsageError(f"A chunk id has {CHUNK_ID_BYTES} bytes; this one is malformed.")
-    if not 0 < intent.stored_length <= limits.CHUNK_STORED_MAX_BYTES:
-        raise UsageError(f"A chunk has 1 to {limits.CHUNK_STORED_MAX_BYTES} stored bytes.")
+    require_chunk(intent)
     row = tx.one(
         "SELECT id, wanted FROM chunks WHERE hash = ? AND stored_length = ?",
         intent.chunk,
@@ -85,13 +81,17 @@ def may_use(
         RETIRED if retired else CURRENT,
         REFERENCES_LOOKED_AT,
     )
-    for entry, place in found.fetchall():
-        if entry is None and place is None:
-            continue
-        at = FilePath.parse(place) if entry is None else rows.path_of(tx.db, entry)
-        if decider.may(Right.READ, at):
-            return True
-    sent: Any = tx.value(
+    places = (
+        FilePath.parse(place) if entry is None else rows.path_of(tx.db, entry)
+        for entry, place in found.fetchall()
+        if entry is not None or place is not None
+    )
+    return uploads.may_use(decider, places, lambda: _has_sent(tx, decider, upload, chunk))
+
+
+def _has_sent(tx: Transaction, decider: Decider, upload: str, chunk: int) -> bool:
+    """Tell whether the caller has sent the chunk in another upload that is open."""
+    sent = tx.value(
         "SELECT 1 FROM sent s JOIN uploads u ON u.id = s.upload WHERE s.chunk = ?"
         " AND s.received = 1 AND u.principal = ? AND u.state = 0 AND u.id <> ? LIMIT 1",
         chunk,
@@ -222,7 +222,7 @@ def new_copy(tx: Transaction, chunk: int, name: NodeId) -> Copy:
     """
     node = tx.value("SELECT id FROM nodes WHERE name = ? AND removed = 0", name)
     if node is None:
-        raise NotEnoughCopiesError(f"Node {name} is not enrolled any more; try again.")
+        raise node_went(name)
     if tx.value("SELECT 1 FROM copies WHERE chunk = ? AND node = ?", chunk, node):
         doom(tx, chunk, node, GUARDED)
     return Copy(name, _write_intent(tx, chunk, node))

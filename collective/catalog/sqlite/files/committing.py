@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import Bounds, require_file_place, require_replaceable
+from collective.catalog.decisions.quotas import outgrows
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
 from collective.catalog.sqlite.names.entries import COUNTED_AT_ONCE, Changed, load_changed
@@ -39,8 +41,9 @@ def check_quota(tx: Transaction, found: UploadRow, existing: tuple[int, int] | N
     credit = weigh(tx.db, existing[1]).charge_bytes if existing is not None else 0
     more = weigh(tx.db, found.version).charge_bytes - credit
     datastore = datastore_of(tx.db, found.path)
-    is_more = more > max(0, found.reserved - found.credit) or datastore != found.datastore
-    require_room(tx, datastore, more, upload=found.id, also_open=is_more)
+    is_more = outgrows(more, reserved_bytes=found.reserved, credit_bytes=found.credit)
+    also_open = is_more or datastore != found.datastore
+    require_room(tx, datastore, more, upload=found.id, also_open=also_open)
 
 
 def flip(
@@ -79,7 +82,7 @@ def flip(
     )
     entry = put_in_place(tx, found.path, FILE, found.version, parent, existing)
     # Its datastore was set, or another one is there, since it began.
-    if copies != found.copies or datastore != found.datastore:
+    if unsettles_place(Asked(found.copies, found.datastore), Asked(copies, datastore)):
         unsettle(tx, entry, default)
     return load_changed(tx.db, entry, found.path, copies)
 

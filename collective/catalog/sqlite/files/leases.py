@@ -17,16 +17,13 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from collective.catalog.decisions.leases import given_up, who_gives_way
 from collective.core.clock import Clock
 from collective.core.ids import LeaseKey, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
 from collective.model.calls import Call
 
-LEASES_MAX = 100_000
-LEASES_PER_HOLDER_MAX = 10_000
-"""Who takes more loses the one that they have not used for longest; so does, when LEASES_MAX are held,
-the one who holds most: nobody can take every lease there is.  The people of a peer count as one."""
 _VERSION_BYTES = 6
 _NONCE_BYTES = 4
 _MAC_BYTES = 6
@@ -139,11 +136,7 @@ class Leases:
         with self._lock:
             if self._clock.monotonic_s() < self._quiet_until_s:
                 return []
-            free = [
-                version
-                for version in versions
-                if version not in self._by_version or version in whatever
-            ]
+            free = given_up(versions, self._by_version.__contains__, whatever)
             self._end_on({version for version in free if version in self._by_version})
             self._condemned |= frozenset(free)
             self._rounds += 1
@@ -176,11 +169,8 @@ class Leases:
 
     def _make_place(self, holder: SpiffeId) -> None:
         """Drop what must give way for one more lease of ``holder``, a new or a revived one."""
-        while len(own := self._by_holder.get(holder, {})) >= LEASES_PER_HOLDER_MAX:
-            self._drop(next(iter(own)))
-        while len(self._held) >= LEASES_MAX:
-            most = max(self._by_holder, key=lambda one: len(self._by_holder[one]))
-            self._drop(next(iter(self._by_holder[most])))
+        while (loser := who_gives_way(holder, self._by_holder, len(self._held))) is not None:
+            self._drop(next(iter(self._by_holder[loser])))
 
     def _drop(self, key: LeaseKey) -> None:
         lease = self._held.pop(key)

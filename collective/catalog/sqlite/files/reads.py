@@ -12,26 +12,32 @@ from typing import Any
 import apsw
 
 from collective.catalog.decisions.names import absent
+from collective.catalog.decisions.reads import (
+    FoundCopy,
+    end_of,
+    lease_gone,
+    pieces_most,
+    place_of_lease,
+    readable,
+    require_file,
+    require_range,
+    require_still_readable,
+    require_version,
+)
 from collective.catalog.interface.values import LocatedExtent, ReadView
-from collective.catalog.sqlite.copies.dooming import GUARDED
+from collective.catalog.sqlite.copies.dooming import CORRUPT
 from collective.catalog.sqlite.names.datastores import copies_for
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
-from collective.catalog.sqlite.store.rows import CURRENT, DOUBTED, FILE, LINK, RETIRED, STORED
-from collective.core import limits
-from collective.core.errors import (
-    BusyError,
-    ConflictError,
-    NotFoundError,
-    PermissionDeniedError,
-    UsageError,
-)
+from collective.catalog.sqlite.store.rows import CURRENT, FILE, RETIRED, STORED
+from collective.core.errors import BusyError
 from collective.core.ids import ChunkId, Generation, LeaseKey, NodeId, parse_hex_id
 from collective.core.paths import FilePath
 from collective.model.calls import Call
-from collective.model.copies import Copy
+from collective.model.copies import Copy, CopyState
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
+from collective.model.nodes import Standing
 from collective.model.rights import Right
 
 ATTEMPTS = 5
@@ -72,24 +78,14 @@ class SqliteReads:
         def work(db: apsw.Connection) -> _Found:
             engine.decider(caller).require(Right.READ, path)
             found = rows.find(db, path)
-            if found is None:
-                raise absent(path)
-            if found[1] == LINK:
-                raise ConflictError(
-                    f"{path} is a symbolic link, which is not followed; 'stat' shows where it points"
-                    " to: read that by its own path."
-                )
-            if found[1] != FILE:
-                raise ConflictError(f"{path} is a directory; name a file in it.")
+            require_file(path, rows.kind_of(found))
+            assert found is not None
             copies = copies_for(db, path, engine.settings.copies)
             view = _load(db, found[2] or 0, path, copies, offset, length, batch)
             if view is None:
                 raise absent(path)
-            if if_version and view.entry.version != if_version:
-                raise ConflictError(
-                    f"{path} has version {view.entry.version}, not {if_version}; open it again."
-                )
             entry = view.entry
+            require_version(path, entry.version, if_version)
             least = rows.copies_least(db, view.version, entry.chunk_count, copies, rows.lack(db))
             return replace(view, entry=entry._replace(copies_least=least))
 
@@ -112,27 +108,21 @@ class SqliteReads:
         held = engine.leases.renew(lease, caller.principal)
         proven = engine.leases.proven(lease, caller.principal) if held is None else None
         if held is None and proven is None:
-            raise _lease_gone()
+            raise lease_gone()
 
         def work(db: apsw.Connection) -> tuple[_Found, FilePath]:
             version = held.version if held is not None else proven or 0
-            path = _place(db, version) or (None if held is None else held.path)
-            if path is None:
-                raise _lease_gone()
-            if not engine.decider(caller).may(Right.READ, path):
-                raise PermissionDeniedError(
-                    "You may no longer read this file, or it was moved to where you may not; ask"
-                    " its owner for a grant."
-                )
+            path = place_of_lease(_place(db, version), None if held is None else held.path)
+            require_still_readable(engine.decider(caller), path)
             copies = copies_for(db, path, engine.settings.copies)
             view = _load(db, version, path, copies, offset, length, batch)
             if view is None:
-                raise _lease_gone()
+                raise lease_gone()
             return view, path
 
         view, path = await engine.read_for(caller, "read", f"lease {lease}", work)
         if held is None and not engine.leases.revive(mark, lease, view.version, caller, path):
-            raise _lease_gone()
+            raise lease_gone()
         return self._view(view, lease)
 
     async def is_read_from(
@@ -162,10 +152,6 @@ class SqliteReads:
         return ReadView(found.entry, lease, int(until_s * 1000), found.extents, found.more)
 
 
-def _lease_gone() -> NotFoundError:
-    return NotFoundError("This read has ended; open the file again.")
-
-
 def _place(db: apsw.Connection, version: int) -> FilePath | None:
     """Return where a version lies now, or lay last: there one must be allowed to read."""
     row = rows.fetch(
@@ -191,8 +177,7 @@ def _load(
     batch: int,
 ) -> _Found | None:
     """Return a version and its extents in the range; None if there is no such version any more."""
-    if offset < 0 or length < 0:
-        raise UsageError("Offset and length of a read may not be negative.")
+    require_range(offset, length)
     row = rows.fetch(
         db,
         f"SELECT 0, '', {FILE}, v.modified_ms, v.modified_ns, v.mode, {rows.VERSION_COLUMNS},"
@@ -204,8 +189,7 @@ def _load(
     if row is None:
         return None
     size, holes = row[8], row[14]
-    end = min(size, offset + length) if length else size
-    limit = min(batch or limits.BATCH_MAX_CHUNKS, limits.BATCH_MAX_CHUNKS)
+    end, limit = end_of(offset, length, size), pieces_most(batch)
     extents: list[LocatedExtent | Hole] = []
     more = False
     if offset < end:
@@ -274,21 +258,22 @@ def stored_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
 
 
 def readable_copies(db: apsw.Connection, chunk: int) -> list[Copy]:
-    """Return the copies of a chunk that a reader may try, those that do not count marked.
-
-    The reader checks the chunk's id, so a copy that is in doubt, or given up and not deleted yet,
-    is better than none.
-    """
+    """Return the copies of a chunk that a reader may try, those that do not count last and marked."""
     found: Any = db.execute(
-        "SELECT n.name, c.generation, c.state <> ?2 OR n.standing = 'doubted' FROM copies c"
-        " JOIN nodes n ON n.id = c.node"
-        " WHERE c.chunk = ?1 AND c.state IN (?2, ?3) AND n.removed = 0"
-        " UNION ALL SELECT n.name, d.generation, 1 FROM chunks k JOIN doomed d ON d.hash = k.hash"
-        " AND d.stored_length = k.stored_length AND d.guard > 0 AND d.guard = ?4"
-        " JOIN nodes n ON n.id = d.node WHERE k.id = ?1 AND n.removed = 0 ORDER BY 3",
-        (chunk, STORED, DOUBTED, GUARDED),
-    ).fetchall()
-    return [
-        Copy(NodeId(name), Generation(generation), is_doubted=bool(is_doubted))
-        for name, generation, is_doubted in found
-    ]
+        "SELECT n.name, c.generation, c.state, 0, n.standing FROM copies c"
+        " JOIN nodes n ON n.id = c.node WHERE c.chunk = ?1 AND n.removed = 0"
+        " UNION ALL SELECT n.name, d.generation, NULL, d.guard = ?2, n.standing FROM chunks k"
+        " JOIN doomed d ON d.hash = k.hash AND d.stored_length = k.stored_length AND d.guard > 0"
+        " JOIN nodes n ON n.id = d.node WHERE k.id = ?1 AND n.removed = 0",
+        (chunk, CORRUPT),
+    )
+    return readable(
+        FoundCopy(
+            NodeId(name),
+            Generation(generation),
+            None if state is None else CopyState(state),
+            bool(is_corrupt),
+            Standing(standing),
+        )
+        for name, generation, state, is_corrupt, standing in found
+    )

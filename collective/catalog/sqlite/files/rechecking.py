@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import apsw
 
+from collective.catalog.decisions.uploads import goes_on_at, must_check_again
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.references import TRUSTED, too_few
@@ -50,16 +51,17 @@ class Step:
 
 def is_behind(db: apsw.Connection, upload: UploadRow) -> bool:
     """Tell whether extents of the upload have to be checked again before it commits."""
-    if upload.checked_epoch == rows.fetch(db, "SELECT trust_epoch FROM state")[0]:
-        return False
+    epoch = rows.fetch(db, "SELECT trust_epoch FROM state")[0]
     sql = "SELECT 1 FROM extents WHERE version = ? LIMIT 1"
-    return rows.fetch(db, sql, upload.version) is not None
+    return must_check_again(
+        upload.checked_epoch, epoch, lambda: rows.fetch(db, sql, upload.version) is not None
+    )
 
 
 def check_page(tx: Transaction, upload: UploadRow) -> Step:
     """Check the next page of extents; drop those whose chunk has no quorum."""
     epoch = tx.value("SELECT trust_epoch FROM state")
-    from_offset = upload.checked_to if upload.checking_epoch == epoch else 0
+    from_offset = goes_on_at(upload.checking_epoch, upload.checked_to, epoch)
     found = tx.all(_PAGE, upload.version, from_offset, PAGE_EXTENTS)
     lost: NotEnoughCopiesError | None = None
     dropped = dropped_bytes = 0

@@ -16,7 +16,8 @@ from collective.catalog.decisions.extents import (
     place_hole,
     require_complete,
 )
-from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of
+from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of, require_of_upload
+from collective.catalog.decisions.uploads import may_use_still, never_asked
 from collective.catalog.sqlite.copies.dooming import doom
 from collective.catalog.sqlite.files.allocation import is_kept, known_copies, may_use
 from collective.catalog.sqlite.files.upload_rows import ENDED
@@ -24,7 +25,6 @@ from collective.catalog.sqlite.nodes.standing import doubt_node
 from collective.catalog.sqlite.store.references import too_few, trusted_standings
 from collective.catalog.sqlite.store.rows import COLLECTED, INTENT, OPEN, STORED
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import RejectedError
 from collective.core.ids import NodeId
 from collective.model.copies import CopyState, VerifiedReceipt
 from collective.model.extents import Extent, Hole
@@ -35,8 +35,7 @@ from collective.placement import evidence
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
     """Mark copies stored, by what ``decisions/receipts.py`` says that each receipt proves."""
     for receipt in receipts:
-        if receipt.transfer_id != upload:
-            raise RejectedError("A receipt belongs to another transfer; send the chunk again.")
+        require_of_upload(receipt, upload)
         row = tx.one(
             "SELECT c.chunk, c.node, c.state, k.stored_length, s.received FROM chunks k"
             " JOIN nodes n ON n.name = ? AND n.removed = 0"
@@ -127,13 +126,14 @@ def _standings(
         *key,
     )
     if row is None or row[1] is None:
-        raise RejectedError("This upload never asked for a chunk that it names; allocate it first.")
+        raise never_asked()
     chunk, authorised = row
     if _is_proven(tx, upload, version, chunk, copies):
         return chunk, trusted_standings(tx.db, chunk)
-    # What they might read when they asked, they must be allowed to read still, while it is anywhere.
-    is_theirs = bool(authorised) and (
-        not is_kept(tx, chunk) or may_use(tx, decider, upload, chunk, retired=True)
+    is_theirs = may_use_still(
+        is_authorised=bool(authorised),
+        is_kept=lambda: is_kept(tx, chunk),
+        may_use=lambda: may_use(tx, decider, upload, chunk, retired=True),
     )
     found = usable(known_copies(tx, upload, chunk), is_authorised=is_theirs, absent=absent)
     return chunk, [one.standing for one in found]

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from collective.access.permissions import Decider
+from collective.catalog.decisions.uploads import UploadState, gone, require_active
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import NotFoundError
 from collective.core.ids import UploadKey
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.changes import Precondition
 from collective.model.rights import Right
 
-ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
-"""States of an upload."""
+ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = (int(state) for state in UploadState)
+"""States of an upload, as statements have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class UploadRow:
     path: FilePath
     version: int
     """Id of the version that it makes."""
-    state: int
+    state: UploadState
     copies: int
     condition: Precondition
     expires_ms: int
@@ -61,7 +61,7 @@ def upload_row(row: Any) -> UploadRow:
         row[0],
         FilePath.parse(row[1]),
         row[2],
-        row[3],
+        UploadState(row[3]),
         row[4],
         Precondition(row[5], bool(row[6])),
         row[7],
@@ -76,12 +76,6 @@ def load_upload(tx: Transaction, caller: Call, upload: UploadKey) -> UploadRow:
     return upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
 
 
-def require_active(tx: Transaction, found: UploadRow) -> None:
-    """Raise NotFoundError unless the upload is active and its time has not run out."""
-    if found.state != ACTIVE or found.expires_ms <= tx.now_ms:
-        raise gone()
-
-
 def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[UploadRow, Decider]:
     """Return an upload into which the caller may write now, and what decides of their rights.
 
@@ -90,10 +84,5 @@ def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[Upl
     found = load_upload(tx, caller, upload)
     decider = tx.decider(caller)
     decider.require(Right.WRITE, found.path)
-    require_active(tx, found)
+    require_active(found.state, found.expires_ms, tx.now_ms)
     return found, decider
-
-
-def gone() -> NotFoundError:
-    """Return what is said of an upload that is not there, or not any more."""
-    return NotFoundError("There is no such upload, or it has ended; write the file again.")

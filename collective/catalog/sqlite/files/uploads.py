@@ -11,6 +11,14 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.quotas import require_few
+from collective.catalog.decisions.uploads import (
+    UploadState,
+    never_settles,
+    require_active,
+    require_attributes,
+    require_batch,
+    require_known,
+)
 from collective.catalog.interface.values import Allocation, Upload
 from collective.catalog.sqlite.files.allocation import allocate_chunk, pin_chunk, targets_of
 from collective.catalog.sqlite.files.committing import (
@@ -34,13 +42,10 @@ from collective.catalog.sqlite.files.upload_rows import (
     ACTIVE,
     COMMITTED,
     COMMITTED_UNCLEARED,
-    ENDED,
     SELECT_UPLOAD,
     UploadRow,
     active_upload,
-    gone,
     load_upload,
-    require_active,
     upload_row,
 )
 from collective.catalog.sqlite.names.datastores import copies_for, datastore_of
@@ -56,11 +61,9 @@ from collective.catalog.sqlite.store.rows import AT_COMMIT, OPEN
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
 from collective.core.errors import (
-    BusyError,
     CollectiveError,
     NotEnoughCopiesError,
     NotFoundError,
-    UsageError,
 )
 from collective.core.ids import NodeId, UploadKey
 from collective.core.paths import FilePath
@@ -102,9 +105,9 @@ class SqliteUploads:
         holes: Sequence[Hole] = (),
     ) -> Upload:
         """Begin an upload and allocate its first batch, in one transaction."""
-        _check_attributes(attributes)
-        _check_batch(intents)
-        _check_batch(holes)
+        require_attributes(attributes)
+        require_batch(intents)
+        require_batch(holes)
         upload = UploadKey(hex_id(self._engine.randomness))
         settings = self._engine.settings
 
@@ -165,8 +168,8 @@ class SqliteUploads:
         holes: Sequence[Hole] = (),
     ) -> Sequence[Allocation]:
         """Record holes, write intent rows for a batch and pin what is stored already."""
-        _check_batch(intents)
-        _check_batch(holes)
+        require_batch(intents)
+        require_batch(holes)
 
         def work(tx: Transaction) -> Sequence[Allocation]:
             found, decider = active_upload(tx, caller, upload)
@@ -186,7 +189,7 @@ class SqliteUploads:
         absent: frozenset[NodeId] = frozenset(),
     ) -> int:
         """Count receipts, record extents whose chunks have quorum; return all bytes recorded."""
-        _check_batch(extents)
+        require_batch(extents)
 
         def work(tx: Transaction) -> int:
             found, decider = active_upload(tx, caller, upload)
@@ -219,16 +222,16 @@ class SqliteUploads:
         holes: Sequence[Hole] = (),
     ) -> Entry:
         """Flip the current version; repeating a commit that succeeded returns the same entry."""
-        _check_batch(extents)
-        _check_batch(holes)
+        require_batch(extents)
+        require_batch(holes)
 
         def work(tx: Transaction) -> Changed | None:
             found = load_upload(tx, caller, upload)
             decider = tx.decider(caller)
             decider.require(Right.WRITE, found.path)
-            if found.state in {COMMITTED, COMMITTED_UNCLEARED}:
+            if found.state.is_committed:
                 return entry_from(found.result or "", found)
-            require_active(tx, found)
+            require_active(found.state, found.expires_ms, tx.now_ms)
             parent, existing = target_of(tx, found.path)
             check_condition(tx.db, found.path, existing[1] if existing else None, found.condition)
             count_receipts(tx, upload, receipts)
@@ -276,7 +279,7 @@ class SqliteUploads:
             if changed is not None:
                 return await counted(self._engine, changed)
             await self._check_again(caller, upload)
-        raise _unsettled()
+        raise never_settles()
 
     async def _check_again(self, caller: Call, upload: UploadKey) -> None:
         """Go through all extents, page by page.
@@ -298,7 +301,7 @@ class SqliteUploads:
             is_done, lost = step.is_done, lost or step.lost
             starts += step.is_first
             if starts > CHECKS_MAX:
-                raise _unsettled()
+                raise never_settles()
         if lost is not None:
             raise lost
 
@@ -310,7 +313,7 @@ class SqliteUploads:
                 found = load_upload(tx, caller, upload)
             except NotFoundError:
                 return
-            if found.state == ACTIVE:
+            if found.state is UploadState.ACTIVE:
                 end_upload(tx, upload)
 
         await self._engine.write(work, caller=caller, action="write", target=upload)
@@ -360,13 +363,8 @@ class SqliteUploads:
     def _readable(self, db: apsw.Connection, caller: Call, upload: UploadKey) -> UploadRow:
         found = upload_row(rows.fetch(db, SELECT_UPLOAD, upload, str(caller.principal)))
         self._engine.decider(caller).require(Right.WRITE, found.path)
-        if found.state == ENDED or found.expires_ms <= self._engine.now_ms():
-            raise gone()
+        require_known(found.state, found.expires_ms, self._engine.now_ms())
         return found
-
-
-def _unsettled() -> BusyError:
-    return BusyError("The nodes are changing all the time; commit again.")
 
 
 def _allocate(
@@ -400,16 +398,3 @@ def _allocate(
         for key, pinned in pins.items()
     }
     return [done[intent.chunk, intent.stored_length] for intent in intents]
-
-
-def _check_attributes(attributes: Attributes) -> None:
-    size = sum(len(k.encode()) + len(v.encode()) for k, v in attributes.metadata.items())
-    if size > limits.METADATA_MAX_BYTES:
-        raise UsageError(f"A file's metadata may have at most {limits.METADATA_MAX_BYTES} bytes.")
-    if len(attributes.content_type.encode()) > limits.CONTENT_TYPE_MAX_BYTES:
-        raise UsageError(f"A content type may have at most {limits.CONTENT_TYPE_MAX_BYTES} bytes.")
-
-
-def _check_batch(items: Sequence[object]) -> None:
-    if len(items) > limits.BATCH_MAX_CHUNKS:
-        raise UsageError(f"One call may name at most {limits.BATCH_MAX_CHUNKS} chunks.")

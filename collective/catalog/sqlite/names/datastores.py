@@ -9,7 +9,19 @@ from typing import Any, Literal
 import apsw
 
 from collective.access.datastore_removal import Holding, require_disposal
-from collective.access.permissions import ALL_RIGHTS, Sight
+from collective.catalog.decisions.datastores import (
+    Holder,
+    copies_asked,
+    is_given,
+    keeps_owner_on_rename,
+    no_datastore,
+    owner_grant,
+    require_admissible_owner,
+    require_policy,
+    there_already,
+    unsettles_policy,
+)
+from collective.catalog.decisions.sight import read_whole
 from collective.catalog.sqlite.names import policies
 from collective.catalog.sqlite.names.folders import add_folders
 from collective.catalog.sqlite.names.policies import unsettle
@@ -19,15 +31,12 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import DATASTORE, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness, hex_id
 from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.datastores import Datastore
-from collective.model.grants import Grant
 
 _SELECT = (
     "SELECT e.name, d.owner, d.copies, d.quota, f.data, f.files, f.overhead,"
@@ -55,12 +64,12 @@ class SqliteDatastores:
         owner: SpiffeId | None,
     ) -> Datastore:
         """Make a datastore with a policy; admins only."""
-        _check(path, copies, quota_bytes)
+        require_policy(path, copies=copies, quota_bytes=quota_bytes)
 
         def work(tx: Transaction) -> Datastore:
             tx.decider(caller).require_admin("make a datastore with a policy (mkdir needs write)")
             if rows.child(tx.db, ROOT, path.name) is not None:
-                raise ConflictError(f"{path} exists already; use 'collective datastore set'.")
+                raise there_already(path)
             entry = add_datastore(tx, path.name, copies=copies, quota_bytes=quota_bytes)
             _own(tx, self._engine.randomness, caller, entry, path, owner)
             tx.audit(caller, "datastore-create", str(path), _policy(copies, quota_bytes, owner))
@@ -77,7 +86,8 @@ class SqliteDatastores:
             decider = self._engine.decider(caller)
             found: Any = db.execute(f"{_SELECT} ORDER BY e.name").fetchall()
             values = [_value(row) for row in found]
-            return [one for one in values if decider.sight(one.path) is Sight.FULL]
+            shown = set(read_whole(decider, (one.path for one in values)))
+            return [one for one in values if one.path in shown]
 
         return await self._engine.read(work)
 
@@ -91,7 +101,7 @@ class SqliteDatastores:
         owner: SpiffeId | Literal["member"] | None = None,
     ) -> Datastore:
         """Change a policy; admins only, None leaves as it is."""
-        _check(path, copies or 0, quota_bytes or 0)
+        require_policy(path, copies=copies or 0, quota_bytes=quota_bytes or 0)
 
         def work(tx: Transaction) -> Datastore:
             tx.decider(caller).require_admin("change a datastore")
@@ -106,11 +116,10 @@ class SqliteDatastores:
                 quota_bytes,
                 entry,
             )
-            if copies is not None and copies != before.copies:
+            if unsettles_policy(before.copies, copies):
                 unsettle(tx, entry, self._engine.settings.copies)
-            wanted = None if owner == "member" else owner
-            is_other = owner is not None and wanted != before.owner
-            if is_other or (owner is not None and _lacks_grant(tx, entry)):
+            if is_given(_holder(tx, entry), owner):
+                wanted = None if owner == "member" else owner
                 _own(tx, self._engine.randomness, caller, entry, path, wanted)
             after = _load(tx.db, path)
             detail = _policy(after.copies, after.quota_bytes, after.owner)
@@ -165,7 +174,7 @@ def copies_for(db: apsw.Connection, path: FilePath, default: int) -> int:
         ROOT,
         path.names[0],
     )
-    return row[0] if row and row[0] else default
+    return copies_asked(row[0] if row else 0, default)
 
 
 def moved(
@@ -214,13 +223,8 @@ def disown(tx: Transaction, entry: int) -> None:
 def settle_owner(
     tx: Transaction, randomness: Randomness, caller: Call, entry: int, path: FilePath
 ) -> None:
-    """Settle whose a datastore is that ``caller`` renamed to ``path``.
-
-    Rights are given by path, and a rename must give nobody any.  So its owner goes with it where an
-    admin moves it.  Where its owner does, it is the member's, and the former owner has at ``path`` what
-    grants give there.
-    """
-    if not tx.decider(caller).is_admin:
+    """Settle whose a datastore is that ``caller`` renamed to ``path``."""
+    if not keeps_owner_on_rename(is_admin=tx.decider(caller).is_admin):
         disown(tx, entry)
         tx.run("UPDATE datastores SET owner = NULL, owner_grant = NULL WHERE entry = ?", entry)
         return
@@ -237,17 +241,6 @@ def settle_owner(
 # --- inside ----------------------------------------------------------------------------------------
 
 
-def _check(path: FilePath, copies: int, quota_bytes: int) -> None:
-    if len(path.names) != 1 or path.names[0].startswith("@"):
-        raise UsageError("A datastore is a top-level path, like /media.")
-    if not 0 <= copies <= limits.COPIES_MAX:
-        raise UsageError(
-            f"A datastore may have 1 to {limits.COPIES_MAX} copies, or 0: the setting."
-        )
-    if not 0 <= quota_bytes <= limits.FILE_MAX_BYTES:
-        raise UsageError("A quota is a number of bytes; 0 means none.")
-
-
 def _own(
     tx: Transaction,
     randomness: Randomness,
@@ -257,20 +250,14 @@ def _own(
     owner: SpiffeId | None,
 ) -> None:
     """Make ``owner`` the owner: they get every right there, the one before loses theirs."""
-    if owner is not None and tx.book.is_revoked(owner):
-        raise ConflictError(f"{owner.global_id or owner} was revoked here; name another owner.")
+    require_admissible_owner(owner, tx.book)
     old = tx.value("SELECT owner_grant FROM datastores WHERE entry = ?", entry)
     if old:
         drop_grant(tx, old)
     grant_id = None
     if owner is not None:
         grant_id = hex_id(randomness)
-        sources: tuple[str, ...] = ()
-        if not caller.is_operator:
-            sources = tx.book.sources(caller.principal, path, ALL_RIGHTS, tx.now_s) or ()
-        insert_grants(
-            tx, [Grant(grant_id, path, ALL_RIGHTS, owner, caller.principal, None, sources)]
-        )
+        insert_grants(tx, [owner_grant(grant_id, owner, path, caller, tx.book, tx.now_s)])
     tx.run(
         "UPDATE datastores SET owner = ?, owner_grant = ? WHERE entry = ?",
         None if owner is None else str(owner),
@@ -279,10 +266,11 @@ def _own(
     )
 
 
-def _lacks_grant(tx: Transaction, entry: int) -> bool:
-    """Tell whether the datastore's owner has no more what they should have by owning it."""
+def _holder(tx: Transaction, entry: int) -> Holder:
+    """Return whose a datastore is, and whether they have still what they should have by that."""
     owner, grant_id = tx.one("SELECT owner, owner_grant FROM datastores WHERE entry = ?", entry)
-    return owner is not None and tx.book.until([grant_id or ""]) <= tx.now_s
+    known = None if owner is None else SpiffeId.parse(owner)
+    return Holder(known, has_grant=tx.book.until([grant_id or ""]) > tx.now_s)
 
 
 def _policy(copies: int, quota_bytes: int, owner: SpiffeId | None) -> str:
@@ -292,7 +280,7 @@ def _policy(copies: int, quota_bytes: int, owner: SpiffeId | None) -> str:
 def _load(db: apsw.Connection, path: FilePath) -> Datastore:
     row = rows.fetch(db, f"{_SELECT} WHERE e.parent = ? AND e.name = ?", ROOT, path.name)
     if row is None:
-        raise NotFoundError(f"{path} is no datastore; run: collective datastore list")
+        raise no_datastore(path)
     return _value(row)
 
 

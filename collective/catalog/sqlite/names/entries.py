@@ -13,6 +13,7 @@ import apsw
 
 from collective.access.permissions import Decider
 from collective.catalog.decisions.names import require_condition
+from collective.catalog.decisions.sight import as_seen
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.counting import settle
 from collective.catalog.sqlite.store.engine import Engine
@@ -20,7 +21,6 @@ from collective.catalog.sqlite.store.rows import FILE
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.model.entries import Entry
-from collective.model.rights import Right
 
 COUNTED_AT_ONCE: Final = 256
 """Chunks up to which a change counts the copies itself."""
@@ -36,7 +36,7 @@ class Changed:
 
     def seen(self, decider: Decider) -> Changed:
         """Return as much of it as the caller may know who may write there."""
-        entry = seen(decider, self.entry)
+        entry = as_seen(decider, self.entry)
         return self if entry is self.entry else Changed(entry)
 
 
@@ -68,11 +68,6 @@ async def counted(engine: Engine, changed: Changed) -> Entry:
         return rows.copies_least(db, version, entry.chunk_count, entry.copies_wanted, rows.lack(db))
 
     return entry._replace(copies_least=await engine.read(count))
-
-
-def seen(decider: Decider, entry: Entry) -> Entry:
-    """Return as much of ``entry`` as the caller may know who may write there."""
-    return entry if decider.may(Right.READ, entry.path) else Entry(entry.path, entry.kind)
 
 
 def _row(db: apsw.Connection, entry: int) -> Any:

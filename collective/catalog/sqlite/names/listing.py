@@ -13,12 +13,19 @@ from typing import Any
 
 import apsw
 
-from collective.access.permissions import Decider, Sight
+from collective.access.permissions import Decider
+from collective.catalog.decisions.names import absent
+from collective.catalog.decisions.sight import (
+    is_shown_whole,
+    names_shown,
+    only_that_it_is,
+    require_listing,
+)
 from collective.catalog.sqlite.names.datastores import copies_for
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import FILE, LEAVES
 from collective.core import limits
-from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
+from collective.core.errors import UsageError
 from collective.core.paths import FilePath
 from collective.model.entries import Entry
 from collective.model.pages import EntryPage
@@ -43,12 +50,10 @@ def list_page(
 ) -> EntryPage:
     """Return one page; ``page_size`` is at most LIST_PAGE_MAX_ENTRIES (0: that)."""
     size = min(page_size or limits.LIST_PAGE_MAX_ENTRIES, limits.LIST_PAGE_MAX_ENTRIES)
-    sight = decider.require_sight(path)
-    if sight is Sight.EXISTENCE and not decider.next_names(path):
-        raise PermissionDeniedError(f"You may write to {path} but not read it; ask for a grant.")
+    require_listing(decider, path)
     found = rows.find(db, path)
     if found is None:
-        raise NotFoundError(f"{path} does not exist; list {path.parent} to see what does.")
+        raise absent(path)
     walk = _Walk(db, decider, copies)
     after = _parse_token(token)
     if found[1] in LEAVES:
@@ -106,21 +111,19 @@ class _Walk:
                 yield from self.below(row[0], here, rest, recursive=True)
 
     def _children(self, folder: int, path: FilePath, first: str) -> Iterator[Any]:
-        """Yield the rows of what may be seen in a folder, in the order of names from ``first`` on.
-
-        Above the caller's grants only the names that lead to them are looked up.
-        """
-        if self._decider.may(Right.READ, path):
+        """Yield the rows of what may be seen in a folder, in the order of names from ``first`` on."""
+        names = names_shown(self._decider, path)
+        if names is None:
             yield from self._db.execute(_CHILDREN, (folder, first))
             return
-        for name in sorted(self._decider.next_names(path)):
+        for name in names:
             if name >= first:
                 yield from self._db.execute(_CHILD, (folder, name))
 
     def _seen(self, row: Any, path: FilePath) -> Entry:
-        if self._decider.may(Right.READ, path):
+        if is_shown_whole(self._decider, path):
             return self.value(row, path)
-        return Entry(path, rows.KINDS[row[2]])
+        return only_that_it_is(path, rows.KINDS[row[2]])
 
 
 def _weigh(entry: Entry) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from collective.catalog.decisions.charges import FOLDER, Weight
 from collective.catalog.decisions.names import (
     Bounds,
+    become_by_move,
     fits,
     reaches_no_further,
     require_gives_way,
@@ -20,7 +21,7 @@ from collective.catalog.sqlite.names.folders import Measure, folder_at, tighten
 from collective.catalog.sqlite.names.name_removal import delete, leaf_at
 from collective.catalog.sqlite.names.quotas import weigh
 from collective.catalog.sqlite.store import rows
-from collective.catalog.sqlite.store.rows import DATASTORE, DIRECTORY, LEAVES, ROOT
+from collective.catalog.sqlite.store.rows import ROOT
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
@@ -90,12 +91,12 @@ def give_way(tx: Transaction, moving: Moving, target: FilePath, condition: Preco
 
 def rename(tx: Transaction, moving: Moving, name: str) -> None:
     """Put what is moved into its new folder, by its new name."""
-    kind = moving.kind
+    kind = become_by_move(rows.KINDS[moving.kind], is_at_top=moving.target == ROOT)
     tx.run(
         "UPDATE entries SET parent = ?, name = ?, kind = ? WHERE id = ?",
         moving.target,
         name,
-        kind if kind in LEAVES else DATASTORE if moving.target == ROOT else DIRECTORY,
+        rows.NUMBERS[kind],
         moving.entry,
     )
 

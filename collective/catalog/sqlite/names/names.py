@@ -7,13 +7,19 @@ from typing import Final
 
 import apsw
 
-from collective.access.permissions import Sight
 from collective.catalog.decisions.charges import FOLDER
+from collective.catalog.decisions.datastores import Asked, unsettles_place
 from collective.catalog.decisions.names import (
     absent,
     new_folders,
     refuse_peer,
+    require_attributes,
+    require_empty,
+    require_mode,
+    require_removable,
+    takes_tree,
 )
+from collective.catalog.decisions.sight import as_seen, knows_all_of, only_that_it_is
 from collective.catalog.sqlite.files.committing import put_in_place, target_of
 from collective.catalog.sqlite.names.datastores import (
     add_datastore,
@@ -29,7 +35,6 @@ from collective.catalog.sqlite.names.entries import (
     counted,
     load_changed,
     load_entry,
-    seen,
 )
 from collective.catalog.sqlite.names.folders import (
     Measure,
@@ -46,7 +51,7 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import CURRENT, DATASTORE, LEAVES, LINK, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import BusyError, ConflictError, UsageError
+from collective.core.errors import BusyError
 from collective.core.paths import FilePath, check_target
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
@@ -103,7 +108,7 @@ class SqliteNames:
             if new:
                 here = _add_folders(tx, here, new, path, given)
                 tx.audit(caller, "mkdir", str(path))
-            return seen(decider, load_entry(tx.db, here, path, 0))
+            return as_seen(decider, load_entry(tx.db, here, path, 0))
 
         return await self._engine.write(work, caller=caller, action="mkdir", target=str(path))
 
@@ -140,7 +145,7 @@ class SqliteNames:
             require_room(tx, datastore_of(tx.db, path), weigh(tx.db, version).charge_bytes - credit)
             entry = put_in_place(tx, path, LINK, version, parent, existing)
             tx.audit(caller, "write", str(path), "a symbolic link")
-            return seen(decider, load_entry(tx.db, entry, path, 0))
+            return as_seen(decider, load_entry(tx.db, entry, path, 0))
 
         return await self._engine.write(work, caller=caller, action="write", target=str(path))
 
@@ -159,15 +164,13 @@ class SqliteNames:
         def work(tx: Transaction) -> Changed:
             decider = tx.decider(caller)
             decider.require(Right.WRITE, path)
-            if path.is_root:
-                raise UsageError("/ has neither time nor mode; name what is below it.")
+            require_attributes(path)
             found = rows.find(tx.db, path)
             if found is None:
                 raise absent(path)
             entry, kind, version = found
             check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
-            if kind == LINK and mode is not None:
-                raise ConflictError(f"{path} is a symbolic link, which has no mode of its own.")
+            require_mode(path, rows.KINDS[kind], mode)
             if kind in LEAVES:
                 tx.run(_SET_VERSION, tx.next_version(), *time, mode, version)
             else:
@@ -188,8 +191,8 @@ class SqliteNames:
             found = rows.find(db, path)
             if found is None:
                 raise absent(path)
-            if sight is not Sight.FULL and not path.is_root:
-                return Entry(path, rows.KINDS[found[1]])
+            if not knows_all_of(sight, path):
+                return only_that_it_is(path, rows.KINDS[found[1]])
             copies = copies_for(db, path, self._engine.settings.copies)
             return load_entry(db, found[0], path, copies)
 
@@ -224,9 +227,7 @@ class SqliteNames:
 
         def work(tx: Transaction) -> tuple[int, bool, int | None]:
             tx.decider(caller).require(Right.WRITE, path)
-            refuse_peer(path)
-            if path.is_root:
-                raise UsageError("/ cannot be removed; name a datastore.")
+            require_removable(path)
             found = rows.find(tx.db, path)
             if found is None:
                 raise absent(path)
@@ -235,13 +236,13 @@ class SqliteNames:
                 check_disposal(tx, caller, path, entry)
             check_condition(tx.db, path, version if kind in LEAVES else 0, condition)
             datastore = datastore_of(tx.db, path)
-            if kind not in LEAVES and recursive:
+            if takes_tree(rows.KINDS[kind], recursive=recursive):
                 count, is_all = remove_part(tx, parent_of(tx, entry), entry, path, datastore)
                 who, detail = str(caller.principal), f"{gone + count} entries"
                 told = tx.audit_of(who, "remove", str(path), detail, caller.request_id, row=row)
                 return count, is_all, told
-            if rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry):
-                raise ConflictError(f"{path} is not empty; remove it with -r.")
+            below = rows.fetch(tx.db, "SELECT 1 FROM entries WHERE parent = ? LIMIT 1", entry)
+            require_empty(path, has_names=below is not None)
             delete(tx, [leaf_at(tx, parent_of(tx, entry), entry, version, path)], datastore)
             tx.audit(caller, "remove", str(path))
             return 1, True, None
@@ -274,7 +275,7 @@ class SqliteNames:
                 give_way(tx, found, target, condition)
                 before = datastore_of(tx.db, source)
                 default = self._engine.settings.copies
-                asked = copies_for(tx.db, source, default)
+                asked = Asked(copies_for(tx.db, source, default), before)
                 count_below(tx, found.source, -found.weight)
                 rename(tx, found, target.name)
                 after, from_top = datastore_of(tx.db, target), found.kind == DATASTORE
@@ -283,8 +284,8 @@ class SqliteNames:
                 count_below(tx, found.target, found.weight, bounds.under(target.name))
                 if from_top:
                     settle_owner(tx, self._engine.randomness, caller, found.entry, target)
-                other = asked != copies_for(tx.db, target, default) or before != after
-                if other or rows.is_unsettled(tx.db):
+                there_asked = Asked(copies_for(tx.db, target, default), after)
+                if unsettles_place(asked, there_asked) or rows.is_unsettled(tx.db):
                     unsettle(tx, found.entry, default)
                 tx.audit(caller, "move", str(source), str(target))
             copies = copies_for(tx.db, target, self._engine.settings.copies)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from collective.catalog.decisions.datastores import copies_asked, most_asked, wanted_now
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import CURRENT, LEAVES, RETIRED, ROOT
 from collective.catalog.sqlite.store.writer import Transaction
@@ -132,8 +133,8 @@ class _Step:
 
     def lower(self, chunk: int, wanted: int) -> None:
         """Lower ``wanted`` to what is asked for still."""
-        asked = self._asked_for(chunk, wanted)
-        if 0 < asked < wanted:
+        asked = wanted_now(self._asked_for(chunk, wanted), wanted)
+        if asked != wanted:
             self._tx.run("UPDATE chunks SET wanted = ? WHERE id = ?", asked, chunk)
 
     def _version(self, version: int, entry: int, from_offset: int, until: int) -> int | None:
@@ -234,7 +235,7 @@ class _Step:
                 break
         uses.close()
         self.rows += count
-        return int(enough if asked >= enough or count >= USES_LOOKED_AT else asked)
+        return most_asked(asked, enough, is_all=count < USES_LOOKED_AT)
 
     def _copies_at(self, entry: int) -> int:
         """Return what the datastore asks for that ``entry`` is or lies in."""
@@ -256,7 +257,7 @@ class _Step:
     def _copies_of(self, datastore: int) -> int:
         if datastore not in self._asked:
             copies = self._tx.value("SELECT copies FROM datastores WHERE entry = ?", datastore)
-            self._asked[datastore] = copies or self._default
+            self._asked[datastore] = copies_asked(copies or 0, self._default)
         return self._asked[datastore]
 
 

@@ -19,6 +19,7 @@ from collective.catalog.decisions.quotas import (
     IDLE_MS,
     Recorded,
     Reservation,
+    beyond,
     excess_of,
     giving_way,
     grown,
@@ -212,18 +213,15 @@ def beyond_quota(db: apsw.Connection) -> frozenset[int]:
         f" AND v.state = {RETIRED} WHERE d.quota > 0 GROUP BY d.entry"
         " HAVING sum(v.size - v.hole_bytes) > d.quota"
     ).fetchall()
-    beyond: set[int] = set()
-    for datastore, left in full:
-        kept: Any = db.execute(
-            f"SELECT id, size - hole_bytes FROM versions WHERE datastore = ? AND state = {RETIRED}"
-            " ORDER BY retired_ms DESC, id DESC",
-            (datastore,),
-        )
-        for version, size in kept:
-            left -= size  # noqa: PLW2901 - what the quota still leaves
-            if left < 0:
-                beyond.add(version)
-    return frozenset(beyond)
+    newest_first = (
+        f"SELECT id, size - hole_bytes FROM versions WHERE datastore = ? AND state = {RETIRED}"
+        " ORDER BY retired_ms DESC, id DESC"
+    )
+    return frozenset(
+        version
+        for datastore, quota in full
+        for version in beyond(db.execute(newest_first, (datastore,)), quota)
+    )
 
 
 def _end_idle(tx: Transaction, datastore: int, but: str, needed_bytes: int) -> int:

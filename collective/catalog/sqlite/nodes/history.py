@@ -13,8 +13,16 @@ import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from collective.catalog.decisions.adoption import (
+    confirms,
+    enrolled_meanwhile,
+    require_guarded,
+    require_some,
+    standing_of,
+    to_replace,
+)
 from collective.catalog.decisions.generations import leap
-from collective.catalog.decisions.lives import is_ahead, shows_a_lost_future
+from collective.catalog.decisions.lives import Past, has_been_at, is_told_by_numbers, learned
 from collective.catalog.sqlite.copies.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.copies.quarantine import skip_generations
 from collective.catalog.sqlite.people.keys import store_issued
@@ -22,10 +30,9 @@ from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.lives import note_lost, past_of, was_restored_since_start
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
 from collective.model.calls import Call
-from collective.model.nodes import Adoption, NodeClaim, Position, Standing
+from collective.model.nodes import Adoption, NodeClaim, Position
 
 
 class SqliteHistory:
@@ -44,13 +51,12 @@ class SqliteHistory:
         engine = self._engine
         if seen.catalog_id != engine.catalog_id:
             return False
-        if seen.life in {"", engine.custody.stamp}:  # as of nearly every heartbeat
-            return (seen.epoch, seen.sequence) <= (engine.epoch, engine.writer.sequence)
-        past = await engine.read(lambda db: past_of(db, seen.life))
-        return not (
-            is_ahead(past, seen.epoch, seen.sequence)
-            or shows_a_lost_future(past, seen.life, seen.sequence)
-        )
+        present = engine.custody.stamp
+        if is_told_by_numbers(seen.life, present):
+            past = Past(present, engine.epoch, engine.writer.sequence, None, 0, is_lost=False)
+        else:
+            past = await engine.read(lambda db: past_of(db, seen.life))
+        return has_been_at(past, seen)
 
     async def observe(self, seen: Position) -> bool:
         """Learn what a node has seen; True if this catalogue lost a future and is now *restored*."""
@@ -63,13 +69,11 @@ class SqliteHistory:
 
         def work(tx: Transaction) -> bool:
             past = past_of(tx.db, seen.life)
-            is_lost = shows_a_lost_future(past, seen.life, seen.sequence)
-            if is_lost:
+            is_newly_lost, new_epoch = learned(past, seen, lambda: was_restored_since_start(tx.db))
+            if is_newly_lost:
                 note_lost(tx.db, seen.life)
-            is_known = not is_lost or was_restored_since_start(tx.db)
-            if is_known and not is_ahead(past, seen.epoch, seen.sequence):
+            if new_epoch is None:
                 return False
-            new_epoch = max(past.epoch, seen.epoch) + 1
             tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
             tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
             left_out = leap(engine.randomness.token(8))
@@ -120,18 +124,12 @@ class SqliteHistory:
         def work(tx: Transaction) -> Adoption:
             tx.decider(actor).require_admin("adopt nodes")
             epoch, restored = tx.one("SELECT epoch, restored FROM state")
-            confirmed = bool(restored) and nodes is None
-            if confirmed and epoch != guarded:
-                raise ConflictError(
-                    "A node has just shown that this catalogue is older than it; look at collective"
-                    " status, and adopt again."
-                )
-            replaced = [one for one in sorted(obeyed) if _replace(tx, actor, one)]
-            if nodes is None:
-                others = tx.all("SELECT catalog_id FROM strangers WHERE adopted = 0")
-                replaced += [one for (one,) in others if _replace(tx, actor, one)]
-            if not (confirmed or replaced or claims):
-                raise _nothing_to_adopt(restored=bool(restored))
+            confirmed = confirms(nodes, is_restored=bool(restored))
+            if confirmed:
+                require_guarded(epoch, guarded)
+            known = _not_adopted(tx) if nodes is None else ()
+            replaced = [one for one in to_replace(obeyed, known) if _replace(tx, actor, one)]
+            require_some(is_any=bool(confirmed or replaced or claims), is_restored=bool(restored))
             for claim in claims:
                 _enrol(tx, actor, claim, is_named=nodes is not None)
             named = None if nodes is None else json.dumps(sorted(nodes))
@@ -187,6 +185,11 @@ class SqliteHistory:
             self._engine.restored = restored
 
 
+def _not_adopted(tx: Transaction) -> Sequence[str]:
+    """Return the other catalogues of which nodes were seen, and whose place was not taken."""
+    return [one for (one,) in tx.all("SELECT catalog_id FROM strangers WHERE adopted = 0")]
+
+
 def _replace(tx: Transaction, actor: Call, catalog_id: str) -> bool:
     """Take the place of another catalogue; False where that was done before."""
     tx.run(
@@ -201,7 +204,7 @@ def _replace(tx: Transaction, actor: Call, catalog_id: str) -> bool:
 
 
 def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) -> None:
-    standing = Standing.APPROVED if is_named else Standing.PROBATION
+    standing, reason = standing_of(is_named=is_named)
     tx.run(
         "INSERT OR IGNORE INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
         " last_seen_ms, draining, removed, serial, expires_ms, standing, standing_reason)"
@@ -216,12 +219,10 @@ def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) ->
         claim.serial,
         claim.expires_ms,
         standing.value,
-        "" if is_named else "it was adopted with all others, and not by its name",
+        reason,
     )
     if not tx.db.changes():
-        raise ConflictError(
-            f"Node {claim.node} has enrolled meanwhile; look with: collective node list"
-        )
+        raise enrolled_meanwhile(claim.node)
     store_issued(tx, claim.identity, claim.serial, claim.expires_ms, claim.key_digest)
     tx.audit(
         actor,
@@ -230,12 +231,3 @@ def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) ->
         f"{standing.value}, key {claim.key_digest.hex()}, store {claim.store_uuid},"
         f" serial {claim.serial}",
     )
-
-
-def _nothing_to_adopt(*, restored: bool) -> ConflictError:
-    if restored:
-        return ConflictError(
-            "These nodes obey this catalogue already; it is restored from a backup, and confirmed by:"
-            " collective node adopt --all"
-        )
-    return ConflictError("There is nothing to adopt: every node that is here obeys this catalogue.")

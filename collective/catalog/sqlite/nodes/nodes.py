@@ -13,6 +13,7 @@ import apsw
 from collective.catalog.decisions.standing import (
     after_doubt,
     is_first_store,
+    stops_counting,
     unknown_node,
 )
 from collective.catalog.sqlite.nodes.removal import Removal, require_there
@@ -141,7 +142,7 @@ class SqliteNodes:
                 if before is None or before == why:
                     continue
                 tx.run("UPDATE nodes SET refused = ? WHERE name = ?", why, node)
-                if not before:
+                if stops_counting(before, why):
                     rows.raise_trust_epoch(tx, node)
 
         if refused:
@@ -175,7 +176,7 @@ class SqliteNodes:
             row = tx.one("SELECT standing, before_doubt FROM nodes WHERE name = ?", node)
             if row is None or row[0] != Standing.DOUBTED.value:
                 return False
-            before, reason = after_doubt(Standing(row[1] or Standing.APPROVED.value))
+            before, reason = after_doubt(Standing(row[1]) if row[1] else None)
             tx.run(
                 "UPDATE nodes SET standing = ?, standing_reason = ?, before_doubt = ''"
                 " WHERE name = ?",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from collective.catalog.decisions.generations import first_of_new
-from collective.catalog.decisions.standing import approves, unknown_node
+from collective.catalog.decisions.standing import (
+    FOUNDING_MS,
+    approves,
+    enrolment_by,
+    is_founding,
+    is_new_doubt,
+    unknown_node,
+)
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
@@ -13,10 +18,6 @@ from collective.core.randomness import Randomness
 from collective.model.calls import Call
 from collective.model.nodes import Approval, Standing
 from collective.model.people import Invite
-from collective.placement.evidence import standing_at_enrolment
-
-FOUNDING_MS: Final = 24 * 3600 * 1000
-"""How long after its catalogue was made a member is being founded, while it has no file."""
 
 
 def begin_catalogue(tx: Transaction, randomness: Randomness) -> None:
@@ -32,12 +33,6 @@ def begin_catalogue(tx: Transaction, randomness: Randomness) -> None:
     )
 
 
-def is_founding(tx: Transaction) -> bool:
-    """Tell whether the member is being founded: no file was committed, and it is not a day old."""
-    until_ms = tx.value("SELECT founding_until_ms FROM state")
-    return not tx.has_versions and until_ms is not None and tx.now_ms < until_ms
-
-
 def record_enrolment(
     tx: Transaction, node: NodeId, serial: str, expires_ms: int, code: Invite
 ) -> None:
@@ -46,9 +41,9 @@ def record_enrolment(
     One that is there keeps the rest; a code that approves ends its probation, and no code a doubt.
     The audit has it as the redemption of a code.
     """
-    founding = is_founding(tx)
-    standing = standing_at_enrolment(is_founding=founding, is_approving_code=code.approves)
-    reason = "" if standing is Standing.APPROVED else f"it enrolled by the code {code.id}"
+    until_ms = tx.value("SELECT founding_until_ms FROM state")
+    is_early = is_founding(until_ms, tx.now_ms, has_files=tx.has_versions)
+    standing, reason, is_founder = enrolment_by(code, is_founding=is_early)
     tx.run(
         "INSERT INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses, last_seen_ms,"
         " draining, removed, serial, expires_ms, standing, standing_reason, is_new, is_founder)"
@@ -60,7 +55,7 @@ def record_enrolment(
         expires_ms,
         standing.value,
         reason,
-        int(founding),
+        int(is_founder),
     )
     if standing is Standing.APPROVED:
         tx.run(
@@ -81,7 +76,7 @@ def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
         reason: a clause that goes on "Node X is doubted: …".
     """
     standing = tx.value("SELECT standing FROM nodes WHERE name = ? AND removed = 0", node)
-    if standing is None or standing == Standing.DOUBTED.value:
+    if not is_new_doubt(None if standing is None else Standing(standing)):
         return False
     tx.run(
         "UPDATE nodes SET before_doubt = standing, standing = ?, standing_reason = ?"

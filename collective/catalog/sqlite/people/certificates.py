@@ -7,7 +7,11 @@ from typing import Any
 
 import apsw
 
-from collective.catalog.decisions.codes import require_admissible_key
+from collective.catalog.decisions.keys import (
+    has_bound_keys,
+    require_not_shut_out,
+    require_renewable,
+)
 from collective.catalog.sqlite.people.keys import (
     bind_seen,
     keep_renewal,
@@ -17,7 +21,6 @@ from collective.catalog.sqlite.people.keys import (
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
-from collective.core.errors import ConflictError, ShutOutError
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 
@@ -40,9 +43,7 @@ class SqliteCertificates:
         """Remember a certificate that renews one; ConflictError if identity or key is revoked."""
 
         def work(tx: Transaction) -> None:
-            require_admissible_key(key_digest, tx.book)
-            if tx.book.is_revoked(identity):
-                raise ConflictError(f"{identity.shown} was revoked here; ask the operator.")
+            require_renewable(identity, key_digest, tx.book)
             store_issued(tx, identity, serial, expires_ms, key_digest)
             keep_renewal(tx, identity, serial, key_digest, certificate_der)
             tx.audit(Call(identity, is_operator=False), "issue", serial)
@@ -76,7 +77,7 @@ class SqliteCertificates:
 
         def look(db: apsw.Connection) -> tuple[bool, bool]:
             found = rows.fetch(db, "SELECT key_digest FROM issued WHERE serial = ?", serial)
-            is_bound = identity.role != "user" or rows.fetch(
+            is_bound = not has_bound_keys(identity) or rows.fetch(
                 db,
                 "SELECT 1 FROM identity_keys WHERE principal = ? AND key_digest = ?",
                 str(identity),
@@ -89,9 +90,8 @@ class SqliteCertificates:
             return
 
         def work(tx: Transaction) -> None:
-            if tx.book.is_revoked_key(key_digest):
-                raise ShutOutError
-            if identity.role == "user":
+            require_not_shut_out(key_digest, tx.book)
+            if has_bound_keys(identity):
                 bind_seen(tx, issuer, identity, key_digest)
             store_issued(tx, identity, serial, expires_ms, key_digest)
 

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from collective.access.grant_book import GrantBook
-from collective.core.errors import NotFoundError
+from collective.catalog.decisions.codes import is_void, no_such_code
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.people import Invite, InviteKind, InviteUse
@@ -25,7 +25,6 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
     if row is None:
         raise no_such_code()
     maker = SpiffeId.parse(row[6])
-    sources = [one for per_grant in json.loads(row[13]) for one in per_grant]
     return Invite(
         row[0],
         InviteKind(row[1]),
@@ -42,14 +41,9 @@ def code_value(row: Any, book: GrantBook, now_s: float) -> Invite:
         row[10],
         None if row[11] is None else SpiffeId.parse(row[11]),
         row[12],
-        void=book.is_revoked(maker) or book.is_revoked_key(row[14]) or book.until(sources) <= now_s,
+        void=is_void(maker, row[14], json.loads(row[13]), book, now_s),
         approves=bool(row[15]),
     )
-
-
-def no_such_code() -> NotFoundError:
-    """Return the error for a code that is not there."""
-    return NotFoundError("There is no such invite; run: collective invite list")
 
 
 def uses_of(db: apsw.Connection, code_id: str) -> tuple[InviteUse, ...]:

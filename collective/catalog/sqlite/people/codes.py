@@ -12,30 +12,27 @@ import apsw
 from collective.catalog.decisions.codes import (
     CodesMade,
     authorise,
+    no_such_code,
     require_admissible_key,
+    require_few_grants,
     require_open,
     require_revocable,
     require_room,
 )
 from collective.catalog.interface.values import IssuedCertificate, Redemption
 from collective.catalog.sqlite.people import redeeming
-from collective.catalog.sqlite.people.code_rows import SELECT, code_value, no_such_code, uses_of
+from collective.catalog.sqlite.people.code_rows import SELECT, code_value, uses_of
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
-from collective.core.errors import (
-    UsageError,
-)
 from collective.core.ids import SpiffeId
 from collective.model.calls import Call
 from collective.model.pages import Page
 from collective.model.people import Invite, InviteKind
 
 _DAY_S = 86400.0
-GRANTS_MAX = 64
-"""Grants that one code may give."""
 
 _APPROVING = frozenset((InviteKind.NODE, InviteKind.PEER))
 """Kinds of codes that may approve whoever comes by them."""
@@ -51,8 +48,7 @@ class SqliteCodes:
     async def add(self, actor: Call, code: Invite) -> Invite:
         """Store a new join code; return it as stored."""
         assert not code.approves or (code.kind in _APPROVING and code.uses_total == 1)
-        if len(code.grants) > GRANTS_MAX:
-            raise UsageError(f"An invite may give at most {GRANTS_MAX} grants; make two invites.")
+        require_few_grants(code)
 
         def work(tx: Transaction) -> Invite:
             stored, came_from = authorise(actor, code, tx.decider(actor), tx.book, tx.now_s)

@@ -9,14 +9,13 @@ from typing import Final
 import apsw
 
 from collective.access.permissions import describe
-from collective.catalog.decisions.grants import as_given, require_may_end
+from collective.catalog.decisions.grants import as_given, require_may_end, require_some
 from collective.catalog.decisions.peers import require_voucher
 from collective.catalog.sqlite.people.grant_places import require_places
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
-from collective.core.errors import UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import hex_id
@@ -45,8 +44,7 @@ class SqliteGrants:
         expires_s: float | None,
     ) -> Grant:
         """Give rights; needs ``share`` and at most one's own rights, or the operator."""
-        if not rights:
-            raise UsageError("A grant needs at least one of read, write and share.")
+        require_some(rights)
         grant_id = hex_id(self._engine.randomness)
 
         def work(tx: Transaction) -> Grant:

@@ -6,6 +6,7 @@ from typing import Any
 
 import apsw
 
+from collective.catalog.decisions.revocations import is_out
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
@@ -104,8 +105,8 @@ def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecor
     certificates = []
     for serial, expires_ms, digest in found:
         key = bytes(digest or b"")
-        is_out = is_revoked or f"serial:{serial}" in revoked or f"key:{key.hex()}" in revoked
-        certificates.append(CertificateRecord(serial, expires_ms, is_out))
+        gone = is_out(serial, key, revoked, is_revoked=is_revoked)
+        certificates.append(CertificateRecord(serial, expires_ms, gone))
         by_key.setdefault(key, []).append(certificates[-1])
     return IdentityRecord(
         principal=SpiffeId.parse(principal),
@@ -119,7 +120,7 @@ def _identity(db: apsw.Connection, row: Any, revoked: set[Any]) -> IdentityRecor
                 key_digest=key,
                 added_ms=devices.get(key, (0, False))[0],
                 vouched=devices.get(key, (0, False))[1],
-                revoked=is_revoked or f"key:{key.hex()}" in revoked,
+                revoked=is_out("", key, revoked, is_revoked=is_revoked),
                 certificates=its_own,
             )
             for key, its_own in by_key.items()

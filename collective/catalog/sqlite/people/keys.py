@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import apsw
 
-from collective.catalog.decisions.grants import is_admin
 from collective.catalog.decisions.keys import (
     Keys,
     is_new_from_outside,
     is_vouched_device,
     require_claimable,
+    was_given_by_admins,
 )
 from collective.catalog.sqlite.people.grants import drop_grants
 from collective.catalog.sqlite.store import rows
@@ -89,7 +89,7 @@ def bind_by_code(
     has_rights = (
         code.kind is InviteKind.USER
         and not keys
-        and any(is_admin(tx.book, one.granted_by, tx.now_s) for one in tx.book.given_to(identity))
+        and was_given_by_admins(identity, tx.book, tx.now_s)
     )
     require_claimable(identity, keys, key_digest, code.kind, has_rights=has_rights)
     if code.kind is InviteKind.USER and not keys:

@@ -13,11 +13,15 @@ from collective.access.grant_book import GrantBook
 from collective.catalog.decisions.codes import require_open
 from collective.catalog.decisions.peers import (
     confirmed,
+    ends_grants,
     introduced,
+    is_of_domain,
+    is_repeat,
     next_sequence,
     removed,
     renewed,
     require_peer_code,
+    state_by,
     surplus,
     taken_up,
 )
@@ -29,7 +33,6 @@ from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import Domain, MemberId
 from collective.model.calls import Call
-from collective.model.grants import Grant
 from collective.model.peers import Peer, PeerState
 
 _SELECT = (
@@ -60,15 +63,12 @@ class SqlitePeers:
             code = code_value(tx.one(f"{SELECT_CODE} WHERE id = ?", code_id), tx.book, tx.now_s)
             require_peer_code(code, peer.domain)
             known = _known(tx.db, peer.domain)
-            if (
-                known is not None
-                and known.state is not PeerState.REMOVED
-                and (known.came_by, known.authority_digest) == (code_id, peer.authority_digest)
-            ):
+            if known is not None and is_repeat(known, code_id, peer):
                 return known
             require_open(code, tx.now_s)
-            state = PeerState.ACTIVE if code.approves else PeerState.WAITING
-            came = replace(peer, state=state, since_ms=tx.now_ms, came_by=code_id, is_seen=False)
+            came = replace(
+                peer, state=state_by(code), since_ms=tx.now_ms, came_by=code_id, is_seen=False
+            )
             stored = taken_up(known, came, _count_others(tx.db, peer.domain), replaces=False)
             _put(tx, stored)
             tx.run("UPDATE codes SET uses_left = uses_left - 1 WHERE id = ?", code_id)
@@ -87,7 +87,7 @@ class SqlitePeers:
             known = _known(tx.db, peer.domain)
             came = replace(peer, since_ms=tx.now_ms)
             stored = taken_up(known, came, _count_others(tx.db, peer.domain), replaces=replaces)
-            if known is not None and known.authority_digest != stored.authority_digest:
+            if ends_grants(known, stored):
                 _drop_grants_of(tx, peer.domain)
             _put(tx, stored)
             tx.audit(actor, "peer", str(peer.domain), f"accepted, {stored.state.value}")
@@ -188,11 +188,6 @@ class SqlitePeers:
         self, work: Callable[[Transaction], Peer], actor: Call, action: str, domain: Domain
     ) -> Peer:
         return await self._engine.write(work, caller=actor, action=action, target=str(domain))
-
-
-def is_of_domain(grant: Grant, domain: Domain) -> bool:
-    """Tell whether a member vouches for the receiver or the giver of a grant."""
-    return domain in {grant.principal.trust_domain, grant.granted_by.trust_domain}
 
 
 def _drop_grants_of(tx: Transaction, domain: Domain) -> int:

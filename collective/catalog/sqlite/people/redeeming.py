@@ -13,6 +13,7 @@ from collective.catalog.decisions.codes import (
     require_admissible_key,
     require_open,
 )
+from collective.catalog.decisions.keys import has_bound_keys
 from collective.catalog.interface.values import IssuedCertificate, Redemption
 from collective.catalog.sqlite.nodes.standing import record_enrolment
 from collective.catalog.sqlite.people.code_rows import SELECT, code_value
@@ -45,7 +46,7 @@ def redeem(
         return before
     require_open(code, tx.now_s)
     require_admissible(made.identity, tx.book)
-    if made.identity.role == "user":
+    if has_bound_keys(made.identity):
         bind_by_code(tx, code, made.identity, key_digest, display_name, created_key=row[14])
     tx.run("UPDATE codes SET uses_left = uses_left - 1 WHERE id = ?", code_id)
     tx.run(

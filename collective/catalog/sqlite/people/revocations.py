@@ -9,7 +9,18 @@ from typing import Any
 import apsw
 
 from collective.access.permissions import Decider
-from collective.catalog.decisions.revocations import KEY, SERIAL, require_form, require_revoker
+from collective.catalog.decisions.revocations import (
+    KEY,
+    SERIAL,
+    MadeCode,
+    ended_with,
+    ends_with,
+    identities_in,
+    keys_in,
+    require_form,
+    require_revoker,
+    with_its_key,
+)
 from collective.catalog.sqlite.people.keys import key_of_serial
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
@@ -45,11 +56,10 @@ class SqliteRevocations:
         def work(tx: Transaction) -> int:
             _require_revoker(tx.db, tx.decider(actor), actor, what)
             key = _key_ended_by(tx.db, what)
-            with_it = [KEY + key.hex()] if what.startswith(SERIAL) and key is not None else []
-            entries = [what, *with_it]
+            entries = with_its_key(what, key)
             epoch = _add(tx, entries)
             _end_device_codes(tx, entries)
-            tx.audit(actor, "revoke", what, ", ".join(with_it))
+            tx.audit(actor, "revoke", what, ", ".join(entries[1:]))
             return epoch
 
         return await self._engine.write(work, caller=actor, action="revoke", target=what)
@@ -69,12 +79,8 @@ class SqliteRevocations:
     async def consequences(self, entries: Sequence[str]) -> Consequences:
         """Return what would end with ``entries``."""
         book, now_s = self._engine.writer.book, self._engine.clock.wall_s()
-        who = {SpiffeId.parse(one) for one in entries if not one.startswith((SERIAL, KEY))}
-        keys = {bytes.fromhex(one.removeprefix(KEY)) for one in entries if one.startswith(KEY)}
-        held = [grant for one in who for grant in (*book.given_to(one), *book.given_by(one))]
-        gone = set(book.removing(grant.id for grant in held)[1])
-        ended = (one for one in book.all() if one.id in gone and book.is_live(one, now_s))
-        losers = {grant.principal for grant in ended} - who
+        who, keys = identities_in(entries), keys_in(entries)
+        gone, losers = ended_with(who, book, now_s)
 
         def work(db: apsw.Connection) -> Consequences:
             invites = 0
@@ -83,15 +89,15 @@ class SqliteRevocations:
                 " AND revoked = 0 AND uses_left > 0 AND expires_s > ?",
                 (now_s,),
             ):
-                own = SpiffeId.parse(maker) in who or key in keys
-                invites += own or any(one in gone for some in json.loads(sources) for one in some)
+                code = MadeCode(SpiffeId.parse(maker), key, json.loads(sources))
+                invites += ends_with(code, who, keys, gone)
             owned: Any = db.execute(
                 "SELECT e.name, d.owner FROM datastores d JOIN entries e ON e.id = d.entry"
                 " WHERE d.owner IS NOT NULL ORDER BY e.name"
             ).fetchall()
             names = {str(one) for one in who}
             return Consequences(
-                losers=tuple(sorted(losers, key=str)),
+                losers=losers,
                 invites=invites,
                 datastores=tuple(
                     FilePath.parse(f"/{name}") for name, owner in owned if owner in names
@@ -161,10 +167,7 @@ def _add(tx: Transaction, revoked: Sequence[str]) -> int:
     tx.run("UPDATE state SET revocation_epoch = ?", epoch)
     for what in revoked:
         tx.run("INSERT OR IGNORE INTO revocations VALUES (?,?)", what, epoch)
-    tx.book = tx.book.revoking(
-        (SpiffeId.parse(what) for what in revoked if not what.startswith((SERIAL, KEY))),
-        (bytes.fromhex(what.removeprefix(KEY)) for what in revoked if what.startswith(KEY)),
-    )
+    tx.book = tx.book.revoking(identities_in(revoked), keys_in(revoked))
     return epoch
 
 

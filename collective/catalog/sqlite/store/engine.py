@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from collective.access.permissions import Decider
+from collective.catalog.decisions.refusals import Counted, RefusalBook
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.audit.refusals import Counted, RefusalBook
 from collective.catalog.sqlite.audit.retention import Retention
 from collective.catalog.sqlite.audit.trimming import drop
 from collective.catalog.sqlite.files.leases import Leases

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
@@ -36,6 +35,7 @@ KINDS = {
     DATASTORE: EntryKind.DATASTORE,
     LINK: EntryKind.LINK,
 }
+NUMBERS: Final = {kind: number for number, kind in KINDS.items()}
 
 VERSION_COLUMNS = (
     "v.id, v.number, v.size, v.chunk_count, v.content_type, v.metadata, v.digest, v.target"
@@ -75,11 +75,6 @@ each maximum is the end of an index."""
 def fetch(db: apsw.Connection, sql: str, *params: Any) -> Any:
     """Return the first row, or None."""
     return db.execute(sql, params).fetchone()
-
-
-def moment(at_ms: int) -> str:
-    """Return a time (Unix milliseconds) as errors tell it to people."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def raise_trust_epoch(tx: Transaction, node: NodeId) -> None:

@@ -257,7 +257,7 @@ class Writer:
     async def write(self, operation: Operation[T]) -> T:
         """Run ``operation`` in a transaction; return its result once it is durable.
 
-        Cancelling the wait does not undo the change.  Raises what the operation raises, BusyError
+        Cancelling the wait withdraws a change that was not begun; one that was is not undone.  Raises what the operation raises, BusyError
         when too many wait, DiskFullError when the disk is full.
         """
         if self._closed:
@@ -357,7 +357,8 @@ class Writer:
             for job in batch:
                 if self._is_ending:
                     raise apsw.InterruptError("the process ends")
-                book = self._attempt(job, book)
+                if not job.future.cancelled():  # else its caller has gone before it began
+                    book = self._attempt(job, book)
                 tried += 1
                 if self._clock.monotonic_s() - began_s >= BATCH_MAX_S:
                     break

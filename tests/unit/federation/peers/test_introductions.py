@@ -37,9 +37,10 @@ from collective.federation.peers.peer_book import PeerBook
 from collective.member.trust.own_certificates import OwnCertificates
 from collective.model.calls import Call
 from collective.model.peers import PeerState
+from collective.model.trust import Phase
 from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority
-from collective.pki.rotation import Authorities, Phase
+from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore, check_authority
 from tests.faults.disk import FaultDisk
 from tests.worlds import world_of

@@ -27,7 +27,7 @@ from collective.member.nodes.unknown_nodes import REMEMBERED_S, UnknownNodes
 from collective.member.nodes.warnings import Situation, warnings
 from collective.member.trust.revocations import Revocations
 from collective.model.calls import Call
-from collective.model.nodes import Position, Replacement, StatedPosition
+from collective.model.nodes import Position, Replacement, ShownState, StatedPosition
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.placement.shortage import Policy
@@ -150,7 +150,7 @@ async def test_after_a_lost_catalogue_nodes_with_their_certificates_wait_are_ado
         (told,) = [one for one in await member.sentences() if "does not know" in one]
         assert "collective node adopt old" in told
         figures = node_figures(member.here.world.table, len(member.waiting.all()))
-        assert figures.by_state["waiting"] == 1
+        assert figures.by_state[ShownState.WAITING] == 1
         done = await member.desk.adopt(OPERATOR, ["old"], everything=False)
         assert done.enrolled == (NodeId("old"),)
         assert not member.waiting.all()

@@ -13,11 +13,11 @@ from collective.core.errors import RejectedError
 from collective.core.ids import GlobalId, MemberId, SpiffeId
 from collective.member.people.joining import Admitted
 from collective.model.people import InviteKind
+from collective.model.trust import Phase
 from collective.pki import certificates, rotation
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import is_signed_by
-from collective.pki.rotation import Phase
 from collective.roles.coordinator.faces.grpc.bootstrap import BootstrapService
 from collective.rpc.conversions.joining import join_answer_from
 from collective.rpc.gen.collective.v1 import bootstrap as pb

@@ -19,7 +19,7 @@ from collective.member.nodes.approval import Approvals
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.model.changes import Attributes, Precondition
 from collective.model.extents import Extent
-from collective.model.nodes import Standing
+from collective.model.nodes import ShownState, Standing
 from collective.model.people import Invite, InviteKind
 from collective.placement.shortage import Policy
 from collective.rpc.gen.collective.v1 import transfer as pb
@@ -142,7 +142,7 @@ async def test_status_warns_of_strangers_names_them_and_adds_up_none_of_their_cl
         assert not any("probation" in one for one in for_all)
         figures = node_figures(here.world.table)
         assert figures.capacity_bytes == 3 * GIB
-        assert figures.by_state == {"up": 3, "probation": 3}
+        assert figures.by_state == {ShownState.UP: 3, ShownState.PROBATION: 3}
         desk = Approvals(here.catalog.nodes, here.catalog.identities, here.world.table, here.wakes)
         await desk.approve(OPERATOR, ["x", "y", "z"], even_doubted=False)
         assert not any("probation" in one for one in sentences(here)[0])
@@ -172,7 +172,11 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
         for number in range(FILES):
             await write(here, f"/d/{number}", b"content %d" % number)
         assert len(here.farm.stored[NodeId("a")]) == before
-        assert node_figures(here.world.table).by_state == {"up": 2, "probation": 3, "doubted": 1}
+        assert node_figures(here.world.table).by_state == {
+            ShownState.UP: 2,
+            ShownState.PROBATION: 3,
+            ShownState.DOUBTED: 1,
+        }
         with pytest.raises(ConflictError, match="--yes"):
             await desk.approve(OPERATOR, ["b", "a"], even_doubted=False)
         await here.catalog.nodes.doubt(NodeId("c"), "it was found out just now")

@@ -15,10 +15,10 @@ from collective.member.trust.own_certificates import (
     load_authorities,
     prepare,
 )
+from collective.model.trust import Phase
 from collective.pki import rotation
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials
-from collective.pki.rotation import Phase
 from collective.pki.trust import TrustStore
 from collective.roles.coordinator.personas import Personas
 from tests.worlds import LINKS, REAL, world_of

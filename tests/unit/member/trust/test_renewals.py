@@ -14,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from collective.core.errors import PermissionDeniedError, RejectedError, ShutOutError
 from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.member.people.joining import Admitted
+from collective.model.trust import Phase
 from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Authorities, Phase
+from collective.pki.rotation import Authorities
 from tests.unit.member.joiners import ALICE, World, node
 from tests.worlds import REAL, world_of
 

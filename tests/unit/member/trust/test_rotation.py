@@ -32,9 +32,9 @@ from collective.member.trust.rotation import (
     Rotation,
 )
 from collective.model.calls import Call
+from collective.model.trust import Phase
 from collective.pki.cert_dir import CertDir
 from collective.pki.revocation import RevocationSet
-from collective.pki.rotation import Phase
 from collective.placement.node_states import Timers
 from collective.roles.coordinator.personas import Personas
 from tests.unit.member.cluster import record
@@ -134,7 +134,7 @@ async def test_force_shuts_out_who_had_not_followed_and_waits_for_the_others(des
     await forced_while_a_node_follows(desk)
     desk.clock.advance(FORCED_INTERVALS_MOST - 1)
     await desk.rotation.look()
-    assert (await desk.rotation.progress()).phase == "closing"
+    assert (await desk.rotation.progress()).phase is Phase.CLOSING
     following = desk.table.get(NodeId("alice-node-02"))
     assert following is not None
     following.authority_digest = desk.own.authority.digest
@@ -163,7 +163,7 @@ async def test_force_given_again_waits_for_nobody_also_after_a_restart(desk: Des
 
 
 async def test_looking_begins_nothing_and_beginning_twice_says_how_far_it_is(desk: Desk) -> None:
-    assert (await desk.rotation.progress()).phase == "none"
+    assert (await desk.rotation.progress()).phase is Phase.NONE
     assert await desk.rows() == []
     await desk.rotation.begin(OPERATOR)
     desk.followers.see(ANNA, desk.own.authority.digest)

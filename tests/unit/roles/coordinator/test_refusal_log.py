@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.audit.refusals import (
+from collective.catalog.decisions.refusals import (
     KINDS_MAX,
     KINDS_PER_SOURCE_MAX,
     SEVERAL,
     WINDOW_S,
     RefusalBook,
 )
+from collective.catalog.interface.settings import CatalogSettings
+from collective.catalog.sqlite import SqliteCatalog
 from collective.core.clock import ManualClock
 from collective.core.errors import (
     BusyError,

@@ -1,0 +1,71 @@
+"""Which catalogues a member's own takes the place of, and how the nodes of those come in: pure.
+
+Nodes obey the catalogue that they obeyed before.  Adoption has them obey this one, by an admin's word: for
+nodes that are named, or for all.  The word for all also confirms a catalogue that was restored from a backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from collective.core.errors import ConflictError
+from collective.core.ids import NodeId
+from collective.model.nodes import Standing
+
+
+class Enrolled(NamedTuple):
+    """What a node counts for that comes in."""
+
+    standing: Standing
+    reason: str
+    """Why it is not approved; empty where it is."""
+
+
+def confirms(named: AbstractSet[NodeId] | None, *, is_restored: bool) -> bool:
+    """Tell whether adopting ``named`` (None: all) confirms this catalogue as the newest: only all can."""
+    return is_restored and named is None
+
+
+def require_guarded(epoch: int, guarded: int | None) -> None:
+    """Raise ConflictError where the catalogue became restored anew since its deletes came under guard.
+
+    Args:
+        epoch: the present one.
+        guarded: the one whose deletes are under guard; None: none are.
+    """
+    if epoch != guarded:
+        raise ConflictError(
+            "A node has just shown that this catalogue is older than it; look at collective"
+            " status, and adopt again."
+        )
+
+
+def to_replace(obeyed: AbstractSet[str], known: Iterable[str]) -> Sequence[str]:
+    """Return the catalogues whose place is taken: those ``obeyed`` by the nodes, then others ``known``."""
+    return [*sorted(obeyed), *(one for one in known if one not in obeyed)]
+
+
+def require_some(*, is_any: bool, is_restored: bool) -> None:
+    """Raise ConflictError where an adoption changes nothing: no confirmation, no catalogue, no node."""
+    if is_any:
+        return
+    if is_restored:
+        raise ConflictError(
+            "These nodes obey this catalogue already; it is restored from a backup, and confirmed by:"
+            " collective node adopt --all"
+        )
+    raise ConflictError("There is nothing to adopt: every node that is here obeys this catalogue.")
+
+
+def standing_of(*, is_named: bool) -> Enrolled:
+    """Return what a node counts for that is let in by adoption: being named is what approves it."""
+    if is_named:
+        return Enrolled(Standing.APPROVED, "")
+    return Enrolled(Standing.PROBATION, "it was adopted with all others, and not by its name")
+
+
+def enrolled_meanwhile(node: NodeId) -> ConflictError:
+    """Return the error for a node that came by a code while it waited for its adoption."""
+    return ConflictError(f"Node {node} has enrolled meanwhile; look with: collective node list")
