@@ -10,7 +10,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path as Folder
 from typing import Any, Final, TypeVar
 
@@ -148,10 +148,7 @@ class Driver:
 
     async def run(self, folder: Folder, steps: int) -> None:
         """Do so many acts; DivergenceError with seed and trace."""
-        async with AsyncExitStack() as stack:
-            for house in self.houses.values():
-                await house.open(folder, self.houses)
-                stack.push_async_callback(house.close)
+        async with self.opened(folder):
             try:
                 await self._run(steps)
             except DivergenceError:
@@ -159,9 +156,28 @@ class Driver:
             except Exception as error:
                 raise self.divergence(f"{type(error).__name__}: {error}") from error
 
+    @asynccontextmanager
+    async def opened(self, folder: Folder) -> AsyncIterator[None]:
+        """Have three members that are peered with one another, and some folders."""
+        async with AsyncExitStack() as stack:
+            for house in self.houses.values():
+                await house.open(folder, self.houses)
+                stack.push_async_callback(house.close)
+            self._tick(0.0)
+            for one, other in itertools.permutations(DOMAINS, 2):
+                await self.accept(one, other)
+            for domain in DOMAINS:
+                for path in (("a",), ("b",), ("a", "a")):
+                    await self.mkdir_at(Who(domain), domain, path)
+            yield
+
     async def _run(self, steps: int) -> None:
-        self._tick(0.0)
-        await self._begin()
+        for domain in DOMAINS:
+            await self.write_at(Who(domain), domain, ("a", "a", "b"))
+            for _ in range(8):
+                await self.grant(
+                    Who(domain), domain, self._path(), self._rights(), self._receiver()
+                )
         weights = [weight for weight, _ in self._acts]
         acts = [act for _, act in self._acts]
         while self.steps < steps:
@@ -172,18 +188,6 @@ class Driver:
             if self.steps % AUDIT_EVERY == 0:
                 await self.audit()
         await self.audit()
-
-    async def _begin(self) -> None:
-        """Peer all with one another, and give some rights and files."""
-        for one, other in itertools.permutations(DOMAINS, 2):
-            await self._accept(one, other)
-        for domain in DOMAINS:
-            operator = Who(domain)
-            for path in (("a",), ("b",), ("a", "a")):
-                await self._mkdir(operator, domain, path)
-            await self._write(operator, domain, ("a", "a", "b"))
-            for _ in range(8):
-                await self._give(operator, domain, self._path(), self._rights(), self._receiver())
 
     def divergence(self, what: str) -> DivergenceError:
         told = "\n".join(self.trace[-TRACE_LINES:])
@@ -228,6 +232,25 @@ class Driver:
         """Return a path that the owner very likely has."""
         known = [one for one in self.rules.members[owner].names if len(one) > 1]
         return self.chance.choice(known) if known and self.chance.random() < 0.6 else path
+
+    def _draw(self, right: str = "", *, there: bool = False) -> tuple[Who, str, Path]:
+        """Return who asks whom for what: often somebody who has a right there; ``there``: what is there."""
+        owner = self.chance.choice(DOMAINS)
+        rules = self.rules.members[owner]
+        held = [one for one in rules.grants if rules.holds(one) and right in {"", *one.rights}]
+        if not held or self.chance.random() < 0.4:
+            who = self._who()
+            owner = self._owner(who)
+            path = self._path()
+            return who, owner, self._here(owner, path) if there else path
+        grant = self.chance.choice(held)
+        foreign = [one for one in held if one.whose.voucher != owner]
+        if foreign and self.chance.random() < 0.6:
+            grant = self.chance.choice(foreign)
+        who = grant.whose if grant.whose.name else self._of_member(grant.whose.voucher)
+        some = rules.names if there and self.chance.random() < 0.8 else PATHS
+        below = [one for one in some if one[: len(grant.path)] == grant.path]
+        return who, owner, self.chance.choice(below or [grant.path])
 
     # --- calls -----------------------------------------------------------------------------------
 
@@ -276,9 +299,7 @@ class Driver:
     # --- looking ---------------------------------------------------------------------------------
 
     async def stat(self) -> None:
-        who = self._who()
-        owner = self._owner(who)
-        path = self._here(owner, self._path())
+        who, owner, path = self._draw(there=True)
         expected = self._expected(who, owner, lambda rules: rules.stat(who, path))
         at = self._at(who, owner, path)
         if owner == who.voucher and self.chance.random() < 0.05:
@@ -303,9 +324,8 @@ class Driver:
             self.require(is_whole == may_read, f"of {entry.path}, whole is {is_whole}")
 
     async def list(self) -> None:
-        who = self._who()
-        owner = self._owner(who)
-        path = () if self.chance.random() < 0.2 else self._here(owner, self._path())
+        who, owner, path = self._draw(there=True)
+        path = () if self.chance.random() < 0.2 else path
         await self._list(who, owner, path, deep=self.chance.random() < 0.4)
 
     async def _list(self, who: Who, owner: str, path: Path, *, deep: bool) -> None:
@@ -326,9 +346,9 @@ class Driver:
         self.require(sorted(found) == sorted(below), f"ls {at} shows {found}, not {sorted(below)}")
 
     async def read(self) -> None:
-        who = self._who()
-        owner = self._owner(who)
-        path = self._here(owner, self._path())
+        await self.read_at(*self._draw("r", there=True))
+
+    async def read_at(self, who: Who, owner: str, path: Path) -> None:
         at = self._at(who, owner, path)
         expected = self._expected(who, owner, lambda rules: rules.read(who, path))
         data = await self._compare(
@@ -341,11 +361,9 @@ class Driver:
     # --- changing --------------------------------------------------------------------------------
 
     async def write(self) -> None:
-        who = self._who()
-        owner = self._owner(who)
-        await self._write(who, owner, self._path())
+        await self.write_at(*self._draw("w"))
 
-    async def _write(self, who: Who, owner: str, path: Path) -> None:
+    async def write_at(self, who: Who, owner: str, path: Path) -> None:
         number = next(self._texts)
         text = f"text {number if self.chance.random() < 0.5 else number % 5}"
         at = self._at(who, owner, path)
@@ -357,10 +375,9 @@ class Driver:
             self.rules.members[owner].names[path] = text
 
     async def mkdir(self) -> None:
-        who = self._who()
-        await self._mkdir(who, self._owner(who), self._path())
+        await self.mkdir_at(*self._draw("w"))
 
-    async def _mkdir(self, who: Who, owner: str, path: Path) -> None:
+    async def mkdir_at(self, who: Who, owner: str, path: Path) -> None:
         at = self._at(who, owner, path)
         expected = self._expected(who, owner, lambda rules: rules.mkdir(who, path))
         made = self._names(who).make_directory(_call(who), at, parents=False)
@@ -370,9 +387,8 @@ class Driver:
             self._require_shown(who, owner, path, entry)
 
     async def remove(self) -> None:
-        who = self._who()
-        owner, deep = self._owner(who), self.chance.random() < 0.4
-        path = self._here(owner, self._path())
+        who, owner, path = self._draw("w", there=True)
+        deep = self.chance.random() < 0.4
         at = self._at(who, owner, path)
         expected = self._expected(who, owner, lambda rules: rules.remove(who, path, deep=deep))
         removed = self._names(who).remove(_call(who), at, recursive=deep, condition=ANY)
@@ -427,18 +443,24 @@ class Driver:
         return self.chance.choice(possible) if possible else None
 
     async def copy(self) -> None:
-        who = self._who()
+        who, *_ = self._draw()
         one, other = self._owner(who), self._owner(who)
         source, target = self._here(one, self._path()), self._path()
         if self.chance.random() < 0.5:
             who, one, source, other, target = self._likely_copy(who) or (
                 who, one, source, other, target,
             )  # fmt: skip
-        old, new = self._at(who, one, source), self._at(who, other, target)
-        expected = self.rules.copy(who, (one, source), (other, target))
-        copying = RemoteCopies.over(self._wire(who), LoopClock()).copy(old, new, ANY)
+        await self.copy_at(who, (one, source), (other, target))
+
+    async def copy_at(self, who: Who, old: tuple[str, Path], new: tuple[str, Path]) -> None:
+        (one, source), (other, target) = old, new
+        source_at, target_at = self._at(who, one, source), self._at(who, other, target)
+        expected = self.rules.copy(who, old, new)
+        copies = RemoteCopies.over(self._wire(who), LoopClock())
+        copying = copies.copy(source_at, target_at, ANY)
         where = one if one == other else f"{one}+{other}"
-        done = await self._compare("cp", who, where, f"{old} {new}", expected, copying)
+        told = f"{source_at} {target_at}"
+        done = await self._compare("cp", who, where, told, expected, copying)
         if done is not None:
             text = self.rules.members[one].names[source]
             self.rules.members[other].names[target] = text
@@ -452,8 +474,8 @@ class Driver:
             files = [path for path, text in here.names.items() if text]
             places = [path for path in PATHS if len(path) > 1 and there.is_folder(path[:-1])]
             for source, target in itertools.product(files, places):
-                may = "r" in here.rights(who, source), "w" in there.rights(who, target)
-                possible += [(who, one, source, other, target)] * (sum(may) ** 2)
+                may = ("r" in here.rights(who, source)) + ("w" in there.rights(who, target))
+                possible += [(who, one, source, other, target)] * (0, 1, 8)[may]
         return self.chance.choice(possible) if possible else None
 
     # --- grants ----------------------------------------------------------------------------------
@@ -465,7 +487,7 @@ class Driver:
         rules = self.rules.members[owner]
         held = [one for one in rules.grants if rules.holds(one)]
         if len(held) >= GRANTS_MOST:
-            await self._end(Who(owner), owner, self.chance.choice(held))
+            await self.ungrant(Who(owner), owner, self.chance.choice(held))
             return
         sharing = [one for one in held if "s" in one.rights and one.path]
         if sharing and self.chance.random() < 0.4:
@@ -473,12 +495,12 @@ class Driver:
             owner, path = rules.domain, one.path
             who = one.whose if one.whose.name else self._of_member(one.whose.voucher)
             rights = one.rights if self.chance.random() < 0.7 else rights
-        await self._give(who, owner, path, rights, self._receiver())
+        await self.grant(who, owner, path, rights, self._receiver())
 
     def _of_member(self, domain: str) -> Who:
         return Who(domain, self.chance.choice(PEOPLE[domain]))
 
-    async def _give(self, who: Who, owner: str, path: Path, rights: Rights, text: str) -> None:
+    async def grant(self, who: Who, owner: str, path: Path, rights: Rights, text: str) -> None:
         rules = self.rules.members[owner]
         at = self._at(who, owner, path)
         life_s = self.chance.choice(LIVES_S)
@@ -537,9 +559,9 @@ class Driver:
         grant = self.chance.choice(some) if some else None
         if grant is not None and self.chance.random() < 0.5:
             who = self.chance.choice((grant.giver, grant.whose))
-        await self._end(who, owner, grant)
+        await self.ungrant(who, owner, grant)
 
-    async def _end(self, who: Who, owner: str, grant: Right | None) -> None:
+    async def ungrant(self, who: Who, owner: str, grant: Right | None) -> None:
         named = "0" * 32 if grant is None else grant.id
         text = named if owner == who.voucher else f"{named}@{owner}"
         expected = self._expected(who, owner, lambda rules: rules.to_end(who, grant))
@@ -550,10 +572,10 @@ class Driver:
             self.rules.members[owner].end(grant)
 
     async def list_grants(self) -> None:
-        who = self._who()
-        await self._list_grants(who, self._owner(who))
+        who, owner, _ = self._draw()
+        await self.list_grants_at(who, owner)
 
-    async def _list_grants(self, who: Who, owner: str) -> None:
+    async def list_grants_at(self, who: Who, owner: str) -> None:
         def decide(rules: Rules) -> int:
             return CONFLICT if who in rules.shut_out else DONE
 
@@ -578,21 +600,21 @@ class Driver:
         one, other = self.chance.sample(DOMAINS, 2)
         here, there = self.rules.members[one], self.rules.members[other]
         if other not in here.peers:
-            await self._accept(one, other)
+            await self.accept(one, other)
             if self.chance.random() < 0.7:
-                await self._accept(other, one)
+                await self.accept(other, one)
         elif one not in there.peers:
             if self.chance.random() < 0.5:
-                await self._remove_peer(one, other, by_them=True)
+                await self.remove_peer(one, other, by_them=True)
         elif self.chance.random() < 0.4:
-            await self._remove_peer(one, other, by_them=False)
+            await self.remove_peer(one, other, by_them=False)
 
-    async def _accept(self, one: str, other: str) -> None:
+    async def accept(self, one: str, other: str) -> None:
         self.trace.append(f"{self.steps} {one} peers with {other}")
         await self.houses[Domain(one)].peer_with(self.houses[Domain(other)])
         self.rules.members[one].peers.add(other)
 
-    async def _remove_peer(self, one: str, other: str, *, by_them: bool) -> None:
+    async def remove_peer(self, one: str, other: str, *, by_them: bool) -> None:
         how = "hears that it is no peer any more of" if by_them else "removes its peer"
         self.trace.append(f"{self.steps} {one} {how} {other}")
         await self.houses[Domain(one)].remove_peer(Domain(other), by_them=by_them)
@@ -608,9 +630,12 @@ class Driver:
         before = [one for one in rules.shut_out if (one.voucher == owner) == is_own]
         if who in rules.shut_out or len(before) >= most or self.chance.random() < 0.7:
             return
+        await self.revoke(owner, who)
+
+    async def revoke(self, owner: str, who: Who) -> None:
         self.trace.append(f"{self.steps} {owner} revokes {who}")
         await self.houses[Domain(owner)].revoke(id_of(who))
-        rules.shut_out.add(who)
+        self.rules.members[owner].shut_out.add(who)
 
     # --- inventions ------------------------------------------------------------------------------
 
@@ -670,7 +695,7 @@ class Driver:
         """Compare all that each member has, as its operator sees it."""
         for domain in DOMAINS:
             await self._list(Who(domain), domain, (), deep=True)
-            await self._list_grants(Who(domain), domain)
+            await self.list_grants_at(Who(domain), domain)
 
 
 def _call(who: Who) -> Call:

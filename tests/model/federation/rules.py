@@ -7,7 +7,7 @@ path is a tuple of names, rights are sets of letters, an answer is an exit code.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -144,9 +144,10 @@ class Rules:
             return ABSENT
         return CONFLICT if receiver in self.shut_out else DONE
 
-    def comes_from(self, who: Who, path: Path, rights: Rights, named: Iterable[str]) -> list[Right]:
+    def comes_from(self, who: Who, path: Path, rights: Rights, named: Sequence[str]) -> list[Right]:
         """Return the rights that a new grant says it came from, which must be the giver's and suffice."""
         held = {one.id: one for one in self.given_to(who)}
+        assert set(named) <= held.keys(), "passes on what the giver has not"
         sources = [held[one] for one in named]
         assert all(path[: len(one.path)] == one.path for one in sources), "passes on what is above"
         if not self.is_own_operator(who):
