@@ -224,9 +224,9 @@ class Driver:
 
     def _receiver(self) -> str:
         domain, name = self.chance.choice((*DOMAINS, "no.peer")), self.chance.choice(NAMES)
-        return self.chance.choices(
-            (name, f"{name} via {domain}", f"@{domain}"), weights=(5, 5, 3)
-        )[0]
+        return self.chance.choices((name, f"{name} via {domain}", f"@{domain}"), weights=(5, 5, 3))[
+            0
+        ]
 
     def _here(self, owner: str, path: Path) -> Path:
         """Return a path that the owner very likely has."""
@@ -288,7 +288,9 @@ class Driver:
         line = f"{self.steps} {who.name or 'operator'} by {who.voucher}: {act} {told} -> {found}"
         self.trace.append(line)
         self.outcomes[act, where, expected] += 1
-        is_same = found in {USAGE, ABSENT, CONFLICT} if expected == IMPOSSIBLE else found == expected
+        is_same = (
+            found in {USAGE, ABSENT, CONFLICT} if expected == IMPOSSIBLE else found == expected
+        )
         self.require(is_same, f"{line}{why}; expected {expected}")
         return result
 
@@ -536,7 +538,7 @@ class Driver:
         ends_s = min([until_s, *(one.ends_s for one in came_from)])
         found_s = NEVER if made.expires_s is None else made.expires_s
         self.require(
-            found_s == ends_s or abs(found_s - ends_s) < 0.002,  # noqa: PLR2004 - milliseconds
+            found_s == ends_s or abs(found_s - ends_s) < 0.002,
             f"ends at {found_s}, not {ends_s}",
         )
         given_id = self._id_at_owner(who, owner, made.id)
@@ -680,8 +682,8 @@ class Driver:
         at = FilePath(("a",))
         return self.chance.choice(
             (
-                lambda: people.add_device(),
-                lambda: people.invites(),
+                people.add_device,
+                people.invites,
                 lambda: PeopleStub(wire).list_identities(ListIdentitiesRequest()),  # type: ignore[arg-type]
                 lambda: _read(wire, at),
                 lambda: _write(wire, at, "x"),
@@ -726,5 +728,3 @@ async def _write(wire: Wire, at: FilePath, text: str) -> object:
         yield WriteRequest(data=text.encode())
 
     return await wire.stub(StreamsStub).write(messages())
-
-

@@ -266,24 +266,24 @@ class Rules:
         if who in self.shut_out:
             return CONFLICT
         here = self.rights(who, source)
-        if not {"r", "w"} <= here or "w" not in self.rights(who, target):
+        gives_access = "s" not in here and self.someone_gains(source, target)
+        if not {"r", "w"} <= here or "w" not in self.rights(who, target) or gives_access:
             return DENIED
-        if "s" not in here and self.someone_gains(source, target):
-            return DENIED
-        if not source or not target:
-            return IMPOSSIBLE
-        if source not in self.names:
+        if source and target and source not in self.names:
             return ABSENT
+        return DONE if self.can_move(source, target) else IMPOSSIBLE
+
+    def can_move(self, source: Path, target: Path) -> bool:
+        if not source or not target or not self.is_folder(target[:-1]):
+            return False
         is_leaf = not self.is_folder(source)
-        if not self.is_folder(target[:-1]) or (is_leaf and len(target) == 1):
-            return IMPOSSIBLE
+        if is_leaf and len(target) == 1:
+            return False
         if source == target:
-            return DONE
-        if target[: len(source)] == source:
-            return IMPOSSIBLE
+            return True
         if target in self.names and (not is_leaf or self.is_folder(target)):
-            return IMPOSSIBLE
-        return DONE
+            return False
+        return target[: len(source)] != source
 
     def moved(self, source: Path, target: Path) -> None:
         for old in self.below(source):

@@ -27,7 +27,11 @@ STEPS: Final = 1300
 LONG_SEEDS: Final = range(1000, 1100)
 LONG_STEPS: Final = 3000
 READ, ALL = frozenset("r"), frozenset("rws")
-BEN, CY, UNA = Who(BOB, "ben@garage.bob"), Who(CAROL, "cy@attic.carol"), Who(ALICE, "una@home.alice")
+BEN, CY, UNA = (
+    Who(BOB, "ben@garage.bob"),
+    Who(CAROL, "cy@attic.carol"),
+    Who(ALICE, "una@home.alice"),
+)
 _MEMORY: Final = "/dev/shm"
 
 pytestmark = pytest.mark.virtual_time
