@@ -75,7 +75,9 @@ class PeerFacts:
     why_away: str
     """Why it cannot be reached; empty where it can."""
     granted: int
-    """Grants here whose receivers it vouches for."""
+    """Grants here to it and its people."""
+    granted_there: int
+    """Grants there to this member and its people, as it says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from collective.core.ids import Domain
@@ -25,7 +25,7 @@ class Peers(Protocol):
         """Take ``peer`` up by a code whose secret it proved, and count the use; return it as stored.
 
         It waits to be confirmed where the code asks for that.  A repeated redemption by the same CA
-        changes nothing.
+        changes nothing, unless it was removed meanwhile: then the code is used up.
 
         Raises:
             ConflictError: the code is for another domain or kind, or cannot be redeemed; or the domain is
@@ -42,6 +42,16 @@ class Peers(Protocol):
         Raises:
             PermissionDeniedError: ``actor`` is no admin.
             ConflictError: the domain is another CA's here, or there are too many peers.
+        """
+        ...
+
+    async def introduce(self, peer: Peer) -> Peer:
+        """Take ``peer`` up, which the operator's introductions folder tells of; return it as stored.
+
+        A member that is a peer already stays as it is.
+
+        Raises:
+            ConflictError: the domain is another CA's here, was removed, or there are too many peers.
         """
         ...
 
@@ -68,6 +78,10 @@ class Peers(Protocol):
             PermissionDeniedError: ``actor`` is no admin.
             NotFoundError: it is no peer.
         """
+        ...
+
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many live grants there are to the people of each other domain, and to it as a whole."""
         ...
 
     async def note_seen(self, actor: Call) -> None:

@@ -18,7 +18,14 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    InternalError,
+    RejectedError,
+    ShutOutError,
+    UnreachableError,
+)
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
@@ -131,9 +138,14 @@ class PeerLinks:
                     f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
                 )
             elif peer.state is PeerState.ACTIVE and not peer.is_seen:
+                way = (
+                    "an invitation since it redeemed it"
+                    if peer.came_by
+                    else "the introductions folder"
+                )
                 told.append(
-                    f"{domain} is a peer by an invitation since it redeemed it; compare its"
-                    f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                    f"{domain} is a peer by {way}; compare its fingerprint,"
+                    f" {fingerprint(peer.authority_digest)}: collective peer list"
                 )
             elif peer.state is PeerState.REMOVED and not peer.is_seen:
                 told.append(
@@ -145,8 +157,8 @@ class PeerLinks:
                 told.append(f"Peer {domain} is away: {link.health.why}")
         return told
 
-    def describe(self, known: Known) -> PeerFacts:
-        """Return what an admin is told of a peer."""
+    def describe(self, known: Known, granted: int) -> PeerFacts:
+        """Return what an admin is told of a peer, to whose people there are ``granted`` grants here."""
         link = self._open.get(known.bundle.domain)
         health = None if link is None else link.health
         return PeerFacts(
@@ -163,7 +175,8 @@ class PeerLinks:
             last_seen_ms=0 if health is None else health.last_seen_ms,
             latency_ms=0.0 if health is None else round(health.latency_ms, 3),
             why_away="" if health is None or health.away_since_s is None else health.why,
-            granted=0,
+            granted=granted,
+            granted_there=0 if link is None else self._words.granted_there(link.domain),
         )
 
     # --- exchanges -------------------------------------------------------------------------------
@@ -172,7 +185,7 @@ class PeerLinks:
         """Answer the exchange of a peer; raises as what it tells is refused."""
         await self._words.take(domain, told)
         link = self._open.get(domain)
-        if link is not None and link.health.away_since_s is not None:
+        if link is not None and link.may_be_asked_early(self._clock.monotonic_s()):
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
         return await self._words.to(domain)
@@ -203,14 +216,20 @@ class PeerLinks:
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
                 word = await self._words.to(domain)
-                answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
+                with link.exchange() as channel:
+                    answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
         except TimeoutError:
             await self._failed(
                 link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
             )
+        except BusyError:  # it is there
+            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
         except CollectiveError as error:
             await self._failed(link, error)
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("exchange failed", domain=domain)
+            await self._failed(link, InternalError("The exchange failed; see the log."))
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)

@@ -124,6 +124,10 @@ class PeerBook:
             )
         return known
 
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many grants there are here to each other member and its people."""
+        return await self._kept.granted()
+
     # --- changes ---------------------------------------------------------------------------------
 
     async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
@@ -142,10 +146,20 @@ class PeerBook:
             bundle, lambda: self._kept.accept(actor, wanted, replaces=replaces)
         )
 
+    async def introduce(self, signed: SignedBundle) -> Peer:
+        """Take up a member that the introductions folder tells of; raises as the catalogue, and RejectedError."""
+        bundle = self._read(signed)
+        wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        return await self._change(bundle, lambda: self._kept.introduce(wanted))
+
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
-        """Keep a newer bundle of a peer, which was checked; raises as the catalogue."""
+        """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
+
+        ConflictError also where a CA that it names has the name or key of another domain's.
+        """
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
+            self._require_apart(bundle)
             if await self._kept.renew(newer) is not None:
                 await self._reload()
 
@@ -183,17 +197,26 @@ class PeerBook:
 
     def _require_apart(self, bundle: Bundle) -> None:
         """Refuse CAs whose name or key belongs to another domain here."""
-        trust = self._shown.own_trust
-        for domain, known in self._known.items():
-            if domain != bundle.domain:
-                trust = trust.with_bundle(domain, known.bundle.authorities)
+        others = {
+            domain: known.bundle.authorities
+            for domain, known in self._known.items()
+            if domain != bundle.domain
+        }
+        trust = TrustStore({**self._shown.own_trust.authorities, **others})
         trust.with_domain(bundle.domain, bundle.authorities)
+
+    def _opened(self, peer: Peer) -> Bundle:
+        """Return the bundle of a peer, read anew only where it is another one."""
+        known = self._known.get(peer.domain)
+        if known is not None and known.peer.body == peer.body:
+            return known.bundle
+        return open_bundle(SignedBundle(peer.body, peer.signature))
 
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
         for peer in await self._kept.all():
             try:
-                bundle = open_bundle(SignedBundle(peer.body, peer.signature))
+                bundle = self._opened(peer)
             except CollectiveError as error:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue

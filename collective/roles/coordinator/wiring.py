@@ -14,7 +14,9 @@ from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
+from collective.federation.neighbourhood import Neighbourhood
 from collective.federation.peers.accepting import Accepting
+from collective.federation.peers.introductions import Introductions
 from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.managing import Managing
 from collective.federation.peers.own_bundle import OwnBundle
@@ -96,6 +98,17 @@ class Federation:
     book: PeerBook
     bundle: OwnBundle
     inbound: Inbound
+    introductions: Introductions | None
+    """None: there is no such folder."""
+
+    def workers(self) -> Sequence[Worker]:
+        """Return what goes on by itself, beside the exchange with peers."""
+        return [] if self.introductions is None else [self.introductions.worker()]
+
+    def close(self) -> None:
+        """Leave the folder alone."""
+        if self.introductions is not None:
+            self.introductions.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +175,8 @@ def wire(
     invites, node_code, people = _people(ground, runtime)
     readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
     links = _links(ground, members, personas, runtime)
-    status = MemberStatus(catalog, members, trust, readiness, ground.policy, links)
+    neighbours = Neighbourhood(links, ground.federation.introductions)
+    status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
     seen = CertificatesSeen(own.domain, catalog.certificates)
     admission = Admission(
         own.domain,
@@ -224,6 +238,7 @@ def wire(
             *care.workers(),
             rotation.worker(),
             links.worker(),
+            *ground.federation.workers(),
             AddressProver(
                 nodes, ground.network.commands.meet, ground.wakes, world.clock, world.randomness
             ),
@@ -267,10 +282,11 @@ def _ground(
 def _federation(
     own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
 ) -> Federation:
-    world = runtime.world
+    world, folder = runtime.world, runtime.settings.introductions_dir
     book = PeerBook(own.domain, catalog.peers, personas)
     bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
-    return Federation(book, bundle, Inbound(book, world.clock))
+    introductions = None if folder is None else Introductions(folder, book, bundle, world)
+    return Federation(book, bundle, Inbound(book, world.clock), introductions)
 
 
 def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:

@@ -79,5 +79,6 @@ class RemoteCopies:
                 failing_s = now_s if failing_s is None else failing_s
                 if now_s - failing_s + pause_s > RETRY_S:
                     raise
+                request.unless_same = True  # the answer may be all that was lost
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -98,7 +98,7 @@ class Houses:
 def running_houses(
     folder: Path, *names: str, nodes: int = 3, extra: Mapping[str, str] | None = None
 ) -> Iterator[Houses]:
-    """Yield started members; afterwards nothing of them runs."""
+    """Yield started members; afterwards nothing of them runs.  ``extra``: as a :class:`Cluster` takes it."""
     houses = Houses()
     try:
         for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -219,6 +220,17 @@ def test_status_shows_peers_and_their_nodes(houses: Houses, una: Person) -> None
     assert [one["domain"] for one in status["peers"]] == ["home.bob"]
     assert status["peers"][0]["is_healthy"]
     assert status["peers"][0]["latency_ms"] > 0
+    bob, alice = houses["bob"], houses["alice"]
+    here = len(bob.cli("grant", "list", "--json").json())
+    assert bob.cli("peer", "show", "home.alice", "--json").json()["grants_here"] == here > 0
+
+    def heard() -> bool:
+        facts = alice.cli("peer", "show", "home.bob", "--json").json()
+        return bool(facts["grants_there"] == here)
+
+    until_s = time.monotonic() + 60
+    while not heard():
+        assert time.monotonic() < until_s
     assert {one["id"] for one in status["remote_nodes"]} == {f"bob-node-0{n}" for n in (1, 2, 3)}
 
 

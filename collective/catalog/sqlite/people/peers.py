@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import apsw
 
+from collective.access.grant_book import GrantBook
 from collective.catalog.decisions.codes import require_open
 from collective.catalog.decisions.peers import (
     confirmed,
+    introduced,
     next_sequence,
     removed,
     renewed,
@@ -41,6 +44,8 @@ class SqlitePeers:
     def __init__(self, engine: Engine) -> None:
         """Keep them by ``engine``."""
         self._engine = engine
+        self._counted: tuple[GrantBook, Mapping[Domain, int]] | None = None
+        """What was counted of a book, which never changes; those that end meanwhile are not left out."""
 
     async def all(self) -> Sequence[Peer]:
         """Return every peer and tombstone, in order of domain."""
@@ -55,9 +60,10 @@ class SqlitePeers:
             code = code_value(tx.one(f"{SELECT_CODE} WHERE id = ?", code_id), tx.book, tx.now_s)
             require_peer_code(code, peer.domain)
             known = _known(tx.db, peer.domain)
-            if known is not None and (known.came_by, known.authority_digest) == (
-                code_id,
-                peer.authority_digest,
+            if (
+                known is not None
+                and known.state is not PeerState.REMOVED
+                and (known.came_by, known.authority_digest) == (code_id, peer.authority_digest)
             ):
                 return known
             require_open(code, tx.now_s)
@@ -88,6 +94,21 @@ class SqlitePeers:
             return stored
 
         return await self._change(work, actor, "peer", peer.domain)
+
+    async def introduce(self, peer: Peer) -> Peer:
+        """Take ``peer`` up, which the introductions folder tells of."""
+
+        def work(tx: Transaction) -> Peer:
+            known = _known(tx.db, peer.domain)
+            came = replace(peer, since_ms=tx.now_ms, is_seen=False)
+            stored = introduced(known, came, _count_others(tx.db, peer.domain))
+            if stored != known:
+                _put(tx, stored)
+                who = f"spiffe://{peer.domain}/coordinator"
+                tx.audit_of(who, "peer", str(peer.domain), "by the introductions folder")
+            return stored
+
+        return await self._engine.change(work)
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits for it."""
@@ -130,6 +151,17 @@ class SqlitePeers:
             return stored
 
         return await self._change(work, actor, "peer-remove", domain)
+
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many live grants there are to the people of each domain."""
+        book, now_s = self._engine.writer.book, self._engine.clock.wall_s()
+        if self._counted is None or self._counted[0] is not book:
+
+            def work(_: apsw.Connection) -> Mapping[Domain, int]:
+                return Counter(grant.principal.trust_domain for grant in book.live(now_s))
+
+            self._counted = (book, await self._engine.read(work))  # off the loop: there may be many
+        return self._counted[1]
 
     async def note_seen(self, actor: Call) -> None:
         """Note that an admin was told of every peer that came."""

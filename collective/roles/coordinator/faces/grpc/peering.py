@@ -54,7 +54,7 @@ class PeersService(pb.PeersBase):
             peer = await self._accepting.accept(
                 call, message.code, domain, replaces=message.replace
             )
-            return facts_message(self._managing.one(peer.domain))
+            return facts_message(await self._managing.one(peer.domain))
 
     async def confirm_peer(self, message: pb.ConfirmPeerRequest) -> pb.PeerFacts:
         """Let a peer count that waits."""

@@ -268,7 +268,12 @@ class PeerFacts(betterproto2.Message):
 
     granted: "int" = betterproto2.field(14, betterproto2.TYPE_UINT32)
     """
-    grants here to and by its people
+    grants here to it and its people
+    """
+
+    granted_there: "int" = betterproto2.field(15, betterproto2.TYPE_UINT32)
+    """
+    grants there to this member and its people
     """
 
 
@@ -317,6 +322,11 @@ class PeerWord(betterproto2.Message):
     known_digest: "bytes" = betterproto2.field(7, betterproto2.TYPE_BYTES)
 
     known_of_yours: "bytes" = betterproto2.field(8, betterproto2.TYPE_BYTES)
+
+    granted_to_you: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+    """
+    grants at the teller to the other end and its people
+    """
 
     news: "list[SignedBundle]" = betterproto2.field(
         9, betterproto2.TYPE_MESSAGE, repeated=True
