@@ -42,7 +42,7 @@ from tests.model.federation.driver import DivergenceError, Driver
 from tests.simulation.mutants import everywhere
 from tests.virtual_time import VirtualTimeLoop
 
-SEEDS_MOST: Final = 10
+SEEDS_MOST: Final = 30
 STEPS: Final = 1300
 _MEMORY: Final = "/dev/shm"
 

@@ -327,5 +327,15 @@ class Federation:
                 return found
         return DONE
 
+    def is_same(self, who: Who, source: tuple[str, Path], target: tuple[str, Path]) -> bool:
+        """Tell whether they may read both, and there is no difference."""
+        texts = []
+        for owner, path in (source, target):
+            rules = self.members[owner]
+            if self.way(who, owner) != DONE or rules.read(who, path) != DONE:
+                return False
+            texts.append(rules.names[path])
+        return texts[0] == texts[1]
+
 
 NEVER: Final = math.inf
