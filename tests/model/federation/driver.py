@@ -582,7 +582,7 @@ class Driver:
 
     async def list_grants_at(self, who: Who, owner: str) -> None:
         def decide(rules: Rules) -> int:
-            return CONFLICT if who in rules.shut_out else DONE
+            return rules.refusal(who) if who in rules.shut_out else DONE
 
         domain = "" if owner == who.voucher else owner
         expected = self._expected(who, owner, decide)

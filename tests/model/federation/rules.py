@@ -76,6 +76,10 @@ class Rules:
     def is_own_operator(self, who: Who) -> bool:
         return who == Who(self.domain)
 
+    def refusal(self, who: Who) -> int:
+        """Return what those are told who are shut out: a certificate of this member's own counts no more."""
+        return CONFLICT if who.voucher == self.domain else DENIED
+
     def rights(self, who: Who, path: Path) -> Rights:
         if self.is_own_operator(who):
             return ALL
@@ -136,7 +140,7 @@ class Rules:
 
     def to_give(self, who: Who, path: Path, rights: Rights, text: str) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if not self.may_share(who, path, rights):
             return DENIED
         receiver = self.receiver(text)
@@ -157,7 +161,7 @@ class Rules:
 
     def to_end(self, who: Who, grant: Right | None) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         is_there = grant is not None and not grant.is_gone
         if self.is_admin(who):
             return DONE if is_there else ABSENT
@@ -200,7 +204,7 @@ class Rules:
 
     def stat(self, who: Who, path: Path) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if not self.knows(who, path):
             return DENIED
         return DONE if path in self.names else ABSENT
@@ -228,7 +232,7 @@ class Rules:
 
     def read(self, who: Who, path: Path) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if "r" not in self.rights(who, path):
             return DENIED
         if path not in self.names:
@@ -237,7 +241,7 @@ class Rules:
 
     def write(self, who: Who, path: Path) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if "w" not in self.rights(who, path):
             return DENIED
         if len(path) < 2 or not self.is_folder(path[:-1]) or self.is_folder(path):
@@ -246,14 +250,14 @@ class Rules:
 
     def mkdir(self, who: Who, path: Path) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if "w" not in self.rights(who, path):
             return DENIED
         return DONE if path not in self.names and self.is_folder(path[:-1]) else IMPOSSIBLE
 
     def remove(self, who: Who, path: Path, *, deep: bool) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         if "w" not in self.rights(who, path):
             return DENIED
         if not path:
@@ -264,7 +268,7 @@ class Rules:
 
     def move(self, who: Who, source: Path, target: Path) -> int:
         if who in self.shut_out:
-            return CONFLICT
+            return self.refusal(who)
         here = self.rights(who, source)
         gives_access = "s" not in here and self.someone_gains(source, target)
         if not {"r", "w"} <= here or "w" not in self.rights(who, target) or gives_access:
