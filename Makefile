@@ -26,7 +26,7 @@ COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
 .PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes test-model simulate simulate-long simulate-mutants check \
-	format bench bench-growth fuzz proto lock clean
+	format bench bench-peers bench-growth fuzz proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -118,6 +118,9 @@ format: $(DEV) ## Format, and fix what can be fixed safely
 
 bench: $(DEV) ## Print the figures of the performance section; JSON goes to bench-results/
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+bench-peers: $(DEV) ## Print what members cost each other; BENCH_ARGS=--check fails where a goal is missed
+	$(BIN)/python -m tests.bench.peers $(BENCH_ARGS)
 
 bench-growth: $(DEV) ## Print what calls cost as the catalogue grows to 3,000,000 chunks; BENCH_ARGS=--check fails where too much
 	$(BIN)/python -m tests.bench.growth $(BENCH_ARGS)

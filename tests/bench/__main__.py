@@ -1,7 +1,8 @@
 """``python -m tests.bench``: measure, print a table, write JSON.
 
 ``--quick`` uses small sizes and does not wait for the idle figures: it shows that the bench works,
-its numbers mean little.
+its numbers mean little.  ``--check`` fails where a goal is missed, and says which.  What members cost each
+other follows, by ``tests.bench.peers``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import json
 import logging
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -66,6 +69,7 @@ def main() -> None:
     """Run everything once; C and D are measured before and after, and their mean is used."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes; shows that it works")
+    parser.add_argument("--check", action="store_true", help="fail where a goal is missed")
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="folder for JSON")
     parser.add_argument("--dir", type=Path, default=None, help="where data lies meanwhile")
     options = parser.parse_args()
@@ -90,7 +94,13 @@ def main() -> None:
             indent=2,
         )
     )
-    print(f"JSON: {out}")  # noqa: T201 - this is a command
+    print(f"JSON: {out}", flush=True)  # noqa: T201 - this is a command
+    # In a process of its own: members far away need a network of their own.
+    peers = subprocess.run([sys.executable, "-m", "tests.bench.peers", *sys.argv[1:]], check=False)
+    short = report.missed(rows) if options.check else []
+    for sentence in short:
+        print(sentence, file=sys.stderr)  # noqa: T201 - this is a command
+    sys.exit(peers.returncode or bool(short))
 
 
 def run(folder: Path, sizes: Sizes) -> report.Figures:

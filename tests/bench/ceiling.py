@@ -39,7 +39,8 @@ def payload(size_bytes: int) -> bytearray:
     return block
 
 
-def _context(certificates: BenchCertificates, *, server: bool) -> ssl.SSLContext:
+def tls_context(certificates: BenchCertificates, *, server: bool) -> ssl.SSLContext:
+    """Return the context of one end: TLS 1.3, and both show a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -53,7 +54,7 @@ def _serve_sink(certificates: BenchCertificates, pipe: Connection) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     pipe.send(listener.getsockname()[1])
     raw, _ = listener.accept()
-    with _context(certificates, server=True).wrap_socket(raw, server_side=True) as tls:
+    with tls_context(certificates, server=True).wrap_socket(raw, server_side=True) as tls:
         buffer = bytearray(SEND_BYTES)
         received = 0
         while count := tls.recv_into(buffer):
@@ -69,7 +70,7 @@ def measure_tls(certificates: BenchCertificates, total_bytes: int) -> float:
     server.start()
     data = payload(SEND_BYTES)
     raw = socket.create_connection(("127.0.0.1", ours.recv()), timeout=30)
-    with _context(certificates, server=False).wrap_socket(raw) as tls:
+    with tls_context(certificates, server=False).wrap_socket(raw) as tls:
         tls.sendall(data)  # the first records carry the handshake's cost
         begin = time.perf_counter()
         for _ in range(total_bytes // SEND_BYTES):

@@ -168,19 +168,23 @@ class _Watch:
 
 
 class Synthetic:
-    """A file object of ``size_bytes`` in which no two chunks are equal, at the cost of a copy."""
+    """A file object of ``size_bytes`` in which no two chunks are equal, at the cost of a copy.
 
-    def __init__(self, size_bytes: int) -> None:
+    Two files share no chunk either where ``number`` differs.
+    """
+
+    def __init__(self, size_bytes: int, number: int = 0) -> None:
         self._block = memoryview(payload(BLOCK_BYTES))
         self._size = size_bytes
         self._at = 0
+        self._first_mark = number << 48
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill ``buffer``; return the bytes filled."""
         count = min(len(buffer), self._size - self._at, BLOCK_BYTES)
         buffer[:count] = self._block[:count]
         if count >= MARK_BYTES:
-            buffer[:MARK_BYTES] = self._at.to_bytes(MARK_BYTES, "big")
+            buffer[:MARK_BYTES] = (self._first_mark + self._at).to_bytes(MARK_BYTES, "big")
         self._at += count
         return count
 

@@ -172,7 +172,13 @@ def _spread(values: list[float]) -> str:
 
 
 def table(lines: list[Row], figures: Figures) -> str:
-    """Return the table as text for a terminal."""
+    """Return the table as text for a terminal, and how much C varied."""
+    spread = max(figures.tls_all_mb_s) / min(figures.tls_all_mb_s)
+    return f"{text_of(lines)}; C varied by {spread:.2f} x within the run."
+
+
+def text_of(lines: list[Row]) -> str:
+    """Return the table as text for a terminal; its last line says how many goals are met."""
     cells = [
         (row.what, row.value, row.ratio, row.goal, {None: "", True: "met", False: "SHORT"}[row.met])
         for row in lines
@@ -185,8 +191,14 @@ def table(lines: list[Row], figures: Figures) -> str:
     ]
     short = sum(row.met is False for row in lines)
     goals = sum(row.met is not None for row in lines)
-    text.append(
-        f"{goals - short} of {goals} goals met; C varied by"
-        f" {max(figures.tls_all_mb_s) / min(figures.tls_all_mb_s):.2f} x within the run."
-    )
+    text.append(f"{goals - short} of {goals} goals met")
     return "\n".join(text)
+
+
+def missed(lines: list[Row]) -> list[str]:
+    """Return a sentence for each goal that is not met."""
+    return [
+        f"SHORT: {row.what}: {row.ratio or row.value}, goal {row.goal}"
+        for row in lines
+        if row.met is False
+    ]

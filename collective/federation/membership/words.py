@@ -33,6 +33,10 @@ BUNDLES_PER_S: Final = 1 / 30
 BUNDLES_BURST: Final = 8.0
 
 
+OFFERED_S: Final = 60.0
+"""A bundle that was told and not taken is told again after so long."""
+
+
 @dataclass(slots=True)
 class _Known:
     """What one peer has of us, and what we have of it."""
@@ -49,8 +53,18 @@ class _Known:
     is_behind: bool = False
     """It told a bundle of itself that is older than the one that is known."""
     granted: int = 0
+    offered: dict[Domain, tuple[int, float]] = field(default_factory=dict)
+    """Which bundle of each common peer it was told last, and when: one that it refuses is not told each time."""
     not_taken: str = ""
     """Why its bundle was refused last."""
+
+    def may_offer(self, domain: Domain, sequence: int, now_s: float) -> bool:
+        """Whether to tell of a common peer's bundle now; note that it is told."""
+        before, at_s = self.offered.get(domain, (0, 0.0))
+        if sequence == before and now_s - at_s < OFFERED_S:
+            return False
+        self.offered[domain] = (sequence, now_s)
+        return True
 
 
 class PeerWords:
@@ -86,7 +100,7 @@ class PeerWords:
         there = self._of(domain)
         own, sequence = await self._bundle.current()
         record = self._record.current()
-        record_digest = digest_of(record)
+        record_digest = self._record.digest
         known = [
             (one.bundle.domain, one.peer.sequence)
             for one in self._book.active()
@@ -114,6 +128,7 @@ class PeerWords:
             one
             for one in self._book.active()
             if there.known.get(one.bundle.domain, one.peer.sequence) < one.peer.sequence
+            and there.may_offer(one.bundle.domain, one.peer.sequence, self._clock.monotonic_s())
         ]
         return [SignedBundle(one.peer.body, one.peer.signature) for one in newer[:NEWS_MAX]]
 

@@ -25,6 +25,7 @@ from collective.pki.bundle import (
     open_bundle,
     sign_bundle,
 )
+from collective.pki.rotation import Authorities
 
 _UNNUMBERED: Final = 1
 
@@ -47,6 +48,7 @@ class OwnBundle:
         self._digest = b""
         self._sequence = 0
         self._signed: SignedBundle | None = None
+        self._told: tuple[Authorities, tuple[Address, ...]] | None = None
 
     @property
     def domain(self) -> Domain:
@@ -87,6 +89,9 @@ class OwnBundle:
     async def _made(self, *, echoed: int) -> tuple[SignedBundle, int]:
         own = self._own
         authorities = own.authorities
+        told = (authorities, own.addresses)
+        if self._signed is not None and told == self._told and echoed <= self._sequence:
+            return self._signed, self._sequence
         unnumbered = Bundle(
             member=own.member,
             domain=own.domain,
@@ -103,4 +108,5 @@ class OwnBundle:
             numbered = replace(unnumbered, sequence=sequence)
             self._signed = await self._threads.run(sign_bundle, numbered, authorities.signing)
             self._digest, self._sequence = digest, sequence
+        self._told = told
         return self._signed, self._sequence

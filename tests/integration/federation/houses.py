@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,19 @@ from typing import Any, TypeVar
 from collective.client.collective import Collective
 from collective.client.identity.config_dir import config_dir
 from collective.client.identity.store import IdentityStore
+from collective.core.units import Address
+from collective.pki.credentials import Credentials
 from tests.integration.cluster import PATIENCE_S, Cluster, Result, command
 from tests.worlds import REAL
 
 T = TypeVar("T")
+
+
+def login_of(home: str) -> tuple[Credentials, Sequence[Address]]:
+    """Return with what, and where, whose home directory this is connects to the member joined."""
+    store = IdentityStore(config_dir({"HOME": home}), REAL)
+    joined = store.selected(None)
+    return store.credentials(joined, lambda: b""), joined.coordinator_addresses
 
 
 @dataclass(slots=True)
@@ -38,15 +47,16 @@ class Person:
             assert done.code == 0, f"{arguments}: {done.code}: {done.err}\n{self.member.logs()}"
         return done
 
+    def login(self) -> tuple[Credentials, Sequence[Address]]:
+        """Return with what, and where, this person connects to the own member."""
+        return login_of(self.environment["HOME"])
+
     def use(self, work: Callable[[Collective], Awaitable[T]], *, links: Any = None) -> T:
         """Return what ``work`` gets from a connection of this person's to the own member."""
-        store = IdentityStore(config_dir({"HOME": self.environment["HOME"]}), REAL)
-        joined = store.selected(None)
-        credentials = store.credentials(joined, lambda: b"")
+        credentials, addresses = self.login()
 
         async def run() -> T:
-            connecting = Collective.connect(credentials, joined.coordinator_addresses, links=links)
-            async with connecting as home:
+            async with Collective.connect(credentials, addresses, links=links) as home:
                 return await work(home)
 
         with ThreadPoolExecutor(1) as thread:
@@ -96,9 +106,16 @@ class Houses:
 
 @contextlib.contextmanager
 def running_houses(
-    folder: Path, *names: str, nodes: int = 3, extra: Mapping[str, str] | None = None
+    folder: Path,
+    *names: str,
+    nodes: int = 3,
+    extra: Mapping[str, str] | None = None,
+    prepare: Callable[[Cluster], None] = lambda _: None,
 ) -> Iterator[Houses]:
-    """Yield started members; afterwards nothing of them runs.  ``extra``: as a :class:`Cluster` takes it."""
+    """Yield started members, each as ``prepare`` set it up; afterwards nothing of them runs.
+
+    ``extra``: as a :class:`Cluster` takes it.
+    """
     houses = Houses()
     try:
         for name in names:
@@ -110,6 +127,7 @@ def running_houses(
                 extra=extra or {},
             )
         for cluster in houses.members.values():
+            prepare(cluster)
             for service in cluster.services.values():
                 service.start()
         for cluster in houses.members.values():

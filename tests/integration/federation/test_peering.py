@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from collective.client.collective import Collective
-from collective.core.errors import UnreachableError
-from collective.core.ids import SpiffeId
-from collective.core.units import Address
-from collective.rpc.identity import Gate
-from collective.rpc.links import Dialer, Keeper, Links, Persona, ProtocolFactory
 from collective.rpc.tls_links import TlsLinks
 from tests.integration.federation.houses import Houses, Person, running_houses
+from tests.integration.federation.no_nodes import NoNodes
 from tests.worlds import REAL
 
 CONTENT = random.Random(1).randbytes(9 * 1024 * 1024 + 5)
@@ -155,38 +151,6 @@ def relayed(houses: Houses) -> tuple[int, ...]:
     return tuple(
         houses[name].coordinator.log_text().count('"transfer served"') for name in ("alice", "bob")
     )
-
-
-class NoNodes:
-    """Links over which no node can be reached."""
-
-    def __init__(self, links: Links) -> None:
-        self._links = links
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._links, name)
-
-    def dialer(self, persona: Persona, gate: Gate, *, timeout_s: float = 3.0) -> Dialer:
-        return _RefusesNodes(self._links.dialer(persona, gate, timeout_s=timeout_s))
-
-
-class _RefusesNodes:
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
-
-    @property
-    def generation(self) -> int:
-        return self._dialer.generation
-
-    def attach(self, keeper: Keeper) -> None:
-        self._dialer.attach(keeper)
-
-    async def dial(
-        self, peer: SpiffeId, addresses: Sequence[Address], factory: ProtocolFactory
-    ) -> None:
-        if peer.role == "node":
-            raise UnreachableError("No way there.")
-        await self._dialer.dial(peer, addresses, factory)
 
 
 def test_a_grant_at_a_peer_is_passed_on_and_ends_with_its_root(houses: Houses) -> None:
