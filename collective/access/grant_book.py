@@ -287,15 +287,20 @@ class GrantBook:
         return tuple(chosen)
 
     def below(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
-        """Return the live grants of ``principal`` and all that came from them."""
-        seen: dict[str, Grant] = {}
+        """Return the live grants of ``principal``, and all that came from what it alone was given or gave.
+
+        Of a grant to everybody of a member, what others passed on is not its affair.
+        """
+        found = {grant.id: grant for grant in self.of(principal, now_s)}
+        seen: set[str] = set()
         pending = [*self._by_principal.get(principal, ()), *self._by_giver.get(principal, ())]
         while pending:
             one = pending.pop()
             if one not in seen and self._until.get(one, -math.inf) > now_s:
-                seen[one] = self._grants[one]
+                seen.add(one)
+                found[one] = self._grants[one]
                 pending += self._came_from.get(one, ())
-        return list(seen.values())
+        return list(found.values())
 
     def of(self, principal: SpiffeId, now_s: float) -> Sequence[Grant]:
         """Return the live grants of ``principal``: its own, and those of everybody its member vouches for."""

@@ -28,6 +28,10 @@ class Grants(Protocol):
         """Give rights; needs ``share`` and at most one's own rights, or the operator."""
         ...
 
+    async def require_share(self, caller: Call, path: FilePath, rights: Right) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may give ``rights``, as :meth:`add`."""
+        ...
+
     async def list(
         self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[Grant]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from collective.catalog.interface import Catalog
 from collective.core.clock import Clock
-from collective.core.errors import UsageError
+from collective.core.errors import NotFoundError, UsageError
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.member.people.invites import InviteIssuer
@@ -57,8 +57,15 @@ class MemberPeople:
     async def add_grant(
         self, call: Call, path: FilePath, rights: Right, who: str, expires_s: float | None
     ) -> Grant:
-        """Give rights on a path to a user or a whole member (:mod:`~.receivers`)."""
-        receiver = receiver_of(who, self._domain, self._peers)
+        """Give rights on a path to a user or a whole member (:mod:`~.receivers`).
+
+        Who is no peer here, only those are told who may give there.
+        """
+        try:
+            receiver = receiver_of(who, self._domain, self._peers)
+        except NotFoundError:
+            await self._catalog.grants.require_share(call, path, rights)
+            raise
         return await self._catalog.grants.add(call, path, rights, receiver, expires_s)
 
     async def grants(self, call: Call, *, token: str = "") -> Page[Grant]:

@@ -59,6 +59,10 @@ class SqliteGrants:
 
         return await self._engine.write(work, caller=caller, action="grant", target=str(path))
 
+    async def require_share(self, caller: Call, path: FilePath, rights: Right) -> None:
+        """Raise PermissionDeniedError unless ``caller`` may give ``rights`` on ``path``."""
+        self._engine.decider(caller).require_share(path, rights)
+
     async def list(
         self, caller: Call, *, token: str = "", max_bytes: int = limits.ANSWER_MAX_BYTES
     ) -> Page[Grant]:

@@ -1,0 +1,1 @@
+"""Who may do what among three members that are peered: the product beside a plain model."""
