@@ -31,7 +31,7 @@ from collective.core.ids import UploadId
 from collective.core.paths import FilePath
 from collective.model.entries import EntryKind
 from collective.pki.credentials import Credentials
-from tests.simulation.member import COORDINATOR_ADDRESS, Member
+from tests.simulation.member import Member
 from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, value_of
 from tests.simulation.process import BrokenPromiseError, Process
 
@@ -145,7 +145,7 @@ class Person:
     async def _use(self, process: Process, world: Any, links: Any) -> None:
         assert self.credentials is not None
         async with Collective.connect(
-            self.credentials, (COORDINATOR_ADDRESS,), world=world, links=links
+            self.credentials, (self.desk.member.coordinator_address,), world=world, links=links
         ) as home:
             while not self.stopped:
                 await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))

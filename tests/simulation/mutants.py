@@ -58,7 +58,7 @@ from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
 from tests.simulation.run import say
-from tests.simulation.scenario import run_here, run_seed
+from tests.simulation.seeds import run_here, run_seed
 
 SEEDS_MOST: Final = 200
 MINUTES: Final = 10.0

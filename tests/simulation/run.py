@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tests.simulation.faults import FAULTS_LEAST
-from tests.simulation.scenario import ACKNOWLEDGED_LEAST, Result, run_seed
+from tests.simulation.scenario import ACKNOWLEDGED_LEAST
+from tests.simulation.seeds import run_seed
+from tests.simulation.stage import Result
 
 SEEDS: Final = 400
 MINUTES: Final = 10.0
