@@ -7,13 +7,15 @@ take turns; reads go beside them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from collective.client.collective import Collective
+from collective.client.identity.certificates import digest_of
 from collective.client.session import Resuming
 from collective.core.errors import (
     BusyError,
@@ -29,13 +31,16 @@ from collective.core.errors import (
 )
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.model.entries import EntryKind
+from collective.core.world import World
+from collective.model.entries import Entry, EntryKind
 from collective.pki.credentials import Credentials
+from collective.rpc.links import Links
 from tests.simulation.member import Member
 from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, value_of
 from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
+    from collective.transfer.engine.sources import Source
     from tests.simulation.machine import Machine
 
 WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceError, BusyError)
@@ -64,6 +69,58 @@ class Rights:
 
     read: frozenset[str]
     write: frozenset[str]
+
+
+class Home(Protocol):
+    """A member's files, as the client library has them: one's own, or a peer's through one's own."""
+
+    async def stat(self, path: str) -> Entry:
+        """Return what ``path`` names."""
+        ...
+
+    def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[Entry]:
+        """Yield what is below ``path``."""
+        ...
+
+    async def mkdir(self, path: str, *, parents: bool = False) -> Entry:
+        """Make a directory."""
+        ...
+
+    async def remove(self, path: str, *, recursive: bool = False) -> int:
+        """Remove."""
+        ...
+
+    async def move(self, source: str, destination: str) -> Entry:
+        """Rename."""
+        ...
+
+    async def write(self, path: str, source: Source) -> Entry:
+        """Write a file."""
+        ...
+
+    async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Read a file, or a range of it."""
+        ...
+
+    async def resume(self, path: str, data: bytes, resuming: Resuming) -> None:
+        """Write a file, or go on with one that was cut off."""
+        ...
+
+
+class Own:
+    """The files of the own member."""
+
+    def __init__(self, home: Collective) -> None:
+        """Use ``home``."""
+        self._home = home
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._home, name)
+
+    async def resume(self, path: str, data: bytes, resuming: Resuming) -> None:
+        """Write a file, or go on with one that was cut off."""
+        session = self._home.transfers.session
+        await session.write(FilePath.parse(path), data, resuming=resuming)
 
 
 @dataclass(slots=True)
@@ -142,20 +199,38 @@ class Person:
         process, world, links = self.machine.begin()
         self.machine.run(process, self._use(process, world, links))
 
-    async def _use(self, process: Process, world: Any, links: Any) -> None:
+    async def _use(self, process: Process, world: World, links: Links) -> None:
         assert self.credentials is not None
-        async with Collective.connect(
-            self.credentials, (self.desk.member.coordinator_address,), world=world, links=links
-        ) as home:
-            while not self.stopped:
-                await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
-                if not self.stopped:
-                    await self.act(home)
+        while not self.stopped:
+            async with Collective.connect(
+                self.credentials, (self.desk.member.coordinator_address,), world=world, links=links
+            ) as home:
+                while not self.stopped and not await self.follow(home, world, links):
+                    await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
+                    if not self.stopped:
+                        await self.act(home)
         self.idle = True
+
+    async def follow(self, home: Collective, world: World, links: Links) -> bool:
+        """Renew the certificate if the member's CA is being replaced; return whether it was.
+
+        Another connection is needed then.
+        """
+        newest, known = home.newest_authority, self.credentials
+        if not newest or known is None or newest == digest_of(known.authority):
+            return False
+        with contextlib.suppress(CollectiveError):
+            self.credentials = await self.desk.member.renew_user(known, world, links)
+            return True
+        return False
 
     async def act(self, home: Collective) -> None:
         """Do one thing."""
-        acts: tuple[tuple[float, Callable[[Collective], Awaitable[None]]], ...] = (
+        await self.use(Own(home))
+
+    async def use(self, home: Home) -> None:
+        """Do one thing with the files of a member."""
+        acts: tuple[tuple[float, Callable[[Home], Awaitable[None]]], ...] = (
             (0.21, self._write),
             (0.05, self._write_slowly),
             (0.03, self._resume),
@@ -269,7 +344,7 @@ class Person:
     def _note(self, text: str) -> None:
         self.desk.member.trace.note(f"{self.name} {text}")
 
-    async def _write(self, home: Collective) -> None:
+    async def _write(self, home: Home) -> None:
         if not self.rights.write:
             return await self._read(home)
         path = self._path(self.rights.write)
@@ -283,7 +358,7 @@ class Person:
         await self._change({path: value}, home.write(path, content(value)), "write")
         return None
 
-    async def _write_slowly(self, home: Collective) -> None:
+    async def _write_slowly(self, home: Home) -> None:
         """Write as a program does that makes its bytes while it goes."""
         if not self.rights.write:
             return await self._read_range(home)
@@ -304,7 +379,7 @@ class Person:
         await self._change({path: value}, home.write(path, pieces()), "write")
         return None
 
-    async def _resume(self, home: Collective) -> None:  # noqa: C901 - each way that it can end
+    async def _resume(self, home: Home) -> None:  # noqa: C901 - each way that it can end
         """Write as ``put`` does: what is cut off goes on where it stopped."""
         if not self.rights.write:
             return
@@ -312,7 +387,6 @@ class Person:
         if path in self.desk.busy:
             return
         value = self.desk.fresh()
-        session = home.transfers.session
         upload: UploadId | None = None
 
         async def opened(begun: UploadId) -> None:
@@ -323,9 +397,7 @@ class Person:
             nonlocal upload
             for left in (2, 1, 0):
                 try:
-                    await session.write(
-                        FilePath.parse(path), content(value), resuming=Resuming(upload, opened)
-                    )
+                    await home.resume(path, content(value), Resuming(upload, opened))
                 except UnreachableError:
                     if not left:
                         raise
@@ -339,7 +411,7 @@ class Person:
 
         await self._change({path: value}, put(), "write")
 
-    async def _tree(self, home: Collective) -> None:
+    async def _tree(self, home: Home) -> None:
         """Make a folder with files, or remove it with all that is in it."""
         if not self.rights.write:
             return
@@ -364,7 +436,7 @@ class Person:
                 value = self.desk.fresh()
                 await self._change({path: value}, home.write(path, content(value)), "write")
 
-    async def _huge(self, home: Collective) -> None:
+    async def _huge(self, home: Home) -> None:
         """Write a file of very many pieces, and remove it soon."""
         if not self.rights.write:
             return
@@ -376,13 +448,13 @@ class Person:
             await asyncio.sleep(self.chance.uniform(0.0, 2 * PAUSE_S))
             await self._change({path: None}, home.remove(path), "remove")
 
-    async def _remove(self, home: Collective) -> None:
+    async def _remove(self, home: Home) -> None:
         path = self._existing(self.rights.write) if self.rights.write else None
         if path is None or path in self.desk.busy or not self.desk.files.is_quiet(path):
             return
         await self._change({path: None}, home.remove(path), "remove")
 
-    async def _move(self, home: Collective) -> None:
+    async def _move(self, home: Home) -> None:
         source = self._existing(self.rights.write) if self.rights.write else None
         files, busy = self.desk.files, self.desk.busy
         if source is None or source in busy or not files.is_quiet(source):
@@ -397,11 +469,11 @@ class Person:
 
     # --- reads -----------------------------------------------------------------------------------
 
-    async def _read(self, home: Collective) -> None:
+    async def _read(self, home: Home) -> None:
         path = self._existing(self.rights.read) or self._path(self.rights.read)
         await self.read(home, path)
 
-    async def _read_range(self, home: Collective) -> None:
+    async def _read_range(self, home: Home) -> None:
         path = self._existing(self.rights.read)
         if path is None:
             return
@@ -413,7 +485,7 @@ class Person:
 
     async def read(  # noqa: C901 - each way that a read can end
         self,
-        home: Collective,
+        home: Home,
         path: str,
         offset: int = 0,
         length: int | None = None,
@@ -467,7 +539,7 @@ class Person:
         self._note(f"read {path} {offset}+{len(data)}")
         return True
 
-    async def _stat(self, home: Collective) -> None:
+    async def _stat(self, home: Home) -> None:
         path = self._existing(self.rights.read) or self._path(self.rights.read)
         files = self.desk.files
         watch = files.watch(path)
@@ -486,11 +558,11 @@ class Person:
             raise BrokenPromiseError(f"{path} has {size} bytes and may have {sizes}")
         self.desk.member.trace.count("acknowledged")
 
-    async def _list(self, home: Collective) -> None:
+    async def _list(self, home: Home) -> None:
         top = self.chance.choice(sorted(self.rights.read))
         await self.list(home, top)
 
-    async def list(self, home: Collective, top: str) -> bool:
+    async def list(self, home: Home, top: str) -> bool:
         """List and judge what comes; return whether it came."""
         files = self.desk.files
         below = [path for path in files.paths() if path.startswith(f"{top}/")]
@@ -527,7 +599,7 @@ class Person:
 
     # --- what nobody may ---------------------------------------------------------------------------
 
-    async def _trespass(self, home: Collective) -> None:
+    async def _trespass(self, home: Home) -> None:
         """Try what no grant allows; everything but a refusal is wrong."""
         tops = frozenset(f"/{path.split('/')[1]}" for path in self.desk.files.paths())
         unread = sorted(tops - self.rights.read)

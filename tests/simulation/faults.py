@@ -20,7 +20,8 @@ from tests.simulation.clients import rarely
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
-from tests.simulation.network import Link
+from tests.simulation.link_faults import BY_MESSAGE, LinkFaults
+from tests.simulation.link_faults import KINDS as LINK_KINDS
 from tests.simulation.process import BrokenPromiseError
 from tests.simulation.refounding import Refounding
 from tests.simulation.restores import Restores
@@ -41,17 +42,8 @@ NODES_FOR_ALL: Final = 5
 """So many nodes can have all the copies that any datastore wants; with fewer none can be drained."""
 HEARTBEATS_S: Final = 45.0
 """After so long every node that runs has told the coordinator what it knows."""
-_BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
-"""Counted by the network, for each message that they befall."""
 RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
 KINDS: Final[dict[str, str]] = {
-    "message lost": "_lossy",
-    "connection silent": "_silent",
-    "slow link": "_slow_link",
-    "reordering": "_reordering",
-    "request repeated": "_repeating",
-    "one-way partition": "_one_way",
-    "two-way partition": "_two_way",
     "kill coordinator": "_kill_coordinator",
     "kill node": "_kill_node",
     "kill client": "_kill_client",
@@ -97,7 +89,7 @@ OFTEN: Final[dict[str, float]] = {
 
 def all_kinds() -> list[str]:
     """Return every kind of fault that a run counts."""
-    return [kind for kind in (*KINDS, *RESTORED) if kind != "liar"] + [
+    return [kind for kind in (*LINK_KINDS, *KINDS, *RESTORED) if kind != "liar"] + [
         f"liar: {kind}" for kind in LIES
     ]
 
@@ -125,7 +117,8 @@ class Faults:
         self._running: dict[asyncio.Task[None], None] = {}
         self.stopping = False
         restores, self._refounding = Restores(self), Refounding(self)
-        kinds = {kind: getattr(self, name) for kind, name in KINDS.items()}
+        self.links = LinkFaults(self.member.network, self.chance, self)
+        kinds = self.links.kinds() | {kind: getattr(self, name) for kind, name in KINDS.items()}
         ways = (restores.from_copy, restores.from_tar, self._refounding.lose)
         kinds.update(zip(RESTORED, ways, strict=True))
         share = self.chance.uniform(0.35, 0.9)
@@ -158,7 +151,7 @@ class Faults:
                 kind = self.chance.choice(sorted(self._every_kind))
             self.begin(self._every_kind[kind]())
             await asyncio.sleep(1.0)
-            if self._count() > before or kind in _BY_MESSAGE:
+            if self._count() > before or kind in BY_MESSAGE:
                 await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))
 
     def _count(self) -> int:
@@ -186,7 +179,7 @@ class Faults:
             task.cancel()
         if self._running:
             await asyncio.wait(list(self._running))
-        self._mend_network()
+        self.links.mend()
         for name, machine in self.member.machines.items():
             self._mend(machine)
             if machine.process is not None and machine.process.lies is not None:
@@ -195,16 +188,6 @@ class Faults:
             if not self.member.machines[name].alive:
                 self.member.start(name)
         self.trace.note("faults have stopped")
-
-    def _mend_network(self) -> None:
-        member = self.member
-        for (source, target), link in member.network.links.items():
-            was_cut = link.cut
-            fresh = Link()
-            for name in Link.__slots__:
-                setattr(link, name, getattr(fresh, name))
-            if was_cut:
-                member.network.heal(source, target)
 
     def _mend(self, machine: Machine) -> None:
         disk = machine.disk
@@ -266,7 +249,9 @@ class Faults:
     def _duration(self, most_s: float = 40.0) -> float:
         return self.chance.uniform(1.0, most_s)
 
-    def _ends(self) -> tuple[str, str]:
+    # --- the network -----------------------------------------------------------------------------
+
+    def ends(self) -> tuple[str, str]:
         """Return two machines that talk to each other."""
         names = [self._coordinator, *self.house.nodes_in_use()]
         people = [person.name for person in self.house.people]
@@ -274,74 +259,18 @@ class Faults:
         second = self.chance.choice([one for one in names + people if one != first])
         return (first, second) if self.chance.random() < 0.5 else (second, first)
 
-    # --- the network -----------------------------------------------------------------------------
+    def apart(self, first: str) -> list[tuple[str, str]]:
+        """Return the ways from ``first`` to all others."""
+        return [(first, name) for name in self.member.machines if name != first]
 
-    async def _with_link(self, kind: str, most_s: float = 40.0, **changes: Any) -> None:
-        """Change one link for a while."""
-        source, target = self._ends()
-        link = self.member.network.link(source, target)
-        before = {name: getattr(link, name) for name in changes}
-        for name, value in changes.items():
-            setattr(link, name, value)
-        if kind not in _BY_MESSAGE:
-            self.trace.fault(kind, f"{source}>{target} {changes}")
-        await asyncio.sleep(self._duration(most_s))
-        for name, value in before.items():
-            setattr(link, name, value)
-
-    async def _lossy(self) -> None:
-        await self._with_link("message lost", loss=self.chance.uniform(0.02, 0.3))
-
-    async def _silent(self) -> None:
-        await self._with_link("connection silent", silence=self.chance.uniform(0.02, 0.2))
-
-    async def _slow_link(self) -> None:
-        least_s = self.chance.choice((0.05, 0.5, 2.0))
-        await self._with_link("slow link", least_s=least_s, most_s=least_s * 2)
-
-    async def _reordering(self) -> None:
-        source, target = self._ends()
-        link = self.member.network.link(source, target)
-        before_s, link.most_s = link.most_s, self.chance.choice((0.1, 1.0, 4.0))
-        self.trace.fault("reordering", f"{source}>{target} {link.most_s} s")
-        await asyncio.sleep(self._duration())
-        link.most_s = before_s
-
-    async def _repeating(self) -> None:
-        repeat = self.chance.uniform(0.1, 0.5)
-        links = [
-            self.member.network.link(*ends)
+    def busiest(self) -> list[tuple[str, str]]:
+        """Return the ways from and to the coordinator."""
+        return [
+            ends
             for name in self.member.machines
             for ends in ((name, self._coordinator), (self._coordinator, name))
             if name != self._coordinator
         ]
-        for link in links:
-            link.repeat = repeat
-        await asyncio.sleep(self._duration())
-        for link in links:
-            link.repeat = 0.0
-
-    async def _one_way(self) -> None:
-        await self._cut("one-way partition", both=False)
-
-    async def _two_way(self) -> None:
-        await self._cut("two-way partition", both=True)
-
-    async def _cut(self, kind: str, *, both: bool) -> None:
-        network = self.member.network
-        names = list(self.member.machines)
-        first, second = self._ends()
-        pairs = [(first, second)]
-        if self.chance.random() < 0.4:  # one machine from all others
-            pairs = [(first, name) for name in names if name != first]
-        if both:
-            pairs += [(target, source) for source, target in pairs]
-        self.trace.fault(kind, str(pairs))
-        for source, target in pairs:
-            network.link(source, target).cut = True
-        await asyncio.sleep(self._duration(60.0))
-        for source, target in pairs:
-            network.heal(source, target)
 
     # --- processes -------------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class House:
             seed, self.loop, self.trace, around=stage.around, member=member, prefix=prefix
         )
         self.files = Files(lambda: self.loop.now_s)
+        self.registers = [self.files]
+        """What is told when the catalogue is put back."""
         self.desk = Desk(
             self.member, self.files, random.Random(f"{seed} {prefix}desk"), self.minutes
         )
@@ -114,6 +116,12 @@ class House:
     def everybody(self) -> list[Person]:
         """Return all who use this member."""
         return [*self.people, *self.guests]
+
+    def restored(self, from_s: float, until_s: float) -> None:
+        """Note that the catalogue is now as it was at some moment between the two."""
+        self.desk.restores += 1
+        for register in self.registers:
+            register.restored(from_s, until_s)
 
     def has_open_work(self) -> bool:
         """Tell whether anybody changes anything now."""

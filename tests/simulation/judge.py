@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from collective.client.collective import Collective
-from tests.simulation.clients import Person
+from collective.core.world import World
+from collective.rpc.links import Links
+from tests.simulation.clients import Home, Own, Person
 from tests.simulation.model import content
 from tests.simulation.process import BrokenPromiseError
 from tests.simulation.truth import Truth
@@ -174,26 +176,26 @@ class Judge:
             if value is not None:
                 content(value)
 
-    async def _visit(self, person: Person, world: object, links: object) -> None:
-        desk = self._house.desk
+    async def _visit(self, person: Person, world: World, links: Links) -> None:
         assert person.credentials is not None
         async with Collective.connect(
             person.credentials,
             (self._member.coordinator_address,),
-            world=world,  # type: ignore[arg-type]
-            links=links,  # type: ignore[arg-type]
+            world=world,
+            links=links,
         ) as home:
-            for top in sorted(person.rights.read):
-                if not await person.list(home, top):
-                    raise BrokenPromiseError(f"{top} cannot be listed, in quiet")
-            for path in desk.files.paths():
-                if f"/{path.split('/')[1]}" in person.rights.read and person.chance.random() < 0.6:
-                    await person.read(home, path, must=True)
-            if person.rights.write:
-                await self._write(person, home)
+            await self.look_through(person, Own(home))
 
-    async def _write(self, person: Person, home: Collective) -> None:
-        """Write once: in quiet nothing may be refused that the rules allow."""
-        self._house.desk.calm = True
-        await person._write(home)
-        self._house.desk.calm = False
+    async def look_through(self, person: Person, home: Home) -> None:
+        """List and read what ``person`` may, and write once: in quiet nothing of it may be refused."""
+        desk = self._house.desk
+        for top in sorted(person.rights.read):
+            if not await person.list(home, top):
+                raise BrokenPromiseError(f"{top} cannot be listed, in quiet")
+        for path in desk.files.paths():
+            if f"/{path.split('/')[1]}" in person.rights.read and person.chance.random() < 0.6:
+                await person.read(home, path, must=True)
+        if person.rights.write:
+            desk.calm = True
+            await person._write(home)
+            desk.calm = False

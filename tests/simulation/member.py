@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
-from collective.client.joining import redeem
-from collective.core.ids import Domain, MemberId, NodeId
+from collective.client.joining import redeem, renew_trusting
+from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.world import World
@@ -21,12 +21,15 @@ from collective.pki import invite_code
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.pem_files import load_or_create_key
+from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.app import CoordinatorRole
 from collective.roles.node.app import NodeRole
 from collective.roles.runtime import lifecycle
 from collective.roles.runtime.lifecycle import Runtime
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
+from collective.rpc.identity import PeerGate
+from collective.rpc.links import Links
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.machine import Machine
@@ -297,3 +300,14 @@ class Member:
             authority=joined.authority,
             disk=world.disk,
         )
+
+    async def renew_user(self, known: Credentials, world: World, links: Links) -> Credentials:
+        """Return a person's credentials renewed, by the CA that is the newest now."""
+        channel = links.channel(
+            (self.coordinator_address,),
+            credentials=known,
+            gate=PeerGate(known.trust(), RevocationSet(), world.clock),
+            expect=SpiffeId.coordinator(self.domain),
+        )
+        async with channel:
+            return await renew_trusting(channel, known, clock=world.clock)

@@ -62,8 +62,7 @@ class Refounding:
         house.desk.closed = True
         for person in house.people:
             person.machine.kill()
-        house.desk.restores += 1
-        house.files.restored(-1.0, -1.0)
+        house.restored(-1.0, -1.0)
         house.lost_future = None
         house.was_restored = self._faults.behind = True
         house.draining.clear()

@@ -71,7 +71,7 @@ class Restores:
                 await self._restore(kind, is_tar=is_tar)
         finally:
             house.restoring = False
-            for person in house.people:
+            for person in house.everybody():
                 person.start()
 
     def _since_s(self, *, is_tar: bool) -> float:
@@ -120,11 +120,10 @@ class Restores:
         machine.kill()
         self._note_lost_future(copy)
         machine.disk.replace(self._member.data_folder, copy)
-        for person in house.people:
+        for person in house.everybody():
             person.machine.kill()
-        house.desk.restores += 1
         needed = house.files.all_certain()
-        house.files.restored(since_s, ended_s)
+        house.restored(since_s, ended_s)
         house.was_restored = self._faults.behind = True
         house.draining |= draining
         if self._chance.random() < LATE_SHARE:
