@@ -175,11 +175,16 @@ class Person:
         self.name = name
         self.desk = desk
         self.credentials = credentials
-        self.rights = rights
+        self._rights = rights
         self.chance = random.Random(f"{desk.member.seed} person {name}")
         self.stopped = False
         self.idle = False
         """Whether it was told to stop and has nothing under way."""
+
+    @property
+    def rights(self) -> Rights:
+        """What this person may do."""
+        return self._rights
 
     @property
     def machine(self) -> Machine:
@@ -313,7 +318,7 @@ class Person:
             if died in process.on_death:
                 process.on_death.remove(died)
         self._note(f"{what} {changes}: done")
-        if what == "write" and restores == desk.restores:
+        if what in {"write", "copy"} and restores == desk.restores:
             for path, value in changes.items():
                 assert value is not None
                 desk.check_acknowledged(path, value)
@@ -332,7 +337,7 @@ class Person:
             raise BrokenPromiseError(
                 f"a write is refused that the rules allow: {what} {list(changes)}: {error.message}"
             )
-        if isinstance(error, NotFoundError) and what != "write":
+        if isinstance(error, NotFoundError) and what not in {"write", "copy"}:
             for path, value in changes.items():
                 if value is None and None not in before[path]:
                     raise BrokenPromiseError(f"{path} was acknowledged and is not found")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ConflictError
-from tests.simulation.clients import rarely
+from tests.simulation.clients import Person, rarely
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
@@ -132,7 +132,7 @@ class Faults:
             for kind in self.chance.sample(others, KINDS_LEAST - len(self._kinds)):
                 self._kinds[kind] = kinds[kind]
         self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
-        self._every_kind = kinds
+        self._every_kind: dict[str, Callable[[], Awaitable[None]]] = kinds
         self._next_node = 0
 
     async def run(self, until_s: float) -> None:
@@ -156,6 +156,10 @@ class Faults:
 
     def _count(self) -> int:
         return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))
+
+    def of_kind(self, kind: str) -> Awaitable[None]:
+        """Return a fault of a kind, not yet begun."""
+        return self._every_kind[kind]()
 
     def begin(self, work: Awaitable[None]) -> None:
         """Have ``work`` go on beside everything else, until faults stop."""
@@ -569,9 +573,17 @@ class Faults:
 
     # --- the operator ----------------------------------------------------------------------------
 
-    async def operate(self, what: str, act: Callable[[Collective], Awaitable[Any]]) -> bool:
-        """Do something as the operator; return whether it was done."""
+    async def operate(
+        self,
+        what: str,
+        act: Callable[[Collective], Awaitable[Any]],
+        *,
+        person: Person | None = None,
+    ) -> bool:
+        """Do something as the operator, or as a ``person`` beside what they do; return whether it was done."""
         machine = self.member.operator
+        if person is not None:
+            machine = self.member.machine(f"{person.name}-aside")
         if machine.alive or not self.member.machines[self._coordinator].alive:
             return False
         process, world, links = machine.begin()
@@ -581,7 +593,9 @@ class Faults:
             nonlocal done
             try:
                 async with Collective.connect(
-                    self.member.operator_credentials(world),
+                    self.member.operator_credentials(world)
+                    if person is None or person.credentials is None
+                    else person.credentials,
                     (self.member.coordinator_address,),
                     world=world,
                     links=links,

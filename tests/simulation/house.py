@@ -14,6 +14,7 @@ from collective.core.ids import MemberId
 from collective.core.paths import FilePath
 from collective.model.people import InviteKind
 from collective.model.rights import GrantTerms, Right
+from collective.pki.credentials import Credentials
 from collective.placement.evidence import quorum_of
 from tests.simulation.clients import Desk, Person, Rights
 from tests.simulation.faults import Faults
@@ -202,6 +203,10 @@ class House:
         if known != set(self.nodes_in_use()):
             self.nodes_changed_s = self.loop.now_s
 
+    def make_person(self, name: str, credentials: Credentials, rights: Rights) -> Person:
+        """Return a person that joined."""
+        return Person(name, self.desk, credentials, rights)
+
     async def make_datastores(self, home: Collective) -> None:
         """Make those that are not there."""
         for top, copies in self.tops.items():
@@ -247,5 +252,5 @@ class House:
             process, world, links = machine.begin()
             joined = await machine.run(process, member.join_user(name, world, links, codes[name]))
             machine.kill()
-            self.people.append(Person(name, self.desk, joined, may))
+            self.people.append(self.make_person(name, joined, may))
         self.nodes_changed_s = self.loop.now_s

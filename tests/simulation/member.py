@@ -124,6 +124,8 @@ class Member:
         self._made_by: dict[str, Process] = {}
         self.stops: dict[str, asyncio.Event] = {}
         self.exits: dict[str, int | None] = {}
+        self.started_s: dict[str, float] = {}
+        """When the program on a machine was started last."""
         self._operator: tuple[list[bytes], Credentials] | None = None
         """The files of the coordinator's certificate, and what is in them."""
         self.node_settings: dict[str, ServeSettings] = {}
@@ -190,6 +192,7 @@ class Member:
         process, world, links = machine.begin()
         stop = self.stops[name] = asyncio.Event()
         self.exits[name] = None
+        self.started_s[name] = self.loop.now_s
         self.trace.note(f"{process.name} starts")
         machine.run(process, self._serve(name, process, world, links, settings, role, stop))
 
