@@ -10,7 +10,7 @@ from collective.core.ids import Domain, MemberId, SpiffeId
 from tests.simulation.clients import Rights
 from tests.simulation.house import House
 from tests.simulation.houses.ledger import Ledger
-from tests.simulation.houses.people import Clerk, Resident
+from tests.simulation.houses.people import Clerk, Resident, Sharer
 
 if TYPE_CHECKING:
     from collective.pki.credentials import Credentials
@@ -81,7 +81,7 @@ class Household(House):
     def make_person(self, name: str, credentials: Credentials, rights: Rights) -> Person:
         """Return a person that joined."""
         if name.endswith(SHARER):
-            return super().make_person(name, credentials, rights)
+            return Sharer(name, self.desk, credentials, rights)
         kind = Clerk if name.endswith("clerk") else Resident
         return kind(name, self, credentials, rights)
 

@@ -186,6 +186,13 @@ class Guest(Person):
         raise BrokenPromiseError(f"{self.name} was served {path}, which no grant allows")
 
 
+class Sharer(Person):
+    """Passes on at times what the operator gave for that: what this person may do changes."""
+
+    async def _trespass(self, home: Home) -> None:
+        await self._read(home)
+
+
 class Clerk(Resident):
     """Stays at home and takes the time: what a house does for its own people waits for no peer."""
 
