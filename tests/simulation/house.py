@@ -84,6 +84,12 @@ class House:
         self.draining: set[str] = set()
         self.restoring = False
         """Whether a backup of the coordinator was made and is to be put back: nodes stay as they are."""
+        self.rotates = False
+        """Whether the member's CA is being replaced."""
+        self.nodes_are_late = False
+        """Whether nodes are kept away from a coordinator that was put back,"""
+        self.nodes_came_s = 0.0
+        """and until when they were."""
         self.nodes_changed_s = 0.0
         """When the catalogue last did not have the nodes that are in use, seen every 2 s."""
         self.was_restored = False

@@ -138,6 +138,7 @@ class Restores:
         network = self._member.network
         late_s = self._chance.uniform(1.0, LATE_MOST_S)
         self._faults.trace.note(f"nodes are {late_s:.1f} s late")
+        self._house.nodes_are_late = True
         for name in nodes:
             network.link(name, self._coordinator).cut = True
         while not self._member.is_ready(self._coordinator):
@@ -145,12 +146,16 @@ class Restores:
         await asyncio.sleep(late_s)
         for name in nodes:
             network.heal(name, self._coordinator)
+        self._house.nodes_are_late = False
+        self._house.nodes_came_s = self._house.loop.now_s
 
     def _note_lost_future(self, copy: Folder) -> None:
         """Note which nodes were told of what the backup does not have, where they alone can tell."""
         house, then = self._house, _closed_record(copy)
         house.lost_future = None
-        if then is not None:
+        if (
+            then is not None and not house.rotates
+        ):  # what was told under a former key does not count
             told = {name: house.truth.remembered(name) for name in house.nodes_in_use()}
             knowing = {
                 name: kept.catalog_id

@@ -17,7 +17,7 @@ from tests.simulation.houses.abroad import Abroad
 from tests.simulation.houses.household import Household
 from tests.simulation.houses.judge import NeighbourJudge
 from tests.simulation.houses.ledger import Giving
-from tests.simulation.houses.operators import Operators
+from tests.simulation.houses.operators import Operators, are_peers
 from tests.simulation.houses.people import Resident
 from tests.simulation.houses.troubles import Troubles
 from tests.simulation.judge import Judge
@@ -112,15 +112,15 @@ class Federation(Stage):
     async def _peer_all(self) -> None:
         """Have all be peers again."""
         for _ in range(PEER_TRIES):
-            left = [
-                (one, other)
-                for one, other in self._pairs()
-                if not (one.ledger.is_peer(other.domain) and other.ledger.is_peer(one.domain))
-            ]
-            if not left:
-                return
+            missed = [pair for pair in self._pairs() if self.judge.missed(*pair)]
+            for one, other in missed:
+                self.trace.count("peered anew after a CA was missed")
+                await self.operators.peer_anew(one, other)
+            left = [pair for pair in self._pairs() if not are_peers(*pair)]
             for one, other in left:
                 await self.operators.peer(one, other)
+            if not left and not missed:
+                return
             await asyncio.sleep(5.0)
         raise BrokenPromiseError("members cannot peer again, in quiet")
 

@@ -54,8 +54,6 @@ class Household(House):
         self.registers.append(self.ledger.register)
         self._disturbances = 0
         self._disturbed_s = 0.0
-        self.rotates = False
-        """Whether its CA is being replaced."""
 
     @property
     def domain(self) -> Domain:
@@ -110,6 +108,10 @@ class Household(House):
 
     def is_calm_since(self, at_s: float) -> bool:
         """Tell whether nothing went wrong in the house since ``at_s``, nor shortly before."""
-        last_s = max(self._disturbed_s, self.member.started_s[self.member.coordinator])
-        is_up = self.member.is_ready(self.member.coordinator)
-        return is_up and not self._disturbances and not self.restoring and last_s + CALM_S < at_s
+        started_s = self.member.started_s[self.member.coordinator]
+        # nodes that come late are reached with their next heartbeat but one
+        came_s = self.nodes_came_s + 2 * self.member.coordinator_settings.heartbeat_interval_s
+        is_disturbed = self._disturbances or self.restoring or self.nodes_are_late
+        if is_disturbed or not self.member.is_ready(self.member.coordinator):
+            return False
+        return max(self._disturbed_s, started_s, came_s) + CALM_S < at_s

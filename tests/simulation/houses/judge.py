@@ -116,6 +116,22 @@ class NeighbourJudge:
                         f" {now_s - since_s:.1f} s after it was removed"
                     )
 
+    def missed(self, one: Household, other: Household) -> bool:
+        """Tell whether one of two knows no CA of the other any more: they peer anew then.
+
+        That is so where one was away, or was put back to a time, from before the other's CA was replaced
+        until after.
+        """
+        for holder, owner in ((one, other), (other, one)):
+            wired, theirs = holder.wired(), owner.wired()
+            if wired is None or theirs is None:
+                return False
+            known = wired.ground.federation.book.all.get(owner.domain)
+            trusted = set(theirs.ground.own.authorities.trusted)
+            if known is not None and trusted.isdisjoint(known.bundle.authorities):
+                return True
+        return False
+
     # --- the end ---------------------------------------------------------------------------------
 
     async def agree(self) -> None:

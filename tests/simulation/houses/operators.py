@@ -61,7 +61,7 @@ class Operators:
             if self.stopping:
                 return
             house = self._chance.choice(self._houses)
-            strangers = [other for other in house.neighbours if not _are_peers(house, other)]
+            strangers = [other for other in house.neighbours if not are_peers(house, other)]
             if strangers and self._chance.random() < 0.5:
                 await self.peer(house, self._chance.choice(strangers))
             else:
@@ -184,6 +184,12 @@ class Operators:
         finally:
             self._busy.discard(pair)
 
+    async def peer_anew(self, one: Household, other: Household) -> bool:
+        """Have both forget each other, and peer; return whether it was done."""
+        await self.remove(one, other)
+        await self.remove(other, one)
+        return await self.peer(one, other)
+
     async def _introduce(self, one: Household, other: Household) -> CollectiveError | None:
         codes: list[str] = []
 
@@ -275,5 +281,6 @@ def _pair(one: Household, other: Household) -> tuple[str, str]:
     return first, second
 
 
-def _are_peers(one: Household, other: Household) -> bool:
+def are_peers(one: Household, other: Household) -> bool:
+    """Tell whether each of two is certainly a peer of the other."""
     return one.ledger.is_peer(other.domain) and other.ledger.is_peer(one.domain)

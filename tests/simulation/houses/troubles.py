@@ -32,6 +32,7 @@ OF_A_HOUSE: Final = (
     "kill client",
     "coordinator restored",
     "coordinator restored from a tar",
+    "operator adopts",
 )
 """Kinds that a house has where it stands alone, too."""
 OWN: Final = ("clock an hour off", "CA rotated", "peer removed")
@@ -156,7 +157,9 @@ class Troubles:
         clock = house.member.machines[name].clock
         if clock.offset_s:
             return
-        clock.offset_s = self._chance.choice((-HOUR_S, HOUR_S))
+        # what a coordinator does an hour ahead waits for an hour afterwards
+        ahead = () if name == house.member.coordinator else (HOUR_S,)
+        clock.offset_s = self._chance.choice((-HOUR_S, *ahead))
         self._trace.fault("clock an hour off", f"{name} {clock.offset_s:+g} s")
         with house.disturbed():
             await asyncio.sleep(self._chance.uniform(5.0, 60.0))
