@@ -165,6 +165,14 @@ class Desk:
         return value_of(self.contents, size)
 
 
+def _tell(using: asyncio.Task[Any]) -> None:
+    """Have the run hear at once of what ended what somebody did."""
+    error = None if using.cancelled() else using.exception()
+    if error is not None:
+        told = {"message": "in what a person did", "exception": error}
+        using.get_loop().call_exception_handler(told)
+
+
 class Person:
     """One person at one machine."""
 
@@ -202,7 +210,8 @@ class Person:
         if self.machine.alive or self.desk.closed:
             return
         process, world, links = self.machine.begin()
-        self.machine.run(process, self._use(process, world, links))
+        using = self.machine.run(process, self._use(process, world, links))
+        using.add_done_callback(_tell, context=process.context())
 
     async def _use(self, process: Process, world: World, links: Links) -> None:
         assert self.credentials is not None

@@ -69,10 +69,11 @@ class Federation(Stage):
         for house in houses:
             await house.faults.stop()
         for house in houses:
-            await self.operators.finish_rotation(house)
-            await house.faults.put_in_order()
             for person in house.people:
                 person.start()
+        for house in houses:
+            await self.operators.finish_rotation(house)
+            await house.faults.put_in_order()
         await self._peer_all()
         await self.judge.agree()
         await asyncio.sleep(self.minutes * 60 * QUIET_PART)
