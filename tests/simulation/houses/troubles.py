@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAUSE_S: Final = 11.0
 """Between two faults, on average."""
 KINDS_LEAST: Final = 9
+SILENCE_MOST_S: Final = 90.0
+"""So long after a power loss connections may stand whose other end is gone."""
 HOUR_S: Final = 3600.0
 BETWEEN: Final = "between houses: "
 """What the kinds of faults on links between houses begin with."""
@@ -146,6 +148,8 @@ class Troubles:
             return
         with house.disturbed():
             await house.faults.of_kind(kind)
+            if kind.startswith("power"):  # nobody told those who were connected
+                await asyncio.sleep(SILENCE_MOST_S)
 
     async def _clock(self) -> None:
         """Have the clock of a machine an hour off for a while."""
