@@ -259,12 +259,16 @@ class Person:
             (0.03, self._trespass),
         )
         act = self.chance.choices([one for _, one in acts], [weight for weight, _ in acts])[0]
+        await self.within_patience(act(home), act.__name__)
+
+    async def within_patience(self, work: Awaitable[None], what: str) -> None:
+        """Do ``work``; BrokenPromiseError if it has no end."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await act(home)
+                await work
         except TimeoutError as error:
             raise BrokenPromiseError(
-                f"an operation of {self.name} has no end: {act.__name__} took {PATIENCE_S:g} s"
+                f"an operation of {self.name} has no end: {what} took {PATIENCE_S:g} s"
             ) from error
 
     # --- choosing --------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Resident(Person):
             guest = self.chance.choice(self.guests)
             await guest.use(Abroad(home, guest))
         elif self.guests and chosen < ABROAD + COPIES:
-            await self.copy(home)
+            await self.within_patience(self.copy(home), "copy")
         else:
             await super().act(home)
 
@@ -209,7 +209,7 @@ class Clerk(Resident):
         )
         loop, house = self.house.loop, self.house
         number, began_s = self.chance.randrange(len(acts)), loop.now_s
-        await acts[number]()
+        await self.within_patience(acts[number](), f"act {number}")
         took_s = loop.now_s - began_s
         if house.is_calm_since(began_s):
             self.desk.member.trace.count("local calls timed")
