@@ -12,7 +12,7 @@ from collective.cli import output
 from collective.cli.options import Invocation, command
 from collective.cli.status import grant_json
 from collective.core.errors import UsageError
-from collective.core.ids import SpiffeId, shown_principal
+from collective.core.ids import Domain, SpiffeId, shown_principal
 from collective.core.paths import FilePath
 from collective.core.units import parse_validity_s
 from collective.model.rights import WORDS, GrantTerms, Right, words_of
@@ -66,7 +66,13 @@ def expiry_ms(validity: str | None, expires: str | None, *, now_s: float) -> int
 def add(
     invocation: Invocation,
     grant: Annotated[str, typer.Argument(metavar="PATH:RIGHT[+RIGHT]")],
-    principal: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="name@domain.")],
+    principal: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRINCIPAL",
+            help="name@domain, 'name@domain via MEMBER', or @domain for all whom a member vouches for.",
+        ),
+    ],
     validity: Annotated[
         str | None, typer.Option("--validity", help="Like 24h or 7d; default: for ever.")
     ] = None,
@@ -121,13 +127,20 @@ def chained(grants: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]
 
 @app.command("list")
 @command
-def list_grants(invocation: Invocation) -> None:
+def list_grants(
+    invocation: Invocation,
+    at: Annotated[
+        str, typer.Option("--at", metavar="DOMAIN", help="Those at a peer, like home.bob.")
+    ] = "",
+) -> None:
     """List your grants and what came from them; what was passed on stands below its source."""
 
-    async def work(collective: Collective) -> Sequence[Grant]:
-        return await collective.people.grants()
+    async def work(collective: Collective) -> tuple[Sequence[Grant], Domain]:
+        return await collective.people.grants(domain=at), collective.domain
 
-    grants = [grant_json(grant) for grant in invocation.run(work)]
+    found, own = invocation.run(work)
+    grants = [grant_json(grant) for grant in found]
+    receivers = {grant.id: grant.principal.as_receiver(own) for grant in found}
     if invocation.as_json:
         output.as_json(grants)
         return
@@ -136,7 +149,7 @@ def list_grants(invocation: Invocation) -> None:
             f"{'  ' * depth}{one['id']}",
             one["path"],
             "+".join(one["rights"]),
-            shown_principal(one["principal"]),
+            receivers[one["id"]],
             output.shown_time(one["expires"], "never"),
             shown_principal(one["granted_by"]),
         )

@@ -211,5 +211,6 @@ def peer_json(one: PeerFacts) -> dict[str, Any]:
         "version": one.version,
         "bundle_sequence": one.sequence,
         "is_seen": one.is_seen,
-        "grants": one.granted,
+        "grants_here": one.granted,
+        "grants_there": one.granted_there,
     }

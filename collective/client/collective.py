@@ -160,7 +160,7 @@ class Collective:
                 control,
                 channel,
                 dialer,
-                PeerTrust(ask, gate, persona),
+                PeerTrust(ask, gate, persona, clock),
                 world,
                 options,
                 state_dir,

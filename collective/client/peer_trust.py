@@ -6,8 +6,11 @@ what it stores counts by the owner's word alone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
+from collective.core.clock import Clock
 from collective.core.ids import Domain
 from collective.core.paths import FilePath
 from collective.pki import certificates
@@ -16,13 +19,18 @@ from collective.rpc.links import Persona
 
 AskAuthorities = Callable[[Domain], Awaitable[Sequence[bytes]]]
 """Returns the CAs (DER) of a peer, as the own coordinator names them."""
+FRESH_S: Final = 60.0
+"""After so long a peer's CAs are asked for again: it may have replaced one."""
 
 
 class PeerTrust:
     """Lets nodes of peers count, each peer's from the first path of it on."""
 
-    def __init__(self, ask: AskAuthorities, gate: PeerGate, persona: Persona) -> None:
+    def __init__(self, ask: AskAuthorities, gate: PeerGate, persona: Persona, clock: Clock) -> None:
         """Ask ``ask``; let them count at ``gate`` and in handshakes of ``persona``."""
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._asked_s: dict[Domain, float] = {}
         self._ask = ask
         self._gate = gate
         self._persona = persona
@@ -30,12 +38,20 @@ class PeerTrust:
     async def prepare(self, path: FilePath) -> None:
         """Let the nodes of the peer count that has ``path``, if it is a peer's.
 
-        Raises NotFoundError where it is none, RejectedError where its CA cannot be used.
+        Raises NotFoundError where it is none, RejectedError and ConflictError where its CA cannot be used.
         """
         domain = path.peer_domain
-        if domain is None or domain in self._gate.trust.domains():
+        if domain is None or self._is_fresh(domain):
             return
-        found = [certificates.load_certificate(der) for der in await self._ask(domain)]
-        trust = self._gate.trust.with_domain(domain, found)
-        self._gate.replace(trust=trust)
-        self._persona.refresh(None, trust)
+        async with self._asking:
+            if self._is_fresh(domain):
+                return
+            found = [certificates.load_certificate(der) for der in await self._ask(domain)]
+            trust = self._gate.trust.without_domain(domain).with_domain(domain, found)
+            self._gate.replace(trust=trust)
+            self._persona.refresh(None, trust)
+            self._asked_s[domain] = self._clock.monotonic_s()
+
+    def _is_fresh(self, domain: Domain) -> bool:
+        asked_s = self._asked_s.get(domain)
+        return asked_s is not None and self._clock.monotonic_s() - asked_s < FRESH_S

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from collective.client.peer_engines import PeerEngines
 from collective.client.peer_trust import PeerTrust
 from collective.core.clock import Clock
 from collective.core.ids import UploadId
@@ -55,12 +56,13 @@ class Session:
     """Chunks in memory, over all transfers."""
     window_chunks: int
     peers: PeerTrust
-    to_peers: Engine
-    """Moves what is a peer's: what it learns of the ways there says nothing of those at home."""
+    to_peers: PeerEngines
+    """Move what is a peer's: what each learns of the ways there says nothing of others."""
 
     def engine_for(self, path: FilePath) -> Engine:
         """Return what moves the bytes of ``path``."""
-        return self.engine if path.peer_domain is None else self.to_peers
+        domain = path.peer_domain
+        return self.engine if domain is None else self.to_peers.of(domain)
 
     async def write(
         self,

@@ -7,6 +7,7 @@ threads; refuses what is about names alone.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Self
@@ -14,6 +15,7 @@ from typing import Final, Self
 from collective.client.local.put_get import LocalFiles
 from collective.client.names import Names
 from collective.client.options import ClientOptions
+from collective.client.peer_engines import PeerEngines, RouteNotes
 from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.trees.getting import TreeGet
@@ -88,6 +90,12 @@ class Transfers:
         chunks = ChunkClient(dialer, buffers, pool)
         files = RemoteTransfers.over(channel, control)
         call = Call.of_client(who)
+
+        def to_peer(*, is_cut_off: bool) -> Engine:
+            told = replace(options, relay_after=1, is_cut_off=is_cut_off)
+            return Engine.of(chunks, buffers, pool, world, told)
+
+        notes = None if state_dir is None else os.path.join(state_dir, "routes.json")
         session = Session(
             files=files,
             call=call,
@@ -97,7 +105,7 @@ class Transfers:
             slots=asyncio.Semaphore(options.window_chunks),
             window_chunks=options.window_chunks,
             peers=peers,
-            to_peers=Engine.of(chunks, buffers, pool, world, replace(options, relay_after=1)),
+            to_peers=PeerEngines(to_peer, RouteNotes(notes, world.disk, world.clock), world.clock),
         )
         return cls(
             session,
@@ -111,6 +119,7 @@ class Transfers:
     async def settle(self) -> None:
         """Give back what the coordinator holds for us; needs the channel."""
         await self.session.leases.close()
+        await self.session.in_thread(self.session.to_peers.remember)
 
     async def close(self) -> None:
         """Close the connections to nodes; returns when they have gone."""

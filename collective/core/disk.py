@@ -18,6 +18,8 @@ import posixpath
 import sys
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, Self
 
+from collective.core.shared_folder import OsSharedFolder, SharedFolder
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
@@ -162,6 +164,10 @@ class Disk(Protocol):
 
     def lock(self, path: str) -> DiskLock | None:
         """Create and lock ``path`` exclusively; None if another process holds it."""
+        ...
+
+    def shared(self, path: str) -> SharedFolder:
+        """Return the folder at ``path`` as one that others write as well."""
         ...
 
 
@@ -374,3 +380,7 @@ class OsDisk:
             os.close(fd)
             return None
         return OsDiskLock(fd)
+
+    def shared(self, path: str) -> SharedFolder:
+        """Return a folder of the machine."""
+        return OsSharedFolder(path)

@@ -208,6 +208,15 @@ class SpiffeId:
             case role:
                 return f"{role} {self.name}"
 
+    def as_receiver(self, own: Domain) -> str:
+        """Return how a grant to it is written at the member of ``own``: ``una@home.bob``, ``@home.bob``."""
+        if self.role == "coordinator":
+            return f"@{self.trust_domain}"
+        who = self.global_id
+        if who is None or self.trust_domain in {own, who.domain}:
+            return self.shown
+        return f"{who} via {self.trust_domain}"
+
     @classmethod
     def parse(cls, text: str) -> SpiffeId:
         """Return the SPIFFE id in ``text``; only the forms this product issues are accepted."""

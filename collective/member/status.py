@@ -21,6 +21,7 @@ from collective.member.nodes.member_nodes import MemberNodes
 from collective.member.nodes.warnings import Situation, warnings, warnings_for_all
 from collective.member.trust.member_trust import MemberTrust
 from collective.model.calls import Call
+from collective.model.nodes import NodeStatus
 from collective.model.people import Invite
 from collective.model.status import (
     NodeCodeStatus,
@@ -54,6 +55,15 @@ class Neighbours(Protocol):
         """Return how each is."""
         ...
 
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return their nodes, as each told of them last."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        ...
+
     def warnings(self) -> Sequence[str]:
         """Return what the operator should know of them, one sentence each."""
         ...
@@ -85,7 +95,8 @@ class MemberStatus:
         neighbours: Neighbours,
     ) -> None:
         """Tell of the member of ``trust``; uptime counts from now."""
-        self._neighbours = neighbours
+        self.neighbours = neighbours
+        """The members that this one is peered with."""
         own = self._own = trust.own
         self._catalog = catalog
         self._nodes = nodes
@@ -97,15 +108,15 @@ class MemberStatus:
 
     async def status(self, call: Call) -> Status:
         """Return everything that the caller may know; counts cover what it may read."""
-        is_admin = await self._catalog.is_admin(call)
+        is_admin = await self._catalog.identities.is_admin(call)
         if is_admin:
             survey = await self._nodes.figures.survey()
             totals, left = survey.totals, survey.copies_left
         else:
             sources = self._nodes.live.outlook().sources
-            totals, left = await self._catalog.totals(call, sources), {}
+            totals, left = await self._catalog.figures.totals(call, sources), {}
         situation = await self.situation(totals if is_admin else None, left)
-        code = await self._catalog.newest_node_code() if call.is_operator else None
+        code = await self._catalog.codes.newest_node_code() if call.is_operator else None
         return Status(
             member=self._own.member,
             domain=self._own.domain,
@@ -116,14 +127,15 @@ class MemberStatus:
             space=Space(*space_of(self._nodes.live.all())),
             totals=totals,
             caller=call.principal,
-            grants=await self._catalog.own_grants(call),
+            grants=await self._catalog.grants.own(call),
             node_code=None if code is None else _code_status(code),
             warnings=_each_once(
                 self._condition.warnings(),
                 warnings(situation) if is_admin else warnings_for_all(situation),
             ),
             workers=self._condition.reports() if is_admin else (),
-            peers=self._neighbours.statuses(),
+            peers=self.neighbours.statuses(),
+            remote_nodes=self.neighbours.nodes(),
         )
 
     async def survey(self) -> tuple[Survey, Sequence[str]]:
@@ -143,19 +155,19 @@ class MemberStatus:
             nodes=live.all(),
             outlook=live.outlook(),
             health=None if totals is None else totals.health,
-            is_restored=await self._catalog.is_restored(),
+            is_restored=await self._catalog.history.is_restored(),
             now_ms=int(now_s * 1000),
             expiry_warning_ms=self._trust.expiry.leaf_warning_ms,
             told=[
-                *await self._catalog.notices(),
+                *await self._catalog.upkeep.notices(),
                 *await self._trust.expiry.warnings(now_s),
                 *report_warnings(self._condition.reports()),
-                *self._neighbours.warnings(),
+                *self.neighbours.warnings(),
             ],
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
             late_inventories=live.late_inventories(),
-            catalog_id=(await self._catalog.position()).catalog_id,
+            catalog_id=(await self._catalog.history.position()).catalog_id,
             copies_left=copies_left,
         )
 
@@ -192,7 +204,7 @@ class StatusWatch:
         metrics.repair_queue.set(survey.backlog)
         metrics.copies_doubted.set(survey.doubted)
         metrics.copies_guarded.set(survey.guarded)
-        metrics.restored.set(int(await self._catalog.is_restored()))
+        metrics.restored.set(int(await self._catalog.history.is_restored()))
         nodes = self._live.all()
         ends_s = {
             str(self._live.identity(live.record.node)): live.record.certificate_expires_ms / 1000
@@ -200,8 +212,9 @@ class StatusWatch:
         }
         metrics.certificates({**ends_s, **dict(self._trust.expiry.figures())})
         metrics.quarantined({live.record.node: live.record.quarantined_bytes for live in nodes})
-        for kind, count in (await self._catalog.open_codes()).items():
+        for kind, count in (await self._catalog.codes.count_open()).items():
             metrics.invite(kind.value, count)
+        metrics.peer(self._status.neighbours.statuses(), self._status.neighbours.waiting)
         for sentence in sentences:
             if sentence not in self._warned:
                 self._log.warning("warning", text=sentence)

@@ -7,6 +7,7 @@ from enum import Enum
 
 from collective.core.ids import Domain, MemberId
 from collective.core.units import Address
+from collective.model.nodes import NodeStatus
 
 
 class PeerState(Enum):
@@ -74,7 +75,9 @@ class PeerFacts:
     why_away: str
     """Why it cannot be reached; empty where it can."""
     granted: int
-    """Grants here whose receivers it vouches for."""
+    """Grants here to it and its people."""
+    granted_there: int
+    """Grants there to this member and its people, as it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,13 @@ class PeeringAttempt:
     request_id: str = ""
     source: str = ""
     """The host that the connection comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """What a member tells its peers of itself beside its bundle."""
+
+    revoked: tuple[str, ...] = ()
+    """Identities, keys and serials of its own that count no more, as ``pki.revocation`` writes them."""
+    nodes: tuple[NodeStatus, ...] = ()
+    """As everybody there sees them."""

@@ -41,9 +41,8 @@ _LABEL: Final = b"collective bundle 1\0"
 _FINGERPRINT_LABEL: Final = b"collective fingerprint 1\0"
 _GROUPS: Final = 6
 _GROUP: Final = 100_000
-_FIELDS: Final = frozenset(
-    ("member", "domain", "authorities", "links", "addresses", "sequence", "version")
-)
+_FIELDS: Final = frozenset(("member", "domain", "authorities", "addresses", "sequence"))
+"""Without these there is no bundle; what later versions add is signed with the rest, and passed over."""
 _SIGNED_FIELDS: Final = frozenset(("bundle", "signature"))
 
 
@@ -95,6 +94,8 @@ class Bundle:
     """Rises with each change; of two bundles the one with the higher number counts."""
     version: str = ""
     """Of the program that made it, for people."""
+    bootstraps: tuple[Address, ...] = ()
+    """Where anybody may ask for this bundle: also a peer that does not know the present CA yet."""
     links: tuple[x509.Certificate, ...] = field(default=())
     """``newWithOld`` certificates by which CAs of ``authorities`` follow former ones."""
 
@@ -127,6 +128,7 @@ def body_of(bundle: Bundle) -> bytes:
         "authorities": [_text_of(one) for one in bundle.authorities],
         "links": [_text_of(one) for one in bundle.links],
         "addresses": [str(one) for one in bundle.addresses],
+        "bootstraps": [str(one) for one in bundle.bootstraps],
         "sequence": bundle.sequence,
         "version": bundle.version,
     }
@@ -152,9 +154,10 @@ def open_bundle(signed: SignedBundle) -> Bundle:
             domain=parse_domain(_str(told["domain"])),
             authorities=_certificates(told["authorities"], AUTHORITIES_MAX),
             addresses=_addresses(told["addresses"]),
+            bootstraps=_addresses(told.get("bootstraps", [])),
             sequence=_sequence(told["sequence"]),
-            version=_version(told["version"]),
-            links=_certificates(told["links"], LINKS_MAX),
+            version=_version(told.get("version", "")),
+            links=_certificates(told.get("links", []), LINKS_MAX),
         )
     except CollectiveError as error:
         raise _malformed(error.message.rstrip(".")) from error
@@ -198,8 +201,8 @@ def _object(text: bytes, fields: frozenset[str]) -> dict[str, Any]:
         told = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
         raise _malformed("it is no JSON") from error
-    if not isinstance(told, dict) or told.keys() != fields:
-        raise _malformed("it has other fields; update collective on both sides")
+    if not isinstance(told, dict) or not fields <= told.keys():
+        raise _malformed("it lacks a field; update collective on both sides")
     return told
 
 

@@ -9,9 +9,9 @@ closing      new, old (in any order)     new           absent      new
 none again   new                         new           absent      new
 ===========  ==========================  ============  ==========  ==========================
 
-Beside them, from the beginning to the end, lies ``<member>-ca.link.pem``: the old CA's word for the
-new one (``newWithOld``, RFC 4210 section 4.4).  Without it nobody takes a new CA: the coordinator's
-own key is not enough to plant one (``pki.succession``).
+Beside them, from the beginning on, lies ``<member>-ca.link.pem``: the old CA's word for the new one
+(``newWithOld``, RFC 4210 section 4.4).  Without it nobody takes a new CA: the coordinator's own key is
+not enough to plant one (``pki.succession``).  It stays after the end, for peers that were away.
 
 All trust both from the overlap on, but *servers* keep showing leaves of the old CA until everybody
 who would have to trust the new one has heard of it: clients hear of it with their renewal, which is
@@ -23,7 +23,7 @@ the CA that certified it (``pki.coordinator_certificate.prepare_coordinator``).
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -71,6 +71,8 @@ class Authorities:
     phase: Phase
     links: tuple[x509.Certificate, ...] = ()
     """The old CA's word for the new one, while a rotation is under way."""
+    heritage: tuple[x509.Certificate, ...] = ()
+    """That word once the old CA has gone: for peers that were away all the while."""
 
     @classmethod
     def lone(cls, authority: CertificateAuthority) -> Authorities:
@@ -85,7 +87,7 @@ def load(place: CertDir, domain: Domain, world: World) -> Authorities:
     bundle = load_authorities_file(place.ca_certificate, disk=disk)
     trusted = (signing.certificate, *(one for one in bundle if one != signing.certificate))
     if len(trusted) == 1:
-        return Authorities.lone(signing)
+        return replace(Authorities.lone(signing), heritage=_heritage(place, signing, world))
     if disk.exists(place.ca_next_key):
         key = load_key_file(place.ca_next_key, disk=disk)
         for certificate in trusted[1:]:
@@ -142,9 +144,22 @@ def close(place: CertDir, domain: Domain, world: World) -> Authorities:
     disk = world.disk
     trusted = (present.signing.certificate,)
     write_authorities(place.ca_certificate, trusted, disk=disk)
-    if disk.exists(place.ca_link):
-        disk.unlink(place.ca_link)
-    return Authorities(present.signing, present.signing, trusted, Phase.NONE)
+    heritage = _heritage(place, present.signing, world)
+    return replace(Authorities.lone(present.signing), heritage=heritage)
+
+
+def _heritage(
+    place: CertDir, signing: CertificateAuthority, world: World
+) -> tuple[x509.Certificate, ...]:
+    """Return the link on disk if it is for the CA that signs; whose word it is, its readers judge."""
+    try:
+        link = load_certificate_file(place.ca_link, disk=world.disk)
+    except CollectiveError:
+        return ()
+    is_for_us = link.subject == signing.certificate.subject and certificates.public_key_der(
+        certificates.certificate_key(link)
+    ) == certificates.public_key_der(certificates.certificate_key(signing.certificate))
+    return (link,) if is_for_us and link != signing.certificate else ()
 
 
 def _write_link(

@@ -236,7 +236,7 @@ class RpcChannel(Channel):
     async def _create_connection(self) -> H2Protocol:
         if self._is_closed:
             raise UnreachableError("The channel has been closed.")
-        _, protocol = await open_first(
+        _, protocol, address = await open_first(
             self._addresses,
             self._tls(),
             self._protocol_for,
@@ -245,6 +245,8 @@ class RpcChannel(Channel):
             alpn=ALPN_GRPC,
             timeout_s=self._connect_timeout_s,
         )
+        # What has worked is tried first the next time.
+        self._addresses = (address, *(one for one in self._addresses if one != address))
         return protocol
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from collective.core.errors import CollectiveError, RejectedError, UnreachableError
@@ -26,6 +26,8 @@ from collective.rpc.tls import ALPN_CHUNK
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
+STAGGER_S: Final = 0.25
+"""After so long without an answer the next address is tried as well (RFC 8305, section 5)."""
 _AGAIN_AFTER_S: Final = 0.2
 """A server cuts off the oldest handshakes while too many come at once: the next may do better."""
 # verify codes of OpenSSL (X509_V_ERR_…)
@@ -139,29 +141,67 @@ async def open_first(
     expect: Expectation,
     alpn: str = ALPN_CHUNK,
     timeout_s: float = CONNECT_TIMEOUT_S,
-) -> tuple[asyncio.Transport, P]:
-    """Try ``addresses`` in turn, each for ``timeout_s``; return the first that answers as expected.
+) -> tuple[asyncio.Transport, P, Address]:
+    """Try ``addresses`` in turn, each for ``timeout_s``; return what answers first as expected, and where.
+
+    One that is silent for STAGGER_S does not keep the next one waiting (RFC 8305): they are tried side by
+    side, and the first that answers ends the others.
 
     Raises:
         CollectiveError: The error of the last address, or of the first that was an identity problem.
     """
+    racing: dict[asyncio.Task[tuple[asyncio.Transport, P]], Address] = {}
+    is_answered = False
+
+    def for_first(peer: Certified) -> P:
+        """Make the protocol for whoever answers first, and for nobody else."""
+        nonlocal is_answered
+        if is_answered:
+            raise UnreachableError("Another address answered first.")
+        is_answered = True
+        return protocol_factory(peer)
+
     failure: CollectiveError = UnreachableError("No address to connect to is known.")
-    for address in addresses:
-        try:
-            return await open_stream(
-                address,
-                tls,
-                protocol_factory,
-                gate=gate,
-                expect=expect,
-                alpn=alpn,
-                timeout_s=timeout_s,
+    waiting = list(addresses)
+    try:
+        while waiting or racing:
+            if waiting:
+                address = waiting.pop(0)
+                opening = open_stream(
+                    address,
+                    tls,
+                    for_first,
+                    gate=gate,
+                    expect=expect,
+                    alpn=alpn,
+                    timeout_s=timeout_s,
+                )
+                racing[asyncio.ensure_future(opening)] = address
+            done, _ = await asyncio.wait(
+                racing,
+                timeout=STAGGER_S if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
             )
-        except UnreachableError as error:
-            failure = failure if isinstance(failure, RejectedError) else error
-        except RejectedError as error:
-            failure = error
-    raise failure
+            for one in done:
+                address, error = racing.pop(one), one.exception()
+                if error is None:
+                    return (*one.result(), address)
+                if not isinstance(error, UnreachableError | RejectedError):
+                    raise error
+                if not isinstance(failure, RejectedError) or isinstance(error, RejectedError):
+                    failure = error
+        raise failure
+    finally:
+        await _give_up(racing)
+
+
+async def _give_up(racing: Collection[asyncio.Task[tuple[asyncio.Transport, P]]]) -> None:
+    """End what was opened beside the one that answered first."""
+    for one in racing:
+        one.cancel()
+    for ended in await asyncio.gather(*racing, return_exceptions=True):
+        if not isinstance(ended, BaseException):
+            ended[0].abort()
 
 
 def _said_plainly(

@@ -6,7 +6,7 @@ at any time.  The message of a refusal begins with the step that failed; who mee
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, Protocol
 
 from collective.core.clock import Clock
@@ -83,6 +83,7 @@ class PeerGate:
         self._home = home
         self._foreign_roles = foreign_roles
         self._shut_out: frozenset[Domain] = frozenset()
+        self._foreign_revoked: Mapping[Domain, RevocationSet] = {}
         self._trust = trust
         self._revocations = revocations
         self._clock = clock
@@ -108,14 +109,18 @@ class PeerGate:
         trust: TrustStore | None = None,
         revocations: RevocationSet | None = None,
         shut_out: frozenset[Domain] | None = None,
+        foreign_revoked: Mapping[Domain, RevocationSet] | None = None,
     ) -> int:
         """Let newer values count from now on.
 
         ``shut_out``: domains whose certificates are recognised, and told that they are revoked.
+        ``foreign_revoked``: what other domains have revoked, each of its own certificates alone.
 
         Returns how many open connections ended by that, at every listener with this gate.
         """
         self._shut_out = self._shut_out if shut_out is None else shut_out
+        if foreign_revoked is not None:
+            self._foreign_revoked = foreign_revoked
         self._trust = self._trust if trust is None else trust
         self._revocations = self._revocations if revocations is None else revocations
         return sum(listener.sweep() for listener in self._listeners)
@@ -131,12 +136,19 @@ class PeerGate:
             revoked=self._revocations,
         )
         identity = certified.identity
-        if identity.trust_domain in self._shut_out:
+        if self._is_shut_out(certified):
             raise RevokedCertificateError(identity)
         if self._is_foreign(identity) and identity.role not in self._foreign_roles:
             why = f"a {identity.role} of another member is not accepted here"
             raise UntrustedError(7, why, role=identity.role)
         return certified
+
+    def _is_shut_out(self, peer: Certified) -> bool:
+        domain = peer.identity.trust_domain
+        revoked = self._foreign_revoked.get(domain)
+        return domain in self._shut_out or (
+            revoked is not None and revoked.is_revoked(peer.identity, peer.serial, peer.key_digest)
+        )
 
     def _is_foreign(self, identity: SpiffeId) -> bool:
         return self._home is not None and identity.trust_domain != self._home
@@ -145,7 +157,7 @@ class PeerGate:
         """Return why ``peer`` counts no longer: revoked, expired, or its domain is not trusted."""
         if self._revocations.is_revoked(peer.identity, peer.serial, peer.key_digest):
             return REVOKED
-        if peer.identity.trust_domain in self._shut_out:
+        if self._is_shut_out(peer):
             return REVOKED
         if peer.expires_s <= self._clock.wall_s():
             return "expired"

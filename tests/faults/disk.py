@@ -22,6 +22,8 @@ from types import TracebackType
 from typing import Self
 
 from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, FileIdentity, OpenMode
+from collective.core.shared_folder import SharedFolder
+from tests.faults.shared_folder import PlainSharedFolder
 
 SECTOR_BYTES = 512
 
@@ -310,6 +312,9 @@ class FaultDisk:
             return None
         self._held.add(path)
         return _FaultLock(self._held, path)
+
+    def shared(self, path: str) -> SharedFolder:
+        return PlainSharedFolder(self, path)
 
     # --- damage ------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ import threading
 from typing import Any
 
 from collective.__main__ import main
-from collective.catalog.sqlite.catalog import SqliteCatalog
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.store.upkeep import SqliteUpkeep
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.chunking.store.core import StoreCore
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
@@ -36,11 +36,11 @@ def thread(tx: Transaction) -> None:
     threading.Event().wait()
 
 
-async def stuck_expire(self: SqliteCatalog) -> None:
+async def stuck_expire(self: SqliteUpkeep) -> None:
     await self._engine.change({"statement": statement, "thread": thread}[HOW])
 
 
-async def stubborn_expire(self: SqliteCatalog) -> None:
+async def stubborn_expire(self: SqliteUpkeep) -> None:
     """A worker's step that swallows its cancellation."""
     del self
     say_stuck()
@@ -51,7 +51,7 @@ async def stubborn_expire(self: SqliteCatalog) -> None:
             continue
 
 
-async def blocking_expire(self: SqliteCatalog) -> None:
+async def blocking_expire(self: SqliteUpkeep) -> None:
     """A step that keeps the event loop itself, a moment after SIGTERM came."""
     del self
     say_stuck()
@@ -62,7 +62,7 @@ async def blocking_expire(self: SqliteCatalog) -> None:
         loop.call_soon(lambda: threading.Event().wait())
 
 
-async def deaf_expire(self: SqliteCatalog) -> None:
+async def deaf_expire(self: SqliteUpkeep) -> None:
     """A step that keeps the event loop before SIGTERM comes."""
     del self
     say_stuck()
@@ -77,7 +77,7 @@ def stuck_close(self: StoreCore) -> None:
 
 if __name__ == "__main__":
     HOW = sys.argv.pop(1)
-    patched: Any = SqliteCatalog
+    patched: Any = SqliteUpkeep
     match HOW:
         case "statement" | "thread":
             patched.expire = stuck_expire

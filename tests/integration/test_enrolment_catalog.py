@@ -47,7 +47,7 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
     catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
     codes = InviteIssuer(
         lone(CA),
-        catalog,
+        catalog.codes,
         [Address("127.0.0.1", 9001)],
         CertDir(str(tmp_path), MemberId("alice")),
         world_of(CLOCK, SystemRandomness()),
@@ -74,8 +74,8 @@ async def test_fifty_at_once_redeem_five_uses_and_repeat_after_a_restart(tmp_pat
     assert len(given) == 5
     names = {admission.identity.node_id for admission in given.values()}
     assert names == {f"alice-node-0{number}" for number in range(1, 6)}
-    assert (await catalog.code(record.id)).uses_left == 0
-    assert {found.node for found in await catalog.nodes()} == names
+    assert (await catalog.codes.get(record.id)).uses_left == 0
+    assert {found.node for found in await catalog.nodes.list()} == names
     await catalog.close()
 
     catalog = await SqliteCatalog.open(data_dir, world_of(CLOCK, SystemRandomness()))
@@ -101,7 +101,7 @@ async def test_node_code_of_a_restored_catalogue_is_replaced(tmp_path: Path) -> 
         )
         codes = InviteIssuer(
             lone(CA),
-            catalog,
+            catalog.codes,
             [Address("127.0.0.1", 9001)],
             place,
             world_of(CLOCK, SystemRandomness()),

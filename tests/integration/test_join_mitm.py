@@ -37,7 +37,7 @@ from collective.rpc.identity import PeerGate
 from collective.rpc.server import TlsListener
 from collective.rpc.tls import server_context
 from tests.unit.member.alone import NO_INVITING
-from tests.unit.member.fake_trust import FakeTrust
+from tests.unit.member.fake_catalog import FakeCatalog
 from tests.unit.member.own import Shown, joining_over, lone, renewals_over
 from tests.worlds import LINKS, REAL, world_of
 
@@ -87,8 +87,8 @@ class Member:
         self.folder = folder
         self.ca = authority()
         self.shown = credentials(self.ca, SpiffeId.coordinator(ALICE), folder)
-        self.trust = FakeTrust(CLOCK)
-        catalog: Any = self.trust
+        self.catalog = FakeCatalog(CLOCK)
+        catalog: Any = self.catalog
 
         self.own = lone(self.ca)
         self.joining = joining_over(self.own, catalog, WORLD)
@@ -105,14 +105,14 @@ class Member:
         )
 
     async def code(self, *addresses: Address) -> InviteCode:
-        catalog: Any = self.trust
+        catalog: Any = self.catalog
         place = CertDir(str(self.folder), MemberId("alice"))
-        codes = InviteIssuer(self.own, catalog, addresses, place, WORLD)
+        codes = InviteIssuer(self.own, catalog.codes, addresses, place, WORLD)
         made = await codes.create(OPERATOR, InviteKind.NODE, uses=5, validity_s=60)
         return made[1]
 
     async def uses_left(self, code: InviteCode) -> int:
-        return (await self.trust.code(code.code_id)).uses_left
+        return (await self.catalog.codes.get(code.code_id)).uses_left
 
 
 class Spy(pb.BootstrapBase):

@@ -173,6 +173,7 @@ ALLOWED: Final[Mapping[str, tuple[str, str]]] = {
     "core/clock.py": (CLOCK, "the machine's clocks"),
     "core/randomness.py": (CHANCE, "the machine's generator, and the seeded one"),
     "core/disk.py": (DISK, "the machine's file systems"),
+    "core/shared_folder.py": (DISK, "the same, where others write as well"),
     "pki/certificates.py": (KEYS, "the one maker of keys, where no seed decides"),
     "rpc/acceptor.py": (NETWORK, "the listening sockets"),
     "rpc/connect.py": (NETWORK, "the connecting ones"),

@@ -185,7 +185,9 @@ class Make:
     parents: bool = False
 
     async def run(self, catalog: Catalog) -> Any:
-        entry = await catalog.make_directory(caller(self.who), at(self.path), parents=self.parents)
+        entry = await catalog.names.make_directory(
+            caller(self.who), at(self.path), parents=self.parents
+        )
         return str(entry.path)
 
     def apply(self, model: Member, told: Outcome) -> Any:
@@ -203,7 +205,7 @@ class Remove:
     if_absent: bool = False
 
     async def run(self, catalog: Catalog) -> Any:
-        return await catalog.remove(
+        return await catalog.names.remove(
             caller(self.who),
             at(self.path),
             recursive=self.recursive,
@@ -229,7 +231,7 @@ class Move:
 
     async def run(self, catalog: Catalog) -> Any:
         condition = Precondition(if_absent=self.if_absent)
-        entry = await catalog.move(
+        entry = await catalog.names.move(
             caller(self.who), at(self.source), at(self.target), condition=condition
         )
         return str(entry.path)
@@ -255,7 +257,7 @@ class SetPolicy:
     async def run(self, catalog: Catalog) -> Any:
         owner: Any = user(self.owner).principal if self.owner in USERS else self.owner
         if self.create:
-            made = await catalog.create_datastore(
+            made = await catalog.datastores.create(
                 caller(self.who),
                 at(self.path),
                 copies=self.copies or 0,
@@ -263,7 +265,7 @@ class SetPolicy:
                 owner=None if owner == "member" else owner,
             )
         else:
-            made = await catalog.set_datastore(
+            made = await catalog.datastores.set(
                 caller(self.who),
                 at(self.path),
                 copies=self.copies,
@@ -296,7 +298,7 @@ class Open:
     if_absent: bool = False
 
     async def run(self, catalog: Catalog) -> Any:
-        made = await catalog.open_upload(
+        made = await catalog.uploads.open(
             caller(self.who),
             at(self.path),
             Attributes(),
@@ -336,7 +338,7 @@ class Allocate:
     batch: Batch
 
     async def run(self, catalog: Catalog) -> Any:
-        found = await catalog.allocate(
+        found = await catalog.uploads.allocate(
             caller(self.who),
             UploadKey(self.upload),
             extents_of(self.batch.intents),
@@ -361,7 +363,7 @@ class Record:
     absent: frozenset[str] = frozenset()
 
     async def run(self, catalog: Catalog) -> Any:
-        return await catalog.record_extents(
+        return await catalog.uploads.record_extents(
             caller(self.who),
             UploadKey(self.upload),
             extents_of(self.extents),
@@ -387,7 +389,7 @@ class Commit:
     absent: frozenset[str] = frozenset()
 
     async def run(self, catalog: Catalog) -> Any:
-        entry = await catalog.commit_upload(
+        entry = await catalog.uploads.commit(
             caller(self.who),
             UploadKey(self.upload),
             extents_of(self.extents),
@@ -437,7 +439,7 @@ class Abort:
     upload: str
 
     async def run(self, catalog: Catalog) -> Any:
-        await catalog.abort_upload(caller(self.who), UploadKey(self.upload))
+        await catalog.uploads.abort(caller(self.who), UploadKey(self.upload))
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.abort(self.who, self.upload)
@@ -451,7 +453,7 @@ class Resume:
     upload: str
 
     async def run(self, catalog: Catalog) -> Any:
-        _, found, more = await catalog.get_upload(
+        _, found, more = await catalog.uploads.get(
             caller(self.who), UploadKey(self.upload), from_offset=0, limit=64
         )
         assert not more
@@ -472,7 +474,7 @@ class Look:
     path: Path
 
     async def run(self, catalog: Catalog) -> Any:
-        entry = await catalog.stat(caller(self.who), at(self.path))
+        entry = await catalog.names.stat(caller(self.who), at(self.path))
         return "file" if entry.kind.is_leaf else "dir"
 
     def apply(self, model: Member, told: Outcome) -> Any:
@@ -490,10 +492,10 @@ class Read:
 
     async def run(self, catalog: Catalog) -> Any:
         call = caller(self.who)
-        view = await catalog.open_read(
+        view = await catalog.reads.open(
             call, at(self.path), offset=0, length=0, if_version=0, batch=0
         )
-        await catalog.close_read(call, view.lease)
+        await catalog.reads.close(call, view.lease)
         assert not view.more
         pieces = [
             (one.extent.offset, one.extent.length, NAMES[bytes(one.extent.chunk)])
@@ -544,7 +546,7 @@ class Drain:
     draining: bool
 
     async def run(self, catalog: Catalog) -> Any:
-        await catalog.drain_node(caller(self.who), NodeId(self.node), draining=self.draining)
+        await catalog.nodes.drain(caller(self.who), NodeId(self.node), draining=self.draining)
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.attempt(lambda: model.drain(self.who, self.node, draining=self.draining))
@@ -559,7 +561,7 @@ class Approve:
     even_doubted: bool
 
     async def run(self, catalog: Catalog) -> Any:
-        found = await catalog.approve_nodes(
+        found = await catalog.nodes.approve(
             caller(self.who), [NodeId(node) for node in self.nodes], even_doubted=self.even_doubted
         )
         return [(str(one.node), one.was.value) for one in found]
@@ -577,7 +579,7 @@ class Doubt:
     node: str
 
     async def run(self, catalog: Catalog) -> Any:
-        return await catalog.doubt_node(NodeId(self.node), "drawn")
+        return await catalog.nodes.doubt(NodeId(self.node), "drawn")
 
     def apply(self, model: Member, told: Outcome) -> Any:
         return model.doubt(self.node)
@@ -590,7 +592,7 @@ class Clear:
     node: str
 
     async def run(self, catalog: Catalog) -> Any:
-        return await catalog.clear_doubt(NodeId(self.node))
+        return await catalog.nodes.clear_doubt(NodeId(self.node))
 
     def apply(self, model: Member, told: Outcome) -> Any:
         return model.clear(self.node)
@@ -606,7 +608,7 @@ class RemoveNode:
     async def run(self, catalog: Catalog) -> Any:
         node = NodeId(self.node)
         identity = SpiffeId.node(DOMAIN, node)
-        await catalog.remove_node(COORDINATOR, node, identity, force=self.force)
+        await catalog.nodes.remove(COORDINATOR, node, identity, force=self.force)
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.attempt(lambda: model.remove_node(self.node, force=self.force))
@@ -625,7 +627,9 @@ class Inventory:
     async def run(self, catalog: Catalog) -> Any:
         page = [CopyKey(chunk(text), Generation(g), length) for text, g, length in self.copies]
         page.sort(key=lambda one: (one.chunk, one.generation))
-        found = await catalog.compare_inventory(NodeId(self.node), page, after=b"", last=True)
+        found = await catalog.copies.compare_inventory(
+            NodeId(self.node), page, after=b"", last=True
+        )
         return [(NAMES[bytes(one.chunk)], int(one.generation)) for one in found]
 
     def apply(self, model: Member, told: Outcome) -> Any:
@@ -652,7 +656,7 @@ class Mark:
 
     async def run(self, catalog: Catalog) -> Any:
         named: list[tuple[ChunkId, Generation]] = [(chunk(self.chunk), Generation(self.generation))]
-        await catalog.mark_copies(NodeId(self.node), named, lost=self.lost)
+        await catalog.copies.mark(NodeId(self.node), named, lost=self.lost)
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.take_out(self.node, self.chunk, self.generation, lost=self.lost)
@@ -672,7 +676,7 @@ class Judge:
         one = Judged(
             chunk(self.chunk), NodeId(self.node), Generation(self.generation), verdict, "drawn"
         )
-        return [str(node) for node in await catalog.note_verdicts([one])]
+        return [str(node) for node in await catalog.copies.note_verdicts([one])]
 
     def apply(self, model: Member, told: Outcome) -> Any:
         is_liar = model.judge(self.node, self.chunk, self.generation, self.verdict)
@@ -686,7 +690,7 @@ class Expire:
     nothing: tuple[()] = field(default=())
 
     async def run(self, catalog: Catalog) -> Any:
-        await catalog.expire()
+        await catalog.upkeep.expire()
 
     def apply(self, model: Member, told: Outcome) -> Any:
         model.expire()

@@ -20,16 +20,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from collective.catalog.decisions import allocation, extents, receipts, removal
-from collective.catalog.sqlite import (
-    allocation as allocating,
-)
-from collective.catalog.sqlite import (
-    collection,
-    inventories,
-    names,
-    quotas,
-    rechecking,
-)
+from collective.catalog.sqlite.copies import collection, inventories
+from collective.catalog.sqlite.files import allocation as allocating
+from collective.catalog.sqlite.files import rechecking
+from collective.catalog.sqlite.names import entries, names, quotas
 from collective.model.changes import Precondition
 from collective.placement import evidence, healing
 from tests.model.machine import Beside
@@ -116,23 +110,23 @@ def stored_is_enough(stack: ExitStack) -> None:
 
 def condition_ignored(stack: ExitStack) -> None:
     """What is there already is replaced, though that was ruled out."""
-    check = names.check_condition
+    check = entries.check_condition
 
     def ignore(db: Any, path: Any, version: Any, condition: Any) -> None:
         check(db, path, version, Precondition(condition.if_version))
 
-    everywhere(stack, names, "check_condition", ignore)
+    everywhere(stack, entries, "check_condition", ignore)
 
 
 def moves_into_itself(stack: ExitStack) -> None:
     """A folder that is moved into itself stays where it is, and that is called a success."""
-    move = names.NamesPart.move
+    move = names.SqliteNames.move
 
     async def stay(self: Any, caller: Any, source: Any, target: Any, **given: Any) -> Any:
         inside = target.starts_with(source)
         return await move(self, caller, source, source if inside else target, **given)
 
-    stack.enter_context(mock.patch.object(names.NamesPart, "move", stay))
+    stack.enter_context(mock.patch.object(names.SqliteNames, "move", stay))
 
 
 def quota_forgets_uploads(stack: ExitStack) -> None:

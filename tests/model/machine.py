@@ -108,13 +108,13 @@ class Beside(RuleBasedStateMachine):
 
     def _be_sure(self, act: acts.Commit) -> None:
         """See which receipts a refused commit has counted, and let go of its upload."""
-        for node in self.engine.run(self.engine.catalog.nodes()):
+        for node in self.engine.run(self.engine.catalog.nodes.list()):
             if node.standing is Standing.DOUBTED:
                 lied = any(one.node == node.node for one in act.receipts)
                 require(self.model.nodes[node.node].standing == "doubted" or lied, node)
                 self.model.doubt(str(node.node))
         for one in act.receipts:
-            for there in self.engine.run(self.engine.catalog.chunk_copies(chunk(one.chunk))):
+            for there in self.engine.run(self.engine.catalog.copies.known(chunk(one.chunk))):
                 held = self.model.chunks[one.chunk].copies.get(one.node)
                 if held is not None and any(
                     (copy.node, copy.generation, copy.state)
@@ -132,7 +132,7 @@ class Beside(RuleBasedStateMachine):
     def look(self, *, may_give_up: frozenset[Any] = frozenset()) -> None:
         """Compare what the catalogue says of every chunk; take over what it may choose."""
         for text in TEXTS:
-            found = self.engine.run(self.engine.catalog.chunk_copies(chunk(text)))
+            found = self.engine.run(self.engine.catalog.copies.known(chunk(text)))
             known = self.model.chunks.get(text)
             if not found:
                 require(known is None or not self.model.is_named(text), "forgotten", text, known)
@@ -173,7 +173,7 @@ class Beside(RuleBasedStateMachine):
         require(sorted(found) == sorted(str(at(path)) for path in self.model.names if path), found)
         figures = {
             one.path.names: (one.copies, one.quota_bytes, one.used_bytes, one.catalog_bytes)
-            for one in self.engine.run(self.engine.catalog.datastores(COORDINATOR))
+            for one in self.engine.run(self.engine.catalog.datastores.list(COORDINATOR))
         }
         require(figures == self.model.figures(), "figures", figures, self.model.figures())
 
@@ -213,7 +213,7 @@ class Beside(RuleBasedStateMachine):
         record = NodeRecord(
             NodeId(node), None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0, standing=Standing(standing)
         )
-        self.engine.run(self.engine.catalog.add_node(record))
+        self.engine.run(self.engine.catalog.nodes.add(record))
         self.model.nodes[node] = Node(standing)
 
     def _give(self, who: str, path: Path, letters: str) -> None:
@@ -221,7 +221,7 @@ class Beside(RuleBasedStateMachine):
         for letter in letters:
             right |= LETTERS[letter]
         self.engine.run(
-            self.engine.catalog.add_grant(COORDINATOR, at(path), right, user(who).principal, None)
+            self.engine.catalog.grants.add(COORDINATOR, at(path), right, user(who).principal, None)
         )
         self.model.give(who, path, letters)
 
@@ -770,7 +770,7 @@ class Beside(RuleBasedStateMachine):
                 task.chunk, task.target.node, task.target.generation, task.stored_length,
                 task.repair_id,
             )  # fmt: skip
-            run(catalog.finish_repair(task, proof if is_done else None))
+            run(catalog.repair.finish(task, proof if is_done else None))
             text, target = acts.NAMES[bytes(task.chunk)], str(task.target.node)
             if is_done:
                 model.chunks[text].copies[target].state = "stored"
@@ -783,7 +783,7 @@ class Beside(RuleBasedStateMachine):
         """Only what is surplus may have been given up, one copy of a chunk."""
         total = 0
         for text, known in self.model.chunks.items():
-            found = self.engine.run(self.engine.catalog.chunk_copies(chunk(text)))
+            found = self.engine.run(self.engine.catalog.copies.known(chunk(text)))
             now = {(str(g.node), int(g.generation)) for one in found for g in one.given_up}
             new = [
                 node
@@ -816,7 +816,7 @@ class Beside(RuleBasedStateMachine):
             )
         )
         for text, known in list(model.chunks.items()):
-            for there in self.engine.run(self.engine.catalog.chunk_copies(chunk(text))):
+            for there in self.engine.run(self.engine.catalog.copies.known(chunk(text))):
                 left = {(str(one.node), int(one.generation)) for one in there.given_up}
                 back = {
                     (str(one.node), int(one.generation))
@@ -858,7 +858,7 @@ class Beside(RuleBasedStateMachine):
         self.wait(1)
         catalog = self.engine.catalog
         self.model.collect(grace)
-        claimed = self.engine.run(catalog.claim_collection(limit, grace))
+        claimed = self.engine.run(catalog.collection.claim(limit, grace))
         by_node: dict[NodeId, list[CopyKey]] = {}
         for place, (node, key) in enumerate(claimed):
             text, name = acts.NAMES[bytes(key.chunk)], (str(node), int(key.generation))
@@ -873,7 +873,7 @@ class Beside(RuleBasedStateMachine):
             if not mask >> place % 8 & 1:
                 by_node.setdefault(node, []).append(key)
         for node, keys in by_node.items():
-            self.engine.run(catalog.finish_collection(node, keys))
+            self.engine.run(catalog.collection.finish(node, keys))
         self.look()
         self.has_failed = False
         return len(claimed), claimed.is_more
@@ -905,7 +905,7 @@ class Beside(RuleBasedStateMachine):
                     self.step(acts.Judge(node, text, generation, "proven"))
         quiet = 0
         for _ in range(60):
-            while self.engine.run(self.engine.catalog.settle_copies()):
+            while self.engine.run(self.engine.catalog.datastores.settle_copies()):
                 pass
             changes = self._repair(100, frozenset(), 0) + self._confirm(frozenset(), frozenset())
             claimed, is_more = self._collect(0, 1000, 0)
@@ -923,7 +923,7 @@ class Beside(RuleBasedStateMachine):
         require(not live, "uploads are open still", live)
         reserved = [
             one.reserved_bytes
-            for one in self.engine.run(self.engine.catalog.datastores(COORDINATOR))
+            for one in self.engine.run(self.engine.catalog.datastores.list(COORDINATOR))
         ]
         require(not any(reserved), "something is reserved still", reserved)
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Self
 
 from collective.core.disk import DirEntry, DiskFile, DiskLock, DiskSpace, FileIdentity, OpenMode
+from collective.core.shared_folder import SharedFolder
+from tests.faults.shared_folder import PlainSharedFolder
 from tests.simulation.process import Process
 
 SECTOR_BYTES: Final = 512
@@ -414,6 +416,10 @@ class ProcessDisk:
             return None
         disk.locks[path] = self._process
         return _Lock(disk, path, self._process)
+
+    def shared(self, path: str) -> SharedFolder:
+        """Return a folder of this disk; there are no links on it."""
+        return PlainSharedFolder(self, path)
 
 
 class _Lock:

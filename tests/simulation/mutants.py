@@ -30,18 +30,9 @@ from collective.access import permissions
 from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import lives
 from collective.catalog.interface.values import ChunkPage
-from collective.catalog.sqlite import (
-    chunk_copies,
-    collection,
-    counting,
-    custody,
-    dooming,
-    inventories,
-    opening,
-    rechecking,
-    recording,
-    references,
-)
+from collective.catalog.sqlite.copies import collection, dooming, inventories, repair
+from collective.catalog.sqlite.files import rechecking, recording
+from collective.catalog.sqlite.store import counting, custody, opening, references
 from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.index import OWN_FILE
@@ -247,7 +238,7 @@ def open_uploads_forgotten(stack: ExitStack) -> None:
 
 def repair_starves(stack: ExitStack) -> None:
     """The first chunks that are short hide all others (finding 4)."""
-    page = chunk_copies.ChunkCopiesPart.short_chunks
+    page = repair.SqliteRepair.short_chunks
 
     async def first(self: Any, stored: int, after: int, limit: int) -> Any:
         if stored:
@@ -260,7 +251,7 @@ def repair_starves(stack: ExitStack) -> None:
         found.sort(key=lambda chunk: chunk.chunk)
         return ChunkPage(found[:2], None)
 
-    stack.enter_context(mock.patch.object(chunk_copies.ChunkCopiesPart, "short_chunks", first))
+    stack.enter_context(mock.patch.object(repair.SqliteRepair, "short_chunks", first))
 
 
 def trims_unconfirmed(stack: ExitStack) -> None:
@@ -344,7 +335,7 @@ def collection_blocks(stack: ExitStack) -> None:
         return False
 
     stack.enter_context(
-        mock.patch.object(collection.CollectionPart, "_clear_versions", only_the_oldest)
+        mock.patch.object(collection.SqliteCollection, "_clear_versions", only_the_oldest)
     )
 
 

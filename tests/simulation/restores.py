@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from collective.catalog.sqlite.custody import RECORD, Record
+from collective.catalog.sqlite.store.custody import RECORD, Record
 from tests.simulation.disk import Folder, Inode
 
 if TYPE_CHECKING:

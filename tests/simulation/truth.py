@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from collective.catalog.sqlite.counting import disagreements
+from collective.catalog.sqlite.store.counting import disagreements
 from collective.chunking.chunk_ids import chunk_id
 from collective.model.nodes import Standing
 from collective.placement.evidence import count, quorum_of

@@ -20,19 +20,12 @@ from cryptography import x509
 from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import (
-    adoption,
-    checkpoints,
-    copies,
-    giving_up,
-    inventories,
-    name_removal,
-    quarantine,
-    removal,
-    uploads,
-    writer,
-)
-from collective.catalog.sqlite import collection as catalog_collection
+from collective.catalog.sqlite.copies import collection as catalog_collection
+from collective.catalog.sqlite.copies import copies, guarded, inventories, quarantine
+from collective.catalog.sqlite.files import uploads
+from collective.catalog.sqlite.names import name_removal
+from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.store import checkpoints, writer
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
 from collective.core import limits
@@ -188,12 +181,12 @@ def tuned() -> Iterator[None]:
         put(lifecycle, "READY_POLL_S", 1.0)
         for rarely in (repair, guarded_deletes, reachability, collector):
             put(rarely, "IDLE_S", 20.0)
-        for stepping in (copies, giving_up, inventories, quarantine):
+        for stepping in (copies, guarded, inventories, quarantine):
             put(stepping, "STEP_COPIES", 8)
-        put(giving_up, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
+        put(guarded, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
         put(name_removal, "STEP_NAMES", 3)
         put(removal, "FORGET_ROWS", 8)
-        put(adoption, "GUARDED_AT_ONCE", 16)
+        put(history, "GUARDED_AT_ONCE", 16)
         put(catalog_collection, "CLEARED_ROWS", 6)
         put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
         put(catalog_collection, "IN_TURN", 8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from collective.core.ids import Domain
@@ -45,6 +45,16 @@ class Peers(Protocol):
         """
         ...
 
+    async def introduce(self, peer: Peer) -> Peer:
+        """Take ``peer`` up, which the operator's introductions folder tells of; return it as stored.
+
+        A member that is a peer already stays as it is.
+
+        Raises:
+            ConflictError: the domain is another CA's here, was removed, or there are too many peers.
+        """
+        ...
+
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits for it; raises as :meth:`accept`, and NotFoundError."""
         ...
@@ -59,13 +69,19 @@ class Peers(Protocol):
         """
         ...
 
-    async def remove(self, actor: Call, domain: Domain) -> Peer:
+    async def remove(self, actor: Call, domain: Domain, *, by_them: bool = False) -> Peer:
         """End a peering: all grants to and by its people end with it, for good.
+
+        ``by_them``: the peer has ended it.
 
         Raises:
             PermissionDeniedError: ``actor`` is no admin.
             NotFoundError: it is no peer.
         """
+        ...
+
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many live grants there are to the people of each other domain, and to it as a whole."""
         ...
 
     async def note_seen(self, actor: Call) -> None:

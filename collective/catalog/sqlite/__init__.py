@@ -4,8 +4,8 @@
 """
 
 from collective.catalog.sqlite.catalog import SqliteCatalog
-from collective.catalog.sqlite.configuration import configure
-from collective.catalog.sqlite.opening import holds_catalog
+from collective.catalog.sqlite.store.configuration import configure
+from collective.catalog.sqlite.store.opening import holds_catalog
 
 __all__ = ["SqliteCatalog", "holds_catalog"]
 

@@ -1,72 +1,70 @@
-"""The whole catalogue, put together."""
+"""The whole catalogue, put together: its subjects over one engine."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.adoption import AdoptionPart
-from collective.catalog.sqlite.attributes import AttributesPart
-from collective.catalog.sqlite.chunk_copies import ChunkCopiesPart
-from collective.catalog.sqlite.chunk_health import ChunkHealthPart
-from collective.catalog.sqlite.codes import CodesPart
-from collective.catalog.sqlite.collection import CollectionPart
-from collective.catalog.sqlite.copies import CopiesPart
-from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.datastores import DatastoresPart
-from collective.catalog.sqlite.engine import Engine
-from collective.catalog.sqlite.giving_up import GivingUpPart
-from collective.catalog.sqlite.grants import GrantsPart
-from collective.catalog.sqlite.identities import IdentitiesPart
-from collective.catalog.sqlite.inventories import InventoriesPart
-from collective.catalog.sqlite.keys import KeysPart
-from collective.catalog.sqlite.names import NamesPart
-from collective.catalog.sqlite.nodes import NodesPart, begin_catalogue
-from collective.catalog.sqlite.opening import connect, lock_data_dir, open_database
-from collective.catalog.sqlite.peers import SqlitePeers
-from collective.catalog.sqlite.policies import PoliciesPart, follow_setting
-from collective.catalog.sqlite.quarantine import QuarantinePart
-from collective.catalog.sqlite.reads import ReadsPart
-from collective.catalog.sqlite.redeeming import RedeemingPart
-from collective.catalog.sqlite.removal import RemovalPart, lift_marks
-from collective.catalog.sqlite.repairs import RepairsPart
-from collective.catalog.sqlite.reserve import Reserve
-from collective.catalog.sqlite.revocations import RevocationsPart
-from collective.catalog.sqlite.totals import TotalsPart
-from collective.catalog.sqlite.upkeep import UpkeepPart
-from collective.catalog.sqlite.uploads import UploadsPart
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.audit.audit import SqliteAudit
+from collective.catalog.sqlite.copies.collection import SqliteCollection
+from collective.catalog.sqlite.copies.copies import SqliteCopies
+from collective.catalog.sqlite.copies.figures import SqliteFigures
+from collective.catalog.sqlite.copies.guarded import SqliteGuardedCopies
+from collective.catalog.sqlite.copies.quarantine import SqliteQuarantine
+from collective.catalog.sqlite.copies.repair import SqliteRepair
+from collective.catalog.sqlite.files.reads import SqliteReads
+from collective.catalog.sqlite.files.uploads import SqliteUploads
+from collective.catalog.sqlite.names.datastores import SqliteDatastores
+from collective.catalog.sqlite.names.names import SqliteNames
+from collective.catalog.sqlite.names.policies import follow_setting
+from collective.catalog.sqlite.nodes.history import SqliteHistory
+from collective.catalog.sqlite.nodes.nodes import SqliteNodes
+from collective.catalog.sqlite.nodes.removal import Removal, lift_marks
+from collective.catalog.sqlite.nodes.standing import begin_catalogue
+from collective.catalog.sqlite.people.certificates import SqliteCertificates
+from collective.catalog.sqlite.people.codes import SqliteCodes
+from collective.catalog.sqlite.people.grants import SqliteGrants
+from collective.catalog.sqlite.people.identities import SqliteIdentities
+from collective.catalog.sqlite.people.peers import SqlitePeers
+from collective.catalog.sqlite.people.revocations import SqliteRevocations
+from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.opening import connect, lock_data_dir, open_database
+from collective.catalog.sqlite.store.reserve import Reserve
+from collective.catalog.sqlite.store.upkeep import SqliteUpkeep
+from collective.catalog.sqlite.store.writer import Transaction
+from collective.core.errors import CorruptionError
 from collective.core.world import World
 
 
-class SqliteCatalog(
-    NamesPart,
-    AttributesPart,
-    UploadsPart,
-    ReadsPart,
-    NodesPart,
-    CopiesPart,
-    InventoriesPart,
-    ChunkCopiesPart,
-    ChunkHealthPart,
-    GivingUpPart,
-    RepairsPart,
-    RemovalPart,
-    CollectionPart,
-    PoliciesPart,
-    TotalsPart,
-    CodesPart,
-    RedeemingPart,
-    IdentitiesPart,
-    KeysPart,
-    RevocationsPart,
-    GrantsPart,
-    DatastoresPart,
-    AdoptionPart,
-    QuarantinePart,
-    UpkeepPart,
-):
+class SqliteCatalog:
     """A :class:`~collective.catalog.interface.Catalog` in one SQLite file."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Own ``engine``; see :meth:`open`."""
+        self._engine = engine
+        removal = Removal(engine)
+        self.names = SqliteNames(engine)
+        self.uploads = SqliteUploads(engine)
+        self.reads = SqliteReads(engine)
+        self.datastores = SqliteDatastores(engine)
+        self.nodes = SqliteNodes(engine, removal)
+        self.copies = SqliteCopies(engine)
+        self.repair = SqliteRepair(engine)
+        self.guarded = SqliteGuardedCopies(engine)
+        self.collection = SqliteCollection(engine)
+        self.quarantine = SqliteQuarantine(engine)
+        self.figures = SqliteFigures(engine)
+        self.codes = SqliteCodes(engine)
+        self.identities = SqliteIdentities(engine)
+        self.certificates = SqliteCertificates(engine)
+        self.revocations = SqliteRevocations(engine)
+        self.peers = SqlitePeers(engine)
+        self.grants = SqliteGrants(engine)
+        self.audit = SqliteAudit(engine)
+        self.history = SqliteHistory(engine)
+        self.upkeep = SqliteUpkeep(engine, removal)
 
     @classmethod
     async def open(
@@ -124,11 +122,19 @@ class SqliteCatalog(
         return catalog
 
     @property
-    def peers(self) -> SqlitePeers:
-        """Other members with whom trust was exchanged."""
-        return SqlitePeers(self._engine)
-
-    @property
     def settings(self) -> CatalogSettings:
         """The settings it was opened with."""
         return self._engine.settings
+
+    def interrupt(self) -> None:
+        """Give up what runs and what waits, before :meth:`close`; nothing of it was acknowledged."""
+        self._engine.interrupt()
+
+    async def close(self) -> None:
+        """Finish what was accepted and release the files."""
+        try:
+            if self._engine.custody.is_ours():
+                with suppress(CorruptionError):  # nothing is written into a damaged database
+                    await self._engine.flush_denials()
+        finally:
+            await self._engine.close()

@@ -74,6 +74,8 @@ class ServeSettings:
     join_code: str | None = None
     join_code_file: str | None = None
     copies: int = 3
+    introductions_dir: str | None = None
+    """Where members find each other's bundles, and peer by them."""
     metrics_address: Address | None = None
     log_level: LogLevel = "info"
     data_dir: str = "data"
@@ -174,6 +176,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("join_code", "join_code", join_code_text, "The code by which a node enrols.", ""),
     Setting("join_code_file", "join_code_file", some_text, "A file with that code.", ""),
     Setting("copies", "copies", count(1, limits.COPIES_MAX), "Copies of each chunk."),
+    Setting(
+        "introductions_dir",
+        "introductions_dir",
+        some_text,
+        "A folder of signed bundles, by which members peer unattended.",
+        "none",
+    ),
     Setting(
         "metrics_address",
         "metrics_address",

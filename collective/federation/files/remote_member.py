@@ -7,20 +7,20 @@ again: whoever calls knows whether that is right.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import ConflictError, RejectedError
+from collective.core.errors import RejectedError
 from collective.core.ids import ChunkId, LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.federation.files.relayed_routes import RelayedRoutes
+from collective.federation.links.forwarding import Forwarding
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
-from collective.model.entries import Entry, EntryKind
+from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.pages import EntryPage
 from collective.model.transfers import (
@@ -35,46 +35,8 @@ from collective.model.transfers import (
     RouteMode,
     SignedReceipt,
 )
-from collective.rpc import context
-from collective.rpc.headers import PRINCIPAL_KEY
-from collective.rpc.links import Channel
-from collective.rpc.remote.connection import CALL_TIMEOUT_S, Control
 from collective.rpc.remote.names import RemoteNames
 from collective.rpc.remote.transfers import RemoteTransfers
-
-
-class _Forwarding:
-    """One call after the other, each to the peer's coordinator in the name of who makes it."""
-
-    def __init__(self, link: PeerLink, clock: Clock) -> None:
-        self.domain: Final = link.domain
-        self.root: Final = FilePath((f"@{link.domain}",))
-        self._link = link
-        self._clock = clock
-
-    @asynccontextmanager
-    async def to_owner(self, call: Call) -> AsyncIterator[tuple[Channel, Control]]:
-        """Lend the connection, and who calls over it."""
-        if call.via is not None:
-            raise ConflictError("A call is passed on to one other member, and no further.")
-        control = Control(
-            self._clock,
-            call_timeout_s=context.remaining_s(CALL_TIMEOUT_S),
-            retry_s=0.0,
-            metadata={PRINCIPAL_KEY: str(call.principal)},
-        )
-        async with self._link.call() as channel:
-            yield channel, control
-
-    def at_owner(self, path: FilePath) -> FilePath:
-        """Return what the owner calls a path below ``/@DOMAIN``."""
-        assert path.starts_with(self.root)
-        return FilePath(path.names[1:])
-
-    def here(self, entry: Entry) -> Entry:
-        """Return an entry of the owner's as it is called here."""
-        kind = EntryKind.PEER if entry.path.is_root else entry.kind
-        return entry._replace(path=FilePath((*self.root.names, *entry.path.names)), kind=kind)
 
 
 class RemoteMember:
@@ -82,7 +44,7 @@ class RemoteMember:
 
     def __init__(self, link: PeerLink, routes: RelayedRoutes, clock: Clock) -> None:
         """Reach them over ``link``; their bytes pass this member by ``routes``."""
-        forwarding = _Forwarding(link, clock)
+        forwarding = Forwarding(link, clock)
         self.names: Final = PeerNames(forwarding)
         self.uploads: Final = PeerUploads(forwarding, routes)
         self.reads: Final = PeerReads(forwarding, routes)
@@ -91,7 +53,7 @@ class RemoteMember:
 class PeerNames:
     """The tree of names of a peer."""
 
-    def __init__(self, forwarding: _Forwarding) -> None:
+    def __init__(self, forwarding: Forwarding) -> None:
         """Ask by ``forwarding``."""
         self._forwarding = forwarding
 
@@ -190,7 +152,7 @@ class PeerNames:
 class PeerUploads:
     """Files on their way to a peer."""
 
-    def __init__(self, forwarding: _Forwarding, routes: RelayedRoutes) -> None:
+    def __init__(self, forwarding: Forwarding, routes: RelayedRoutes) -> None:
         """Ask by ``forwarding``; bytes pass this member by ``routes``."""
         self._forwarding = forwarding
         self._routes = routes
@@ -299,7 +261,7 @@ class PeerUploads:
 class PeerReads:
     """Files on their way from a peer."""
 
-    def __init__(self, forwarding: _Forwarding, routes: RelayedRoutes) -> None:
+    def __init__(self, forwarding: Forwarding, routes: RelayedRoutes) -> None:
         """Ask by ``forwarding``; bytes pass this member by ``routes``."""
         self._forwarding = forwarding
         self._routes = routes

@@ -1,4 +1,4 @@
-"""The files of every peer, as the member's directory asks for them."""
+"""The files and grants of every peer, as the member's directories ask for them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.federation.files.relayed_routes import RelayedRoutes
 from collective.federation.files.remote_member import RemoteMember
+from collective.federation.links.forwarding import Forwarding
 from collective.federation.links.peer_link import PeerLink
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.people.remote_grants import RemoteGrants
 from collective.member.files.interface import Files
+from collective.member.people.grant_directory import Grants
 from collective.transfer.tickets.key_ring import KeyRing
 
 
@@ -37,6 +40,10 @@ class RemoteMembers:
     def domains(self) -> Sequence[Domain]:
         """Return the domain of each peer, in order."""
         return tuple(self._links.all)
+
+    def grants(self, domain: Domain) -> Grants:
+        """Return the grants of a peer; NotFoundError for a stranger's."""
+        return RemoteGrants(Forwarding(self._links.to(domain), self._clock))
 
     def files(self, domain: Domain) -> Files:
         """Return the files of a peer; NotFoundError for a stranger's."""

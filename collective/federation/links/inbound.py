@@ -40,6 +40,13 @@ class Inbound:
         self._clock = clock
         self._buckets: dict[Domain, _Bucket] = {}
 
+    def require_peer(self, domain: Domain) -> None:
+        """Raise PermissionDeniedError unless ``domain`` is a peer."""
+        if not self._book.is_peer(domain):
+            raise PermissionDeniedError(
+                f"{domain} is no peer here; ask the operator to peer with it."
+            )
+
     def enter(self, domain: Domain) -> None:
         """Count a call that begins; :meth:`leave` follows if this returns.
 
@@ -47,10 +54,7 @@ class Inbound:
             PermissionDeniedError: ``domain`` is no peer.
             BusyError: it has too many calls under way, or begins too many.
         """
-        if not self._book.is_peer(domain):
-            raise PermissionDeniedError(
-                f"{domain} is no peer here; ask the operator to peer with it."
-            )
+        self.require_peer(domain)
         now_s = self._clock.monotonic_s()
         bucket = self._buckets.setdefault(domain, _Bucket(filled_s=now_s))
         bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.filled_s) * RATE_PER_S)

@@ -81,8 +81,6 @@ class PeerLink:
         """Reach ``domain`` at ``addresses``; nothing is opened before the first call."""
         self.domain: Final = domain
         self.health: Final = PeerHealth(domain)
-        self.echoed = 0
-        """The number of the newest of our bundles that it said it has."""
         self._own = own
         self._links = links
         self._clock = clock

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -17,23 +18,28 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, ConflictError, UnreachableError
+from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.links.peer_link import OwnCredentials, PeerLink
-from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, OwnCredentials, PeerLink
+from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
-from collective.federation.peers.renewal import newer_bundle
+from collective.model.nodes import NodeStatus
 from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
-from collective.pki.bundle import SignedBundle, fingerprint
+from collective.pki.bundle import fingerprint
+from collective.pki.invite_code import CODE_ID_BYTES
 from collective.rpc.links import Links
-from collective.rpc.remote.peering import Exchanged, exchange_over
+from collective.rpc.peer_word import PeerWord
+from collective.rpc.remote.peering import RemoteIntroduction, exchange_over
+from collective.rpc.unverified import UnverifiedGate
 
 EXCHANGE_S: Final = 2.0
 EXCHANGE_TIMEOUT_S: Final = 2.5
 PROBE_MOST_S: Final = 30.0
+SETTLED_AFTER_S: Final = 60.0
+"""Between two that peer anew one is ready before the other, which still says farewell to it."""
 _TICK_S: Final = 0.5
 
 
@@ -43,14 +49,14 @@ class PeerLinks:
     def __init__(
         self,
         book: PeerBook,
-        own: OwnBundle,
+        words: PeerWords,
         credentials: OwnCredentials,
         links: Links,
         world: World,
     ) -> None:
-        """Reach the peers of ``book`` as ``credentials``, and tell them of ``own``."""
+        """Reach the peers of ``book`` as ``credentials``, and exchange ``words``."""
         self._book = book
-        self._own = own
+        self._words = words
         self._credentials = credentials
         self._links = links
         self._clock: Clock = world.clock
@@ -98,6 +104,22 @@ class PeerLinks:
             )
         return found
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        return sum(one.peer.state is PeerState.WAITING for one in self._book.all.values())
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes of peers, as each told of them last; of one that is away none is healthy."""
+        found: list[NodeStatus] = []
+        for domain, record in self._words.records():
+            is_there = self._open[domain].health.is_healthy
+            found += [
+                node if is_there else replace(node, is_healthy=False, state="away")
+                for node in record.nodes
+            ]
+        return found
+
     def warnings(self) -> Sequence[str]:
         """Return what the operator should know of peers, one sentence each."""
         told = []
@@ -109,17 +131,27 @@ class PeerLinks:
                     f" {fingerprint(peer.authority_digest)}, then: collective peer confirm {domain}"
                 )
             elif peer.state is PeerState.ACTIVE and not peer.is_seen:
+                way = (
+                    "an invitation since it redeemed it"
+                    if peer.came_by
+                    else "the introductions folder"
+                )
                 told.append(
-                    f"{domain} is a peer by an invitation since it redeemed it; compare its"
-                    f" fingerprint, {fingerprint(peer.authority_digest)}: collective peer list"
+                    f"{domain} is a peer by {way}; compare its fingerprint,"
+                    f" {fingerprint(peer.authority_digest)}: collective peer list"
+                )
+            elif peer.state is PeerState.REMOVED and not peer.is_seen:
+                told.append(
+                    f"{domain} has ended the peering, and with it its people's grants here; see:"
+                    " collective peer list --all"
                 )
         for domain, link in self._open.items():
             if link.health.away_since_s is not None:
                 told.append(f"Peer {domain} is away: {link.health.why}")
         return told
 
-    def describe(self, known: Known) -> PeerFacts:
-        """Return what an admin is told of a peer."""
+    def describe(self, known: Known, granted: int) -> PeerFacts:
+        """Return what an admin is told of a peer, to whose people there are ``granted`` grants here."""
         link = self._open.get(known.bundle.domain)
         health = None if link is None else link.health
         return PeerFacts(
@@ -136,23 +168,27 @@ class PeerLinks:
             last_seen_ms=0 if health is None else health.last_seen_ms,
             latency_ms=0.0 if health is None else round(health.latency_ms, 3),
             why_away="" if health is None or health.away_since_s is None else health.why,
-            granted=0,
+            granted=granted,
+            granted_there=0 if link is None else self._words.granted_there(link.domain),
         )
 
     # --- exchanges -------------------------------------------------------------------------------
 
-    async def answer(self, domain: Domain, told: Exchanged) -> Exchanged:
-        """Answer the exchange of a peer; raises as its bundle is refused."""
-        if told.bundle is not None:
-            await self._take(domain, told.bundle)
-        await self._own.heard(told.newest_of_other)
-        own, sequence = await self._own.current()
+    async def answer(self, domain: Domain, told: PeerWord) -> PeerWord:
+        """Answer the exchange of a peer; raises as what it tells is refused."""
+        await self._words.take(domain, told)
         link = self._open.get(domain)
         if link is not None and link.health.away_since_s is not None:
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
-        newest = self._book.require(domain).peer.sequence
-        return Exchanged(None if told.newest_of_other == sequence else own, newest)
+        return await self._words.to(domain)
+
+    def exchange_soon(self) -> None:
+        """Begin the next exchange with every peer that is there at once: something changed."""
+        for domain, link in self._open.items():
+            if link.health.away_since_s is None:
+                self._due_s[domain] = 0.0
+        self._wake.set()
 
     async def _begin_due(self) -> None:
         """Begin the exchanges whose time has come, each a task of its own."""
@@ -172,40 +208,64 @@ class PeerLinks:
         began_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
-                own, sequence = await self._own.current()
-                newest = self._book.require(domain).peer.sequence
-                told = Exchanged(None if link.echoed == sequence else own, newest)
-                answer = await exchange_over(link.channel(), told, EXCHANGE_TIMEOUT_S)
-            link.echoed = answer.newest_of_other
-            await self._own.heard(answer.newest_of_other)
-            if answer.bundle is not None:
-                await self._take(domain, answer.bundle)
+                word = await self._words.to(domain)
+                answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
+                await self._words.take(domain, answer)
         except TimeoutError:
-            self._failed(link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s."))
+            await self._failed(
+                link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
+            )
         except CollectiveError as error:
-            self._failed(link, error)
+            await self._failed(link, error)
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)
             link.answered(began_s)
             self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
 
-    def _failed(self, link: PeerLink, error: CollectiveError) -> None:
+    async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
         if link.failed(error):
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        if isinstance(error, ShutOutError) and self._is_settled(link):
+            await self._book.ended(
+                link.domain
+            )  # said over a connection whose other end is verified
+            return
+        if isinstance(error, RejectedError):  # it may have another CA by now
+            await self._ask_bootstrap(link.domain)
         delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
         self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
 
-    async def _take(self, domain: Domain, signed: SignedBundle) -> None:
-        """Take a bundle up that a peer told of itself; one that says nothing new is let be."""
-        known = self._book.require(domain)
-        bundle = newer_bundle(known, signed, self._clock.wall_s())
-        if bundle is None:
+    def _is_settled(self, link: PeerLink) -> bool:
+        """Whether the other end has had time to take the peering up: until then its tombstone may answer."""
+        known = self._book.all.get(link.domain)
+        if known is None:
+            return False
+        age_s = self._clock.wall_s() - known.peer.since_ms / 1000
+        return link.health.last_seen_ms > 0 or age_s > SETTLED_AFTER_S
+
+    async def _ask_bootstrap(self, domain: Domain) -> None:
+        """Fetch the bundle of a peer whose certificate does not count here; it counts by its signature.
+
+        A peer that was away while another replaced its CA meets one that it does not know.
+        """
+        known = self._book.all.get(domain)
+        if known is None or not known.bundle.bootstraps:
             return
         try:
-            await self._book.renew(signed, bundle)
-        except ConflictError as error:
-            self._log.error("peer is two", domain=domain, reason=error.message)
+            async with self._links.channel(
+                known.bundle.bootstraps,
+                credentials=None,
+                gate=UnverifiedGate(),
+                expect=lambda _: True,
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+            ) as channel:
+                asking = RemoteIntroduction.over(channel, EXCHANGE_TIMEOUT_S)
+                code_id = self._randomness.token(CODE_ID_BYTES).hex()
+                _, signed = await asking.begin(code_id)
+            await self._words.take_bundle(domain, signed)
+        except CollectiveError as error:
+            self._log.info("no newer bundle", domain=domain, reason=error.message)
 
     # --- who is a peer ---------------------------------------------------------------------------
 

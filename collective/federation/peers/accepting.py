@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities
 from collective.core.clock import Clock
 from collective.core.errors import ConflictError, RejectedError
 from collective.core.ids import Domain
@@ -33,10 +33,10 @@ class Accepting:
     """Accepts the codes of other members."""
 
     def __init__(
-        self, catalog: Catalog, book: PeerBook, own: OwnBundle, links: Links, clock: Clock
+        self, identities: Identities, book: PeerBook, own: OwnBundle, links: Links, clock: Clock
     ) -> None:
         """Accept as ``own``; whose code was accepted stands in ``book``."""
-        self._catalog = catalog
+        self._identities = identities
         self._book = book
         self._own = own
         self._links = links
@@ -45,7 +45,7 @@ class Accepting:
 
     async def look_at(self, call: Call, text: str) -> Inviter:
         """Return who made a code; nothing secret is sent, and nothing of this member; admins only."""
-        await self._catalog.require_admin(call, "peer with another member")
+        await self._identities.require_admin(call, "peer with another member")
         code = invite_code.parse(text)
         async with self._dialled(code) as (introduction, _):
             _, signed = await introduction.begin(code.code_id)
@@ -65,7 +65,7 @@ class Accepting:
 
         Repeating it is harmless: who is a peer by this code stays one.
         """
-        await self._catalog.require_admin(call, "peer with another member")
+        await self._identities.require_admin(call, "peer with another member")
         code = invite_code.parse(text)
         own, _ = await self._own.current()
         async with self._dialled(code) as (introduction, gate):

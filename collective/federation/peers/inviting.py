@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities
 from collective.core.clock import Clock
 from collective.core.errors import ConflictError
 from collective.core.ids import Domain, SpiffeId
@@ -42,7 +42,7 @@ class Inviting:
 
     def __init__(
         self,
-        catalog: Catalog,
+        identities: Identities,
         book: PeerBook,
         own: OwnBundle,
         invites: InviteIssuer,
@@ -50,7 +50,7 @@ class Inviting:
         clock: Clock,
     ) -> None:
         """Invite as ``own``; who came stands in ``book``."""
-        self._catalog = catalog
+        self._identities = identities
         self._book = book
         self._own = own
         self._invites = invites
@@ -62,7 +62,7 @@ class Inviting:
         self, call: Call, domain: Domain, *, validity_s: float = 0.0, confirms: bool = False
     ) -> MadeInvite:
         """Make a code that the member of ``domain`` alone may redeem, once; admins only."""
-        await self._catalog.require_admin(call, "invite a peer")
+        await self._identities.require_admin(call, "invite a peer")
         if domain == self._own.domain:
             raise ConflictError(f"{domain} is this member itself; name the other member's domain.")
         record, code = await self._invites.create(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities, Peers
 from collective.core.ids import Domain
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
@@ -19,8 +19,8 @@ from collective.pki.certificates import certificate_der
 class Condition(Protocol):
     """How a peer is now."""
 
-    def describe(self, known: Known) -> PeerFacts:
-        """Return what is known of a peer."""
+    def describe(self, known: Known, granted: int) -> PeerFacts:
+        """Return what is known of a peer, to whose people there are ``granted`` grants here."""
         ...
 
 
@@ -28,10 +28,16 @@ class Managing:
     """Lists, confirms and removes peers, for admins; and says what their CAs are."""
 
     def __init__(
-        self, catalog: Catalog, book: PeerBook, own: OwnBundle, condition: Condition
+        self,
+        identities: Identities,
+        peers: Peers,
+        book: PeerBook,
+        own: OwnBundle,
+        condition: Condition,
     ) -> None:
         """Manage the peers of ``book``."""
-        self._catalog = catalog
+        self._identities = identities
+        self._peers = peers
         self._book = book
         self._own = own
         self._condition = condition
@@ -44,16 +50,21 @@ class Managing:
 
     async def all(self, call: Call) -> Sequence[PeerFacts]:
         """Return every peer and tombstone, in order of domain; who came is seen by that."""
-        await self._catalog.require_admin(call, "see peers")
-        found = [self._condition.describe(known) for known in self._book.all.values()]
+        await self._identities.require_admin(call, "see peers")
+        granted = await self._book.granted()
+        found = [
+            self._condition.describe(known, granted.get(domain, 0))
+            for domain, known in self._book.all.items()
+        ]
         if any(not one.is_seen for one in found):
-            await self._catalog.peers.note_seen(call)
+            await self._peers.note_seen(call)
             await self._book.load()
         return found
 
-    def one(self, domain: Domain) -> PeerFacts:
+    async def one(self, domain: Domain) -> PeerFacts:
         """Return a peer that was just taken up or changed."""
-        return self._condition.describe(self._book.all[domain])
+        granted = (await self._book.granted()).get(domain, 0)
+        return self._condition.describe(self._book.all[domain], granted)
 
     def authorities(self, domain: Domain) -> Sequence[bytes]:
         """Return the CAs (DER) of a peer that counts; for everybody.  NotFoundError where it is none."""
@@ -62,10 +73,10 @@ class Managing:
     async def confirm(self, call: Call, domain: Domain) -> PeerFacts:
         """Let a peer count that waits."""
         await self._book.confirm(call, domain)
-        return self.one(domain)
+        return await self.one(domain)
 
     async def remove(self, call: Call, domain: Domain) -> PeerFacts:
         """End a peering, and with it all grants to its people."""
         await self._book.remove(call, domain)
         self._log.warning("peer removed", domain=domain)
-        return self.one(domain)
+        return await self.one(domain)

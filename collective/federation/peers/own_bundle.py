@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from collective import __version__
-from collective.catalog.interface.peers import Peers
+from collective.catalog.interface import Peers
 from collective.core.ids import Domain
+from collective.core.units import Address
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
-from collective.pki.bundle import Bundle, SignedBundle, body_of, fingerprint, sign_bundle
+from collective.pki.bundle import (
+    ADDRESSES_MAX,
+    Bundle,
+    SignedBundle,
+    body_of,
+    fingerprint,
+    sign_bundle,
+)
 
 _UNNUMBERED: Final = 1
 
@@ -20,10 +29,16 @@ _UNNUMBERED: Final = 1
 class OwnBundle:
     """Makes the bundle of this member."""
 
-    def __init__(self, own: OwnCertificates, catalog: Peers, world: World) -> None:
-        """Tell of ``own``; the number of the bundle is kept in ``catalog``."""
+    def __init__(
+        self, own: OwnCertificates, bootstraps: Sequence[Address], kept: Peers, world: World
+    ) -> None:
+        """Tell of ``own``, whose bootstraps others find at ``bootstraps``.
+
+        ``kept`` has the number of the bundle.
+        """
+        self._bootstraps = tuple(bootstraps)[:ADDRESSES_MAX]
         self._own = own
-        self._catalog = catalog
+        self._kept = kept
         self._threads = world.threads
         self._making = asyncio.Lock()
         self._digest = b""
@@ -58,14 +73,15 @@ class OwnBundle:
             member=own.member,
             domain=own.domain,
             authorities=authorities.trusted,
-            addresses=own.addresses,
+            addresses=own.addresses[:ADDRESSES_MAX],
+            bootstraps=self._bootstraps,
             sequence=_UNNUMBERED,
             version=__version__,
-            links=authorities.links,
+            links=authorities.links or authorities.heritage,
         )
         digest = hashlib.sha256(body_of(unnumbered)).digest()
         if self._signed is None or digest != self._digest or echoed > self._sequence:
-            sequence = await self._catalog.own_sequence(digest, echoed=echoed)
+            sequence = await self._kept.own_sequence(digest, echoed=echoed)
             numbered = replace(unnumbered, sequence=sequence)
             self._signed = await self._threads.run(sign_bundle, numbered, authorities.signing)
             self._digest, self._sequence = digest, sequence

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 from cryptography import x509
 
-from collective.catalog.interface.peers import Peers
+from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import Domain
 from collective.model.calls import Call
@@ -55,13 +55,14 @@ class Known:
 class PeerBook:
     """The peers of one member."""
 
-    def __init__(self, own: Domain, catalog: Peers, shown: ShownTrust) -> None:
+    def __init__(self, own: Domain, kept: Peers, shown: ShownTrust) -> None:
         """Keep the peers of ``own``; their CAs count at ``shown``."""
         self._own = own
-        self._catalog = catalog
+        self._kept = kept
         self._shown = shown
         self._known: dict[Domain, Known] = {}
         self._digest = b""
+        self._revoked: dict[Domain, Sequence[str]] = {}
         self._changing = asyncio.Lock()
         self._watchers: list[Callable[[], None]] = []
         self._log = structlog.get_logger("coordinator.peers")
@@ -94,12 +95,25 @@ class PeerBook:
         """What tells one set of peers that count, with their CAs, from another; empty for none."""
         return self._digest
 
-    def authority_ders(self) -> Sequence[tuple[Domain, Sequence[bytes]]]:
-        """Return the CAs (DER) of each peer that counts."""
+    def told_to_nodes(self) -> Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]:
+        """Return of each peer that counts its CAs (DER), and what it has revoked of its own."""
         return [
-            (known.bundle.domain, [certificate_der(one) for one in known.bundle.authorities])
+            (
+                known.bundle.domain,
+                [certificate_der(one) for one in known.bundle.authorities],
+                self._revoked.get(known.bundle.domain, ()),
+            )
             for known in self.active()
         ]
+
+    def revoked_changed(self, domain: Domain, revoked: Sequence[str]) -> None:
+        """Take up what a peer has revoked of its own people: nodes are told, for those with tickets."""
+        self._revoked[domain] = tuple(revoked)
+        self._settle_digest()
+
+    def _settle_digest(self) -> None:
+        told = self.told_to_nodes()
+        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
 
     def require(self, domain: Domain) -> Known:
         """Return the peer of ``domain``; NotFoundError where it is none that counts."""
@@ -110,6 +124,10 @@ class PeerBook:
             )
         return known
 
+    async def granted(self) -> Mapping[Domain, int]:
+        """Return how many grants there are here to each other member and its people."""
+        return await self._kept.granted()
+
     # --- changes ---------------------------------------------------------------------------------
 
     async def redeem(self, code_id: str, signed: SignedBundle, *, request_id: str) -> Peer:
@@ -117,7 +135,7 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.WAITING)
         return await self._change(
-            bundle, lambda: self._catalog.redeem(code_id, wanted, request_id=request_id)
+            bundle, lambda: self._kept.redeem(code_id, wanted, request_id=request_id)
         )
 
     async def accept(self, actor: Call, signed: SignedBundle, *, replaces: bool) -> Peer:
@@ -125,23 +143,39 @@ class PeerBook:
         bundle = self._read(signed)
         wanted = peer_of(signed, bundle, PeerState.ACTIVE)
         return await self._change(
-            bundle, lambda: self._catalog.accept(actor, wanted, replaces=replaces)
+            bundle, lambda: self._kept.accept(actor, wanted, replaces=replaces)
         )
 
+    async def introduce(self, signed: SignedBundle) -> Peer:
+        """Take up a member that the introductions folder tells of; raises as the catalogue, and RejectedError."""
+        bundle = self._read(signed)
+        wanted = peer_of(signed, bundle, PeerState.ACTIVE)
+        return await self._change(bundle, lambda: self._kept.introduce(wanted))
+
     async def renew(self, signed: SignedBundle, bundle: Bundle) -> None:
-        """Keep a newer bundle of a peer, which was checked; raises as the catalogue."""
+        """Keep a newer bundle of a peer, which was checked; raises as the catalogue.
+
+        ConflictError also where a CA that it names has the name or key of another domain's.
+        """
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
         async with self._changing:
-            if await self._catalog.renew(newer) is not None:
+            self._require_apart(bundle)
+            if await self._kept.renew(newer) is not None:
                 await self._reload()
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits."""
-        return await self._change(None, lambda: self._catalog.confirm(actor, domain))
+        return await self._change(None, lambda: self._kept.confirm(actor, domain))
 
     async def remove(self, actor: Call, domain: Domain) -> Peer:
         """End a peering; connections of the peer end at once."""
-        return await self._change(None, lambda: self._catalog.remove(actor, domain))
+        return await self._change(None, lambda: self._kept.remove(actor, domain))
+
+    async def ended(self, domain: Domain) -> None:
+        """Take up that a peer has ended the peering: it ends here as well, and an admin is told."""
+        self._log.warning("peer has ended the peering", domain=domain)
+        own = Call.own(self._own)
+        await self._change(None, lambda: self._kept.remove(own, domain, by_them=True))
 
     async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
         async with self._changing:
@@ -163,17 +197,26 @@ class PeerBook:
 
     def _require_apart(self, bundle: Bundle) -> None:
         """Refuse CAs whose name or key belongs to another domain here."""
-        trust = self._shown.own_trust
-        for domain, known in self._known.items():
-            if domain != bundle.domain:
-                trust = trust.with_bundle(domain, known.bundle.authorities)
+        others = {
+            domain: known.bundle.authorities
+            for domain, known in self._known.items()
+            if domain != bundle.domain
+        }
+        trust = TrustStore({**self._shown.own_trust.authorities, **others})
         trust.with_domain(bundle.domain, bundle.authorities)
+
+    def _opened(self, peer: Peer) -> Bundle:
+        """Return the bundle of a peer, read anew only where it is another one."""
+        known = self._known.get(peer.domain)
+        if known is not None and known.peer.body == peer.body:
+            return known.bundle
+        return open_bundle(SignedBundle(peer.body, peer.signature))
 
     async def _reload(self) -> None:
         found: dict[Domain, Known] = {}
-        for peer in await self._catalog.all():
+        for peer in await self._kept.all():
             try:
-                bundle = open_bundle(SignedBundle(peer.body, peer.signature))
+                bundle = self._opened(peer)
             except CollectiveError as error:
                 self._log.error("peer cannot be read", domain=peer.domain, reason=error.message)
                 continue
@@ -188,8 +231,10 @@ class PeerBook:
             domain for domain, known in found.items() if known.peer.state is PeerState.REMOVED
         )
         self._shown.trust_peers(trusted, shut_out)
-        told = self.authority_ders()
-        self._digest = hashlib.sha256(repr(told).encode()).digest() if told else b""
+        self._revoked = {
+            domain: revoked for domain, revoked in self._revoked.items() if self.is_peer(domain)
+        }
+        self._settle_digest()
         for changed in self._watchers:
             changed()
 

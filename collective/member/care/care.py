@@ -66,12 +66,12 @@ class MemberCare:
         """Where readers' complaints go."""
         commands, routes = reach.commands, reach.routes
         challenger = Challenger(reach.own, commands, routes, reach.reader, tools)
-        verdicts = VerdictBook(catalog, nodes, tools.metrics, tools.wakes)
-        copier = Copier(catalog, nodes, routes, reach.receipts, commands)
+        verdicts = VerdictBook(catalog.copies, nodes, tools.metrics, tools.wakes)
+        copier = Copier(catalog.nodes, nodes, routes, reach.receipts, commands)
         self._workers: Sequence[Worker] = (
-            Repairer(catalog, nodes, copier, challenger, tools),
-            Verifier(self.complaints, catalog, nodes, challenger, verdicts, tools),
-            GuardedDeletes(catalog, nodes, challenger, verdicts, tools),
+            Repairer(catalog.repair, catalog.guarded, nodes, copier, challenger, tools),
+            Verifier(self.complaints, catalog.copies, nodes, challenger, verdicts, tools),
+            GuardedDeletes(catalog.guarded, nodes, challenger, verdicts, tools),
             Sampler(catalog, nodes, challenger, verdicts, approvals, tools).worker(),
             Collector(
                 catalog,
@@ -83,7 +83,11 @@ class MemberCare:
             ),
             *Settling(catalog).workers(),
             Snapshots(
-                catalog, tools.metrics, tools.clock, interval_s=settings.snapshot_interval_s
+                catalog.history,
+                catalog.upkeep,
+                tools.metrics,
+                tools.clock,
+                interval_s=settings.snapshot_interval_s,
             ).worker(),
         )
 

@@ -62,7 +62,7 @@ class Collector(Worker):
     async def round(self) -> bool:
         """Collect one batch; return whether more is to be done at once."""
         sources = self._nodes.outlook().sources
-        claimed = await self._catalog.claim_collection(BATCH, self._grace_s, sources)
+        claimed = await self._catalog.collection.claim(BATCH, self._grace_s, sources)
         by_node: defaultdict[NodeId, list[CopyKey]] = defaultdict(list)
         for node, copy in claimed:
             by_node[node].append(copy)
@@ -72,7 +72,7 @@ class Collector(Worker):
         return claimed.is_more or deleted > 0
 
     async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
-        position = await self._catalog.position()
+        position = await self._catalog.history.position()
         try:
             done = await self._commands.delete_copies(
                 node, StatedPosition(position, self._macs.of_position(position)), copies
@@ -84,6 +84,6 @@ class Collector(Worker):
         # one that the answer does not name is asked for again.
         named = done.deleted | done.absent
         gone = [copy for copy in copies if (copy.chunk, copy.generation) in named]
-        await self._catalog.finish_collection(node, gone)
+        await self._catalog.collection.finish(node, gone)
         self._metrics.collected.inc(len(done.deleted))
         return len(gone)

@@ -23,14 +23,14 @@ class Copier:
 
     def __init__(
         self,
-        catalog: Nodes,
+        records: Nodes,
         nodes: LiveNodes,
         routes: RouteMaker,
         receipts: ReceiptChecker,
         commands: NodeCommands,
     ) -> None:
         """Tell nodes by ``commands``."""
-        self._catalog = catalog
+        self._records = records
         self._nodes = nodes
         self._routes = routes
         self._receipts = receipts
@@ -84,7 +84,7 @@ class Copier:
             return None
         told = (receipt.chunk, receipt.generation, receipt.stored_length)
         if told != (task.chunk, task.target.generation, task.stored_length):
-            await self._catalog.doubt_node(
+            await self._records.doubt(
                 receipt.node, "it signed a receipt for another copy than its ticket's"
             )
             await self._nodes.reload()

@@ -17,10 +17,10 @@ class Expiry:
     """Ends what is over, and takes up what that changed."""
 
     def __init__(
-        self, catalog: Upkeep, nodes: LiveNodes, keys: KeyRing, revocations: Revocations
+        self, upkeep: Upkeep, nodes: LiveNodes, keys: KeyRing, revocations: Revocations
     ) -> None:
-        """End in ``catalog`` what is over there."""
-        self._catalog = catalog
+        """End by ``upkeep`` what is over in the catalogue."""
+        self._upkeep = upkeep
         self._nodes = nodes
         self._keys = keys
         self._revocations = revocations
@@ -32,6 +32,6 @@ class Expiry:
     async def look(self) -> None:
         """Look once."""
         self._keys.rotate_own()
-        await self._catalog.expire()
+        await self._upkeep.expire()
         await self._revocations.refresh()
         await self._nodes.reload()

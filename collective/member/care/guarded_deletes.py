@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import GuardedCopies
 from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.member.care.challenger import Ask, Challenger
 from collective.member.care.tools import CareTools
@@ -35,14 +35,14 @@ class GuardedDeletes(Worker):
 
     def __init__(
         self,
-        catalog: Nodes,
+        guarded: GuardedCopies,
         nodes: LiveNodes,
         challenger: Challenger,
         verdicts: VerdictBook,
         tools: CareTools,
     ) -> None:
-        """Settle what the catalogue keeps under a guard."""
-        self._catalog = catalog
+        """Settle what ``guarded`` has."""
+        self._guarded = guarded
         self._nodes = nodes
         self._challenger = challenger
         self._verdicts = verdicts
@@ -63,7 +63,7 @@ class GuardedDeletes(Worker):
 
     async def step(self) -> bool:
         """Settle a batch of what is due; return whether there may be more."""
-        due = await self._catalog.claim_given_up(BATCH)
+        due = await self._guarded.claim(BATCH)
         facts = self._nodes.facts(self._challenger.mute())
         asks = []
         for chunk, given in due:
@@ -74,7 +74,7 @@ class GuardedDeletes(Worker):
         proved = await self._challenger.prove(asks)
         for (chunk, given), verdicts in zip(due, proved, strict=True):
             await self._verdicts.note(chunk, verdicts)
-            settled = await self._catalog.settle_given_up(
+            settled = await self._guarded.settle(
                 chunk,
                 given,
                 {name for name, verdict in verdicts.items() if verdict is Verdict.PROVEN},

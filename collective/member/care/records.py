@@ -17,9 +17,9 @@ RECORDS_S: Final = 10.0
 class Records:
     """Carries the live table of nodes to the catalogue."""
 
-    def __init__(self, catalog: Nodes, nodes: LiveNodes) -> None:
-        """Write what changed in ``nodes`` to ``catalog``."""
-        self._catalog = catalog
+    def __init__(self, records: Nodes, nodes: LiveNodes) -> None:
+        """Write what changed in ``nodes`` to ``records``."""
+        self._records = records
         self._nodes = nodes
         self._log = structlog.get_logger("coordinator.upkeep")
 
@@ -34,7 +34,7 @@ class Records:
         if not changed:
             return
         try:
-            await self._catalog.update_nodes(changed)
+            await self._records.update(changed)
         except CollectiveError:
             self._nodes.changed_again(changed)
             raise

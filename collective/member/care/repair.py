@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import GuardedCopies, Repair
 from collective.catalog.interface.values import ChunkPage, RepairTask
 from collective.core import limits
 from collective.core.backoff import Backoff, Postponed
@@ -89,7 +89,8 @@ class Repairer(Worker):
 
     def __init__(
         self,
-        catalog: Nodes,
+        repair: Repair,
+        guarded: GuardedCopies,
         nodes: LiveNodes,
         copier: Copier,
         challenger: Challenger,
@@ -99,7 +100,8 @@ class Repairer(Worker):
 
         ``challenger`` knows which nodes answer no challenges, and which copies they may still settle.
         """
-        self._catalog = catalog
+        self._repair = repair
+        self._guarded = guarded
         self._nodes = nodes
         self._copier = copier
         self._challenger = challenger
@@ -157,11 +159,11 @@ class Repairer(Worker):
         if found.to_verify:
             self._wakes.verify.set()
         done: set[Hashable] = set()
-        if found.given_up and await self._catalog.give_up(
+        if found.given_up and await self._guarded.give_up(
             [act for act, _ in found.given_up], facts
         ):
             done.update(key for _, key in found.given_up)
-        tasks = await self._catalog.claim_repairs([act for act, _ in found.copies[:CLAIMED]])
+        tasks = await self._repair.claim([act for act, _ in found.copies[:CLAIMED]])
         done.update(key for _, key in found.copies)  # what was not claimed has changed meanwhile
         self._move_on(found, done)
         return sum(await self._run_all(tasks)) if tasks else 0
@@ -187,21 +189,21 @@ class Repairer(Worker):
             self.begin_anew()
 
     def _short(self, stored: int) -> Read:
-        return lambda after: self._catalog.short_chunks(stored, after, PAGE)
+        return lambda after: self._repair.short_chunks(stored, after, PAGE)
 
     def _on(self, node: NodeId) -> Read:
-        return lambda after: self._catalog.chunks_on(node, after, PAGE)
+        return lambda after: self._repair.chunks_on(node, after, PAGE)
 
     async def _surplus(self, after: int) -> ChunkPage:
-        return await self._catalog.surplus_chunks(after, PAGE)
+        return await self._repair.surplus_chunks(after, PAGE)
 
     async def _look(self, facts: Facts) -> _Round:
         """Read a page of each search that does not rest."""
         found = _Round()
         place = self._placer(facts)
         seen: set[tuple[ChunkId, int]] = set()
-        short = await self._catalog.short_counts()
-        by_standing = await self._catalog.short_by_standing()
+        short = await self._repair.short_counts()
+        by_standing = await self._repair.short_by_standing()
         counting = {node for node, about in facts.items() if about.counts}
         for key, search in list(self._searches.items()):
             if search.rests:
@@ -281,7 +283,7 @@ class Repairer(Worker):
         try:
             receipt = await self._copier.copy(task)
         finally:
-            await self._catalog.finish_repair(task, receipt)
+            await self._repair.finish(task, receipt)
         self._metrics.repairs.labels("ok" if receipt else "failed").inc()
         if receipt:
             self._metrics.repaired_bytes.inc(task.stored_length)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Catalog
 from collective.core.ids import NodeId
 from collective.core.work import Periodic, Worker
 from collective.member.care.challenger import Ask, Challenger
@@ -38,7 +38,7 @@ class Sampler:
 
     def __init__(
         self,
-        catalog: Nodes,
+        catalog: Catalog,
         nodes: LiveNodes,
         challenger: Challenger,
         verdicts: VerdictBook,
@@ -89,7 +89,7 @@ class Sampler:
         return next_sample_s(is_doubted=is_doubted, uniform=self._randomness.uniform)
 
     async def _sample(self, node: NodeId, facts: Facts) -> bool:
-        found = await self._catalog.sample_on(node, self._randomness.uniform(), 1)
+        found = await self._catalog.copies.sample_on(node, self._randomness.uniform(), 1)
         for chunk in found:
             name = next(copy.name for copy in chunk.copies if copy.node == node)
             ask = Ask(chunk, (name, *other_copy(chunk, node, facts)))
@@ -123,7 +123,7 @@ class Sampler:
             f"it sends heartbeats, but proved none of its copies in {record.unproved} challenges"
             f" over {hours:.0f} hours"
         )
-        if await self._catalog.doubt_node(node, reason):
+        if await self._catalog.nodes.doubt(node, reason):
             self._log.warning("node_doubted", node=node, why=reason)
         self._wakes.repair.set()
         await self._nodes.reload()

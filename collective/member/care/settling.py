@@ -26,7 +26,7 @@ class Settling:
         """Return the workers, one for each kind."""
         return (
             Periodic("settling", SETTLE_S, self.settle),
-            Periodic("discarding", DISCARD_S, self._catalog.discard_step),
+            Periodic("discarding", DISCARD_S, self._catalog.quarantine.discard_step),
         )
 
     async def settle(self) -> bool:
@@ -34,10 +34,10 @@ class Settling:
 
         Returns True when more are left.
         """
-        position = await self._catalog.position()
+        position = await self._catalog.history.position()
         if position == self._settled_at:
             return False
-        if await self._catalog.settle_copies():
+        if await self._catalog.datastores.settle_copies():
             return True
         self._settled_at = position
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from collective.catalog.interface import Upkeep
+from collective.catalog.interface import History, Upkeep
 from collective.core.clock import Clock
 from collective.core.work import Periodic, Worker
 from collective.member.metrics import MemberMetrics
@@ -15,10 +15,17 @@ class Snapshots:
     """Has snapshots written."""
 
     def __init__(
-        self, catalog: Upkeep, metrics: MemberMetrics, clock: Clock, *, interval_s: float
+        self,
+        history: History,
+        upkeep: Upkeep,
+        metrics: MemberMetrics,
+        clock: Clock,
+        *,
+        interval_s: float,
     ) -> None:
         """Keep them at most ``interval_s`` seconds older than the catalogue."""
-        self._catalog = catalog
+        self._history = history
+        self._upkeep = upkeep
         self._metrics = metrics
         self._clock = clock
         self._interval_s = interval_s
@@ -31,10 +38,10 @@ class Snapshots:
 
     async def take(self) -> None:
         """Write a snapshot if the catalogue changed since the last one."""
-        position = await self._catalog.position()
+        position = await self._history.position()
         if position == self._taken_at:
             return
-        path = await self._catalog.snapshot()
+        path = await self._upkeep.snapshot()
         self._taken_at = position
         self._metrics.snapshot_time.set(self._clock.wall_s())
         self._log.info("snapshot_written", path=path, sequence=position.sequence)

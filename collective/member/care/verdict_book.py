@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Copies
 from collective.member.metrics import MemberMetrics
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.wakes import Wakes
@@ -18,17 +18,17 @@ class VerdictBook:
     """Takes the verdicts of challenges."""
 
     def __init__(
-        self, catalog: Nodes, table: LiveNodes, metrics: MemberMetrics, wakes: Wakes
+        self, copies: Copies, table: LiveNodes, metrics: MemberMetrics, wakes: Wakes
     ) -> None:
-        """Write to ``catalog``."""
-        self._catalog = catalog
+        """Write to ``copies``."""
+        self._copies = copies
         self._table = table
         self._metrics = metrics
         self._wakes = wakes
 
     async def note(self, chunk: ChunkCopies, verdicts: Mapping[CopyName, Verdict]) -> None:
         """Write down ``verdicts`` about copies of ``chunk``; open ones say nothing."""
-        liars = await self._catalog.note_verdicts(
+        liars = await self._copies.note_verdicts(
             [
                 Judged(chunk.chunk, node, generation, verdict)
                 for (node, generation), verdict in verdicts.items()

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Copies
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.ids import ChunkId, NodeId
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
@@ -38,15 +38,15 @@ class Verifier(Worker):
     def __init__(
         self,
         complaints: Complaints,
-        catalog: Nodes,
+        copies: Copies,
         nodes: LiveNodes,
         challenger: Challenger,
         verdicts: VerdictBook,
         tools: CareTools,
     ) -> None:
-        """Verify what ``complaints`` and the catalogue have."""
+        """Verify what ``complaints`` have, and what is doubted of ``copies``."""
         self._complaints = complaints
-        self._catalog = catalog
+        self._copies = copies
         self._nodes = nodes
         self._challenger = challenger
         self._verdicts = verdicts
@@ -80,7 +80,7 @@ class Verifier(Worker):
 
     async def verify(self, node: NodeId, chunk: ChunkId) -> None:
         """Read the copies of ``chunk`` on ``node`` and write down what that proves."""
-        for known in await self._catalog.chunk_copies(chunk):
+        for known in await self._copies.known(chunk):
             for copy in known.copies:
                 is_held = copy.state in {CopyState.STORED, CopyState.DOUBTED}
                 if copy.node == node and is_held:
@@ -103,7 +103,7 @@ class Verifier(Worker):
 
     async def _clear(self, node: NodeId) -> bool:
         """Challenge the next doubted copies of ``node``; return whether something was settled."""
-        page = await self._catalog.doubted_on(node, self._after.get(node, 0), PAGE)
+        page = await self._copies.doubted_on(node, self._after.get(node, 0), PAGE)
         facts = self._nodes.facts(self._challenger.mute())
         asks = []
         for chunk in page.chunks:

@@ -22,13 +22,13 @@ from collective.core.ids import LeaseId, SpiffeId, UploadId
 from collective.core.paths import FilePath
 from collective.member.files.interface import Reads
 from collective.member.files.member_directory import MemberDirectory
+from collective.member.files.whole_files import Engines
 from collective.model.calls import Call
 from collective.model.changes import Attributes, Precondition
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.copying import CopySource, FileCopy
-from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import Progress
 from collective.transfer.engine.upload import Opening
 
@@ -39,10 +39,10 @@ WINDOW_CHUNKS: Final = 4
 class Copies:
     """Copies files on behalf of others."""
 
-    def __init__(self, own: SpiffeId, engine: Engine, owners: MemberDirectory) -> None:
+    def __init__(self, own: SpiffeId, engines: Engines, owners: MemberDirectory) -> None:
         """Carry bytes as ``own``, between the files that ``owners`` know."""
         self._own = own
-        self._engine = engine
+        self._engines = engines
         self._owners = owners
 
     async def copy(
@@ -97,7 +97,7 @@ class Copies:
                 await reads.close_reads(carried, [lease])
 
         copying = FileCopy(
-            self._engine,
+            self._engines.engine_for(source, target),
             carried,
             CopySource(reads, open_source, give_back),
             uploads,

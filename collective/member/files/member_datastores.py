@@ -36,7 +36,7 @@ class MemberDatastores:
             owner: a global id or SPIFFE id; empty for the member.
         """
         named = self._owner(owner)
-        return await self._datastores.create_datastore(
+        return await self._datastores.create(
             call,
             path,
             copies=copies,
@@ -46,7 +46,7 @@ class MemberDatastores:
 
     async def list(self, call: Call, *, after: FilePath) -> Sequence[Datastore]:
         """Return the datastores beyond ``after`` that the caller may read, in order of path."""
-        return [one for one in await self._datastores.datastores(call) if one.path > after]
+        return [one for one in await self._datastores.list(call) if one.path > after]
 
     async def set(
         self,
@@ -58,7 +58,7 @@ class MemberDatastores:
         owner: str | None,
     ) -> Datastore:
         """Change a policy; admins only.  None leaves as it is; ``owner`` is as for :meth:`create`."""
-        return await self._datastores.set_datastore(
+        return await self._datastores.set(
             call,
             path,
             copies=copies,

@@ -30,6 +30,6 @@ class MemberFiles:
     ) -> None:
         """Serve the member of the coordinator ``own``."""
         domain = own.trust_domain
-        self.names: Final[Names] = catalog
+        self.names: Final[Names] = catalog.names
         self.uploads: Final = MemberUploads(domain, catalog, table, routes, receipts, policy)
-        self.reads: Final = MemberReads(domain, catalog, routes, complaints)
+        self.reads: Final = MemberReads(domain, catalog.reads, routes, complaints)

@@ -46,7 +46,7 @@ class MemberReads:
 
         ``length`` 0: to the end.
         """
-        view = await self._reads.open_read(
+        view = await self._reads.open(
             call, path, offset=offset, length=length, if_version=if_version, batch=FIRST_BATCH
         )
         plan = self._plan(call, view, mode)
@@ -56,7 +56,7 @@ class MemberReads:
         self, call: Call, lease: LeaseId, *, offset: int, length: int, mode: RouteMode
     ) -> ReadPlan:
         """Renew a lease, and plan the first of a range."""
-        view = await self._reads.plan_read(
+        view = await self._reads.plan(
             call,
             lease.key,
             offset=offset,
@@ -73,14 +73,14 @@ class MemberReads:
         The hint is a reason to look at the copy, no more.
         """
         key = lease.key
-        await self._reads.plan_read(call, key, offset=0, length=1, batch=1)
+        await self._reads.plan(call, key, offset=0, length=1, batch=1)
         if await self._reads.is_read_from(call, key, chunk, node.node_id):
             self._complaints.complain(node.node_id, chunk, call.principal)
 
     async def close_reads(self, call: Call, leases: Sequence[LeaseId]) -> None:
         """Give leases back."""
         for lease in leases:
-            await self._reads.close_read(call, lease.key)
+            await self._reads.close(call, lease.key)
 
     def _plan(self, call: Call, view: ReadView, mode: RouteMode) -> ReadPlan:
         def plan(piece: LocatedExtent | Hole) -> ExtentPlan | Hole:

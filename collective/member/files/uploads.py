@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Catalog, Uploads
+from collective.catalog.interface import Catalog
 from collective.catalog.interface.values import Allocation
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import Domain, NodeId, SpiffeId, UploadId, UploadKey
@@ -53,8 +53,8 @@ class MemberUploads:
     ) -> None:
         """Serve the member of ``domain``; place by ``table`` and sign by ``routes``."""
         self._domain = domain
-        self._catalog = catalog
-        self._uploads: Uploads = catalog
+        self._uploads = catalog.uploads
+        self._records = catalog.nodes
         self._table = table
         self._routes = routes
         self._receipts = receipts
@@ -75,7 +75,7 @@ class MemberUploads:
         """Begin an upload, and plan the first of it; see :meth:`Uploads.open_upload`."""
         await self._table.write_refusals()
         async with self._explaining(frozenset(), extents):
-            upload = await self._uploads.open_upload(
+            upload = await self._uploads.open(
                 call,
                 path,
                 attributes,
@@ -176,24 +176,24 @@ class MemberUploads:
         self._table.note_stored(checked)
         await self._table.write_refusals()
         async with self._following_doubts():
-            return await self._uploads.commit_upload(
+            return await self._uploads.commit(
                 call, key, extents, checked, size_bytes, absent=self._table.absent(), holes=holes
             )
 
     async def abort_upload(self, call: Call, upload: UploadId) -> None:
         """Forget an upload."""
-        await self._uploads.abort_upload(call, upload.key)
+        await self._uploads.abort(call, upload.key)
 
     async def recorded(self, call: Call, upload: UploadId, *, from_offset: int) -> RecordedExtents:
         """Return what an upload has recorded, one page."""
-        _, extents, is_more = await self._uploads.get_upload(
+        _, extents, is_more = await self._uploads.get(
             call, upload.key, from_offset=from_offset, limit=EXTENTS_PAGE
         )
         return RecordedExtents(extents, is_more)
 
     async def check_upload(self, call: Call, upload: UploadId) -> None:
         """Raise unless the upload goes on and the caller may still write there."""
-        await self._uploads.check_upload(call, upload.key)
+        await self._uploads.check(call, upload.key)
 
     def shortage(self, exclude: frozenset[NodeId] = frozenset()) -> str | None:
         """Return why writes cannot reach their quorum now, or None if they can."""
@@ -229,11 +229,11 @@ class MemberUploads:
     @asynccontextmanager
     async def _following_doubts(self) -> AsyncIterator[None]:
         """Take a node that is doubted for its receipt out of placement at once."""
-        before = self._catalog.doubts()
+        before = self._records.doubts()
         try:
             yield
         finally:
-            if self._catalog.doubts() != before:
+            if self._records.doubts() != before:
                 await self._table.reload()
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from collective.core import limits
 from collective.core.errors import CollectiveError, first_error
@@ -41,13 +41,21 @@ CHECK_S: Final = 0.5
 """How often a transfer asks whether its caller still has the right to it."""
 
 
+class Engines(Protocol):
+    """What moves bytes, apart for each member."""
+
+    def engine_for(self, *paths: FilePath) -> Engine:
+        """Return what moves the bytes of these paths."""
+        ...
+
+
 class WholeFiles:
     """Stores and fetches files on behalf of others."""
 
-    def __init__(self, own: SpiffeId, engine: Engine, owners: MemberDirectory) -> None:
+    def __init__(self, own: SpiffeId, engines: Engines, owners: MemberDirectory) -> None:
         """Carry bytes as ``own``, of the files that ``owners`` know."""
         self._own = own
-        self._engine = engine
+        self._engines = engines
         self._owners = owners
 
     async def write(
@@ -74,7 +82,7 @@ class WholeFiles:
             begun.set_result(upload)
 
         upload = Upload(
-            self._engine,
+            self._engines.engine_for(path),
             uploads,
             carried,
             Opening(begin, on_opened=on_opened),
@@ -112,7 +120,7 @@ class WholeFiles:
 
         slots = asyncio.Semaphore(1)
         download = Download(
-            self._engine,
+            self._engines.engine_for(path),
             reads,
             carried,
             open_read,

@@ -63,10 +63,10 @@ class AdoptionDesk:
             nodes = frozenset(claim.node for claim in self.waiting())
             nodes |= {live.record.node for live in self._table.all()}
         claims = [claim for node in sorted(nodes) if (claim := self._claim(node)) is not None]
-        ours = (await self._catalog.position()).catalog_id
+        ours = (await self._catalog.history.position()).catalog_id
         known = [live for node in nodes if (live := self._table.get(node)) is not None]
         obeyed = {live.obeys for live in known} | {claim.obeys for claim in claims}
-        done = await self._catalog.adopt(
+        done = await self._catalog.history.adopt(
             caller, None if everything else nodes, obeyed=obeyed - {"", ours}, claims=claims
         )
         for node in done.enrolled:
@@ -85,9 +85,9 @@ class AdoptionDesk:
         """Let quarantined copies go on the nodes named, or on all."""
         if len(node_ids) > NODES_MAX:
             raise UsageError(f"At most {NODES_MAX} nodes may be named at once.")
-        await self._catalog.require_admin(caller, "discard quarantined copies")
+        await self._catalog.identities.require_admin(caller, "discard quarantined copies")
         nodes = [parse_node_id(one) for one in dict.fromkeys(node_ids)] or None
-        found = await self._catalog.discard_quarantined(caller, nodes)
+        found = await self._catalog.quarantine.discard(caller, nodes)
         self._log.warning("copies_discarded", nodes=[one.node for one in found if one.copies])
         return found
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities, Nodes
 from collective.core.errors import UsageError
 from collective.core.ids import NodeId, parse_node_id
 from collective.member.nodes.live_nodes import LiveNodes
@@ -26,9 +26,12 @@ NODES_MAX: Final = 1000
 class Approvals:
     """Changes the standing of one member's nodes."""
 
-    def __init__(self, catalog: Catalog, table: LiveNodes, wakes: Wakes) -> None:
-        """Keep ``table`` as the catalogue has it."""
-        self._catalog = catalog
+    def __init__(
+        self, records: Nodes, identities: Identities, table: LiveNodes, wakes: Wakes
+    ) -> None:
+        """Keep ``table`` as ``records`` are; ``identities`` say who is an admin."""
+        self._records = records
+        self._identities = identities
         self._table = table
         self._wakes = wakes
         self._log = structlog.get_logger("coordinator.standing")
@@ -44,15 +47,15 @@ class Approvals:
             ConflictError: one is doubted, and ``even_doubted`` is not set.
         """
         nodes = _parse(node_ids)
-        await self._catalog.require_admin(caller, "approve nodes")
-        done = await self._catalog.approve_nodes(caller, nodes, even_doubted=even_doubted)
+        await self._identities.require_admin(caller, "approve nodes")
+        done = await self._records.approve(caller, nodes, even_doubted=even_doubted)
         await self._follow()
         self._log.info("nodes_approved", nodes=nodes, by=str(caller.principal))
         return done
 
     async def clear(self, node: NodeId) -> None:
         """Give a doubted node the standing that it had before."""
-        if await self._catalog.clear_doubt(node):
+        if await self._records.clear_doubt(node):
             self._log.warning("node_cleared", node=node)
             await self._follow()
 

@@ -23,18 +23,18 @@ class Enrolled:
 
     def __init__(
         self,
-        catalog: Nodes,
+        records: Nodes,
         nodes: LiveNodes,
         unknown: UnknownNodes,
         revocations: Revocations,
         certificates_seen: CertificatesSeen,
     ) -> None:
-        """Hear the nodes that ``catalog`` has; note the others in ``unknown``.
+        """Hear the nodes that ``records`` have; note the others in ``unknown``.
 
         ``revocations`` learn from those as well, and each certificate that is heard is made known to
         ``certificates_seen``, which may refuse it.
         """
-        self._catalog = catalog
+        self._records = records
         self._nodes = nodes
         self._unknown = unknown
         self._revocations = revocations
@@ -71,7 +71,7 @@ class Enrolled:
 
     async def _have_wait(self, peer: Certified, said: Heartbeat) -> NoReturn:
         node = peer.identity.node_id
-        if node in {record.node for record in await self._catalog.nodes()}:
+        if node in {record.node for record in await self._records.list()}:
             await self.require(node)  # it was removed
         await self._revocations.learn(node, said.revoked)
         claim = NodeClaim(

@@ -112,14 +112,14 @@ class LiveNodes:
     def __init__(
         self,
         domain: Domain,
-        catalog: Nodes,
+        records: Nodes,
         clock: Clock,
         randomness: Randomness,
         timers: Timers | None = None,
     ) -> None:
-        """Begin empty, for the nodes that ``catalog`` has; silence counts from now."""
+        """Begin empty, for the nodes that ``records`` have; silence counts from now."""
         self._domain = domain
-        self._catalog = catalog
+        self._records = records
         self._clock = clock
         self._randomness = randomness
         self._timers = timers or Timers()
@@ -128,7 +128,7 @@ class LiveNodes:
 
     async def reload(self) -> None:
         """Take over the catalogue's nodes as they are now."""
-        self.load(await self._catalog.nodes())
+        self.load(await self._records.list())
 
     async def write_refusals(self) -> None:
         """Write which nodes are refused, or not any more, since the last call; mostly nothing."""
@@ -139,7 +139,7 @@ class LiveNodes:
         }
         if not pending:
             return
-        await self._catalog.set_refused(pending)
+        await self._records.set_refused(pending)
         for node, why in pending.items():
             live = self._nodes.get(node)
             if live is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Identities
 from collective.core.ids import NodeId
 from collective.member.care.figures import Figures
 from collective.member.metrics import HEALTHY, WAITING
@@ -22,7 +22,7 @@ class MemberNodes:
 
     def __init__(
         self,
-        catalog: Catalog,
+        identities: Identities,
         live: LiveNodes,
         figures: Figures,
         approvals: Approvals,
@@ -30,7 +30,7 @@ class MemberNodes:
         removal: Removal,
     ) -> None:
         """Show ``live``; each change has its own part."""
-        self._catalog = catalog
+        self._identities = identities
         self.live = live
         """The nodes that are enrolled."""
         self.figures = figures
@@ -42,9 +42,13 @@ class MemberNodes:
     async def list(self, call: Call) -> Sequence[NodeStatus]:
         """Return the nodes as :meth:`seen`, for admins with the copies that keep each of them."""
         left: Mapping[NodeId, int] = {}
-        if await self._catalog.is_admin(call):
+        if await self._identities.is_admin(call):
             left = (await self.figures.survey()).copies_left
         return self.seen(left)
+
+    def shown(self) -> Sequence[NodeStatus]:
+        """Return the nodes as everybody sees them."""
+        return self.seen({})
 
     def seen(self, copies_left: Mapping[NodeId, int]) -> Sequence[NodeStatus]:
         """Return the nodes as they are now, with the copies that were counted.

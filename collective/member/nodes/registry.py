@@ -94,7 +94,7 @@ class NodeRegistry:
 
     async def _bind(self, node: NodeId, store: StoreUuid) -> None:
         try:
-            await self._catalog.bind_store(node, store)
+            await self._catalog.nodes.bind_store(node, store)
         except ConflictError as error:
             self._nodes.refuse(node, error.message, for_s=REFUSAL_KEPT_S)
             raise
@@ -131,7 +131,7 @@ class NodeRegistry:
             ids = [bytes(copy.chunk) for copy in page.copies]
             if ids != sorted(ids) or (ids and after and ids[0] <= after):
                 raise UsageError("An inventory must be in ascending order of chunk ids.")
-            found = await self._catalog.compare_inventory(
+            found = await self._catalog.copies.compare_inventory(
                 node,
                 page.copies,
                 after=after,
@@ -157,5 +157,5 @@ class NodeRegistry:
                 continue
             self._log.warning("bad_copies_reported", node=node, count=len(bad), corrupt=corrupt)
             self._metrics.bad_copies.labels("node").inc(len(bad))
-            await self._catalog.mark_copies(node, bad, lost=not corrupt)
+            await self._catalog.copies.mark(node, bad, lost=not corrupt)
             self._wakes.repair.set()

@@ -54,11 +54,11 @@ class Removal:
 
     async def drain(self, call: Call, node: NodeId, *, stop: bool) -> int:
         """Begin to empty a node, or take it back into use; return how many copies it has."""
-        await self._catalog.require_admin(call, "drain nodes")
+        await self._catalog.identities.require_admin(call, "drain nodes")
         self._require(node)
-        await self._catalog.drain_node(call, node, draining=not stop)
+        await self._catalog.nodes.drain(call, node, draining=not stop)
         await self._reload()
-        return (await self._catalog.copies_left()).get(node, 0)
+        return (await self._catalog.figures.copies_left()).get(node, 0)
 
     async def remove(self, call: Call, node: NodeId, *, force: bool) -> int:
         """Shut a node out for good; return the revocation epoch.
@@ -68,14 +68,14 @@ class Removal:
         Raises:
             ConflictError: copies there are still in use, and ``force`` is not set.
         """
-        await self._catalog.require_admin(call, "remove nodes")
+        await self._catalog.identities.require_admin(call, "remove nodes")
         self._require(node)
         return await asyncio.shield(self._acts.spawn(self._remove(call, node, force=force)))
 
     async def _remove(self, call: Call, node: NodeId, *, force: bool) -> int:
         identity = self._nodes.identity(node)
         await self._nodes.write_refusals()
-        await self._catalog.remove_node(call, node, identity, force=force)
+        await self._catalog.nodes.remove(call, node, identity, force=force)
         await self._revocations.refresh()
         await self._reload()
         self._keys.forget(identity)

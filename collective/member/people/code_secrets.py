@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from collective.catalog.interface import Trust
+from collective.catalog.interface import Codes
 from collective.core.clock import Clock
 from collective.core.errors import NotFoundError, PermissionDeniedError, UsageError
 from collective.core.randomness import Randomness
@@ -44,10 +44,10 @@ class CodeSecrets:
     """Checks that whoever redeems a code has its secret."""
 
     def __init__(
-        self, catalog: Trust, clock: Clock, randomness: Randomness, guess_limiter: GuessLimiter
+        self, codes: Codes, clock: Clock, randomness: Randomness, guess_limiter: GuessLimiter
     ) -> None:
-        """Check by the verifiers in ``catalog``; failures count at ``guess_limiter``."""
-        self._catalog = catalog
+        """Check by the verifiers in ``codes``; failures count at ``guess_limiter``."""
+        self._codes = codes
         self._nonces = NonceMint(clock, randomness)
         self._decoy = proof.verifier_of(randomness.token(invite_code.SECRET_BYTES))
         self._guess_limiter = guess_limiter
@@ -69,7 +69,7 @@ class CodeSecrets:
         if not invite_code.is_code_id(given.code_id):
             raise UsageError("A code id has 16 hexadecimal digits.")
         try:
-            invite: Invite | None = await self._catalog.code(given.code_id)
+            invite: Invite | None = await self._codes.get(given.code_id)
         except NotFoundError:
             invite = None
         verifier = invite.verifier if invite else self._decoy

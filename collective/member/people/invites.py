@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Catalog
+from collective.catalog.interface import Codes
 from collective.core.errors import (
     CollectiveError,
     ConflictError,
@@ -46,17 +46,17 @@ class InviteIssuer:
     def __init__(
         self,
         own: Issuer,
-        catalog: Catalog,
+        codes: Codes,
         addresses: Sequence[Address],
         place: CertDir,
         world: World,
     ) -> None:
-        """Keep codes in ``catalog``; they pin the CA of ``own`` that signs when they are made.
+        """Keep codes in ``codes``; they pin the CA of ``own`` that signs when they are made.
 
         ``addresses`` are those of the bootstrap, as others reach it; the node code lies in ``place``.
         """
         self._own = own
-        self._catalog = catalog
+        self._codes = codes
         self._clock = world.clock
         self._randomness = world.randomness
         self._threads = world.threads
@@ -112,7 +112,7 @@ class InviteIssuer:
             bound=bound,
             approves=approves,
         )
-        return await self._catalog.add_code(actor, record), code
+        return await self._codes.add(actor, record), code
 
     @property
     def _pinned(self) -> bytes:
@@ -150,7 +150,7 @@ class InviteIssuer:
         await self._threads.run(self._write, code)
         if old is not None:
             try:
-                await self._catalog.revoke_code(actor, old.code_id)
+                await self._codes.revoke(actor, old.code_id)
             except (ConflictError, NotFoundError):
                 self._log.debug("old node code was gone already", code=old.code_id)
         self._log.info("node code written", code=record.id, path=self._path, uses=uses)
@@ -161,7 +161,7 @@ class InviteIssuer:
         if code is None:
             return None
         try:
-            record = await self._catalog.code(code.code_id)
+            record = await self._codes.get(code.code_id)
         except NotFoundError:
             return None
         is_ours = (

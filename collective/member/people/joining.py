@@ -168,10 +168,10 @@ class Joining:
     ) -> Redemption:
         """Return what the key was answered before, or else redeem the code with what ``issue`` gives."""
         try:
-            before = await self._catalog.redeemed(attempt.code_id, digest)
+            before = await self._catalog.codes.redeemed(attempt.code_id, digest)
             if before is not None:
                 return before
-            return await self._catalog.redeem(
+            return await self._catalog.codes.redeem(
                 attempt.code_id,
                 digest,
                 issue(),
@@ -238,14 +238,14 @@ class Joining:
             raise ConflictError(
                 "This code enrols a node, not a person; give it to 'collective serve --role node'."
             )
-        records = await self._catalog.nodes()
+        records = await self._catalog.nodes.list()
         taken = {record.node for record in records}
         if wish:
             node = parse_node_id(wish)
             identity = SpiffeId.node(self.authority.domain, node)
             if any(record.node == node and record.removed for record in records):
                 raise ConflictError(f"Node {node} was removed; give this one another id.")
-            if node in taken and not await self._catalog.has_redeemed(identity, key_digest):
+            if node in taken and not await self._catalog.codes.has_redeemed(identity, key_digest):
                 raise ConflictError(
                     f"Node {node} is enrolled already with another key;"
                     " give this node another COLLECTIVE_NODE_ID, or none."
@@ -256,7 +256,7 @@ class Joining:
             raise ConflictError("The join code cannot be used any more; ask for a new one.")
         waiting = {claim.node for claim in self._unknown.all()}
         while True:
-            number = await self._catalog.next_node_number()
+            number = await self._catalog.nodes.next_number()
             node = parse_node_id(f"{self.authority.member[:54]}-node-{number:02d}")
             if node not in taken and node not in waiting:
                 return node
@@ -264,7 +264,7 @@ class Joining:
     async def _record_node(self, redemption: Redemption) -> None:
         """Tell of a node's record, which the redemption wrote; one that is lost is made again."""
         node = redemption.identity.node_id
-        known = {record.node: record for record in await self._catalog.nodes()}
+        known = {record.node: record for record in await self._catalog.nodes.list()}
         record = known.get(node)
         if record is None:
             leaf = certificates.describe(certificates.load_certificate(redemption.certificate_der))
@@ -280,7 +280,7 @@ class Joining:
                 certificate_serial=leaf.serial,
                 certificate_expires_ms=expires_ms,
             )
-            await self._catalog.add_node(record)
+            await self._catalog.nodes.add(record)
         self._nodes.add(record)
 
 

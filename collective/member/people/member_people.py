@@ -59,15 +59,15 @@ class MemberPeople:
     ) -> Grant:
         """Give rights on a path to a user or a whole member (:mod:`~.receivers`)."""
         receiver = receiver_of(who, self._domain, self._peers)
-        return await self._catalog.add_grant(call, path, rights, receiver, expires_s)
+        return await self._catalog.grants.add(call, path, rights, receiver, expires_s)
 
     async def grants(self, call: Call, *, token: str = "") -> Page[Grant]:
         """Return a page of the caller's grants and what came from them; of all for an admin."""
-        return await self._catalog.grants(call, token=token)
+        return await self._catalog.grants.list(call, token=token)
 
     async def remove_grant(self, call: Call, grant_id: str) -> None:
         """End a grant."""
-        await self._catalog.remove_grant(call, grant_id)
+        await self._catalog.grants.remove(call, grant_id)
 
     # --- invites ---------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ class MemberPeople:
         if kind is InviteKind.NODE:
             if grants:
                 raise UsageError("A node gets no grants; leave --grant out.")
-            await self._catalog.require_admin(call, "make an invite for a node")
+            await self._catalog.identities.require_admin(call, "make an invite for a node")
             if uses != 1:
                 record, code = await self._node_code.renew(
                     call, uses=uses, validity_s=validity_s, description=description
@@ -138,7 +138,7 @@ class MemberPeople:
 
     async def invites(self, call: Call, *, only_open: bool, token: str = "") -> Page[InviteStatus]:
         """Return a page of the caller's codes (an admin: all), newest first."""
-        found = await self._catalog.invites(call, only_open=only_open, token=token)
+        found = await self._catalog.codes.list(call, only_open=only_open, token=token)
         now_s = self._clock.wall_s()
         page = Page(InviteStatus.of(one, now_s) for one in found)
         page.next_token = found.next_token
@@ -146,7 +146,7 @@ class MemberPeople:
 
     async def revoke_invite(self, call: Call, code_id: str) -> InviteStatus:
         """Make a code unusable from now on; ConflictError if it is already."""
-        ended = await self._catalog.revoke_code(call, code_id)
+        ended = await self._catalog.codes.revoke(call, code_id)
         return InviteStatus.of(ended, self._clock.wall_s())
 
     def _made(self, record: Invite, code: InviteCode) -> MadeInvite:
@@ -156,4 +156,4 @@ class MemberPeople:
 
     async def identities(self, call: Call, *, token: str = "") -> Page[IdentityRecord]:
         """Return a page of who joined: all to an admin, the caller alone to anybody else."""
-        return await self._catalog.identities(call, token=token)
+        return await self._catalog.identities.list(call, token=token)

@@ -22,7 +22,7 @@ NOTED_MAX: Final = 65_536
 class SeenCertificates(Protocol):
     """What is needed of a catalogue here."""
 
-    async def see_certificate(
+    async def see(
         self,
         issuer: SpiffeId,
         identity: SpiffeId,
@@ -37,10 +37,10 @@ class SeenCertificates(Protocol):
 class CertificatesSeen:
     """Tells the catalogue of each certificate once a start."""
 
-    def __init__(self, domain: Domain, trust: SeenCertificates) -> None:
-        """Tell ``trust``; the member of ``domain`` is taken for the issuer."""
+    def __init__(self, domain: Domain, certificates: SeenCertificates) -> None:
+        """Tell ``certificates``; the member of ``domain`` is taken for the issuer."""
         self._issuer = SpiffeId.coordinator(domain)
-        self._trust = trust
+        self._certificates = certificates
         self._noted: set[str] = set()
         self._log = structlog.get_logger("coordinator.certificates")
 
@@ -54,7 +54,7 @@ class CertificatesSeen:
         if peer.serial in self._noted or peer.identity == self._issuer:
             return
         try:
-            await self._trust.see_certificate(
+            await self._certificates.see(
                 self._issuer,
                 peer.identity,
                 peer.serial,

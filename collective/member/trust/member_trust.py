@@ -74,7 +74,7 @@ class MemberTrust:
 
     async def audit(self, call: Call, *, since_ms: int, limit: int) -> Sequence[AuditRow]:
         """Return who did what and who was refused what, in order of time; admins only."""
-        await self._catalog.require_admin(call, "read the audit")
+        await self._catalog.identities.require_admin(call, "read the audit")
         if since_ms < 0:
             raise UsageError("The audit begins after 1970; give a later time.")
-        return await self._catalog.audit(since_ms=since_ms, limit=limit)
+        return await self._catalog.audit.list(since_ms=since_ms, limit=limit)

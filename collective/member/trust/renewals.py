@@ -144,7 +144,7 @@ class CertificateRenewals:
             raise RejectedError("A certificate renews with the same key only; join again instead.")
         if self._revocations.present.is_revoked(identity, old.serial, old.key_digest):
             raise PermissionDeniedError(f"{identity.shown}, its certificate or its key is revoked.")
-        await self._catalog.see_certificate(
+        await self._catalog.certificates.see(
             SpiffeId.coordinator(authority.domain),
             identity,
             old.serial,
@@ -152,7 +152,7 @@ class CertificateRenewals:
             old.key_digest,
         )
         if identity.role == "node":
-            records = {record.node: record for record in await self._catalog.nodes()}
+            records = {record.node: record for record in await self._catalog.nodes.list()}
             known = records.get(identity.node_id)
             if known is not None and known.removed:
                 raise PermissionDeniedError(
@@ -167,7 +167,7 @@ class CertificateRenewals:
         certificate = authority.issue(identity, public_key, lifetime_s=self._own.lifetime_s)
         leaf = certificates.describe(certificate)
         der = certificates.certificate_der(certificate)
-        await self._catalog.add_issued(
+        await self._catalog.certificates.add_issued(
             identity, leaf.serial, int(leaf.expires_s * 1000), leaf.key_digest, der
         )
         if authority is self._own.authorities.newest:
@@ -177,7 +177,7 @@ class CertificateRenewals:
 
     async def _still_fresh(self, old: Certified, authority: CertificateAuthority) -> bytes | None:
         """Return the last renewal of this identity and key if it does for now, of this CA."""
-        der = await self._catalog.last_renewal(old.identity, old.key_digest)
+        der = await self._catalog.certificates.last_renewal(old.identity, old.key_digest)
         if der is None:
             return None
         try:

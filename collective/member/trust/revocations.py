@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from collective.catalog.interface import Trust
+from collective.catalog.interface import Revocations as KeptRevocations
 from collective.core.ids import NodeId
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
@@ -55,7 +55,7 @@ class Revocations:
 
     def __init__(
         self,
-        trust: Trust,
+        kept: KeptRevocations,
         gate: RevocationGate,
         keys: KeyRing,
         macs: StatementMacs,
@@ -65,14 +65,14 @@ class Revocations:
         """Begin empty; call :meth:`refresh` before serving.
 
         Args:
-            trust: the catalogue.
+            kept: those of the catalogue.
             gate: where the set counts.
             keys: the tickets' keys, which carry the epoch.
             macs: marks what nodes are told.
             nodes: those of them that are revoked are refused.
             own: what is never revoked by a node's word.
         """
-        self._trust = trust
+        self._kept = kept
         self._gate = gate
         self._keys = keys
         self._macs = macs
@@ -88,7 +88,7 @@ class Revocations:
 
     async def refresh(self) -> int:
         """Take over what the catalogue says now; return how many connections were closed."""
-        epoch, entries = await self._trust.revocations()
+        epoch, entries = await self._kept.all()
         if epoch == self.present.epoch and len(entries) == len(self.present.entries):
             return 0
         self.present = RevocationSet.of(epoch, entries)
@@ -134,7 +134,7 @@ class Revocations:
             epoch = self._catch_up(node, epoch)
         if learned or epoch > self.present.epoch:
             self._log.warning("revocations_learned_from_node", count=len(learned), epoch=epoch)
-            await self._trust.learn_revocations(learned, epoch=epoch)
+            await self._kept.learn(learned, epoch=epoch)
             await self.refresh()
 
     def _refuse_nodes(self) -> None:

@@ -53,17 +53,17 @@ class Revoking:
             NotFoundError: a global id that nobody here has.
         """
         if who.startswith((SERIAL_PREFIX, KEY_PREFIX)):
-            await self._catalog.require_revoker(caller, normalise(who))
+            await self._catalog.revocations.require_revoker(caller, normalise(who))
         else:
-            await self._catalog.require_admin(caller, _REVOKE_IDENTITY)
+            await self._catalog.identities.require_admin(caller, _REVOKE_IDENTITY)
         entries = await self._with_key(await self._entry(who))
         return await asyncio.shield(self._acts.spawn(self._revoke(caller, entries)))
 
     async def _revoke(self, caller: Call, entries: tuple[str, ...]) -> Revoked:
         if set(entries) <= self._revocations.present.entries:
             raise ConflictError(f"{shown_principal(entries[0])} is revoked here already.")
-        consequences = await self._catalog.consequences(entries)
-        await self._catalog.revoke(caller, entries[0])
+        consequences = await self._catalog.revocations.consequences(entries)
+        await self._catalog.revocations.revoke(caller, entries[0])
         closed = await self._revocations.refresh()
         self._log.warning("revoked", what=entries, by=str(caller.principal), closed=closed)
         return Revoked(
@@ -78,7 +78,7 @@ class Revoking:
         """Return what is to be revoked: of a certificate that is known here, its key as well."""
         if not entry.startswith(SERIAL_PREFIX):
             return (entry,)
-        digest = await self._catalog.key_of(entry.removeprefix(SERIAL_PREFIX))
+        digest = await self._catalog.certificates.key_of(entry.removeprefix(SERIAL_PREFIX))
         if digest is None:
             return (entry,)
         if self._revocations.is_own(key_entry(digest)):
@@ -110,7 +110,7 @@ class Revoking:
         return str(identity)
 
     async def _is_known(self, identity: SpiffeId) -> bool:
-        return await self._catalog.is_known(identity)
+        return await self._catalog.identities.is_known(identity)
 
 
 def _own_certificate() -> UsageError:

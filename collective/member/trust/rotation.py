@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from collective.catalog.interface import Trust
+from collective.catalog.interface import Catalog
 from collective.core.errors import ConflictError
 from collective.core.ids import SpiffeId, shown_principal
 from collective.core.work import Periodic, Worker
@@ -41,7 +41,7 @@ class Rotation:
     def __init__(
         self,
         own: OwnCertificates,
-        trust: Trust,
+        catalog: Catalog,
         table: LiveNodes,
         revocations: Revocations,
         followers: Followers,
@@ -50,7 +50,7 @@ class Rotation:
     ) -> None:
         """Rotate the CAs of ``own``; nodes beat every ``interval_s`` seconds."""
         self._own = own
-        self._trust = trust
+        self._catalog = catalog
         self._table = table
         self._revocations = revocations
         self._followers = followers
@@ -143,7 +143,7 @@ class Rotation:
         known = self._own.authorities
         revoked = self._revocations.present
         waiting = set()
-        holders = {str(one) for one in await self._trust.certificate_holders()}
+        holders = {str(one) for one in await self._catalog.certificates.holders()}
         if known.phase is Phase.OVERLAP:
             waiting |= {who for who in holders if SpiffeId.parse(who).role == "user"}
             waiting |= set(self._followers.seen_old)
@@ -178,7 +178,7 @@ class Rotation:
         digests = [certificates.key_digest(key) for key in keys]
         newest = known.newest.digest
         goes = next((one for one in digests if one != newest), known.signing.digest)
-        await self._trust.note_change(actor, f"rotate-ca-{step}", goes.hex(), detail)
+        await self._catalog.audit.note_change(actor, f"rotate-ca-{step}", goes.hex(), detail)
 
     def _wait_sentence(self, waiting: Sequence[str]) -> str:
         shown = ", ".join(shown_principal(one) for one in waiting[:NAMES_SHOWN])

@@ -107,7 +107,7 @@ class CoordinatorRole:
         # This locks the data dir: a start that is refused must not change a running one's certificate.
         catalog = await self._open_catalog(place, data_dir)
         found = await prepare(plan, authorities, world)
-        position = await catalog.position()
+        position = await catalog.history.position()
         await world.threads.run(keep_catalog, place, world.disk, position.catalog_id)
         personas = Personas(found.credentials, found.trust, self._links, world.clock)
         own = OwnCertificates(plan, found, personas, world)
@@ -119,7 +119,7 @@ class CoordinatorRole:
             whose="The catalogue's",
             floor_bytes=_DISK_FLOOR_BYTES,
             told=self._trouble,
-            proven=catalog.prove,
+            proven=catalog.upkeep.prove,
         )
         wired = self._wired = wire(own, personas, catalog, disk, self._workers, self._runtime)
         await wired.ground.load()
@@ -142,7 +142,7 @@ class CoordinatorRole:
 
     def _trouble(self) -> CollectiveError | None:
         """Return what the catalogue's writer met at its disk, if anything."""
-        return self._catalog.health().trouble if self._catalog is not None else None
+        return self._catalog.upkeep.health().trouble if self._catalog is not None else None
 
     async def _open_catalog(self, place: CertDir, data_dir: str) -> SqliteCatalog:
         """Open this coordinator's catalogue, and no other."""
@@ -151,7 +151,7 @@ class CoordinatorRole:
         await run(world.disk.make_dir, data_dir)
         settings = CatalogSettings(copies=self._settings.copies)
         catalog = self._catalog = await SqliteCatalog.open(data_dir, world, settings)
-        for notice in await catalog.notices():
+        for notice in await catalog.upkeep.notices():
             self._log.warning("catalogue_not_as_it_was", text=notice)
         return catalog
 
@@ -193,7 +193,8 @@ class CoordinatorRole:
             await wired.ground.network.drain(0.0)
             await wired.trust.revoking.close()
             await wired.removal.close()
-            await wired.ground.federation.links.close()
+            wired.ground.federation.close()
+            await wired.links.close()
             await wired.ground.network.close()
             await self._write_records(wired.records)
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.errors import RejectedError
-from collective.core.ids import SpiffeRole
+from collective.core.ids import Domain, SpiffeRole
+from collective.core.paths import FilePath
 from collective.member.files.receipts import ReceiptChecker
 from collective.member.files.routes import RouteMaker
 from collective.member.nodes.live_nodes import LiveNodes
@@ -22,9 +23,12 @@ from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
+from collective.transfer.stream.serving import ForeignPools
 from collective.transfer.tickets.key_ring import KeyRing
 
 RELAY_POOL_BYTES: Final = 40 * limits.MIB
+PEER_POOL_BYTES: Final = 20 * limits.MIB
+"""For what passes from each peer, or to it: four chunks, and a little."""
 STREAM_POOL_BYTES: Final = 40 * limits.MIB
 CARRYING: Final = TransferOptions(patience_s=0.0, may_relay=False)
 """Of whole files that pass through the coordinator, which reaches nodes itself."""
@@ -45,14 +49,16 @@ class NodeNetwork:
     ) -> None:
         """Reach ``nodes`` as ``personas``; nothing is opened before it is needed."""
         links, world = runtime.links, runtime.world
-        dialer = links.dialer(personas.chunk_client, personas.gate)
+        self._world = world
+        self._dialer = dialer = links.dialer(personas.chunk_client, personas.gate)
         self.commands = NodeCaller(nodes, personas, links)
         """What nodes are told."""
         buffers = BufferPool(STREAM_POOL_BYTES)
         self.chunks = ChunkClient(dialer, buffers, world.threads)
         """The coordinator's own reads and writes."""
         self.engine = Engine.of(self.chunks, buffers, world.threads, world, CARRYING)
-        """Moves whole files that pass through the coordinator."""
+        """Moves whole files of the own member that pass through the coordinator."""
+        self._of_peers: dict[Domain, tuple[ChunkClient, Engine]] = {}
         self.routes = RouteMaker(own.identity, own.addresses, nodes, keys, world.randomness)
         self.receipts = ReceiptChecker(keys)
         self._relay = ChunkServer(
@@ -63,7 +69,23 @@ class NodeNetwork:
             pool=BufferPool(RELAY_POOL_BYTES),
             threads=world.threads,
             refusals=refusals,
+            foreign_pools=ForeignPools(PEER_POOL_BYTES, limits.PEERS_MAX),
         )
+
+    def engine_for(self, *paths: FilePath) -> Engine:
+        """Return what moves the bytes of ``paths``: the own member's engine, or that of the last peer's.
+
+        Each peer has one, with connections and memory of its own, so that a slow one is in nobody's way.
+        """
+        domain = next((one.peer_domain for one in reversed(paths) if one.peer_domain), None)
+        if domain is None:
+            return self.engine
+        if domain not in self._of_peers:
+            world, buffers = self._world, BufferPool(PEER_POOL_BYTES)
+            chunks = ChunkClient(self._dialer, buffers, world.threads)
+            engine = Engine.of(chunks, buffers, world.threads, world, CARRYING)
+            self._of_peers[domain] = (chunks, engine)
+        return self._of_peers[domain][1]
 
     def relay(self, peer: Certified) -> asyncio.BaseProtocol:
         """Return the protocol of a client's chunk stream through the coordinator."""
@@ -78,4 +100,6 @@ class NodeNetwork:
     async def close(self) -> None:
         """Close every connection to nodes."""
         await self.chunks.close()
+        for chunks, _ in self._of_peers.values():
+            await chunks.close()
         await self.commands.close()

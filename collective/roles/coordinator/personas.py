@@ -76,9 +76,7 @@ class Personas:
         self._judge(shut_out)
 
     def _judge(self, shut_out: frozenset[Domain] | None) -> None:
-        trust = self._own_trust
-        for domain, authorities in self._peers.items():
-            trust = trust.with_bundle(domain, authorities)
+        trust = TrustStore({**self._own_trust.authorities, **self._peers})
         self.gate.replace(trust=trust, shut_out=shut_out)
         for persona in (self.server, self.bootstrap, self.chunk_client):
             persona.refresh(None, trust)

@@ -24,14 +24,14 @@ class Readiness:
 
     def __init__(
         self,
-        catalog: Upkeep,
+        upkeep: Upkeep,
         disk: DiskWatch,
         table: LiveNodes,
         policy: Policy,
         workers: Workers,
     ) -> None:
         """Judge by the catalogue's writer, its disk, and the nodes of ``table``."""
-        self._catalog = catalog
+        self._upkeep = upkeep
         self._disk = disk
         self._table = table
         self._policy = policy
@@ -39,7 +39,7 @@ class Readiness:
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the coordinator itself, one sentence each."""
-        health = self._catalog.health()
+        health = self._upkeep.health()
         found = []
         if health.waiting_s >= BUSY_AFTER_S:
             found.append(

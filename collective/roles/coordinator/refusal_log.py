@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from collective.catalog.interface import Trust
+from collective.catalog.interface import Audit
 from collective.core.errors import (
     BusyError,
     CollectiveError,
@@ -44,9 +44,9 @@ _INNER_CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 class RefusalLog:
     """Counts, logs and notes refusals of one member's coordinator."""
 
-    def __init__(self, trust: Trust, metrics: MemberMetrics, randomness: Randomness) -> None:
-        """Note for the audit of ``trust``."""
-        self._trust = trust
+    def __init__(self, audit: Audit, metrics: MemberMetrics, randomness: Randomness) -> None:
+        """Note for ``audit``."""
+        self._audit = audit
         self._metrics = metrics
         self._randomness = randomness
         self._log = structlog.get_logger("coordinator.refusals")
@@ -96,7 +96,7 @@ class RefusalLog:
             why=refusal.why,
             source=refusal.source,
         )
-        self._trust.note_denial(refusal)
+        self._audit.note_denial(refusal)
 
 
 def operation_of(method: str) -> str:

@@ -12,7 +12,11 @@ from collective.core.work import Worker
 from collective.federation.files.remote_members import RemoteMembers
 from collective.federation.links.inbound import Inbound
 from collective.federation.links.peer_links import PeerLinks
+from collective.federation.membership.own_record import OwnRecord
+from collective.federation.membership.words import PeerWords
+from collective.federation.neighbourhood import Neighbourhood
 from collective.federation.peers.accepting import Accepting
+from collective.federation.peers.introductions import Introductions
 from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.managing import Managing
 from collective.federation.peers.own_bundle import OwnBundle
@@ -40,6 +44,7 @@ from collective.member.nodes.removal import Removal
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.people.code_secrets import CodeSecrets
+from collective.member.people.grant_directory import GrantDirectory
 from collective.member.people.guess_limiter import GuessLimiter
 from collective.member.people.invites import InviteIssuer
 from collective.member.people.joining import Joining
@@ -88,12 +93,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """Other members: who is one, how each is reached, and what each may ask."""
+    """Other members: who is one, what they are told of this one, and what each may ask."""
 
     book: PeerBook
     bundle: OwnBundle
-    links: PeerLinks
     inbound: Inbound
+    introductions: Introductions | None
+    """None: there is no such folder."""
+
+    def workers(self) -> Sequence[Worker]:
+        """Return what goes on by itself, beside the exchange with peers."""
+        return [] if self.introductions is None else [self.introductions.worker()]
+
+    def close(self) -> None:
+        """Leave the folder alone."""
+        if self.introductions is not None:
+            self.introductions.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +143,7 @@ class Coordinator:
     """Everything that the role starts, serves and closes."""
 
     ground: Ground
+    links: PeerLinks
     faces: Sequence[IServable]
     """For callers with a certificate."""
     bootstrap: BootstrapService
@@ -152,15 +168,16 @@ def wire(
     """Make every part of the coordinator over an open catalogue."""
     refusals, ground = _ground(own, personas, catalog, runtime)
     world, nodes, metrics = runtime.world, ground.nodes, ground.metrics
-    approvals = Approvals(catalog, nodes, ground.wakes)
+    approvals = Approvals(catalog.nodes, catalog.identities, nodes, ground.wakes)
     care = _care(ground, approvals, runtime)
     renewals, rotation, trust = _trust(ground, runtime)
     removal, members = _nodes(ground, approvals)
     invites, node_code, people = _people(ground, runtime)
-    readiness = Readiness(catalog, disk, nodes, ground.policy, workers)
-    links = ground.federation.links
-    status = MemberStatus(catalog, members, trust, readiness, ground.policy, links)
-    seen = CertificatesSeen(own.domain, catalog)
+    readiness = Readiness(catalog.upkeep, disk, nodes, ground.policy, workers)
+    links = _links(ground, members, personas, runtime)
+    neighbours = Neighbourhood(links, ground.federation.introductions)
+    status = MemberStatus(catalog, members, trust, readiness, ground.policy, neighbours)
+    seen = CertificatesSeen(own.domain, catalog.certificates)
     admission = Admission(
         own.domain,
         metrics,
@@ -169,7 +186,7 @@ def wire(
         seen=ground.followers.see,
         certificates_seen=seen,
     )
-    secrets = CodeSecrets(catalog, world.clock, world.randomness, GuessLimiter(world.clock))
+    secrets = CodeSecrets(catalog.codes, world.clock, world.randomness, GuessLimiter(world.clock))
     joining = Joining(
         own,
         catalog,
@@ -181,17 +198,21 @@ def wire(
         world,
     )
     book, bundle = ground.federation.book, ground.federation.bundle
-    inviting = Inviting(catalog, book, bundle, invites, secrets, world.clock)
-    accepting = Accepting(catalog, book, bundle, runtime.links, world.clock)
-    managing = Managing(catalog, book, bundle, links)
+    inviting = Inviting(catalog.identities, book, bundle, invites, secrets, world.clock)
+    accepting = Accepting(catalog.identities, book, bundle, runtime.links, world.clock)
+    managing = Managing(catalog.identities, catalog.peers, book, bundle, links)
+    others = RemoteMembers(own.identity, own.addresses, ground.keys, links, own.clock)
     name = ground.settings.name or ""
-    records = Records(catalog, nodes)
+    records = Records(catalog.nodes, nodes)
     return Coordinator(
         ground=ground,
+        links=links,
         faces=[
-            *_files(ground, care, admission),
-            DatastoresService(own.domain, MemberDatastores(own.domain, catalog), admission),
-            PeopleService(people, admission),
+            *_files(ground, care, others, admission),
+            DatastoresService(
+                own.domain, MemberDatastores(own.domain, catalog.datastores), admission
+            ),
+            PeopleService(people, GrantDirectory(own.domain, people, others), admission),
             NodesService(members, admission),
             TrustService(trust, admission),
             CertificatesService(trust, admission),
@@ -212,11 +233,12 @@ def wire(
         node_code=node_code,
         workers=[
             records.worker(),
-            Expiry(catalog, nodes, ground.keys, ground.revocations).worker(),
+            Expiry(catalog.upkeep, nodes, ground.keys, ground.revocations).worker(),
             StatusWatch(status, catalog, members, trust, metrics).worker(),
             *care.workers(),
             rotation.worker(),
             links.worker(),
+            *ground.federation.workers(),
             AddressProver(
                 nodes, ground.network.commands.meet, ground.wakes, world.clock, world.randomness
             ),
@@ -232,11 +254,11 @@ def _ground(
     timers = Timers(
         settings.node_suspect_after_s, settings.node_down_after_s, settings.node_lost_after_s
     )
-    nodes = LiveNodes(own.domain, catalog, world.clock, world.randomness, timers)
+    nodes = LiveNodes(own.domain, catalog.nodes, world.clock, world.randomness, timers)
     unknown = UnknownNodes(world.clock)
     metrics = MemberMetrics(runtime.metrics.registry, own.member, nodes, unknown)
-    catalog.watch_writer(metrics.writer)
-    refusals = RefusalLog(catalog, metrics, world.randomness)
+    catalog.upkeep.watch_writer(metrics.writer)
+    refusals = RefusalLog(catalog.audit, metrics, world.randomness)
     keys = KeyRing(own.identity, own, world.clock)
     macs = StatementMacs(keys)
     return refusals, Ground(
@@ -246,7 +268,7 @@ def _ground(
         unknown=unknown,
         keys=keys,
         macs=macs,
-        revocations=Revocations(catalog, personas.gate, keys, macs, nodes, own),
+        revocations=Revocations(catalog.revocations, personas.gate, keys, macs, nodes, own),
         followers=Followers(own, own.place.ca_rotation, world),
         wakes=Wakes(),
         metrics=metrics,
@@ -260,11 +282,18 @@ def _ground(
 def _federation(
     own: OwnCertificates, personas: Personas, catalog: Catalog, runtime: Runtime
 ) -> Federation:
-    world = runtime.world
+    world, folder = runtime.world, runtime.settings.introductions_dir
     book = PeerBook(own.domain, catalog.peers, personas)
-    bundle = OwnBundle(own, catalog.peers, world)
-    links = PeerLinks(book, bundle, personas, runtime.links, world)
-    return Federation(book, bundle, links, Inbound(book, world.clock))
+    bundle = OwnBundle(own, bootstrap_addresses(runtime.settings), catalog.peers, world)
+    introductions = None if folder is None else Introductions(folder, book, bundle, world)
+    return Federation(book, bundle, Inbound(book, world.clock), introductions)
+
+
+def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Runtime) -> PeerLinks:
+    federation, world = ground.federation, runtime.world
+    record = OwnRecord(members, ground.revocations, world.clock)
+    words = PeerWords(federation.bundle, record, federation.book, world.clock)
+    return PeerLinks(federation.book, words, personas, runtime.links, world)
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:
@@ -297,13 +326,13 @@ def _nodes(ground: Ground, approvals: Approvals) -> tuple[Removal, MemberNodes]:
     )
     adoption = AdoptionDesk(catalog, nodes, ground.unknown, ground.wakes, revocations)
     figures = Figures(catalog, nodes)
-    return removal, MemberNodes(catalog, nodes, figures, approvals, adoption, removal)
+    return removal, MemberNodes(catalog.identities, nodes, figures, approvals, adoption, removal)
 
 
 def _people(ground: Ground, runtime: Runtime) -> tuple[InviteIssuer, NodeCode, MemberPeople]:
     own, catalog, settings = ground.own, ground.catalog, ground.settings
     addresses = bootstrap_addresses(settings)
-    invites = InviteIssuer(own, catalog, addresses, own.place, runtime.world)
+    invites = InviteIssuer(own, catalog.codes, addresses, own.place, runtime.world)
     node_code = NodeCode(
         own, invites, uses=settings.join_code_uses, validity_s=settings.join_code_validity_s
     )
@@ -333,7 +362,9 @@ def _care(ground: Ground, approvals: Approvals, runtime: Runtime) -> MemberCare:
     return MemberCare(ground.catalog, ground.nodes, reach, approvals, tools, limits)
 
 
-def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServable]:
+def _files(
+    ground: Ground, care: MemberCare, others: RemoteMembers, admission: Admission
+) -> list[IServable]:
     network = ground.network
     files = MemberFiles(
         ground.own.identity,
@@ -345,17 +376,14 @@ def _files(ground: Ground, care: MemberCare, admission: Admission) -> list[IServ
         care.complaints,
     )
     own = ground.own
-    others = RemoteMembers(
-        own.identity, own.addresses, ground.keys, ground.federation.links, own.clock
-    )
     owners = MemberDirectory(own.domain, files, others)
     return [
         FilesService(owners, admission),
         UploadsService(owners, admission),
         ReadsService(owners, admission),
         StreamsService(
-            WholeFiles(own.identity, network.engine, owners),
-            Copies(own.identity, network.engine, owners),
+            WholeFiles(own.identity, network, owners),
+            Copies(own.identity, network, owners),
             admission,
         ),
     ]
@@ -365,10 +393,10 @@ def _registry(
     ground: Ground, certificates_seen: CertificatesSeen, admission: Admission
 ) -> RegistryService:
     catalog, nodes, revocations = ground.catalog, ground.nodes, ground.revocations
-    enrolled = Enrolled(catalog, nodes, ground.unknown, revocations, certificates_seen)
+    enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
     words = Words(
         ground.own,
-        catalog,
+        catalog.history,
         ground.keys,
         ground.macs,
         revocations,

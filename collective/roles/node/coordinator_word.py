@@ -32,8 +32,10 @@ class Trust(Protocol):
         """What the coordinator calls the peers that it named last."""
         ...
 
-    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
-        """Let the CAs (DER) of these peers count, and of no others."""
+    def take_peers(
+        self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]
+    ) -> None:
+        """Let the CAs (DER) of these peers count, and of no others, but for what each has revoked."""
         ...
 
     def replace(self, *, revocations: RevocationSet) -> int:
@@ -133,7 +135,10 @@ class CoordinatorWord:
             closed = self._trust.replace(revocations=present)
             self._log.info("revocations changed", count=len(present.entries), closed=closed)
         if answer.peers_digest != self._trust.peers_digest:
-            named = [(parse_domain(one.domain), list(one.ca_ders)) for one in answer.peers]
+            named = [
+                (parse_domain(one.domain), list(one.ca_ders), list(one.revoked))
+                for one in answer.peers
+            ]
             self._trust.take_peers(answer.peers_digest, named)
         if answer.trusted_ca_ders:
             self._renewal.hear(Told(answer.trusted_ca_ders, answer.ca_link_ders, teller))

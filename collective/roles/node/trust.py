@@ -43,25 +43,29 @@ class NodeTrust:
             trust=None if trust is None else self._all(), revocations=revocations
         )
 
-    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
-        """Let the CAs (DER) of peers count that the coordinator named, and of no others.
+    def take_peers(
+        self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]
+    ) -> None:
+        """Let the CAs (DER) of peers count that the coordinator named, but for what each has revoked.
 
         What cannot be used is left out, and logged: the own domain, and what is no CA of its domain.
         """
         own = self._identity.credentials.domain
         peers: dict[Domain, Sequence[x509.Certificate]] = {}
-        for domain, ders in named:
+        revoked: dict[Domain, RevocationSet] = {}
+        for domain, ders, entries in named:
             try:
                 found = tuple(certificates.load_certificate(der) for der in ders)
                 if domain != own and found:
                     TrustStore({domain: found})
+                    revoked[domain] = RevocationSet.of(0, entries)
                     peers[domain] = found
             except CollectiveError as error:
                 self._log.error("peer not taken", domain=domain, reason=error.message)
         self._peers, self.peers_digest = peers, digest
         trust = self._all()
         self._identity.trust(trust)
-        closed = self._gate.replace(trust=trust)
+        closed = self._gate.replace(trust=trust, foreign_revoked=revoked)
         self._log.info("peers changed", peers=sorted(peers), closed=closed)
 
     def _all(self) -> TrustStore:

@@ -14,7 +14,7 @@ from typing import Final
 from collective import __version__
 from collective.chunking.store import ChunkStore
 from collective.core.ids import SpiffeId
-from collective.core.limits import MIB
+from collective.core.limits import MIB, PEERS_MAX
 from collective.core.randomness import hex_id
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
@@ -45,8 +45,11 @@ from collective.rpc.links import Listener
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.stream.server import ChunkServer
+from collective.transfer.stream.serving import ForeignPools
 
 POOL_BYTES: Final = 64 * MIB
+PEER_POOL_BYTES: Final = 20 * MIB
+"""For what people of each peer bring and fetch."""
 NODE_SERVICE: Final = "collective.v1.node.Node"
 
 
@@ -107,7 +110,13 @@ def wire_serving(kept: Kept, runtime: Runtime, ready: Callable[[], bool]) -> Ser
     dialer = links.dialer(identity.chunk_client, gate)
     client = ChunkClient(dialer, pool, world.threads)
     chunks = ChunkServer(
-        identity=own, store=storage, keys=keys, dialer=dialer, pool=pool, threads=world.threads
+        identity=own,
+        store=storage,
+        keys=keys,
+        dialer=dialer,
+        pool=pool,
+        threads=world.threads,
+        foreign_pools=ForeignPools(PEER_POOL_BYTES, PEERS_MAX),
     )
     listener = links.listener(
         [

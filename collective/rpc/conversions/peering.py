@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+from collective.core import limits
 from collective.core.errors import UsageError
-from collective.core.ids import parse_domain, parse_member_id
-from collective.model.peers import Inviter, PeerFacts, PeerState
-from collective.pki.bundle import SignedBundle
+from collective.core.ids import Domain, parse_domain, parse_member_id
+from collective.model.peers import Inviter, MemberRecord, PeerFacts, PeerState
+from collective.pki.bundle import SEQUENCE_MAX, SignedBundle
+from collective.pki.revocation import normalise
 from collective.rpc.conversions.addresses import address_messages, addresses_from
+from collective.rpc.conversions.node_status import node_from, node_message
 from collective.rpc.gen.collective.v1 import peering as pb
+from collective.rpc.peer_word import NEWS_MAX, NODES_MAX, REVOKED_MAX, PeerWord
+
+_DIGEST_BYTES: Final = 32
 
 
 def bundle_message(signed: SignedBundle) -> pb.SignedBundle:
@@ -20,6 +29,75 @@ def bundle_from(message: pb.SignedBundle | None) -> SignedBundle:
     if message is None:
         raise UsageError("No bundle is given.")
     return SignedBundle(bytes(message.body), bytes(message.signature))
+
+
+def word_message(word: PeerWord) -> pb.PeerWord:
+    """Return what a peer is told for the wire."""
+    return pb.PeerWord(
+        bundle=None if word.bundle is None else bundle_message(word.bundle),
+        newest_of_yours=word.newest_of_yours,
+        record=None if word.record is None else _record_message(word.record),
+        record_digest=word.record_digest,
+        record_of_yours=word.record_of_yours,
+        known=None if word.known is None else _known_message(word.known),
+        known_digest=word.known_digest,
+        known_of_yours=word.known_of_yours,
+        news=[bundle_message(one) for one in word.news],
+        granted_to_you=word.granted_to_you,
+    )
+
+
+def word_from(message: pb.PeerWord) -> PeerWord:
+    """Return what a peer tells, within its bounds; UsageError for more."""
+    if len(message.news) > NEWS_MAX:
+        raise UsageError(f"At most {NEWS_MAX} bundles are told of at once.")
+    for digest in (
+        message.record_digest,
+        message.record_of_yours,
+        message.known_digest,
+        message.known_of_yours,
+    ):
+        if len(digest) > _DIGEST_BYTES:
+            raise UsageError("A digest is too long.")
+    return PeerWord(
+        newest_of_yours=min(message.newest_of_yours, SEQUENCE_MAX - 1),
+        record_of_yours=bytes(message.record_of_yours),
+        known_of_yours=bytes(message.known_of_yours),
+        bundle=None if message.bundle is None else bundle_from(message.bundle),
+        record=None if message.record is None else _record_from(message.record),
+        record_digest=bytes(message.record_digest),
+        known=None if message.known is None else _known_from(message.known),
+        known_digest=bytes(message.known_digest),
+        news=[bundle_from(one) for one in message.news],
+        granted_to_you=message.granted_to_you,
+    )
+
+
+def _record_message(record: MemberRecord) -> pb.MemberRecord:
+    return pb.MemberRecord(
+        revoked=list(record.revoked), nodes=[node_message(one) for one in record.nodes]
+    )
+
+
+def _record_from(message: pb.MemberRecord) -> MemberRecord:
+    if len(message.revoked) > REVOKED_MAX or len(message.nodes) > NODES_MAX:
+        raise UsageError("A record tells of too much.")
+    return MemberRecord(
+        tuple(normalise(one) for one in message.revoked),
+        tuple(node_from(one) for one in message.nodes),
+    )
+
+
+def _known_message(known: Sequence[tuple[Domain, int]]) -> pb.KnownMembers:
+    return pb.KnownMembers(
+        members=[pb.KnownMember(domain=domain, sequence=sequence) for domain, sequence in known]
+    )
+
+
+def _known_from(message: pb.KnownMembers) -> Sequence[tuple[Domain, int]]:
+    if len(message.members) > limits.PEERS_MAX:
+        raise UsageError(f"A member has at most {limits.PEERS_MAX} peers.")
+    return [(parse_domain(one.domain), one.sequence) for one in message.members]
 
 
 def inviter_message(inviter: Inviter) -> pb.Inviter:
@@ -61,6 +139,7 @@ def facts_message(facts: PeerFacts) -> pb.PeerFacts:
         latency_ms=facts.latency_ms,
         why_away=facts.why_away,
         granted=facts.granted,
+        granted_there=facts.granted_there,
     )
 
 
@@ -85,4 +164,5 @@ def facts_from(message: pb.PeerFacts) -> PeerFacts:
         latency_ms=message.latency_ms,
         why_away=message.why_away,
         granted=message.granted,
+        granted_there=message.granted_there,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from collective.core.ids import Domain
@@ -16,11 +15,14 @@ from collective.rpc.conversions.peering import (
     bundle_message,
     facts_from,
     inviter_from,
+    word_from,
+    word_message,
 )
 from collective.rpc.conversions.people import made_from
 from collective.rpc.gen.collective.v1 import bootstrap as bootstrap_pb
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.links import Channel
+from collective.rpc.peer_word import PeerWord
 from collective.rpc.remote.answers import taken
 from collective.rpc.remote.connection import Control
 
@@ -114,23 +116,9 @@ class RemoteIntroduction:
         return taken(bundle_from, answer.bundle), answer.is_waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What one end says of itself, and of what it has of the other."""
-
-    bundle: SignedBundle | None
-    """The newest of its own; None where the other end has it."""
-    newest_of_other: int
-    """The number of the newest bundle of the other end that it has."""
-
-
-async def exchange_over(channel: Channel, told: Exchanged, timeout_s: float) -> Exchanged:
+async def exchange_over(channel: Channel, told: PeerWord, timeout_s: float) -> PeerWord:
     """Tell a peer's coordinator, and return what it tells."""
     stub = channel.stub(pb.PeerLinkStub)
-    request = pb.ExchangeRequest(
-        bundle=None if told.bundle is None else bundle_message(told.bundle),
-        newest_of_yours=told.newest_of_other,
-    )
+    request = word_message(told)
     answer = await deadlines.call(lambda t: stub.exchange(request, timeout=t), timeout_s)
-    bundle = None if answer.bundle is None else taken(bundle_from, answer.bundle)
-    return Exchanged(bundle, answer.newest_of_yours)
+    return taken(word_from, answer)

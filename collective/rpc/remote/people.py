@@ -8,6 +8,7 @@ from typing import Self
 from collective.core.errors import NotFoundError, UsageError
 from collective.core.paths import FilePath
 from collective.model.grants import Grant
+from collective.model.pages import Page
 from collective.model.people import IdentityRecord, InviteKind, InviteStatus, MadeInvite
 from collective.model.rights import GrantTerms, Right
 from collective.pki import invite_code
@@ -65,10 +66,21 @@ class RemotePeople:
         )
         return taken(grant_from, await self._control.call(self._people.add_grant, request))
 
-    async def grants(self) -> Sequence[Grant]:
-        """Return the caller's grants and what came from them; all of them to an admin."""
-        pages = self._control.pages(self._people.list_grants, ListGrantsRequest())
+    async def grants(self, *, domain: str = "") -> Sequence[Grant]:
+        """Return the caller's grants and what came from them; all of them to an admin.
+
+        ``domain``: of the peer whose grants are asked for; empty: of the member itself.
+        """
+        pages = self._control.pages(self._people.list_grants, ListGrantsRequest(domain=domain))
         return [taken(grant_from, one) async for page in pages for one in page.grants]
+
+    async def grants_page(self, token: str) -> Page[Grant]:
+        """Return one page of these."""
+        request = ListGrantsRequest(page_token=token)
+        answer = await self._control.call(self._people.list_grants, request)
+        page = Page(taken(grant_from, one) for one in answer.grants)
+        page.next_token = answer.next_page_token
+        return page
 
     async def remove_grant(self, grant_id: str) -> None:
         """Take a grant back."""

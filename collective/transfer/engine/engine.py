@@ -93,7 +93,11 @@ class Engine:
     ) -> Engine:
         """Return an engine that knows nothing of any node yet."""
         health = NodeHealth(world.clock)
-        choice = RouteChoice(health, may_relay=options.may_relay, relay_after=options.relay_after)
+        choice = RouteChoice(
+            health,
+            may_relay=options.may_relay,
+            relay_after=0 if options.is_cut_off else options.relay_after,
+        )
         return cls(chunks, buffers, threads, world, options, health, choice, Splitter())
 
     @property

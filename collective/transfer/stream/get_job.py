@@ -61,7 +61,7 @@ class GetJob:
             self._buffer = None
 
     async def _take(self, length: int) -> PooledBuffer:
-        self._buffer = await self._serving.pool.acquire(
+        self._buffer = await self._serving.pool_for(self._ticket).acquire(
             length, timeout_s=self._serving.limits.buffer_wait_s
         )
         return self._buffer

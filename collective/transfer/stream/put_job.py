@@ -63,7 +63,7 @@ class PutJob:
 
     def take_memory_now(self) -> bool:
         """Take a buffer if one is free and tell so; else :meth:`run` waits for one."""
-        buffer = self._serving.pool.try_acquire(self._header.length)
+        buffer = self._serving.pool_for(self._ticket).try_acquire(self._header.length)
         if buffer is not None:
             self._adopt(buffer)
         return buffer is not None
@@ -83,7 +83,7 @@ class PutJob:
         inbound = self.inbound
         if inbound is None:
             try:
-                buffer = await self._serving.pool.acquire(
+                buffer = await self._serving.pool_for(self._ticket).acquire(
                     self._header.length, timeout_s=limits.buffer_wait_s
                 )
             except BaseException:

@@ -44,6 +44,7 @@ from collective.transfer.stream.kept_links import parse_head
 from collective.transfer.stream.put_job import PutJob
 from collective.transfer.stream.serving import (
     ChunkStorage,
+    ForeignPools,
     Serving,
     TicketRefusals,
     TransferCounts,
@@ -74,11 +75,13 @@ class ChunkServer:
         threads: Runs,
         limits: TransferLimits | None = None,
         refusals: TicketRefusals | None = None,
+        foreign_pools: ForeignPools | None = None,
     ) -> None:
         """Serve as ``identity``; without ``store`` it only forwards.
 
         ``dialer`` opens the connections to next hops, ``pool`` holds all payload, ``threads`` do
-        what blocks; ``refusals`` is told of tickets refused here.
+        what blocks; ``refusals`` is told of tickets refused here.  Payload from other members, or to them, is in
+        ``foreign_pools``.
         """
         self._tasks = TaskScope(_log_failure)
         self._serving = Serving(
@@ -91,6 +94,7 @@ class ChunkServer:
             storing=TaskScope(_log_failure),
             counts=TransferCounts(),
             refusals=refusals,
+            foreign_pools=foreign_pools,
         )
         self._connections: set[_ServerConnection] = set()
         self._draining = False

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from collective.chunking.store.capacity import Reservation
 from collective.core.errors import CollectiveError
-from collective.core.ids import ChunkId, Generation, SpiffeId
+from collective.core.ids import ChunkId, Domain, Generation, SpiffeId
 from collective.core.tasks import TaskScope
+from collective.rpc.gen.collective.v1.transfer import Ticket
 from collective.transfer.buffers import BufferPool
 from collective.transfer.stream.chunk_client import ChunkClient
 from collective.transfer.tickets.keys import KeySource
@@ -90,6 +91,27 @@ class TicketRefusals(Protocol):
         ...
 
 
+class ForeignPools:
+    """A pool of memory for each other member: none can use up another's, or that of the own people.
+
+    Of members that were not heard of for long the pools are forgotten, the oldest first.
+    """
+
+    def __init__(self, size_bytes: int, most: int) -> None:
+        """Give each member ``size_bytes``; remember ``most`` of them."""
+        self._size_bytes = size_bytes
+        self._most = most
+        self._pools: dict[Domain, BufferPool] = {}
+
+    def of(self, domain: Domain) -> BufferPool:
+        """Return the pool of a member."""
+        pool = self._pools.pop(domain, None) or BufferPool(self._size_bytes)
+        self._pools[domain] = pool
+        while len(self._pools) > self._most:
+            del self._pools[next(iter(self._pools))]
+        return pool
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The surroundings of a request."""
@@ -105,3 +127,14 @@ class Serving:
     """Store calls: they outlive a cancelled request, since threads use its buffer."""
     counts: TransferCounts
     refusals: TicketRefusals | None = None
+    foreign_pools: ForeignPools | None = None
+
+    def pool_for(self, ticket: Ticket) -> BufferPool:
+        """Return the memory for what ``ticket`` allows: a peer's, where it comes from one or goes to one."""
+        if self.foreign_pools is None:
+            return self.pool
+        own = f"spiffe://{self.identity.trust_domain}/"
+        for party in (ticket.holder, ticket.next_node):
+            if party and not party.startswith(own):
+                return self.foreign_pools.of(SpiffeId.parse(party).trust_domain)
+        return self.pool

@@ -20,8 +20,8 @@ import apsw
 from blake3 import blake3
 
 from collective.catalog.decisions.charges import NAME_BYTES, catalog_bytes
-from collective.catalog.sqlite import opening
-from collective.catalog.sqlite.custody import DATABASE
+from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.randomness import SeededRandomness
 
 DATASTORES: Final = 20

@@ -75,43 +75,49 @@ class Bench:
         step = max(1, self.shape.files // 2 // self.times)
         victims = (self.shape.path(number * step * 2) for number in range(self.times))
         folder = self.shape.folder(0)
-        await meter.each("stat", lambda _: catalog.stat(OPERATOR, p(meter.file())))
-        await meter.each("stat (user)", lambda _: catalog.stat(SOMEBODY, p(self._own())))
+        await meter.each("stat", lambda _: catalog.names.stat(OPERATOR, p(meter.file())))
+        await meter.each("stat (user)", lambda _: catalog.names.stat(SOMEBODY, p(self._own())))
         for name, path in (("list a page", folder), ("list a page, large folder", "/ds00/flat")):
             await meter.each(
                 name,
-                lambda _, path=path: catalog.list(  # type: ignore[misc]
+                lambda _, path=path: catalog.names.list(  # type: ignore[misc]
                     OPERATOR, p(path), recursive=False, page_size=PAGE, token=""
                 ),
             )
         await meter.each(
             "list a page, recursive",
-            lambda _: catalog.list(OPERATOR, p("/ds01"), recursive=True, page_size=PAGE, token=""),
+            lambda _: catalog.names.list(
+                OPERATOR, p("/ds01"), recursive=True, page_size=PAGE, token=""
+            ),
         )
         await meter.each(
             "list the large folder above one's grants",
-            lambda _: catalog.list(
+            lambda _: catalog.names.list(
                 SCATTERED, p("/ds00/flat"), recursive=False, page_size=PAGE, token=""
             ),
         )
         await meter.each(
             "open_read",
-            lambda _: catalog.open_read(
+            lambda _: catalog.reads.open(
                 OPERATOR, p(meter.file()), offset=0, length=0, if_version=0, batch=64
             ),
         )
         await meter.each("small write (open, commit)", lambda n: self._write(catalog, n))
         await meter.each(
             "mkdir",
-            lambda n: catalog.make_directory(OPERATOR, p(f"{folder}/new{n}"), parents=False),
+            lambda n: catalog.names.make_directory(OPERATOR, p(f"{folder}/new{n}"), parents=False),
         )
         await meter.each(
             "mv a file",
-            lambda n: catalog.move(OPERATOR, p(next(victims)), p(f"{folder}/m{n}"), condition=ANY),
+            lambda n: catalog.names.move(
+                OPERATOR, p(next(victims)), p(f"{folder}/m{n}"), condition=ANY
+            ),
         )
         await meter.each(
             "rm a file",
-            lambda n: catalog.remove(OPERATOR, p(f"{folder}/m{n}"), recursive=False, condition=ANY),
+            lambda n: catalog.names.remove(
+                OPERATOR, p(f"{folder}/m{n}"), recursive=False, condition=ANY
+            ),
         )
 
     def _own(self) -> str:
@@ -129,7 +135,7 @@ class Bench:
             nodes=sorted(ALL)[number % 9 : number % 9 + 3],
         )
         proof = receipts(upload)
-        await catalog.commit_upload(
+        await catalog.uploads.commit(
             OPERATOR, upload.id, [extent(want) for want in wanted], proof, 10
         )
 
@@ -137,18 +143,18 @@ class Bench:
         meter = self.meter
 
         async def totals(caller: Call | None) -> None:
-            catalog._counted.clear()
-            await catalog.totals(caller, ALL)
+            catalog.figures._totals._counted.clear()
+            await catalog.figures.totals(caller, ALL)
 
         registry = CollectorRegistry()
         metrics = MemberMetrics(registry, "alice", *no_nodes())
 
         async def figures() -> None:
-            catalog._counted.clear()
-            metrics.totals(await catalog.totals(None, ALL))
-            await catalog.repair_backlog(ALL, frozenset())
-            await catalog.copies_in_doubt()
-            await catalog.open_codes()
+            catalog.figures._totals._counted.clear()
+            metrics.totals(await catalog.figures.totals(None, ALL))
+            await catalog.figures.repair_backlog(ALL, frozenset())
+            await catalog.figures.copies_in_doubt()
+            await catalog.codes.count_open()
 
         async def scrape() -> None:
             generate_latest(registry)
@@ -160,20 +166,20 @@ class Bench:
         await meter.each("status totals (user who reads /ds01)", lambda _: totals(READS_ONE), few)
         await meter.each("figures for metrics", lambda _: figures(), few, most=SCRAPE_MOST_MS)
         await meter.each("scrape", lambda _: scrape(), few, most=SCRAPE_MOST_MS)
-        await meter.each("copies left on nodes", lambda _: catalog.copies_left(), 3)
-        await meter.each("node list", lambda _: catalog.nodes())
-        await meter.each("grant list, a page", lambda _: catalog.grants(OPERATOR))
-        await meter.each("datastore list", lambda _: catalog.datastores(OPERATOR))
-        await meter.each("audit, 1,000 rows", lambda _: catalog.audit(since_ms=0, limit=1000))
-        await meter.each("expiry", lambda _: catalog.expire(), few)
+        await meter.each("copies left on nodes", lambda _: catalog.figures.copies_left(), 3)
+        await meter.each("node list", lambda _: catalog.nodes.list())
+        await meter.each("grant list, a page", lambda _: catalog.grants.list(OPERATOR))
+        await meter.each("datastore list", lambda _: catalog.datastores.list(OPERATOR))
+        await meter.each("audit, 1,000 rows", lambda _: catalog.audit.list(since_ms=0, limit=1000))
+        await meter.each("expiry", lambda _: catalog.upkeep.expire(), few)
         at = iter(range(meter.few))
         await meter.each(
             "a copy to sample",
-            lambda _: catalog.sample_on(min(ALL), next(at) / meter.few, 1),
+            lambda _: catalog.copies.sample_on(min(ALL), next(at) / meter.few, 1),
             meter.few,
         )
         meter.add("memory", memory_mb(), unit="MB", most=MEMORY_MOST_MB)
 
     async def _snapshot(self, catalog: SqliteCatalog) -> None:
         await self.meter.alongside(catalog, "nothing", asyncio.sleep(3))
-        await self.meter.alongside(catalog, "a snapshot", catalog.snapshot())
+        await self.meter.alongside(catalog, "a snapshot", catalog.upkeep.snapshot())

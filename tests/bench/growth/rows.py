@@ -121,10 +121,12 @@ class Meter:
             if writes:
                 made.append(
                     await _timed(
-                        catalog.make_directory(OPERATOR, p(f"/{what}-{number}"), parents=False)
+                        catalog.names.make_directory(
+                            OPERATOR, p(f"/{what}-{number}"), parents=False
+                        )
                     )
                 )
-            read.append(await _timed(catalog.stat(OPERATOR, p(self.file()))))
+            read.append(await _timed(catalog.names.stat(OPERATOR, p(self.file()))))
         await task
         self.add(what, (time.perf_counter() - start_s) * 1000)
         self._pair(f"stat beside {what}: p50, longest", read)

@@ -44,11 +44,11 @@ async def _moves(catalog: SqliteCatalog, meter: Meter) -> None:
         ("two levels deeper", "/ds03/a/b/moved"),
     ):
         if "/a/b" in target:
-            await catalog.make_directory(OPERATOR, p("/ds03/a/b"), parents=True)
+            await catalog.names.make_directory(OPERATOR, p("/ds03/a/b"), parents=True)
 
         async def there_and_back(target: str = target) -> None:
-            await catalog.move(OPERATOR, p("/ds00/flat"), p(target), condition=ANY)
-            await catalog.move(OPERATOR, p(target), p("/ds00/flat"), condition=ANY)
+            await catalog.names.move(OPERATOR, p("/ds00/flat"), p(target), condition=ANY)
+            await catalog.names.move(OPERATOR, p(target), p("/ds00/flat"), condition=ANY)
 
         meter.holds.reset()
         await meter.each(f"mv the large folder {name}, and back", lambda _: there_and_back(), TREES)
@@ -57,7 +57,7 @@ async def _moves(catalog: SqliteCatalog, meter: Meter) -> None:
             meter.holds.longest_s * 1000,
             most=HOLD_MOST_MS,
         )
-        while await catalog.settle_copies():
+        while await catalog.datastores.settle_copies():
             pass
 
 
@@ -68,7 +68,7 @@ async def _missing_page(catalog: SqliteCatalog, meter: Meter) -> None:
     await meter.alongside(
         catalog,
         "an inventory page that lacks most",
-        catalog.compare_inventory(
+        catalog.copies.compare_inventory(
             NodeId(catalogue.node_name(3)), found[-1:], after=b"", last=False
         ),
     )
@@ -81,7 +81,7 @@ async def _whole_inventory(catalog: SqliteCatalog, meter: Meter) -> None:
         after = b""
         for start in range(0, len(copies), INVENTORY_PAGE):
             page = copies[start : start + INVENTORY_PAGE]
-            await catalog.compare_inventory(
+            await catalog.copies.compare_inventory(
                 NodeId(catalogue.node_name(4)),
                 page,
                 after=after,
@@ -107,8 +107,8 @@ def _copies_on(shape: catalogue.Shape, node: int) -> list[CopyKey]:
 
 async def _settle(catalog: SqliteCatalog, meter: Meter) -> None:
     async def settle() -> None:
-        await catalog.set_datastore(OPERATOR, p("/ds05"), copies=2)
-        while await catalog.settle_copies():
+        await catalog.datastores.set(OPERATOR, p("/ds05"), copies=2)
+        while await catalog.datastores.settle_copies():
             pass
 
     await meter.alongside(catalog, "fewer copies for a datastore", settle())
@@ -119,7 +119,7 @@ async def _removals(catalog: SqliteCatalog, meter: Meter) -> None:
     folders = [shape.folder(number) for number in range(2, min(shape.folders // 3, REMOVED) + 1)]
 
     async def remove(path: str) -> None:
-        await catalog.remove(OPERATOR, p(path), recursive=True, condition=ANY)
+        await catalog.names.remove(OPERATOR, p(path), recursive=True, condition=ANY)
 
     await meter.each("rm -r a folder of 100", lambda n: remove(folders[n]), len(folders))
     await meter.alongside(catalog, "rm -r of the large folder", remove("/ds00/flat"))
@@ -127,12 +127,12 @@ async def _removals(catalog: SqliteCatalog, meter: Meter) -> None:
 
 async def _collect(catalog: SqliteCatalog) -> None:
     for _ in range(COLLECTIONS):
-        claimed = await catalog.claim_collection(1000, 0)
+        claimed = await catalog.collection.claim(1000, 0)
         by_node: dict[NodeId, list[CopyKey]] = {}
         for node, copy in claimed:
             by_node.setdefault(node, []).append(copy)
         for node, copies in by_node.items():
-            await catalog.finish_collection(node, copies)
+            await catalog.collection.finish(node, copies)
         if not claimed and not claimed.is_more:
             return
 
@@ -141,7 +141,7 @@ async def shorten_audit(folder: Path, meter: Meter) -> None:
     """Open with a bound at half of the rows, and have a part of them dropped."""
     settings = CatalogSettings(audit_changes_max=meter.shape.files // 2)
     catalog = await SqliteCatalog.open(str(folder), real_world(), settings)
-    catalog.watch_writer(meter.holds)
+    catalog.upkeep.watch_writer(meter.holds)
     try:
         await meter.alongside(
             catalog, "dropping rows of the audit", catalog._engine.flush_denials()

@@ -35,7 +35,7 @@ async def first(folder: Path, meter: Meter) -> SqliteCatalog:
     catalog = await _open(folder, "start, nothing cached", meter)
     await catalog.close()
     catalog = await _open(folder, "start", meter)
-    catalog.watch_writer(meter.holds)
+    catalog.upkeep.watch_writer(meter.holds)
     return catalog
 
 
@@ -59,7 +59,7 @@ def _be_killed(folder: str) -> None:
         catalog = await SqliteCatalog.open(folder, real_world(), SETTINGS)
         for number in range(CHANGES_BEFORE_KILL):
             path = p(f"/killed-{time.time_ns()}-{number}")
-            await catalog.make_directory(OPERATOR, path, parents=False)
+            await catalog.names.make_directory(OPERATOR, path, parents=False)
         os._exit(1)
 
     asyncio.run(work())

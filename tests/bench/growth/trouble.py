@@ -28,41 +28,41 @@ async def measure(catalog: SqliteCatalog, meter: Meter, nodes: Nodes) -> None:
     await figures("a node down", nodes - {drained}, frozenset())
     await figures("a node lost", nodes - {drained}, frozenset({drained}))
 
-    await catalog.drain_node(OPERATOR, drained, draining=True)
+    await catalog.nodes.drain(OPERATOR, drained, draining=True)
     await figures("a node draining", nodes, frozenset({drained}))
     await meter.each(
         "copies left, a node draining",
-        lambda _: catalog.copies_left(),
+        lambda _: catalog.figures.copies_left(),
         SHORT,
     )
     await meter.alongside(
         catalog,
         "six countings of what is left",
-        _together(catalog.copies_left),
+        _together(catalog.figures.copies_left),
         writes=False,
     )
-    await catalog.drain_node(OPERATOR, drained, draining=False)
+    await catalog.nodes.drain(OPERATOR, drained, draining=False)
 
-    await catalog.doubt_node(doubted, "the bench says so")
+    await catalog.nodes.doubt(doubted, "the bench says so")
     await figures("a node doubted", nodes, frozenset({doubted}))
     await _entries(catalog, meter, "a node doubted")
-    await catalog.clear_doubt(doubted)
+    await catalog.nodes.clear_doubt(doubted)
 
     await _set_copies(catalog, refused, 2)
-    await catalog.set_refused({refused: "the bench says so"})
+    await catalog.nodes.set_refused({refused: "the bench says so"})
     await figures("a node refused, its copies missing", nodes, frozenset({refused}))
     await _entries(catalog, meter, "a node refused, its copies missing")
     await meter.each(
         "a page of repair, only missing copies",
-        lambda _: catalog.chunks_on(refused, 0, 64),
+        lambda _: catalog.repair.chunks_on(refused, 0, 64),
         SHORT,
     )
     await meter.each(
         "a copy to sample, only missing copies",
-        lambda _: catalog.sample_on(refused, 0.5, 1),
+        lambda _: catalog.copies.sample_on(refused, 0.5, 1),
         SHORT,
     )
-    await catalog.set_refused({refused: ""})
+    await catalog.nodes.set_refused({refused: ""})
     await _set_copies(catalog, refused, 1)
 
 
@@ -70,23 +70,27 @@ async def _figures(
     catalog: SqliteCatalog, meter: Meter, when: str, usable: Nodes, lost: Nodes
 ) -> None:
     async def totals() -> None:
-        catalog._counted.clear()
-        await catalog.totals(None, usable)
+        catalog.figures._totals._counted.clear()
+        await catalog.figures.totals(None, usable)
 
     await meter.each(f"status totals, {when}", lambda _: totals(), SHORT)
-    await meter.each(f"backlog, {when}", lambda _: catalog.repair_backlog(usable, lost), SHORT)
+    await meter.each(
+        f"backlog, {when}", lambda _: catalog.figures.repair_backlog(usable, lost), SHORT
+    )
 
 
 async def _entries(catalog: SqliteCatalog, meter: Meter, when: str) -> None:
-    await meter.each(f"stat, {when}", lambda _: catalog.stat(OPERATOR, p(meter.file())), 20)
+    await meter.each(f"stat, {when}", lambda _: catalog.names.stat(OPERATOR, p(meter.file())), 20)
     await meter.each(
         f"list a page, {when}",
-        lambda _: catalog.list(OPERATOR, p("/ds00/flat"), recursive=False, page_size=100, token=""),
+        lambda _: catalog.names.list(
+            OPERATOR, p("/ds00/flat"), recursive=False, page_size=100, token=""
+        ),
         20,
     )
     await meter.each(
         f"open_read, {when}",
-        lambda _: catalog.open_read(
+        lambda _: catalog.reads.open(
             OPERATOR, p(meter.file()), offset=0, length=0, if_version=0, batch=64
         ),
         20,

@@ -36,25 +36,16 @@ import pytest
 from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import (
-    SqliteCatalog,
-    adoption,
-    collection,
-    folders,
-    grants,
-    inventories,
-    leases,
-    lives,
-    name_removal,
-    policies,
-    quarantine,
-    quotas,
-    rechecking,
-    removal,
-)
-from collective.catalog.sqlite.counting import disagreements
-from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.engine import Engine
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import collection, inventories, quarantine
+from collective.catalog.sqlite.files import leases, rechecking
+from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
+from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.people import grants
+from collective.catalog.sqlite.store import lives
+from collective.catalog.sqlite.store.counting import disagreements
+from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.engine import Engine
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
 from tests.worlds import world_of
@@ -233,7 +224,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.DROPPED_GRANTS: ((grants, "DROPPED_AT_ONCE"),),
     Bound.ENDED_UPLOADS: ((quotas, "ENDED_AT_ONCE"),),
     Bound.FORGOTTEN_COPIES: ((removal, "FORGET_ROWS"),),
-    Bound.GUARDED_DELETES: ((adoption, "GUARDED_AT_ONCE"),),
+    Bound.GUARDED_DELETES: ((history, "GUARDED_AT_ONCE"),),
     Bound.INVENTORY_STEP: ((inventories, "STEP_COPIES"),),
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
     Bound.LEASES: ((leases, "LEASES_MAX"),),
@@ -300,7 +291,7 @@ class SqliteEngines(Engines):
     async def keep(self) -> Kept:
         place = self._place("kept")
         if self._opened:
-            shutil.copy(await self._opened[-1].snapshot(), place)
+            shutil.copy(await self._opened[-1].upkeep.snapshot(), place)
         else:
             shutil.copytree(self.data_dir, place)
         return Kept(place)

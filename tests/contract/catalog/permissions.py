@@ -140,7 +140,9 @@ class Permissions(RuleBasedStateMachine):
             self._redeem(self.model.invites[-1], who)
         folders: tuple[Path, ...] = (("a",), ("a", "a"), ("b",))
         for path in folders:
-            self.runner.run(self.catalog.make_directory(COORDINATOR, p(text(path)), parents=False))
+            self.runner.run(
+                self.catalog.names.make_directory(COORDINATOR, p(text(path)), parents=False)
+            )
             self.model.names[path] = "dir"
         self.runner.run(write(self.catalog, "/a/a/b", "x"))
         self.model.names["a", "a", "b"] = "file"
@@ -166,7 +168,7 @@ class Permissions(RuleBasedStateMachine):
         if expected == "ok" and who in model.revoked:
             expected = "refused"
         happened, made = self.do(
-            self.catalog.add_grant(
+            self.catalog.grants.add(
                 self.caller(giver), p(text(path)), bits(rights), user(who).principal, ends_s
             )
         )
@@ -195,7 +197,7 @@ class Permissions(RuleBasedStateMachine):
             return
         grant = live[number % len(live)]
         fine = self.model.is_admin(who) or who in {grant.giver, grant.whose}
-        happened, _ = self.do(self.catalog.remove_grant(self.caller(who), grant.id))
+        happened, _ = self.do(self.catalog.grants.remove(self.caller(who), grant.id))
         self.same(happened, "ok" if fine else "denied", "end_grant", who, grant)
         if fine:
             grant.ended = True
@@ -205,7 +207,9 @@ class Permissions(RuleBasedStateMachine):
         if victim in self.model.revoked or len(self.model.revoked) == REVOKED_MAX:
             return
         fine = self.model.is_admin(who)
-        happened, _ = self.do(self.catalog.revoke(self.caller(who), str(user(victim).principal)))
+        happened, _ = self.do(
+            self.catalog.revocations.revoke(self.caller(who), str(user(victim).principal))
+        )
         self.same(happened, "ok" if fine else "denied", "revoke", who, victim)
         if fine:
             self.model.revoked.add(victim)
@@ -230,7 +234,7 @@ class Permissions(RuleBasedStateMachine):
             self.caller(maker).principal,
             grants=tuple(GrantTerms(p(text(path)), bits(rights)) for path, rights in grants),
         )  # fmt: skip
-        happened, _ = self.do(self.catalog.add_code(self.caller(maker), code))
+        happened, _ = self.do(self.catalog.codes.add(self.caller(maker), code))
         self.same(happened, "ok" if fine else "denied", "invite", maker, grants)
         if fine:
             ends = [model.ends(one) for some in held for one in some]
@@ -271,7 +275,7 @@ class Permissions(RuleBasedStateMachine):
         fine = who not in model.revoked and (again or state == "open")
 
         issued = IssuedCertificate(user(who).principal, f"{invite.id}{who}", 10**15, b"der")
-        happened, error = self.do(self.catalog.redeem(invite.id, who.encode() * 8, issued))
+        happened, error = self.do(self.catalog.codes.redeem(invite.id, who.encode() * 8, issued))
         self.same(happened, "ok" if fine else "refused", "redeem", invite.id, who, state)
         if not fine:
             assert isinstance(error, ConflictError)
@@ -280,7 +284,7 @@ class Permissions(RuleBasedStateMachine):
             return
         self.redeemed.add((invite.id, who))
         invite.uses_left -= 1
-        listed = self.runner.run(self.catalog.grants(COORDINATOR))
+        listed = self.runner.run(self.catalog.grants.list(COORDINATOR))
         new = [one for one in listed if one.id not in mine]
         assert len(new) == len(invite.grants)
         for path, rights, came_from in invite.grants:
@@ -302,7 +306,7 @@ class Permissions(RuleBasedStateMachine):
             expected = "denied"
         elif invite.revoked:
             expected = "refused"
-        happened, _ = self.do(self.catalog.revoke_code(self.caller(who), invite.id))
+        happened, _ = self.do(self.catalog.codes.revoke(self.caller(who), invite.id))
         self.same(happened, expected, "revoke_invite", who, invite)
         if expected == "ok":
             invite.revoked = True
@@ -318,7 +322,7 @@ class Permissions(RuleBasedStateMachine):
         elif path in model.names or model.names.get(path[:-1]) != "dir":
             expected = "not"
         happened, _ = self.do(
-            self.catalog.make_directory(self.caller(who), p(text(path)), parents=False)
+            self.catalog.names.make_directory(self.caller(who), p(text(path)), parents=False)
         )
         self._changed(happened, expected, "mkdir", who, path)
         if expected == "ok":
@@ -357,7 +361,7 @@ class Permissions(RuleBasedStateMachine):
         ):
             expected = "not"
         happened, made = self.do(
-            self.catalog.make_link(self.caller(who), p(text(path)), TARGET, Attributes(), ANY)
+            self.catalog.names.make_link(self.caller(who), p(text(path)), TARGET, Attributes(), ANY)
         )
         self._changed(happened, expected, "link", who, path)
         if expected == "ok":
@@ -373,7 +377,7 @@ class Permissions(RuleBasedStateMachine):
         elif path not in model.names:
             expected = "absent"
         happened, told = self.do(
-            self.catalog.set_attributes(
+            self.catalog.names.set_attributes(
                 self.caller(who), p(text(path)), modified_ns=1, mode=None, condition=ANY
             )
         )
@@ -414,7 +418,9 @@ class Permissions(RuleBasedStateMachine):
         elif len(there) > 1 and not recursive:
             expected = "not"
         happened, _ = self.do(
-            self.catalog.remove(self.caller(who), p(text(path)), recursive=recursive, condition=ANY)
+            self.catalog.names.remove(
+                self.caller(who), p(text(path)), recursive=recursive, condition=ANY
+            )
         )
         self._changed(happened, expected, "remove", who, path)
         if expected == "ok":
@@ -490,7 +496,7 @@ class Permissions(RuleBasedStateMachine):
         sharing = "s" in model.rights(who, source)
         before = {} if sharing else {path: self._readers(path) for path in tree}
         happened, _ = self.do(
-            self.catalog.move(self.caller(who), p(text(source)), p(text(to)), condition=ANY)
+            self.catalog.names.move(self.caller(who), p(text(source)), p(text(to)), condition=ANY)
         )
         self._changed(happened, expected, "move", who, source, to)
         if expected == "ok" and source != to:
@@ -513,7 +519,7 @@ class Permissions(RuleBasedStateMachine):
         """Return who was given what, where and until when, by the catalogue itself."""
         return {
             (str(one.principal), one.path.names, int(one.rights), one.expires_s)
-            for one in self.runner.run(self.catalog.grants(COORDINATOR))
+            for one in self.runner.run(self.catalog.grants.list(COORDINATOR))
         }
 
     # --- datastores ------------------------------------------------------------------------------
@@ -547,7 +553,7 @@ class Permissions(RuleBasedStateMachine):
             expected = "not"
         wanted = user(owner).principal if owner in USERS else owner
         happened, _ = self.do(
-            self.catalog.set_datastore(
+            self.catalog.datastores.set(
                 self.caller(who),
                 p(text(path)),
                 copies=copies,
@@ -572,7 +578,9 @@ class Permissions(RuleBasedStateMachine):
         """Take the grant that makes ``who`` the owner into account; return it."""
         known = {one.id for one in self.model.grants}
         (made,) = (
-            one for one in self.runner.run(self.catalog.grants(COORDINATOR)) if one.id not in known
+            one
+            for one in self.runner.run(self.catalog.grants.list(COORDINATOR))
+            if one.id not in known
         )
         assert list(made.sources) == [one.id for one in support]
         assert made.principal == user(who).principal
@@ -594,7 +602,7 @@ class Permissions(RuleBasedStateMachine):
     def list_datastores(self, who: str) -> None:
         """What he may read is listed, each with the policy that was decided."""
         model = self.model
-        happened, found = self.do(self.catalog.datastores(self.caller(who)))
+        happened, found = self.do(self.catalog.datastores.list(self.caller(who)))
         self.same(happened, self._unless_revoked(who), "list_datastores")
         if happened != "ok":
             return
@@ -616,7 +624,7 @@ class Permissions(RuleBasedStateMachine):
         """Return who really sees the entry, by the catalogue itself."""
         found: set[str] = set()
         for who in USERS:
-            happened, entry = self.do(self.catalog.stat(self.caller(who), p(text(path))))
+            happened, entry = self.do(self.catalog.names.stat(self.caller(who), p(text(path))))
             if happened == "ok" and self._is_whole(entry):
                 found.add(who)
         return found
@@ -643,7 +651,7 @@ class Permissions(RuleBasedStateMachine):
         there = "ok" if kind else "absent"
         knows = model.knows(who, path)
 
-        happened, entry = self.do(self.catalog.stat(caller, at))
+        happened, entry = self.do(self.catalog.names.stat(caller, at))
         self.same(happened, there if knows else "denied", "stat", who, path)
         if happened == "ok" and path:
             assert self._is_whole(entry) == ("r" in rights)
@@ -661,24 +669,24 @@ class Permissions(RuleBasedStateMachine):
             assert set(found) == {text(one) for one in model.seen_in(who, path)}
 
         happened, view = self.do(
-            self.catalog.open_read(caller, at, offset=0, length=0, if_version=0, batch=1)
+            self.catalog.reads.open(caller, at, offset=0, length=0, if_version=0, batch=1)
         )
         expected = "denied" if "r" not in rights else "ok" if kind == "file" else "not"
         self._changed(happened, expected, "read", who, path)
         if happened == "ok":
-            self.runner.run(self.catalog.close_read(caller, view.lease))
+            self.runner.run(self.catalog.reads.close(caller, view.lease))
 
     def _tells_nothing(self, who: str, error: CollectiveError, path: Path) -> None:
         """The refusal reads as the one for a name that nobody ever made."""
         other = FilePath((*path[:-1], "never")) if path else FilePath(("never",))
         if self.model.knows(who, other.names):
             return
-        _, twin = self.do(self.catalog.stat(self.caller(who), other))
+        _, twin = self.do(self.catalog.names.stat(self.caller(who), other))
         assert str(twin).replace(str(other), "X") == str(error).replace(str(p(text(path))), "X")
 
     @rule(who=callers)
     def list_grants(self, who: str) -> None:
-        happened, found = self.do(self.catalog.grants(self.caller(who)))
+        happened, found = self.do(self.catalog.grants.list(self.caller(who)))
         self.same(happened, self._unless_revoked(who), "list_grants")
         if happened != "ok":
             return

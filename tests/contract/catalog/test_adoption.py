@@ -53,11 +53,11 @@ def foreign(*texts: str, generation: int = 7) -> list[CopyKey]:
 
 
 async def told(catalog: Catalog, copies: Sequence[CopyKey]) -> Sequence[CopyKey]:
-    return await catalog.compare_inventory(NODES[0], copies, after=b"", last=True)
+    return await catalog.copies.compare_inventory(NODES[0], copies, after=b"", last=True)
 
 
 async def held(catalog: Catalog) -> int:
-    record = next(one for one in await catalog.nodes() if one.node == NODES[0])
+    record = next(one for one in await catalog.nodes.list() if one.node == NODES[0])
     return record.quarantined_bytes
 
 
@@ -68,9 +68,9 @@ async def test_a_new_catalogue_begins_at_another_generation_than_any_other(
     found = []
     for one in (catalog, other):
         await enrol(one)
-        await one.make_directory(OPERATOR, p("/d"), parents=False)
+        await one.names.make_directory(OPERATOR, p("/d"), parents=False)
         await write(one, "/d/f", "a")
-        found.append({copy.generation for copy in await one.copies_of(chunk("a"))})
+        found.append({copy.generation for copy in await one.copies.stored(chunk("a"))})
     assert not found[0] & found[1]
     assert min(min(some) for some in found) > 1 << 32
 
@@ -81,33 +81,33 @@ async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_co
     """Finding 6: the first old node that returned voided the fresh join code for all others."""
     now_s = clock.wall_s()
     code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, now_s + 60, OPERATOR.principal)
-    await catalog.add_code(OPERATOR, code)
-    assert not await catalog.observe_position(OLD)
-    assert not await catalog.is_restored()
-    assert (await catalog.code("c1")).state(now_s) == "open"
-    assert not await catalog.is_replaced(OLD.catalog_id)
+    await catalog.codes.add(OPERATOR, code)
+    assert not await catalog.history.observe(OLD)
+    assert not await catalog.history.is_restored()
+    assert (await catalog.codes.get("c1")).state(now_s) == "open"
+    assert not await catalog.history.is_replaced(OLD.catalog_id)
 
 
 async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_that_wait(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog, 1)
-    await catalog.observe_position(OLD)
-    done = await catalog.adopt(
+    await catalog.history.observe(OLD)
+    done = await catalog.history.adopt(
         OPERATOR, frozenset({NodeId("attic")}), obeyed={OLD.catalog_id}, claims=[claim("attic")]
     )
     assert (done.enrolled, done.replaced, done.confirmed) == ((NodeId("attic"),), 1, False)
-    assert await catalog.is_replaced(OLD.catalog_id)
-    record = next(one for one in await catalog.nodes() if one.node == "attic")
+    assert await catalog.history.is_replaced(OLD.catalog_id)
+    record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.is_new) == (Standing.APPROVED, False)
     assert (record.store_uuid, record.certificate_serial) == ("ab" * 16, "serial-attic")
-    assert await catalog.key_of("serial-attic") == claim("attic").key_digest
-    assert await catalog.has_redeemed(claim("attic").identity, claim("attic").key_digest)
+    assert await catalog.certificates.key_of("serial-attic") == claim("attic").key_digest
+    assert await catalog.codes.has_redeemed(claim("attic").identity, claim("attic").key_digest)
     with pytest.raises(ConflictError):
-        await catalog.bind_store(NodeId("attic"), StoreUuid("cd" * 16))
+        await catalog.nodes.bind_store(NodeId("attic"), StoreUuid("cd" * 16))
     with pytest.raises(ConflictError, match="nothing to adopt"):
-        await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
-    rows = [row for row in await catalog.audit(since_ms=0, limit=99) if "adopt" in row.action]
+        await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    rows = [row for row in await catalog.audit.list(since_ms=0, limit=99) if "adopt" in row.action]
     assert {(row.action, row.target) for row in rows} == {
         ("adopt", OLD.catalog_id),
         ("node-adopt", "attic"),
@@ -117,9 +117,9 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
 
 async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog) -> None:
     """Strangers that the former catalogue did not approve wait beside the member's own nodes."""
-    await catalog.observe_position(OLD)
-    await catalog.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
-    record = next(one for one in await catalog.nodes() if one.node == "attic")
+    await catalog.history.observe(OLD)
+    await catalog.history.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
+    record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.standing_reason) == (
         Standing.PROBATION,
         "it was adopted with all others, and not by its name",
@@ -129,31 +129,31 @@ async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog
 async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
     catalog: Catalog,
 ) -> None:
-    await catalog.observe_position(OLD)
-    done = await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    await catalog.history.observe(OLD)
+    done = await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
     assert done.replaced == 1
-    assert await catalog.is_replaced(OLD.catalog_id)
+    assert await catalog.history.is_replaced(OLD.catalog_id)
 
 
 async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
     catalog: Catalog,
 ) -> None:
     with pytest.raises(PermissionDeniedError):
-        await catalog.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
+        await catalog.history.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
     await enrol(catalog, 1)
-    await catalog.remove_node(OPERATOR, NODES[0], SpiffeId.node(DOMAIN, NODES[0]), force=True)
+    await catalog.nodes.remove(OPERATOR, NODES[0], SpiffeId.node(DOMAIN, NODES[0]), force=True)
     with pytest.raises(ConflictError):
-        await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
-    assert next(iter(await catalog.nodes())).removed
+        await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
+    assert next(iter(await catalog.nodes.list())).removed
 
 
 async def test_copies_of_another_life_are_kept_and_our_own_orphans_are_deleted(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "ours")
-    (ours,) = [copy for copy in await catalog.copies_of(chunk("ours")) if copy.node == NODES[0]]
+    (ours,) = [copy for copy in await catalog.copies.stored(chunk("ours")) if copy.node == NODES[0]]
     known = CopyKey(chunk("ours"), ours.generation, 26)
     orphan = CopyKey(chunk("orphan"), ours.generation, 26)
     page = sorted([known, orphan, *foreign("x", "y")], key=lambda copy: copy.chunk)
@@ -161,7 +161,7 @@ async def test_copies_of_another_life_are_kept_and_our_own_orphans_are_deleted(
     assert await held(catalog) == 2 * 26
     assert await told(catalog, page) == []
     assert await held(catalog) == 2 * 26, "an inventory told again counts nothing twice"
-    assert [key for _, key in await catalog.claim_collection(99, 0)] == [orphan]
+    assert [key for _, key in await catalog.collection.claim(99, 0)] == [orphan]
 
 
 async def test_a_quarantined_copy_that_is_gone_from_its_node_is_forgotten(
@@ -179,35 +179,37 @@ async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
     catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
-    await catalog.observe_position(OLD)
+    await catalog.history.observe(OLD)
     await told(catalog, foreign("x", "y"))
     clock.advance(WEEK_S)
-    await catalog.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
     with pytest.raises(ConflictError, match="seven days"):
-        await catalog.discard_quarantined(OPERATOR, None)
+        await catalog.quarantine.discard(OPERATOR, None)
     clock.advance(WEEK_S - 1)
     with pytest.raises(ConflictError, match="seven days"):
-        await catalog.discard_quarantined(OPERATOR, [NODES[0]])
-    assert await catalog.claim_collection(99, 0) == [], "time alone deletes nothing"
+        await catalog.quarantine.discard(OPERATOR, [NODES[0]])
+    assert await catalog.collection.claim(99, 0) == [], "time alone deletes nothing"
     clock.advance(1)
     await told(catalog, foreign("x", "y", "young"))
     with pytest.raises(NotFoundError):
-        await catalog.discard_quarantined(OPERATOR, [NodeId("nobody")])
+        await catalog.quarantine.discard(OPERATOR, [NodeId("nobody")])
     with pytest.raises(PermissionDeniedError):
-        await catalog.discard_quarantined(user("bob"), None)
-    done = await catalog.discard_quarantined(OPERATOR, None)
+        await catalog.quarantine.discard(user("bob"), None)
+    done = await catalog.quarantine.discard(OPERATOR, None)
     assert [(one.node, one.copies, one.size_bytes) for one in done if one.copies] == [
         (NODES[0], 2, 52)
     ]
-    while await catalog.discard_step():
+    while await catalog.quarantine.discard_step():
         pass
     assert await held(catalog) == 26, "what was found later stays"
-    gone = {key.chunk for _, key in await catalog.claim_collection(99, 0)}
+    gone = {key.chunk for _, key in await catalog.collection.claim(99, 0)}
     assert gone == {chunk("x"), chunk("y")}
     await told(catalog, foreign("x", "y", "young"))
     assert await held(catalog) == 26, "what is being deleted is not kept anew"
     rows = [
-        row for row in await catalog.audit(since_ms=0, limit=99) if row.action == "node-discard"
+        row
+        for row in await catalog.audit.list(since_ms=0, limit=99)
+        if row.action == "node-discard"
     ]
     assert [(row.target, row.detail) for row in rows] == [(NODES[0], "2 copies, 52 bytes")]
 
@@ -217,18 +219,18 @@ async def test_a_node_that_is_not_approved_has_a_figure_in_quarantine_and_no_row
 ) -> None:
     """A stranger invents as many copies as it likes; they fill no disk."""
     await enrol(catalog)
-    await catalog.doubt_node(NODES[0], "a test says so")
+    await catalog.nodes.doubt(NODES[0], "a test says so")
     for _ in range(2):
         await told(catalog, foreign("x", "y"))
         assert await held(catalog) == 2 * 26, "an inventory told again counts nothing twice"
     clock.advance(WEEK_S)
     with pytest.raises(ConflictError, match="No copies are quarantined"):
-        await catalog.discard_quarantined(OPERATOR, None)
-    await catalog.clear_doubt(NODES[0])
+        await catalog.quarantine.discard(OPERATOR, None)
+    await catalog.nodes.clear_doubt(NODES[0])
     await told(catalog, foreign("x", "y"))
     assert await held(catalog) == 2 * 26
     clock.advance(WEEK_S)
-    done = await catalog.discard_quarantined(OPERATOR, [NODES[0]])
+    done = await catalog.quarantine.discard(OPERATOR, [NODES[0]])
     assert [one.copies for one in done] == [2]
 
 
@@ -238,10 +240,10 @@ async def test_quarantine_has_one_bound_over_all_nodes(
     engines.bound(Bound.QUARANTINED_COPIES, 3)
     await enrol(catalog)
     for node in NODES[:2]:
-        await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
-    assert [record.quarantined_bytes for record in await catalog.nodes()] == [52, 52, 0]
+        await catalog.copies.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
+    assert [record.quarantined_bytes for record in await catalog.nodes.list()] == [52, 52, 0]
     clock.advance(WEEK_S)
-    done = await catalog.discard_quarantined(OPERATOR, None)
+    done = await catalog.quarantine.discard(OPERATOR, None)
     assert [one.copies for one in done] == [2, 1, 0]
 
 
@@ -249,9 +251,9 @@ async def test_discarding_hands_over_in_bounded_steps(catalog: Catalog, clock: M
     await enrol(catalog)
     await told(catalog, foreign(*(f"c{number}" for number in range(600))))
     clock.advance(WEEK_S)
-    await catalog.discard_quarantined(OPERATOR, None)
+    await catalog.quarantine.discard(OPERATOR, None)
     steps = 0
-    while await catalog.discard_step():
+    while await catalog.quarantine.discard_step():
         steps += 1
     assert steps == 6, "128 four times, 88, and the end noted"
     assert await held(catalog) == 0
@@ -262,13 +264,13 @@ async def test_a_node_that_has_no_room_for_more_to_delete_holds_up_no_discard_of
 ) -> None:
     await enrol(catalog)
     for node in NODES[:2]:
-        await catalog.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
+        await catalog.copies.compare_inventory(node, foreign("x", "y"), after=b"", last=True)
     clock.advance(WEEK_S)
-    await catalog.discard_quarantined(OPERATOR, None)
+    await catalog.quarantine.discard(OPERATOR, None)
     engines.bound(Bound.STRANGERS, 1)
-    while await catalog.discard_step():
+    while await catalog.quarantine.discard_step():
         pass
-    kept = [record.quarantined_bytes for record in await catalog.nodes()]
+    kept = [record.quarantined_bytes for record in await catalog.nodes.list()]
     assert kept == [26, 26, 0], "each has handed over what it has room for"
 
 
@@ -277,26 +279,26 @@ async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
 ) -> None:
     await enrol(catalog)
     await told(catalog, foreign("x"))
-    ours = await catalog.position()
-    assert await catalog.observe_position(replace(ours, sequence=ours.sequence + 1000))
+    ours = await catalog.history.position()
+    assert await catalog.history.observe(replace(ours, sequence=ours.sequence + 1000))
     clock.advance(WEEK_S)
     with pytest.raises(ConflictError, match="restored"):
-        await catalog.discard_quarantined(OPERATOR, None)
+        await catalog.quarantine.discard(OPERATOR, None)
     with pytest.raises(ConflictError, match="node adopt --all"):
-        await catalog.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
+        await catalog.history.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
 
 
 async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_is_ours(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "before")
-    newest = max(copy.generation for copy in await catalog.copies_of(chunk("before")))
-    ours = await catalog.position()
-    await catalog.observe_position(replace(ours, sequence=ours.sequence + 1000))
+    newest = max(copy.generation for copy in await catalog.copies.stored(chunk("before")))
+    ours = await catalog.history.position()
+    await catalog.history.observe(replace(ours, sequence=ours.sequence + 1000))
     await write(catalog, "/d/g", "after")
-    since = min(copy.generation for copy in await catalog.copies_of(chunk("after")))
+    since = min(copy.generation for copy in await catalog.copies.stored(chunk("after")))
     lost = [CopyKey(chunk("lost"), Generation(newest + 5), 26)]
     orphan = [CopyKey(chunk("orphan"), Generation(since), 26)]
     page = sorted([*lost, *orphan], key=lambda copy: copy.chunk)
@@ -308,11 +310,11 @@ async def test_an_old_backup_beside_another_catalogue_gives_out_none_of_its_lost
     catalog: Catalog,
 ) -> None:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "before")
-    newest = max(copy.generation for copy in await catalog.copies_of(chunk("before")))
-    await catalog.observe_position(OLD)
+    newest = max(copy.generation for copy in await catalog.copies.stored(chunk("before")))
+    await catalog.history.observe(OLD)
     await write(catalog, "/d/g", "after")
-    since = min(copy.generation for copy in await catalog.copies_of(chunk("after")))
+    since = min(copy.generation for copy in await catalog.copies.stored(chunk("after")))
     assert since > newest + (1 << 31)
     assert await told(catalog, [CopyKey(ChunkId(b"\xff" * 32), Generation(newest + 1), 26)]) == []

@@ -39,53 +39,54 @@ BOB = user("bob")
 
 
 async def make(catalog: Catalog, path: str, copies: int = 0, quota: int = 0) -> None:
-    await catalog.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=quota, owner=None)
+    await catalog.datastores.create(OPERATOR, p(path), copies=copies, quota_bytes=quota, owner=None)
 
 
 async def usage(catalog: Catalog) -> dict[str, tuple[int, int]]:
     return {
-        str(one.path): (one.used_bytes, one.files) for one in await catalog.datastores(OPERATOR)
+        str(one.path): (one.used_bytes, one.files)
+        for one in await catalog.datastores.list(OPERATOR)
     }
 
 
 async def test_only_admins_make_and_change_policies(catalog: Catalog) -> None:
     await grant(catalog, BOB, "/d", 7)
     with pytest.raises(PermissionDeniedError):
-        await catalog.create_datastore(BOB, p("/d"), copies=1, quota_bytes=0, owner=None)
+        await catalog.datastores.create(BOB, p("/d"), copies=1, quota_bytes=0, owner=None)
     await make(catalog, "/d")
     with pytest.raises(PermissionDeniedError):
-        await catalog.set_datastore(BOB, p("/d"), quota_bytes=1)
+        await catalog.datastores.set(BOB, p("/d"), quota_bytes=1)
     with pytest.raises(ConflictError):
         await make(catalog, "/d")
     with pytest.raises(NotFoundError):
-        await catalog.set_datastore(OPERATOR, p("/none"), copies=2)
+        await catalog.datastores.set(OPERATOR, p("/none"), copies=2)
     for path, copies in (("/d/x", 1), ("/", 1), ("/d", 17), ("/@bob.home", 1)):
         with pytest.raises(UsageError):
             await make(catalog, path, copies)
 
 
 async def test_an_owner_has_every_right_there_while_he_owns_it(catalog: Catalog) -> None:
-    await catalog.create_datastore(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
-    assert [one.rights for one in await catalog.grants(BOB)] == [ALL_RIGHTS]
+    await catalog.datastores.create(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
+    assert [one.rights for one in await catalog.grants.list(BOB)] == [ALL_RIGHTS]
     eve = user("eve")
-    await catalog.add_grant(BOB, p("/d"), Right.READ, eve.principal, None)
-    await catalog.move(OPERATOR, p("/d"), p("/e"), condition=ANY)
-    assert [str(one.path) for one in await catalog.grants(BOB)] == ["/e"]
-    assert await catalog.grants(eve) == []
-    changed = await catalog.set_datastore(OPERATOR, p("/e"), owner="member")
+    await catalog.grants.add(BOB, p("/d"), Right.READ, eve.principal, None)
+    await catalog.names.move(OPERATOR, p("/d"), p("/e"), condition=ANY)
+    assert [str(one.path) for one in await catalog.grants.list(BOB)] == ["/e"]
+    assert await catalog.grants.list(eve) == []
+    changed = await catalog.datastores.set(OPERATOR, p("/e"), owner="member")
     assert changed.owner is None
-    assert await catalog.grants(BOB) == []
+    assert await catalog.grants.list(BOB) == []
 
 
 async def test_an_owner_of_a_datastore_that_went_has_nothing_in_its_successor(
     catalog: Catalog,
 ) -> None:
-    await catalog.create_datastore(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
-    await catalog.make_directory(BOB, p("/d/x"), parents=False)
-    assert await catalog.remove(BOB, p("/d"), recursive=True, condition=ANY) == 2
+    await catalog.datastores.create(OPERATOR, p("/d"), copies=0, quota_bytes=0, owner=BOB.principal)
+    await catalog.names.make_directory(BOB, p("/d/x"), parents=False)
+    assert await catalog.names.remove(BOB, p("/d"), recursive=True, condition=ANY) == 2
     await make(catalog, "/d")
     with pytest.raises(PermissionDeniedError):
-        await catalog.stat(BOB, p("/d"))
+        await catalog.names.stat(BOB, p("/d"))
 
 
 async def test_listed_are_those_that_one_may_read(catalog: Catalog) -> None:
@@ -94,7 +95,7 @@ async def test_listed_are_those_that_one_may_read(catalog: Catalog) -> None:
     await grant(catalog, BOB, "/a", 1)
     await grant(catalog, BOB, "/b", 2)
     await grant(catalog, BOB, "/c/below", 1)
-    assert [str(one.path) for one in await catalog.datastores(BOB)] == ["/a"]
+    assert [str(one.path) for one in await catalog.datastores.list(BOB)] == ["/a"]
 
 
 async def test_copies_of_a_datastore_count_for_placement_and_quorum(
@@ -107,8 +108,8 @@ async def test_copies_of_a_datastore_count_for_placement_and_quorum(
     assert (upload.copies, upload.quorum, len(upload.allocations[0].targets)) == (1, 1, 1)
     assert upload.allocations[0].quorum == 1
     await write(catalog, "/four/f", "y", nodes=NODES)
-    assert (await catalog.stat(OPERATOR, p("/four/f"))).copies_wanted == 4
-    listed = await catalog.list(OPERATOR, p("/"), recursive=True, page_size=9, token="")
+    assert (await catalog.names.stat(OPERATOR, p("/four/f"))).copies_wanted == 4
+    listed = await catalog.names.list(OPERATOR, p("/"), recursive=True, page_size=9, token="")
     assert {str(one.path): one.copies_wanted for one in listed.entries if one.chunk_count} == {
         "/four/f": 4
     }
@@ -123,17 +124,17 @@ async def test_a_quota_is_enforced_at_opening_allocating_and_committing(
         await begin(catalog, "/d/big", "a", "b", "c", "d", unit=LARGE)
     upload, wanted = await begin(catalog, "/d/f", "a", "b", unit=LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
-        await catalog.allocate(
+        await catalog.uploads.allocate(
             OPERATOR, upload.id, [intent("c", 2 * LARGE, LARGE + SPARE)], place_on(*NODES[:3])
         )
-    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=2 * LARGE)
+    await catalog.datastores.set(OPERATOR, p("/d"), quota_bytes=2 * LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
-        await catalog.commit_upload(
+        await catalog.uploads.commit(
             OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
         )
     assert await usage(catalog) == {"/d": (0, 0)}
-    await catalog.set_datastore(OPERATOR, p("/d"), quota_bytes=2 * LARGE + SPARE)
-    await catalog.commit_upload(
+    await catalog.datastores.set(OPERATOR, p("/d"), quota_bytes=2 * LARGE + SPARE)
+    await catalog.uploads.commit(
         OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload), 2 * LARGE
     )
     assert await usage(catalog) == {"/d": (2 * LARGE, 1)}
@@ -143,7 +144,7 @@ async def test_a_lie_about_the_offset_passes_no_quota(catalog: Catalog) -> None:
     await enrol(catalog)
     await make(catalog, "/d", quota=1 * LARGE + LARGE // 2)
     with pytest.raises(NoSpaceError, match="quota"):
-        await catalog.open_upload(
+        await catalog.uploads.open(
             OPERATOR, p("/d/f"), Attributes(), ANY, [intent("a", 0, LARGE), intent("b", 0, LARGE)],
             place_on(*NODES[:3]),
         )  # fmt: skip
@@ -158,10 +159,10 @@ async def test_writers_at_the_same_time_cannot_pass_a_quota_together(
     with pytest.raises(NoSpaceError):
         await begin(catalog, "/d/2", "d", "e", "f", unit=LARGE)
     second, wanted = await begin(catalog, "/d/2", "d", "e", unit=LARGE)
-    await catalog.abort_upload(OPERATOR, first.id)
+    await catalog.uploads.abort(OPERATOR, first.id)
     third, more = await begin(catalog, "/d/3", "g", "h", "i", unit=LARGE)
     for upload, sent in ((second, wanted), (third, more)):
-        await catalog.commit_upload(
+        await catalog.uploads.commit(
             OPERATOR, upload.id, [extent(one) for one in sent], receipts(upload), LARGE * len(sent)
         )
     assert await usage(catalog) == {"/d": (5 * LARGE, 2)}
@@ -185,7 +186,7 @@ async def test_replacing_a_file_counts_the_difference(catalog: Catalog) -> None:
     await write(catalog, "/d/f", "a", "b", "c", unit=LARGE)
     await write(catalog, "/d/f", "d", "e", "f", unit=LARGE)
     assert await usage(catalog) == {"/d": (3 * LARGE, 1)}
-    await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await catalog.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     assert await usage(catalog) == {"/d": (0, 0)}
 
 
@@ -193,17 +194,17 @@ async def test_moves_carry_their_bytes_and_pass_no_quota(catalog: Catalog) -> No
     await enrol(catalog)
     await make(catalog, "/a")
     await make(catalog, "/b", quota=2 * LARGE + LARGE // 2)
-    await catalog.make_directory(OPERATOR, p("/a/t"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a/t"), parents=False)
     await write(catalog, "/a/t/1", "x", unit=LARGE)
     await write(catalog, "/a/t/2", "y", "z", unit=LARGE)
     with pytest.raises(NoSpaceError, match="quota"):
-        await catalog.move(OPERATOR, p("/a/t"), p("/b/t"), condition=ANY)
+        await catalog.names.move(OPERATOR, p("/a/t"), p("/b/t"), condition=ANY)
     assert await usage(catalog) == {"/a": (3 * LARGE, 2), "/b": (0, 0)}
-    await catalog.move(OPERATOR, p("/a/t/2"), p("/b/2"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/a/t/2"), p("/b/2"), condition=ANY)
     assert await usage(catalog) == {"/a": (1 * LARGE, 1), "/b": (2 * LARGE, 1)}
-    await catalog.move(OPERATOR, p("/a/t"), p("/t"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/a/t"), p("/t"), condition=ANY)
     assert await usage(catalog) == {"/a": (0, 0), "/b": (2 * LARGE, 1), "/t": (1 * LARGE, 1)}
-    await catalog.move(OPERATOR, p("/t"), p("/a/u"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/t"), p("/a/u"), condition=ANY)
     assert await usage(catalog) == {"/a": (1 * LARGE, 1), "/b": (2 * LARGE, 1)}
 
 
@@ -227,8 +228,8 @@ async def test_the_running_count_is_always_what_a_walk_finds(
 ) -> None:
     catalog = engines.opened[0] if engines.opened else await engines.open()
     await enrol(catalog)
-    for top in await catalog.datastores(OPERATOR):
-        await catalog.remove(OPERATOR, top.path, recursive=True, condition=ANY)
+    for top in await catalog.datastores.list(OPERATOR):
+        await catalog.names.remove(OPERATOR, top.path, recursive=True, condition=ANY)
     for path in ("/a", "/b"):
         await make(catalog, path)
     for number, (act, path, other, size) in enumerate(steps):
@@ -236,14 +237,14 @@ async def test_the_running_count_is_always_what_a_walk_finds(
             if act == "write":
                 await write(catalog, path, *(f"{number}.{one}" for one in range(size)))
             elif act == "remove":
-                await catalog.remove(OPERATOR, p(path), recursive=size > 1, condition=ANY)
+                await catalog.names.remove(OPERATOR, p(path), recursive=size > 1, condition=ANY)
             elif act == "move":
-                await catalog.move(OPERATOR, p(path), p(other), condition=ANY)
+                await catalog.names.move(OPERATOR, p(path), p(other), condition=ANY)
             else:
-                await catalog.make_directory(OPERATOR, p(path), parents=True)
+                await catalog.names.make_directory(OPERATOR, p(path), parents=True)
         except (ConflictError, NotFoundError, UsageError):
             continue
-    page = await catalog.list(OPERATOR, p("/"), recursive=True, page_size=0, token="")
+    page = await catalog.names.list(OPERATOR, p("/"), recursive=True, page_size=0, token="")
     walked = {str(one.path): (0, 0) for one in page.entries if len(one.path.names) == 1}
     for one in page.entries:
         if one.version:

@@ -34,7 +34,7 @@ ROUNDS = 25
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
@@ -46,8 +46,8 @@ async def fill(catalog: Catalog, path: str, count: int) -> Upload:
             intent(f"{path}.{number}", EXTENT * number, EXTENT)
             for number in range(start, min(start + limits.BATCH_MAX_CHUNKS, count))
         ]
-        allocated = await catalog.allocate(OPERATOR, upload.id, batch, place_on(*NODES[:3]))
-        await catalog.record_extents(
+        allocated = await catalog.uploads.allocate(OPERATOR, upload.id, batch, place_on(*NODES[:3]))
+        await catalog.uploads.record_extents(
             OPERATOR, upload.id, [extent(one) for one in batch], receipts(upload, allocated)
         )
     return upload
@@ -59,9 +59,9 @@ async def rounds_until_gone(
     """Collect until every one of ``chunks`` was handed out for deletion."""
     left = set(chunks)
     for number in range(most):
-        claimed = await catalog.claim_collection(1000, 0)
+        claimed = await catalog.collection.claim(1000, 0)
         for node, key in claimed:
-            await catalog.finish_collection(node, [key])
+            await catalog.collection.finish(node, [key])
             left.discard(key.chunk)
         if not left:
             return number + 1
@@ -84,11 +84,11 @@ async def test_one_huge_version_holds_up_no_small_one(
 ) -> None:
     slow(engines)
     upload = await fill(ready, "/d/huge", size)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * size)
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], EXTENT * size)
     for number in range(SMALL):
         await write(ready, f"/d/{number}", f"{number}")
     for name in ("huge", *range(SMALL)):  # the huge one goes first
-        await ready.remove(OPERATOR, p(f"/d/{name}"), recursive=False, condition=ANY)
+        await ready.names.remove(OPERATOR, p(f"/d/{name}"), recursive=False, condition=ANY)
         clock.advance(1)
     small = {chunk(f"{number}") for number in range(SMALL)}
     await rounds_until_gone(ready, clock, small, ROUNDS)
@@ -101,11 +101,11 @@ async def test_one_huge_upload_that_ended_holds_up_no_other(
 ) -> None:
     slow(engines)
     huge = await fill(ready, "/d/huge", size)
-    await ready.abort_upload(OPERATOR, huge.id)
+    await ready.uploads.abort(OPERATOR, huge.id)
     for number in range(SMALL):
         upload, _ = await begin(ready, f"/d/{number}", f"{number}")
-        await ready.record_extents(OPERATOR, upload.id, [], receipts(upload))
-        await ready.abort_upload(OPERATOR, upload.id)
+        await ready.uploads.record_extents(OPERATOR, upload.id, [], receipts(upload))
+        await ready.uploads.abort(OPERATOR, upload.id)
     small = {chunk(f"{number}") for number in range(SMALL)}
     await rounds_until_gone(ready, clock, small, ROUNDS)
     assert (await health(ready)).chunks > size / 2
@@ -116,15 +116,15 @@ async def test_a_stream_of_small_versions_does_not_hold_up_a_huge_one(
 ) -> None:
     slow(engines)
     upload = await fill(ready, "/d/huge", 200)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 200)
-    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], EXTENT * 200)
+    await ready.names.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     left = {chunk(f"/d/huge.{number}") for number in range(200)}
     for number in range(30):
         for one in range(12):  # as many as half of a step clears
             await write(ready, "/d/f", f"{number}.{one}")
         clock.advance(1)
-        for node, key in await ready.claim_collection(1000, 0):
-            await ready.finish_collection(node, [key])
+        for node, key in await ready.collection.claim(1000, 0):
+            await ready.collection.finish(node, [key])
             left.discard(key.chunk)
     assert not left
 
@@ -133,10 +133,10 @@ async def test_a_node_that_is_away_keeps_no_delete_from_the_others(
     ready: Catalog, clock: ManualClock
 ) -> None:
     await write(ready, "/d/away", *(f"a{number}" for number in range(50)))
-    await ready.remove(OPERATOR, p("/d/away"), recursive=False, condition=ANY)
+    await ready.names.remove(OPERATOR, p("/d/away"), recursive=False, condition=ANY)
     clock.advance(1)
     here = frozenset(NODES[1:2])
-    claimed = [await ready.claim_collection(10, 0, here) for _ in range(8)]
+    claimed = [await ready.collection.claim(10, 0, here) for _ in range(8)]
     assert {node for batch in claimed for node, _ in batch} == here
     assert sum(len(batch) for batch in claimed) == 50
 
@@ -144,14 +144,14 @@ async def test_a_node_that_is_away_keeps_no_delete_from_the_others(
 async def test_a_node_that_refuses_fills_no_batch(ready: Catalog, clock: ManualClock) -> None:
     """What it was asked for waits; each node has its share of what is asked for meanwhile."""
     await write(ready, "/d/f", *(f"a{number}" for number in range(50)))
-    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     clock.advance(1)
     deleted: dict[NodeId, int] = {}
     for _ in range(40):
-        batch = await ready.claim_collection(6, 0)
+        batch = await ready.collection.claim(6, 0)
         for node, key in batch:
             if node != NODES[0]:
-                await ready.finish_collection(node, [key])
+                await ready.collection.finish(node, [key])
                 deleted[node] = deleted.get(node, 0) + 1
         clock.advance(61)  # all that was refused may be asked for again
     assert deleted == {NODES[1]: 50, NODES[2]: 50}
@@ -161,16 +161,16 @@ async def test_collection_says_whether_it_has_more_to_do(
     ready: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     slow(engines)
-    assert not (await ready.claim_collection(1000, 0)).is_more
+    assert not (await ready.collection.claim(1000, 0)).is_more
     upload = await fill(ready, "/d/huge", 60)  # whose pins are cleared by the commit
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 60)
-    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], EXTENT * 60)
+    await ready.names.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     clock.advance(1)
     steps = 0
-    while (await ready.claim_collection(1000, 0)).is_more:
+    while (await ready.collection.claim(1000, 0)).is_more:
         clock.advance(0.01)
         steps += 1
     assert 1 <= steps <= 5
     clock.advance(1)
-    await ready.claim_collection(1000, 0)
+    await ready.collection.claim(1000, 0)
     assert (await health(ready)).chunks == 0

@@ -45,49 +45,49 @@ NONE: frozenset[NodeId] = frozenset()
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
     return catalog
 
 
 async def stored(catalog: Catalog, text: str = "a") -> set[NodeId]:
-    return {copy.node for copy in await catalog.copies_of(chunk(text))}
+    return {copy.node for copy in await catalog.copies.stored(chunk(text))}
 
 
 async def generation(catalog: Catalog, node: NodeId, text: str = "a") -> Generation:
-    (found,) = [c.generation for c in await catalog.copies_of(chunk(text)) if c.node == node]
+    (found,) = [c.generation for c in await catalog.copies.stored(chunk(text)) if c.node == node]
     return found
 
 
 async def put_on_probation(catalog: Catalog, *nodes: NodeId) -> None:
-    for record in await catalog.nodes():
+    for record in await catalog.nodes.list():
         if record.node in nodes:
-            await catalog.add_node(dataclasses.replace(record, standing=Standing.PROBATION))
+            await catalog.nodes.add(dataclasses.replace(record, standing=Standing.PROBATION))
 
 
 async def repair(catalog: Catalog, *nodes: NodeId) -> Sequence[RepairTask]:
     tasks = await claim(catalog, 99, place_on(*nodes), ALL, NONE)
     for task in tasks:
-        await catalog.finish_repair(task, answer(task))
+        await catalog.repair.finish(task, answer(task))
     return tasks
 
 
 async def empty(catalog: Catalog) -> None:
     """Drain A: what it has is copied to D, and then given up."""
-    await catalog.drain_node(OPERATOR, A, draining=True)
+    await catalog.nodes.drain(OPERATOR, A, draining=True)
     await repair(catalog, D)
     await repair(catalog)
 
 
 async def deletes(catalog: Catalog) -> list[tuple[NodeId, Generation]]:
-    return [(node, key.generation) for node, key in await catalog.claim_collection(99, 0)]
+    return [(node, key.generation) for node, key in await catalog.collection.claim(99, 0)]
 
 
 async def test_a_repair_dooms_nothing_by_itself(ready: Catalog) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
+    await ready.nodes.drain(OPERATOR, A, draining=True)
     assert len(await repair(ready, D)) == 1
     assert await stored(ready) == ALL
-    assert await ready.copies_in_doubt() == (0, 0)
+    assert await ready.figures.copies_in_doubt() == (0, 0)
 
 
 async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_before(
@@ -95,7 +95,7 @@ async def test_a_drained_copy_goes_when_its_replacement_is_confirmed_and_not_bef
 ) -> None:
     await empty(ready)
     assert await stored(ready) == {B, C, D}
-    assert await ready.copies_in_doubt() == (0, 1)
+    assert await ready.figures.copies_in_doubt() == (0, 1)
     for _ in range(3):  # the replacement does not prove itself
         assert await confirm(ready, liars=frozenset({D})) == [Settled.KEPT]
         assert await deletes(ready) == []
@@ -110,10 +110,10 @@ async def test_a_node_is_not_removed_while_what_it_gave_up_is_not_confirmed(
     await empty(ready)
     identity = SpiffeId.node(DOMAIN, A)
     with pytest.raises(ConflictError, match="verified"):
-        await ready.remove_node(OPERATOR, A, identity, force=False)
+        await ready.nodes.remove(OPERATOR, A, identity, force=False)
     clock.advance(4000)
     await confirm(ready)
-    await ready.remove_node(OPERATOR, A, identity, force=False)
+    await ready.nodes.remove(OPERATOR, A, identity, force=False)
 
 
 async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_needed(
@@ -121,11 +121,13 @@ async def test_a_copy_that_is_given_up_is_a_source_and_is_taken_back_when_it_is_
 ) -> None:
     """Its replacement turns out to be nothing: the node that was emptied is not the loser by it."""
     await empty(ready)
-    await ready.note_verdicts([Judged(chunk("a"), D, await generation(ready, D), Verdict.MISSING)])
+    await ready.copies.note_verdicts(
+        [Judged(chunk("a"), D, await generation(ready, D), Verdict.MISSING)]
+    )
     (task,) = await claim(ready, 9, place_on(D), ALL, NONE)
     assert A in {source.node for source in task.sources}
-    await ready.finish_repair(task, None)
-    await ready.drain_node(OPERATOR, A, draining=False)
+    await ready.repair.finish(task, None)
+    await ready.nodes.drain(OPERATOR, A, draining=False)
     clock.advance(4000)
     assert Settled.TAKEN_BACK in await confirm(ready)
     assert await stored(ready) == {A, B, C}
@@ -136,7 +138,7 @@ async def test_the_missing_copys_generation_goes_when_the_new_one_is_confirmed(
     ready: Catalog,
 ) -> None:
     before = await generation(ready, A)
-    await ready.mark_copies(A, [(chunk("a"), before)], lost=True)
+    await ready.copies.mark(A, [(chunk("a"), before)], lost=True)
     (task,) = await repair(ready, A)
     assert task.target.generation > before
     assert await deletes(ready) == []
@@ -148,12 +150,12 @@ async def test_a_missing_copy_that_came_back_counts_once_it_is_proven(
     ready: Catalog,
 ) -> None:
     key = CopyKey(chunk("a"), await generation(ready, A), 26)
-    await ready.compare_inventory(A, [], after=b"", last=True)
-    await ready.compare_inventory(A, [key], after=b"", last=True)
+    await ready.copies.compare_inventory(A, [], after=b"", last=True)
+    await ready.copies.compare_inventory(A, [key], after=b"", last=True)
     assert await stored(ready) == {B, C}
     assert await claim(ready, 9, place_on(D), ALL, NONE) == []  # it is verified first
-    assert [one.chunk for one in (await ready.doubted_on(A, 0, 9)).chunks] == [chunk("a")]
-    await ready.note_verdicts([Judged(chunk("a"), A, key.generation, Verdict.PROVEN)])
+    assert [one.chunk for one in (await ready.copies.doubted_on(A, 0, 9)).chunks] == [chunk("a")]
+    await ready.copies.note_verdicts([Judged(chunk("a"), A, key.generation, Verdict.PROVEN)])
     assert await stored(ready) == {A, B, C}
 
 
@@ -161,7 +163,7 @@ async def test_a_corrupt_copy_waits_for_another_and_leaves_a_full_node_for_it(
     ready: Catalog, clock: ManualClock
 ) -> None:
     for node in (A, B, C):
-        await ready.mark_copies(node, [(chunk("a"), await generation(ready, node))], lost=False)
+        await ready.copies.mark(node, [(chunk("a"), await generation(ready, node))], lost=False)
     assert await stored(ready) == set()
     for _ in range(2):
         clock.advance(4000)
@@ -172,10 +174,10 @@ async def test_a_corrupt_copy_waits_for_another_and_leaves_a_full_node_for_it(
 async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
     ready: Catalog,
 ) -> None:
-    await ready.mark_copies(A, [(chunk("a"), bad := await generation(ready, A))], lost=False)
+    await ready.copies.mark(A, [(chunk("a"), bad := await generation(ready, A))], lost=False)
     assert await confirm(ready, full=frozenset({A})) == [Settled.DELETED]
     assert await deletes(ready) == [(A, bad)]
-    await ready.finish_collection(A, [CopyKey(chunk("a"), bad, 26)])
+    await ready.collection.finish(A, [CopyKey(chunk("a"), bad, 26)])
     (task,) = await repair(ready, A)
     assert task.target.node == A
 
@@ -183,9 +185,9 @@ async def test_the_last_good_copy_lets_a_corrupt_one_leave_a_full_node(
 async def test_copies_beyond_what_a_policy_wants_go_once_those_left_are_confirmed(
     ready: Catalog, clock: ManualClock
 ) -> None:
-    await ready.create_datastore(OPERATOR, p("/one"), copies=1, quota_bytes=0, owner=None)
-    await ready.move(OPERATOR, p("/d/f"), p("/one/f"), condition=ANY)
-    while await ready.settle_copies():
+    await ready.datastores.create(OPERATOR, p("/one"), copies=1, quota_bytes=0, owner=None)
+    await ready.names.move(OPERATOR, p("/d/f"), p("/one/f"), condition=ANY)
+    while await ready.datastores.settle_copies():
         pass
     for left in (2, 1, 1):
         await repair(ready)
@@ -197,7 +199,7 @@ async def test_copies_beyond_what_a_policy_wants_go_once_those_left_are_confirme
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED] * 2
     assert await stored(ready) == {kept}
-    assert await ready.copies_in_doubt() == (0, 0)
+    assert await ready.figures.copies_in_doubt() == (0, 0)
 
 
 async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
@@ -208,13 +210,15 @@ async def test_copies_that_one_node_invents_hold_back_those_of_no_other(
     other = await generation(ready, B)
     told = [CopyKey(chunk(text), Generation(other), 26) for text in texts]
     told += [CopyKey(chunk(text), await generation(ready, A, text), 26) for text in ("a", *texts)]
-    await ready.compare_inventory(A, sorted(told, key=lambda key: key.chunk), after=b"", last=True)
-    assert (await ready.copies_in_doubt())[1] == len(texts)
-    await ready.drain_node(OPERATOR, C, draining=True)
+    await ready.copies.compare_inventory(
+        A, sorted(told, key=lambda key: key.chunk), after=b"", last=True
+    )
+    assert (await ready.figures.copies_in_doubt())[1] == len(texts)
+    await ready.nodes.drain(OPERATOR, C, draining=True)
     await repair(ready, D)
     await repair(ready)
     assert not [text for text in texts if C in await stored(ready, text)]
-    due = [given.node for _, given in await ready.claim_given_up(8)]
+    due = [given.node for _, given in await ready.guarded.claim(8)]
     assert (due.count(A), due.count(C)) == (4, 4)
 
 
@@ -222,48 +226,50 @@ async def test_copies_on_probation_let_no_copy_go(ready: Catalog) -> None:
     await put_on_probation(ready, D)
     await empty(ready)
     assert await confirm(ready) == [Settled.KEPT]
-    assert {record.node for record in await ready.nodes() if record.standing is Standing.PROBATION}
+    assert {
+        record.node for record in await ready.nodes.list() if record.standing is Standing.PROBATION
+    }
 
 
 async def test_figures_count_copies_on_probation_as_repair_does(ready: Catalog) -> None:
     """Two are wanted; of four, one is on a node that is lost, and two on nodes on probation."""
     for path, copies in (("/four", 4), ("/two", 2)):
-        await ready.create_datastore(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
+        await ready.datastores.create(OPERATOR, p(path), copies=copies, quota_bytes=0, owner=None)
     await write(ready, "/four/f", "four", nodes=NODES)
-    await ready.move(OPERATOR, p("/four/f"), p("/two/f"), condition=ANY)
-    while await ready.settle_copies():
+    await ready.names.move(OPERATOR, p("/four/f"), p("/two/f"), condition=ANY)
+    while await ready.datastores.settle_copies():
         pass
     lost = frozenset({A})
     assert await stored(ready, "four") == ALL
-    assert await ready.repair_backlog(ALL - lost, lost) == 1  # the file that wants three
+    assert await ready.figures.repair_backlog(ALL - lost, lost) == 1  # the file that wants three
     await put_on_probation(ready, C, D)
-    assert await ready.repair_backlog(ALL - lost, lost) == 2
+    assert await ready.figures.repair_backlog(ALL - lost, lost) == 2
 
 
 async def test_a_restored_catalogue_gives_up_nothing(ready: Catalog, engines: Engines) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
+    await ready.nodes.drain(OPERATOR, A, draining=True)
     await repair(ready, D)
     kept = await engines.keep()
     await repair(ready)
-    seen = await ready.position()
+    seen = await ready.history.position()
     old = await engines.put_back(kept)
-    await old.observe_position(seen)
+    await old.history.observe(seen)
     for _ in range(2):
         await repair(old)
         assert await stored(old) == ALL
         assert await confirm(old) == []
-    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     await repair(old)
     assert await confirm(old) == [Settled.DELETED]
 
 
 async def test_what_was_decided_on_another_state_is_not_done(ready: Catalog) -> None:
-    await ready.drain_node(OPERATOR, A, draining=True)
+    await ready.nodes.drain(OPERATOR, A, draining=True)
     tasks = await claim(ready, 9, place_on(D), ALL, NONE)
     assert await claim(ready, 9, place_on(D), ALL, NONE) == []  # it is claimed
-    await ready.finish_repair(tasks[0], answer(tasks[0]))
-    (due, *_) = await ready.chunk_copies(chunk("a"))
-    await ready.mark_copies(B, [(chunk("a"), await generation(ready, B))], lost=True)
+    await ready.repair.finish(tasks[0], answer(tasks[0]))
+    (due, *_) = await ready.copies.known(chunk("a"))
+    await ready.copies.mark(B, [(chunk("a"), await generation(ready, B))], lost=True)
     await repair(ready)  # gives nothing up: three are wanted, and C, D and A are left
     assert await stored(ready) == {A, C, D}
     assert len(due.copies) == 4
@@ -275,9 +281,9 @@ async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
     """Each search goes on where it stopped: one that looked at seven knows nothing of the eighth."""
     blocked = [f"full{number}" for number in range(60)]
     await write(ready, "/d/full", *blocked, copies=2)
-    await ready.create_datastore(OPERATOR, p("/two"), copies=2, quota_bytes=0, owner=None)
+    await ready.datastores.create(OPERATOR, p("/two"), copies=2, quota_bytes=0, owner=None)
     await write(ready, "/two/well", "z", nodes=NODES[:2])
-    await ready.mark_copies(A, [(chunk("z"), await generation(ready, A, "z"))], lost=True)
+    await ready.copies.mark(A, [(chunk("z"), await generation(ready, A, "z"))], lost=True)
 
     place = Offers(defaultdict(tuple, {(chunk("z"), intent("z").stored_length): (D,)}), {})
     (task,) = await claim(ready, 4, place, ALL, NONE)
@@ -287,14 +293,14 @@ async def test_finding_4_chunks_without_a_place_hide_no_other_however_many(
 async def test_only_what_the_node_answered_for_is_forgotten(
     ready: Catalog, clock: ManualClock
 ) -> None:
-    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     gone: list[tuple[NodeId, CopyKey]] = []
     while not gone:
-        gone = list(await ready.claim_collection(99, 0))
+        gone = list(await ready.collection.claim(99, 0))
     node, key = gone[0]
-    await ready.finish_collection(node, [key])
+    await ready.collection.finish(node, [key])
     clock.advance(100)
-    again = list(await ready.claim_collection(99, 0))
+    again = list(await ready.collection.claim(99, 0))
     assert {node for node, _ in again} == {node for node, _ in gone[1:]}
 
 
@@ -302,12 +308,12 @@ async def sent_to_what_was_lost(catalog: Catalog, who: Call) -> Upload:
     """Begin an upload that sends a chunk to the copies that are there; one of them is lost then."""
     await enrol(catalog, 4)
     for folder in ("/d", "/e"):
-        await catalog.make_directory(OPERATOR, p(folder), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(folder), parents=False)
     await grant(catalog, who, "/e", Right.WRITE)
     await write(catalog, "/d/f", "x")
     upload, _ = await begin(catalog, "/e/f", "x", who=who)
     (lost,) = (one for one in upload.allocations[0].targets if one.node == A)
-    await catalog.mark_copies(A, [(chunk("x"), lost.generation)], lost=True)
+    await catalog.copies.mark(A, [(chunk("x"), lost.generation)], lost=True)
     return upload
 
 
@@ -317,9 +323,9 @@ async def test_a_repair_that_failed_where_an_upload_sends_an_older_copy_leaves_n
     bob = user("bob")
     upload = await sent_to_what_was_lost(catalog, bob)
     (task,) = await claim(catalog, 9, place_on(A), ALL, NONE)
-    await catalog.finish_repair(task, None)
-    assert A not in [one.node for one in (await catalog.chunk_copies(chunk("x")))[0].copies]
-    await catalog.abort_upload(bob, upload.id)
+    await catalog.repair.finish(task, None)
+    assert A not in [one.node for one in (await catalog.copies.known(chunk("x")))[0].copies]
+    await catalog.uploads.abort(bob, upload.id)
 
 
 async def test_an_upload_that_ends_before_one_that_sends_an_older_copy_leaves_nothing(
@@ -329,9 +335,9 @@ async def test_an_upload_that_ends_before_one_that_sends_an_older_copy_leaves_no
     first = await sent_to_what_was_lost(catalog, bob)
     second, _ = await begin(catalog, "/e/g", "x", who=bob)  # one of its copies is new
     for upload in (second, first):
-        await catalog.abort_upload(bob, upload.id)
+        await catalog.uploads.abort(bob, upload.id)
         await collected(catalog, clock)
-    (there,) = await catalog.chunk_copies(chunk("x"))
+    (there,) = await catalog.copies.known(chunk("x"))
     assert CopyState.INTENT not in [one.state for one in there.copies]
 
 
@@ -339,14 +345,14 @@ async def test_a_drained_node_lets_go_though_a_doubted_one_has_a_copy_too(
     catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    await catalog.set_datastore(OPERATOR, p("/d"), copies=2)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.datastores.set(OPERATOR, p("/d"), copies=2)
     await write(catalog, "/d/f", "x", nodes=NODES[:2])
-    await catalog.drain_node(OPERATOR, NODES[0], draining=True)
-    await catalog.doubt_node(NODES[1], "it lied")
+    await catalog.nodes.drain(OPERATOR, NODES[0], draining=True)
+    await catalog.nodes.doubt(NODES[1], "it lied")
     for _ in range(4):  # two copies elsewhere; then what is on the first one is surplus
         for task in await claim(catalog, 9, place_on(*NODES[2:]), ALL, NONE):
-            await catalog.finish_repair(task, answer(task))
+            await catalog.repair.finish(task, answer(task))
         await confirm(catalog, ALL)
         clock.advance(3601)
-    assert not (await catalog.copies_left()).get(NODES[0])
+    assert not (await catalog.figures.copies_left()).get(NODES[0])

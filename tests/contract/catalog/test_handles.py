@@ -39,8 +39,8 @@ BOB = user("bob")
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
     for path in ("/his", "/shared", "/private"):
-        await catalog.make_directory(OPERATOR, p(path), parents=False)
-    await catalog.make_directory(OPERATOR, p("/shared/sub"), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(path), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/shared/sub"), parents=False)
     await grant(catalog, BOB, "/his", Right.READ | Right.WRITE)
     await grant(catalog, BOB, "/shared", Right.READ)
     await write(catalog, "/shared/sub/f", "a", "b")
@@ -48,15 +48,15 @@ async def ready(catalog: Catalog) -> Catalog:
 
 
 async def opened(catalog: Catalog, path: str = "/shared/sub/f", who: Call = BOB) -> ReadView:
-    return await catalog.open_read(who, p(path), offset=0, length=0, if_version=0, batch=1)
+    return await catalog.reads.open(who, p(path), offset=0, length=0, if_version=0, batch=1)
 
 
 async def goes_on(catalog: Catalog, view: ReadView, who: Call = BOB) -> ReadView:
-    return await catalog.plan_read(who, view.lease, offset=0, length=0, batch=0)
+    return await catalog.reads.plan(who, view.lease, offset=0, length=0, batch=0)
 
 
 async def move(catalog: Catalog, source: str, target: str) -> None:
-    await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
+    await catalog.names.move(OPERATOR, p(source), p(target), condition=ANY)
 
 
 # --- open reads ----------------------------------------------------------------------------------
@@ -82,9 +82,9 @@ async def test_a_file_moved_out_and_then_gone_is_served_no_longer(ready: Catalog
     view = await opened(ready)
     await move(ready, "/shared/sub", "/private/sub")
     if end == "removed":
-        await ready.remove(OPERATOR, p("/private/sub/f"), recursive=False, condition=ANY)
+        await ready.names.remove(OPERATOR, p("/private/sub/f"), recursive=False, condition=ANY)
     elif end == "removed with its folder":
-        await ready.remove(OPERATOR, p("/private"), recursive=True, condition=ANY)
+        await ready.names.remove(OPERATOR, p("/private"), recursive=True, condition=ANY)
     elif end == "replaced":
         await write(ready, "/private/sub/f", "c")
     else:
@@ -101,12 +101,12 @@ async def test_a_file_gone_where_it_was_opened_goes_on_being_read_while_the_gran
     given = await grant(ready, user("eve"), "/shared/sub", Right.READ)
     views = {who: await opened(ready, who=who) for who in (BOB, user("eve"))}
     await write(ready, "/shared/sub/f", "c")
-    await ready.remove(
+    await ready.names.remove(
         OPERATOR, p("/shared/sub" if recursive else "/shared/sub/f"), recursive=True, condition=ANY
     )
     for who, view in views.items():
         assert len((await goes_on(ready, view, who)).extents) == 2
-    await ready.remove_grant(OPERATOR, given)
+    await ready.grants.remove(OPERATOR, given)
     with pytest.raises(PermissionDeniedError):
         await goes_on(ready, views[user("eve")], user("eve"))
     await engines.close()
@@ -126,7 +126,7 @@ async def test_a_move_within_the_readers_grants_disturbs_no_read(ready: Catalog)
 
 
 async def ask(catalog: Catalog, path: str, *wanted: Extent, who: Call = BOB) -> Upload:
-    return await catalog.open_upload(
+    return await catalog.uploads.open(
         who, p(path), Attributes(), ANY, list(wanted), place_on(*NODES)
     )
 
@@ -143,17 +143,17 @@ async def test_no_answer_says_whether_a_chunk_of_someone_else_is_stored(
             upload = await ask(ready, "/his/f", wanted)
             (one,) = upload.allocations
             told.append((text, one.stored, one.held, len(one.targets), one.stored_length - length))
-            for commit in (ready.record_extents, ready.commit_upload):
-                size = () if commit == ready.record_extents else (10,)
+            for commit in (ready.uploads.record_extents, ready.uploads.commit):
+                size = () if commit == ready.uploads.record_extents else (10,)
                 try:
                     answer = await commit(BOB, upload.id, [extent(wanted)], [], *size)
                     told.append((text, answer))
                 except CollectiveError as error:
                     told.append((text, str(error)))
-            await ready.abort_upload(BOB, upload.id)
+            await ready.uploads.abort(BOB, upload.id)
     half = len(told) // 2
     assert [one[1:] for one in told[:half]] == [one[1:] for one in told[half:]]
-    assert (await ready.stat(OPERATOR, p("/private/f"))).copies_least == 3
+    assert (await ready.names.stat(OPERATOR, p("/private/f"))).copies_least == 3
 
 
 async def test_naming_a_chunk_in_a_commit_gives_no_access_to_it(ready: Catalog) -> None:
@@ -162,11 +162,11 @@ async def test_naming_a_chunk_in_a_commit_gives_no_access_to_it(ready: Catalog) 
     upload = await ask(ready, "/his/f", intent("mine"), intent("secret", 10))
     own = receipts(upload, upload.allocations[:1])
     both = [extent(intent("mine")), extent(intent("secret", 10))]
-    assert await ready.record_extents(BOB, upload.id, both, own) == 10
+    assert await ready.uploads.record_extents(BOB, upload.id, both, own) == 10
     with pytest.raises(NotEnoughCopiesError):
-        await ready.commit_upload(BOB, upload.id, both, own, 20)
+        await ready.uploads.commit(BOB, upload.id, both, own, 20)
     with pytest.raises(NotFoundError):
-        await ready.stat(BOB, p("/his/f"))
+        await ready.names.stat(BOB, p("/his/f"))
 
 
 async def test_a_chunk_asked_for_while_it_might_be_read_is_not_had_after_the_grant(
@@ -176,9 +176,9 @@ async def test_a_chunk_asked_for_while_it_might_be_read_is_not_had_after_the_gra
     await write(ready, "/private/f", "secret")
     upload = await ask(ready, "/his/f", intent("secret"))
     assert upload.allocations[0].stored
-    await ready.remove_grant(OPERATOR, given)
+    await ready.grants.remove(OPERATOR, given)
     with pytest.raises(NotEnoughCopiesError):
-        await ready.commit_upload(BOB, upload.id, [extent(intent("secret"))], [], 10)
+        await ready.uploads.commit(BOB, upload.id, [extent(intent("secret"))], [], 10)
     again = await ask(ready, "/his/g", intent("secret"))
     assert not again.allocations[0].stored
 
@@ -188,7 +188,7 @@ async def test_what_one_has_sent_oneself_is_not_sent_again(ready: Catalog) -> No
     drop = user("drop")
     await grant(ready, drop, "/private", Right.WRITE)
     first, _ = await begin(ready, "/private/a", "own", who=drop)
-    await ready.record_extents(drop, first.id, [], receipts(first))
+    await ready.uploads.record_extents(drop, first.id, [], receipts(first))
     assert (await ask(ready, "/private/b", intent("own"), who=drop)).allocations[0].stored
     assert not (await ask(ready, "/his/b", intent("own"))).allocations[0].stored
 
@@ -197,15 +197,17 @@ async def test_a_copy_on_a_node_that_was_lost_meanwhile_does_not_make_a_write_du
     ready: Catalog,
 ) -> None:
     await write(ready, "/his/one", "same", copies=2)
-    held = {copy.node for copy in await ready.copies_of(chunk("same"))}
+    held = {copy.node for copy in await ready.copies.stored(chunk("same"))}
     lost = frozenset(sorted(held)[:1])
     upload = await ask(ready, "/his/two", intent("same"))
     assert upload.allocations[0].stored
     extents = [extent(intent("same"))]
-    assert await ready.record_extents(BOB, upload.id, extents, [], absent=lost) == 0
+    assert await ready.uploads.record_extents(BOB, upload.id, extents, [], absent=lost) == 0
     with pytest.raises(NotEnoughCopiesError):
-        await ready.commit_upload(BOB, upload.id, extents, [], 10, absent=lost)
-    again = await ready.allocate(BOB, upload.id, [intent("same")], place_on(*NODES), absent=lost)
+        await ready.uploads.commit(BOB, upload.id, extents, [], 10, absent=lost)
+    again = await ready.uploads.allocate(
+        BOB, upload.id, [intent("same")], place_on(*NODES), absent=lost
+    )
     assert not again[0].stored
     sent = receipts(upload, again)
-    await ready.commit_upload(BOB, upload.id, extents, sent, 10, absent=lost | {sent[0].node})
+    await ready.uploads.commit(BOB, upload.id, extents, sent, 10, absent=lost | {sent[0].node})

@@ -14,7 +14,7 @@ A, B, C, D = NODES
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
@@ -29,18 +29,20 @@ async def held(catalog: Catalog, node: NodeId, *texts: str) -> list[CopyKey]:
     found = [
         CopyKey(chunk(text), copy.generation, 26)
         for text in texts
-        for copy in await catalog.copies_of(chunk(text))
+        for copy in await catalog.copies.stored(chunk(text))
         if copy.node == node
     ]
     return sorted(found, key=lambda key: key.chunk)
 
 
 async def stored(catalog: Catalog, *texts: str) -> dict[str, set[NodeId]]:
-    return {text: {copy.node for copy in await catalog.copies_of(chunk(text))} for text in texts}
+    return {
+        text: {copy.node for copy in await catalog.copies.stored(chunk(text))} for text in texts
+    }
 
 
 async def tell(catalog: Catalog, node: NodeId, page: list[CopyKey]) -> list[CopyKey]:
-    return list(await catalog.compare_inventory(node, page, after=b"", last=True))
+    return list(await catalog.copies.compare_inventory(node, page, after=b"", last=True))
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -53,7 +55,7 @@ async def test_a_whole_inventory_in_windows_finds_exactly_what_is_missing(
     gone = {page[number].chunk for number in (0, 7, 8, 9, 23, 39)}
     assert not await tell(ready, A, [key for key in page if key.chunk not in gone])
     for text in texts:
-        nodes = {copy.node for copy in await ready.copies_of(chunk(text))}
+        nodes = {copy.node for copy in await ready.copies.stored(chunk(text))}
         assert nodes == ({B, C} if chunk(text) in gone else {A, B, C})
 
 
@@ -65,7 +67,7 @@ async def test_pages_say_nothing_of_what_lies_outside_of_them(ready: Catalog) ->
     for start, is_last in ((0, False), (10, False), (20, True)):
         part = page[start : start + 10]
         after = page[start - 1].chunk if start else b""
-        assert not await ready.compare_inventory(A, part, after=after, last=is_last)
+        assert not await ready.copies.compare_inventory(A, part, after=after, last=is_last)
     assert all(nodes == {A, B, C} for nodes in (await stored(ready, *texts)).values())
 
 
@@ -85,7 +87,7 @@ async def test_finding_1_what_one_node_says_touches_no_copy_of_another(
             "a": {A, B},
             "b": {A, B},
         }
-        assert await ready.claim_collection(100, 0) == []
+        assert await ready.collection.claim(100, 0) == []
         for node in (A, B):
             assert not await tell(ready, node, await held(ready, node, "a", "b"))
 
@@ -99,14 +101,14 @@ async def test_a_disk_that_is_mounted_again_has_its_copies_doubted_not_lost(
     for _ in range(2):
         assert not await tell(ready, A, page)
         assert await stored(ready, "a") == {"a": {B, C}}
-    assert await ready.claim_collection(100, 0) == []
+    assert await ready.collection.claim(100, 0) == []
 
 
 async def test_a_known_copy_is_never_taken_for_a_stranger(ready: Catalog) -> None:
     """Nor is one that is given up."""
     await write(ready, "/d/f", "a")
     (key,) = await held(ready, A, "a")
-    await ready.mark_copies(A, [(key.chunk, key.generation)], lost=False)
+    await ready.copies.mark(A, [(key.chunk, key.generation)], lost=False)
     assert not await tell(ready, A, [key])
 
 
@@ -117,10 +119,10 @@ async def test_an_orphan_of_a_chunk_in_use_is_not_deleted(ready: Catalog) -> Non
     foreign = CopyKey(chunk("zz"), known.generation, 26)
     page = sorted([orphan, foreign], key=lambda key: key.chunk)
     assert await tell(ready, NODES[3], page) == page
-    assert await ready.claim_collection(100, 0) == [(NODES[3], foreign)]
-    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    assert await ready.collection.claim(100, 0) == [(NODES[3], foreign)]
+    await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     for _ in range(3):
-        gone = [key for _, key in await ready.claim_collection(100, 0)]
+        gone = [key for _, key in await ready.collection.claim(100, 0)]
         if orphan in gone:
             return
     pytest.fail("the orphan stayed although nothing refers to its chunk")
@@ -156,5 +158,5 @@ async def test_a_node_with_few_copies_among_many_chunks_has_them_compared(
     ]
     kept = {text for text in ("only", "both") if chunk(text) == page[1].chunk}
     for text in ("only", "both"):
-        nodes = {copy.node for copy in await ready.copies_of(chunk(text))}
+        nodes = {copy.node for copy in await ready.copies.stored(chunk(text))}
         assert nodes == ({B, C, D} if text in kept else {B, C})

@@ -30,7 +30,7 @@ CHUNKS = 60
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     for who in (BOB, CAROL):
         for path in ("/a", "/b"):
             await grant(catalog, who, path, Right.READ | Right.WRITE)
@@ -39,13 +39,13 @@ async def ready(catalog: Catalog) -> Catalog:
 
 async def make_anew(catalog: Catalog, how: str, chunks: int) -> None:
     """Remove /a and make /b, of which the row may get the same id."""
-    await catalog.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
+    await catalog.names.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
     if how == "moved to the top":
-        await catalog.make_directory(OPERATOR, p("/kept/b"), parents=False)
-        await catalog.move(OPERATOR, p("/kept/b"), p("/b"), condition=ANY)
+        await catalog.names.make_directory(OPERATOR, p("/kept/b"), parents=False)
+        await catalog.names.move(OPERATOR, p("/kept/b"), p("/b"), condition=ANY)
     else:
-        await catalog.make_directory(OPERATOR, p("/b"), parents=False)
-    await catalog.set_datastore(OPERATOR, p("/b"), quota_bytes=chunks * LARGE + SPARE)
+        await catalog.names.make_directory(OPERATOR, p("/b"), parents=False)
+    await catalog.datastores.set(OPERATOR, p("/b"), quota_bytes=chunks * LARGE + SPARE)
 
 
 # --- removed datastores --------------------------------------------------------------------------
@@ -57,9 +57,9 @@ HOW = pytest.mark.parametrize("how", ["made", "moved to the top"])
 async def test_an_upload_into_a_removed_datastore_takes_no_room_in_a_new_one(
     ready: Catalog, how: str
 ) -> None:
-    await ready.make_directory(OPERATOR, p("/kept"), parents=False)
-    await ready.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
-    await ready.make_directory(OPERATOR, p("/a"), parents=False)
+    await ready.names.make_directory(OPERATOR, p("/kept"), parents=False)
+    await ready.names.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
+    await ready.names.make_directory(OPERATOR, p("/a"), parents=False)
     await begin(ready, "/a/x", *"abcdefghi", who=BOB, unit=LARGE)
     await make_anew(ready, how, 10)
     await write(ready, "/b/y", "1", "2", who=CAROL, unit=LARGE)
@@ -69,19 +69,19 @@ async def test_an_upload_into_a_removed_datastore_takes_no_room_in_a_new_one(
 async def test_readers_of_a_removed_datastore_are_not_ended_by_the_quota_of_a_new_one(
     ready: Catalog, clock: ManualClock, how: str
 ) -> None:
-    await ready.make_directory(OPERATOR, p("/kept"), parents=False)
-    await ready.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
-    await ready.make_directory(OPERATOR, p("/a"), parents=False)
+    await ready.names.make_directory(OPERATOR, p("/kept"), parents=False)
+    await ready.names.remove(OPERATOR, p("/a"), recursive=True, condition=ANY)
+    await ready.names.make_directory(OPERATOR, p("/a"), parents=False)
     await write(ready, "/a/film", *"abcdefghi", unit=LARGE)
-    view = await ready.open_read(OPERATOR, p("/a/film"), offset=0, length=0, if_version=0, batch=2)
+    view = await ready.reads.open(OPERATOR, p("/a/film"), offset=0, length=0, if_version=0, batch=2)
     await make_anew(ready, how, 5)
     for _ in range(4):
         clock.advance(400)
-        await ready.plan_read(OPERATOR, view.lease, offset=0, length=0, batch=2)
+        await ready.reads.plan(OPERATOR, view.lease, offset=0, length=0, batch=2)
     for _ in range(3):
-        await ready.claim_collection(1000, 1000.0)
+        await ready.collection.claim(1000, 1000.0)
         clock.advance(1)
-    await ready.plan_read(OPERATOR, view.lease, offset=4 * LARGE, length=0, batch=2)
+    await ready.reads.plan(OPERATOR, view.lease, offset=4 * LARGE, length=0, batch=2)
 
 
 # --- wrong clocks --------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ async def test_a_clock_set_back_by_seconds_ends_nothing_that_goes_on(
 async def test_what_was_reserved_while_the_clock_was_ahead_gives_way(
     ready: Catalog, clock: ManualClock
 ) -> None:
-    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=10 * LARGE + SPARE)
+    await ready.datastores.set(OPERATOR, p("/a"), quota_bytes=10 * LARGE + SPARE)
     clock.jump_wall(30 * DAY_S)
     await begin(ready, "/a/x", *"abcdefghi", who=BOB, unit=LARGE)
     clock.jump_wall(-30 * DAY_S)
@@ -121,12 +121,12 @@ async def test_what_was_reserved_while_the_clock_was_ahead_gives_way(
 async def test_an_upload_begun_while_the_clock_was_ahead_lives_no_longer(
     ready: Catalog, clock: ManualClock
 ) -> None:
-    await ready.set_datastore(OPERATOR, p("/a"), quota_bytes=SPARE)
+    await ready.datastores.set(OPERATOR, p("/a"), quota_bytes=SPARE)
     clock.jump_wall(30 * DAY_S)
     upload, _ = await begin(ready, "/a/x", "1", who=BOB)
     clock.jump_wall(-30 * DAY_S)
-    await ready.expire()
+    await ready.upkeep.expire()
     clock.advance(7 * DAY_S + 1)
-    await ready.expire()
+    await ready.upkeep.expire()
     with pytest.raises(Exception, match="upload"):
-        await ready.commit_upload(BOB, upload.id, [], [], 0)
+        await ready.uploads.commit(BOB, upload.id, [], [], 0)

@@ -23,7 +23,7 @@ async def put_back(engines: Engines) -> PutBack:
     """Back up a catalogue that ended cleanly; the function puts that in place and opens it."""
     catalog = await engines.open()
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await engines.close()
     backup = await engines.keep()
 
@@ -40,12 +40,12 @@ async def restart(engines: Engines) -> Catalog:
 
 async def catch_up(catalog: Catalog, seen: Position) -> None:
     """Make changes until no number of ``seen`` is beyond the catalogue's own."""
-    while (await catalog.position()).sequence <= seen.sequence:
+    while (await catalog.history.position()).sequence <= seen.sequence:
         await write(catalog, "/d/own", "own")
 
 
 async def restored_times(catalog: Catalog) -> int:
-    return sum(row.action == "restored" for row in await catalog.audit(since_ms=0, limit=999))
+    return sum(row.action == "restored" for row in await catalog.audit.list(since_ms=0, limit=999))
 
 
 async def test_a_restore_is_found_out_although_its_numbers_caught_up_with_the_lost_future(
@@ -53,24 +53,26 @@ async def test_a_restore_is_found_out_although_its_numbers_caught_up_with_the_lo
 ) -> None:
     later = await engines.open()
     await write(later, "/d/lost", "lost")
-    lost = [CopyKey(chunk("lost"), c.generation, 26) for c in await later.copies_of(chunk("lost"))]
-    seen = await later.position()
+    lost = [
+        CopyKey(chunk("lost"), c.generation, 26) for c in await later.copies.stored(chunk("lost"))
+    ]
+    seen = await later.history.position()
     old = await put_back()
     code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, clock.wall_s() + 60, OPERATOR.principal)
-    await old.add_code(OPERATOR, code)
+    await old.codes.add(OPERATOR, code)
     await catch_up(old, seen)
-    own = {copy.generation for copy in await old.copies_of(chunk("own"))}
-    before = await old.position()
+    own = {copy.generation for copy in await old.copies.stored(chunk("own"))}
+    before = await old.history.position()
     assert before.epoch == seen.epoch
     assert before.sequence > seen.sequence
-    assert not await old.is_restored()
-    assert not await old.has_been_at(seen)
-    assert await old.observe_position(seen)
-    assert await old.is_restored()
-    assert (await old.position()).epoch == seen.epoch + 1
-    assert (await old.code("c1")).state(clock.wall_s()) != "open"
+    assert not await old.history.is_restored()
+    assert not await old.history.has_been_at(seen)
+    assert await old.history.observe(seen)
+    assert await old.history.is_restored()
+    assert (await old.history.position()).epoch == seen.epoch + 1
+    assert (await old.codes.get("c1")).state(clock.wall_s()) != "open"
     await write(old, "/d/after", "after")
-    after = {copy.generation for copy in await old.copies_of(chunk("after"))}
+    after = {copy.generation for copy in await old.copies.stored(chunk("after"))}
     assert min(after) > max(own | {key.generation for key in lost}) + (1 << 31)
 
 
@@ -78,19 +80,21 @@ async def test_what_a_former_life_did_after_it_ended_here_is_a_lost_future(
     engines: Engines, put_back: PutBack
 ) -> None:
     first = await put_back()
-    seen = await first.position()
+    seen = await first.history.position()
     second = await restart(engines)
-    began = await second.position()
+    began = await second.history.position()
     assert began.life != seen.life
     beyond = replace(seen, sequence=began.sequence + 3)
     await catch_up(second, beyond)
     within = replace(seen, sequence=seen.sequence)
-    assert await second.has_been_at(within)
-    assert not await second.observe_position(within)
-    assert not await second.has_been_at(beyond)
-    assert await second.observe_position(beyond)
-    assert await second.has_been_at(beyond)
-    assert await second.has_been_at(replace(beyond, sequence=beyond.sequence + 1)), "is dealt with"
+    assert await second.history.has_been_at(within)
+    assert not await second.history.observe(within)
+    assert not await second.history.has_been_at(beyond)
+    assert await second.history.observe(beyond)
+    assert await second.history.has_been_at(beyond)
+    assert await second.history.has_been_at(replace(beyond, sequence=beyond.sequence + 1)), (
+        "is dealt with"
+    )
 
 
 async def test_restarts_and_kills_make_nothing_restored(
@@ -100,19 +104,19 @@ async def test_restarts_and_kills_make_nothing_restored(
     positions = []
     for number in range(4):
         await write(catalog, f"/d/{number}", str(number))
-        positions.append(await catalog.position())
+        positions.append(await catalog.history.position())
         catalog = await restart(engines)
     assert len({one.life for one in positions}) == 4
     for one in positions:
-        assert await catalog.has_been_at(one)
-        assert not await catalog.observe_position(one)
-    assert not await catalog.is_restored()
+        assert await catalog.history.has_been_at(one)
+        assert not await catalog.history.observe(one)
+    assert not await catalog.history.is_restored()
 
 
 async def test_each_start_is_a_change(engines: Engines, put_back: PutBack) -> None:
     catalog = await put_back()
-    ended = await catalog.position()
-    assert (await (await restart(engines)).position()).sequence > ended.sequence
+    ended = await catalog.history.position()
+    assert (await (await restart(engines)).history.position()).sequence > ended.sequence
 
 
 async def test_a_future_of_several_lives_makes_one_life_restored_once(
@@ -122,15 +126,15 @@ async def test_a_future_of_several_lives_makes_one_life_restored_once(
     for _ in range(3):
         later = await restart(engines)
         await write(later, "/d/lost", "lost")
-        lost.append(await later.position())
+        lost.append(await later.history.position())
     old = await put_back()
     await catch_up(old, lost[-1])
-    assert [await old.observe_position(one) for one in lost[:2]] == [True, False]
-    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
-    assert not await old.observe_position(lost[1])
+    assert [await old.history.observe(one) for one in lost[:2]] == [True, False]
+    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert not await old.history.observe(lost[1])
     old = await restart(engines)
-    assert [await old.has_been_at(one) for one in lost] == [True, True, False]
-    assert await old.observe_position(lost[2]), "nobody can tell of which future it is"
+    assert [await old.history.has_been_at(one) for one in lost] == [True, True, False]
+    assert await old.history.observe(lost[2]), "nobody can tell of which future it is"
     assert await restored_times(old) == 2
 
 
@@ -140,10 +144,10 @@ async def test_a_backup_that_was_put_back_twice_is_found_out_twice(
     for _ in range(2):
         later = await restart(engines)
         await write(later, "/d/lost", "lost")
-        seen = await later.position()
+        seen = await later.history.position()
         old = await put_back()
         await catch_up(old, seen)
-        assert await old.observe_position(seen)
+        assert await old.history.observe(seen)
 
 
 async def test_a_restored_catalogue_that_is_put_back_is_found_out_again(
@@ -151,26 +155,26 @@ async def test_a_restored_catalogue_that_is_put_back_is_found_out_again(
 ) -> None:
     lost = await engines.open()
     await write(lost, "/d/lost", "lost")
-    seen = await lost.position()
+    seen = await lost.history.position()
     old = await put_back()
-    assert await old.observe_position(seen)
+    assert await old.history.observe(seen)
     await engines.close()
     second = await engines.keep()
     later = await engines.open()
     await write(later, "/d/again", "again")
-    beyond = await later.position()
+    beyond = await later.history.position()
     old = await engines.put_back(second)
     await catch_up(old, beyond)
-    assert await old.has_been_at(seen)
-    assert await old.observe_position(beyond)
-    assert (await old.position()).epoch == beyond.epoch + 1
+    assert await old.history.has_been_at(seen)
+    assert await old.history.observe(beyond)
+    assert (await old.history.position()).epoch == beyond.epoch + 1
 
 
 async def test_a_position_without_a_life_counts_by_its_numbers(put_back: PutBack) -> None:
     catalog = await put_back()
-    ours = await catalog.position()
-    assert not await catalog.observe_position(replace(ours, life=""))
-    assert await catalog.observe_position(replace(ours, life="", sequence=ours.sequence + 50))
+    ours = await catalog.history.position()
+    assert not await catalog.history.observe(replace(ours, life=""))
+    assert await catalog.history.observe(replace(ours, life="", sequence=ours.sequence + 50))
 
 
 async def test_a_life_that_was_forgotten_counts_by_its_numbers(
@@ -180,13 +184,13 @@ async def test_a_life_that_was_forgotten_counts_by_its_numbers(
     catalog = await put_back()
     positions = []
     for _ in range(5):
-        positions.append(await catalog.position())
+        positions.append(await catalog.history.position())
         catalog = await restart(engines)
     for one in positions:
-        assert not await catalog.observe_position(one)
+        assert not await catalog.history.observe(one)
     for number in range(4):
-        now = await catalog.position()
-        await catalog.observe_position(replace(now, life=f"{number:032x}"))
+        now = await catalog.history.position()
+        await catalog.history.observe(replace(now, life=f"{number:032x}"))
     assert await restored_times(catalog) == 1
 
 
@@ -194,11 +198,11 @@ async def test_nodes_of_a_restored_catalogue_follow_it(engines: Engines, put_bac
     """The position of now is above what any of them saw, so that deletes of it are obeyed."""
     later = await engines.open()
     await write(later, "/d/lost", "lost")
-    seen = await later.position()
+    seen = await later.history.position()
     old = await put_back()
     await catch_up(old, seen)
-    await old.observe_position(seen)
-    now = await old.position()
+    await old.history.observe(seen)
+    now = await old.history.position()
     assert (now.epoch, now.sequence) > (seen.epoch, seen.sequence)
     assert now.life not in {"", seen.life}
-    assert await old.compare_inventory(NODES[0], [], after=b"", last=True) == []
+    assert await old.copies.compare_inventory(NODES[0], [], after=b"", last=True) == []

@@ -24,7 +24,7 @@ from tests.contract.catalog.world import (
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
@@ -39,9 +39,9 @@ async def test_a_repeated_commit_does_not_bring_back_what_was_removed(
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
     args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
-    first = await ready.commit_upload(*args)
-    await ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
-    assert await ready.commit_upload(*args) == first
+    first = await ready.uploads.commit(*args)
+    await ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    assert await ready.uploads.commit(*args) == first
     assert await names(ready, "/d") == []
 
 
@@ -51,12 +51,14 @@ async def test_a_remove_whose_caller_has_gone_does_not_take_what_is_committed_af
     await write(ready, "/d/f", "a")
     upload, wanted = await begin(ready, "/d/f", "b")
     async with engines.held_up(ready) as ask:
-        remove = ready.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+        remove = ready.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
         await hang_up(await ask(remove))
-        commit = ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
+        commit = ready.uploads.commit(
+            OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10
+        )
         committing = await ask(commit)
     entry = await committing
-    assert await ready.stat(OPERATOR, p("/d/f")) == entry
+    assert await ready.names.stat(OPERATOR, p("/d/f")) == entry
 
 
 async def test_a_commit_whose_caller_has_gone_does_not_replace_what_is_committed_after_it(
@@ -65,18 +67,18 @@ async def test_a_commit_whose_caller_has_gone_does_not_replace_what_is_committed
     older, before = await begin(ready, "/d/f", "a")
     newer, after = await begin(ready, "/d/f", "b")
     async with engines.held_up(ready) as ask:
-        first = ready.commit_upload(OPERATOR, older.id, [extent(before[0])], receipts(older), 10)
+        first = ready.uploads.commit(OPERATOR, older.id, [extent(before[0])], receipts(older), 10)
         await hang_up(await ask(first))
-        second = ready.commit_upload(OPERATOR, newer.id, [extent(after[0])], receipts(newer), 10)
+        second = ready.uploads.commit(OPERATOR, newer.id, [extent(after[0])], receipts(newer), 10)
         committing = await ask(second)
     entry = await committing
-    assert await ready.stat(OPERATOR, p("/d/f")) == entry
+    assert await ready.names.stat(OPERATOR, p("/d/f")) == entry
 
 
 async def test_an_upload_that_was_given_up_is_not_committed_any_more(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a")
-    await ready.abort_upload(OPERATOR, upload.id)
+    await ready.uploads.abort(OPERATOR, upload.id)
     entry = await write(ready, "/d/f", "b")
     with pytest.raises(NotFoundError, match="has ended"):
-        await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
-    assert await ready.stat(OPERATOR, p("/d/f")) == entry
+        await ready.uploads.commit(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
+    assert await ready.names.stat(OPERATOR, p("/d/f")) == entry

@@ -52,7 +52,7 @@ class Tree(RuleBasedStateMachine):
         fine = path not in self.model and self.model.get(path.parent) == "dir"
         if fine:
             self.model[path] = "dir"
-        self.attempt(self.catalog.make_directory(OPERATOR, path, parents=False), fine)
+        self.attempt(self.catalog.names.make_directory(OPERATOR, path, parents=False), fine)
 
     @rule(path=PATHS)
     def write(self, path: FilePath) -> None:
@@ -74,11 +74,13 @@ class Tree(RuleBasedStateMachine):
         )
         if fine:
             self.model[path] = "link"
-        self.attempt(self.catalog.make_link(OPERATOR, path, b"a", Attributes(), ANY), fine)
+        self.attempt(self.catalog.names.make_link(OPERATOR, path, b"a", Attributes(), ANY), fine)
 
     @rule(path=PATHS)
     def set_attributes(self, path: FilePath) -> None:
-        work = self.catalog.set_attributes(OPERATOR, path, modified_ns=1, mode=None, condition=ANY)
+        work = self.catalog.names.set_attributes(
+            OPERATOR, path, modified_ns=1, mode=None, condition=ANY
+        )
         self.attempt(work, path in self.model)
 
     @rule(path=PATHS, recursive=st.booleans())
@@ -88,7 +90,9 @@ class Tree(RuleBasedStateMachine):
         if fine:
             for gone in there:
                 del self.model[gone]
-        self.attempt(self.catalog.remove(OPERATOR, path, recursive=recursive, condition=ANY), fine)
+        self.attempt(
+            self.catalog.names.remove(OPERATOR, path, recursive=recursive, condition=ANY), fine
+        )
 
     @rule(pair=st.tuples(PATHS, PATHS))
     def move(self, pair: tuple[FilePath, FilePath]) -> None:
@@ -105,7 +109,7 @@ class Tree(RuleBasedStateMachine):
             for old in self.below(source):
                 moved = FilePath(target.names + old.names[len(source.names) :])
                 self.model[moved] = self.model.pop(old)
-        self.attempt(self.catalog.move(OPERATOR, source, target, condition=ANY), fine)
+        self.attempt(self.catalog.names.move(OPERATOR, source, target, condition=ANY), fine)
 
     def teardown(self) -> None:
         self.runner.run(self.engines.end())

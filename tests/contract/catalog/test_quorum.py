@@ -45,13 +45,13 @@ def record(node: NodeId, standing: Standing = Standing.APPROVED) -> NodeRecord:
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     for node in SIX:
-        await catalog.add_node(record(node))
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+        await catalog.nodes.add(record(node))
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog
 
 
 async def remove(catalog: Catalog, node: NodeId, *, force: bool = False) -> None:
-    await catalog.remove_node(OPERATOR, node, SpiffeId.node(DOMAIN, node), force=force)
+    await catalog.nodes.remove(OPERATOR, node, SpiffeId.node(DOMAIN, node), force=force)
 
 
 async def opened(
@@ -59,7 +59,7 @@ async def opened(
 ) -> tuple[Upload, list[Extent]]:
     """An upload whose extents are all recorded."""
     upload, wanted = await begin(catalog, path, *texts, nodes=nodes)
-    recorded = await catalog.record_extents(
+    recorded = await catalog.uploads.record_extents(
         OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload)
     )
     assert recorded == 10 * len(wanted)
@@ -74,13 +74,13 @@ async def repair(catalog: Catalog, *nodes: NodeId) -> int:
         if not tasks and not await confirm(catalog, ALL):
             return made
         for task in tasks:
-            await catalog.finish_repair(task, answer(task))
+            await catalog.repair.finish(task, answer(task))
             made += 1
     raise AssertionError("repair never ends")
 
 
 async def copies(catalog: Catalog, text: str) -> set[NodeId]:
-    return {copy.node for copy in await catalog.copies_of(chunk(text))}
+    return {copy.node for copy in await catalog.copies.stored(chunk(text))}
 
 
 # --- finding 2 -----------------------------------------------------------------------------------
@@ -91,16 +91,16 @@ async def test_nodes_under_an_open_upload_are_removed_only_once_its_copies_have_
 ) -> None:
     upload, _ = await opened(ready, "a", "b")
     for node in OLD:
-        await ready.drain_node(OPERATOR, node, draining=True)
-    assert await ready.copies_left() == dict.fromkeys(OLD, 2)
+        await ready.nodes.drain(OPERATOR, node, draining=True)
+    assert await ready.figures.copies_left() == dict.fromkeys(OLD, 2)
     for node in OLD:
         with pytest.raises(ConflictError, match="2 copies that are in use"):
             await remove(ready, node)
     assert await repair(ready, *NEW) == 6
-    assert await ready.copies_left() == dict.fromkeys(NEW, 2)
+    assert await ready.figures.copies_left() == dict.fromkeys(NEW, 2)
     for node in OLD:
         await remove(ready, node)
-    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+    entry = await ready.uploads.commit(OPERATOR, upload.id, [], [], 20)
     assert entry.copies_least == 3
     assert await copies(ready, "a") == set(NEW)
 
@@ -112,11 +112,11 @@ async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_s
     for node in OLD:
         await remove(ready, node, force=True)
     with pytest.raises(NotEnoughCopiesError, match=r"at offset 0 .*COLLECTIVE_COPIES=3"):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
-    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 20)
+    _, recorded, _ = await ready.uploads.get(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
-    again = await ready.allocate(OPERATOR, upload.id, wanted, place_on(*NEW))
-    entry = await ready.commit_upload(
+    again = await ready.uploads.allocate(OPERATOR, upload.id, wanted, place_on(*NEW))
+    entry = await ready.uploads.commit(
         OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload, again), 20
     )
     assert entry.copies_least == 3
@@ -125,38 +125,38 @@ async def test_a_write_whose_copies_all_went_by_force_fails_and_its_resumption_s
 
 async def test_a_resumption_learns_at_once_what_has_to_be_sent_again(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
-    more = await ready.allocate(
+    more = await ready.uploads.allocate(
         OPERATOR, upload.id, [Extent(10, 10, chunk("b"), 26)], place_on(*NEW)
     )
     both = [extent(wanted[0]), extent(Extent(10, 10, chunk("b"), 26))]
     sent = receipts(upload) + receipts(upload, more)
-    assert await ready.record_extents(OPERATOR, upload.id, both, sent) == 20
+    assert await ready.uploads.record_extents(OPERATOR, upload.id, both, sent) == 20
     for node in OLD[:2]:
         await remove(ready, node, force=True)
-    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+    _, recorded, _ = await ready.uploads.get(OPERATOR, upload.id, from_offset=0, limit=0)
     assert [one.offset for one in recorded] == [10]
     with pytest.raises(ConflictError, match="10 of 20 bytes"):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 20)
 
 
 async def test_copies_that_are_received_but_in_no_extent_yet_are_in_use(
     ready: Catalog,
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
-    await ready.record_extents(OPERATOR, upload.id, [], receipts(upload))
+    await ready.uploads.record_extents(OPERATOR, upload.id, [], receipts(upload))
     for node in OLD:
-        await ready.drain_node(OPERATOR, node, draining=True)
-    assert await ready.copies_left() == dict.fromkeys(OLD, 1)
+        await ready.nodes.drain(OPERATOR, node, draining=True)
+    assert await ready.figures.copies_left() == dict.fromkeys(OLD, 1)
     await repair(ready, *NEW)
     for node in OLD:
         await remove(ready, node)
-    entry = await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], [], 10)
+    entry = await ready.uploads.commit(OPERATOR, upload.id, [extent(wanted[0])], [], 10)
     assert entry.copies_least == 3
 
 
 async def test_what_an_upload_was_only_told_to_send_keeps_no_node(ready: Catalog) -> None:
     await begin(ready, "/d/f", "a", nodes=OLD)
-    assert not await ready.copies_left()
+    assert not await ready.figures.copies_left()
     await remove(ready, OLD[0])
 
 
@@ -168,7 +168,7 @@ async def test_an_upload_that_has_its_quorum_still_commits_after_a_removal(
 ) -> None:
     upload, _ = await opened(ready, "a", "b")
     await remove(ready, OLD[0], force=True)
-    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 20)
+    entry = await ready.uploads.commit(OPERATOR, upload.id, [], [], 20)
     assert entry.copies_least == 2
 
 
@@ -179,12 +179,12 @@ async def test_an_upload_is_checked_again_page_by_page_with_others_between(
     texts = [f"{number}" for number in range(9)]
     upload, _ = await opened(ready, *texts)
     await remove(ready, OLD[0], force=True)
-    before = (await ready.position()).sequence
-    commit = asyncio.create_task(ready.commit_upload(OPERATOR, upload.id, [], [], 90))
+    before = (await ready.history.position()).sequence
+    commit = asyncio.create_task(ready.uploads.commit(OPERATOR, upload.id, [], [], 90))
     await write(ready, "/d/other", "x", nodes=NEW)
     assert not commit.done()
     assert (await commit).size_bytes == 90
-    assert (await ready.position()).sequence - before >= 6
+    assert (await ready.history.position()).sequence - before >= 6
 
 
 async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(
@@ -200,11 +200,11 @@ async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(
             raise KilledError
 
     with engines.between(ready, killed), pytest.raises(KilledError):
-        await ready.commit_upload(OPERATOR, cut_off.id, [], [], 90)
+        await ready.uploads.commit(OPERATOR, cut_off.id, [], [], 90)
     await engines.close()
     again = await engines.open()
     steps = [
-        await engines.steps_of(again, again.commit_upload(OPERATOR, one.id, [], [], 90))
+        await engines.steps_of(again, again.uploads.commit(OPERATOR, one.id, [], [], 90))
         for one in (whole, cut_off)
     ]
     assert steps[0] - steps[1] == 2
@@ -225,8 +225,8 @@ async def test_a_commit_checks_anew_when_another_node_goes_meanwhile(
         engines.between(ready, another_goes),
         pytest.raises(NotEnoughCopiesError, match="at offset 0 "),
     ):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
-    _, recorded, _ = await ready.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 90)
+    _, recorded, _ = await ready.uploads.get(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
 
 
@@ -235,21 +235,21 @@ async def test_a_commit_gives_up_when_nodes_go_all_the_time(
 ) -> None:
     engines.bound(Bound.CHECKED_EXTENTS, 2)
     upload, _ = await opened(ready, *(f"{number}" for number in range(9)))
-    await ready.set_refused({OLD[0]: "why"})
+    await ready.nodes.set_refused({OLD[0]: "why"})
 
     async def flaps(number: int) -> None:
         assert number < 100, "it never ends"
         if number % 3 == 0:
             for why in ("", "why"):
-                await ready.set_refused({OLD[0]: why})
+                await ready.nodes.set_refused({OLD[0]: why})
 
     with engines.between(ready, flaps), pytest.raises(BusyError, match="commit again"):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 90)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 90)
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], 90)
 
 
 async def steps_of_commit(engines: Engines, catalog: Catalog, upload: Upload) -> int:
-    return await engines.steps_of(catalog, catalog.commit_upload(OPERATOR, upload.id, [], [], 10))
+    return await engines.steps_of(catalog, catalog.uploads.commit(OPERATOR, upload.id, [], [], 10))
 
 
 @pytest.mark.parametrize("how", ["refused", "doubted", "removed"])
@@ -261,9 +261,9 @@ async def test_a_node_without_copies_has_no_upload_checked_again(
 
     async def goes(node: NodeId) -> None:
         if how == "refused":
-            await ready.set_refused({node: "it came with another store"})
+            await ready.nodes.set_refused({node: "it came with another store"})
         elif how == "doubted":
-            await ready.doubt_node(node, "it lied")
+            await ready.nodes.doubt(node, "it lied")
         else:
             await remove(ready, node, force=node in OLD)
 
@@ -278,15 +278,15 @@ async def lose(catalog: Catalog, how: str, node: NodeId, generation: Generation)
     match how:
         case "missing" | "corrupt":
             gone = [(chunk("a"), generation)]
-            await catalog.mark_copies(node, gone, lost=how == "missing")
+            await catalog.copies.mark(node, gone, lost=how == "missing")
         case "not in the inventory":
-            await catalog.compare_inventory(node, [], after=b"", last=True)
+            await catalog.copies.compare_inventory(node, [], after=b"", last=True)
         case "of another length":
             told = [CopyKey(chunk("a"), generation, 25)]
-            await catalog.compare_inventory(node, told, after=b"", last=True)
+            await catalog.copies.compare_inventory(node, told, after=b"", last=True)
         case _:
             verdict = Judged(chunk("a"), node, generation, Verdict.MISSING)
-            await catalog.note_verdicts([verdict])
+            await catalog.copies.note_verdicts([verdict])
 
 
 LOSSES = ["missing", "corrupt", "not in the inventory", "of another length", "challenged"]
@@ -300,14 +300,14 @@ async def test_copies_that_are_lost_between_record_and_commit_count_for_nothing(
     for receipt in receipts(upload)[:2]:
         await lose(ready, how, receipt.node, receipt.generation)
     with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 10)
 
 
 async def test_one_lost_copy_of_three_leaves_a_quorum(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
     (first, *_) = receipts(upload)
     await lose(ready, "missing", first.node, first.generation)
-    entry = await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    entry = await ready.uploads.commit(OPERATOR, upload.id, [], [], 10)
     assert entry.copies_least == 2
 
 
@@ -331,7 +331,7 @@ async def test_a_copy_lost_behind_a_check_under_way_begins_it_anew(
         engines.between(ready, loses),
         pytest.raises(NotEnoughCopiesError, match=f"at offset {offset} "),
     ):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 50)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 50)
     assert steps >= 1 + 2 + 3, "two pages before, and all three after"
 
 
@@ -341,11 +341,11 @@ async def test_a_lost_copy_has_no_other_upload_checked_again(
     before, upload, loser = [(await opened(ready, one, path=f"/d/{one}"))[0] for one in "bcd"]
     unchecked = await steps_of_commit(engines, ready, before)
     await write(ready, "/d/other", "a", nodes=OLD)
-    (copy, *_) = await ready.copies_of(chunk("a"))
+    (copy, *_) = await ready.copies.stored(chunk("a"))
     await lose(ready, "missing", copy.node, copy.generation)
     assert await steps_of_commit(engines, ready, upload) == unchecked
-    (copy, *_) = await ready.copies_of(chunk("d"))
-    await ready.mark_copies(copy.node, [(chunk("d"), copy.generation)], lost=True)
+    (copy, *_) = await ready.copies.stored(chunk("d"))
+    await ready.copies.mark(copy.node, [(chunk("d"), copy.generation)], lost=True)
     assert await steps_of_commit(engines, ready, loser) > unchecked, "it is checked, and that shows"
 
 
@@ -354,7 +354,7 @@ async def test_a_lost_copy_has_no_other_upload_checked_again(
 
 async def test_a_fresh_receipt_of_a_node_that_fell_silent_counts(ready: Catalog) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
-    await ready.commit_upload(
+    await ready.uploads.commit(
         OPERATOR,
         upload.id,
         [extent(wanted[0])],
@@ -370,44 +370,44 @@ async def test_no_receipt_of_a_node_that_is_not_trusted_counts(ready: Catalog, h
     if how == "removed":
         await remove(ready, OLD[0], force=True)
     elif how == "refused":
-        await ready.set_refused({OLD[0]: "it came with another store"})
+        await ready.nodes.set_refused({OLD[0]: "it came with another store"})
     else:
-        await ready.add_node(record(OLD[0], Standing.DOUBTED))
+        await ready.nodes.add(record(OLD[0], Standing.DOUBTED))
     args = (OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10)
     with pytest.raises(NotEnoughCopiesError, match="1 of the 2 copies"):
-        await ready.commit_upload(*args)
-    await ready.commit_upload(*args[:3], receipts(upload), 10)
+        await ready.uploads.commit(*args)
+    await ready.uploads.commit(*args[:3], receipts(upload), 10)
 
 
 async def test_a_node_that_is_refused_takes_the_quorum_from_what_is_recorded(
     ready: Catalog,
 ) -> None:
     upload, _ = await opened(ready, "a")
-    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
+    await ready.nodes.set_refused(dict.fromkeys(OLD[:2], "why"))
     with pytest.raises(NotEnoughCopiesError):
-        await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+        await ready.uploads.commit(OPERATOR, upload.id, [], [], 10)
 
 
 async def test_a_node_that_is_heard_again_counts_again(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
-    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
-    await ready.set_refused(dict.fromkeys(OLD[:2], ""))
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
+    await ready.nodes.set_refused(dict.fromkeys(OLD[:2], "why"))
+    await ready.nodes.set_refused(dict.fromkeys(OLD[:2], ""))
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], 10)
 
 
 async def test_copies_on_probation_make_no_quorum_by_themselves(ready: Catalog) -> None:
-    await ready.add_node(record(OLD[1], Standing.PROBATION))
+    await ready.nodes.add(record(OLD[1], Standing.PROBATION))
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     with pytest.raises(NotEnoughCopiesError, match="1 more on probation: collective node approve"):
-        await ready.commit_upload(
+        await ready.uploads.commit(
             OPERATOR, upload.id, [extent(wanted[0])], receipts(upload, count=2), 10
         )
-    await ready.commit_upload(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
+    await ready.uploads.commit(OPERATOR, upload.id, [extent(wanted[0])], receipts(upload), 10)
 
 
 async def test_nodes_on_probation_alone_take_no_write(ready: Catalog) -> None:
     for node in OLD:
-        await ready.add_node(record(node, Standing.PROBATION))
+        await ready.nodes.add(record(node, Standing.PROBATION))
     with pytest.raises(NotEnoughCopiesError, match="3 more on probation: collective node approve"):
         await begin(ready, "/d/f", "a", nodes=OLD)
 
@@ -416,7 +416,7 @@ async def test_deduplication_counts_no_copy_on_a_node_that_is_not_trusted(
     ready: Catalog,
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
-    await ready.set_refused(dict.fromkeys(OLD[:2], "why"))
+    await ready.nodes.set_refused(dict.fromkeys(OLD[:2], "why"))
     upload, _ = await begin(ready, "/d/g", "a", nodes=NEW)
     (allocation,) = upload.allocations
     assert not allocation.stored
@@ -426,11 +426,11 @@ async def test_deduplication_counts_no_copy_on_a_node_that_is_not_trusted(
 async def test_stat_counts_the_copies_that_are_there(ready: Catalog) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     await remove(ready, OLD[0], force=True)
-    await ready.set_refused({OLD[1]: "why"})
-    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 1
-    await ready.set_refused({OLD[1]: ""})
-    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 2
-    page = await ready.list(OPERATOR, p("/d"), recursive=False, page_size=9, token="")
+    await ready.nodes.set_refused({OLD[1]: "why"})
+    assert (await ready.names.stat(OPERATOR, p("/d/f"))).copies_least == 1
+    await ready.nodes.set_refused({OLD[1]: ""})
+    assert (await ready.names.stat(OPERATOR, p("/d/f"))).copies_least == 2
+    page = await ready.names.list(OPERATOR, p("/d"), recursive=False, page_size=9, token="")
     assert [entry.copies_least for entry in page.entries] == [2]
 
 
@@ -443,23 +443,23 @@ async def test_copies_on_a_removed_node_are_forgotten_step_by_step(
     await remove(ready, OLD[0], force=True)
     left = []
     for _ in range(4):
-        left.append((await ready.copies_left()).get(OLD[0], 0))
-        await ready.claim_collection(9, 0)
+        left.append((await ready.figures.copies_left()).get(OLD[0], 0))
+        await ready.collection.claim(9, 0)
     assert left == [5, 3, 1, 0]
-    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 2
+    assert (await ready.names.stat(OPERATOR, p("/d/f"))).copies_least == 2
 
 
 async def test_a_chunk_whose_copies_are_half_on_probation_is_repaired(ready: Catalog) -> None:
     """It has as many copies as it wants; one of them does not count."""
-    await ready.add_node(record(OLD[0], Standing.PROBATION))
+    await ready.nodes.add(record(OLD[0], Standing.PROBATION))
     await write(ready, "/d/f", "a", nodes=OLD)
-    await ready.set_datastore(OPERATOR, p("/d"), copies=2)
-    assert await ready.short_by_standing() == frozenset()
-    gone = next(one for one in await ready.copies_of(chunk("a")) if one.node == OLD[2])
-    await ready.mark_copies(OLD[2], [(chunk("a"), gone.generation)], lost=False)
-    assert await ready.short_by_standing() == {OLD[0]}
+    await ready.datastores.set(OPERATOR, p("/d"), copies=2)
+    assert await ready.repair.short_by_standing() == frozenset()
+    gone = next(one for one in await ready.copies.stored(chunk("a")) if one.node == OLD[2])
+    await ready.copies.mark(OLD[2], [(chunk("a"), gone.generation)], lost=False)
+    assert await ready.repair.short_by_standing() == {OLD[0]}
     assert await repair(ready, NEW[0]) == 1
-    assert await ready.short_by_standing() == frozenset()
+    assert await ready.repair.short_by_standing() == frozenset()
 
 
 # --- removing ------------------------------------------------------------------------------------
@@ -471,7 +471,7 @@ async def is_offered(catalog: Catalog, node: NodeId) -> bool:
         upload, _ = await begin(catalog, "/d/f", "new", nodes=(node, NEW[0]))
     except NotEnoughCopiesError:
         return False
-    await catalog.abort_upload(OPERATOR, upload.id)
+    await catalog.uploads.abort(OPERATOR, upload.id)
     return True
 
 
@@ -481,7 +481,7 @@ async def test_upkeep_leaves_the_mark_of_a_removal_that_is_under_way(
     seen = []
 
     async def look(_: int) -> None:
-        await ready.expire()
+        await ready.upkeep.expire()
         seen.append(await is_offered(ready, OLD[0]))
 
     with engines.between(ready, look):
@@ -507,7 +507,7 @@ async def test_a_removal_that_could_not_say_that_it_failed_leaves_the_node_in_us
             await remove(ready, OLD[0])
             break
         refused += not await is_offered(ready, OLD[0])
-        await ready.expire()
+        await ready.upkeep.expire()
         assert await is_offered(ready, OLD[0])
         cut_off += 1
     assert refused, "it was marked at some point"
@@ -527,21 +527,21 @@ async def test_a_doubted_node_goes_once_each_chunk_has_a_quorum_elsewhere(
 ) -> None:
     await write(ready, "/d/f", "a", nodes=OLD)
     for node in OLD[:2]:
-        await ready.add_node(record(node, Standing.DOUBTED))
+        await ready.nodes.add(record(node, Standing.DOUBTED))
     with pytest.raises(ConflictError, match="for 1 of them there is less than a quorum elsewhere"):
         await remove(ready, OLD[0])
     assert await repair(ready, *NEW) == 2
     for node in OLD[:2]:
         await remove(ready, node)
-    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
+    assert (await ready.names.stat(OPERATOR, p("/d/f"))).copies_least == 3
 
 
 async def back_with_its_disk(catalog: Catalog, node: NodeId, text: str) -> None:
     """The node's disk was not mounted and is again: its copy is doubted until it is challenged."""
-    (copy,) = [copy for copy in await catalog.copies_of(chunk(text)) if copy.node == node]
-    await catalog.compare_inventory(node, [], after=b"", last=True)
+    (copy,) = [copy for copy in await catalog.copies.stored(chunk(text)) if copy.node == node]
+    await catalog.copies.compare_inventory(node, [], after=b"", last=True)
     told = [CopyKey(chunk(text), copy.generation, 26)]
-    await catalog.compare_inventory(node, told, after=b"", last=True)
+    await catalog.copies.compare_inventory(node, told, after=b"", last=True)
 
 
 @pytest.mark.parametrize("how", ["missing", "doubted"])
@@ -551,10 +551,10 @@ async def test_a_node_with_what_may_be_the_last_copy_goes_by_force_alone(
     await write(ready, "/d/f", "a", nodes=OLD)
     if how == "doubted":
         await back_with_its_disk(ready, OLD[0], "a")
-    for copy in await ready.copies_of(chunk("a")):
-        await ready.mark_copies(copy.node, [(chunk("a"), copy.generation)], lost=True)
+    for copy in await ready.copies.stored(chunk("a")):
+        await ready.copies.mark(copy.node, [(chunk("a"), copy.generation)], lost=True)
     assert await copies(ready, "a") == set()
-    assert (await ready.copies_left())[OLD[0]] == 1
+    assert (await ready.figures.copies_left())[OLD[0]] == 1
     with pytest.raises(ConflictError, match=r"1 copies .*for 1 of them there is less than"):
         await remove(ready, OLD[0])
     await remove(ready, OLD[0], force=True)
@@ -568,8 +568,8 @@ async def test_a_copy_that_does_not_count_keeps_no_node_where_a_quorum_is_elsewh
     if how == "doubted":
         await back_with_its_disk(ready, OLD[0], "a")
     else:
-        await ready.compare_inventory(OLD[0], [], after=b"", last=True)
-    assert await ready.copies_left() == dict.fromkeys(OLD[1:], 1)
+        await ready.copies.compare_inventory(OLD[0], [], after=b"", last=True)
+    assert await ready.figures.copies_left() == dict.fromkeys(OLD[1:], 1)
     await remove(ready, OLD[0])
     assert await copies(ready, "a") == set(OLD[1:])
 
@@ -591,9 +591,9 @@ async def test_a_removal_that_is_refused_leaves_no_trace(ready: Catalog) -> None
     upload, _ = await opened(ready, "a")
     with pytest.raises(ConflictError):
         await remove(ready, OLD[0])
-    await ready.commit_upload(OPERATOR, upload.id, [], [], 10)
-    assert (await ready.revocations())[1] == []
-    assert (await ready.stat(OPERATOR, p("/d/f"))).copies_least == 3
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], 10)
+    assert (await ready.revocations.all())[1] == []
+    assert (await ready.names.stat(OPERATOR, p("/d/f"))).copies_least == 3
 
 
 async def test_nothing_comes_to_depend_on_a_node_while_it_is_looked_through(
@@ -613,7 +613,7 @@ async def test_nothing_comes_to_depend_on_a_node_while_it_is_looked_through(
             return
         if number == last:
             try:
-                await ready.commit_upload(*args)
+                await ready.uploads.commit(*args)
             except NotEnoughCopiesError:
                 is_refused = True
         raise KilledError  # before it can lift its mark
@@ -623,7 +623,7 @@ async def test_nothing_comes_to_depend_on_a_node_while_it_is_looked_through(
     assert is_refused
     await engines.close()
     again = await engines.open()
-    await again.commit_upload(*args)
+    await again.uploads.commit(*args)
 
 
 # --- repair --------------------------------------------------------------------------------------
@@ -634,13 +634,13 @@ async def test_repair_leaves_an_open_upload_alone_until_it_was_quiet_for_five_mi
 ) -> None:
     upload, wanted = await begin(ready, "/d/f", "a", nodes=OLD)
     sent = receipts(upload, count=2)
-    await ready.record_extents(OPERATOR, upload.id, [extent(wanted[0])], sent)
+    await ready.uploads.record_extents(OPERATOR, upload.id, [extent(wanted[0])], sent)
     clock.advance(299)
     assert await repair(ready, *NEW) == 0
-    assert await ready.repair_backlog(ALL, NONE) == 0
+    assert await ready.figures.repair_backlog(ALL, NONE) == 0
     assert (await health(ready, ALL)).under_replicated == 0
     clock.advance(1)
-    assert await ready.repair_backlog(ALL, NONE) == 1
+    assert await ready.figures.repair_backlog(ALL, NONE) == 1
     assert await repair(ready, *NEW) == 1
 
 
@@ -657,8 +657,8 @@ async def test_what_an_open_upload_lost_is_not_told_as_unavailable(
 
 async def test_an_upload_that_ended_keeps_no_node(ready: Catalog) -> None:
     upload, _ = await opened(ready, "a")
-    await ready.abort_upload(OPERATOR, upload.id)
+    await ready.uploads.abort(OPERATOR, upload.id)
     await remove(ready, OLD[0])
-    claimed = [*await ready.claim_collection(9, 0), *await ready.claim_collection(9, 0)]
+    claimed = [*await ready.collection.claim(9, 0), *await ready.collection.claim(9, 0)]
     assert {node for node, _ in claimed} == set(OLD[1:])
-    assert await ready.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 1
+    assert await ready.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == 1

@@ -32,13 +32,13 @@ LENGTH = 26
 @pytest.fixture
 async def ready(catalog: Catalog) -> Catalog:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
     return catalog
 
 
 async def generations(catalog: Catalog) -> dict[NodeId, Generation]:
-    return {copy.node: copy.generation for copy in await catalog.copies_of(chunk("a"))}
+    return {copy.node: copy.generation for copy in await catalog.copies.stored(chunk("a"))}
 
 
 async def move_all(catalog: Catalog, clock: ManualClock) -> dict[NodeId, Generation]:
@@ -48,7 +48,7 @@ async def move_all(catalog: Catalog, clock: ManualClock) -> dict[NodeId, Generat
     clock.advance(4000)
     await confirm(catalog)
     for node in (B, C):
-        await catalog.mark_copies(node, [(chunk("a"), before[node])], lost=True)
+        await catalog.copies.mark(node, [(chunk("a"), before[node])], lost=True)
         await repair(catalog, node)
         clock.advance(4000)
         await confirm(catalog)
@@ -61,24 +61,24 @@ async def move_all(catalog: Catalog, clock: ManualClock) -> dict[NodeId, Generat
 async def tell(catalog: Catalog, held: dict[NodeId, Generation]) -> None:
     for node in NODES:
         copies = [CopyKey(chunk("a"), held[node], LENGTH)] if node in held else []
-        await catalog.compare_inventory(node, copies, after=b"", last=True)
+        await catalog.copies.compare_inventory(node, copies, after=b"", last=True)
 
 
 async def judge(catalog: Catalog, verdict: Verdict) -> None:
     for node in NODES:
-        for one in (await catalog.doubted_on(node, 0, 9)).chunks:
+        for one in (await catalog.copies.doubted_on(node, 0, 9)).chunks:
             (copy,) = [copy for copy in one.copies if copy.node == node]
-            await catalog.note_verdicts([Judged(one.chunk, node, copy.generation, verdict)])
+            await catalog.copies.note_verdicts([Judged(one.chunk, node, copy.generation, verdict)])
 
 
 async def quarantined(catalog: Catalog) -> int:
-    return sum(record.quarantined_bytes for record in await catalog.nodes())
+    return sum(record.quarantined_bytes for record in await catalog.nodes.list())
 
 
 async def restored(engines: Engines, kept: Kept, seen: Position) -> Catalog:
     old = await engines.put_back(kept)
-    await old.observe_position(seen)
-    assert await old.is_restored()
+    await old.history.observe(seen)
+    assert await old.history.is_restored()
     return old
 
 
@@ -87,14 +87,14 @@ async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_pro
 ) -> None:
     kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(engines, kept, await ready.position())
+    old = await restored(engines, kept, await ready.history.position())
     for _ in range(2):  # an inventory told again changes nothing
         await tell(old, now)
     assert await stored(old) == set(), "nobody is believed"
     assert await quarantined(old) == 0
     await judge(old, Verdict.PROVEN)
     assert await stored(old) == {B, C, D}
-    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     await tell(old, now)
     assert await stored(old) == {B, C, D}
     assert not set(await deletes(old)) & set(now.items())
@@ -105,11 +105,11 @@ async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing
 ) -> None:
     kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(engines, kept, await ready.position())
+    old = await restored(engines, kept, await ready.history.position())
     await tell(old, now)
     await judge(old, Verdict.MISSING)
     assert await stored(old) == set()
-    assert await old.copies_in_doubt() == (0, 2), "what B and C had before"
+    assert await old.figures.copies_in_doubt() == (0, 2), "what B and C had before"
 
 
 async def test_beside_a_copy_that_counts_another_lifes_copy_stays_in_quarantine(
@@ -117,9 +117,9 @@ async def test_beside_a_copy_that_counts_another_lifes_copy_stays_in_quarantine(
 ) -> None:
     known = await generations(ready)
     page = [CopyKey(chunk("a"), Generation(7), LENGTH), CopyKey(chunk("a"), known[A], LENGTH)]
-    await ready.compare_inventory(A, page, after=b"", last=True)
+    await ready.copies.compare_inventory(A, page, after=b"", last=True)
     assert (await generations(ready), await quarantined(ready)) == (known, LENGTH)
-    await ready.compare_inventory(A, page[:1], after=b"", last=True)
+    await ready.copies.compare_inventory(A, page[:1], after=b"", last=True)
     assert await quarantined(ready) == 0, "it is used when the other one is gone"
     await judge(ready, Verdict.PROVEN)
     assert await generations(ready) == known | {A: Generation(7)}
@@ -130,7 +130,7 @@ async def test_another_lifes_copy_of_a_chunk_that_nothing_needs_stays_in_quarant
 ) -> None:
     await begin(ready, "/d/g", "b")  # it has a row, and nobody has sent it
     page = [CopyKey(chunk("b"), Generation(7), LENGTH)]
-    await ready.compare_inventory(D, page, after=b"", last=True)
+    await ready.copies.compare_inventory(D, page, after=b"", last=True)
     assert await quarantined(ready) == LENGTH
 
 
@@ -143,14 +143,14 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
     kept = await engines.keep()
-    await ready.make_directory(OPERATOR, p("/e"), parents=False)
-    old = await restored(engines, kept, await ready.position())
+    await ready.names.make_directory(OPERATOR, p("/e"), parents=False)
+    old = await restored(engines, kept, await ready.history.position())
     for node, generation in (await generations(old)).items():
-        await old.mark_copies(node, [(chunk("a"), generation)], lost=True)
-    await old.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+        await old.copies.mark(node, [(chunk("a"), generation)], lost=True)
+    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     clock.advance(100_000)
     assert await deletes(old) == []
-    await old.drain_node(OPERATOR, A, draining=False)
+    await old.nodes.drain(OPERATOR, A, draining=False)
     assert Settled.TAKEN_BACK in await confirm(old, frozenset({A}))
     assert await generations(old) == {A: before[A]}
 
@@ -168,7 +168,7 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
     await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
-    position = await ready.position()
+    position = await ready.history.position()
     later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
 
     async def killed(number: int) -> None:
@@ -176,13 +176,13 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
             raise KilledError
 
     with engines.between(ready, killed), pytest.raises(KilledError) if is_killed else nullcontext():
-        assert await ready.observe_position(later)
-    assert await ready.is_restored()
-    assert await ready.copies_in_doubt() == (0, 0 if is_killed else 1)
+        assert await ready.history.observe(later)
+    assert await ready.history.is_restored()
+    assert await ready.figures.copies_in_doubt() == (0, 0 if is_killed else 1)
     assert await deletes(ready) == [], "it is restored"
-    await ready.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await ready.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     clock.advance(100_000)
-    assert await ready.copies_in_doubt() == (0, 1)
+    assert await ready.figures.copies_in_doubt() == (0, 1)
     assert await deletes(ready) == []
 
 
@@ -190,15 +190,15 @@ async def test_a_backup_that_is_restored_twice_gives_out_no_number_of_the_first_
     ready: Catalog, engines: Engines
 ) -> None:
     kept = await engines.keep()
-    position = await ready.position()
+    position = await ready.history.position()
     ahead = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
     first = await restored(engines, kept, ahead)
     lost = await write(first, "/d/b", "b")
-    (copy, *_) = await first.copies_of(chunk("b"))
+    (copy, *_) = await first.copies.stored(chunk("b"))
     old = await restored(engines, kept, ahead)
     since = await write(old, "/d/c", "c")
     assert since.version != lost.version
-    assert copy.generation not in {one.generation for one in await old.copies_of(chunk("c"))}
+    assert copy.generation not in {one.generation for one in await old.copies.stored(chunk("c"))}
     page = [CopyKey(chunk("b"), copy.generation, LENGTH)]
-    assert list(await old.compare_inventory(copy.node, page, after=b"", last=True)) == []
+    assert list(await old.copies.compare_inventory(copy.node, page, after=b"", last=True)) == []
     assert await quarantined(old) == LENGTH, "it is of a lost future, and no orphan of ours"

@@ -52,9 +52,9 @@ async def join(
         OPERATOR.principal,
         approves=approves,
     )
-    stored = await catalog.add_code(OPERATOR, code)
+    stored = await catalog.codes.add(OPERATOR, code)
     identity = SpiffeId.node(DOMAIN, NodeId(name))
-    await catalog.redeem(
+    await catalog.codes.redeem(
         stored.id,
         name.encode().ljust(32, b"."),
         IssuedCertificate(identity, f"serial-{name}", 10**15, b""),
@@ -63,7 +63,7 @@ async def join(
 
 
 async def node(catalog: Catalog, name: str) -> NodeRecord:
-    return next(record for record in await catalog.nodes() if record.node == name)
+    return next(record for record in await catalog.nodes.list() if record.node == name)
 
 
 async def test_nodes_that_enrol_before_the_first_file_are_approved_and_those_after_it_are_not(
@@ -71,7 +71,7 @@ async def test_nodes_that_enrol_before_the_first_file_are_approved_and_those_aft
 ) -> None:
     first = await join(catalog, clock, "first")
     assert (first.standing, first.is_founder, first.is_new) == (Standing.APPROVED, True, True)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await enrol(catalog)
     assert (await join(catalog, clock, "second")).standing is Standing.APPROVED, "no file is there"
     await write(catalog, "/d/f", "a")
@@ -85,9 +85,9 @@ async def test_a_removed_first_file_does_not_begin_founding_again(
     catalog: Catalog, clock: ManualClock, engines: Engines
 ) -> None:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
-    await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await catalog.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     await engines.close()
     assert (await join(await engines.open(), clock, "late")).standing is Standing.PROBATION
 
@@ -116,7 +116,7 @@ async def test_a_node_on_probation_that_joins_again_by_such_a_code_is_approved_a
     clock.advance(2 * DAY_S)
     for name in ("honest", "liar"):
         await join(catalog, clock, name)
-    await catalog.doubt_node(NodeId("liar"), "it lied")
+    await catalog.nodes.doubt(NodeId("liar"), "it lied")
     clock.advance(1)
     assert (await join(catalog, clock, "honest", approves=True)).standing is Standing.APPROVED
     assert (await join(catalog, clock, "liar", approves=True)).standing is Standing.DOUBTED
@@ -128,7 +128,7 @@ async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a", approves=True)
     await join(catalog, clock, "b")
-    done = await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("b")], even_doubted=False)
+    done = await catalog.nodes.approve(OPERATOR, [NodeId("a"), NodeId("b")], even_doubted=False)
     assert [(one.was, one.was_new) for one in done] == [
         (Standing.APPROVED, True),
         (Standing.PROBATION, True),
@@ -140,9 +140,9 @@ async def test_approving_ends_probation_and_notes_that_a_node_was_seen(
             "",
             False,
         )
-    again = await catalog.approve_nodes(OPERATOR, [NodeId("b")], even_doubted=False)
+    again = await catalog.nodes.approve(OPERATOR, [NodeId("b")], even_doubted=False)
     assert [(one.was, one.was_new) for one in again] == [(Standing.APPROVED, False)]
-    audit = await catalog.audit(since_ms=0, limit=99)
+    audit = await catalog.audit.list(since_ms=0, limit=99)
     assert [(row.target, row.detail) for row in audit if row.action == "node-approve"] == [
         ("a", "was approved"),
         ("b", "was probation"),
@@ -153,14 +153,16 @@ async def test_only_an_admin_approves_and_all_or_none(catalog: Catalog, clock: M
     clock.advance(2 * DAY_S)
     await join(catalog, clock, "a")
     with pytest.raises(PermissionDeniedError) as refused:
-        await catalog.approve_nodes(user("bob"), [NodeId("a")], even_doubted=False)
+        await catalog.nodes.approve(user("bob"), [NodeId("a")], even_doubted=False)
     assert refused.value.concerns == ("node-approve", "a")
     with pytest.raises(NotFoundError):
-        await catalog.approve_nodes(OPERATOR, [NodeId("a"), NodeId("nobody")], even_doubted=False)
+        await catalog.nodes.approve(OPERATOR, [NodeId("a"), NodeId("nobody")], even_doubted=False)
     assert (await node(catalog, "a")).standing is Standing.PROBATION
-    await catalog.remove_node(OPERATOR, NodeId("a"), SpiffeId.node(DOMAIN, NodeId("a")), force=True)
+    await catalog.nodes.remove(
+        OPERATOR, NodeId("a"), SpiffeId.node(DOMAIN, NodeId("a")), force=True
+    )
     with pytest.raises(NotFoundError):
-        await catalog.approve_nodes(OPERATOR, [NodeId("a")], even_doubted=False)
+        await catalog.nodes.approve(OPERATOR, [NodeId("a")], even_doubted=False)
 
 
 async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
@@ -170,18 +172,18 @@ async def test_doubt_is_kept_told_once_and_cleared_to_what_was_before(
     await join(catalog, clock, "new")
     await enrol(catalog, 1)
     for name in ("new", "n1"):
-        assert await catalog.doubt_node(NodeId(name), "its answer to a challenge was wrong")
-        assert not await catalog.doubt_node(NodeId(name), "another reason")
+        assert await catalog.nodes.doubt(NodeId(name), "its answer to a challenge was wrong")
+        assert not await catalog.nodes.doubt(NodeId(name), "another reason")
     await engines.close()
     again = await engines.open()
     for name, before in (("new", Standing.PROBATION), ("n1", Standing.APPROVED)):
         found = await node(again, name)
         assert found.standing is Standing.DOUBTED
         assert found.standing_reason == "its answer to a challenge was wrong"
-        assert await again.clear_doubt(NodeId(name))
-        assert not await again.clear_doubt(NodeId(name))
+        assert await again.nodes.clear_doubt(NodeId(name))
+        assert not await again.nodes.clear_doubt(NodeId(name))
         assert (await node(again, name)).standing is before
-    audit = await again.audit(since_ms=0, limit=99)
+    audit = await again.audit.list(since_ms=0, limit=99)
     rows = [row.action for row in audit if row.target == "new" and row.action.startswith("node-")]
     assert rows == ["node-doubt", "node-clear"]
 
@@ -191,8 +193,8 @@ async def test_a_heartbeats_figures_change_no_standing(
 ) -> None:
     clock.advance(2 * DAY_S)
     stale = await join(catalog, clock, "a")
-    await catalog.approve_nodes(OPERATOR, [NodeId("a")], even_doubted=False)
-    await catalog.update_nodes([stale])
+    await catalog.nodes.approve(OPERATOR, [NodeId("a")], even_doubted=False)
+    await catalog.nodes.update([stale])
     assert (await node(catalog, "a")).standing is Standing.APPROVED
 
 
@@ -200,34 +202,34 @@ async def test_copies_on_a_doubted_node_are_made_elsewhere_and_not_given_up(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
-    await catalog.doubt_node(NODES[0], "it lied")
+    await catalog.nodes.doubt(NODES[0], "it lied")
     usable, gone = frozenset(NODES), frozenset(NODES[:1])
     (task,) = await claim(catalog, 9, place_on(NODES[3]), usable, gone)
     assert task.target.node == NODES[3]
     receipt = VerifiedReceipt(
         task.chunk, task.target.node, task.target.generation, task.stored_length, task.repair_id
     )
-    await catalog.finish_repair(task, receipt)
-    assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
+    await catalog.repair.finish(task, receipt)
+    assert {copy.node for copy in await catalog.copies.stored(chunk("a"))} == set(NODES)
     assert await claim(catalog, 9, place_on(NODES[3]), usable, gone) == []
-    assert await catalog.claim_collection(9, 0) == []
-    assert {copy.node for copy in await catalog.copies_of(chunk("a"))} == set(NODES)
+    assert await catalog.collection.claim(9, 0) == []
+    assert {copy.node for copy in await catalog.copies.stored(chunk("a"))} == set(NODES)
 
 
 async def test_copies_on_a_doubted_node_count_as_short_and_can_be_read(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a")
-    await catalog.doubt_node(NODES[0], "it lied")
-    view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=9)
+    await catalog.nodes.doubt(NODES[0], "it lied")
+    view = await catalog.reads.open(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=9)
     told = [(copy.node, copy.is_doubted) for copy in data_of(view)[0].copies]
     assert told == [(NODES[1], False), (NODES[2], False), (NODES[0], True)]
     for name in NODES[1:3]:
-        await catalog.doubt_node(name, "it lied")
+        await catalog.nodes.doubt(name, "it lied")
     reader = user("reader")
     await grant(catalog, reader, "/d", 1)
     for who in (None, reader):
@@ -241,7 +243,7 @@ async def test_placement_is_told_the_copies_that_there_are_by_standing(
     catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog, 3)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "a", nodes=NODES[:2])
     clock.advance(2 * DAY_S)
     facts = await facts_of(catalog, frozenset(NODES), frozenset())

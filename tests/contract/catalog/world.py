@@ -50,13 +50,13 @@ def p(text: str) -> FilePath:
 
 
 async def grant(catalog: Catalog, who: Call, path: str, rights: int) -> str:
-    given = await catalog.add_grant(OPERATOR, p(path), Right(rights), who.principal, None)
+    given = await catalog.grants.add(OPERATOR, p(path), Right(rights), who.principal, None)
     return given.id
 
 
 async def enrol(catalog: Catalog, count: int = 3) -> None:
     for node in NODES[:count]:
-        await catalog.add_node(NodeRecord(node, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0))
+        await catalog.nodes.add(NodeRecord(node, None, 1 << 40, 0, 0, ("127.0.0.1:1",), 0))
 
 
 def place_on(*nodes: NodeId) -> Offers:
@@ -75,7 +75,7 @@ async def facts_of(
             stays=not record.draining
             and (record.node not in lost or record.standing is Standing.DOUBTED),
         )
-        for record in await catalog.nodes()
+        for record in await catalog.nodes.list()
         if not record.removed
     }
 
@@ -83,13 +83,16 @@ async def facts_of(
 async def look(catalog: Catalog, facts: Mapping[NodeId, NodeFacts]) -> list[ChunkCopies]:
     """Return every chunk that a search of repair finds."""
     found: dict[tuple[ChunkId, int], ChunkCopies] = {}
-    searches: list[Callable[[int, int], Awaitable[ChunkPage]]] = [catalog.surplus_chunks]
-    short, by_standing = await catalog.short_counts(), await catalog.short_by_standing()
+    searches: list[Callable[[int, int], Awaitable[ChunkPage]]] = [catalog.repair.surplus_chunks]
+    short, by_standing = (
+        await catalog.repair.short_counts(),
+        await catalog.repair.short_by_standing(),
+    )
     for stored in range(17):
-        searches.append(partial(catalog.short_chunks, stored))
-        assert stored in short or not (await catalog.short_chunks(stored, 0, 1)).chunks
+        searches.append(partial(catalog.repair.short_chunks, stored))
+        assert stored in short or not (await catalog.repair.short_chunks(stored, 0, 1)).chunks
     searches += [
-        partial(catalog.chunks_on, node)
+        partial(catalog.repair.chunks_on, node)
         for node, about in facts.items()
         if not about.counts or node in by_standing
     ]
@@ -117,18 +120,18 @@ async def claim(
         return next(iter(fit), None)
 
     acts = [heal(one, facts, chosen) for one in await look(catalog, facts)]
-    await catalog.give_up([act for act in acts if isinstance(act, GiveUp)], facts)
+    await catalog.guarded.give_up([act for act in acts if isinstance(act, GiveUp)], facts)
     copies = sorted((act for act in acts if isinstance(act, MakeCopy)), key=lambda act: act.live)
-    return await catalog.claim_repairs(copies[:limit])
+    return await catalog.repair.claim(copies[:limit])
 
 
 async def collected(catalog: Catalog, clock: ManualClock) -> None:
     """Let upkeep and collection come to their end."""
     for _ in range(5):
         clock.advance(3601)
-        await catalog.expire()
-        for node, copy in await catalog.claim_collection(1000, 0):
-            await catalog.finish_collection(node, [copy])
+        await catalog.upkeep.expire()
+        for node, copy in await catalog.collection.claim(1000, 0):
+            await catalog.collection.finish(node, [copy])
 
 
 def answer(task: RepairTask) -> VerifiedReceipt:
@@ -148,14 +151,14 @@ async def confirm(
     """Settle what was given up, as if all usable nodes but ``liars`` proved all their copies."""
     facts = await facts_of(catalog, usable, lost)
     done = []
-    for one, given in await catalog.claim_given_up(1000):
+    for one, given in await catalog.guarded.claim(1000):
         proven = {
             copy.name for copy in one.copies if copy.node in usable and copy.node not in liars
         }
         if given.node in usable - liars and not given.is_corrupt:
             proven.add(given.name)
         done.append(
-            await catalog.settle_given_up(one, given, proven, facts, lacks_room=given.node in full)
+            await catalog.guarded.settle(one, given, proven, facts, lacks_room=given.node in full)
         )
     return done
 
@@ -164,7 +167,7 @@ async def health(
     catalog: Catalog, usable: frozenset[NodeId] = frozenset(NODES), who: Call | None = None
 ) -> ChunkHealth:
     """Return what is counted of chunks, for ``who`` (None: of everything); there must be something."""
-    found = (await catalog.totals(who, usable)).health
+    found = (await catalog.figures.totals(who, usable)).health
     assert found is not None
     return found
 
@@ -201,7 +204,7 @@ async def begin(
     unit: int = SMALL,
 ) -> tuple[Upload, list[Extent]]:
     wanted = [intent(text, number * unit, unit) for number, text in enumerate(texts)]
-    upload = await catalog.open_upload(
+    upload = await catalog.uploads.open(
         who, p(path), Attributes(), condition, wanted, place_on(*nodes)
     )
     return upload, wanted
@@ -220,7 +223,7 @@ async def write(
     upload, wanted = await begin(
         catalog, path, *texts, who=who, nodes=nodes, condition=condition, unit=unit
     )
-    return await catalog.commit_upload(
+    return await catalog.uploads.commit(
         who,
         upload.id,
         [extent(want) for want in wanted],
@@ -240,7 +243,7 @@ async def names(
     found: list[str] = []
     token = ""
     while True:
-        page = await catalog.list(who, p(path), recursive=deep, page_size=3, token=token)
+        page = await catalog.names.list(who, p(path), recursive=deep, page_size=3, token=token)
         found += [str(entry.path) for entry in page.entries]
         token = page.next_token
         if not token:

@@ -32,5 +32,5 @@ async def catalog(engines: SqliteEngines) -> SqliteCatalog:
 async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     """Four nodes, and a datastore without a file."""
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     return catalog

@@ -78,15 +78,15 @@ class Member:
             kind = self.chance.random() if len(exists) > 10 else 0.0
             if kind < 0.5:
                 path = f"/{'d' * self.chance.randrange(1, 60)}{self.count}"
-                await self.catalog.make_directory(OPERATOR, p(path), parents=False)
+                await self.catalog.names.make_directory(OPERATOR, p(path), parents=False)
                 exists.add(path)
             elif kind < 0.8:
                 path = f"/{'m' * self.chance.randrange(1, 60)}{self.count}"
-                await self.catalog.move(OPERATOR, p(min(exists)), p(path), condition=ANY)
+                await self.catalog.names.move(OPERATOR, p(min(exists)), p(path), condition=ANY)
                 exists = exists - {min(exists)} | {path}
             else:
                 path = self.chance.choice(sorted(exists))
-                await self.catalog.remove(OPERATOR, p(path), recursive=True, condition=ANY)
+                await self.catalog.names.remove(OPERATOR, p(path), recursive=True, condition=ANY)
                 exists.remove(path)
             self.states.append(frozenset(exists))
 
@@ -98,7 +98,7 @@ class Member:
 
     async def snapshot(self) -> None:
         began = len(self.states) - 1
-        await self.catalog.snapshot()
+        await self.catalog.upkeep.snapshot()
         self.snapshot_of = began
 
 

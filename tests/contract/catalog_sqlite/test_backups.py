@@ -13,10 +13,11 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, online_backup
-from collective.catalog.sqlite.custody import Origin, judge
-from collective.catalog.sqlite.opening import AT_REST, _deep_objection
-from collective.catalog.sqlite.snapshot import GRACE_S, find_pairs, is_verified
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import online_backup
+from collective.catalog.sqlite.store.custody import Origin, judge
+from collective.catalog.sqlite.store.opening import AT_REST, _deep_objection
+from collective.catalog.sqlite.store.snapshot import GRACE_S, find_pairs, is_verified
 from collective.core.clock import ManualClock
 from collective.core.disk import OsDisk
 from collective.core.errors import CollectiveError, CorruptionError, DataDirError
@@ -88,16 +89,18 @@ async def test_a_tar_of_a_serving_catalogue_can_be_restored(
     closing.append(restored)
     found = await check(restored)
     assert found in member.states[must:], "a state that was, with all that the newest snapshot had"
-    assert await restored.is_restored()
-    assert await restored.notices()
-    assert (await restored.position()).epoch > (await member.catalog.position()).epoch
-    await restored.make_directory(OPERATOR, p("/later"), parents=False)
-    await restored.snapshot()
+    assert await restored.history.is_restored()
+    assert await restored.upkeep.notices()
+    assert (await restored.history.position()).epoch > (
+        await member.catalog.history.position()
+    ).epoch
+    await restored.names.make_directory(OPERATOR, p("/later"), parents=False)
+    await restored.upkeep.snapshot()
     await restored.close()
     again = await opened(tmp_path / "backup", seed + 2)
     closing.append(again)
     assert await check(again) == found | {"/later"}
-    assert await again.is_restored()
+    assert await again.history.is_restored()
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["by-tar", "by-cp"])
@@ -120,23 +123,23 @@ async def test_a_backup_unpacked_over_a_running_catalogue_is_what_the_next_start
     assert all(pairs.values())
     unpack(tmp_path / "backup", live, in_place=in_place)
     with pytest.raises(DataDirError, match="replaced"):
-        await member.catalog.make_directory(OPERATOR, p("/lost"), parents=False)
+        await member.catalog.names.make_directory(OPERATOR, p("/lost"), parents=False)
     with pytest.raises(DataDirError, match="replaced"):
-        await member.catalog.snapshot()
-    assert "restart" in (await member.catalog.notices())[0]
-    trouble = member.catalog.health().trouble
+        await member.catalog.upkeep.snapshot()
+    assert "restart" in (await member.catalog.upkeep.notices())[0]
+    trouble = member.catalog.upkeep.health().trouble
     assert trouble is not None, "/readyz would say that it takes writes"
     assert "replaced" in trouble.message
     before = content(live)
     with pytest.raises(CollectiveError):
-        await member.catalog.expire()
+        await member.catalog.upkeep.expire()
     await member.catalog.close()
     assert content(live) == before, "the old process's ending changed something"
     restored = await opened(live, seed + 1, member.clock)
     closing.append(restored)
     found = await check(restored)
     assert found in member.states[must:at_most]
-    assert await restored.is_restored()
+    assert await restored.history.is_restored()
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -221,8 +224,8 @@ async def test_a_killed_catalogue_goes_on_where_it_was(
         await abandon(member.catalog)
         member.catalog = await opened(tmp_path, number + 2)
         assert await check(member.catalog) == member.states[-1]
-        assert not await member.catalog.is_restored()
-        assert await member.catalog.notices() == ()
+        assert not await member.catalog.history.is_restored()
+        assert await member.catalog.upkeep.notices() == ()
         await member.change(5)
     closing.append(member.catalog)
 
@@ -254,7 +257,7 @@ async def test_no_snapshot_is_made_of_a_damaged_database_and_good_ones_stay(
     flip(tmp_path)
     member.clock.advance(GRACE_S * 3)
     with pytest.raises(CorruptionError, match="restart"):
-        await member.catalog.snapshot()
+        await member.catalog.upkeep.snapshot()
     assert find_pairs(str(tmp_path), OsDisk()) == good
     await abandon(member.catalog)
     restored = await opened(tmp_path, 3, member.clock)
@@ -274,7 +277,7 @@ async def test_another_owner_or_mode_of_the_files_is_no_damage(
     again = await opened(tmp_path, 2)
     closing.append(again)
     assert await check(again) == member.states[-1]
-    assert not await again.is_restored()
+    assert not await again.history.is_restored()
 
 
 async def test_a_copy_made_after_a_clean_end_is_used_as_it_is(
@@ -288,7 +291,7 @@ async def test_a_copy_made_after_a_clean_end_is_used_as_it_is(
         catalog = await opened(tmp_path / copied, number + 2)
         closing.append(catalog)
         assert await check(catalog) == member.states[-1]
-        assert not await catalog.is_restored()
+        assert not await catalog.history.is_restored()
 
 
 @pytest.mark.parametrize("is_vouched_for", [True, False])
@@ -305,7 +308,7 @@ async def test_a_copy_of_a_dead_machines_files_is_used_if_the_operator_vouches_f
     closing.append(catalog)
     state = len(member.states) - 1 if is_vouched_for else member.snapshot_of
     assert await check(catalog) == member.states[state]
-    assert await catalog.is_restored() == (not is_vouched_for)
+    assert await catalog.history.is_restored() == (not is_vouched_for)
     assert not (tmp_path / "copy" / "copied-at-rest").exists()
 
 
@@ -377,10 +380,10 @@ async def test_a_start_on_damaged_files_goes_on_from_the_newest_snapshot(
     restored = await opened(live, 3, member.clock)
     closing.append(restored)
     assert await check(restored) == member.states[must]
-    assert await restored.is_restored()
-    (notice,) = await restored.notices()
+    assert await restored.history.is_restored()
+    (notice,) = await restored.upkeep.notices()
     assert "restored from the snapshot" in notice
-    rows = await restored.audit(since_ms=0, limit=10_000)
+    rows = await restored.audit.list(since_ms=0, limit=10_000)
     assert [row.action for row in rows].count("restored") == 1
     if damage is not remove:
         assert any(path.name.startswith("catalog.db.") for path in (live / "aside").iterdir())
@@ -415,8 +418,8 @@ async def test_a_snapshot_put_in_place_by_hand_is_restored(
     restored = await opened(tmp_path, 3, member.clock)
     closing.append(restored)
     assert await check(restored) == member.states[must]
-    assert await restored.is_restored()
-    assert "put in place" in (await restored.notices())[0]
+    assert await restored.history.is_restored()
+    assert "put in place" in (await restored.upkeep.notices())[0]
 
 
 async def test_files_set_aside_are_bounded(tmp_path: Path, closing: list[SqliteCatalog]) -> None:
@@ -425,8 +428,8 @@ async def test_files_set_aside_are_bounded(tmp_path: Path, closing: list[SqliteC
     for number in range(5):
         truncate(tmp_path)
         catalog = await opened(tmp_path, number + 2, member.clock)
-        await catalog.make_directory(OPERATOR, p(f"/later{number}"), parents=False)
-        await catalog.snapshot()
+        await catalog.names.make_directory(OPERATOR, p(f"/later{number}"), parents=False)
+        await catalog.upkeep.snapshot()
         await catalog.close()
     kept = [path.name for path in (tmp_path / "aside").iterdir()]
     assert len([name for name in kept if name.startswith("catalog.db.")]) == 3
@@ -438,23 +441,23 @@ async def test_without_snapshot_files_that_show_no_fault_are_used(
     catalog = await opened(tmp_path / "live")
     closing.append(catalog)
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "c")
-    await catalog.move(OPERATOR, p("/d"), p("/e"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/d"), p("/e"), condition=ANY)
     shutil.copytree(tmp_path / "live", tmp_path / "copy")
     copy = await opened(tmp_path / "copy", 2)
     closing.append(copy)
     assert await check(copy) == {"/e"}
-    assert await copy.is_restored()
-    assert "no good snapshot" in (await copy.notices())[0]
+    assert await copy.history.is_restored()
+    assert "no good snapshot" in (await copy.upkeep.notices())[0]
 
 
 async def test_an_exclusive_world_has_snapshots_too(tmp_path: Path) -> None:
     world = world_of(ManualClock(), SeededRandomness(1), threads=InlineThreads(), exclusive=True)
     catalog = await SqliteCatalog.open(str(tmp_path), world)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    await catalog.snapshot()
-    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.upkeep.snapshot()
+    await catalog.names.make_directory(OPERATOR, p("/e"), parents=False)
     await catalog.close()
     truncate(tmp_path)
     catalog = await SqliteCatalog.open(str(tmp_path), world)
@@ -509,7 +512,7 @@ async def test_a_voucher_is_for_one_start(tmp_path: Path, closing: list[SqliteCa
     await abandon(member.catalog)
     hot = await opened(tmp_path / "hot", 3)
     closing.append(hot)
-    assert await hot.is_restored()
+    assert await hot.history.is_restored()
 
 
 async def test_a_voucher_for_what_turns_out_damaged_is_used_up_too(
@@ -526,5 +529,5 @@ async def test_a_voucher_for_what_turns_out_damaged_is_used_up_too(
     (tmp_path / "copy" / "catalog.db-wal").write_bytes(b"")
     found = await opened(tmp_path / "copy", 2)
     closing.append(found)
-    assert await found.is_restored()
+    assert await found.history.is_restored()
     assert not (tmp_path / "copy" / AT_REST).exists()

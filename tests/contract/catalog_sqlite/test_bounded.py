@@ -14,9 +14,10 @@ from typing import Final
 import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, chunk_copies, inventories
-from collective.catalog.sqlite.dooming import forget_removed
-from collective.catalog.sqlite.quotas import beyond_quota
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import chunk_copies, inventories
+from collective.catalog.sqlite.copies.dooming import forget_removed
+from collective.catalog.sqlite.names.quotas import beyond_quota
 from collective.core.ids import NodeId
 from collective.model.copies import ChunkCopies
 from tests.bench.growth import catalogue
@@ -76,12 +77,14 @@ async def sized(made: Path, tmp_path: Path) -> AsyncIterator[Sized]:
 
 
 async def test_counting_what_is_short_reads_no_chunk_that_is_not(sized: Sized) -> None:
-    small, large = await sized.steps(lambda catalog: catalog.repair_backlog(ALL, frozenset()))
+    small, large = await sized.steps(
+        lambda catalog: catalog.figures.repair_backlog(ALL, frozenset())
+    )
     assert large <= MORE * small
 
 
 async def test_a_sample_finds_both_ends_of_a_nodes_copies(sized: Sized) -> None:
-    small, large = await sized.steps(lambda catalog: catalog.sample_on(A, 0.5, 1))
+    small, large = await sized.steps(lambda catalog: catalog.copies.sample_on(A, 0.5, 1))
     assert large <= MORE * small
 
 
@@ -92,11 +95,11 @@ async def test_a_sample_looks_at_a_bounded_part_of_what_is_missing(
     """Most of a node's copies are missing: behind where the sample begins, and at the front."""
     monkeypatch.setattr(chunk_copies, "LOOKED_AT", 10)
     await sized.run("UPDATE copies SET state = 2 WHERE node = 1")
-    small, large = await sized.steps(lambda catalog: catalog.sample_on(A, at, 1))
+    small, large = await sized.steps(lambda catalog: catalog.copies.sample_on(A, at, 1))
     assert large <= MORE * small
     await sized.run("UPDATE copies SET state = 1 WHERE node = 1 AND chunk < 20")
     for catalog in sized.catalogs:
-        assert len(await catalog.sample_on(A, at, 1)) == 1
+        assert len(await catalog.copies.sample_on(A, at, 1)) == 1
 
 
 async def test_a_search_passes_missing_copies_in_bounded_pages(
@@ -107,12 +110,12 @@ async def test_a_search_passes_missing_copies_in_bounded_pages(
     await sized.run(
         "UPDATE copies SET state = 1 WHERE node = 1 AND chunk = (SELECT max(chunk) FROM copies WHERE node = 1)"
     )
-    small, large = await sized.steps(lambda catalog: catalog.chunks_on(A, 0, 5))
+    small, large = await sized.steps(lambda catalog: catalog.repair.chunks_on(A, 0, 5))
     assert large <= MORE * small
     for catalog in sized.catalogs:
-        pages = [await catalog.chunks_on(A, 0, 5)]
+        pages = [await catalog.repair.chunks_on(A, 0, 5)]
         while (after := pages[-1].after) is not None:
-            pages.append(await catalog.chunks_on(A, after, 5))
+            pages.append(await catalog.repair.chunks_on(A, after, 5))
         assert len(pages) > 5
         assert [len(page.chunks) for page in pages if page.chunks] == [1]
 
@@ -126,7 +129,7 @@ async def test_a_search_finds_each_stored_copy_once(
         found: list[ChunkCopies] = []
         after: int | None = 0
         while after is not None:
-            page = await catalog.chunks_on(A, after, 3)
+            page = await catalog.repair.chunks_on(A, after, 3)
             assert len(page.chunks) <= 3
             found += page.chunks
             after = page.after
@@ -185,7 +188,9 @@ async def test_above_ones_grants_only_the_names_that_lead_to_them_are_read(sized
             await grant(catalog, WHO, f"/ds00/flat/file-{number:07}", 1)
 
     async def listing(catalog: SqliteCatalog) -> None:
-        page = await catalog.list(WHO, p("/ds00/flat"), recursive=False, page_size=50, token="")
+        page = await catalog.names.list(
+            WHO, p("/ds00/flat"), recursive=False, page_size=50, token=""
+        )
         assert [entry.path.name for entry in page.entries] == ["file-0000003", "file-0000007"]
 
     small, large = await sized.steps(listing)

@@ -5,8 +5,9 @@ from typing import Any
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, rows
-from collective.catalog.sqlite.rows import USING
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.rows import USING
 from tests.contract.catalog.test_giving_up import A, B, C, stored
 from tests.contract.catalog.test_late_words import lose
 from tests.contract.catalog.world import (
@@ -42,7 +43,7 @@ async def test_very_many_uploads_are_checked_again_without_marking_each(
     monkeypatch.setattr(rows, "MARKED_AT_ONCE", 3)
     made = [await begin(ready, f"/d/u{number}", "a") for number in range(4)]
     for upload, wanted in made:
-        await ready.record_extents(
+        await ready.uploads.record_extents(
             OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload)
         )
 
@@ -64,5 +65,5 @@ async def test_the_answer_of_a_repair_from_before_a_loss_brings_no_copy_back(
     (task,) = await claim(ready, 9, place_on(A), frozenset(NODES), frozenset())
     assert task.target.node == A
     await ready._engine.change(lambda tx: tx.run("UPDATE copies SET state = 2 WHERE state = 0"))
-    await ready.finish_repair(task, answer(task))
+    await ready.repair.finish(task, answer(task))
     assert await stored(ready) == {B, C}

@@ -25,9 +25,11 @@ from hypothesis.stateful import (
 
 import collective.catalog.sqlite
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, chunk_health, policies
-from collective.catalog.sqlite.counting import disagreements
-from collective.catalog.sqlite.references import TRUSTED
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import chunk_health
+from collective.catalog.sqlite.names import policies
+from collective.catalog.sqlite.store.counting import disagreements
+from collective.catalog.sqlite.store.references import TRUSTED
 from collective.core.clock import ManualClock
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -78,7 +80,7 @@ class Counting(RuleBasedStateMachine):
         self._open()
         self.runner.run(enrol(self.catalog, len(NODES)))
         for folder in ("/d", "/e/s"):
-            self.do(self.catalog.make_directory(OPERATOR, p(folder), parents=True))
+            self.do(self.catalog.names.make_directory(OPERATOR, p(folder), parents=True))
 
     @initialize(rows=st.sampled_from([1, 2, 64]))
     def cut_steps(self, rows: int) -> None:
@@ -119,11 +121,11 @@ class Counting(RuleBasedStateMachine):
             upload = self.uploads[number % len(self.uploads)]
             wanted = [intent(text, 0)]
             allocated = self.do(
-                self.catalog.allocate(OPERATOR, upload.id, wanted, place_on(*NODES[:3]))
+                self.catalog.uploads.allocate(OPERATOR, upload.id, wanted, place_on(*NODES[:3]))
             )
             proof = receipts(upload, allocated or upload.allocations, count=copies)
             extents = [extent(want) for want in wanted]
-            self.do(self.catalog.record_extents(OPERATOR, upload.id, extents, proof))
+            self.do(self.catalog.uploads.record_extents(OPERATOR, upload.id, extents, proof))
 
     @rule(number=st.integers(0, 9), text=st.sampled_from("abcdef"))
     def commit(self, number: int, text: str) -> None:
@@ -131,33 +133,33 @@ class Counting(RuleBasedStateMachine):
             upload = self.uploads.pop(number % len(self.uploads))
             proof = receipts(upload)
             one = [extent(intent(text, 0))]
-            self.do(self.catalog.commit_upload(OPERATOR, upload.id, one, proof, one[0].length))
+            self.do(self.catalog.uploads.commit(OPERATOR, upload.id, one, proof, one[0].length))
 
     @rule(number=st.integers(0, 9))
     def abort(self, number: int) -> None:
         if self.uploads:
             upload = self.uploads.pop(number % len(self.uploads))
-            self.do(self.catalog.abort_upload(OPERATOR, upload.id))
+            self.do(self.catalog.uploads.abort(OPERATOR, upload.id))
 
     @rule(path=PATHS | FOLDERS)
     def remove(self, path: str) -> None:
-        self.do(self.catalog.remove(OPERATOR, p(path), recursive=True, condition=ANY))
+        self.do(self.catalog.names.remove(OPERATOR, p(path), recursive=True, condition=ANY))
 
     @rule(path=FOLDERS)
     def make(self, path: str) -> None:
-        self.do(self.catalog.make_directory(OPERATOR, p(path), parents=True))
+        self.do(self.catalog.names.make_directory(OPERATOR, p(path), parents=True))
 
     @rule(source=PATHS | FOLDERS, to=PATHS | FOLDERS)
     def move(self, source: str, to: str) -> None:
-        self.do(self.catalog.move(OPERATOR, p(source), p(to), condition=ANY))
+        self.do(self.catalog.names.move(OPERATOR, p(source), p(to), condition=ANY))
 
     @rule(path=st.sampled_from(["/d", "/e"]), copies=st.integers(0, 4))
     def set_policy(self, path: str, copies: int) -> None:
-        self.do(self.catalog.set_datastore(OPERATOR, FilePath.parse(path), copies=copies))
+        self.do(self.catalog.datastores.set(OPERATOR, FilePath.parse(path), copies=copies))
 
     @rule()
     def settle(self) -> None:
-        self.do(self.catalog.settle_copies())
+        self.do(self.catalog.datastores.settle_copies())
 
     # --- nodes and copies --------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class Counting(RuleBasedStateMachine):
         ]
         if page and keep > 15:
             page.append(CopyKey(page[-1].chunk, Generation(page[-1].generation + 500), 26))
-        self.do(self.catalog.compare_inventory(node, page, after=b"", last=True))
+        self.do(self.catalog.copies.compare_inventory(node, page, after=b"", last=True))
 
     @rule(node=NODE, place=st.integers(0, 9), lost=st.booleans())
     def mark(self, node: NodeId, place: int, lost: bool) -> None:
@@ -191,23 +193,23 @@ class Counting(RuleBasedStateMachine):
         )
         if held:
             known, generation = held[place % len(held)]
-            self.do(self.catalog.mark_copies(node, [(known, generation)], lost=lost))
+            self.do(self.catalog.copies.mark(node, [(known, generation)], lost=lost))
 
     @rule(node=NODE, draining=st.booleans())
     def drain(self, node: NodeId, draining: bool) -> None:
-        self.do(self.catalog.drain_node(OPERATOR, node, draining=draining))
+        self.do(self.catalog.nodes.drain(OPERATOR, node, draining=draining))
 
     @rule(node=NODE)
     def doubt(self, node: NodeId) -> None:
-        self.do(self.catalog.doubt_node(node, "drawn"))
+        self.do(self.catalog.nodes.doubt(node, "drawn"))
 
     @rule(node=NODE)
     def clear(self, node: NodeId) -> None:
-        self.do(self.catalog.clear_doubt(node))
+        self.do(self.catalog.nodes.clear_doubt(node))
 
     @rule(node=NODE, why=st.sampled_from(["", "drawn"]))
     def refuse(self, node: NodeId, why: str) -> None:
-        self.do(self.catalog.set_refused({node: why}))
+        self.do(self.catalog.nodes.set_refused({node: why}))
 
     @rule(lost=st.frozensets(NODE, max_size=1))
     def repair(self, lost: frozenset[NodeId]) -> None:
@@ -226,7 +228,7 @@ class Counting(RuleBasedStateMachine):
                     task.stored_length,
                     task.repair_id,
                 )
-            self.do(self.catalog.finish_repair(task, proof))
+            self.do(self.catalog.repair.finish(task, proof))
 
     @rule(liars=st.frozensets(NODE, max_size=1))
     def confirm(self, liars: frozenset[NodeId]) -> None:
@@ -236,17 +238,17 @@ class Counting(RuleBasedStateMachine):
     def collect(self, grace_s: float) -> None:
         self.clock.advance(1)
         by_node: dict[NodeId, list[CopyKey]] = {}
-        for node, copy in self.do(self.catalog.claim_collection(5, grace_s)) or ():
+        for node, copy in self.do(self.catalog.collection.claim(5, grace_s)) or ():
             by_node.setdefault(node, []).append(copy)
         for node, copies in by_node.items():
-            self.do(self.catalog.finish_collection(node, copies))
+            self.do(self.catalog.collection.finish(node, copies))
 
     # --- time --------------------------------------------------------------------------------------
 
     @rule(days=st.sampled_from([0.004, 8]))
     def pass_time(self, days: float) -> None:
         self.clock.advance(days * 86400)
-        self.do(self.catalog.expire())
+        self.do(self.catalog.upkeep.expire())
 
     @rule()
     def restart(self) -> None:
@@ -262,9 +264,9 @@ class Counting(RuleBasedStateMachine):
     @invariant()
     def what_is_counted_in_groups_is_what_each_chunk_says(self) -> None:
         left, short = self.look(one_by_one)
-        assert self.runner.run(self.catalog.copies_left()) == left
+        assert self.runner.run(self.catalog.figures.copies_left()) == left
         if not self.look(lambda db: db.execute("SELECT 1 FROM pins LIMIT 1").fetchone()):
-            assert self.runner.run(self.catalog.repair_backlog(ALL, frozenset())) == short
+            assert self.runner.run(self.catalog.figures.repair_backlog(ALL, frozenset())) == short
 
     @invariant()
     def what_is_settled_counts_where_it_lies(self) -> None:
@@ -342,11 +344,13 @@ async def test_what_an_upload_sends_is_not_short_and_what_a_file_has_is(
 ) -> None:
     """A chunk in extents and pinned is looked at by itself: it may be either."""
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     upload, wanted = await begin(catalog, "/d/g", "sent")
     proof = receipts(upload, count=2)
-    await catalog.record_extents(OPERATOR, upload.id, [extent(one) for one in wanted], proof)
-    assert await catalog.repair_backlog(ALL, frozenset()) == 0
+    await catalog.uploads.record_extents(
+        OPERATOR, upload.id, [extent(one) for one in wanted], proof
+    )
+    assert await catalog.figures.repair_backlog(ALL, frozenset()) == 0
     await write(catalog, "/d/f", "filed")
     again, _ = await begin(catalog, "/d/h", "filed")
     assert again.allocations[0].stored
@@ -359,25 +363,29 @@ async def test_beyond_a_bound_what_is_pinned_counts_as_short(
     catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     upload, wanted = await begin(catalog, "/d/g", "a", "b", "c")
     proof = receipts(upload, count=2)
-    await catalog.record_extents(OPERATOR, upload.id, [extent(one) for one in wanted], proof)
+    await catalog.uploads.record_extents(
+        OPERATOR, upload.id, [extent(one) for one in wanted], proof
+    )
     monkeypatch.setattr(chunk_health, "LOOKED_AT", 1)
-    assert await catalog.repair_backlog(ALL, frozenset()) == 2
+    assert await catalog.figures.repair_backlog(ALL, frozenset()) == 2
 
 
 async def test_an_extent_that_is_recorded_anew_with_another_chunk_moves_its_count(
     catalog: SqliteCatalog,
 ) -> None:
     await enrol(catalog, 3)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     upload, _ = await begin(catalog, "/d/f")
     for text in ("before", "after"):
         wanted = [intent(text)]
-        allocated = await catalog.allocate(OPERATOR, upload.id, wanted, place_on(*NODES[:3]))
+        allocated = await catalog.uploads.allocate(
+            OPERATOR, upload.id, wanted, place_on(*NODES[:3])
+        )
         proof = receipts(upload, allocated)
-        await catalog.record_extents(OPERATOR, upload.id, [extent(wanted[0])], proof)
+        await catalog.uploads.record_extents(OPERATOR, upload.id, [extent(wanted[0])], proof)
     found = await catalog._engine.read(
         lambda db: db.execute("SELECT hash, in_extents FROM chunks ORDER BY id").fetchall()
     )
@@ -400,7 +408,7 @@ def test_no_statement_overrides_the_conflicts_of_counting_triggers() -> None:
     package = Path(collective.catalog.sqlite.__file__).parent
     found = [
         f"{module.name}: {node.value}"
-        for module in sorted(package.glob("*.py"))
+        for module in sorted(package.rglob("*.py"))
         for node in ast.walk(ast.parse(module.read_text()))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)

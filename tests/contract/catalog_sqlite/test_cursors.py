@@ -16,7 +16,9 @@ async def test_a_change_that_needs_steps_first_leaves_no_read_open(
 ) -> None:
     await enrol(catalog)
     quota_bytes = 8 * LARGE + SPARE
-    await catalog.create_datastore(OPERATOR, p("/d"), copies=0, quota_bytes=quota_bytes, owner=None)
+    await catalog.datastores.create(
+        OPERATOR, p("/d"), copies=0, quota_bytes=quota_bytes, owner=None
+    )
     for number in range(8):
         await begin(catalog, f"/d/left{number}", f"{number}", unit=LARGE)
     clock.advance(IDLE_MS / 1000 + 1)

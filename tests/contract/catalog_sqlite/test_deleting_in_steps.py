@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.writer import Transaction, Writer
+from collective.catalog.sqlite.store.writer import Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.model.copies import CopyKey
@@ -40,10 +40,10 @@ async def test_no_step_of_collection_holds_the_writer(
 ) -> None:
     """Counted in rows and statements, with every kind of work at hand at once."""
     upload = await fill(ready, "/d/huge", 2000)
-    await ready.commit_upload(OPERATOR, upload.id, [], [], EXTENT * 2000)
-    await ready.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
+    await ready.uploads.commit(OPERATOR, upload.id, [], [], EXTENT * 2000)
+    await ready.names.remove(OPERATOR, p("/d/huge"), recursive=False, condition=ANY)
     ended = await fill(ready, "/d/ended", 2000)
-    await ready.abort_upload(OPERATOR, ended.id)
+    await ready.uploads.abort(OPERATOR, ended.id)
     clock.advance(1)
     costs: list[tuple[int, int]] = []
     statements = 0
@@ -70,7 +70,7 @@ async def test_no_step_of_collection_holds_the_writer(
 
         monkeypatch.setattr(Transaction, name, fetch)
     for _ in range(150):
-        await ready.claim_collection(1000, 0)
+        await ready.collection.claim(1000, 0)
         clock.advance(1)
     assert (await health(ready)).chunks == 0
     assert max(rows for rows, _ in costs) <= ROWS_MAX
@@ -81,17 +81,17 @@ async def test_no_step_of_collection_holds_the_writer(
 async def test_a_version_with_many_holes_is_collected(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     upload, _ = await begin(catalog, "/d/f")
     for number in range(900):
-        await catalog.allocate(
+        await catalog.uploads.allocate(
             OPERATOR, upload.id, [], place_on(*NODES), holes=[Hole(number * SMALL, SMALL)]
         )
-    await catalog.commit_upload(OPERATOR, upload.id, [], [], 900 * SMALL)
-    await catalog.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
+    await catalog.uploads.commit(OPERATOR, upload.id, [], [], 900 * SMALL)
+    await catalog.names.remove(OPERATOR, p("/d/f"), recursive=False, condition=ANY)
     for _ in range(12):
         engines.clock.advance(3600)
-        claimed = await catalog.claim_collection(100, 1.0)
+        claimed = await catalog.collection.claim(100, 1.0)
     assert not claimed.is_more
     left = await catalog._engine.read(
         lambda db: db.execute("SELECT count(*) FROM holes").fetchall()
@@ -105,11 +105,11 @@ async def test_what_is_quarantined_on_a_removed_node_is_forgotten(
     engines.bound(Bound.CLEARED_ROWS, 2)
     page = [CopyKey(ChunkId(bytes([number]) * 32), Generation(7), 26) for number in range(5)]
     for node in (C, D):
-        await ready.compare_inventory(node, page, after=b"", last=True)
-    await ready.remove_node(OPERATOR, D, SpiffeId.node(DOMAIN, D), force=True)
+        await ready.copies.compare_inventory(node, page, after=b"", last=True)
+    await ready.nodes.remove(OPERATOR, D, SpiffeId.node(DOMAIN, D), force=True)
     for _ in range(3):
-        await ready.claim_collection(9, 0)
-    quarantined = {record.node: record.quarantined_bytes for record in await ready.nodes()}
+        await ready.collection.claim(9, 0)
+    quarantined = {record.node: record.quarantined_bytes for record in await ready.nodes.list()}
     assert quarantined[C] == 5 * 26
 
     def rest(tx: Any) -> Any:
@@ -128,17 +128,17 @@ async def test_rows_of_grants_that_ended_with_their_source_are_deleted_in_steps(
     given = await grant(catalog, BOB, "/d", Right.READ | Right.SHARE)
     for number in range(5):
         taker = user(f"u{number}").principal
-        await catalog.add_grant(BOB, p("/d"), Right.READ, taker, None)
+        await catalog.grants.add(BOB, p("/d"), Right.READ, taker, None)
 
     async def rows() -> int:
         return await catalog._engine.read(
             lambda db: len(db.execute("SELECT id FROM grants").fetchall())
         )
 
-    await catalog.remove_grant(OPERATOR, given)
+    await catalog.grants.remove(OPERATOR, given)
     for _ in range(2):
         assert await rows() == 3
         await catalog.close()
         catalog = await engines.open()
-    await catalog.expire()
+    await catalog.upkeep.expire()
     assert await rows() == 0

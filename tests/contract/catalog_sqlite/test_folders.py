@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from collective.catalog.decisions.names import Bounds
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite import SqliteCatalog, folders, name_removal
-from collective.catalog.sqlite.counting import disagreements
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.names import folders, name_removal
+from collective.catalog.sqlite.store.counting import disagreements
 from collective.core import limits
 from collective.core.clock import ManualClock
 from collective.core.errors import BusyError, CollectiveError, UsageError
@@ -53,7 +54,7 @@ class Folders(RuleBasedStateMachine):
         self._open()
         self.runner.run(enrol(self.catalog))
         for path in ("/a/é/a", "/é/a", "/b"):
-            self.runner.run(self.catalog.make_directory(OPERATOR, p(path), parents=True))
+            self.runner.run(self.catalog.names.make_directory(OPERATOR, p(path), parents=True))
         for path in ("/a/f", "/a/é/f", "/é/a/f"):
             self.runner.run(write(self.catalog, path, "x"))
 
@@ -74,7 +75,7 @@ class Folders(RuleBasedStateMachine):
     def entry(self, number: int, kind: EntryKind | None = None) -> FilePath:
         """Return one of the paths that there are (folders: those that are no file), or ``/a``."""
         page = self.runner.run(
-            self.catalog.list(OPERATOR, FilePath(), recursive=True, page_size=0, token="")
+            self.catalog.names.list(OPERATOR, FilePath(), recursive=True, page_size=0, token="")
         )
         there = [one.path for one in page.entries if kind is None or one.kind is not kind]
         return there[number % len(there)] if there else p("/a")
@@ -82,11 +83,11 @@ class Folders(RuleBasedStateMachine):
     @rule(number=NUMBER, names=st.lists(NAME, min_size=1, max_size=3))
     def make(self, number: int, names: list[str]) -> None:
         path = FilePath((*self.entry(number, EntryKind.FILE).names, *names))
-        self.do(self.catalog.make_directory(OPERATOR, path, parents=True))
+        self.do(self.catalog.names.make_directory(OPERATOR, path, parents=True))
 
     @rule(name=NAME)
     def make_datastore(self, name: str) -> None:
-        self.do(self.catalog.make_directory(OPERATOR, FilePath((name,)), parents=False))
+        self.do(self.catalog.names.make_directory(OPERATOR, FilePath((name,)), parents=False))
 
     @rule(number=NUMBER, name=st.sampled_from(["f", "g"]), texts=TEXTS)
     def write(self, number: int, name: str, texts: list[str]) -> None:
@@ -97,22 +98,22 @@ class Folders(RuleBasedStateMachine):
     @rule(number=NUMBER, name=st.sampled_from(["f", "l"]), to=st.binary(min_size=1))
     def link(self, number: int, name: str, to: bytes) -> None:
         path = self.entry(number, EntryKind.FILE).child(name)
-        self.do(self.catalog.make_link(OPERATOR, path, to, Attributes(), ANY))
+        self.do(self.catalog.names.make_link(OPERATOR, path, to, Attributes(), ANY))
 
     @rule(number=NUMBER, to=NUMBER, name=NAME | st.just("f"))
     def move(self, number: int, to: int, name: str) -> None:
         target = self.entry(to, EntryKind.FILE).child(name)
-        self.do(self.catalog.move(OPERATOR, self.entry(number), target, condition=ANY))
+        self.do(self.catalog.names.move(OPERATOR, self.entry(number), target, condition=ANY))
 
     @rule(number=NUMBER, name=NAME)
     def move_to_the_top(self, number: int, name: str) -> None:
         target = FilePath((name,))
-        self.do(self.catalog.move(OPERATOR, self.entry(number), target, condition=ANY))
+        self.do(self.catalog.names.move(OPERATOR, self.entry(number), target, condition=ANY))
 
     @rule(number=NUMBER, recursive=st.booleans())
     def remove(self, number: int, recursive: bool) -> None:
         path = self.entry(number)
-        self.do(self.catalog.remove(OPERATOR, path, recursive=recursive, condition=ANY))
+        self.do(self.catalog.names.remove(OPERATOR, path, recursive=recursive, condition=ANY))
 
     @rule(number=NUMBER)
     def remove_in_part(self, number: int) -> None:
@@ -122,20 +123,20 @@ class Folders(RuleBasedStateMachine):
         async def cut_off() -> None:
             with mock.patch.object(name_removal, "STEP_NAMES", 2):
                 task = asyncio.ensure_future(
-                    self.catalog.remove(OPERATOR, path, recursive=True, condition=ANY)
+                    self.catalog.names.remove(OPERATOR, path, recursive=True, condition=ANY)
                 )
                 await asyncio.sleep(0)
-                await self.catalog.prove()
+                await self.catalog.upkeep.prove()
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-                await self.catalog.prove()
+                await self.catalog.upkeep.prove()
 
         self.do(cut_off())
 
     @rule(quota=st.sampled_from([0, 5000]), name=st.sampled_from(["a", "b"]))
     def limit(self, quota: int, name: str) -> None:
-        self.do(self.catalog.set_datastore(OPERATOR, FilePath((name,)), quota_bytes=quota))
+        self.do(self.catalog.datastores.set(OPERATOR, FilePath((name,)), quota_bytes=quota))
 
     @rule()
     def restart(self) -> None:
@@ -177,9 +178,9 @@ def test_bounds_grow_by_a_name() -> None:
 async def test_a_chain_of_folders_counts_as_if_each_had_been_made_by_itself(
     catalog: SqliteCatalog,
 ) -> None:
-    await catalog.make_directory(OPERATOR, p("/x/é/abc/d"), parents=True)
+    await catalog.names.make_directory(OPERATOR, p("/x/é/abc/d"), parents=True)
     for path in ("/y", "/y/é", "/y/é/abc", "/y/é/abc/d"):
-        await catalog.make_directory(OPERATOR, p(path), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(path), parents=False)
     found = await catalog._engine.read(
         lambda db: db.execute(
             "SELECT names, files, bytes, overhead, depth, reach, added FROM folders WHERE entry > 1"
@@ -196,7 +197,7 @@ async def test_a_chain_of_folders_counts_as_if_each_had_been_made_by_itself(
 @pytest.fixture
 async def deep(catalog: SqliteCatalog) -> SqliteCatalog:
     for path in (DEEP, FAR, "/a/near"):
-        await catalog.make_directory(OPERATOR, p(path), parents=True)
+        await catalog.names.make_directory(OPERATOR, p(path), parents=True)
     return catalog
 
 
@@ -205,11 +206,11 @@ async def test_what_was_removed_does_not_keep_a_tree_from_moving(
 ) -> None:
     monkeypatch.setattr(folders, "PAGE_NAMES", 1)
     with pytest.raises(UsageError, match="too long or too deep"):
-        await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+        await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
     top = DEEP[: len("/a/") + 100]
-    await deep.remove(OPERATOR, p(top), recursive=True, condition=ANY)
-    await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
-    assert (await deep.stat(OPERATOR, p(f"{FAR}/a/near"))).kind
+    await deep.names.remove(OPERATOR, p(top), recursive=True, condition=ANY)
+    await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+    assert (await deep.names.stat(OPERATOR, p(f"{FAR}/a/near"))).kind
     kept = await deep._engine.read(
         lambda db: db.execute(
             "SELECT depth, reach FROM folders JOIN entries ON id = entry WHERE name = 'a'"
@@ -243,59 +244,60 @@ async def test_a_name_that_is_added_while_a_tree_is_measured_counts(
     deep: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is added behind where the measuring has come to; without it the tree would fit."""
-    await deep.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
+    await deep.names.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
     long = "/a/aaa/" + "/".join("x" * 100 for _ in range(30))
-    await deep.make_directory(OPERATOR, p("/a/aaa"), parents=False)
-    await deep.make_directory(OPERATOR, p("/a/zzz"), parents=False)
+    await deep.names.make_directory(OPERATOR, p("/a/aaa"), parents=False)
+    await deep.names.make_directory(OPERATOR, p("/a/zzz"), parents=False)
     await add_while_measured(
-        deep, monkeypatch, lambda: deep.make_directory(OPERATOR, p(long), parents=True)
+        deep, monkeypatch, lambda: deep.names.make_directory(OPERATOR, p(long), parents=True)
     )
     with pytest.raises(UsageError, match="too long or too deep"):
-        await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+        await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
 
 
 async def test_a_tree_in_which_names_are_renamed_is_measured_again(
     deep: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await deep.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
+    await deep.names.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
     low = "/a/m/" + "/".join("x" * 100 for _ in range(28))
-    await deep.make_directory(OPERATOR, p(low), parents=True)
-    await deep.move(OPERATOR, p("/a/m"), p("/a/z"), condition=ANY)
+    await deep.names.make_directory(OPERATOR, p(low), parents=True)
+    await deep.names.move(OPERATOR, p("/a/m"), p("/a/z"), condition=ANY)
     longer = "/a/" + "z" * 250
 
     await add_while_measured(
         deep,
         monkeypatch,
-        lambda: deep.move(OPERATOR, p("/a/near"), p("/a/nearer"), condition=ANY),
-        lambda: deep.move(OPERATOR, p("/a/z"), p(longer), condition=ANY),
+        lambda: deep.names.move(OPERATOR, p("/a/near"), p("/a/nearer"), condition=ANY),
+        lambda: deep.names.move(OPERATOR, p("/a/z"), p(longer), condition=ANY),
     )
     with pytest.raises(UsageError, match="too long or too deep"):
-        await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+        await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
 
 
 async def test_a_tree_to_which_names_come_all_the_time_is_not_moved_for_now(
     deep: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await deep.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
+    await deep.names.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
     adds = [
-        lambda n=n: deep.make_directory(OPERATOR, p(f"/a/n{n}"), parents=False) for n in range(9)
+        lambda n=n: deep.names.make_directory(OPERATOR, p(f"/a/n{n}"), parents=False)
+        for n in range(9)
     ]
     await add_while_measured(deep, monkeypatch, *adds)
     with pytest.raises(BusyError):
-        await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+        await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
 
 
 async def test_a_tree_that_vanishes_while_it_is_measured_is_absent(
     deep: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await deep.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
+    await deep.names.remove(OPERATOR, p(DEEP[:103]), recursive=True, condition=ANY)
     await add_while_measured(
         deep,
         monkeypatch,
-        lambda: deep.remove(OPERATOR, p("/a"), recursive=True, condition=ANY),
+        lambda: deep.names.remove(OPERATOR, p("/a"), recursive=True, condition=ANY),
     )
     with pytest.raises(CollectiveError, match="does not exist"):
-        await deep.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
+        await deep.names.move(OPERATOR, p("/a"), p(f"{FAR}/a"), condition=ANY)
 
 
 # --- upgrade ---------------------------------------------------------------------------------------
@@ -311,7 +313,7 @@ async def test_an_upgrade_counts_what_lies_below_each_folder(
         db.execute("INSERT INTO entries VALUES (91, 2, 'é', 1, NULL, 0)")
         db.execute("INSERT INTO entries VALUES (92, 91, 'sub', 1, NULL, 0)")
     catalog = await engines.open()
-    known = {str(one.path): one for one in await catalog.datastores(OPERATOR)}
+    known = {str(one.path): one for one in await catalog.datastores.list(OPERATOR)}
     assert (known["/d"].used_bytes, known["/d"].files) == (20, 1)
     assert known["/d"].catalog_bytes == 3 * 1024 + 2 * 512 + 2
     assert (known["/empty"].used_bytes, known["/empty"].catalog_bytes) == (0, 0)
@@ -330,7 +332,7 @@ async def test_a_path_of_as_many_levels_as_there_may_be_is_made_at_once(
     catalog: SqliteCatalog,
 ) -> None:
     deepest = p("/" + "/".join(["x"] * limits.PATH_MAX_DEPTH))
-    assert (await catalog.make_directory(OPERATOR, deepest, parents=True)).path == deepest
+    assert (await catalog.names.make_directory(OPERATOR, deepest, parents=True)).path == deepest
     found = await catalog._engine.read(
         lambda db: db.execute("SELECT names, depth FROM folders WHERE entry = 1").fetchone()
     )

@@ -10,8 +10,8 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.custody import DATABASE
-from collective.catalog.sqlite.opening import _deep_objection
+from collective.catalog.sqlite.store.custody import DATABASE
+from collective.catalog.sqlite.store.opening import _deep_objection
 from tests.bench.growth import catalogue
 from tests.bench.growth.__main__ import table, too_much
 from tests.bench.growth.measure import Bench
@@ -51,7 +51,9 @@ async def test_every_call_of_the_bench_can_be_measured(made: Path) -> None:
     assert len(lines) == len(rows) + 1
     assert all(row.p50 >= 0 for row in rows)
     catalog = await SqliteCatalog.open(str(made), world_of(), CatalogSettings())
-    assert (await catalog.stat(OPERATOR, p(catalogue.Shape(FILES).path(FILES - 1)))).size_bytes > 0
+    assert (
+        await catalog.names.stat(OPERATOR, p(catalogue.Shape(FILES).path(FILES - 1)))
+    ).size_bytes > 0
     await catalog.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import Health
-from collective.catalog.sqlite.reserve import RESERVE, RESERVE_BYTES, Reserve
+from collective.catalog.sqlite.store.reserve import RESERVE, RESERVE_BYTES, Reserve
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskState, state_behind
 from collective.core.errors import BusyError, DataDirError, NoSpaceError
@@ -25,7 +25,7 @@ async def test_a_change_that_does_not_end_shows_how_long_it_waits(
     engines: SqliteEngines, clock: ManualClock
 ) -> None:
     catalog = await engines.open()
-    assert catalog.health() == Health()
+    assert catalog.upkeep.health() == Health()
     begun, release = threading.Event(), threading.Event()
 
     def slow(tx: Any) -> None:
@@ -35,11 +35,11 @@ async def test_a_change_that_does_not_end_shows_how_long_it_waits(
     waiting = asyncio.create_task(catalog._engine.change(slow))
     await asyncio.to_thread(begun.wait, 60)
     clock.advance(7.0)
-    assert catalog.health().waiting_s == 7.0
+    assert catalog.upkeep.health().waiting_s == 7.0
     release.set()
     await waiting
-    await catalog.prove()
-    assert catalog.health() == Health()
+    await catalog.upkeep.prove()
+    assert catalog.upkeep.health() == Health()
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ async def test_a_disk_that_refused_a_change_is_told_until_one_is_durable(
 
     with pytest.raises(Exception, match="nothing was changed"):
         await catalog._engine.change(refused)
-    trouble = catalog.health().trouble
+    trouble = catalog.upkeep.health().trouble
     assert trouble is not None
     assert state_behind(trouble) is state
     await catalog._engine.change(lambda tx: tx.one("SELECT 1"))
-    assert catalog.health().trouble is trouble, "what changes nothing proves nothing"
-    await catalog.prove()
-    assert catalog.health().trouble is None
+    assert catalog.upkeep.health().trouble is trouble, "what changes nothing proves nothing"
+    await catalog.upkeep.prove()
+    assert catalog.upkeep.health().trouble is None
 
 
 def full_disk() -> tuple[FaultDisk, Reserve]:

@@ -19,26 +19,14 @@ import pytest
 from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
-from collective.catalog.sqlite import (
-    SqliteCatalog,
-    adoption,
-    allocation,
-    collection,
-    copies,
-    entries,
-    giving_up,
-    grants,
-    handing_out,
-    inventories,
-    name_removal,
-    policies,
-    quotas,
-    removal,
-    sweeping,
-    upkeep,
-    uploads,
-)
-from collective.catalog.sqlite.writer import Writer
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import collection, copies, guarded, handing_out, inventories
+from collective.catalog.sqlite.files import allocation, uploads
+from collective.catalog.sqlite.names import entries, name_removal, policies, quotas
+from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.people import grants
+from collective.catalog.sqlite.store import sweeping, upkeep
+from collective.catalog.sqlite.store.writer import Writer
 from collective.core.clock import ManualClock
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId, UploadKey
 from collective.model.changes import Attributes, Precondition
@@ -77,7 +65,7 @@ SMALL_STEPS: Final = (
     (policies, "BATCH_ROWS"),
     (inventories, "STEP_COPIES"),
     (copies, "STEP_COPIES"),
-    (giving_up, "STEP_COPIES"),
+    (guarded, "STEP_COPIES"),
     (collection, "CLEARED_ROWS"),
     (collection, "CHUNKS_LOOKED_AT"),
     (collection, "STEP_CHUNKS"),
@@ -87,7 +75,7 @@ SMALL_STEPS: Final = (
     (handing_out, "PORTION_COPIES"),
     (removal, "FORGET_ROWS"),
     (uploads, "CLEAR_AT_COMMIT"),
-    (adoption, "GUARDED_AT_ONCE"),
+    (history, "GUARDED_AT_ONCE"),
     (allocation, "USES_LOOKED_AT"),
     (entries, "COUNTED_AT_ONCE"),
     (quotas, "ENDED_AT_ONCE"),
@@ -158,7 +146,7 @@ def act(work: Act) -> Act:
 
 def moving(source: str, target: str) -> Act:
     async def move(scene: Scene) -> None:
-        await scene.catalog.move(OPERATOR, p(source), p(target), condition=ANY)
+        await scene.catalog.names.move(OPERATOR, p(source), p(target), condition=ANY)
 
     ACTS[f"mv {source} {target}"] = move
     return move
@@ -170,7 +158,7 @@ def moving(source: str, target: str) -> Act:
 @act
 async def mkdir(scene: Scene) -> None:
     for path in ("/ds00/flat/new/a/b", "/ds04/x", "/new/same"):
-        await scene.catalog.make_directory(OPERATOR, p(path), parents=True)
+        await scene.catalog.names.make_directory(OPERATOR, p(path), parents=True)
 
 
 @act
@@ -181,13 +169,13 @@ async def put(scene: Scene) -> None:
 
 @act
 async def link(scene: Scene) -> None:
-    await scene.catalog.make_link(OPERATOR, p("/ds00/flat/link"), b"x", Attributes(), ANY)
+    await scene.catalog.names.make_link(OPERATOR, p("/ds00/flat/link"), b"x", Attributes(), ANY)
 
 
 @act
 async def touch(scene: Scene) -> None:
     for path in (FILE, "/ds00/flat"):
-        await scene.catalog.set_attributes(
+        await scene.catalog.names.set_attributes(
             OPERATOR, p(path), modified_ns=5, mode=None, condition=Precondition()
         )
 
@@ -195,7 +183,7 @@ async def touch(scene: Scene) -> None:
 @act
 async def rm_one(scene: Scene) -> None:
     for path in ("/ds00/flat/link", "/ds00/flat/new/a/b"):
-        await scene.catalog.remove(OPERATOR, p(path), recursive=False, condition=ANY)
+        await scene.catalog.names.remove(OPERATOR, p(path), recursive=False, condition=ANY)
 
 
 moving("/ds00/flat/put", "/ds01/put")
@@ -213,7 +201,7 @@ async def use_one_chunk_often(scene: Scene) -> None:
     """Let many files that are no more have had the same content."""
     for number in scene.some:
         await write(scene.catalog, f"/new/same/{number}", "same", nodes=NODES[:3])
-    await scene.catalog.remove(OPERATOR, p("/new/same"), recursive=True, condition=ANY)
+    await scene.catalog.names.remove(OPERATOR, p("/new/same"), recursive=True, condition=ANY)
 
 
 @act
@@ -223,8 +211,8 @@ async def begin_what_many_had(scene: Scene) -> None:
 
 @act
 async def settle(scene: Scene) -> None:
-    await scene.catalog.set_datastore(OPERATOR, p("/ds00"), copies=4)
-    while await scene.catalog.settle_copies():
+    await scene.catalog.datastores.set(OPERATOR, p("/ds00"), copies=4)
+    while await scene.catalog.datastores.settle_copies():
         pass
 
 
@@ -233,7 +221,7 @@ async def settle(scene: Scene) -> None:
 
 @act
 async def datastore(scene: Scene) -> None:
-    await scene.catalog.create_datastore(
+    await scene.catalog.datastores.create(
         OPERATOR, p("/quota"), copies=0, quota_bytes=QUOTA_BYTES, owner=None
     )
 
@@ -262,7 +250,7 @@ async def end_of_uploads(scene: Scene) -> None:
     """They are not cleared yet when the next ones end."""
     scene.clock.advance(scene.catalog.settings.upload_life_s + 1)
     for _ in scene.some:
-        await scene.catalog.expire()
+        await scene.catalog.upkeep.expire()
 
 
 # --- rights ----------------------------------------------------------------------------------------
@@ -271,27 +259,27 @@ async def end_of_uploads(scene: Scene) -> None:
 async def pass_on(scene: Scene) -> None:
     """Let many grants come from one."""
     rights = Right.READ | Right.WRITE | Right.SHARE
-    await scene.catalog.add_grant(OPERATOR, p("/ds01"), rights, GIVER.principal, None)
+    await scene.catalog.grants.add(OPERATOR, p("/ds01"), rights, GIVER.principal, None)
     for number in scene.some:
-        await scene.catalog.add_grant(
+        await scene.catalog.grants.add(
             GIVER, p("/ds01"), Right.READ, user(f"u{number}").principal, None
         )
 
 
 @act
 async def grant(scene: Scene) -> None:
-    await scene.catalog.add_grant(GIVER, p("/ds01/a"), Right.READ, user("x").principal, None)
+    await scene.catalog.grants.add(GIVER, p("/ds01/a"), Right.READ, user("x").principal, None)
 
 
 @act
 async def ungrant(scene: Scene) -> None:
-    (given,) = await scene.catalog.own_grants(GIVER)
-    await scene.catalog.remove_grant(OPERATOR, given.id)
+    (given,) = await scene.catalog.grants.own(GIVER)
+    await scene.catalog.grants.remove(OPERATOR, given.id)
 
 
 @act
 async def revoke(scene: Scene) -> None:
-    await scene.catalog.revoke(OPERATOR, str(GIVER.principal))
+    await scene.catalog.revocations.revoke(OPERATOR, str(GIVER.principal))
 
 
 def _code(scene: Scene, number: int, kind: InviteKind = InviteKind.NODE) -> Invite:
@@ -301,26 +289,26 @@ def _code(scene: Scene, number: int, kind: InviteKind = InviteKind.NODE) -> Invi
 
 async def invite_many(scene: Scene) -> None:
     for number in scene.some:
-        await scene.catalog.add_code(OPERATOR, _code(scene, number))
+        await scene.catalog.codes.add(OPERATOR, _code(scene, number))
 
 
 @act
 async def invite(scene: Scene) -> None:
-    await scene.catalog.add_code(OPERATOR, _code(scene, 1000, InviteKind.USER))
+    await scene.catalog.codes.add(OPERATOR, _code(scene, 1000, InviteKind.USER))
 
 
 @act
 async def redeem(scene: Scene) -> None:
     bob = SpiffeId.parse("spiffe://home.alice/user/home.alice/bob")
     made = IssuedCertificate(bob, "ab12", 10**15, b"der")
-    await scene.catalog.redeem("c1000", b"k" * 32, made)
+    await scene.catalog.codes.redeem("c1000", b"k" * 32, made)
 
 
 @act
 async def end_of_codes_and_grants(scene: Scene) -> None:
     scene.clock.advance(10**7)
     for _ in range(3):
-        await scene.catalog.expire()
+        await scene.catalog.upkeep.expire()
 
 
 # --- nodes -----------------------------------------------------------------------------------------
@@ -341,34 +329,34 @@ def _copies_on(scene: Scene, node: int) -> list[tuple[ChunkId, Generation]]:
 @act
 async def drain(scene: Scene) -> None:
     for is_draining in (True, False):
-        await scene.catalog.drain_node(OPERATOR, NODES[0], draining=is_draining)
+        await scene.catalog.nodes.drain(OPERATOR, NODES[0], draining=is_draining)
 
 
 @act
 async def refuse(scene: Scene) -> None:
     for why in ("a test says so", ""):
-        await scene.catalog.set_refused({NODES[0]: why})
+        await scene.catalog.nodes.set_refused({NODES[0]: why})
 
 
 @act
 async def doubt(scene: Scene) -> None:
-    await scene.catalog.doubt_node(NODES[0], "a test says so")
-    await scene.catalog.clear_doubt(NODES[0])
+    await scene.catalog.nodes.doubt(NODES[0], "a test says so")
+    await scene.catalog.nodes.clear_doubt(NODES[0])
 
 
 @act
 async def lose_all_of_a_node(scene: Scene) -> None:
-    await scene.catalog.compare_inventory(NODES[1], (), after=b"", last=True)
+    await scene.catalog.copies.compare_inventory(NODES[1], (), after=b"", last=True)
 
 
 @act
 async def mark(scene: Scene) -> None:
-    await scene.catalog.mark_copies(NODES[2], _copies_on(scene, 3), lost=False)
+    await scene.catalog.copies.mark(NODES[2], _copies_on(scene, 3), lost=False)
 
 
 @act
 async def note_verdicts(scene: Scene) -> None:
-    await scene.catalog.note_verdicts(
+    await scene.catalog.copies.note_verdicts(
         [Judged(one, NODES[3], given, Verdict.LIED) for one, given in _copies_on(scene, 4)]
     )
 
@@ -377,12 +365,14 @@ async def send(scene: Scene) -> None:
     """Send a file of many chunks, but for its end."""
     upload, first = await begin(scene.catalog, "/ds05/large", "first", nodes=NODES[4:7])
     proof = receipts(upload)
-    await scene.catalog.record_extents(OPERATOR, upload.id, [extent(first[0])], proof)
+    await scene.catalog.uploads.record_extents(OPERATOR, upload.id, [extent(first[0])], proof)
     for number in scene.some:
         wanted = intent(f"part {number}", SMALL * (number + 1))
-        given = await scene.catalog.allocate(OPERATOR, upload.id, [wanted], place_on(*NODES[4:7]))
+        given = await scene.catalog.uploads.allocate(
+            OPERATOR, upload.id, [wanted], place_on(*NODES[4:7])
+        )
         proof = receipts(upload, given)
-        await scene.catalog.record_extents(OPERATOR, upload.id, [extent(wanted)], proof)
+        await scene.catalog.uploads.record_extents(OPERATOR, upload.id, [extent(wanted)], proof)
     scene.upload = upload.id
 
 
@@ -390,31 +380,33 @@ async def send(scene: Scene) -> None:
 async def commit_while_copies_are_lacking(scene: Scene) -> None:
     assert scene.upload is not None
     size = SMALL * (len(scene.some) + 1)
-    entry = await scene.catalog.commit_upload(OPERATOR, scene.upload, [], [], size)
+    entry = await scene.catalog.uploads.commit(OPERATOR, scene.upload, [], [], size)
     assert entry.copies_least == 3
-    again = await scene.catalog.commit_upload(OPERATOR, scene.upload, [], [], size)
+    again = await scene.catalog.uploads.commit(OPERATOR, scene.upload, [], [], size)
     assert again == entry
 
 
 async def lose_one_copy(scene: Scene) -> None:
-    copies = await scene.catalog.copies_of(chunk("part 5"))
+    copies = await scene.catalog.copies.stored(chunk("part 5"))
     lost = next(one.generation for one in copies if one.node == NODES[5])
-    await scene.catalog.mark_copies(NODES[5], [(chunk("part 5"), lost)], lost=True)
+    await scene.catalog.copies.mark(NODES[5], [(chunk("part 5"), lost)], lost=True)
 
 
 @act
 async def change_a_large_file_while_copies_are_lacking(scene: Scene) -> None:
-    touched = await scene.catalog.set_attributes(
+    touched = await scene.catalog.names.set_attributes(
         OPERATOR, p("/ds05/large"), modified_ns=5, mode=None, condition=ANY
     )
-    moved = await scene.catalog.move(OPERATOR, p("/ds05/large"), p("/ds05/other"), condition=ANY)
+    moved = await scene.catalog.names.move(
+        OPERATOR, p("/ds05/large"), p("/ds05/other"), condition=ANY
+    )
     assert touched.copies_least == moved.copies_least == 2
 
 
 @act
 async def remove_a_node(scene: Scene) -> None:
     identity = SpiffeId.parse(f"spiffe://home.alice/node/{NODES[4]}")
-    await scene.catalog.remove_node(OPERATOR, NODES[4], identity, force=True)
+    await scene.catalog.nodes.remove(OPERATOR, NODES[4], identity, force=True)
 
 
 # --- what goes -------------------------------------------------------------------------------------
@@ -423,34 +415,34 @@ async def remove_a_node(scene: Scene) -> None:
 @act
 async def rm_tree(scene: Scene) -> None:
     for path in ("/ds00", "/ds01"):
-        await scene.catalog.remove(OPERATOR, p(path), recursive=True, condition=ANY)
+        await scene.catalog.names.remove(OPERATOR, p(path), recursive=True, condition=ANY)
 
 
 async def doom(scene: Scene) -> None:
     """Let much be there that is to be deleted."""
     for _ in scene.some:
-        await scene.catalog.claim_collection(20, 0, frozenset())
+        await scene.catalog.collection.claim(20, 0, frozenset())
         scene.clock.advance(1)
 
 
 @act
 async def become_restored(scene: Scene) -> None:
-    now = await scene.catalog.position()
+    now = await scene.catalog.history.position()
     later = dataclasses.replace(now, sequence=now.sequence + 1_000_000)
-    assert await scene.catalog.observe_position(later)
-    await scene.catalog.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert await scene.catalog.history.observe(later)
+    await scene.catalog.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
 
 
 @act
 async def collect(scene: Scene) -> None:
     for _ in scene.some:  # nobody is there to be asked
-        await scene.catalog.claim_collection(20, 0, frozenset())
+        await scene.catalog.collection.claim(20, 0, frozenset())
         scene.clock.advance(1)
     for _ in range(20):
-        claimed = await scene.catalog.claim_collection(20, 0)
+        claimed = await scene.catalog.collection.claim(20, 0)
         for node in NODES:
             there = [key for one, key in claimed if one == node]
-            await scene.catalog.finish_collection(node, there)
+            await scene.catalog.collection.finish(node, there)
         scene.clock.advance(1)
 
 

@@ -36,9 +36,9 @@ async def test_no_row_counts_chunks_where_their_files_were_before(
 ) -> None:
     await enrol(catalog)
     for path in ("/d", "/d/s", "/e"):
-        await catalog.make_directory(OPERATOR, p(path), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(path), parents=False)
     await write(catalog, "/d/f", "a", "b", "c")
     await write(catalog, "/d/s/g", "d", "e")
-    await catalog.move(OPERATOR, p(source), p(target), condition=ANY)
+    await catalog.names.move(OPERATOR, p(source), p(target), condition=ANY)
     await settle(catalog)
     assert await counted(catalog) == after

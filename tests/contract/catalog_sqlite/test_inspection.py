@@ -9,8 +9,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, opening
-from collective.catalog.sqlite.custody import Origin, judge
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store.custody import Origin, judge
 from collective.core.disk import OsDisk
 from collective.core.errors import CorruptionError
 from tests.contract.catalog.world import OPERATOR, p
@@ -70,7 +71,7 @@ async def test_a_start_after_a_kill_does_not_wait_for_it(tmp_path: Path, killed:
         patch.setattr("collective.catalog.sqlite.catalog.connect", held_up)
         killed.catalog = await opened(tmp_path, 3, killed.clock)
         assert begun.wait(60)
-        await killed.catalog.make_directory(OPERATOR, p("/beside"), parents=False)
+        await killed.catalog.names.make_directory(OPERATOR, p("/beside"), parents=False)
         release.set()
         assert await inspected(killed.catalog)
     await killed.catalog.close()
@@ -84,15 +85,17 @@ async def test_damage_stops_all_writing_and_the_next_start_takes_the_snapshot(
     killed.catalog = await opened(tmp_path, 3, killed.clock)
     assert not await inspected(killed.catalog)
     with pytest.raises(CorruptionError, match="restart the coordinator"):
-        await killed.catalog.make_directory(OPERATOR, p("/lost"), parents=False)
-    trouble = killed.catalog.health().trouble
+        await killed.catalog.names.make_directory(OPERATOR, p("/lost"), parents=False)
+    trouble = killed.catalog.upkeep.health().trouble
     assert isinstance(trouble, CorruptionError)
-    assert (await killed.catalog.stat(OPERATOR, p("/"))).path.is_root, "what can be read is read"
+    assert (await killed.catalog.names.stat(OPERATOR, p("/"))).path.is_root, (
+        "what can be read is read"
+    )
     await killed.catalog.close()
     killed.catalog = await opened(tmp_path, 4, killed.clock)
-    assert await killed.catalog.is_restored()
+    assert await killed.catalog.history.is_restored()
     assert await check(killed.catalog) == killed.states[killed.snapshot_of]
-    (notice,) = await killed.catalog.notices()
+    (notice,) = await killed.catalog.upkeep.notices()
     assert "restored from the snapshot" in notice
 
 
@@ -101,7 +104,7 @@ async def test_one_that_was_cut_off_begins_anew(
 ) -> None:
     """Neither a clean end nor another kill may make an unread database one that is trusted."""
     damage(tmp_path)
-    monkeypatch.setattr("collective.catalog.sqlite.inspection.Inspection.run", lambda _: None)
+    monkeypatch.setattr("collective.catalog.sqlite.store.inspection.Inspection.run", lambda _: None)
     killed.catalog = await opened(tmp_path, 3, killed.clock)
     await killed.catalog.close()
     assert judge(str(tmp_path), OsDisk(), has_snapshots=True)[0] is Origin.OURS

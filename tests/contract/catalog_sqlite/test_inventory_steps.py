@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, inventories
-from collective.catalog.sqlite.copies import node_number
-from collective.catalog.sqlite.dooming import note_stranger
-from collective.catalog.sqlite.engine import Engine
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.copies import inventories
+from collective.catalog.sqlite.copies.copy_rows import node_number
+from collective.catalog.sqlite.copies.dooming import note_stranger
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.model.copies import CopyKey
 from tests.contract.catalog.engines import Bound, SqliteEngines
 from tests.contract.catalog.test_inventories import A, held, tell

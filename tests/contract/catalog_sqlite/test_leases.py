@@ -16,7 +16,7 @@ CAROL = user("carol")
 @pytest.fixture
 async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/a"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/a"), parents=False)
     for who in (BOB, CAROL):
         await grant(catalog, who, "/a", Right.READ)
     await write(catalog, "/a/f", "x")
@@ -24,12 +24,12 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
 
 
 async def read(catalog: SqliteCatalog, who: Call) -> LeaseKey:
-    view = await catalog.open_read(who, p("/a/f"), offset=0, length=0, if_version=0, batch=1)
+    view = await catalog.reads.open(who, p("/a/f"), offset=0, length=0, if_version=0, batch=1)
     return view.lease
 
 
 async def goes_on(catalog: SqliteCatalog, who: Call, lease: LeaseKey) -> None:
-    await catalog.plan_read(who, lease, offset=0, length=0, batch=1)
+    await catalog.reads.plan(who, lease, offset=0, length=0, batch=1)
 
 
 async def test_when_all_leases_are_taken_whoever_has_most_loses_one(

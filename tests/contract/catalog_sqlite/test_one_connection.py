@@ -12,7 +12,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.checkpoints import LOG_PAGES
+from collective.catalog.sqlite.store.checkpoints import LOG_PAGES
 from collective.core.clock import ManualClock
 from collective.core.errors import NotFoundError
 from collective.core.randomness import SeededRandomness
@@ -32,9 +32,9 @@ async def test_everything_happens_on_one_connection_in_one_thread(tmp_path: Path
     threads = threading.active_count()
     catalog = await SqliteCatalog.open(str(tmp_path), one_thread())
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "content")
-    await catalog.move(OPERATOR, p("/d/f"), p("/d/g"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/d/f"), p("/d/g"), condition=ANY)
     assert await names(catalog, "/", deep=True) == ["/d", "/d/g"]
     assert catalog._engine._all_readers == []
     assert threading.active_count() == threads
@@ -47,14 +47,14 @@ async def test_everything_happens_on_one_connection_in_one_thread(tmp_path: Path
 
 async def test_what_queues_meanwhile_shares_one_commit(tmp_path: Path) -> None:
     catalog = await SqliteCatalog.open(str(tmp_path), one_thread())
-    before = (await catalog.position()).sequence
+    before = (await catalog.history.position()).sequence
     made = await asyncio.gather(
-        *(catalog.make_directory(OPERATOR, p(f"/d{n}"), parents=False) for n in range(40)),
-        catalog.move(OPERATOR, p("/absent"), p("/d0/x"), condition=ANY),
+        *(catalog.names.make_directory(OPERATOR, p(f"/d{n}"), parents=False) for n in range(40)),
+        catalog.names.move(OPERATOR, p("/absent"), p("/d0/x"), condition=ANY),
         return_exceptions=True,
     )
     assert isinstance(made[-1], NotFoundError)
-    assert (await catalog.position()).sequence == before + 1
+    assert (await catalog.history.position()).sequence == before + 1
     assert len(await names(catalog, "/")) == 40
     await catalog.close()
 
@@ -62,13 +62,13 @@ async def test_what_queues_meanwhile_shares_one_commit(tmp_path: Path) -> None:
 async def test_a_snapshot_goes_through_the_same_vfs(tmp_path: Path) -> None:
     vfs = RecordingVfs("one-connection")
     catalog = await SqliteCatalog.open(str(tmp_path), one_thread(vfs.vfs_name))
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     began = vfs.position()
-    path = await catalog.snapshot()
+    path = await catalog.upkeep.snapshot()
     written = {event.name for event in vfs.journal[began:]}
     assert "draft.tmp" in written
     assert written <= {"draft.tmp", "draft.tmp-journal"}
-    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/e"), parents=False)
     await catalog.close()
     (tmp_path / "other").mkdir()
     os.rename(path, tmp_path / "other" / "catalog.db")
@@ -88,11 +88,11 @@ async def test_a_change_is_acknowledged_though_the_log_cannot_be_moved_for_want_
     made = 0
     while log.stat().st_size < 4120 * (LOG_PAGES + 20):
         vfs.room = 64 << 10  # for the change, and not for all that the database is behind
-        await catalog.make_directory(OPERATOR, p(f"/{made}{'x' * 200}"), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(f"/{made}{'x' * 200}"), parents=False)
         made += 1
     assert len(await names(catalog, "/")) == made
     vfs.room = None
-    await catalog.make_directory(OPERATOR, p("/last"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/last"), parents=False)
     assert database.stat().st_size > before + (64 << 10), "with room again the log is moved"
     await catalog.close()
 
@@ -103,7 +103,9 @@ async def test_a_closing_catalogue_finishes_what_it_accepted(tmp_path: Path, rea
         folder = str(tmp_path / str(number))
         catalog = await SqliteCatalog.open(folder, world, CatalogSettings(readers=readers))
         making = [
-            asyncio.ensure_future(catalog.make_directory(OPERATOR, p(f"/d{n}"), parents=False))
+            asyncio.ensure_future(
+                catalog.names.make_directory(OPERATOR, p(f"/d{n}"), parents=False)
+            )
             for n in range(300)
         ]
         await asyncio.sleep(0)
@@ -120,7 +122,7 @@ async def test_a_run_can_be_repeated(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         catalog = await SqliteCatalog.open(str(folder), one_thread())
         await enrol(catalog)
-        await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+        await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
         await asyncio.gather(*(write(catalog, f"/d/f{n}", f"c{n}") for n in range(20)))
         await catalog.close()
         digests.append(hashlib.sha256((folder / "catalog.db").read_bytes()).hexdigest())

@@ -10,9 +10,10 @@ import pytest
 from blake3 import blake3
 
 from collective.catalog.interface import Catalog
-from collective.catalog.sqlite import SqliteCatalog, checkpoints
-from collective.catalog.sqlite.opening import lock_data_dir
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.store import checkpoints
+from collective.catalog.sqlite.store.opening import lock_data_dir
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, DataDirError, NoSpaceError
 from collective.core.randomness import SeededRandomness
@@ -25,7 +26,7 @@ from tests.worlds import world_of
 async def fill(engines: SqliteEngines) -> str:
     catalog = await engines.open()
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     for number in range(40):
         await write(catalog, f"/d/{number}", f"c{number}")
     await engines.close()
@@ -73,7 +74,7 @@ async def test_a_file_that_is_no_catalogue_is_refused(engines: SqliteEngines) ->
 async def make_one_after_the_other(catalog: Catalog, made: list[str]) -> None:
     for number in range(1000):
         name = f"/{number:03d}{'x' * 200}"
-        await catalog.make_directory(OPERATOR, p(name), parents=False)
+        await catalog.names.make_directory(OPERATOR, p(name), parents=False)
         made.append(name)
 
 
@@ -84,13 +85,13 @@ async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: Sqlit
     pages: Any = db.execute("PRAGMA page_count").fetchone()
     db.execute(f"PRAGMA max_page_count = {pages[0]}")
     made: list[str] = []
-    before = await catalog.position()
+    before = await catalog.history.position()
     with pytest.raises(NoSpaceError):  # one at a time: each change is a commit of its own
         await make_one_after_the_other(catalog, made)
     assert await names(catalog, "/") == made
-    assert (await catalog.position()).sequence == before.sequence + len(made)
+    assert (await catalog.history.position()).sequence == before.sequence + len(made)
     db.execute("PRAGMA max_page_count = 1000000")
-    await catalog.make_directory(OPERATOR, p("/later"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/later"), parents=False)
     assert await names(catalog, "/") == [*made, "/later"]
 
 
@@ -98,10 +99,10 @@ async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
     engines: SqliteEngines, tmp_path: Path
 ) -> None:
     catalog = await engines.open()
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
-    first = await catalog.snapshot()
-    await catalog.make_directory(OPERATOR, p("/e"), parents=False)
-    second = await catalog.snapshot()
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
+    first = await catalog.upkeep.snapshot()
+    await catalog.names.make_directory(OPERATOR, p("/e"), parents=False)
+    second = await catalog.upkeep.snapshot()
     pairs = [os.path.basename(path) for path in (first, second)]
     assert sorted(os.listdir(os.path.dirname(second))) == sorted(
         [*pairs, *(f"{name}.b3" for name in pairs), "kept.json"]
@@ -120,7 +121,9 @@ async def test_a_snapshot_is_a_whole_catalogue_with_its_checksum(
 async def test_a_batch_of_changes_closes_after_25_ms_of_work(engines: SqliteEngines) -> None:
     catalog = await engines.open()
     works: list[float] = []
-    catalog.watch_writer(lambda phase, s: works.append(round(s, 3)) if phase == "work" else None)
+    catalog.upkeep.watch_writer(
+        lambda phase, s: works.append(round(s, 3)) if phase == "work" else None
+    )
     order: list[int] = []
 
     def change(number: int, _: Transaction) -> None:
@@ -162,7 +165,7 @@ async def test_the_log_is_moved_beside_the_writing_and_begins_anew(engines: Sqli
         assert engine._checkpoints._pool is not None
         longest = 0
         for number in range(150):
-            await catalog.make_directory(OPERATOR, p(f"/{number}{'x' * 200}"), parents=False)
+            await catalog.names.make_directory(OPERATOR, p(f"/{number}{'x' * 200}"), parents=False)
             if engine._checkpoints._is_running:
                 await engine._checkpoints._pool.run(lambda: None)  # the round has ended
             longest = max(longest, os.path.getsize(log))

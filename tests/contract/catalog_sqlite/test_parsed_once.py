@@ -20,7 +20,7 @@ from tests.worlds import world_of
 async def test_a_file_that_comes_in_has_nothing_parsed(tmp_path: Path) -> None:
     catalog = await SqliteCatalog.open(str(tmp_path), world_of(), CatalogSettings(copies=3))
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     parsed: list[Any] = []
 
     def note(*what: Any) -> int:

@@ -33,10 +33,12 @@ async def workload(vfs: RecordingVfs, folder: str) -> list[tuple[int, set[str], 
     exists: set[str] = set()
 
     async def note() -> None:
-        acknowledged.append((vfs.position(), set(exists), (await catalog.position()).sequence))
+        acknowledged.append(
+            (vfs.position(), set(exists), (await catalog.history.position()).sequence)
+        )
 
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     exists.add("/d")
     await note()
     for number in range(6):
@@ -46,10 +48,10 @@ async def workload(vfs: RecordingVfs, folder: str) -> list[tuple[int, set[str], 
         if number == 3:
             catalog._engine.writer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             await note()
-    await catalog.move(OPERATOR, p("/d/f0"), p("/d/moved"), condition=ANY)
+    await catalog.names.move(OPERATOR, p("/d/f0"), p("/d/moved"), condition=ANY)
     exists = exists - {"/d/f0"} | {"/d/moved"}
     await note()
-    await catalog.remove(OPERATOR, p("/d/f1"), recursive=False, condition=ANY)
+    await catalog.names.remove(OPERATOR, p("/d/f1"), recursive=False, condition=ANY)
     exists.discard("/d/f1")
     await note()
     await catalog.close()
@@ -71,9 +73,9 @@ async def crash(
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
         found = set(await names(catalog, "/", deep=True))
-        totals = await catalog.totals(None, frozenset())
+        totals = await catalog.figures.totals(None, frozenset())
         assert totals.files == len([name for name in found if name != "/d"])
-        return found, (await catalog.position()).sequence
+        return found, (await catalog.history.position()).sequence
     finally:
         await catalog.close()
 
@@ -105,17 +107,17 @@ async def test_a_change_whose_flush_failed_does_not_come_back_unless_it_was_told
     catalog = await SqliteCatalog.open(
         str(tmp_path / "live"), world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name)
     )
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     vfs.failing_syncs = failing
     with pytest.raises(DiskFailedError) as failed:
-        await catalog.make_directory(OPERATOR, p("/lost"), parents=False)
+        await catalog.names.make_directory(OPERATOR, p("/lost"), parents=False)
     is_undone = "nothing was changed" in failed.value.message
     assert is_undone == (failing == 1)
     assert is_undone or "may be there or not" in failed.value.message
     found, _ = await crash(vfs, vfs.position(), str(tmp_path / "after"), 0, 1.0)
     assert found in ({"/d"}, {"/d", "/lost"})
     assert not is_undone or found == {"/d"}
-    await catalog.make_directory(OPERATOR, p("/e"), parents=False)  # and it goes on
+    await catalog.names.make_directory(OPERATOR, p("/e"), parents=False)  # and it goes on
     await catalog.close()
 
 
@@ -128,7 +130,7 @@ async def test_a_change_for_which_the_disk_has_no_room_is_undone_and_counted_as_
         str(tmp_path / "live"), world_of(ManualClock(), SeededRandomness(1), vfs=vfs.vfs_name)
     )
     await enrol(catalog)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     vfs.room = room
     exists = {"/d"}
 
@@ -143,7 +145,7 @@ async def test_a_change_for_which_the_disk_has_no_room_is_undone_and_counted_as_
     assert found == exists
     vfs.room = None
     await write(catalog, "/d/last", "last")
-    totals = await catalog.totals(None, frozenset())
+    totals = await catalog.figures.totals(None, frozenset())
     assert totals.files == len(exists)
     await catalog.close()
 
@@ -171,11 +173,11 @@ async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
     )
     end_s = ManualClock().wall_s() + 600
     code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, end_s, OPERATOR.principal)
-    await catalog.add_code(OPERATOR, code)
+    await catalog.codes.add(OPERATOR, code)
     began = vfs.position()
     answered = []
     for number in range(3):
-        await catalog.redeem("c1", key_of(number), issue_to(number))
+        await catalog.codes.redeem("c1", key_of(number), issue_to(number))
         answered.append(vfs.position())
     await catalog.close()
     for at in range(began, vfs.position() + 1):
@@ -185,13 +187,13 @@ async def test_no_power_loss_in_a_redemption_burns_a_use_without_a_certificate(
         catalog = await SqliteCatalog.open(
             after, world_of(ManualClock(), SeededRandomness(2)), SETTINGS
         )
-        done = 9 - (await catalog.code("c1")).uses_left
+        done = 9 - (await catalog.codes.get("c1")).uses_left
         assert done >= sum(position <= at for position in answered)
-        assert len(await catalog.nodes()) == done
+        assert len(await catalog.nodes.list()) == done
         for number in range(3):
-            repeated = await catalog.redeem("c1", key_of(number), issue_to(number, repeat=1))
+            repeated = await catalog.codes.redeem("c1", key_of(number), issue_to(number, repeat=1))
             assert repeated.certificate_der == b"der %d %d" % (number, number >= done)
-        assert (await catalog.code("c1")).uses_left == 6
+        assert (await catalog.codes.get("c1")).uses_left == 6
         await catalog.close()
 
 
@@ -212,24 +214,26 @@ async def test_a_full_disk_in_a_redemption_burns_no_use(tmp_path: Path, limit_pa
     try:
         end_s = ManualClock().wall_s() + 600
         code = Invite("c1", InviteKind.NODE, b"v" * 32, 999, 999, end_s, OPERATOR.principal)
-        await catalog.add_code(OPERATOR, code)
+        await catalog.codes.add(OPERATOR, code)
         database: Any = catalog._engine.writer._db
         pages = database.execute("PRAGMA page_count").fetchall()[0][0]
         database.execute(f"PRAGMA max_page_count = {pages + limit_pages}")
         done, is_full = 0, False
         while done < 999 and not is_full:
             try:
-                await catalog.redeem("c1", bytes([done % 256, done // 256]) * 16, issue_to(done))
+                await catalog.codes.redeem(
+                    "c1", bytes([done % 256, done // 256]) * 16, issue_to(done)
+                )
                 done += 1
             except NoSpaceError:
                 is_full = True
         assert is_full
-        assert (await catalog.code("c1")).uses_left == 999 - done
-        assert len(await catalog.nodes()) == done
+        assert (await catalog.codes.get("c1")).uses_left == 999 - done
+        assert len(await catalog.nodes.list()) == done
         database.execute("PRAGMA max_page_count = 100000")
         for _ in range(2):
-            await catalog.redeem("c1", bytes([done % 256, done // 256]) * 16, issue_to(done))
-        assert (await catalog.code("c1")).uses_left == 999 - done - 1
+            await catalog.codes.redeem("c1", bytes([done % 256, done // 256]) * 16, issue_to(done))
+        assert (await catalog.codes.get("c1")).uses_left == 999 - done - 1
     finally:
         await catalog.close()
 

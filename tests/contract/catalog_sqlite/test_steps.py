@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import pytest
 
-from collective.catalog.sqlite import SqliteCatalog, collection, handing_out, name_removal
-from collective.catalog.sqlite.audit_trimming import Cut, drop
-from collective.catalog.sqlite.writer import STEP_MAX_S, Transaction, Writer
+from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.audit.trimming import Cut, drop
+from collective.catalog.sqlite.copies import collection, handing_out
+from collective.catalog.sqlite.names import name_removal
+from collective.catalog.sqlite.store.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock
 from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
@@ -87,7 +89,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 @pytest.fixture
 async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
     await enrol(catalog, 4)
-    await catalog.make_directory(OPERATOR, p("/d"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     for number in range(MANY):
         await write(catalog, f"/d/{number:02}", f"{number}")
     return catalog
@@ -98,8 +100,8 @@ async def ready(catalog: SqliteCatalog) -> SqliteCatalog:
 
 async def removes_a_tree(scene: Scene) -> None:
     catalog = scene.catalog
-    assert await catalog.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == MANY + 1
-    assert (await catalog.totals(None, frozenset(NODES))).files == 0
+    assert await catalog.names.remove(OPERATOR, p("/d"), recursive=True, condition=ANY) == MANY + 1
+    assert (await catalog.figures.totals(None, frozenset(NODES))).files == 0
 
 
 async def collects(scene: Scene) -> None:
@@ -107,15 +109,15 @@ async def collects(scene: Scene) -> None:
     catalog = scene.catalog
     for number in range(MANY):
         upload, _ = await begin(catalog, f"/d/open{number}", f"open {number}")
-        await catalog.abort_upload(OPERATOR, upload.id)
-        await catalog.remove(OPERATOR, p(f"/d/{number:02}"), recursive=False, condition=ANY)
+        await catalog.uploads.abort(OPERATOR, upload.id)
+        await catalog.names.remove(OPERATOR, p(f"/d/{number:02}"), recursive=False, condition=ANY)
     scene.clock.advance(1)
     gone: set[tuple[NodeId, ChunkId]] = set()
     for _ in range(12):
-        claimed = await catalog.claim_collection(1000, 0)
+        claimed = await catalog.collection.claim(1000, 0)
         gone |= {(node, key.chunk) for node, key in claimed}
         for node in NODES:
-            await catalog.finish_collection(node, [key for one, key in claimed if one == node])
+            await catalog.collection.finish(node, [key for one, key in claimed if one == node])
         scene.clock.advance(1)
     assert not claimed.is_more
     assert len(gone) == 2 * 3 * MANY
@@ -125,12 +127,12 @@ async def collects(scene: Scene) -> None:
 async def gives_up(scene: Scene) -> None:
     """Copies that a new policy makes superfluous, until they may be deleted."""
     catalog = scene.catalog
-    await catalog.set_datastore(OPERATOR, p("/d"), copies=2)
-    while await catalog.settle_copies():
+    await catalog.datastores.set(OPERATOR, p("/d"), copies=2)
+    while await catalog.datastores.settle_copies():
         pass
     all_nodes = frozenset(NODES)
     await claim(catalog, 0, place_on(), all_nodes, frozenset())
-    assert await catalog.copies_in_doubt() == (0, MANY)
+    assert await catalog.figures.copies_in_doubt() == (0, MANY)
     scene.clock.advance(4000)
     assert len(await confirm(catalog)) == MANY
 
@@ -143,8 +145,8 @@ async def notes_verdicts(scene: Scene) -> None:
         for node, generation in await _copies(catalog, number)
         if node == NODES[0]
     ]
-    assert await catalog.note_verdicts(verdicts) == [NODES[0]]
-    assert await catalog.copies_in_doubt() == (MANY, 0)
+    assert await catalog.copies.note_verdicts(verdicts) == [NODES[0]]
+    assert await catalog.figures.copies_in_doubt() == (MANY, 0)
 
 
 async def marks_copies(scene: Scene) -> None:
@@ -155,17 +157,17 @@ async def marks_copies(scene: Scene) -> None:
         for node, generation in await _copies(catalog, number)
         if node == NODES[0]
     ]
-    await catalog.mark_copies(NODES[0], copies, lost=True)
+    await catalog.copies.mark(NODES[0], copies, lost=True)
     for number in range(MANY):
         assert NODES[0] not in dict(await _copies(catalog, number))
 
 
 async def settles(scene: Scene) -> None:
     catalog = scene.catalog
-    await catalog.set_datastore(OPERATOR, p("/d"), copies=4)
-    while await catalog.settle_copies():
+    await catalog.datastores.set(OPERATOR, p("/d"), copies=4)
+    while await catalog.datastores.settle_copies():
         pass
-    assert await catalog.repair_backlog(frozenset(NODES), frozenset()) == MANY
+    assert await catalog.figures.repair_backlog(frozenset(NODES), frozenset()) == MANY
 
 
 async def discards(scene: Scene) -> None:
@@ -174,13 +176,13 @@ async def discards(scene: Scene) -> None:
         (CopyKey(chunk(f"foreign {number}"), Generation(5), 26) for number in range(MANY)),
         key=lambda key: key.chunk,
     )
-    await catalog.compare_inventory(NODES[3], foreign, after=b"", last=True)
+    await catalog.copies.compare_inventory(NODES[3], foreign, after=b"", last=True)
     scene.clock.advance(WEEK_S)
     scene.steps.reset()
-    await catalog.discard_quarantined(OPERATOR, None)
-    while await catalog.discard_step():
+    await catalog.quarantine.discard(OPERATOR, None)
+    while await catalog.quarantine.discard_step():
         pass
-    assert [record.quarantined_bytes for record in await catalog.nodes()] == [0, 0, 0, 0]
+    assert [record.quarantined_bytes for record in await catalog.nodes.list()] == [0, 0, 0, 0]
 
 
 async def checks_again(scene: Scene) -> None:
@@ -188,22 +190,22 @@ async def checks_again(scene: Scene) -> None:
     catalog = scene.catalog
     texts = [f"new {number}" for number in range(MANY)]
     upload, wanted = await begin(catalog, "/d/large", *texts)
-    await catalog.record_extents(
+    await catalog.uploads.record_extents(
         OPERATOR, upload.id, [extent(one) for one in wanted], receipts(upload)
     )
     scene.steps.reset()
-    await catalog.set_refused({NODES[0]: "a test says so", NODES[1]: "a test says so"})
+    await catalog.nodes.set_refused({NODES[0]: "a test says so", NODES[1]: "a test says so"})
     with pytest.raises(NotEnoughCopiesError):
-        await catalog.commit_upload(OPERATOR, upload.id, [], [], 10 * MANY)
-    _, recorded, _ = await catalog.get_upload(OPERATOR, upload.id, from_offset=0, limit=0)
+        await catalog.uploads.commit(OPERATOR, upload.id, [], [], 10 * MANY)
+    _, recorded, _ = await catalog.uploads.get(OPERATOR, upload.id, from_offset=0, limit=0)
     assert not recorded
 
 
 async def writes_refusals(scene: Scene) -> None:
     catalog = scene.catalog
     for number in range(2 * MANY):
-        catalog.note_denial(Refusal("somebody", "read", f"/{number}"))
-    rows = await catalog.audit(since_ms=0, limit=1000)
+        catalog.audit.note_denial(Refusal("somebody", "read", f"/{number}"))
+    rows = await catalog.audit.list(since_ms=0, limit=1000)
     assert sum(row.actor == "somebody" for row in rows) == 2 * MANY
 
 
@@ -223,12 +225,12 @@ async def drops_audit(scene: Scene) -> None:
     cuts: Sequence[Cut] = [Cut("files", where, f"user{one}", 1) for one in range(MANY)]
     while cuts:
         cuts = await catalog._engine.change(partial(drop, cuts=cuts))
-    rows = await catalog.audit(since_ms=0, limit=1000)
+    rows = await catalog.audit.list(since_ms=0, limit=1000)
     assert sum(row.action == "audit-drop" for row in rows) == MANY
 
 
 async def _copies(catalog: SqliteCatalog, number: int) -> Sequence[tuple[NodeId, Generation]]:
-    return [(one.node, one.generation) for one in await catalog.copies_of(chunk(f"{number}"))]
+    return [(one.node, one.generation) for one in await catalog.copies.stored(chunk(f"{number}"))]
 
 
 # --- what holds of each --------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from collective.catalog.sqlite import opening
-from collective.catalog.sqlite.custody import DATABASE
+from collective.catalog.sqlite.store import opening
+from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
 from collective.core.ids import Generation, UploadKey
@@ -88,7 +88,7 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
     with old(tmp_path, BEFORE_LENGTHS) as db:
         fill(db)
     catalog = await engines.open()
-    view = await catalog.open_read(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
+    view = await catalog.reads.open(OPERATOR, p("/d/f"), offset=0, length=0, if_version=0, batch=0)
     assert [(one.extent.chunk, one.extent.stored_length) for one in data_of(view)] == [
         (chunk("a"), 26),
         (chunk("b"), 26),
@@ -100,7 +100,7 @@ async def test_a_catalogue_of_the_schema_before_reads_the_same(
         (CopyKey(chunk(text), Generation(10 * row + 1), 26) for row, text in ((1, "a"), (2, "b"))),
         key=lambda key: key.chunk,
     )
-    assert await catalog.compare_inventory(NODES[0], held[:1], after=b"", last=True) == []
+    assert await catalog.copies.compare_inventory(NODES[0], held[:1], after=b"", last=True) == []
     totals = await health(catalog)
     assert totals.under_replicated == (2 if held[1].chunk == chunk("a") else 1)  # triggers stand
     await engines.close()
@@ -130,7 +130,7 @@ async def test_an_upload_that_was_open_at_the_upgrade_is_checked_again(
         db.execute("UPDATE nodes SET removed = 1 WHERE id < 3")
     catalog = await engines.open()
     with pytest.raises(NotEnoughCopiesError, match="at offset 0 "):
-        await catalog.commit_upload(OPERATOR, upload, [], [], 10)
+        await catalog.uploads.commit(OPERATOR, upload, [], [], 10)
 
 
 async def test_times_and_modes_of_before_read_the_same(
@@ -157,16 +157,16 @@ async def test_times_and_modes_of_before_read_the_same(
                 (upload, str(OPERATOR.principal), f"/d/{version}", version, state, 1 << 50, result),
             )
     catalog = await engines.open()
-    file = await catalog.stat(OPERATOR, p("/d/f"))
+    file = await catalog.names.stat(OPERATOR, p("/d/f"))
     assert (file.modified_ns, file.mode) == (1_700_000_000_123_000_000, 0o640)
-    folder = await catalog.stat(OPERATOR, p("/d"))
+    folder = await catalog.names.stat(OPERATOR, p("/d"))
     assert (folder.modified_ns, folder.mode) == (5_000_000, None)
-    assert (await catalog.stat(OPERATOR, p("/"))).modified_ns is None
-    now = await catalog.commit_upload(OPERATOR, uploads[0], [], [], 0)
+    assert (await catalog.names.stat(OPERATOR, p("/"))).modified_ns is None
+    now = await catalog.uploads.commit(OPERATOR, uploads[0], [], [], 0)
     assert (now.modified_ns, now.mode) == (int(clock.wall_s() * 1000) * 1_000_000, None)
-    told = await catalog.commit_upload(OPERATOR, uploads[1], [], [], 0)
+    told = await catalog.uploads.commit(OPERATOR, uploads[1], [], [], 0)
     assert (told.modified_ns, told.mode) == (7_000_000, 0o644)
-    again = await catalog.commit_upload(OPERATOR, uploads[2], [], [], 20)
+    again = await catalog.uploads.commit(OPERATOR, uploads[2], [], [], 20)
     assert (again.size_bytes, again.modified_ns, again.version) == (20, 5_000_000_000, 4)
 
 
@@ -208,8 +208,8 @@ async def test_what_is_kept_of_other_rows_is_counted_by_the_upgrade(
                 (node, chunk("a"), 90 + guard, guard),
             )
     catalog = await engines.open()
-    assert await catalog.copies_in_doubt() == (1, 2)
-    assert await catalog.copies_left() == {NODES[0]: 2, NODES[1]: 2, NODES[2]: 2}
+    assert await catalog.figures.copies_in_doubt() == (1, 2)
+    assert await catalog.figures.copies_left() == {NODES[0]: 2, NODES[1]: 2, NODES[2]: 2}
 
 
 async def test_figures_that_do_not_agree_are_an_objection(

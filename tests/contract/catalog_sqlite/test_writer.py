@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.writer import BATCH_MAX_S, Transaction
+from collective.catalog.sqlite.store.writer import BATCH_MAX_S, Transaction
 from collective.core.clock import ManualClock
 from collective.core.disk_errors import DiskFailedError
 from tests.contract.catalog.engines import SqliteEngines
@@ -25,9 +25,9 @@ async def test_a_disk_that_fails_where_its_files_are_looked_at_hangs_no_change(
         broken.setattr(catalog._engine.writer._custody, "require", fails)
         for name in ("/a", "/b"):
             with pytest.raises(DiskFailedError, match="nothing was changed"):
-                await catalog.make_directory(OPERATOR, p(name), parents=False)
+                await catalog.names.make_directory(OPERATOR, p(name), parents=False)
         assert "disk failed" in str(catalog._engine.writer.trouble)
-    await catalog.make_directory(OPERATOR, p("/c"), parents=False)
+    await catalog.names.make_directory(OPERATOR, p("/c"), parents=False)
     assert not catalog._engine.writer.trouble
     assert await names(catalog, "/") == ["/c"]
 

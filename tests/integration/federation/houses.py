@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,13 +95,19 @@ class Houses:
 
 
 @contextlib.contextmanager
-def running_houses(folder: Path, *names: str, nodes: int = 3) -> Iterator[Houses]:
-    """Yield started members; afterwards nothing of them runs."""
+def running_houses(
+    folder: Path, *names: str, nodes: int = 3, extra: Mapping[str, str] | None = None
+) -> Iterator[Houses]:
+    """Yield started members; afterwards nothing of them runs.  ``extra``: as a :class:`Cluster` takes it."""
     houses = Houses()
     try:
         for name in names:
             houses.members[name] = Cluster(
-                folder / name, member=name, domain=f"home.{name}", node_count=nodes
+                folder / name,
+                member=name,
+                domain=f"home.{name}",
+                node_count=nodes,
+                extra=extra or {},
             )
         for cluster in houses.members.values():
             for service in cluster.services.values():

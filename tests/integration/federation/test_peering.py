@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -117,9 +118,12 @@ def test_a_file_of_a_peer_is_got(houses: Houses, una: Person) -> None:
 def test_a_grant_to_a_whole_member_is_for_its_people(houses: Houses) -> None:
     vic = houses.person("alice", "vic", "/shared:read")
     assert vic.cli("ls", "/@home.bob/media", check=False).code == 4
-    houses["bob"].cli("grant", "add", "/media:read", "@home.alice")
+    given = houses["bob"].cli("grant", "add", "/media:read", "@home.alice", "--json").json()
     assert "film" in vic.cli("ls", "/@home.bob/media").text.split()
     assert vic.cli("rm", "/@home.bob/media/film", check=False).code == 4
+    assert "@home.alice" in houses["bob"].cli("grant", "list").text
+    houses["bob"].cli("grant", "remove", given["id"])
+    assert vic.cli("ls", "/@home.bob/media", check=False).code == 4
 
 
 def test_bytes_go_straight_to_the_owners_nodes_where_they_can(houses: Houses, una: Person) -> None:
@@ -185,10 +189,69 @@ class _RefusesNodes:
         await self._dialer.dial(peer, addresses, factory)
 
 
-def test_a_removed_peer_is_shut_out_at_once(houses: Houses, una: Person) -> None:
-    houses["bob"].cli("peer", "remove", "home.alice", "--yes")
-    done = una.cli("ls", "/@home.bob/media", check=False)
-    assert done.code != 0
-    gone = houses.wait_peer(houses["alice"], "home.bob", lambda peer: not peer["is_healthy"])
-    assert gone["domain"] == "home.bob"
-    assert houses["bob"].cli("grant", "list", "--json").json() == []
+def test_a_grant_at_a_peer_is_passed_on_and_ends_with_its_root(houses: Houses) -> None:
+    bob = houses["bob"]
+    wil, xia = (houses.person("alice", name, "/shared:read") for name in ("wil", "xia"))
+    root = bob.cli("grant", "add", "/media:read+share", "wil@home.alice", "--json").json()["id"]
+    passed = wil.cli("grant", "add", "/@home.bob/media:read", "xia@home.alice", "--json").json()
+    assert passed["path"] == "/@home.bob/media"
+    assert passed["id"].endswith("@home.bob")
+    assert "film" in xia.cli("ls", "/@home.bob/media").text.split()
+    more = wil.cli("grant", "add", "/@home.bob/media:write", "xia@home.alice", check=False)
+    assert more.code == 4, "no more than one's own rights"
+    listed = wil.cli("grant", "list", "--at", "home.bob", "--json").json()
+    assert {one["id"] for one in listed} == {f"{root}@home.bob", passed["id"]}
+    bob.cli("grant", "remove", root)
+    assert wil.cli("ls", "/@home.bob/media", check=False).code == 4
+    assert xia.cli("ls", "/@home.bob/media", check=False).code == 4
+
+
+def test_a_peer_makes_no_invitations(una: Person) -> None:
+    done = una.cli("invite", "generate", "--grant", "/@home.bob/media:read", check=False)
+    assert done.code == 3
+
+
+def test_status_shows_peers_and_their_nodes(houses: Houses, una: Person) -> None:
+    def told(status: Any) -> bool:
+        return len(status["remote_nodes"]) == 3
+
+    houses["alice"].wait_status(told, "nodes of the peer")
+    status = una.cli("status", "--json").json()
+    assert [one["domain"] for one in status["peers"]] == ["home.bob"]
+    assert status["peers"][0]["is_healthy"]
+    assert status["peers"][0]["latency_ms"] > 0
+    bob, alice = houses["bob"], houses["alice"]
+    here = len(bob.cli("grant", "list", "--json").json())
+    assert bob.cli("peer", "show", "home.alice", "--json").json()["grants_here"] == here > 0
+
+    def heard() -> bool:
+        facts = alice.cli("peer", "show", "home.bob", "--json").json()
+        return bool(facts["grants_there"] == here)
+
+    until_s = time.monotonic() + 60
+    while not heard():
+        assert time.monotonic() < until_s
+    assert {one["id"] for one in status["remote_nodes"]} == {f"bob-node-0{n}" for n in (1, 2, 3)}
+
+
+def test_a_removed_peer_is_shut_out_at_once_on_both_sides(houses: Houses, una: Person) -> None:
+    alice, bob = houses["alice"], houses["bob"]
+    alice.cli("mkdir", "/for-bob")
+    alice.cli("grant", "add", "/for-bob:read", "@home.bob")
+    bob.cli("peer", "remove", "home.alice", "--yes")
+    assert una.cli("ls", "/@home.bob/media", check=False).code != 0
+    alice.wait_status(lambda status: not status["peers"], "end of the peering at the other side")
+    assert una.cli("ls", "/@home.bob/media", check=False).code == 3
+    assert bob.cli("grant", "list", "--json").json() == []
+    left = [one["principal"] for one in alice.cli("grant", "list", "--json").json()]
+    assert not any("home.bob" in one for one in left)
+    assert "home.bob has ended the peering" in alice.cli("status").text
+    told = alice.cli("peer", "list", "--all", "--json").json()
+    assert [(one["domain"], one["state"]) for one in told] == [("home.bob", "removed")]
+
+
+def test_members_peer_again_and_no_grant_revives(houses: Houses, una: Person) -> None:
+    houses.peer("bob", "alice")
+    assert una.cli("ls", "/@home.bob/media", check=False).code == 4
+    houses["bob"].cli("grant", "add", "/media:read", "una@home.alice")
+    assert "film" in una.cli("ls", "/@home.bob/media").text.split()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.audit_trimming import STEP_ROWS_MAX, shares
-from collective.catalog.sqlite.writer import Transaction
+from collective.catalog.sqlite.audit.trimming import STEP_ROWS_MAX, shares
+from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.clock import ManualClock
 from collective.core.randomness import SeededRandomness
 from tests.worlds import world_of
@@ -58,9 +58,9 @@ async def test_a_million_rows_too_many_never_hold_the_writer_for_long(
         await change(fill)
         monkeypatch.setattr(type(engine), "change", lambda _, work: watched(work))
         for _ in range(3):
-            await catalog.expire()
+            await catalog.upkeep.expire()
         assert max(dropped) <= STEP_ROWS_MAX
-        rows = await catalog.audit(since_ms=0, limit=10 * ROWS)
+        rows = await catalog.audit.list(since_ms=0, limit=10 * ROWS)
         told = [row for row in rows if row.action == "audit-drop"]
         assert sorted(row.target for row in told) == [f"user{one}" for one in range(ACTORS)]
         assert len(rows) - len(told) <= ROWS_MAX

@@ -13,6 +13,7 @@ from collective.chunking.chunk_ids import chunk_id
 from collective.client.collective import Collective
 from collective.client.disk.part_files import part_name
 from collective.client.options import ClientOptions
+from collective.client.peer_engines import PeerEngines, RouteNotes
 from collective.client.peer_trust import PeerTrust
 from collective.client.session import Session
 from collective.client.transfers import Transfers
@@ -78,7 +79,7 @@ from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.tickets.refusals import TicketRefusedError
 from tests.chunks import check_chunk_id
 from tests.virtual_time import LoopClock
-from tests.worlds import world_of
+from tests.worlds import REAL, world_of
 
 DOMAIN = Domain("home.alice")
 USER = SpiffeId.user(DOMAIN, GlobalId("bob", DOMAIN))
@@ -485,6 +486,10 @@ class World:
         def engine(options: ClientOptions) -> Engine:
             return Engine.of(self.nodes, self.nodes.pool, pool, world_of(clock), options)
 
+        def to_peer(*, is_cut_off: bool) -> Engine:
+            del is_cut_off
+            return engine(dataclasses.replace(self.options, relay_after=1))
+
         self.session = Session(
             files=remote,
             call=call,
@@ -494,7 +499,7 @@ class World:
             slots=asyncio.Semaphore(self.options.window_chunks),
             window_chunks=self.options.window_chunks,
             peers=cast("PeerTrust", NoPeers()),
-            to_peers=engine(dataclasses.replace(self.options, relay_after=1)),
+            to_peers=PeerEngines(to_peer, RouteNotes(None, REAL.disk, clock), clock),
         )
         names = RemoteNames(control, files)
         persistent = RemoteNames(control, files, persists=True)

@@ -51,13 +51,13 @@ def test_one_file_of_the_catalogues_suite_names_engines() -> None:
     "source",
     [
         "import collective.catalog.sqlite",
-        "import collective.catalog.sqlite.writer as w",
+        "import collective.catalog.sqlite.store.writer as w",
         "from collective.catalog import sqlite",
         "from collective.catalog.sqlite import SqliteCatalog",
-        "def f():\n    from collective.catalog.sqlite.rows import USING",
+        "def f():\n    from collective.catalog.sqlite.store.rows import USING",
         "from tests.contract.catalog_sqlite.plans import watching",
         "import apsw",
-        "patch.setattr('collective.catalog.sqlite.uploads.check_page', None)",
+        "patch.setattr('collective.catalog.sqlite.files.uploads.check_page', None)",
         "catalog._engine.read(None)",
     ],
 )

@@ -1,4 +1,4 @@
-"""What is made of what can be read: few arguments, and nothing is completed after it was made."""
+"""What is made of what can be read: few arguments, few bases, and nothing is completed after it was made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import collective
 
 PACKAGE: Final = Path(collective.__file__).parent
 ARGUMENTS_MAX: Final = 6
+BASES_MAX: Final = 2
+"""Of a protocol too: one that inherits from many is as flat and as long as a class made of mixins."""
 MORE: Final = {
     "client.identity.renewal.Renewer",
     "member.files.member_files.MemberFiles",
@@ -41,6 +43,13 @@ def wide(name: str, tree: ast.Module) -> Iterator[str]:
                     yield f"{name}.{found.name}"
 
 
+def assembled(name: str, tree: ast.Module) -> Iterator[str]:
+    """Yield classes that are put together from many."""
+    for found in ast.walk(tree):
+        if isinstance(found, ast.ClassDef) and len(found.bases) > BASES_MAX:
+            yield f"{name}.{found.name}"
+
+
 def completed_later(name: str, tree: ast.Module) -> Iterator[str]:
     """Yield assignments to a callback of something else, and lambdas where things are made."""
     for found in ast.walk(tree):
@@ -61,6 +70,10 @@ def test_no_class_is_made_of_more_than_six_things() -> None:
     assert found == MORE
 
 
+def test_no_class_is_assembled_from_others() -> None:
+    assert [one for name, tree in trees(".") for one in assembled(name, tree)] == []
+
+
 def test_nothing_is_completed_after_it_was_made() -> None:
     assert [
         one for name, tree in trees("member", "roles") for one in completed_later(name, tree)
@@ -70,5 +83,7 @@ def test_nothing_is_completed_after_it_was_made() -> None:
 def test_what_is_looked_for_is_found() -> None:
     made = "class A:\n    def __init__(self, a, b, c, d, e, *, f, g): ...\n"
     assert list(wide("roles.x.wiring", ast.parse(made))) == ["roles.x.wiring.A"]
+    mixed = "class A(B, C, D): ...\nclass E(F, Protocol): ...\n"
+    assert list(assembled("catalog.x", ast.parse(mixed))) == ["catalog.x.A"]
     late = "a.on_change = b\nc = D(lambda: e.channel)\n"
     assert len(list(completed_later("roles.x.wiring", ast.parse(late)))) == 2

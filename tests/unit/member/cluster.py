@@ -51,14 +51,14 @@ def report(
 class KeptNodes:
     """What a catalogue has of nodes; none where there is no catalogue."""
 
-    catalog: Nodes | None = None
+    records: Nodes | None = None
 
-    async def nodes(self) -> Sequence[NodeRecord]:
-        return await self.catalog.nodes() if self.catalog is not None else []
+    async def list(self) -> Sequence[NodeRecord]:
+        return await self.records.list() if self.records is not None else []
 
     async def set_refused(self, refused: Mapping[NodeId, str]) -> None:
-        if self.catalog is not None:
-            await self.catalog.set_refused(refused)
+        if self.records is not None:
+            await self.records.set_refused(refused)
 
 
 @dataclass
@@ -122,5 +122,5 @@ def copies(*names: str) -> Sequence[Copy]:
 def no_nodes() -> tuple[LiveNodes, UnknownNodes]:
     """Return the nodes of a member that has none."""
     clock = ManualClock()
-    catalog = cast("Nodes", KeptNodes())
-    return LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3)), UnknownNodes(clock)
+    records = cast("Nodes", KeptNodes())
+    return LiveNodes(DOMAIN, records, clock, SeededRandomness(3)), UnknownNodes(clock)

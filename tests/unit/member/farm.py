@@ -11,11 +11,12 @@ from pathlib import Path
 from blake3 import blake3
 from prometheus_client import CollectorRegistry
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Repair
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NotFoundError, UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
+from collective.core.paths import FilePath
 from collective.core.world import Threads
 from collective.core.world.threads import InlinePool
 from collective.federation.links.inbound import Inbound
@@ -97,6 +98,17 @@ class Put:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+class OneEngine:
+    """The engine for everybody's bytes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def engine_for(self, *paths: FilePath) -> Engine:
+        del paths
+        return self._engine
 
 
 @dataclass
@@ -262,7 +274,7 @@ class Scene:
         )
 
     def verdicts(self) -> VerdictBook:
-        return VerdictBook(self.catalog, self.world.table, self.metrics, self.wakes)
+        return VerdictBook(self.catalog.copies, self.world.table, self.metrics, self.wakes)
 
     def challenger(self) -> Challenger:
         return Challenger(OWN, self.farm, self.world.routes, self.farm, self.tools())
@@ -271,16 +283,23 @@ class Scene:
         return CareTools(self.metrics, self.wakes, self.world.clock, self.world.randomness)
 
     def repairer(
-        self, catalog: Nodes | None = None, challenger: Challenger | None = None
+        self, repair: Repair | None = None, challenger: Challenger | None = None
     ) -> Repairer:
-        world, known = self.world, catalog or self.catalog
-        copier = Copier(known, world.table, world.routes, world.receipts, self.farm)
-        return Repairer(known, world.table, copier, challenger or self.challenger(), self.tools())
+        world, catalog = self.world, self.catalog
+        copier = Copier(catalog.nodes, world.table, world.routes, world.receipts, self.farm)
+        return Repairer(
+            repair or catalog.repair,
+            catalog.guarded,
+            world.table,
+            copier,
+            challenger or self.challenger(),
+            self.tools(),
+        )
 
     def verifier(self, challenger: Challenger | None = None) -> Verifier:
         return Verifier(
             self.complaints,
-            self.catalog,
+            self.catalog.copies,
             self.world.table,
             challenger or self.challenger(),
             self.verdicts(),
@@ -293,13 +312,13 @@ class Scene:
             self.world.table,
             self.challenger(),
             self.verdicts(),
-            Approvals(self.catalog, self.world.table, self.wakes),
+            Approvals(self.catalog.nodes, self.catalog.identities, self.world.table, self.wakes),
             self.tools(),
         )
 
     def guarded_deletes(self) -> GuardedDeletes:
         return GuardedDeletes(
-            self.catalog, self.world.table, self.challenger(), self.verdicts(), self.tools()
+            self.catalog.guarded, self.world.table, self.challenger(), self.verdicts(), self.tools()
         )
 
 
@@ -311,10 +330,10 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
         world_of(world.clock, world.randomness, threads=threads),
         CatalogSettings(copies=3),
     )
-    world.kept.catalog = catalog
+    world.kept.records = catalog.nodes
     try:
         for name in ("a", "b", "c"):
-            await catalog.add_node(record(name))
+            await catalog.nodes.add(record(name))
         pool = BufferPool(64 << 20)
         farm = Farm(world, pool)
         wakes = Wakes()
@@ -335,7 +354,8 @@ async def scene(folder: Path, threads: Threads | None = None) -> AsyncIterator[S
             CollectorRegistry(), "alice", world.table, UnknownNodes(world.clock)
         )
         owners = directory(files)
-        whole, copies = WholeFiles(OWN, engine, owners), Copies(OWN, engine, owners)
+        engines = OneEngine(engine)
+        whole, copies = WholeFiles(OWN, engines, owners), Copies(OWN, engines, owners)
         yield Scene(world, catalog, farm, files, whole, copies, metrics, wakes, complaints)
     finally:
         await catalog.close()

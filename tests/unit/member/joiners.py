@@ -23,7 +23,7 @@ from collective.pki import certificates, proof
 from collective.pki.ca import CertificateAuthority
 from collective.pki.cert_dir import CertDir
 from collective.pki.invite_code import InviteCode
-from tests.unit.member.fake_trust import FakeTrust
+from tests.unit.member.fake_catalog import FakeCatalog
 from tests.unit.member.own import Following, Revoked, joining_over, lone, renewals_over
 from tests.worlds import REAL, world_of
 
@@ -44,8 +44,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.slept: list[float] = []
-        self.trust = FakeTrust(self.clock)
-        catalog: Any = self.trust
+        self.catalog = FakeCatalog(self.clock)
+        catalog: Any = self.catalog
         self.ca = CertificateAuthority.create(MemberId("alice"), ALICE, world_of(self.clock))
 
         self.own = lone(self.ca)
@@ -65,9 +65,9 @@ class World:
 
     @property
     def codes(self) -> InviteIssuer:
-        catalog: Any = self.trust
+        catalog: Any = self.catalog
         place = CertDir(self.path, MemberId("alice"))
-        return InviteIssuer(self.own, catalog, self.addresses, place, self.world)
+        return InviteIssuer(self.own, catalog.codes, self.addresses, place, self.world)
 
     async def code(self, uses: int = 5, kind: InviteKind = InviteKind.NODE) -> InviteCode:
         made = await self.codes.create(OPERATOR, kind, uses=uses, validity_s=3600)

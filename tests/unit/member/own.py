@@ -85,11 +85,11 @@ def joining_over(
     return Joining(
         own,
         cast("Catalog", catalog),
-        LiveNodes(own.authorities.signing.domain, catalog, world.clock, world.randomness),
+        LiveNodes(own.authorities.signing.domain, catalog.nodes, world.clock, world.randomness),
         UnknownNodes(world.clock),
         followers or Following(own, world),
         CodeSecrets(
-            cast("Catalog", catalog),
+            cast("Catalog", catalog).codes,
             world.clock,
             world.randomness,
             guess_limiter or GuessLimiter(world.clock),

@@ -1,4 +1,4 @@
--- Chunks in use, counted by what matters to whether they are safe: see catalog/sqlite/counting.py.  A figure
+-- Chunks in use, counted by what matters to whether they are safe: see catalog/sqlite/store/counting.py.  A figure
 -- for any set of nodes follows from some hundreds of rows, however many chunks there are.
 
 ALTER TABLE chunks ADD COLUMN extents INTEGER NOT NULL DEFAULT 0; -- rows of extents that name it; by triggers

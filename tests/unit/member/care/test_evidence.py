@@ -34,7 +34,7 @@ MALLORY = SpiffeId.parse("spiffe://home.alice/user/home.alice/mallory")
 
 
 async def standing(here: Scene, node: NodeId) -> Standing:
-    (found,) = [one.standing for one in await here.catalog.nodes() if one.node == node]
+    (found,) = [one.standing for one in await here.catalog.nodes.list() if one.node == node]
     return found
 
 
@@ -44,7 +44,7 @@ def held(here: Scene, node: NodeId) -> tuple[ChunkId, Generation]:
 
 
 async def counted(here: Scene, chunk: ChunkId) -> set[NodeId]:
-    return {copy.node for copy in await here.catalog.copies_of(chunk)}
+    return {copy.node for copy in await here.catalog.copies.stored(chunk)}
 
 
 async def test_a_complaint_is_looked_at_by_reading_as_the_reader_did(tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ async def test_a_disk_that_was_unmounted_recovers_by_itself(tmp_path: Path) -> N
         await put(here)
         chunk, generation = held(here, A)
         kept = here.farm.stored.pop(A)
-        await here.catalog.compare_inventory(A, [], after=b"", last=True)
+        await here.catalog.copies.compare_inventory(A, [], after=b"", last=True)
         assert await counted(here, chunk) == {B, C}
         here.farm.stored[A] = kept
         page = [CopyKey(chunk, generation, len(kept[chunk, generation]))]
-        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        await here.catalog.copies.compare_inventory(A, page, after=b"", last=True)
         await here.verifier().work()
         assert await counted(here, chunk) == {A, B, C}
         assert await here.repairer().round() == 0
@@ -129,10 +129,10 @@ async def test_a_node_that_only_says_that_it_has_its_copies_back_is_found_out(
         await put(here)
         chunk, generation = held(here, A)
         page = [CopyKey(chunk, generation, 1016)]
-        await here.catalog.compare_inventory(A, [], after=b"", last=True)
-        (known,) = await here.catalog.chunk_copies(chunk)
+        await here.catalog.copies.compare_inventory(A, [], after=b"", last=True)
+        (known,) = await here.catalog.copies.known(chunk)
         page = [CopyKey(chunk, generation, known.stored_length)]
-        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        await here.catalog.copies.compare_inventory(A, page, after=b"", last=True)
         here.farm.stored[A].clear()
         here.farm.liars.add(A)
         await here.verifier().work()
@@ -148,12 +148,12 @@ async def test_a_copy_that_is_doubted_and_never_proved_does_not_stop_repair(
     async with scene(tmp_path) as here:
         await put(here)
         chunk, generation = held(here, A)
-        (known,) = await here.catalog.chunk_copies(chunk)
+        (known,) = await here.catalog.copies.known(chunk)
         page = [CopyKey(chunk, generation, known.stored_length)]
-        await here.catalog.compare_inventory(A, [], after=b"", last=True)
-        await here.catalog.compare_inventory(A, page, after=b"", last=True)
+        await here.catalog.copies.compare_inventory(A, [], after=b"", last=True)
+        await here.catalog.copies.compare_inventory(A, page, after=b"", last=True)
         here.farm.unread.add(A)
-        await here.catalog.add_node(record("d"))
+        await here.catalog.nodes.add(record("d"))
         await here.world.table.reload()
         challenger = here.challenger()
         verifier, repairer = here.verifier(challenger), here.repairer(challenger=challenger)
@@ -201,10 +201,10 @@ async def test_a_node_that_never_proves_a_copy_is_doubted_within_days(
         getattr(here.farm, how).add(C)
         await sample_for_days(here, 3, "a", "b", "c")
         assert {await standing(here, node) for node in (A, B)} == {Standing.APPROVED}
-        (record,) = [one for one in await here.catalog.nodes() if one.node == C]
+        (record,) = [one for one in await here.catalog.nodes.list() if one.node == C]
         assert record.standing is Standing.DOUBTED
         assert "proved none of its copies" in record.standing_reason
-        (known,) = await here.catalog.chunk_copies(chunk)
+        (known,) = await here.catalog.copies.known(chunk)
         assert count_of(known.copies, here.world.table.facts()) == 2
 
 
@@ -236,7 +236,7 @@ async def test_a_node_that_becomes_doubted_is_sampled_within_the_hour(tmp_path: 
         await put(here)
         sampler = here.sampler()
         await sampler.step()
-        await here.catalog.doubt_node(C, "a test says so")
+        await here.catalog.nodes.doubt(C, "a test says so")
         await here.world.table.reload()
         for _ in range(12):
             await pass_time(here, 300.0)
@@ -256,7 +256,7 @@ def test_a_node_on_probation_is_not_compared_with() -> None:
 async def test_a_node_that_proves_itself_over_hours_is_cleared(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await put(here)
-        await here.catalog.doubt_node(C, "a test says so")
+        await here.catalog.nodes.doubt(C, "a test says so")
         await here.world.table.reload()
         sampler = here.sampler()
         await sampler.step()
@@ -276,16 +276,16 @@ async def test_a_replacement_that_is_not_there_costs_no_copy(tmp_path: Path) -> 
     async with scene(tmp_path) as here:
         await put(here)
         chunk, _ = held(here, A)
-        await here.catalog.drain_node(OPERATOR, A, draining=True)
+        await here.catalog.nodes.drain(OPERATOR, A, draining=True)
         await here.world.table.reload()
-        await here.catalog.drain_node(OPERATOR, A, draining=False)
-        await here.catalog.create_datastore(
+        await here.catalog.nodes.drain(OPERATOR, A, draining=False)
+        await here.catalog.datastores.create(
             OPERATOR, FilePath.parse("/one"), copies=1, quota_bytes=0, owner=None
         )
-        await here.catalog.move(
+        await here.catalog.names.move(
             OPERATOR, PATH, FilePath.parse("/one/file"), condition=Precondition()
         )
-        while await here.catalog.settle_copies():
+        while await here.catalog.datastores.settle_copies():
             pass
         here.farm.liars.update((B, C))
         for node in (B, C):
@@ -302,13 +302,13 @@ async def test_a_replacement_that_is_not_there_costs_no_copy(tmp_path: Path) -> 
 
 async def test_a_drain_is_done_once_the_others_have_proved_themselves(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        await here.catalog.create_datastore(
+        await here.catalog.datastores.create(
             OPERATOR, PATH.parent, copies=2, quota_bytes=0, owner=None
         )
         await here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 999))
         (source, *_) = [node for node, chunks in here.farm.stored.items() if chunks]
         chunk, _ = held(here, source)
-        await here.catalog.drain_node(OPERATOR, source, draining=True)
+        await here.catalog.nodes.drain(OPERATOR, source, draining=True)
         await here.world.table.reload()
         repairer, guarded_deletes = here.repairer(), here.guarded_deletes()
         for _ in range(4):
@@ -328,24 +328,24 @@ async def test_finding_4_what_cannot_be_repaired_hides_nothing_behind_it(
     """Three nodes, three copies, one lost; what wants two and has one is repaired all the same."""
     monkeypatch.setattr(repair_module, "PAGE", 4)
     async with scene(tmp_path) as here:
-        await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, PATH.parent, parents=False)
         here.farm.down.add(C)
         for number in range(24):  # two copies each, and no third node to take one
             path = PATH.parent.child(f"f{number}")
             data = stream(bytes([number]) * 500)
             await here.whole.write(OPERATOR, path, Attributes(), Precondition(), data)
         two = FilePath.parse("/two")
-        await here.catalog.create_datastore(OPERATOR, two, copies=2, quota_bytes=0, owner=None)
+        await here.catalog.datastores.create(OPERATOR, two, copies=2, quota_bytes=0, owner=None)
         path = two.child("f")
         await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"z" * 500))
         here.world.clock.advance(700.0)
         here.world.hear("a", "b")
-        view = await here.catalog.open_read(
+        view = await here.catalog.reads.open(
             OPERATOR, path, offset=0, length=0, if_version=0, batch=0
         )
         (located,) = data_of(view)
         lost = located.copies[0]
-        await here.catalog.mark_copies(
+        await here.catalog.copies.mark(
             lost.node, [(located.extent.chunk, lost.generation)], lost=True
         )
         repairer = here.repairer()
@@ -365,7 +365,7 @@ async def test_a_chunk_that_fails_over_and_over_keeps_no_other_from_its_turn(
     monkeypatch.setattr(repair_module, "CLAIMED", 1)
     async with scene(tmp_path) as here:
         here.farm.down.add(C)
-        await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, PATH.parent, parents=False)
         for number in range(6):
             path = PATH.parent.child(f"f{number}")
             data = stream(bytes([number]) * 500)

@@ -25,9 +25,9 @@ async def surplus(here: Scene) -> tuple[NodeId, NodeId, NodeId]:
     """Have two of three copies given up; return the node of the one that is left, and the others."""
     await put(here)
     one = FilePath.parse("/one")
-    await here.catalog.create_datastore(OPERATOR, one, copies=1, quota_bytes=0, owner=None)
-    await here.catalog.move(OPERATOR, PATH, one.child("file"), condition=Precondition())
-    while await here.catalog.settle_copies():
+    await here.catalog.datastores.create(OPERATOR, one, copies=1, quota_bytes=0, owner=None)
+    await here.catalog.names.move(OPERATOR, PATH, one.child("file"), condition=Precondition())
+    while await here.catalog.datastores.settle_copies():
         pass
     repairer = here.repairer()
     for _ in range(4):
@@ -65,7 +65,7 @@ async def test_the_copies_of_a_node_that_does_not_answer_are_settled_all_the_sam
         here.farm.down.add(hung)
         guarded_deletes = here.guarded_deletes()
         await guarded_deletes.step()
-        assert await here.catalog.copies_in_doubt() == (0, 0)
+        assert await here.catalog.figures.copies_in_doubt() == (0, 0)
 
 
 async def test_what_nodes_read_for_it_has_a_budget(
@@ -98,7 +98,7 @@ async def test_what_answers_do_not_settle_is_read_side_by_side(
         monkeypatch.setattr(here.farm, "get", wait_for_both)
         asks = []
         for chunk, generation in here.farm.stored[A]:
-            (known,) = await here.catalog.chunk_copies(chunk)
+            (known,) = await here.catalog.copies.known(chunk)
             (name,) = [one.name for one in known.copies if one.node == A]
             assert name[1] == generation
             asks.append(Ask(known, (name,)))

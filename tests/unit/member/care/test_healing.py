@@ -4,9 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from collective.catalog.interface import Nodes
+from collective.catalog.interface import Repair
 from collective.catalog.interface.values import RepairTask
-from collective.catalog.sqlite import SqliteCatalog
 from collective.core.errors import NoSpaceError
 from collective.core.ids import Generation, NodeId
 from collective.core.paths import FilePath
@@ -23,20 +22,20 @@ B = NodeId("b")
 
 
 class Unwritable:
-    """A catalogue in which the end of a repair cannot be written."""
+    """A catalogue's repairs, of which the end cannot be written."""
 
-    def __init__(self, catalog: SqliteCatalog) -> None:
-        self._catalog = catalog
+    def __init__(self, repair: Repair) -> None:
+        self._repair = repair
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._catalog, name)
+        return getattr(self._repair, name)
 
-    async def finish_repair(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
+    async def finish(self, task: RepairTask, receipt: VerifiedReceipt | None) -> None:
         raise NoSpaceError("The catalogue's disk is full.")
 
 
 async def put(here: Scene) -> None:
-    await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+    await here.catalog.names.make_directory(OPERATOR, PATH.parent, parents=False)
     await here.whole.write(OPERATOR, PATH, Attributes(), Precondition(), stream(b"x" * 1000))
 
 
@@ -47,7 +46,7 @@ async def test_the_missing_copy_is_made_when_the_node_returns(tmp_path: Path) ->
         here.farm.down.clear()
         assert await here.repairer().round() == 1
         assert here.farm.copies() == 3
-        totals = await here.catalog.totals(None, here.world.table.outlook().sources)
+        totals = await here.catalog.figures.totals(None, here.world.table.outlook().sources)
         assert totals.health is not None
         assert totals.health.under_replicated == 0
 
@@ -86,15 +85,15 @@ async def test_a_chunk_with_copies_enough_and_one_on_probation_too_many_gets_ano
     async with scene(tmp_path) as here:
         await put(here)
         ((chunk, generation),) = here.farm.stored[B]
-        await here.catalog.set_datastore(OPERATOR, PATH.parent, copies=2)
-        await here.catalog.settle_copies()
-        await here.catalog.mark_copies(B, [(chunk, Generation(generation))], lost=False)
-        (third,) = [one for one in await here.catalog.nodes() if one.node == "c"]
-        await here.catalog.add_node(replace(third, standing=Standing.PROBATION))
+        await here.catalog.datastores.set(OPERATOR, PATH.parent, copies=2)
+        await here.catalog.datastores.settle_copies()
+        await here.catalog.copies.mark(B, [(chunk, Generation(generation))], lost=False)
+        (third,) = [one for one in await here.catalog.nodes.list() if one.node == "c"]
+        await here.catalog.nodes.add(replace(third, standing=Standing.PROBATION))
         await here.world.table.reload()
         here.world.hear("a", "b", "c")
         assert await here.repairer().round() == 1
-        assert {one.node for one in await here.catalog.copies_of(chunk)} == {"a", "b", "c"}
+        assert {one.node for one in await here.catalog.copies.stored(chunk)} == {"a", "b", "c"}
 
 
 async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ async def test_a_readers_lie_takes_no_copy_out_of_use(tmp_path: Path) -> None:
         ((chunk, _),) = here.farm.stored[B]
         verifier = here.verifier()
         await verifier.verify(B, chunk)
-        assert len(await here.catalog.copies_of(chunk)) == 3
+        assert len(await here.catalog.copies.stored(chunk)) == 3
 
 
 async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> None:
@@ -113,9 +112,9 @@ async def test_a_bad_copy_is_verified_taken_out_and_replaced(tmp_path: Path) -> 
         here.farm.stored[B][chunk, generation] = b"rot"
         verifier = here.verifier()
         await verifier.verify(B, chunk)
-        assert len(await here.catalog.copies_of(chunk)) == 2
+        assert len(await here.catalog.copies.stored(chunk)) == 2
         assert await here.repairer().round() == 1
-        assert len(await here.catalog.copies_of(chunk)) == 3
+        assert len(await here.catalog.copies.stored(chunk)) == 3
 
 
 def collector_of(here: Scene) -> Collector:
@@ -139,11 +138,11 @@ async def test_a_copy_that_was_never_made_is_asked_for_once(tmp_path: Path) -> N
         here.farm.down.add(B)
         await put(here)
         here.farm.down.clear()
-        await here.catalog.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
+        await here.catalog.names.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
         collector = collector_of(here)
         await pass_time(here, 4000.0)
         for _ in range(6):
-            await here.catalog.expire()
+            await here.catalog.upkeep.expire()
             await collector.round()
             await pass_time(here, 100.0)
         assert here.farm.copies() == 0
@@ -155,7 +154,7 @@ async def test_a_repair_whose_end_cannot_be_written_does_not_end_the_worker(tmp_
         here.farm.down.add(B)
         await put(here)
         here.farm.down.clear()
-        work = here.repairer(cast("Nodes", Unwritable(here.catalog)))
+        work = here.repairer(cast("Repair", Unwritable(here.catalog.repair)))
         assert await work.round() == 0
 
 
@@ -165,10 +164,10 @@ async def test_removed_files_are_collected_at_the_nodes(tmp_path: Path) -> None:
         collector = collector_of(here)
         await collector.round()
         assert here.farm.copies() == 3
-        await here.catalog.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
+        await here.catalog.names.remove(OPERATOR, PATH, recursive=False, condition=Precondition())
         here.world.clock.advance(4000.0)
         here.world.hear("a", "b", "c")
-        await here.catalog.expire()
+        await here.catalog.upkeep.expire()
         for _ in range(4):  # version, chunk and copy each wait for their grace
             await collector.round()
             here.world.clock.advance(11.0)

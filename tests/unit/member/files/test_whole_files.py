@@ -43,7 +43,7 @@ async def read(here: Scene, offset: int = 0, length: int = 0) -> bytes:
 
 
 async def prepare(here: Scene) -> None:
-    await here.catalog.make_directory(OPERATOR, PATH.parent, parents=False)
+    await here.catalog.names.make_directory(OPERATOR, PATH.parent, parents=False)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
@@ -83,7 +83,7 @@ async def test_two_nodes_down_fail_the_write_and_show_nothing(tmp_path: Path) ->
         with pytest.raises(NotEnoughCopiesError):
             await write(here, b"x" * 1000)
         with pytest.raises(NotFoundError):
-            await here.catalog.stat(OPERATOR, PATH)
+            await here.catalog.names.stat(OPERATOR, PATH)
         assert here.farm.pool.used_bytes == 0
 
 
@@ -164,11 +164,11 @@ async def test_a_read_that_runs_ends_when_its_right_ends(
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, random.Random(2).randbytes(3 * CHUNK))
-        given = await here.catalog.add_grant(OPERATOR, PATH, Right.READ, USER, None)
+        given = await here.catalog.grants.add(OPERATOR, PATH, Right.READ, USER, None)
         bob = Call(USER, is_operator=False)
         async with here.whole.read(bob, PATH, offset=0, length=0) as (_, pieces):
             await anext(pieces)
-            await here.catalog.remove_grant(OPERATOR, given.id)
+            await here.catalog.grants.remove(OPERATOR, given.id)
             with pytest.raises(PermissionDeniedError):
                 await anext(pieces)
         assert here.farm.pool.used_bytes == 0
@@ -185,7 +185,7 @@ async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives
 
     async with scene(tmp_path) as here:
         await prepare(here)
-        given = await here.catalog.add_grant(OPERATOR, PATH, Right.WRITE, USER, None)
+        given = await here.catalog.grants.add(OPERATOR, PATH, Right.WRITE, USER, None)
         bob = Call(USER, is_operator=False)
         writing = asyncio.create_task(
             here.whole.write(bob, PATH, Attributes(), Precondition(), stuck())
@@ -193,11 +193,11 @@ async def test_a_write_that_runs_ends_when_its_right_ends_though_nothing_arrives
         while here.farm.copies() < 3 or here.farm.pool.used_bytes:  # until the chunk is recorded
             await asyncio.sleep(0)
         assert not writing.done()
-        await here.catalog.remove_grant(OPERATOR, given.id)
+        await here.catalog.grants.remove(OPERATOR, given.id)
         with pytest.raises(PermissionDeniedError):
             await writing
         with pytest.raises(NotFoundError):
-            await here.catalog.stat(OPERATOR, PATH)
+            await here.catalog.names.stat(OPERATOR, PATH)
         assert here.farm.pool.used_bytes == 0
 
 
@@ -208,7 +208,7 @@ async def test_holes_stream_as_zeros_in_every_range(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         await prepare(here)
         await write(here, data)
-        view = await here.catalog.open_read(
+        view = await here.catalog.reads.open(
             OPERATOR, PATH, offset=0, length=0, if_version=0, batch=1
         )
         (known,) = data_of(view)

@@ -115,7 +115,7 @@ class Lost:
 
     async def deletes(self, node: OldNode) -> None:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
-        position = await self.here.catalog.position()
+        position = await self.here.catalog.history.position()
         mac = StatementMacs(self.here.world.keys).of_position(position)
         await node.memory.admit(StatedPosition(position, mac))
 
@@ -126,10 +126,10 @@ class Lost:
                 nodes=self.here.world.table.all(),
                 outlook=self.here.world.table.outlook(),
                 health=None,
-                is_restored=await self.here.catalog.is_restored(),
+                is_restored=await self.here.catalog.history.is_restored(),
                 now_ms=0,
                 waiting=[claim.node for claim in self.desk.waiting()],
-                catalog_id=(await self.here.catalog.position()).catalog_id,
+                catalog_id=(await self.here.catalog.history.position()).catalog_id,
             )
         )
 
@@ -171,7 +171,7 @@ async def test_nodes_that_joined_again_by_a_code_delete_again_and_the_code_stays
         ]
         for _ in range(2):
             assert (await first.beat(member.registry)).adoption is None
-        assert not await member.here.catalog.is_restored()
+        assert not await member.here.catalog.history.is_restored()
         with pytest.raises(ConflictError):
             await member.deletes(first)
         (told,) = [one for one in await member.sentences() if "Another catalogue" in one]
@@ -214,7 +214,7 @@ async def test_a_removed_node_does_not_wait(tmp_path: Path) -> None:
     async with lost(tmp_path) as member:
         node = NodeId("a")
         identity = SpiffeId.node(DOMAIN, node)
-        await member.here.catalog.remove_node(OPERATOR, node, identity, force=True)
+        await member.here.catalog.nodes.remove(OPERATOR, node, identity, force=True)
         await member.here.world.table.reload()
         with pytest.raises(PermissionDeniedError, match="not enrolled here"):
             await (await member.node(identity)).beat(member.registry)

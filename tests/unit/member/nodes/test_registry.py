@@ -54,7 +54,7 @@ class Gate:
 class SeesAll:
     """Stands for the catalogue where certificates that are seen are of no interest."""
 
-    async def see_certificate(self, *_: object) -> None:
+    async def see(self, *_: object) -> None:
         """Note nothing."""
 
 
@@ -73,7 +73,9 @@ class Told:
 
 def revocations_of(here: Scene, gate: Gate | None = None) -> Revocations:
     keys, table = here.world.keys, here.world.table
-    return Revocations(here.catalog, gate or Gate(), keys, StatementMacs(keys), table, Own(OWN))
+    return Revocations(
+        here.catalog.revocations, gate or Gate(), keys, StatementMacs(keys), table, Own(OWN)
+    )
 
 
 def service(
@@ -85,13 +87,15 @@ def service(
     keys, table = here.world.keys, here.world.table
     revocations = revocations or revocations_of(here, gate)
     enrolled = Enrolled(
-        here.catalog,
+        here.catalog.nodes,
         table,
         waiting or UnknownNodes(here.world.clock),
         revocations,
         CertificatesSeen(DOMAIN, SeesAll()),
     )
-    words = Words(Told(), here.catalog, keys, StatementMacs(keys), revocations, interval_s=2.0)
+    words = Words(
+        Told(), here.catalog.history, keys, StatementMacs(keys), revocations, interval_s=2.0
+    )
     registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
     return RegistryService(registry, here.admission(), here.metrics, no_peers())
 
@@ -177,7 +181,7 @@ async def test_a_node_that_came_with_another_store_stays_refused_for_minutes(
 async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         speak_as(A)
-        ours = await here.catalog.position()
+        ours = await here.catalog.history.position()
         seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
         answer = await service(here).heartbeat(
             beat(
@@ -186,10 +190,10 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
                 ),
             )
         )
-        assert await here.catalog.is_restored()
+        assert await here.catalog.history.is_restored()
         assert answer.position is not None
         assert answer.position.epoch > ours.epoch
-        assert await here.catalog.claim_collection(10, 0.0) == []
+        assert await here.catalog.collection.claim(10, 0.0) == []
 
 
 async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
@@ -198,7 +202,7 @@ async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
     """As after a backup was put back that caught up with the numbers of what it lost."""
     async with scene(tmp_path) as here:
         speak_as(A)
-        ours = await here.catalog.position()
+        ours = await here.catalog.history.position()
         macs = StatementMacs(here.world.keys)
 
         def told(position: Position) -> pb.CatalogPosition:
@@ -208,16 +212,16 @@ async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
         for mac in (b"", told_as_ours.mac):
             lie = replace(lost, mac=mac)
             await service(here).heartbeat(beat(highest_position=lie))
-            assert not await here.catalog.is_restored(), "it is not this coordinator's word"
+            assert not await here.catalog.history.is_restored(), "it is not this coordinator's word"
         for known in (told_as_ours, told(replace(ours, life=""))):
             await service(here).heartbeat(beat(highest_position=known))
-            assert not await here.catalog.is_restored()
+            assert not await here.catalog.history.is_restored()
         answer = await service(here).heartbeat(beat(highest_position=lost))
-        assert await here.catalog.is_restored()
+        assert await here.catalog.history.is_restored()
         assert answer.position is not None
         assert (answer.position.epoch, answer.position.life) == (ours.epoch + 1, ours.life)
         await service(here).heartbeat(beat(highest_position=lost))
-        assert (await here.catalog.position()).epoch == ours.epoch + 1
+        assert (await here.catalog.history.position()).epoch == ours.epoch + 1
 
 
 async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
@@ -225,7 +229,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
 ) -> None:
     """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
     async with scene(tmp_path) as here:
-        ours = await here.catalog.position()
+        ours = await here.catalog.history.position()
         real = position_message(
             StatedPosition(ours, StatementMacs(here.world.keys).of_position(ours))
         )
@@ -247,7 +251,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
                 answer = await registry.heartbeat(beat(highest_position=lie))
                 assert answer.position is not None
                 assert answer.position.epoch == ours.epoch
-        assert not await here.catalog.is_restored()
+        assert not await here.catalog.history.is_restored()
 
 
 async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:
@@ -273,7 +277,7 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
         assert (await registry.heartbeat(beat(5))).send_inventory
         here.world.keys.hand_out(A, frozenset())
         path = FilePath.parse("/d/file")
-        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
         opened = await here.files.uploads.open_upload(
             OPERATOR, path, Attributes(), Precondition(), [], mode=RouteMode.DIRECT
         )
@@ -306,7 +310,7 @@ async def test_what_was_stored_since_the_inventory_was_asked_for_stays(
             yield pb.InventoryPage(instance_id=instance(5), last=True)
 
         await registry.report_inventory(pages())
-        assert len(await here.catalog.copies_of(intent.chunk)) == 3
+        assert len(await here.catalog.copies.stored(intent.chunk)) == 3
         with pytest.raises(ConflictError, match="awaited"):
             await registry.report_inventory(pages())
         assert not (await registry.heartbeat(beat(5))).send_inventory
@@ -317,7 +321,7 @@ async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_
 ) -> None:
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
-        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
         await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         ((chunk, generation),) = here.farm.stored[NodeId("a")]
         speak_as(A)
@@ -325,8 +329,8 @@ async def test_a_copy_that_its_node_calls_bad_counts_no_more_and_is_not_deleted_
         for corrupt in (False, True):
             trouble = pb.CopyTrouble(chunk_id=chunk, generation=generation, corrupt=corrupt)
             await registry.report_problems(pb.ReportProblemsRequest(copies=[trouble]))
-            assert len(await here.catalog.copies_of(chunk)) == 2
-            assert await here.catalog.claim_collection(9, 0.0) == []
+            assert len(await here.catalog.copies.stored(chunk)) == 2
+            assert await here.catalog.collection.claim(9, 0.0) == []
 
 
 async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
@@ -340,7 +344,7 @@ async def test_an_inventory_names_what_nobody_knows(tmp_path: Path) -> None:
 
     async with scene(tmp_path) as here:
         path = FilePath.parse("/d/file")
-        await here.catalog.make_directory(OPERATOR, path.parent, parents=False)
+        await here.catalog.names.make_directory(OPERATOR, path.parent, parents=False)
         await here.whole.write(OPERATOR, path, Attributes(), Precondition(), stream(b"abc"))
         speak_as(A)
         registry = service(here)

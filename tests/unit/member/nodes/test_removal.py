@@ -51,7 +51,7 @@ async def test_a_removal_goes_on_when_its_caller_leaves(tmp_path: Path) -> None:
             await call
         await desk.close()
         assert here.world.table.get(A) is None
-        assert [one.node for one in await here.catalog.nodes() if one.removed] == [A]
+        assert [one.node for one in await here.catalog.nodes.list() if one.removed] == [A]
 
 
 async def test_a_drain_is_taken_back_and_both_are_for_admins(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ async def test_node_code_is_written_0600_kept_while_usable_and_rotated_when_not(
     assert (await world.codes.ensure_node_code(OPERATOR, uses=2, validity_s=86400)).id == made.id
     assert await world.join(invite_code.parse(text))
     rotated, _ = await world.codes.rotate_node_code(OPERATOR, uses=2, validity_s=86400)
-    assert (await world.trust.code(made.id)).revoked
+    assert (await world.catalog.codes.get(made.id)).revoked
     assert invite_code.parse(path.read_text()).code_id == rotated.id
     world.addresses = [Address("10.0.0.9", 9001)]
     moved = await world.codes.ensure_node_code(OPERATOR, uses=2, validity_s=86400)

@@ -40,8 +40,8 @@ async def test_nodes_get_numbers_or_their_wish(world: World) -> None:
     assert (await world.join(code, wish="attic")).identity == node("attic")
     assert (await world.join(code, wish="alice-node-02")).identity == node("alice-node-02")
     assert (await world.join(code)).identity == node("alice-node-03")
-    assert (await world.trust.code(code.code_id)).uses_left == 1
-    records = {record.node: record for record in await world.trust.nodes()}
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 1
+    records = {record.node: record for record in await world.catalog.nodes.list()}
     assert records[NodeId("attic")].certificate_expires_ms > 0
 
 
@@ -50,7 +50,7 @@ async def test_same_redemption_again_gives_the_same_answer_and_costs_nothing(wor
     first = await world.join(code, key)
     again = await world.join(code, key)
     assert again.certificate_der == first.certificate_der
-    assert world.trust.numbers == 1
+    assert world.catalog.nodes.numbers == 1
     with pytest.raises(ConflictError, match="used up"):
         raise await failure(world, code)
     same_wish = await world.join(code, key, wish="alice-node-01")
@@ -71,7 +71,7 @@ async def test_fifty_at_once_redeem_five_uses(world: World) -> None:
     admitted = [t.result() for t in tasks if isinstance(t.result(), Admitted)]
     identities = {one.identity for one in admitted if isinstance(one, Admitted)}
     assert len(admitted) == len(identities) == 5
-    assert (await world.trust.code(code.code_id)).uses_left == 0
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 0
 
 
 async def test_node_code_cannot_take_over_an_enrolled_node(world: World) -> None:
@@ -80,14 +80,14 @@ async def test_node_code_cannot_take_over_an_enrolled_node(world: World) -> None
     error = await failure(world, code, wish="attic")
     assert isinstance(error, ConflictError)
     assert "enrolled already" in error.message
-    assert (await world.trust.code(code.code_id)).uses_left == 4
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 4
 
 
 @pytest.mark.parametrize("wish", ["../x", "A", "coordinator/../x", "a/b", "x" * 64, "\0"])
 async def test_wish_that_is_no_node_id_is_refused(world: World, wish: str) -> None:
     code = await world.code()
     assert isinstance(await failure(world, code, wish=wish), UsageError)
-    assert (await world.trust.code(code.code_id)).uses_left == 5
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 5
 
 
 async def test_request_for_another_identity_and_ca_rights_is_ignored(world: World) -> None:
@@ -123,16 +123,16 @@ async def test_request_that_its_key_did_not_sign_is_refused(world: World) -> Non
     other = ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(RejectedError, match="P-256"):
         await world.joining.join(world.attempt(code, csr=certificates.make_request(other)))
-    assert (await world.trust.code(code.code_id)).uses_left == 5
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 5
 
 
 async def test_revoked_and_expired_codes_have_their_own_sentences(world: World) -> None:
     revoked, expired = await world.code(), await world.code()
-    await world.trust.revoke_code(OPERATOR, revoked.code_id)
+    await world.catalog.codes.revoke(OPERATOR, revoked.code_id)
     assert "revoked" in (await failure(world, revoked)).message
     world.clock.advance(3601)
     assert "ran out" in (await failure(world, expired)).message
-    assert world.trust.numbers == 0
+    assert world.catalog.nodes.numbers == 0
 
 
 async def test_proof_relayed_from_another_connection_is_refused(world: World) -> None:

@@ -31,7 +31,7 @@ async def test_a_redemption_replayed_for_another_key_is_refused_and_costs_no_use
     fresh = world.joining.begin_join(code.code_id)
     with pytest.raises(PermissionDeniedError):
         await world.joining.join(replace(heard, csr_der=mine, nonce=fresh))
-    assert (await world.trust.code(code.code_id)).uses_left == 4
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 4
 
 
 async def test_a_redemption_replayed_for_another_name_is_refused(world: World) -> None:
@@ -39,7 +39,7 @@ async def test_a_redemption_replayed_for_another_name_is_refused(world: World) -
     heard = world.attempt(code, wish=ANN)
     with pytest.raises(PermissionDeniedError):
         await world.joining.join(replace(heard, wish="eve@friends.example"))
-    assert (await world.trust.code(code.code_id)).uses_left == 5
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 5
 
 
 async def test_a_bootstrap_changes_the_display_name_of_a_redemption(world: World) -> None:
@@ -49,7 +49,7 @@ async def test_a_bootstrap_changes_the_display_name_of_a_redemption(world: World
     for name in ("", "The operator"):
         with pytest.raises(PermissionDeniedError):
             await world.joining.join(replace(made, display_name=name))
-    assert (await world.trust.code(code.code_id)).uses_left == 5
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 5
     await world.joining.join(made)
 
 
@@ -62,7 +62,7 @@ async def test_a_live_renewal_moves_to_a_thiefs_own_key(world: World) -> None:
     peer = certificates.describe(certificates.load_certificate(got.certificate_der))
     with pytest.raises(RejectedError, match="same key"):
         await world.renewal.renew_live(peer, certificates.make_request(thief))
-    assert world.trust.issued == []
+    assert world.catalog.certificates.issued == []
     await world.renewal.renew_live(peer, certificates.make_request(key))
 
 
@@ -73,7 +73,7 @@ async def test_a_redemption_replayed_as_it_was_gives_the_thief_nothing_new(world
     first = await world.joining.join(heard)
     again = await world.joining.join(heard)
     assert again.certificate_der == first.certificate_der
-    assert (await world.trust.code(code.code_id)).uses_left == 4
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 4
 
 
 async def test_a_clock_wrong_by_an_hour_at_the_joiner_is_named_and_costs_no_second_use(
@@ -102,7 +102,7 @@ async def test_a_clock_wrong_by_an_hour_at_the_joiner_is_named_and_costs_no_seco
         await redeemed(-HOUR_S)
     assert await redeemed(0.0) == ANN
     assert await redeemed(HOUR_S) == ANN
-    assert (await world.trust.code(code.code_id)).uses_left == 0
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 0
 
 
 @pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
@@ -117,7 +117,7 @@ async def test_a_coordinators_clock_set_by_an_hour_in_a_redemption_burns_no_use(
     try:
         first = (await world.joining.join(attempt)).identity
     except PermissionDeniedError:
-        assert (await world.trust.code(code.code_id)).uses_left == 1
+        assert (await world.catalog.codes.get(code.code_id)).uses_left == 1
         first = (await world.join(code, key, wish=ANN)).identity
     assert str(first.global_id) == ANN
-    assert (await world.trust.code(code.code_id)).uses_left == 0
+    assert (await world.catalog.codes.get(code.code_id)).uses_left == 0

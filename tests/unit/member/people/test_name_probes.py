@@ -18,7 +18,7 @@ async def test_names_tried_out_by_an_invite_are_slowed_like_guessed_codes(
 
     code = await world.code(kind=InviteKind.USER)
     with monkeypatch.context() as patched:
-        patched.setattr(world.trust, "redeem", taken)
+        patched.setattr(world.catalog.codes, "redeem", taken)
         for _ in range(FAILURES_MAX):
             assert isinstance(await failure(world, code, wish="eve@home.alice"), NameTakenError)
         assert world.slept == []

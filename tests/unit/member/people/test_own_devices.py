@@ -67,7 +67,7 @@ async def test_a_user_revokes_another_users_device_or_identity(member: Member) -
             await member.revoking.revoke(acting(first), who)
         entry = who if "@" not in who else str(BOB)
         with pytest.raises(PermissionDeniedError):
-            await member.catalog.revoke(acting(first), entry)
+            await member.catalog.revocations.revoke(acting(first), entry)
     assert not member.revocations.present.entries
 
 
@@ -83,11 +83,11 @@ async def test_a_revoked_device_does_not_end_the_others(member: Member) -> None:
     (first, laptop), (other, phone) = await two_devices(member)
     await member.revoking.revoke(acting(first), key_entry(digest_of(phone)))
     with pytest.raises(PermissionDeniedError):
-        await member.catalog.revoke(acting(other), key_entry(digest_of(laptop)))
+        await member.catalog.revocations.revoke(acting(other), key_entry(digest_of(laptop)))
 
 
 async def test_without_a_key_nobody_is_taken_for_the_owner_of_a_device(member: Member) -> None:
     _, (_, phone) = await two_devices(member)
     nobody = Call(BOB, is_operator=False)
     with pytest.raises(PermissionDeniedError):
-        await member.catalog.revoke(nobody, key_entry(digest_of(phone)))
+        await member.catalog.revocations.revoke(nobody, key_entry(digest_of(phone)))

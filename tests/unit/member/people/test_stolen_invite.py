@@ -44,13 +44,13 @@ def certified(name: str) -> IssuedCertificate:
 
 async def steal(here: Scene) -> None:
     """Have a first file, then let three strangers in by a code with many uses."""
-    await here.catalog.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
+    await here.catalog.names.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
     await write(here, "/d/first", b"the member's first file")
     now_s = here.world.clock.wall_s()
     code = Invite("stolen", InviteKind.NODE, b"v" * 32, 100, 100, now_s + 3600, OPERATOR.principal)
-    await here.catalog.add_code(OPERATOR, code)
+    await here.catalog.codes.add(OPERATOR, code)
     for name in STRANGERS:
-        await here.catalog.redeem("stolen", name.encode() * 32, certified(name))
+        await here.catalog.codes.redeem("stolen", name.encode() * 32, certified(name))
     await here.world.table.reload()
     hear(here)
 
@@ -71,7 +71,7 @@ def strangers_copies(here: Scene) -> dict[bytes, int]:
 
 
 async def complain(here: Scene, name: str, why: str) -> None:
-    await here.catalog.doubt_node(NodeId(name), why)
+    await here.catalog.nodes.doubt(NodeId(name), why)
     await here.world.table.reload()
 
 
@@ -104,7 +104,7 @@ async def test_strangers_get_nothing_of_a_datastore_of_one_or_two_copies(
 ) -> None:
     async with scene(tmp_path) as here:
         await steal(here)
-        await here.catalog.create_datastore(
+        await here.catalog.datastores.create(
             OPERATOR, FilePath.parse("/few"), copies=copies, quota_bytes=0, owner=None
         )
         before = here.farm.copies()
@@ -125,7 +125,7 @@ async def test_strangers_never_make_the_quorum_and_the_error_names_whom_to_appro
             await write(here, "/d/alone", b"one of the member's nodes is left")
         assert caught.value.exit_code == ExitCode.NOT_ENOUGH
         assert "collective node approve x y z" in caught.value.message
-        desk = Approvals(here.catalog, here.world.table, here.wakes)
+        desk = Approvals(here.catalog.nodes, here.catalog.identities, here.world.table, here.wakes)
         await desk.approve(OPERATOR, ["x"], even_doubted=False)
         await write(here, "/d/alone", b"one of the member's nodes is left")
 
@@ -143,7 +143,7 @@ async def test_status_warns_of_strangers_names_them_and_adds_up_none_of_their_cl
         figures = node_figures(here.world.table)
         assert figures.capacity_bytes == 3 * GIB
         assert figures.by_state == {"up": 3, "probation": 3}
-        desk = Approvals(here.catalog, here.world.table, here.wakes)
+        desk = Approvals(here.catalog.nodes, here.catalog.identities, here.world.table, here.wakes)
         await desk.approve(OPERATOR, ["x", "y", "z"], even_doubted=False)
         assert not any("probation" in one for one in sentences(here)[0])
         assert node_figures(here.world.table).capacity_bytes == 3 * GIB + 3 * CLAIM
@@ -162,7 +162,7 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
 ) -> None:
     async with scene(tmp_path) as here:
         await steal(here)
-        desk = Approvals(here.catalog, here.world.table, here.wakes)
+        desk = Approvals(here.catalog.nodes, here.catalog.identities, here.world.table, here.wakes)
         await complain(here, "a", "it answered a challenge wrongly")
         (told,) = [one for one in sentences(here)[0] if "doubted" in one]
         assert "Node a is doubted (it answered a challenge wrongly)" in told
@@ -175,7 +175,7 @@ async def test_a_doubted_node_is_out_of_placement_told_of_and_approved_only_know
         assert node_figures(here.world.table).by_state == {"up": 2, "probation": 3, "doubted": 1}
         with pytest.raises(ConflictError, match="--yes"):
             await desk.approve(OPERATOR, ["b", "a"], even_doubted=False)
-        await here.catalog.doubt_node(NodeId("c"), "it was found out just now")
+        await here.catalog.nodes.doubt(NodeId("c"), "it was found out just now")
         with pytest.raises(ConflictError, match=r"found out just now.*--yes"):
             await desk.approve(OPERATOR, ["c"], even_doubted=False)
         await desk.clear(NodeId("c"))
@@ -192,10 +192,10 @@ async def test_a_node_is_out_of_placement_with_the_receipt_that_put_it_in_doubt(
     tmp_path: Path,
 ) -> None:
     async with scene(tmp_path) as here:
-        await here.catalog.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
+        await here.catalog.names.make_directory(OPERATOR, FilePath.parse("/d"), parents=False)
         here.world.hear("a", "b", "c")
         chunk = ChunkId(b"c" * 32)
-        upload = await here.catalog.open_upload(
+        upload = await here.catalog.uploads.open(
             OPERATOR,
             FilePath.parse("/d/f"),
             Attributes(),

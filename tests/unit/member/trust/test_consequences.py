@@ -37,12 +37,12 @@ def user(name: str) -> SpiffeId:
 
 async def chain(member: Member) -> tuple[Call, Call]:
     """Eve was given rights and passed them on to bob, and bob to cathy; dan has his own."""
-    await member.catalog.add_grant(OPERATOR, SHARED, EVERYTHING, EVE, None)
+    await member.catalog.grants.add(OPERATOR, SHARED, EVERYTHING, EVE, None)
     eve = Call(EVE, is_operator=False)
     bob = Call(user("bob"), is_operator=False)
-    await member.catalog.add_grant(eve, SHARED, EVERYTHING, bob.principal, None)
-    await member.catalog.add_grant(bob, SHARED, Right.READ, user("cathy"), None)
-    await member.catalog.add_grant(OPERATOR, SHARED, Right.READ, user("dan"), None)
+    await member.catalog.grants.add(eve, SHARED, EVERYTHING, bob.principal, None)
+    await member.catalog.grants.add(bob, SHARED, Right.READ, user("cathy"), None)
+    await member.catalog.grants.add(OPERATOR, SHARED, Right.READ, user("dan"), None)
     return eve, bob
 
 
@@ -50,7 +50,7 @@ async def test_those_below_in_the_chain_their_invites_and_datastores_are_told(
     member: Member,
 ) -> None:
     eve, bob = await chain(member)
-    await member.catalog.create_datastore(
+    await member.catalog.datastores.create(
         OPERATOR, FilePath.parse("/eves"), copies=0, quota_bytes=0, owner=EVE
     )
     for by in (eve, bob, OPERATOR):

@@ -78,9 +78,9 @@ class Member:
         )
         rings: Any = Rings()
         self.own = Own(OWN)
-        self.nodes = LiveNodes(ALICE, self.catalog, self.clock, randomness)
+        self.nodes = LiveNodes(ALICE, self.catalog.nodes, self.clock, randomness)
         self.revocations = Revocations(
-            self.catalog,
+            self.catalog.revocations,
             self.gate,
             rings,
             StatementMacs(rings),
@@ -93,10 +93,10 @@ class Member:
         self.joining = joining_over(authorities, self.catalog, world)
         self.renewal = renewals_over(authorities, self.catalog, world, revoked=self.revocations)
         self.revoking = Revoking(OWN, self.catalog, self.revocations)
-        self.certificates_seen = CertificatesSeen(ALICE, self.catalog)
+        self.certificates_seen = CertificatesSeen(ALICE, self.catalog.certificates)
         self.codes = InviteIssuer(
             authorities,
-            self.catalog,
+            self.catalog.codes,
             [Address("127.0.0.1", 9001)],
             CertDir(self.path, MemberId("alice")),
             world,
@@ -125,7 +125,7 @@ class Member:
         return certificates.describe(self.ca.issue(who, key.public_key()))
 
     async def uses_left(self, code: InviteCode) -> int:
-        return (await self.catalog.code(code.code_id)).uses_left
+        return (await self.catalog.codes.get(code.code_id)).uses_left
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_another_device_of_the_identity_goes_on(member: Member) -> None:
     assert member.gate.objection(leaf(other)) is None
     await member.renewal.renew_live(leaf(other), certificates.make_request(phone))
     await member.join(its_own, certificates.new_private_key(REAL.randomness))
-    (eve,) = await member.catalog.identities(OPERATOR)
+    (eve,) = await member.catalog.identities.list(OPERATOR)
     assert {(one.key_digest == digest_of(laptop), one.revoked) for one in eve.devices} == {
         (True, True),
         (False, False),
@@ -200,11 +200,11 @@ async def test_a_renewal_that_was_under_way_when_its_key_was_revoked(member: Mem
     """The catalogue decides, though the live set was read before."""
     key = certificates.new_private_key(REAL.randomness)
     first = await member.join(await member.code(), key, str(EVE.global_id))
-    await member.catalog.revoke(OPERATOR, key_entry(digest_of(key)))
+    await member.catalog.revocations.revoke(OPERATOR, key_entry(digest_of(key)))
     assert not member.revocations.present.entries
     with pytest.raises(ConflictError, match="revoked"):
         await member.renewal.renew_live(leaf(first), certificates.make_request(key))
-    (eve,) = await member.catalog.identities(OPERATOR)
+    (eve,) = await member.catalog.identities.list(OPERATOR)
     assert len(eve.certificates) == 1
 
 
@@ -296,7 +296,7 @@ async def test_an_identity_claimed_by_an_invite_is_not_shared_with_the_offline_c
         await member.certificates_seen.note(peer)
     await member.revoking.revoke(OPERATOR, key_entry(leaf(second).key_digest))
     await member.certificates_seen.note(peer)
-    (eve,) = await member.catalog.identities(OPERATOR)
+    (eve,) = await member.catalog.identities.list(OPERATOR)
     assert [one.key_digest for one in eve.devices if not one.revoked] == [peer.key_digest]
 
 
@@ -312,7 +312,7 @@ async def test_a_second_offline_certificate_is_another_device_as_is_one_by_a_dev
     await member.certificates_seen.note(
         member.offline(EVE, certificates.new_private_key(REAL.randomness))
     )
-    (eve,) = await member.catalog.identities(OPERATOR)
+    (eve,) = await member.catalog.identities.list(OPERATOR)
     assert [one.vouched for one in eve.devices] == [True] * 3
 
 
@@ -325,7 +325,7 @@ async def test_a_caller_who_hangs_up_after_the_commit_leaves_nothing_unapplied(
     peer = member.offline(EVE, certificates.new_private_key(REAL.randomness))
     await member.certificates_seen.note(peer)
     committed, go_on = asyncio.Event(), asyncio.Event()
-    durable = member.catalog.revoke
+    durable = member.catalog.revocations.revoke
 
     async def slow(actor: Call, what: str) -> int:
         epoch = await durable(actor, what)
@@ -333,7 +333,7 @@ async def test_a_caller_who_hangs_up_after_the_commit_leaves_nothing_unapplied(
         await go_on.wait()
         return epoch
 
-    monkeypatch.setattr(member.catalog, "revoke", slow)
+    monkeypatch.setattr(member.catalog.revocations, "revoke", slow)
     call = asyncio.create_task(member.revoking.revoke(OPERATOR, f"serial:{peer.serial}"))
     await committed.wait()
     call.cancel()
@@ -371,7 +371,7 @@ async def test_a_coordinator_that_dies_after_a_nodes_redemption_has_the_nodes_re
         patched.setattr(member.joining, "_record_node", died)
         with pytest.raises(KeyboardInterrupt):
             await member.join(code, key, "attic")
-    (record,) = await member.catalog.nodes()
+    (record,) = await member.catalog.nodes.list()
     assert record.node == "attic"
     again = await member.join(code, key, "attic")
     assert leaf(again).serial == record.certificate_serial
@@ -382,12 +382,12 @@ async def test_a_node_code_of_a_maker_who_may_no_more_is_replaced(member: Member
     key = certificates.new_private_key(REAL.randomness)
     joined = await member.join(await member.code(), key, str(EVE.global_id))
     every = Right.READ | Right.WRITE | Right.SHARE
-    await member.catalog.add_grant(OPERATOR, FilePath(), every, EVE, None)
+    await member.catalog.grants.add(OPERATOR, FilePath(), every, EVE, None)
     made, _ = await member.codes.rotate_node_code(acting(joined), uses=5, validity_s=86400)
     kept = await member.codes.ensure_node_code(OPERATOR, uses=5, validity_s=86400)
     assert kept.id == made.id
     await member.revoking.revoke(OPERATOR, str(EVE))
-    assert (await member.catalog.code(made.id)).void
+    assert (await member.catalog.codes.get(made.id)).void
     fresh = await member.codes.ensure_node_code(OPERATOR, uses=5, validity_s=86400)
     assert fresh.id != made.id
     assert not fresh.void

@@ -38,7 +38,7 @@ async def test_expired_certificate_renews_by_its_key_alone(world: World) -> None
     leaf = certificates.describe(certificates.load_certificate(fresh.certificate_der))
     assert leaf.identity == node("alice-node-01")
     assert leaf.expires_s > world.clock.wall_s()
-    assert world.trust.issued == [leaf.serial]
+    assert world.catalog.certificates.issued == [leaf.serial]
 
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -98,8 +98,8 @@ async def test_expired_certificate_does_not_renew_for_another_key(world: World) 
 async def test_revoked_removed_too_old_or_foreign_certificates_do_not_renew(world: World) -> None:
     key = certificates.new_private_key(REAL.randomness)
     old = (await world.join(await world.code(), key)).certificate_der
-    record = (await world.trust.nodes())[0]
-    await world.trust.add_node(replace(record, removed=True))
+    record = (await world.catalog.nodes.list())[0]
+    await world.catalog.nodes.add(replace(record, removed=True))
     with pytest.raises(PermissionDeniedError, match="removed"):
         await renew(world, old, key)
     world.revoked.present = RevocationSet.of(1, [str(node("alice-node-01"))])
@@ -140,12 +140,12 @@ async def test_whoever_renews_over_and_over_gets_one_certificate_and_leaves_one_
     for _ in range(20):
         assert (await renew(world, old, key)).certificate_der == first
         assert (await renew(world, first, key)).certificate_der == first
-    assert len(world.trust.issued) == 1
+    assert len(world.catalog.certificates.issued) == 1
     leaf = certificates.describe(certificates.load_certificate(first))
     world.clock.advance((leaf.expires_s - world.clock.wall_s()) / 3 + 60)
     later = (await renew(world, first, key)).certificate_der
     assert later != first
-    assert len(world.trust.issued) == 2
+    assert len(world.catalog.certificates.issued) == 2
 
 
 async def test_a_renewal_is_new_when_the_ca_changed_or_the_last_one_was_revoked(

@@ -48,9 +48,9 @@ async def remember(
 
 
 async def restore(here: Scene) -> None:
-    ours = await here.catalog.position()
-    await here.catalog.observe_position(Position(ours.catalog_id, ours.epoch, ours.sequence + 1000))
-    assert await here.catalog.is_restored()
+    ours = await here.catalog.history.position()
+    await here.catalog.history.observe(Position(ours.catalog_id, ours.epoch, ours.sequence + 1000))
+    assert await here.catalog.history.is_restored()
 
 
 async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:
             answer = await say(registry, name, [EVE, str(OWN), OWN_SERIAL, "serial:ab"])
             assert answer.revoked == []
         assert gate.revocations.entries == frozenset()
-        assert list((await here.catalog.revocations())[1]) == []
+        assert list((await here.catalog.revocations.all())[1]) == []
 
 
 async def test_the_nodes_of_a_stolen_join_code_revoke_everybody_after_a_restore(
@@ -113,7 +113,7 @@ async def test_what_was_revoked_is_learned_back_from_one_node_that_was_told(
 async def test_what_a_node_was_told_comes_back_as_it_was_told(tmp_path: Path) -> None:
     """The whole way: the answer of one coordinator, kept by a node, shown to a restored one."""
     async with scene(tmp_path / "before") as before:
-        await before.catalog.revoke(OPERATOR, EVE)
+        await before.catalog.revocations.revoke(OPERATOR, EVE)
         revocations = revocations_of(before)
         registry = service(before, revocations=revocations)
         await revocations.refresh()
@@ -150,13 +150,13 @@ async def test_the_epoch_catches_up_once_and_a_rogue_node_does_not_drive_it(tmp_
             assert (await say(registry, "a", [], epoch=epoch)).revocation_epoch == 7
         huge = (await say(registry, "b", [], epoch=(1 << 62) - 1)).revocation_epoch
         assert 7 < huge <= 7 + (1 << 32)
-        assert await here.catalog.revoke(OPERATOR, EVE) == huge + 1
+        assert await here.catalog.revocations.revoke(OPERATOR, EVE) == huge + 1
 
 
 async def test_many_revocations_neither_end_heartbeats_nor_go_with_each(tmp_path: Path) -> None:
     many = [f"serial:{number:x}" for number in range(1, 12_001)]
     async with scene(tmp_path) as here:
-        await here.catalog.learn_revocations(many)
+        await here.catalog.revocations.learn(many)
         revocations = revocations_of(here)
         registry = service(here, revocations=revocations)
         await revocations.refresh()
@@ -178,7 +178,7 @@ async def test_many_revocations_neither_end_heartbeats_nor_go_with_each(tmp_path
         briefly = await shows_mac()
         assert briefly.mac_is_newest
         assert len(bytes(briefly)) < 2000
-        await here.catalog.revoke(OPERATOR, EVE)
+        await here.catalog.revocations.revoke(OPERATOR, EVE)
         await revocations.refresh()
         anew = await shows_mac()
         assert not anew.mac_is_newest

@@ -59,7 +59,7 @@ class Desk:
     rotation: Rotation
 
     async def rows(self) -> list[tuple[str, str, str, str]]:
-        found = await self.catalog.audit(since_ms=0, limit=100)
+        found = await self.catalog.audit.list(since_ms=0, limit=100)
         return [(row.actor, row.action, row.target, row.detail) for row in found]
 
 
@@ -74,7 +74,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     own = OwnCertificates(
         plan, found, Personas(found.credentials, found.trust, LINKS, clock), world
     )
-    table = LiveNodes(DOMAIN, catalog, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
+    table = LiveNodes(DOMAIN, catalog.nodes, clock, SeededRandomness(3), Timers(5.0, 10.0, 600.0))
     nobody: Any = NobodyRevoked()
     followers = Followers(own, place.ca_rotation, world)
     rotation = Rotation(own, catalog, table, nobody, followers, interval_s=1.0)

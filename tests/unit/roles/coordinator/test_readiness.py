@@ -34,10 +34,10 @@ class Bench:
             whose="The catalogue's",
             floor_bytes=0,
         )
-        catalog: Any = self
+        upkeep: Any = self
         clock, randomness = self.world.clock, self.world.randomness
         workers = Workers("coordinator", Metrics(), clock, randomness)
-        self.readiness = Readiness(catalog, self.watch, self.world.table, Policy(3), workers)
+        self.readiness = Readiness(upkeep, self.watch, self.world.table, Policy(3), workers)
 
     def health(self) -> Health:
         return self.health_now

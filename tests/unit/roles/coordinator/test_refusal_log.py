@@ -8,7 +8,7 @@ import pytest
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.refusals import (
+from collective.catalog.sqlite.audit.refusals import (
     KINDS_MAX,
     KINDS_PER_SOURCE_MAX,
     SEVERAL,
@@ -40,7 +40,7 @@ ANN = str(USER)
 
 
 async def denied(catalog: SqliteCatalog) -> list[AuditRow]:
-    rows = await catalog.audit(since_ms=0, limit=99)
+    rows = await catalog.audit.list(since_ms=0, limit=99)
     return [row for row in rows if row.detail.startswith("denied")]
 
 
@@ -64,9 +64,11 @@ async def test_what_counts_as_a_refusal(
         caller = None if "Bootstrap" in method else Certified(USER, "01", 0.0, 4e9, ())
         call = CallContext(caller, "r1", method, {}, source="10.0.0.9")
         call.about("word", "/x")
-        RefusalLog(here.catalog, here.metrics, SeededRandomness(1)).call(call, error)
+        RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1)).call(call, error)
         rows = [
-            row for row in await here.catalog.audit(since_ms=0, limit=9) if row.action == "word"
+            row
+            for row in await here.catalog.audit.list(since_ms=0, limit=9)
+            if row.action == "word"
         ]
         assert len(rows) == counts
         counted = here.metrics.denials.labels("word")._value.get()
@@ -79,7 +81,7 @@ async def test_what_counts_as_a_refusal(
 
 async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        refusal_log = RefusalLog(here.catalog, here.metrics, SeededRandomness(1))
+        refusal_log = RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1))
         for number in range(1000):
             refusal_log.ticket(USER, "10.0.0.9", RejectedError("Forged."), f"r{number}")
         (row,) = await denied(here.catalog)
@@ -90,7 +92,7 @@ async def test_a_ticket_refused_where_chunks_are_passed_on_is_a_refusal(tmp_path
 
 async def test_a_connection_of_the_revoked_is_audited_by_name_in_words(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        refusal_log = RefusalLog(here.catalog, here.metrics, SeededRandomness(1))
+        refusal_log = RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1))
         refusal_log.connection("10.0.0.9", RevokedCertificateError(USER))
         refusal_log.connection("10.0.0.9", UntrustedError(4, "it is not signed by our CA"))
         revoked, forged = await denied(here.catalog)
@@ -111,14 +113,16 @@ def test_methods_have_words() -> None:
 async def test_a_flood_of_one_refusal_is_one_row_with_a_count(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         for number in range(10_000):
-            here.catalog.note_denial(Refusal(ANN, "stat", "/x", "no", "10.0.0.1", f"r{number}"))
+            here.catalog.audit.note_denial(
+                Refusal(ANN, "stat", "/x", "no", "10.0.0.1", f"r{number}")
+            )
             if number == 5000:
                 assert len(await denied(here.catalog)) == 1
         rows = await denied(here.catalog)
         assert len(rows) == 1
         assert "[10000 times, last " in rows[0].detail
         here.world.clock.advance(WINDOW_S + 1)
-        here.catalog.note_denial(Refusal(ANN, "stat", "/x", "no", "10.0.0.1"))
+        here.catalog.audit.note_denial(Refusal(ANN, "stat", "/x", "no", "10.0.0.1"))
         assert len(await denied(here.catalog)) == 2
 
 
@@ -159,14 +163,14 @@ async def test_a_flood_of_refusals_pushes_out_neither_changes_nor_others_refusal
         str(tmp_path), world_of(clock, SeededRandomness(1)), settings
     )
     try:
-        await catalog.make_directory(OPERATOR, FilePath.parse("/kept"), parents=False)
-        catalog.note_denial(Refusal("bob", "stat", "/x"))
+        await catalog.names.make_directory(OPERATOR, FilePath.parse("/kept"), parents=False)
+        catalog.audit.note_denial(Refusal("bob", "stat", "/x"))
         for window in range(30):
             for number in range(KINDS_PER_SOURCE_MAX):
-                catalog.note_denial(Refusal("mallory", "stat", f"/{window}/{number}"))
-            await catalog.expire()
+                catalog.audit.note_denial(Refusal("mallory", "stat", f"/{window}/{number}"))
+            await catalog.upkeep.expire()
             clock.advance(WINDOW_S + 1)
-        rows = await catalog.audit(since_ms=0, limit=10_000)
+        rows = await catalog.audit.list(since_ms=0, limit=10_000)
         refusals = [row for row in rows if row.detail.startswith("denied")]
         assert len(refusals) <= 200 + 1000  # counted again after a thousand rows
         assert any(row.actor == "bob" for row in refusals)

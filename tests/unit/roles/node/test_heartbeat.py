@@ -130,7 +130,7 @@ class Bench:
         self.revoked: list[RevocationSet] = []
         self.told: list[Told] = []
         self.peers_digest = b""
-        self.peers: list[tuple[Domain, Sequence[bytes]]] = []
+        self.peers: list[tuple[Domain, Sequence[bytes], Sequence[str]]] = []
         self.asked = 0
         self.why = ""
         self.state = DiskState.OK
@@ -152,7 +152,9 @@ class Bench:
             interval_s=2.0,
         )
 
-    def take_peers(self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes]]]) -> None:
+    def take_peers(
+        self, digest: bytes, named: Sequence[tuple[Domain, Sequence[bytes], Sequence[str]]]
+    ) -> None:
         self.peers_digest, self.peers = digest, list(named)
 
     def replace(self, *, revocations: RevocationSet) -> int:
@@ -337,14 +339,14 @@ async def test_what_an_answer_says_of_cas_is_for_the_renewal_to_judge(bench: Ben
 async def test_the_peers_that_an_answer_names_count_until_another_names_others(
     bench: Bench,
 ) -> None:
-    named = pb.PeerAuthorities(domain="garage.bob", ca_ders=[b"ca"])
+    named = pb.PeerAuthorities(domain="garage.bob", ca_ders=[b"ca"], revoked=["key:00"])
     bench.coordinator.answer = pb.HeartbeatResponse(peers=[named], peers_digest=b"d1")
     assert await bench.beat() is None
-    assert bench.peers == [("garage.bob", [b"ca"])]
+    assert bench.peers == [(Domain("garage.bob"), [b"ca"], ["key:00"])]
     bench.coordinator.answer = pb.HeartbeatResponse(peers_digest=b"d1")  # what has been named
     assert await bench.beat() is None
     assert bench.coordinator.heard[-1].peers_digest == b"d1"
-    assert bench.peers == [("garage.bob", [b"ca"])]
+    assert bench.peers == [(Domain("garage.bob"), [b"ca"], ["key:00"])]
     bench.coordinator.answer = pb.HeartbeatResponse()
     assert await bench.beat() is None
     assert bench.peers == []

@@ -32,7 +32,11 @@ _PRINCIPAL_MAX_CHARS: Final = 512
 _FORWARDED: Final = frozenset(
     ("collective.v1.files.Files", "collective.v1.uploads.Uploads", "collective.v1.reads.Reads")
 )
-"""Services that peers may call for their people."""
+"""Services that peers may call for their people,"""
+_FORWARDED_METHODS: Final = frozenset(
+    f"/collective.v1.people.People/{name}" for name in ("AddGrant", "ListGrants", "RemoveGrant")
+)
+"""and single methods of others."""
 
 
 class _Frame(AbstractAsyncContextManager[Call]):
@@ -41,7 +45,7 @@ class _Frame(AbstractAsyncContextManager[Call]):
     def __init__(
         self,
         enter: Callable[[], Awaitable[Call]],
-        leave: Callable[[Call], None],
+        leave: Callable[[Call, str], None],
         ended: Callable[[str, float], None],
         clock: Clock,
     ) -> None:
@@ -70,8 +74,6 @@ class _Frame(AbstractAsyncContextManager[Call]):
 
     def _end(self, error: BaseException | None) -> None:
         """Tell how the call went: ``ok``, an error's code, ``internal`` or ``cancelled``."""
-        if self._call is not None:
-            self._leave(self._call)
         result = "cancelled"
         if error is None:
             result = "ok"
@@ -79,6 +81,8 @@ class _Frame(AbstractAsyncContextManager[Call]):
             result = error.code
         elif isinstance(error, Exception):
             result = "internal"
+        if self._call is not None:
+            self._leave(self._call, result)
         self._ended(result, self._clock.monotonic_s() - self._began_s)
 
 
@@ -155,18 +159,21 @@ class Admission:
                 f"This member knows people of {peer.trust_domain} through their own coordinator only."
             )
         told = current.metadata.get(PRINCIPAL_KEY)
-        if not isinstance(told, str) or not told:
+        named = told if isinstance(told, str) else ""
+        current.subject.principal = named[:_PRINCIPAL_MAX_CHARS]
+        self._inbound.require_peer(peer.trust_domain)
+        if not named:
             raise PermissionDeniedError("A peer calls for one of its people; it names nobody.")
-        current.subject.principal = told[:_PRINCIPAL_MAX_CHARS]
         try:
-            principal = SpiffeId.parse(told)
+            principal = SpiffeId.parse(named)
         except UsageError as error:
             raise PermissionDeniedError("A peer names nobody that there can be.") from error
         if principal.trust_domain != peer.trust_domain or principal.role != "user":
             raise PermissionDeniedError(
                 f"{peer.trust_domain} speaks for its own people only, not for {principal}."
             )
-        if current.method.split("/")[1] not in _FORWARDED:
+        service = current.method.split("/")[1]
+        if service not in _FORWARDED and current.method not in _FORWARDED_METHODS:
             raise PermissionDeniedError(f"Peers may not call {current.method}.")
         self._inbound.enter(peer.trust_domain)
         return Call(
@@ -177,9 +184,10 @@ class Admission:
             via=peer.trust_domain,
         )
 
-    def _leave(self, call: Call) -> None:
+    def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
             self._inbound.leave(call.via)
+            self._metrics.peer_calls.labels(call.via, "in", result).inc()
 
     def peer(self, operation: str) -> Domain:
         """Return the peer whose coordinator makes the current call; PermissionDeniedError for anybody else."""

@@ -58,8 +58,8 @@ class RegistryService(pb.NodeRegistryBase):
         told.peers_digest = self._peers.digest
         if message.peers_digest != told.peers_digest:
             told.peers = [
-                pb.PeerAuthorities(domain=domain, ca_ders=list(ders))
-                for domain, ders in self._peers.authority_ders()
+                pb.PeerAuthorities(domain=domain, ca_ders=list(ders), revoked=list(revoked))
+                for domain, ders, revoked in self._peers.told_to_nodes()
             ]
         return told
 

@@ -9,15 +9,14 @@ from collective.federation.peers.inviting import Inviting
 from collective.federation.peers.managing import Managing
 from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.rpc.conversions.peering import (
-    bundle_from,
-    bundle_message,
     facts_message,
     inviter_message,
+    word_from,
+    word_message,
 )
 from collective.rpc.conversions.people import made_message
 from collective.rpc.gen.collective.v1 import peering as pb
 from collective.rpc.gen.collective.v1 import people as people_pb
-from collective.rpc.remote.peering import Exchanged
 
 
 class PeersService(pb.PeersBase):
@@ -55,7 +54,7 @@ class PeersService(pb.PeersBase):
             peer = await self._accepting.accept(
                 call, message.code, domain, replaces=message.replace
             )
-            return facts_message(self._managing.one(peer.domain))
+            return facts_message(await self._managing.one(peer.domain))
 
     async def confirm_peer(self, message: pb.ConfirmPeerRequest) -> pb.PeerFacts:
         """Let a peer count that waits."""
@@ -91,15 +90,7 @@ class PeerLinkService(pb.PeerLinkBase):
         self._links = links
         self._admission = admission
 
-    async def exchange(self, message: pb.ExchangeRequest) -> pb.ExchangeResponse:
-        """Take what a peer says of itself, and say what is new of this member."""
+    async def exchange(self, message: pb.PeerWord) -> pb.PeerWord:
+        """Take what a peer tells, and tell it what is new."""
         domain = self._admission.peer("exchange")
-        told = Exchanged(
-            None if message.bundle is None else bundle_from(message.bundle),
-            message.newest_of_yours,
-        )
-        answer = await self._links.answer(domain, told)
-        return pb.ExchangeResponse(
-            bundle=None if answer.bundle is None else bundle_message(answer.bundle),
-            newest_of_yours=answer.newest_of_other,
-        )
+        return word_message(await self._links.answer(domain, word_from(message)))

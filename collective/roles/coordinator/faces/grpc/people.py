@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collective.core.errors import CollectiveError, UsageError
+from collective.core.ids import parse_domain
+from collective.core.paths import FilePath
+from collective.member.people.grant_directory import GrantDirectory
 from collective.member.people.member_people import MemberPeople
 from collective.model.rights import GrantTerms
 from collective.pki import invite_code
@@ -23,9 +26,10 @@ from collective.rpc.gen.collective.v1 import people as pb
 class PeopleService(pb.PeopleBase):
     """Adapts the affairs of people."""
 
-    def __init__(self, people: MemberPeople, admission: Admission) -> None:
-        """Serve by ``people``."""
+    def __init__(self, people: MemberPeople, grants: GrantDirectory, admission: Admission) -> None:
+        """Serve by ``people``, and the grants that ``grants`` knows."""
         self._people = people
+        self._grants = grants
         self._admission = admission
 
     async def add_grant(self, message: pb.AddGrantRequest) -> common_pb.Grant:
@@ -33,9 +37,10 @@ class PeopleService(pb.PeopleBase):
         async with self._admission.call("add_grant", message.path) as call:
             if message.expires_ms < 0:
                 raise UsageError("A grant cannot expire before 1970.")
-            grant = await self._people.add_grant(
+            path = FilePath.parse(message.path)
+            grant = await self._grants.of_path(call, path).add_grant(
                 call,
-                local_path(message.path),
+                path,
                 rights_from(message.rights),
                 message.principal,
                 message.expires_ms / 1000 if message.expires_ms else None,
@@ -45,7 +50,9 @@ class PeopleService(pb.PeopleBase):
     async def list_grants(self, message: pb.ListGrantsRequest) -> pb.ListGrantsResponse:
         """Return a page of the caller's grants; of all for an admin."""
         async with self._admission.call("list_grants", "") as call:
-            page = await self._people.grants(call, token=message.page_token)
+            domain = parse_domain(message.domain) if message.domain else None
+            grants = self._grants.of_domain(call, domain)
+            page = await grants.grants(call, token=message.page_token)
             return pb.ListGrantsResponse(
                 grants=[grant_message(grant) for grant in page], next_page_token=page.next_token
             )
@@ -53,7 +60,8 @@ class PeopleService(pb.PeopleBase):
     async def remove_grant(self, message: pb.RemoveGrantRequest) -> pb.RemoveGrantResponse:
         """End a grant."""
         async with self._admission.call("remove_grant", message.id) as call:
-            await self._people.remove_grant(call, message.id)
+            grants, grant_id = self._grants.of_id(call, message.id)
+            await grants.remove_grant(call, grant_id)
             return pb.RemoveGrantResponse()
 
     async def generate_invite(self, message: pb.GenerateInviteRequest) -> pb.GenerateInviteResponse:

@@ -474,6 +474,13 @@ class PeerAuthorities(betterproto2.Message):
         2, betterproto2.TYPE_BYTES, repeated=True
     )
 
+    revoked: "list[str]" = betterproto2.field(
+        3, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    of that domain alone
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.node", "PeerAuthorities", PeerAuthorities

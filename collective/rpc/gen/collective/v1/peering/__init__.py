@@ -6,18 +6,20 @@
 __all__ = (
     "AcceptPeerRequest",
     "ConfirmPeerRequest",
-    "ExchangeRequest",
-    "ExchangeResponse",
     "GetAuthoritiesRequest",
     "GetAuthoritiesResponse",
     "InvitePeerRequest",
     "Inviter",
+    "KnownMember",
+    "KnownMembers",
     "ListPeersRequest",
     "ListPeersResponse",
     "LookAtCodeRequest",
+    "MemberRecord",
     "PeerFacts",
     "PeerLinkBase",
     "PeerLinkStub",
+    "PeerWord",
     "PeersBase",
     "PeersStub",
     "RemovePeerRequest",
@@ -69,46 +71,6 @@ class ConfirmPeerRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.peering", "ConfirmPeerRequest", ConfirmPeerRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class ExchangeRequest(betterproto2.Message):
-    bundle: "SignedBundle | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
-    """
-    the caller's own; absent where the other end has shown it already
-    """
-
-    newest_of_yours: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
-    """
-    the number of the newest bundle of the other end that the caller has
-    """
-
-
-default_message_pool.register_message(
-    "collective.v1.peering", "ExchangeRequest", ExchangeRequest
-)
-
-
-@dataclass(eq=False, repr=False)
-class ExchangeResponse(betterproto2.Message):
-    bundle: "SignedBundle | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, optional=True
-    )
-    """
-    the answerer's own; absent where newest_of_yours is it
-    """
-
-    newest_of_yours: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
-    """
-    the number of the newest bundle of the caller that the answerer has
-    """
-
-
-default_message_pool.register_message(
-    "collective.v1.peering", "ExchangeResponse", ExchangeResponse
 )
 
 
@@ -186,6 +148,33 @@ default_message_pool.register_message("collective.v1.peering", "Inviter", Invite
 
 
 @dataclass(eq=False, repr=False)
+class KnownMember(betterproto2.Message):
+    domain: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    sequence: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    of the newest bundle of it that the teller has
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "KnownMember", KnownMember
+)
+
+
+@dataclass(eq=False, repr=False)
+class KnownMembers(betterproto2.Message):
+    members: "list[KnownMember]" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "KnownMembers", KnownMembers
+)
+
+
+@dataclass(eq=False, repr=False)
 class ListPeersRequest(betterproto2.Message):
     pass
 
@@ -216,6 +205,28 @@ class LookAtCodeRequest(betterproto2.Message):
 
 default_message_pool.register_message(
     "collective.v1.peering", "LookAtCodeRequest", LookAtCodeRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class MemberRecord(betterproto2.Message):
+    revoked: "list[str]" = betterproto2.field(
+        1, betterproto2.TYPE_STRING, repeated=True
+    )
+    """
+    identities, keys and serials of the teller's own that count no more
+    """
+
+    nodes: "list[_nodes__.NodeStatus]" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    at most 64
+    """
+
+
+default_message_pool.register_message(
+    "collective.v1.peering", "MemberRecord", MemberRecord
 )
 
 
@@ -257,11 +268,75 @@ class PeerFacts(betterproto2.Message):
 
     granted: "int" = betterproto2.field(14, betterproto2.TYPE_UINT32)
     """
-    grants here to and by its people
+    grants here to it and its people
+    """
+
+    granted_there: "int" = betterproto2.field(15, betterproto2.TYPE_UINT32)
+    """
+    grants there to this member and its people
     """
 
 
 default_message_pool.register_message("collective.v1.peering", "PeerFacts", PeerFacts)
+
+
+@dataclass(eq=False, repr=False)
+class PeerWord(betterproto2.Message):
+    """
+    What one end tells the other; what the other has already is left out.
+    """
+
+    bundle: "SignedBundle | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    the teller's own
+    """
+
+    newest_of_yours: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+    """
+    the number of the newest bundle of the other end that the teller has
+    """
+
+    record: "MemberRecord | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    the teller's own
+    """
+
+    record_digest: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+
+    record_of_yours: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    the digest of the record of the other end that the teller has
+    """
+
+    known: "KnownMembers | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    the teller's peers
+    """
+
+    known_digest: "bytes" = betterproto2.field(7, betterproto2.TYPE_BYTES)
+
+    known_of_yours: "bytes" = betterproto2.field(8, betterproto2.TYPE_BYTES)
+
+    granted_to_you: "int" = betterproto2.field(10, betterproto2.TYPE_UINT32)
+    """
+    grants at the teller to the other end and its people
+    """
+
+    news: "list[SignedBundle]" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, repeated=True
+    )
+    """
+    of members that both are peered with, at most 8
+    """
+
+
+default_message_pool.register_message("collective.v1.peering", "PeerWord", PeerWord)
 
 
 @dataclass(eq=False, repr=False)
@@ -301,17 +376,17 @@ class PeerLinkStub(betterproto2_grpclib.ServiceStub):
 
     async def exchange(
         self,
-        message: "ExchangeRequest",
+        message: "PeerWord",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "ExchangeResponse":
+    ) -> "PeerWord":
 
         return await self._unary_unary(
             "/collective.v1.peering.PeerLink/Exchange",
             message,
-            ExchangeResponse,
+            PeerWord,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -454,6 +529,7 @@ class PeersStub(betterproto2_grpclib.ServiceStub):
 
 
 from ... import v1 as __v1__
+from .. import nodes as _nodes__
 from .. import people as _people__
 
 
@@ -462,12 +538,12 @@ class PeerLinkBase(betterproto2_grpclib.ServiceBase):
     For the coordinators of peers alone.
     """
 
-    async def exchange(self, message: "ExchangeRequest") -> "ExchangeResponse":
+    async def exchange(self, message: "PeerWord") -> "PeerWord":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_exchange(
-        self, stream: "grpclib.server.Stream[ExchangeRequest, ExchangeResponse]"
+        self, stream: "grpclib.server.Stream[PeerWord, PeerWord]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -479,8 +555,8 @@ class PeerLinkBase(betterproto2_grpclib.ServiceBase):
             "/collective.v1.peering.PeerLink/Exchange": grpclib.const.Handler(
                 self.__rpc_exchange,
                 grpclib.const.Cardinality.UNARY_UNARY,
-                ExchangeRequest,
-                ExchangeResponse,
+                PeerWord,
+                PeerWord,
             ),
         }
 

@@ -294,6 +294,11 @@ default_message_pool.register_message(
 class ListGrantsRequest(betterproto2.Message):
     page_token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
+    domain: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    of the peer whose grants are asked for; empty: of this member
+    """
+
 
 default_message_pool.register_message(
     "collective.v1.people", "ListGrantsRequest", ListGrantsRequest

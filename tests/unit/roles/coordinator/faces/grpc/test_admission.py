@@ -49,7 +49,7 @@ async def test_the_certificate_says_who_calls(
         (SpiffeId.node(DOMAIN, NodeId("a")), {}, None, "role node"),
         (SpiffeId.bootstrap(DOMAIN, "b"), {}, None, "role bootstrap"),
         (BOB, {}, None, "people of garage.bob through their own coordinator only"),
-        (BOBS, {}, None, "names nobody"),
+        (BOBS, {}, None, "garage.bob is no peer here"),
         (BOBS, {PRINCIPAL_KEY: str(BOB)}, f"{BOB}, by {BOBS}", "garage.bob is no peer here"),
     ],
 )
@@ -62,10 +62,10 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         with pytest.raises(PermissionDeniedError, match=re.escape(why)) as refused:
             async with calls.call("stat", "/x"):
                 raise AssertionError("not reached")
-        RefusalLog(here.catalog, here.metrics, SeededRandomness(1)).call(
+        RefusalLog(here.catalog.audit, here.metrics, SeededRandomness(1)).call(
             context.current(), refused.value
         )
-        rows = await here.catalog.audit(since_ms=0, limit=100)
+        rows = await here.catalog.audit.list(since_ms=0, limit=100)
         assert any(row.actor == (actor or str(identity)) and row.target == "/x" for row in rows)
 
 
@@ -75,7 +75,7 @@ async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(
     """As one signed offline, of an identity that an invite gave to another key."""
 
     class Claimed:
-        async def see_certificate(self, *_: object) -> None:
+        async def see(self, *_: object) -> None:
             raise ConflictError("claimed by an invite")
 
     async with scene(tmp_path) as here:
@@ -94,11 +94,11 @@ async def test_a_bootstrap_signed_offline_is_known_once_it_asks_which_cas_count(
     """The end of an old CA waits for those that are known."""
     bootstrap = SpiffeId.bootstrap(DOMAIN, "edge")
     async with scene(tmp_path) as here:
-        certificates_seen = CertificatesSeen(DOMAIN, here.catalog)
+        certificates_seen = CertificatesSeen(DOMAIN, here.catalog.certificates)
         calls = here.admission(certificates_seen)
         speak_as(bootstrap)
         assert (await calls.own()).identity == bootstrap
-        assert bootstrap in await here.catalog.certificate_holders()
+        assert bootstrap in await here.catalog.certificates.holders()
         speak_as(SpiffeId.parse("spiffe://garage.bob/bootstrap/edge"))
         with pytest.raises(PermissionDeniedError, match="of this member only"):
             await calls.own()

@@ -1,0 +1,48 @@
+"""What challenges and reads proved of a copy, written down."""
+
+from __future__ import annotations
+
+from collective.catalog.sqlite.copies.copy_rows import set_state, take_out
+from collective.catalog.sqlite.copies.dooming import CORRUPT
+from collective.catalog.sqlite.nodes.standing import doubt_node
+from collective.catalog.sqlite.store.rows import DOUBTED, STORED
+from collective.catalog.sqlite.store.writer import Transaction
+from collective.core.ids import NodeId
+from collective.model.copies import Judged, Verdict
+
+
+def note_verdict(tx: Transaction, one: Judged) -> NodeId | None:
+    """Write a verdict down; return the node if it is in doubt by that."""
+    number = _number(tx, one.node)
+    if one.verdict in {Verdict.MISSING, Verdict.CORRUPT}:
+        is_lost = one.verdict is Verdict.MISSING
+        take_out(tx, number, one.node, one.chunk, one.generation, is_lost=is_lost)
+        if not is_lost:
+            tx.run(
+                "UPDATE doomed SET guard = ? WHERE node = ? AND hash = ? AND generation = ?"
+                " AND guard > 0",
+                CORRUPT,
+                number,
+                one.chunk,
+                one.generation,
+            )
+        return None
+    was, becomes = (DOUBTED, STORED) if one.verdict is Verdict.PROVEN else (STORED, DOUBTED)
+    row = tx.one(  # a cross join begins with the chunk: the node may have millions of copies
+        "SELECT c.chunk FROM chunks k CROSS JOIN copies c ON c.chunk = k.id"
+        " WHERE k.hash = ? AND c.node = ? AND c.generation = ? AND c.state = ?",
+        one.chunk,
+        number,
+        one.generation,
+        was,
+    )
+    if row is not None and one.verdict is not Verdict.OPEN:
+        set_state(tx, row[0], number, becomes)
+    if one.verdict is not Verdict.LIED:
+        return None
+    doubt_node(tx, one.node, one.why or "it answered a challenge wrongly")
+    return one.node
+
+
+def _number(tx: Transaction, node: NodeId) -> int:
+    return int(tx.value("SELECT id FROM nodes WHERE name = ?", node) or 0)

@@ -1,0 +1,1 @@
+"""Files coming in and going out: uploads, and reads under a lease."""

@@ -1,0 +1,99 @@
+"""Rows of uploads: which there are, whose, and whether they may go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from collective.access.permissions import Decider
+from collective.catalog.sqlite.store.writer import Transaction
+from collective.core.errors import NotFoundError
+from collective.core.ids import UploadKey
+from collective.core.paths import FilePath
+from collective.model.calls import Call
+from collective.model.changes import Precondition
+from collective.model.rights import Right
+
+ACTIVE, COMMITTED, ENDED, COMMITTED_UNCLEARED = 0, 1, 2, 3
+"""States of an upload."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """One upload as its row has it."""
+
+    id: UploadKey
+    path: FilePath
+    version: int
+    """Id of the version that it makes."""
+    state: int
+    copies: int
+    condition: Precondition
+    expires_ms: int
+    result: str | None
+    """What its commit answered."""
+    datastore: int
+    """Id of the entry where it began."""
+    reserved: int
+    """What its file counts for in the quota, as far as it is allocated."""
+    credit: int
+    """What the file that it replaces counts for."""
+    checked_epoch: int
+    """The trust epoch at which all its extents were checked; -1 after one of its copies went."""
+    checking_epoch: int
+    """The one at which they are being checked again,"""
+    checked_to: int
+    """and the offset up to which that has come."""
+
+
+SELECT_UPLOAD = (
+    "SELECT id, path, version, state, copies, if_version, if_absent, expires_ms, result,"
+    " datastore, reserved, credit, checked_epoch, checking_epoch, checked_to"
+    " FROM uploads WHERE id = ? AND principal = ?"
+)
+
+
+def upload_row(row: Any) -> UploadRow:
+    """Return what a row of :data:`SELECT_UPLOAD` says; NotFoundError for None."""
+    if row is None:
+        raise gone()
+    return UploadRow(
+        row[0],
+        FilePath.parse(row[1]),
+        row[2],
+        row[3],
+        row[4],
+        Precondition(row[5], bool(row[6])),
+        row[7],
+        row[8],
+        row[9] or 0,
+        *row[10:],
+    )
+
+
+def load_upload(tx: Transaction, caller: Call, upload: UploadKey) -> UploadRow:
+    """Return an upload of this caller, whatever its state; NotFoundError if there is none."""
+    return upload_row(tx.one(SELECT_UPLOAD, upload, str(caller.principal)))
+
+
+def require_active(tx: Transaction, found: UploadRow) -> None:
+    """Raise NotFoundError unless the upload is active and its time has not run out."""
+    if found.state != ACTIVE or found.expires_ms <= tx.now_ms:
+        raise gone()
+
+
+def active_upload(tx: Transaction, caller: Call, upload: UploadKey) -> tuple[UploadRow, Decider]:
+    """Return an upload into which the caller may write now, and what decides of their rights.
+
+    Raises NotFoundError, PermissionDeniedError.
+    """
+    found = load_upload(tx, caller, upload)
+    decider = tx.decider(caller)
+    decider.require(Right.WRITE, found.path)
+    require_active(tx, found)
+    return found, decider
+
+
+def gone() -> NotFoundError:
+    """Return what is said of an upload that is not there, or not any more."""
+    return NotFoundError("There is no such upload, or it has ended; write the file again.")

@@ -1,0 +1,1 @@
+"""The nodes of the member, and what they have seen of its catalogue."""

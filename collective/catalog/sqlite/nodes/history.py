@@ -1,0 +1,241 @@
+"""What nodes have seen of this catalogue, and adoption: nodes obey one that is not the one that they obeyed.
+
+Two cases.  A catalogue that was restored from a backup has nodes that saw a future which it lost, as its
+numbers or its lives show; it deletes nothing until it is adopted.  A catalogue that was made anew is
+another one; its nodes delete nothing for it until it is adopted, and those that it does not know are let in by it, by the certificate that they
+have, and approved if the operator names them.  Adopting deletes nothing: see ``quarantine``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from collective.catalog.decisions.generations import leap
+from collective.catalog.decisions.lives import is_ahead, shows_a_lost_future
+from collective.catalog.sqlite.copies.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
+from collective.catalog.sqlite.copies.quarantine import skip_generations
+from collective.catalog.sqlite.people.keys import store_issued
+from collective.catalog.sqlite.store import rows
+from collective.catalog.sqlite.store.engine import Engine
+from collective.catalog.sqlite.store.lives import note_lost, past_of, was_restored_since_start
+from collective.catalog.sqlite.store.writer import Transaction
+from collective.core.errors import ConflictError
+from collective.core.ids import NodeId
+from collective.model.calls import Call
+from collective.model.nodes import Adoption, NodeClaim, Position, Standing
+
+
+class SqliteHistory:
+    """Where this catalogue stands in its own past, and beside what nodes have seen."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Use ``engine``."""
+        self._engine = engine
+
+    async def position(self) -> Position:
+        """Return where the catalogue is, by the last durable commit."""
+        return self._engine.position()
+
+    async def has_been_at(self, seen: Position) -> bool:
+        """Tell whether what a node has seen is in this catalogue's own past, or known as lost."""
+        engine = self._engine
+        if seen.catalog_id != engine.catalog_id:
+            return False
+        if seen.life in {"", engine.custody.stamp}:  # as of nearly every heartbeat
+            return (seen.epoch, seen.sequence) <= (engine.epoch, engine.writer.sequence)
+        past = await engine.read(lambda db: past_of(db, seen.life))
+        return not (
+            is_ahead(past, seen.epoch, seen.sequence)
+            or shows_a_lost_future(past, seen.life, seen.sequence)
+        )
+
+    async def observe(self, seen: Position) -> bool:
+        """Learn what a node has seen; True if this catalogue lost a future and is now *restored*."""
+        engine = self._engine
+        if seen.catalog_id != engine.catalog_id:
+            await self._observe_stranger(seen)
+            return False
+        if await self.has_been_at(seen):
+            return False
+
+        def work(tx: Transaction) -> bool:
+            past = past_of(tx.db, seen.life)
+            is_lost = shows_a_lost_future(past, seen.life, seen.sequence)
+            if is_lost:
+                note_lost(tx.db, seen.life)
+            is_known = not is_lost or was_restored_since_start(tx.db)
+            if is_known and not is_ahead(past, seen.epoch, seen.sequence):
+                return False
+            new_epoch = max(past.epoch, seen.epoch) + 1
+            tx.run("UPDATE state SET epoch = ?, restored = 1", new_epoch)
+            tx.run("UPDATE codes SET revoked = 1 WHERE uses_left > 0")  # may be used up since
+            left_out = leap(engine.randomness.token(8))
+            skip_generations(tx, left_out.generations)
+            tx.skip_numbers(0, left_out.versions)
+            detail = f"a node has seen epoch {seen.epoch} sequence {seen.sequence}"
+            detail += f" of life {seen.life or 'unknown'}"
+            tx.audit_of("coordinator", "restored", seen.catalog_id, detail)
+            tx.at_end(lambda durable: self._follow(new_epoch, restored=True, durable=durable))
+            return True
+
+        is_restored = await engine.change(work)
+        if is_restored:
+            await self._guard_again()
+        return is_restored
+
+    async def is_restored(self) -> bool:
+        """Tell whether collection waits for the operator."""
+        return self._engine.restored
+
+    async def is_replaced(self, catalog_id: str) -> bool:
+        """Tell whether this catalogue was adopted in the place of that one."""
+        sql = "SELECT adopted FROM strangers WHERE catalog_id = ?"
+        row = await self._engine.read(lambda db: rows.fetch(db, sql, catalog_id))
+        return row is not None and bool(row[0])
+
+    async def adopt(
+        self,
+        actor: Call,
+        nodes: AbstractSet[NodeId] | None,
+        *,
+        obeyed: AbstractSet[str],
+        claims: Sequence[NodeClaim],
+    ) -> Adoption:
+        """Have nodes obey this catalogue in the place of what they obeyed.
+
+        Args:
+            actor: an admin.
+            nodes: those named; None: all, and a restored catalogue is confirmed by it.  Being named
+                is what approves a node; what comes with all is on probation.
+            obeyed: the catalogues that these nodes obey now.
+            claims: those of them that this catalogue does not know; they are enrolled.
+
+        Raises:
+            ConflictError: there is nothing to adopt, or a node that was claimed is known by now.
+        """
+
+        def work(tx: Transaction) -> Adoption:
+            tx.decider(actor).require_admin("adopt nodes")
+            epoch, restored = tx.one("SELECT epoch, restored FROM state")
+            confirmed = bool(restored) and nodes is None
+            if confirmed and epoch != guarded:
+                raise ConflictError(
+                    "A node has just shown that this catalogue is older than it; look at collective"
+                    " status, and adopt again."
+                )
+            replaced = [one for one in sorted(obeyed) if _replace(tx, actor, one)]
+            if nodes is None:
+                others = tx.all("SELECT catalog_id FROM strangers WHERE adopted = 0")
+                replaced += [one for (one,) in others if _replace(tx, actor, one)]
+            if not (confirmed or replaced or claims):
+                raise _nothing_to_adopt(restored=bool(restored))
+            for claim in claims:
+                _enrol(tx, actor, claim, is_named=nodes is not None)
+            named = None if nodes is None else json.dumps(sorted(nodes))
+            tx.run(
+                "UPDATE nodes SET adopted_ms = ?1 WHERE removed = 0"
+                " AND (?2 IS NULL OR name IN (SELECT value FROM json_each(?2)))",
+                tx.now_ms,
+                named,
+            )
+            if confirmed:
+                tx.run("UPDATE state SET restored = 0")
+                tx.audit(actor, "adopt", "catalogue", f"restored from a backup, epoch {epoch}")
+                tx.at_end(lambda durable: self._follow(epoch, restored=False, durable=durable))
+            return Adoption(
+                tuple(claim.node for claim in claims), len(replaced), confirmed, int(epoch)
+            )
+
+        guarded: int | None = None
+        """The epoch whose deletes are under guard."""
+        if nodes is None and self._engine.restored:
+            guarded = self._engine.epoch
+            await self._guard_again()  # what was to do it may have been killed
+        target = "all" if nodes is None else " ".join(sorted(nodes))
+        return await self._engine.write(work, caller=actor, action="adopt", target=target)
+
+    async def _guard_again(self) -> None:
+        """Guard what the restored catalogue would have deleted, in steps."""
+        after: Place | None = FIRST
+
+        def step(tx: Transaction, begin: Place) -> Place | None:
+            return guard_again(tx.db, begin, GUARDED_AT_ONCE)
+
+        while after is not None:
+            after = await self._engine.change(functools.partial(step, begin=after))
+
+    async def _observe_stranger(self, seen: Position) -> None:
+        """Note another catalogue that a node obeyed, once; this one may be an old backup beside it."""
+
+        def work(tx: Transaction) -> None:
+            tx.run("INSERT OR IGNORE INTO strangers (catalog_id) VALUES (?)", seen.catalog_id)
+            if tx.db.changes():
+                skip_generations(tx, leap(self._engine.randomness.token(8)).generations)
+                detail = "a node has obeyed this one"
+                tx.audit_of("coordinator", "other-catalogue", seen.catalog_id, detail)
+
+        sql = "SELECT 1 FROM strangers WHERE catalog_id = ?"
+        if await self._engine.read(lambda db: rows.fetch(db, sql, seen.catalog_id)) is None:
+            await self._engine.change(work)
+
+    def _follow(self, epoch: int, *, restored: bool, durable: bool) -> None:
+        if durable:
+            self._engine.epoch = epoch
+            self._engine.restored = restored
+
+
+def _replace(tx: Transaction, actor: Call, catalog_id: str) -> bool:
+    """Take the place of another catalogue; False where that was done before."""
+    tx.run(
+        "INSERT INTO strangers (catalog_id, adopted) VALUES (?, 1)"
+        " ON CONFLICT (catalog_id) DO UPDATE SET adopted = 1 WHERE adopted = 0",
+        catalog_id,
+    )
+    if not tx.db.changes():
+        return False
+    tx.audit(actor, "adopt", catalog_id, "this catalogue takes its place")
+    return True
+
+
+def _enrol(tx: Transaction, actor: Call, claim: NodeClaim, *, is_named: bool) -> None:
+    standing = Standing.APPROVED if is_named else Standing.PROBATION
+    tx.run(
+        "INSERT OR IGNORE INTO nodes (name, store_uuid, capacity, used, chunk_count, addresses,"
+        " last_seen_ms, draining, removed, serial, expires_ms, standing, standing_reason)"
+        " VALUES (?,?,?,?,?,?,?,0,0,?,?,?,?)",
+        claim.node,
+        claim.store_uuid,
+        claim.capacity_bytes,
+        claim.used_bytes,
+        claim.chunk_count,
+        json.dumps(list(claim.addresses)),
+        tx.now_ms,
+        claim.serial,
+        claim.expires_ms,
+        standing.value,
+        "" if is_named else "it was adopted with all others, and not by its name",
+    )
+    if not tx.db.changes():
+        raise ConflictError(
+            f"Node {claim.node} has enrolled meanwhile; look with: collective node list"
+        )
+    store_issued(tx, claim.identity, claim.serial, claim.expires_ms, claim.key_digest)
+    tx.audit(
+        actor,
+        "node-adopt",
+        claim.node,
+        f"{standing.value}, key {claim.key_digest.hex()}, store {claim.store_uuid},"
+        f" serial {claim.serial}",
+    )
+
+
+def _nothing_to_adopt(*, restored: bool) -> ConflictError:
+    if restored:
+        return ConflictError(
+            "These nodes obey this catalogue already; it is restored from a backup, and confirmed by:"
+            " collective node adopt --all"
+        )
+    return ConflictError("There is nothing to adopt: every node that is here obeys this catalogue.")

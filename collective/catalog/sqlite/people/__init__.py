@@ -1,0 +1,1 @@
+"""Who may do what: codes, identities, keys and certificates, revocations, grants."""

@@ -1,0 +1,117 @@
+"""Checkpoints: moving the log's pages into the database, beside the writing.
+
+SQLite's own do it within whichever COMMIT makes the log long: a thousand pages written and flushed while
+every change waits.  Here another connection does it, which stops neither readers nor the writer.  What
+the writer adds meanwhile is left over, and a log only begins anew when nothing is left: so after each
+such round the writer moves the rest itself, if that is little.  In a world of one connection the writer
+moves all of it.
+
+The writer looks when its COMMIT is durable, still within the statement.  Whatever fails here is the
+checkpoint's failure and never the change's, so nothing of it is raised.
+
+Refuses to touch files that are no longer this process's (``custody``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import apsw
+
+from collective.catalog.sqlite.store.custody import Custody
+from collective.core.world import Pool
+
+LOG_PAGES: Final = 1000
+"""A round begins when the log has grown by so much since the last one."""
+REST_PAGES: Final = 200
+"""What the writer moves itself at most."""
+
+
+class Checkpoints:
+    """The rounds of one database.  Hooked into the writing connection, on its thread."""
+
+    def __init__(self, writer: apsw.Connection, custody: Custody) -> None:
+        """Take the place of SQLite's own checkpoints once a ``start`` was called."""
+        self._writer = writer
+        self._custody = custody
+        self._connect: Callable[[], apsw.Connection] | None = None
+        self._pool: Pool | None = None
+        self._pool_lock = threading.Lock()
+        self._db: apsw.Connection | None = None
+        self._is_running = False
+        self._moved: int | None = None
+        """Pages that the last round moved, until the writer has looked at it."""
+        self._next_pages = LOG_PAGES
+        self._pages = 0
+
+    def start(self, connect: Callable[[], apsw.Connection], pool: Pool) -> None:
+        """Begin, on a connection of its own; ``pool`` has one worker, and nobody else uses it."""
+        self._connect = connect
+        self._pool = pool
+        self._writer.set_wal_hook(self._committed)
+
+    def start_alone(self) -> None:
+        """Begin where the writer's connection is the only one."""
+        self._writer.set_wal_hook(self._committed_alone)
+
+    async def close(self) -> None:
+        """Let a round that is under way end; nothing begins any more."""
+        with self._pool_lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _committed(self, db: apsw.Connection, name: str, pages: int) -> int:
+        """Look at the log after a COMMIT of the writer's."""
+        del db, name
+        if pages < self._pages:  # it began anew
+            self._next_pages = LOG_PAGES
+        self._pages = pages
+        if self._is_running:
+            return apsw.SQLITE_OK
+        if self._moved is not None and pages >= LOG_PAGES:
+            moved, self._moved = self._moved, None
+            if pages - moved <= REST_PAGES:
+                self._move(self._writer)
+                return apsw.SQLITE_OK
+        if pages >= self._next_pages:
+            with self._pool_lock:
+                if self._pool is not None:
+                    self._is_running = True
+                    self._next_pages = pages + LOG_PAGES
+                    self._pool.start(self._round)
+        return apsw.SQLITE_OK
+
+    def _committed_alone(self, db: apsw.Connection, name: str, pages: int) -> int:
+        """Look at the log after a COMMIT, and move all of it when it is long."""
+        del name
+        if pages >= LOG_PAGES:
+            self._move(db)
+        return apsw.SQLITE_OK
+
+    def _round(self) -> None:
+        """Move what there is, on the pool."""
+        try:
+            if self._db is None:
+                assert self._connect is not None
+                self._db = self._connect()
+            self._moved = self._move(self._db)
+        except apsw.Error:
+            self._moved = None  # the disk is full or failing: the writer meets the same
+        finally:
+            self._is_running = False
+
+    def _move(self, db: apsw.Connection) -> int | None:
+        """Move what can be moved without waiting; return how far the log is moved, in pages."""
+        try:
+            if not self._custody.is_ours():
+                return None
+            row: Any = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except (apsw.Error, OSError):
+            return None
+        return int(row[2])

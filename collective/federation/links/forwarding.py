@@ -1,0 +1,61 @@
+"""Calls that this member's coordinator makes at a peer's in the name of its own people.
+
+The connection says which member calls, and a header says for whom: the owner believes it of that member's own
+people alone.  Nothing that came from another member is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from collective.core.clock import Clock
+from collective.core.errors import ConflictError
+from collective.core.paths import FilePath
+from collective.federation.links.peer_link import PeerLink
+from collective.model.calls import Call
+from collective.model.entries import Entry, EntryKind
+from collective.rpc import context
+from collective.rpc.headers import PRINCIPAL_KEY
+from collective.rpc.links import Channel
+from collective.rpc.remote.connection import CALL_TIMEOUT_S, Control
+
+
+class Forwarding:
+    """One call after the other, each to the peer's coordinator in the name of who makes it."""
+
+    def __init__(self, link: PeerLink, clock: Clock) -> None:
+        """Call over ``link``."""
+        self.domain: Final = link.domain
+        self.root: Final = FilePath((f"@{link.domain}",))
+        self._link = link
+        self._clock = clock
+
+    @asynccontextmanager
+    async def to_owner(self, call: Call) -> AsyncIterator[tuple[Channel, Control]]:
+        """Lend the connection, and who calls over it."""
+        if call.via is not None:
+            raise ConflictError("A call is passed on to one other member, and no further.")
+        control = Control(
+            self._clock,
+            call_timeout_s=context.remaining_s(CALL_TIMEOUT_S),
+            retry_s=0.0,
+            metadata={PRINCIPAL_KEY: str(call.principal)},
+        )
+        async with self._link.call() as channel:
+            yield channel, control
+
+    def at_owner(self, path: FilePath) -> FilePath:
+        """Return what the owner calls a path below ``/@DOMAIN``."""
+        assert path.starts_with(self.root)
+        return FilePath(path.names[1:])
+
+    def here(self, entry: Entry) -> Entry:
+        """Return an entry of the owner's as it is called here."""
+        kind = EntryKind.PEER if entry.path.is_root else entry.kind
+        return entry._replace(path=self.path_here(entry.path), kind=kind)
+
+    def path_here(self, path: FilePath) -> FilePath:
+        """Return a path of the owner's as it is called here."""
+        return FilePath((*self.root.names, *path.names))

@@ -1,0 +1,155 @@
+"""What goes over in an exchange between two peers, in both directions: told only where it is new.
+
+Each end says what it has of the other, so that nothing is told twice: the other's bundle by its number,
+its record and its list of peers by their digests.  Bundles of third members go along where both are peered
+with one and the other end has an older bundle of it (push-pull): so a member that moved is found through a
+common peer.  A bundle counts by its own signature, whoever hands it on; a record, because the connection of
+its member attests it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from collective.core.clock import Clock
+from collective.core.errors import CollectiveError, ConflictError
+from collective.core.ids import Domain
+from collective.federation.membership.own_record import OwnRecord, digest_of
+from collective.federation.peers.own_bundle import OwnBundle
+from collective.federation.peers.peer_book import PeerBook
+from collective.federation.peers.renewal import newer_bundle
+from collective.model.peers import MemberRecord
+from collective.pki.bundle import SignedBundle, open_bundle
+from collective.rpc.peer_word import NEWS_MAX, PeerWord
+
+
+@dataclass(slots=True)
+class _Known:
+    """What one peer has of us, and what we have of it."""
+
+    has_sequence: int = 0
+    has_record: bytes = b""
+    has_known: bytes = b""
+    record: MemberRecord = field(default_factory=MemberRecord)
+    record_digest: bytes = b""
+    known: dict[Domain, int] = field(default_factory=dict)
+    known_digest: bytes = b""
+    granted: int = 0
+
+
+class PeerWords:
+    """Makes the words of this member, and takes those of its peers."""
+
+    def __init__(self, bundle: OwnBundle, record: OwnRecord, book: PeerBook, clock: Clock) -> None:
+        """Tell of ``bundle`` and ``record``; newer bundles go into ``book``."""
+        self._bundle = bundle
+        self._record = record
+        self._book = book
+        self._clock = clock
+        self._peers: dict[Domain, _Known] = {}
+        self._log = structlog.get_logger("coordinator.peers")
+        book.watch(self._follow)
+
+    def granted_there(self, domain: Domain) -> int:
+        """Return how many grants there are at a peer to this member and its people, as it says."""
+        return self._of(domain).granted
+
+    def record_of(self, domain: Domain) -> MemberRecord:
+        """Return what a peer told of itself last; empty before that."""
+        return self._of(domain).record
+
+    def records(self) -> Sequence[tuple[Domain, MemberRecord]]:
+        """Return what each peer told of itself last, in order of domain."""
+        return [
+            (known.bundle.domain, self.record_of(known.bundle.domain))
+            for known in self._book.active()
+        ]
+
+    async def to(self, domain: Domain) -> PeerWord:
+        """Return what a peer is told now."""
+        there = self._of(domain)
+        own, sequence = await self._bundle.current()
+        record = self._record.current()
+        record_digest = digest_of(record)
+        known = [
+            (one.bundle.domain, one.peer.sequence)
+            for one in self._book.active()
+            if one.bundle.domain != domain
+        ]
+        known_digest = digest_of(known)
+        is_newest = there.has_sequence == sequence
+        return PeerWord(
+            newest_of_yours=self._book.require(domain).peer.sequence,
+            record_of_yours=there.record_digest,
+            known_of_yours=there.known_digest,
+            bundle=None if is_newest else own,
+            record=None if there.has_record == record_digest else record,
+            record_digest=record_digest,
+            known=None if there.has_known == known_digest else known,
+            known_digest=known_digest,
+            news=self._news_for(there),
+            granted_to_you=(await self._book.granted()).get(domain, 0),
+        )
+
+    def _news_for(self, there: _Known) -> Sequence[SignedBundle]:
+        """Return bundles of common peers of which the other end has an older one."""
+        return [
+            SignedBundle(one.peer.body, one.peer.signature)
+            for one in self._book.active()
+            if there.known.get(one.bundle.domain, one.peer.sequence) < one.peer.sequence
+        ][:NEWS_MAX]
+
+    async def take(self, domain: Domain, word: PeerWord) -> None:
+        """Take up what a peer tells.
+
+        Raises:
+            NotFoundError: it is no peer any more.
+            RejectedError: its bundle is not to be believed.
+        """
+        there = self._of(domain)
+        if word.bundle is not None:
+            await self.take_bundle(domain, word.bundle)
+        there.has_sequence = word.newest_of_yours
+        there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
+        await self._bundle.heard(word.newest_of_yours)
+        there.granted = word.granted_to_you
+        if word.record is not None:
+            there.record, there.record_digest = word.record, word.record_digest
+            self._book.revoked_changed(domain, word.record.revoked)
+        if word.known is not None:
+            there.known, there.known_digest = dict(word.known), word.known_digest
+        for signed in word.news[:NEWS_MAX]:
+            await self._take_news(domain, signed)
+
+    async def _take_news(self, teller: Domain, signed: SignedBundle) -> None:
+        """Take up what a peer says of a common peer, if that is newer and bears its signature."""
+        try:
+            subject = open_bundle(signed).domain
+            if subject != teller and self._book.is_peer(subject):
+                await self.take_bundle(subject, signed)
+        except CollectiveError as error:
+            self._log.info("news not taken", teller=teller, reason=error.message)
+
+    async def take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
+        """Take up what bears a peer's signature, whoever handed it over.
+
+        Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
+        """
+        bundle = newer_bundle(self._book.require(domain), signed, self._clock.wall_s())
+        if bundle is None:
+            return
+        try:
+            await self._book.renew(signed, bundle)
+        except ConflictError as error:
+            self._log.error("peer is two", domain=domain, reason=error.message)
+
+    def _of(self, domain: Domain) -> _Known:
+        return self._peers.setdefault(domain, _Known())
+
+    def _follow(self) -> None:
+        """Forget what is known of members that are no peers any more."""
+        for domain in [one for one in self._peers if not self._book.is_peer(one)]:
+            del self._peers[domain]

@@ -1,0 +1,39 @@
+"""Other members as this member's status tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collective.federation.links.peer_links import PeerLinks
+from collective.federation.peers.introductions import Introductions
+from collective.model.nodes import NodeStatus
+from collective.model.status import PeerStatus
+
+
+class Neighbourhood:
+    """The peers, and the folder by which members find each other."""
+
+    def __init__(self, links: PeerLinks, introductions: Introductions | None) -> None:
+        """Tell of the peers of ``links``, and of the folder where there is one."""
+        self._links = links
+        self._introductions = introductions
+
+    def statuses(self) -> Sequence[PeerStatus]:
+        """Return how every peer that counts is, in order of domain."""
+        return self._links.statuses()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be confirmed."""
+        return self._links.waiting
+
+    def nodes(self) -> Sequence[NodeStatus]:
+        """Return the nodes of peers, as each told of them last."""
+        return self._links.nodes()
+
+    def warnings(self) -> Sequence[str]:
+        """Return what the operator should know, one sentence each."""
+        told = list(self._links.warnings())
+        if self._introductions is not None:
+            told += self._introductions.warnings()
+        return told

@@ -1,0 +1,1 @@
+"""Grants at another member, over the connection to its coordinator."""
