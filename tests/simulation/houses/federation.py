@@ -66,14 +66,7 @@ class Federation(Stage):
         await troubles.run(self.loop.now_s + self.minutes * 60 * FAULTY_PART)
         self.operators.stopping = True
         await operating
-        for house in houses:
-            await house.faults.stop()
-        for house in houses:
-            for person in house.people:
-                person.start()
-        for house in houses:
-            await self.operators.finish_rotation(house)
-            await house.faults.put_in_order()
+        await self._put_in_order()
         await self._peer_all()
         await self.judge.agree()
         await asyncio.sleep(self.minutes * 60 * QUIET_PART)
@@ -90,6 +83,17 @@ class Federation(Stage):
         for watch in watches:
             watch.cancel()
         await asyncio.sleep(max(0.0, self.minutes * 60 - self.loop.now_s))
+
+    async def _put_in_order(self) -> None:
+        """End every fault, and do what operators do then."""
+        for house in self.houses:
+            await house.faults.stop()
+        for house in self.houses:
+            for person in house.people:
+                person.start()
+        for house in self.houses:
+            await self.operators.finish_rotation(house)
+            await house.faults.put_in_order()
 
     async def _found(self) -> None:
         for house in self.houses:
@@ -113,15 +117,11 @@ class Federation(Stage):
     async def _peer_all(self) -> None:
         """Have all be peers again."""
         for _ in range(PEER_TRIES):
-            missed = [pair for pair in self._pairs() if self.judge.missed(*pair)]
-            for one, other in missed:
-                self.trace.count("peered anew after a CA was missed")
-                await self.operators.peer_anew(one, other)
             left = [pair for pair in self._pairs() if not are_peers(*pair)]
+            if not left:
+                return
             for one, other in left:
                 await self.operators.peer(one, other)
-            if not left and not missed:
-                return
             await asyncio.sleep(5.0)
         raise BrokenPromiseError("members cannot peer again, in quiet")
 

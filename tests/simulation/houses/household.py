@@ -90,6 +90,20 @@ class Household(House):
         role = self.member.running(self.member.coordinator)
         return role._wired if role._is_ready else None
 
+    # --- who ends what -----------------------------------------------------------------------------
+
+    def restored(self, from_s: float, until_s: float) -> None:
+        """Note a restore: who was a peer then may have ended it since, and the other way round."""
+        super().restored(from_s, until_s)
+        self.expect_ends()
+
+    def expect_ends(self) -> None:
+        """Have each side take into account what the other may have ended."""
+        for other in self.neighbours:
+            for one, two in ((self, other), (other, self)):
+                may_come = two.ledger.may_have_ended(one.domain)
+                one.ledger.expect_end(two.domain, may_come=may_come, now_s=self.loop.now_s)
+
     # --- calm ------------------------------------------------------------------------------------
 
     @contextmanager

@@ -47,9 +47,12 @@ class NeighbourJudge:
         if wired is None:
             return
         book = wired.ground.federation.book
+        house.expect_ends()
         for other in house.neighbours:
             known = book.all.get(other.domain)
             is_peer = known is not None and known.peer.state is PeerState.ACTIVE
+            if not is_peer:
+                house.ledger.ended(other.domain)
             self._settle(house, peer_key(other.domain), PEER if is_peer else None)
             pair = (house.domain, other.domain)
             if is_peer:
@@ -115,22 +118,6 @@ class NeighbourJudge:
                         f"{caller.identity if caller else ''} of a removed peer is connected to {host}"
                         f" {now_s - since_s:.1f} s after it was removed"
                     )
-
-    def missed(self, one: Household, other: Household) -> bool:
-        """Tell whether one of two knows no CA of the other any more: they peer anew then.
-
-        That is so where one was away, or was put back to a time, from before the other's CA was replaced
-        until after.
-        """
-        for holder, owner in ((one, other), (other, one)):
-            wired, theirs = holder.wired(), owner.wired()
-            if wired is None or theirs is None:
-                return False
-            known = wired.ground.federation.book.all.get(owner.domain)
-            trusted = set(theirs.ground.own.authorities.trusted)
-            if known is not None and trusted.isdisjoint(known.bundle.authorities):
-                return True
-        return False
 
     # --- the end ---------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from tests.simulation.model import Change, Files, Value, Watch
 
 PEER = 1
 """The value of a domain that is a peer; None for one that is not."""
+HEARD_S = 20.0
+"""So long after two are peers for certain no end of before is heard any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Pending:
         self._desk = desk
         self._register = register
         self._restores = desk.restores
-        self._changes = [register.begin(key, value) for key, value in values.items()]
+        self.changes = [register.begin(key, value) for key, value in values.items()]
 
     def done(self) -> None:
         """Hear that it was acknowledged."""
@@ -60,7 +62,7 @@ class Pending:
         self._end(Files.cut_off)
 
     def _end(self, act: Callable[[Files, Change], None]) -> None:
-        for change in self._changes:
+        for change in self.changes:
             if self._restores != self._desk.restores:  # it may come after the restore
                 again = self._register.begin(change.path, change.value)
                 self._register.cut_off(again)
@@ -120,6 +122,9 @@ class Ledger:
         self.register = Files(now_s)
         self.givings: list[Giving] = []
         self._desk = desk
+        self._endings: dict[Domain, Pending] = {}
+        """By domain, the end of a peering that the other side may have decided, and that may come at any time."""
+        self._ending_s: dict[Domain, float] = {}
 
     def expect(self, domains: Iterable[Domain], givings: Iterable[Giving]) -> None:
         """Keep account of these from now on: nothing else may ever be given to others."""
@@ -140,6 +145,34 @@ class Ledger:
             if domain in {giving.receiver.trust_domain, giving.giver.trust_domain}:
                 ended[giving.key] = None
         return ended
+
+    # --- what others end ---------------------------------------------------------------------------
+
+    def may_have_ended(self, domain: Domain) -> bool:
+        """Tell whether ``domain`` may be no peer by what was decided here."""
+        ending = self._endings.get(domain)
+        return None in self.register.may_be_without(
+            peer_key(domain), () if ending is None else ending.changes
+        )
+
+    def expect_end(self, domain: Domain, *, may_come: bool, now_s: float) -> None:
+        """Take into account that ``domain`` has ended the peering, or not: then it ends here when that is heard."""
+        if may_come:
+            self._ending_s[domain] = now_s
+            if domain not in self._endings:
+                self._endings[domain] = self.begin(self.without(domain))
+        elif domain in self._endings and self._ending_s[domain] + HEARD_S < now_s:
+            self._endings.pop(domain).refused()
+
+    def peered(self, domain: Domain) -> None:
+        """Hear that both have peered anew: an end from before does not come any more."""
+        if domain in self._endings:
+            self._endings.pop(domain).refused()
+
+    def ended(self, domain: Domain) -> None:
+        """Hear that the peering has ended here, whoever ended it."""
+        if domain in self._endings:
+            self._endings.pop(domain).done()
 
     def passed_on(self, giving: Giving) -> list[Giving]:
         """Return what was given by the receiver of ``giving``, and ends with it."""

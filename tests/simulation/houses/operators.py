@@ -184,12 +184,6 @@ class Operators:
         finally:
             self._busy.discard(pair)
 
-    async def peer_anew(self, one: Household, other: Household) -> bool:
-        """Have both forget each other, and peer; return whether it was done."""
-        await self.remove(one, other)
-        await self.remove(other, one)
-        return await self.peer(one, other)
-
     async def _introduce(self, one: Household, other: Household) -> CollectiveError | None:
         codes: list[str] = []
 
@@ -208,6 +202,8 @@ class Operators:
         )
         error = await self._carry(other, f"accept {one.domain}", accept, *both)
         if error is None:
+            one.ledger.peered(other.domain)
+            other.ledger.peered(one.domain)
             one.trace.fault("peered", f"{one.domain} and {other.domain}")
         return error
 
@@ -228,6 +224,7 @@ class Operators:
             await home.peers.remove(other.domain)
 
         pending = house.ledger.begin(house.ledger.without(other.domain))
+        house.expect_ends()
         what = f"remove {other.domain}"
         error = await self._carry(house, what, work, pending, absent_is_done=True)
         return error is None
