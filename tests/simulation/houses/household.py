@@ -54,6 +54,8 @@ class Household(House):
         self.registers.append(self.ledger.register)
         self._disturbances = 0
         self._disturbed_s = 0.0
+        self.silent_until_s = 0.0
+        """Until when connections may stand whose other end lost its power."""
 
     @property
     def domain(self) -> Domain:
@@ -128,4 +130,5 @@ class Household(House):
         is_disturbed = self._disturbances or self.restoring or self.nodes_are_late
         if is_disturbed or not self.member.is_ready(self.member.coordinator):
             return False
-        return max(self._disturbed_s, started_s, came_s) + CALM_S < at_s
+        last_s = max(self._disturbed_s, started_s, came_s, self.silent_until_s)
+        return last_s + CALM_S < at_s

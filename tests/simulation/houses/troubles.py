@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAUSE_S: Final = 11.0
 """Between two faults, on average."""
 KINDS_LEAST: Final = 9
-SILENCE_MOST_S: Final = 90.0
+SILENCE_MOST_S: Final = 105.0
 """So long after a power loss connections may stand whose other end is gone."""
 HOUR_S: Final = 3600.0
 BETWEEN: Final = "between houses: "
@@ -146,10 +146,10 @@ class Troubles:
         if kind.startswith("coordinator restored"):  # it waits long for the moment to begin
             await house.faults.of_kind(kind)
             return
+        if kind.startswith("power"):  # nobody tells those who were connected
+            house.silent_until_s = house.loop.now_s + SILENCE_MOST_S
         with house.disturbed():
             await house.faults.of_kind(kind)
-            if kind.startswith("power"):  # nobody told those who were connected
-                await asyncio.sleep(SILENCE_MOST_S)
 
     async def _clock(self) -> None:
         """Have the clock of a machine an hour off for a while."""
