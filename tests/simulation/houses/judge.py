@@ -148,7 +148,7 @@ class NeighbourJudge:
                 if known is None or known.peer.state is not PeerState.ACTIVE:
                     found.append(f"{other.domain} is no peer of {house.domain}")
                     continue
-                health = federation.links.to(other.domain).health
+                health = wired.links.to(other.domain).health
                 if not health.is_healthy:
                     found.append(f"{house.domain} sees {other.domain} away: {health.why}")
                 if signed is None or known.peer.body != signed.body:
