@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.grants import Grant
 from collective.model.rights import Right
@@ -251,6 +251,15 @@ class GrantBook:
     def given_by(self, principal: SpiffeId) -> Sequence[Grant]:
         """Return the grants that ``principal`` gave, live or not."""
         return [self._grants[one] for one in self._by_giver.get(principal, ())]
+
+    def given_by_member(self, domain: Domain) -> Sequence[Grant]:
+        """Return the grants that users gave whom the member of ``domain`` vouches for, live or not."""
+        return [
+            self._grants[one]
+            for giver, given in self._by_giver.items()
+            if giver.trust_domain == domain and giver.role == "user"
+            for one in given
+        ]
 
     def _given_to(self, principal: SpiffeId) -> list[Grant]:
         return [self._grants[one] for one in self._by_principal.get(principal, ())]

@@ -54,6 +54,8 @@ def generate(
 
     if for_whom not in KINDS:
         raise UsageError("An invite is --for user or --for node.")
+    if for_whom == "peer":
+        raise UsageError("Another member is invited by its domain: collective peer invite DOMAIN")
     grants = [parse_grant(text) for text in grant or ()]
     if for_whom == "user" and not grants:
         raise UsageError("Say what may be done: --grant PATH:RIGHT[+RIGHT], like /shared:read.")

@@ -14,6 +14,7 @@ _DURATION: Final = r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+\Z"
 _DURATION_PART: Final = r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)"
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PORT_MAX: Final = 65535
+_PORT_MAX_DIGITS: Final = 5
 _VALIDITY_MOST_S: Final = 36_500 * 86_400.0
 
 
@@ -92,7 +93,8 @@ class Address(NamedTuple):
             host = "0.0.0.0"  # noqa: S104 - ':8001' means every interface, as the user asked
         if not port_text and default_port is not None:
             return cls(host, default_port)
-        if not host or not port_text.isdecimal() or int(port_text) > _PORT_MAX:
+        is_number = port_text.isdecimal() and len(port_text) <= _PORT_MAX_DIGITS
+        if not host or not is_number or int(port_text) > _PORT_MAX:
             raise UsageError(f"Address {text!r} must be HOST:PORT.")
         return cls(host, int(port_text))
 

@@ -29,3 +29,5 @@ class Refusal:
     source: str = ""
     """The host that it came from."""
     request_id: str = ""
+    accountable: str = ""
+    """Against whose bounds it counts, where that is not the actor: a peer may name anybody."""

@@ -30,6 +30,11 @@ class Call:
         """The identity that tickets of this call are made for."""
         return self.principal if self.carrier is None else self.carrier
 
+    @property
+    def accountable(self) -> SpiffeId:
+        """Who what the call takes up is counted for: a peer as a whole, whoever its people are."""
+        return self.principal if self.via is None else SpiffeId.coordinator(self.via)
+
     def holder_by(self, mode: RouteMode) -> SpiffeId:
         """Return the identity that tickets of routes of ``mode`` are made for.
 

@@ -132,7 +132,7 @@ def body_of(bundle: Bundle) -> bytes:
         "sequence": bundle.sequence,
         "version": bundle.version,
     }
-    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+    return _canonical(told)
 
 
 def open_bundle(signed: SignedBundle) -> Bundle:
@@ -142,7 +142,7 @@ def open_bundle(signed: SignedBundle) -> Bundle:
     sound in itself.
 
     Raises:
-        RejectedError: it is malformed, too large, names a CA that is none of its domain, or is not
+        RejectedError: it is malformed, not canonical, too large, names a CA that is none of its domain, or is not
             signed by the first of them.
     """
     if len(signed.body) > BUNDLE_MAX_BYTES or len(signed.signature) > _SIGNATURE_MAX_BYTES:
@@ -167,6 +167,8 @@ def open_bundle(signed: SignedBundle) -> Bundle:
         check_authority(one, bundle.domain)
     if not _is_signed_by(signed, certificates.certificate_key(bundle.authority)):
         raise RejectedError("The bundle is not signed by the CA that it names.")
+    if not _is_canonical(signed.body, told, bundle):
+        raise _malformed("it is not written as a bundle is")
     return bundle
 
 
@@ -185,6 +187,21 @@ def fingerprint(authority_digest: bytes) -> str:
     return " ".join(groups)
 
 
+def _is_canonical(body: bytes, told: dict[str, Any], bundle: Bundle) -> bool:
+    """Tell whether there is no other way to write what ``body`` says, so that all readers read the same."""
+    known = json.loads(body_of(bundle))
+    if any(told[name] != known[name] for name in told.keys() & known.keys()):
+        return False
+    try:
+        return _canonical(told) == body
+    except (ValueError, RecursionError):
+        return False
+
+
+def _canonical(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _is_signed_by(signed: SignedBundle, key: ec.EllipticCurvePublicKey) -> bool:
     try:
         key.verify(signed.signature, _LABEL + signed.body, ec.ECDSA(hashes.SHA256()))
@@ -194,7 +211,7 @@ def _is_signed_by(signed: SignedBundle, key: ec.EllipticCurvePublicKey) -> bool:
 
 
 def _object(text: bytes, fields: frozenset[str]) -> dict[str, Any]:
-    """Return a JSON object that has just these fields."""
+    """Return a JSON object that has these fields."""
     if len(text) > 2 * BUNDLE_MAX_BYTES:
         raise _malformed("it is too large")
     try:

@@ -142,7 +142,12 @@ def load_certificate(der: bytes) -> x509.Certificate:
             certificate.not_valid_after_utc,
             certificate.signature_algorithm_oid,
         )
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise RejectedError("The certificate is not valid DER.") from error
     return certificate
 

@@ -5,7 +5,8 @@ places are taken, a newcomer whose holder has few is let in, and the holder with
 nobody has more than a few, the source with most does; of its connections one that is not in use, the
 one quiet for longest.  So a holder of many connections pushes out its own first, and so does one of
 many identities, unless it shares the others' address; and as long as there is room, any number
-may come from one address: behind it there may be many.
+may come from one address: behind it there may be many.  Whoever comes from another member is one holder
+with all others of that member, which could name any number of people.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Bounds:
 
     in_all: int
     per_holder: int
+    per_member: int = 64
+    """Of everybody whom one other member vouches for."""
     few: int = 8
     """Holders with no more than that are equals: what a client or node needs to work."""
     idle_s: float | None = None
@@ -55,6 +58,8 @@ class OpenConnection:
     alpn: str
     protocol: asyncio.BaseProtocol
     source: str = ""
+    member: str = ""
+    """The other member that vouches for the peer; empty for the own one's."""
     opened_s: float = 0.0
     handler: Handler | None = None
     """Of a gRPC connection: has its calls."""
@@ -68,11 +73,15 @@ class OpenConnection:
     @property
     def holder(self) -> str:
         """Who it counts for."""
-        return str(self.peer.identity) if self.peer is not None else self.source
+        return _holder(self.peer, self.source, self.member)
 
     def is_in_use(self) -> bool:
         """Tell whether a call runs; of a chunk stream that is not known."""
         return self.handler is not None and not self.handler.check_closed()
+
+
+def _holder(peer: Certified | None, source: str, member: str) -> str:
+    return member or (source if peer is None else str(peer.identity))
 
 
 def source_of(host: str) -> str:
@@ -110,17 +119,22 @@ class Crowd:
             del self._open[transport]
         return tuple(self._open.values())
 
-    def make_room(self, peer: Certified | None, source: str) -> OpenConnection | None:
+    def make_room(
+        self, peer: Certified | None, source: str, member: str = ""
+    ) -> OpenConnection | None:
         """Return who has to give way to one more connection of ``peer``; they count no longer.
+
+        ``member``: the other member that vouches for ``peer``, if one does.
 
         Raises:
             BusyError: it is the newcomer who has too many, or as many as anybody.
         """
         standing = self.all()
-        holder = str(peer.identity) if peer is not None else source
+        holder = _holder(peer, source, member)
+        most = self._bounds.per_member if member else self._bounds.per_holder
         by_holder = Counter(one.holder for one in standing)
-        if peer is not None and by_holder[holder] >= self._bounds.per_holder:
-            raise BusyError(f"Too many connections of {peer.identity}.")
+        if peer is not None and by_holder[holder] >= most:
+            raise BusyError(f"Too many connections of {member or peer.identity}.")
         if len(standing) < self._bounds.in_all:
             return None
         by_source = Counter(one.source for one in standing)

@@ -150,6 +150,10 @@ class PeerGate:
             revoked is not None and revoked.is_revoked(peer.identity, peer.serial, peer.key_digest)
         )
 
+    def other_member(self, peer: Certified) -> str:
+        """Return the domain of the other member that vouches for ``peer``; empty for the own one's."""
+        return peer.identity.trust_domain if self._is_foreign(peer.identity) else ""
+
     def _is_foreign(self, identity: SpiffeId) -> bool:
         return self._home is not None and identity.trust_domain != self._home
 

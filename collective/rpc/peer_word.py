@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collective.core.ids import Domain
+from collective.core.limits import KIB
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle
 
@@ -14,6 +15,9 @@ NEWS_MAX: Final = 8
 """Bundles of third members in one exchange; the others follow with the next."""
 NODES_MAX: Final = 64
 """Nodes that a record tells of."""
+RECORD_PART_MAX_BYTES: Final = 32 * KIB
+"""Of its nodes, and of what is revoked: everybody's status shows the nodes of all peers, and each of our
+own nodes hears what all of them have revoked, in one message."""
 REVOKED_MAX: Final = 2000
 """What a record tells of as revoked: what a peer's nodes do not hear of ends with its tickets."""
 

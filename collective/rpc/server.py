@@ -236,13 +236,14 @@ class TlsListener(Server):
     def _admit(
         self, ssl_object: ssl.SSLObject, alpn: str | None, transport: asyncio.Transport
     ) -> asyncio.BaseProtocol:
-        peer, source = None, source_of(host_of(transport))
+        peer, source, member = None, source_of(host_of(transport)), ""
         if self._gate is not None:
             peer = self._gate.verify(leaf_of(ssl_object), self._accept_roles, "client")
+            member = self._gate.other_member(peer)
         is_stream = alpn == ALPN_CHUNK and self._chunk_factory is not None and peer is not None
         if alpn is None or not (is_stream or alpn == ALPN_GRPC):
             raise RejectedError(f"No service for ALPN {alpn!r} here.")
-        pushed_out = self._crowd.make_room(peer, source)
+        pushed_out = self._crowd.make_room(peer, source, member)
         if pushed_out is not None:
             self._log.debug(
                 "connection gave way", holder=pushed_out.holder, source=pushed_out.source
@@ -255,7 +256,9 @@ class TlsListener(Server):
         else:
             handler = self._new_handler()
             protocol = self._grpc_protocol(handler, transport)
-        self._crowd.add(OpenConnection(transport, peer, alpn, protocol, source, handler=handler))
+        self._crowd.add(
+            OpenConnection(transport, peer, alpn, protocol, source, member, handler=handler)
+        )
         return protocol
 
     def _new_handler(self) -> Handler:

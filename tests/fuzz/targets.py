@@ -6,6 +6,9 @@ two readers of the same bytes cannot disagree.
 
 from __future__ import annotations
 
+import base64
+import json
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, cast
@@ -35,7 +38,11 @@ from collective.core.paths import FilePath
 from collective.core.settings import load_settings
 from collective.core.units import Address
 from collective.model.transfers import SignedTicket
+from collective.pki import bundle as bundles
 from collective.pki import invite_code
+from collective.pki.bundle import SignedBundle, open_bundle
+from collective.pki.certificates import certificate_der
+from collective.pki.succession import Told, follow
 from collective.rpc.conversions.transfers import receipt_from, receipt_message, ticket_messages
 from collective.rpc.decoding import parse_message
 from collective.rpc.errors import from_metadata
@@ -46,6 +53,7 @@ from collective.transfer.tickets.making import sign_ticket
 from collective.transfer.tickets.reading import read_ticket
 from collective.transfer.tickets.receipts import open_receipt, sign_receipt
 from tests import protocol as pb
+from tests.unit.pki.bundles import BOBS, NOW_S, fields_of, signed_of, signed_text
 
 KEY: Final = TicketKey(7, b"k" * 32)
 _OWN: Final = SpiffeId.parse("spiffe://home.alice/node/alice-node-01")
@@ -243,6 +251,51 @@ def settings(raw: bytes) -> None:
             continue
 
 
+def bundle_bodies(raw: bytes) -> None:
+    """A bundle's text as its CA signed it: strangers sign what they like."""
+    _open_bundle(SignedBundle(raw, bytes(raw[:72])))
+    _open_bundle(signed_text(BOBS, raw))
+
+
+def bundle_certificates(raw: bytes) -> None:
+    """Certificates in a bundle that is right but for them."""
+    told = [base64.b64encode(raw).decode()]
+    for field in ("authorities", "links"):
+        fields = fields_of(_GOOD_BUNDLE) | {field: told}
+        body = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+        _open_bundle(signed_text(BOBS, body))
+
+
+def bundle_files(raw: bytes) -> None:
+    """A bundle as a file; what is in it need not be signed."""
+    try:
+        signed = SignedBundle.from_file(raw)
+    except RejectedError:
+        return
+    assert SignedBundle.from_file(signed.to_file()) == signed
+    _open_bundle(signed)
+
+
+def _open_bundle(signed: SignedBundle) -> None:
+    """Refuse a bundle in a sentence that can be sent, or read what its text says, and follow its CAs."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the library's, of names that are odd
+            bundle = open_bundle(signed)
+            told = Told(
+                [certificate_der(one) for one in bundle.authorities],
+                [certificate_der(one) for one in bundle.links],
+                bundle.authority_digest,
+            )
+            follow([BOBS.certificate], told, BOBS.domain, NOW_S)
+    except RejectedError as error:
+        error.message.encode()  # fit to be sent
+        return
+    assert open_bundle(signed_text(BOBS, bundles.body_of(bundle))) == bundle
+
+
+_GOOD_BUNDLE: Final = signed_of(BOBS)
+
+
 _CLASSES: Final[list[type[Message]]] = [
     value
     for name, value in sorted(vars(pb).items())
@@ -276,6 +329,9 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "tickets": tickets,
     "receipts": receipts,
     "join_codes": join_codes,
+    "bundle_bodies": bundle_bodies,
+    "bundle_certificates": bundle_certificates,
+    "bundle_files": bundle_files,
     "paths": paths,
     "settings": settings,
     "protobuf": protobuf,
@@ -318,6 +374,9 @@ def seeds() -> dict[str, list[bytes]]:
         "tickets": [bytes(ticket), bytes(ticket_messages([sign_ticket(KEY, ticket)])[0])],
         "receipts": [bytes(receipt), bytes(receipt_message(sign_receipt(KEY, receipt)))],
         "join_codes": [code.encode()],
+        "bundle_bodies": [_GOOD_BUNDLE.body, signed_of(BOBS, 7, addresses=()).body],
+        "bundle_certificates": [certificate_der(BOBS.certificate)],
+        "bundle_files": [_GOOD_BUNDLE.to_file()],
         "paths": [b"/a/b", b"spiffe://home.alice/node/x", b"n@home.alice", b"[::1]:5"],
         "settings": [b'member_id = "alice"\n', b"7d", b"1GiB"],
         "protobuf": [bytes((n,)) + bytes(ticket) for n in range(0, 60, 7)],

@@ -56,8 +56,13 @@ def authorise(
     """Return ``code`` as ``actor`` may make it: it ends with the first of the rights that it passes on.
 
     Raises:
-        PermissionDeniedError: they may not share what it gives, or make a code of this kind.
+        PermissionDeniedError: they may not share what it gives, or make a code of this kind; or another
+            member vouches for them, by whose word nobody becomes known here.
     """
+    if actor.via is not None:
+        raise PermissionDeniedError(
+            "People of a peer give grants and no invites; ask the operator for one."
+        )
     stored = replace(code, created_by=actor.principal, created_s=code.created_s or now_s)
     if code.kind is InviteKind.DEVICE:
         if code.bound != actor.principal or code.grants or actor.is_operator:

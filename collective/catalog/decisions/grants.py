@@ -1,6 +1,6 @@
 """Who may give and end grants, and how many there may be: pure, over the book of all grants.
 
-Places are bounded by giver, by receiver, from one to the other, and in all.  Nobody can take all of
+Places are bounded by giver (a peer is one, whoever its people are), by receiver, from one to the other, and in all.  Nobody can take all of
 them: not a giver's own, not a receiver's, and those of admins are apart.  What has ended gives way
 where a place is wanted.
 """
@@ -63,24 +63,25 @@ def require_may_end(grant: Grant | None, caller: Call, *, is_admin: bool) -> Gra
 
 def require_places(
     book: GrantBook,
-    giver: SpiffeId,
+    call: Call,
     receiver: SpiffeId,
     more: int,
     *,
     now_s: float,
     did_much_today: Callable[[], bool],
 ) -> None:
-    """Raise ConflictError unless ``giver`` may give ``receiver`` so many grants more.
+    """Raise ConflictError unless the caller may give ``receiver`` so many grants more.
 
     Args:
         book: all grants.
-        giver: who gives.
+        call: who gives; those of a peer have the places of one together.
         receiver: to whom.
         more: how many.
         now_s: Unix seconds.
         did_much_today: tells whether the giver has changed rights as often as one may in a day; it is
             asked only of those whom it binds.
     """
+    giver, member = call.principal, call.via
     if len(book) + more > limits.GRANTS_MAX:
         raise ConflictError("There are too many grants here; remove some, or grant a folder above.")
     if is_admin(book, giver, now_s):
@@ -92,7 +93,8 @@ def require_places(
         )
     if len(book) + more > limits.GRANTS_PASSED_ON_MAX:
         raise ConflictError("There are too many grants here; ask the operator to remove some.")
-    given = _live(book, book.given_by(giver), limits.GRANTS_PER_GIVER_MAX - more, now_s)
+    all_given = book.given_by(giver) if member is None else book.given_by_member(member)
+    given = _live(book, all_given, limits.GRANTS_PER_GIVER_MAX - more, now_s)
     if len(given) + more > limits.GRANTS_PER_GIVER_MAX:
         raise ConflictError(
             f"{giver.global_id or giver} has given {limits.GRANTS_PER_GIVER_MAX} grants, which is the"

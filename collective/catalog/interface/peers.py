@@ -25,7 +25,7 @@ class Peers(Protocol):
         """Take ``peer`` up by a code whose secret it proved, and count the use; return it as stored.
 
         It waits to be confirmed where the code asks for that.  A repeated redemption by the same CA
-        changes nothing.
+        changes nothing, unless it was removed meanwhile: then the code is used up.
 
         Raises:
             ConflictError: the code is for another domain or kind, or cannot be redeemed; or the domain is

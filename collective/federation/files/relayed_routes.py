@@ -4,7 +4,8 @@ Where a client cannot reach a peer's nodes itself, the owner's coordinator plans
 itself, with this coordinator as the holder of its first ticket.  For the client, a hop of this coordinator
 comes before that one; what this coordinator carries itself needs none.  What a peer says of its routes is
 believed as far as it concerns itself: the first hop is a node of its own, or its coordinator, which is
-looked for where its bundle says.
+looked for where its bundle says, and all that store are its nodes.  Nodes are for clients to dial: this
+coordinator goes to the peer's alone, and so to no address that a route names.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class RelayedRoutes:
 
         """
         for route in routes:
-            if route.chunk != chunk or not self._is_theirs(route):
+            if route.chunk != chunk or not self._is_theirs(route, call):
                 raise RejectedError(f"{self._link.domain} answers with a route of another's.")
             if not 0 < route.stored_length <= limits.CHUNK_STORED_MAX_BYTES:
                 raise RejectedError(f"{self._link.domain} answers with a chunk of no such length.")
@@ -56,10 +57,15 @@ class RelayedRoutes:
                 raise RejectedError(f"{self._link.domain} answers with a route that is too long.")
         return [self._usable(call, route, operation, transfer_id) for route in routes]
 
-    def _is_theirs(self, route: Route) -> bool:
+    def _is_theirs(self, route: Route, call: Call) -> bool:
+        """Tell whether a route begins at the peer's, and blames none but its nodes for what fails."""
         first = route.first
-        is_node = first.role == "node" and first.trust_domain == self._link.domain
-        return first == self._link.identity or is_node
+        is_node = self._is_node(first) and call.holder != self._relay.node
+        begins = first == self._link.identity or is_node
+        return begins and all(map(self._is_node, route.storing))
+
+    def _is_node(self, one: SpiffeId) -> bool:
+        return one.role == "node" and one.trust_domain == self._link.domain
 
     def _usable(self, call: Call, route: Route, operation: Operation, transfer_id: str) -> Route:
         if route.first != self._link.identity:  # straight to a node, for the caller itself

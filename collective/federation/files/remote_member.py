@@ -61,7 +61,8 @@ class PeerNames:
         """Return what ``path`` names."""
         to = self._forwarding
         async with to.to_owner(call) as (channel, control):
-            return to.here(await RemoteNames.over(channel, control).stat(call, to.at_owner(path)))
+            found = await RemoteNames.over(channel, control).stat(call, to.at_owner(path))
+        return to.answered(found, path)
 
     async def list(
         self, call: Call, path: FilePath, *, recursive: bool, page_size: int, token: str
@@ -76,7 +77,7 @@ class PeerNames:
                 page_size=page_size,
                 token=token,
             )
-        return EntryPage([to.here(entry) for entry in page.entries], page.next_token)
+        return to.listed(page, path)
 
     async def make_directory(
         self,
@@ -92,7 +93,7 @@ class PeerNames:
             made = await RemoteNames.over(channel, control).make_directory(
                 call, to.at_owner(path), parents=parents, attributes=attributes
             )
-        return to.here(made)
+        return to.answered(made, path)
 
     async def make_link(
         self,
@@ -108,7 +109,7 @@ class PeerNames:
             made = await RemoteNames.over(channel, control).make_link(
                 call, to.at_owner(path), target, attributes, condition
             )
-        return to.here(made)
+        return to.answered(made, path)
 
     async def set_attributes(
         self,
@@ -125,7 +126,7 @@ class PeerNames:
             changed = await RemoteNames.over(channel, control).set_attributes(
                 call, to.at_owner(path), modified_ns=modified_ns, mode=mode, condition=condition
             )
-        return to.here(changed)
+        return to.answered(changed, path)
 
     async def remove(
         self, call: Call, path: FilePath, *, recursive: bool, condition: Precondition
@@ -146,7 +147,7 @@ class PeerNames:
             moved = await RemoteNames.over(channel, control).move(
                 call, to.at_owner(source), to.at_owner(target), condition=condition
             )
-        return to.here(moved)
+        return to.answered(moved, target)
 
 
 class PeerUploads:
@@ -290,7 +291,7 @@ class PeerReads:
         if opened.lease.domain != to.domain:
             raise RejectedError(f"{to.domain} answers with a lease of {opened.lease.domain}.")
         plan = self._plan(call, opened.plan, str(opened.lease.key))
-        return OpenedRead(to.here(opened.entry), opened.lease, plan)
+        return OpenedRead(to.answered(opened.entry, path), opened.lease, plan)
 
     async def plan_read(
         self, call: Call, lease: LeaseId, *, offset: int, length: int, mode: RouteMode

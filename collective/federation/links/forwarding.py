@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import ConflictError
+from collective.core.errors import ConflictError, RejectedError
 from collective.core.paths import FilePath
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
 from collective.model.entries import Entry, EntryKind
+from collective.model.pages import EntryPage
 from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
 from collective.rpc.links import Channel
@@ -50,6 +52,28 @@ class Forwarding:
         """Return what the owner calls a path below ``/@DOMAIN``."""
         assert path.starts_with(self.root)
         return FilePath(path.names[1:])
+
+    def answered(self, entry: Entry, path: FilePath) -> Entry:
+        """Return the entry that the owner answers for ``path``, as it is called here.
+
+        RejectedError where it is of another path.
+        """
+        found = self.here(entry)
+        if found.path != path:
+            raise RejectedError(f"{self.domain} answers with another path than it was asked for.")
+        return found
+
+    def listed(self, page: EntryPage, path: FilePath) -> EntryPage:
+        """Return a page of a listing of ``path`` as it is called here.
+
+        RejectedError where something lies outside of ``path``, or the token is too long.
+        """
+        found = [self.here(entry) for entry in page.entries]
+        if not all(entry.path.starts_with(path) for entry in found):
+            raise RejectedError(f"{self.domain} lists what is not in the folder it was asked for.")
+        if len(page.next_token) > limits.PAGE_TOKEN_MAX_CHARS:
+            raise RejectedError(f"{self.domain} answers with a page token that is too long.")
+        return EntryPage(found, page.next_token)
 
     def here(self, entry: Entry) -> Entry:
         """Return an entry of the owner's as it is called here."""

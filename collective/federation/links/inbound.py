@@ -6,9 +6,10 @@ this one's own people what serves them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from collective.core.buckets import Bucket
 from collective.core.clock import Clock
 from collective.core.errors import BusyError, PermissionDeniedError
 from collective.core.ids import Domain
@@ -20,15 +21,18 @@ RATE_PER_S: Final = 200.0
 """Calls of one peer that begin in a second, in the long run."""
 BURST: Final = 1000.0
 """Calls of one peer that may begin at once after a pause."""
+EXCHANGES_PER_S: Final = 2.0
+"""Exchanges of one peer, four times what it needs in the long run: they cost more than other calls."""
+EXCHANGES_BURST: Final = 20.0
 
 
 @dataclass(slots=True)
-class _Bucket:
+class _Bounds:
     """The bounds of one peer."""
 
     under_way: int = 0
-    tokens: float = BURST
-    filled_s: float = 0.0
+    calls: Bucket = field(default_factory=lambda: Bucket(BURST, RATE_PER_S))
+    exchanges: Bucket = field(default_factory=lambda: Bucket(EXCHANGES_BURST, EXCHANGES_PER_S))
 
 
 class Inbound:
@@ -38,7 +42,7 @@ class Inbound:
         """Let in the peers of ``book``."""
         self._book = book
         self._clock = clock
-        self._buckets: dict[Domain, _Bucket] = {}
+        self._bounds: dict[Domain, _Bounds] = {}
 
     def require_peer(self, domain: Domain) -> None:
         """Raise PermissionDeniedError unless ``domain`` is a peer."""
@@ -55,17 +59,20 @@ class Inbound:
             BusyError: it has too many calls under way, or begins too many.
         """
         self.require_peer(domain)
-        now_s = self._clock.monotonic_s()
-        bucket = self._buckets.setdefault(domain, _Bucket(filled_s=now_s))
-        bucket.tokens = min(BURST, bucket.tokens + (now_s - bucket.filled_s) * RATE_PER_S)
-        bucket.filled_s = now_s
-        if bucket.under_way >= CALLS_MAX:
+        bounds = self._bounds.setdefault(domain, _Bounds())
+        if bounds.under_way >= CALLS_MAX:
             raise BusyError(f"{CALLS_MAX} calls of {domain} are under way; wait for their answers.")
-        if bucket.tokens < 1.0:
+        if not bounds.calls.take(self._clock.monotonic_s()):
             raise BusyError(f"{domain} calls too often; call less often.")
-        bucket.tokens -= 1.0
-        bucket.under_way += 1
+        bounds.under_way += 1
+
+    def exchange(self, domain: Domain) -> None:
+        """Count an exchange; raises as :meth:`enter`, where it comes too often."""
+        self.require_peer(domain)
+        bounds = self._bounds.setdefault(domain, _Bounds())
+        if not bounds.exchanges.take(self._clock.monotonic_s()):
+            raise BusyError(f"{domain} exchanges too often; exchange less often.")
 
     def leave(self, domain: Domain) -> None:
         """Count the end of a call."""
-        self._buckets[domain].under_way -= 1
+        self._bounds[domain].under_way -= 1

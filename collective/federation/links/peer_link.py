@@ -6,8 +6,9 @@ Nothing here is shared between peers: one that hangs, floods or lies uses up its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -26,6 +27,8 @@ WAITING_MAX: Final = 64
 """Calls to one peer that wait for one of these to end."""
 CONNECT_TIMEOUT_S: Final = 2.0
 """For each address."""
+ASKED_EARLY_S: Final = 30.0
+"""How often a peer that is away, but calls, is looked for before its time."""
 
 
 class OwnCredentials(Protocol):
@@ -90,6 +93,7 @@ class PeerLink:
         self._slots = asyncio.Semaphore(CALLS_MAX)
         self._waiting = 0
         self._is_closed = False
+        self._asked_early_s = -math.inf
 
     @property
     def identity(self) -> SpiffeId:
@@ -105,8 +109,10 @@ class PeerLink:
         """Look for it elsewhere from now on; the connection that stands stays."""
         if tuple(addresses) != self._addresses:
             self._addresses = tuple(addresses)
-            if self._kept is not None and not self._kept.channel.is_connected:
-                self._drop()
+            kept = self._kept
+            if kept is not None and not kept.channel.is_connected:
+                self._kept = None
+                kept.channel.close()
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[Channel]:
@@ -129,18 +135,20 @@ class PeerLink:
             await self._slots.acquire()
         try:
             self.health.require()
-            kept = self._current()
-            kept.calls += 1
-            try:
-                yield kept.channel
-            finally:
-                kept.leave()
+            with self.exchange() as channel:
+                yield channel
         finally:
             self._slots.release()
 
-    def channel(self) -> Channel:
-        """Return the channel for an exchange, which waits for no call; UnreachableError after the end."""
-        return self._current().channel
+    @contextmanager
+    def exchange(self) -> Iterator[Channel]:
+        """Lend the channel for an exchange, which waits for no call; UnreachableError after the end."""
+        kept = self._current()
+        kept.calls += 1
+        try:
+            yield kept.channel
+        finally:
+            kept.leave()
 
     def _current(self) -> _Kept:
         if self._is_closed:
@@ -164,8 +172,19 @@ class PeerLink:
             self._retired.append(kept)
             kept.retire()
 
+    def may_be_asked_early(self, now_s: float) -> bool:
+        """Tell whether a call of a peer that is away is reason to look for it before its time.
+
+        Not again and again: where it says that it is may be a third party.
+        """
+        if self.health.away_since_s is None or now_s - self._asked_early_s < ASKED_EARLY_S:
+            return False
+        self._asked_early_s = now_s
+        return True
+
     def answered(self, began_s: float) -> None:
         """Take an answered exchange into account that began at ``began_s`` (monotonic)."""
+        self._asked_early_s = -math.inf
         self.health.succeeded(self._clock.wall_s(), self._clock.monotonic_s() - began_s)
 
     def failed(self, error: CollectiveError) -> bool:

@@ -18,7 +18,14 @@ import structlog
 
 from collective.core.backoff import Backoff
 from collective.core.clock import Clock
-from collective.core.errors import CollectiveError, RejectedError, ShutOutError, UnreachableError
+from collective.core.errors import (
+    BusyError,
+    CollectiveError,
+    InternalError,
+    RejectedError,
+    ShutOutError,
+    UnreachableError,
+)
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
@@ -178,7 +185,7 @@ class PeerLinks:
         """Answer the exchange of a peer; raises as what it tells is refused."""
         await self._words.take(domain, told)
         link = self._open.get(domain)
-        if link is not None and link.health.away_since_s is not None:
+        if link is not None and link.may_be_asked_early(self._clock.monotonic_s()):
             self._due_s[domain] = 0.0  # it is there: ask it now
             self._wake.set()
         return await self._words.to(domain)
@@ -209,14 +216,20 @@ class PeerLinks:
         try:
             async with asyncio.timeout(2 * EXCHANGE_TIMEOUT_S):
                 word = await self._words.to(domain)
-                answer = await exchange_over(link.channel(), word, EXCHANGE_TIMEOUT_S)
+                with link.exchange() as channel:
+                    answer = await exchange_over(channel, word, EXCHANGE_TIMEOUT_S)
                 await self._words.take(domain, answer)
         except TimeoutError:
             await self._failed(
                 link, UnreachableError(f"No answer within {EXCHANGE_TIMEOUT_S:g} s.")
             )
+        except BusyError:  # it is there
+            self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
         except CollectiveError as error:
             await self._failed(link, error)
+        except Exception:  # noqa: BLE001 - the edge of a task
+            self._log.exception("exchange failed", domain=domain)
+            await self._failed(link, InternalError("The exchange failed; see the log."))
         else:
             if link.health.away_since_s is not None:
                 self._log.info("peer is back", domain=domain)

@@ -4,26 +4,33 @@ Each end says what it has of the other, so that nothing is told twice: the other
 its record and its list of peers by their digests.  Bundles of third members go along where both are peered
 with one and the other end has an older bundle of it (push-pull): so a member that moved is found through a
 common peer.  A bundle counts by its own signature, whoever hands it on; a record, because the connection of
-its member attests it.
+its member attests it.  A member that tells an older bundle of itself than is known was restored from a
+backup: it is shown the newer one, and goes on above that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
+from collective.core.buckets import Bucket
 from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.federation.membership.own_record import OwnRecord, digest_of
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook
-from collective.federation.peers.renewal import newer_bundle
+from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle, open_bundle
 from collective.rpc.peer_word import NEWS_MAX, PeerWord
+
+BUNDLES_PER_S: Final = 1 / 30
+"""How often a member's bundle is replaced in the long run: each is written, and told to nodes and peers."""
+BUNDLES_BURST: Final = 8.0
 
 
 @dataclass(slots=True)
@@ -37,6 +44,10 @@ class _Known:
     record_digest: bytes = b""
     known: dict[Domain, int] = field(default_factory=dict)
     known_digest: bytes = b""
+    bundles: Bucket = field(default_factory=lambda: Bucket(BUNDLES_BURST, BUNDLES_PER_S))
+    """How often its bundle may change; one that comes too early is told again, and taken later."""
+    is_behind: bool = False
+    """It told a bundle of itself that is older than the one that is known."""
     granted: int = 0
 
 
@@ -90,17 +101,19 @@ class PeerWords:
             record_digest=record_digest,
             known=None if there.has_known == known_digest else known,
             known_digest=known_digest,
-            news=self._news_for(there),
+            news=self._news_for(domain, there),
             granted_to_you=(await self._book.granted()).get(domain, 0),
         )
 
-    def _news_for(self, there: _Known) -> Sequence[SignedBundle]:
-        """Return bundles of common peers of which the other end has an older one."""
-        return [
-            SignedBundle(one.peer.body, one.peer.signature)
+    def _news_for(self, domain: Domain, there: _Known) -> Sequence[SignedBundle]:
+        """Return bundles of which the other end has an older one: of common peers, and its own."""
+        newer = [self._book.require(domain)] if there.is_behind else []
+        newer += [
+            one
             for one in self._book.active()
             if there.known.get(one.bundle.domain, one.peer.sequence) < one.peer.sequence
-        ][:NEWS_MAX]
+        ]
+        return [SignedBundle(one.peer.body, one.peer.signature) for one in newer[:NEWS_MAX]]
 
     async def take(self, domain: Domain, word: PeerWord) -> None:
         """Take up what a peer tells.
@@ -111,10 +124,11 @@ class PeerWords:
         """
         there = self._of(domain)
         if word.bundle is not None:
-            await self.take_bundle(domain, word.bundle)
+            there.is_behind = self._is_older(domain, word.bundle)
+            if not there.is_behind:
+                await self.take_bundle(domain, word.bundle)
         there.has_sequence = word.newest_of_yours
         there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
-        await self._bundle.heard(word.newest_of_yours)
         there.granted = word.granted_to_you
         if word.record is not None:
             there.record, there.record_digest = word.record, word.record_digest
@@ -128,23 +142,39 @@ class PeerWords:
         """Take up what a peer says of a common peer, if that is newer and bears its signature."""
         try:
             subject = open_bundle(signed).domain
-            if subject != teller and self._book.is_peer(subject):
+            if subject == self._bundle.domain:
+                await self._bundle.shown(signed)
+            elif subject != teller and self._book.is_peer(subject):
                 await self.take_bundle(subject, signed)
         except CollectiveError as error:
             self._log.info("news not taken", teller=teller, reason=error.message)
 
+    def _is_older(self, domain: Domain, signed: SignedBundle) -> bool:
+        """Tell whether a member tells less of itself than is known of it; raises as `open_bundle`."""
+        bundle = open_bundle(signed)
+        return (
+            bundle.domain == domain and bundle.sequence < self._book.require(domain).peer.sequence
+        )
+
     async def take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
         """Take up what bears a peer's signature, whoever handed it over.
 
+        An older one is let be: the member it is of was restored, and hears which number is known.
         Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
         """
-        bundle = newer_bundle(self._book.require(domain), signed, self._clock.wall_s())
-        if bundle is None:
-            return
+        known = self._book.require(domain)
         try:
-            await self._book.renew(signed, bundle)
+            bundle = newer_bundle(known, signed, self._clock.wall_s())
+            if bundle is not None and self._may_take(domain):
+                await self._book.renew(signed, bundle)
+        except OlderBundleError:
+            return
         except ConflictError as error:
-            self._log.error("peer is two", domain=domain, reason=error.message)
+            self._log.error("bundle not taken", domain=domain, reason=error.message)
+
+    def _may_take(self, domain: Domain) -> bool:
+        """Count a change of a bundle; refuse one that comes too soon after others."""
+        return self._of(domain).bundles.take(self._clock.monotonic_s())
 
     def _of(self, domain: Domain) -> _Known:
         return self._peers.setdefault(domain, _Known())

@@ -82,7 +82,8 @@ class Accepting:
             theirs, is_waiting = await introduction.peer(
                 code.code_id, nonce, own, proof.sign_join(code.secret, transcript)
             )
-        self._checked(theirs, code)
+        if self._checked(theirs, code).domain != bundle.domain:
+            raise RejectedError(f"The inviter was {bundle.domain}, and answers as another member.")
         peer = await self._book.accept(call, theirs, replaces=replaces)
         self._log.info("peer accepted", domain=peer.domain, waits_for_them=is_waiting)
         return peer

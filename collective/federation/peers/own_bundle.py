@@ -10,16 +10,19 @@ from typing import Final
 
 from collective import __version__
 from collective.catalog.interface import Peers
+from collective.core.errors import RejectedError
 from collective.core.ids import Domain
 from collective.core.units import Address
 from collective.core.world import World
 from collective.member.trust.own_certificates import OwnCertificates
+from collective.pki import certificates
 from collective.pki.bundle import (
     ADDRESSES_MAX,
     Bundle,
     SignedBundle,
     body_of,
     fingerprint,
+    open_bundle,
     sign_bundle,
 )
 
@@ -60,11 +63,26 @@ class OwnBundle:
         async with self._making:
             return await self._made(echoed=0)
 
-    async def heard(self, echoed: int) -> None:
-        """Hear that a peer has seen number ``echoed``: after a restore it is above the own."""
+    async def shown(self, signed: SignedBundle) -> None:
+        """Take into account what a peer shows as this member's own: after a restore it is newer.
+
+        Only the bundle itself counts, by the signature of a CA of this member: nobody else's word can
+        use up the numbers.
+
+        Raises:
+            RejectedError: it is none of this member's.
+
+        """
+        bundle = open_bundle(signed)
+        trusted = {
+            certificates.key_digest(certificates.certificate_key(one))
+            for one in self._own.authorities.trusted
+        }
+        if bundle.domain != self._own.domain or bundle.authority_digest not in trusted:
+            raise RejectedError("What a peer shows as this member's bundle is none of it.")
         async with self._making:
-            if echoed > self._sequence and self._sequence:
-                await self._made(echoed=echoed)
+            if bundle.sequence > self._sequence and self._sequence:
+                await self._made(echoed=bundle.sequence)
 
     async def _made(self, *, echoed: int) -> tuple[SignedBundle, int]:
         own = self._own

@@ -2,16 +2,23 @@
 
 A bundle counts that the CA signed which is trusted for the peer, or one that it has spoken for by a link
 (``pki.succession``), and whose number is higher.  So an old bundle, another member's, or one by a thief
-of the coordinator's key changes nothing.
+of the coordinator's key changes nothing.  Nor does one by a thief of a CA's key that has a successor
+already: it cannot have that one forgotten.
 """
 
 from __future__ import annotations
+
+from cryptography import x509
 
 from collective.core.errors import RejectedError
 from collective.federation.peers.peer_book import Known
 from collective.pki import certificates
 from collective.pki.bundle import Bundle, SignedBundle, open_bundle
 from collective.pki.succession import Told, follow
+
+
+class OlderBundleError(RejectedError):
+    """The bundle was replaced by a newer one already."""
 
 
 def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | None:
@@ -23,7 +30,9 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
         now_s: Unix seconds, for links between CAs.
 
     Raises:
-        RejectedError: it is another domain's, older, or of a CA that nobody who is trusted speaks for.
+        OlderBundleError: its number is lower than that of what is known.
+        RejectedError: it is another domain's or member's, of a CA that nobody who is trusted speaks for, or
+            leaves a newer CA out than the one that signed it.
 
     """
     if signed.body == known.peer.body:
@@ -32,11 +41,26 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
     if bundle.domain != known.bundle.domain:
         raise RejectedError(f"The bundle is of {bundle.domain}, not of {known.bundle.domain}.")
     if bundle.sequence < known.peer.sequence:
-        raise RejectedError(f"The bundle of {bundle.domain} is older than the one that is known.")
+        raise OlderBundleError(
+            f"The bundle of {bundle.domain} is older than the one that is known."
+        )
     told = Told(
         [certificates.certificate_der(one) for one in bundle.authorities],
         [certificates.certificate_der(one) for one in bundle.links],
         bundle.authority_digest,
     )
+    if bundle.member != known.bundle.member:
+        raise RejectedError(f"{bundle.domain} calls itself another member than it is known as.")
     follow(known.bundle.authorities, told, bundle.domain, now_s)
+    kept = {_key_of(one) for one in bundle.authorities}
+    begins = bundle.authority.not_valid_before_utc
+    for one in known.bundle.authorities:
+        if _key_of(one) not in kept and one.not_valid_before_utc >= begins:
+            raise RejectedError(
+                f"The bundle of {bundle.domain} leaves out a CA that is newer than its own."
+            )
     return bundle
+
+
+def _key_of(authority: x509.Certificate) -> bytes:
+    return certificates.key_digest(certificates.certificate_key(authority))

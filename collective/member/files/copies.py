@@ -16,6 +16,7 @@ from collective.core.errors import (
     ConflictError,
     NotFoundError,
     PermissionDeniedError,
+    RejectedError,
     UsageError,
 )
 from collective.core.ids import LeaseId, SpiffeId, UploadId
@@ -151,8 +152,10 @@ class _Pieces:
             while position < self.size_bytes and plan.pieces:
                 for piece in plan.pieces:
                     at = piece if isinstance(piece, Hole) else piece.extent
+                    if at.offset != position:
+                        raise RejectedError("The plan of the file has a gap.")
                     yield at
-                    position = at.offset + at.length
+                    position += at.length
                 if position < self.size_bytes:
                     plan = await reads.plan_read(
                         call,

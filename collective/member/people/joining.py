@@ -118,7 +118,10 @@ class Joining:
         code = await self._secrets.check(_proof_of(attempt))
         public_key = certificates.check_request(attempt.csr_der)
         if code.kind not in _OFFERED:
-            raise ConflictError(f"Codes for a {code.kind.value} cannot be redeemed here yet.")
+            raise ConflictError(
+                "This code is for another member, whose operator accepts it there: collective peer"
+                " accept CODE"
+            )
         if len(attempt.wish.encode()) > WISH_MAX_BYTES:
             raise UsageError(f"The wish may have at most {WISH_MAX_BYTES} bytes.")
         if len(attempt.display_name) > DISPLAY_NAME_MAX or (

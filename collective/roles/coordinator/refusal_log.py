@@ -63,11 +63,14 @@ class RefusalLog:
         if isinstance(error, PermissionDeniedError) and error.concerns is not None:
             action, target = error.concerns
         actor = JOINER if call.certified is None else str(call.certified.identity)
+        accountable = actor
         if call.subject.principal:
             actor = f"{call.subject.principal}, by {actor}"
         self._take(
             operation,
-            Refusal(actor, action, target, error.message, call.source, call.request_id),
+            Refusal(
+                actor, action, target, error.message, call.source, call.request_id, accountable
+            ),
         )
 
     def connection(self, source: str, error: CollectiveError) -> None:

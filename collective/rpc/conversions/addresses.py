@@ -10,7 +10,7 @@ from collective.core.units import Address
 from collective.rpc.gen.collective import v1 as pb
 
 _PORT_MAX = 65535
-_ADDRESSES_MAX: Final = 16
+ADDRESSES_MAX: Final = 16
 _HOST_MAX_CHARS = 253
 
 
@@ -21,8 +21,8 @@ def address_messages(addresses: Iterable[Address]) -> list[pb.Address]:
 
 def addresses_from(messages: Sequence[pb.Address]) -> tuple[Address, ...]:
     """Return checked addresses."""
-    if len(messages) > _ADDRESSES_MAX:
-        raise UsageError(f"At most {_ADDRESSES_MAX} addresses can be announced.")
+    if len(messages) > ADDRESSES_MAX:
+        raise UsageError(f"At most {ADDRESSES_MAX} addresses can be announced.")
     for message in messages:
         if not message.host or not 0 < message.port <= _PORT_MAX:
             raise UsageError("An address needs a host and a port from 1 to 65535.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from collective.core import limits
 from collective.core.errors import UsageError
@@ -13,10 +13,18 @@ from collective.pki.bundle import SEQUENCE_MAX, SignedBundle
 from collective.pki.revocation import normalise
 from collective.rpc.conversions.addresses import address_messages, addresses_from
 from collective.rpc.conversions.node_status import node_from, node_message
+from collective.rpc.gen.collective.v1 import nodes as nodes_pb
 from collective.rpc.gen.collective.v1 import peering as pb
-from collective.rpc.peer_word import NEWS_MAX, NODES_MAX, REVOKED_MAX, PeerWord
+from collective.rpc.peer_word import (
+    NEWS_MAX,
+    NODES_MAX,
+    RECORD_PART_MAX_BYTES,
+    REVOKED_MAX,
+    PeerWord,
+)
 
 _DIGEST_BYTES: Final = 32
+T = TypeVar("T")
 
 
 def bundle_message(signed: SignedBundle) -> pb.SignedBundle:
@@ -74,13 +82,34 @@ def word_from(message: pb.PeerWord) -> PeerWord:
 
 
 def _record_message(record: MemberRecord) -> pb.MemberRecord:
+    """Return a record for the wire; what would be too much of it is left out."""
     return pb.MemberRecord(
-        revoked=list(record.revoked), nodes=[node_message(one) for one in record.nodes]
+        revoked=list(_fitting(record.revoked, len)),
+        nodes=list(_fitting((node_message(one) for one in record.nodes), _size_of)),
     )
 
 
+def _fitting(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[T]:
+    """Yield the first ``items`` that have no more than RECORD_PART_MAX_BYTES together."""
+    left = RECORD_PART_MAX_BYTES
+    for one in items:
+        left -= size_of(one)
+        if left < 0:
+            return
+        yield one
+
+
+def _size_of(message: nodes_pb.NodeStatus) -> int:
+    return len(bytes(message))
+
+
 def _record_from(message: pb.MemberRecord) -> MemberRecord:
-    if len(message.revoked) > REVOKED_MAX or len(message.nodes) > NODES_MAX:
+    if (
+        len(message.revoked) > REVOKED_MAX
+        or len(message.nodes) > NODES_MAX
+        or len(list(_fitting(message.revoked, len))) < len(message.revoked)
+        or len(list(_fitting(message.nodes, _size_of))) < len(message.nodes)
+    ):
         raise UsageError("A record tells of too much.")
     return MemberRecord(
         tuple(normalise(one) for one in message.revoked),

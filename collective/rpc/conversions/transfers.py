@@ -25,7 +25,7 @@ from collective.model.transfers import (
     SignedReceipt,
     SignedTicket,
 )
-from collective.rpc.conversions.addresses import address_messages
+from collective.rpc.conversions.addresses import ADDRESSES_MAX, address_messages
 from collective.rpc.conversions.extents import (
     extent_from,
     extent_message,
@@ -113,6 +113,8 @@ def route_from(message: pb.Route) -> Route:
     """Return a route of a usable form."""
     if not 1 <= len(message.hops) <= limits.ROUTE_MAX_HOPS:
         raise UsageError(f"A route has 1 to {limits.ROUTE_MAX_HOPS} hops.")
+    if len(message.first_addresses) > ADDRESSES_MAX:
+        raise UsageError(f"A hop has at most {ADDRESSES_MAX} addresses.")
     if not 1 <= len(message.storing) <= len(message.hops):
         raise UsageError("A route leads to one node that stores or more, and to none twice.")
     if not 0 < message.stored_length <= limits.CHUNK_STORED_MAX_BYTES:

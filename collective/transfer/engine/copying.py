@@ -37,6 +37,8 @@ from collective.transfer.engine.upload import ABORT_TIMEOUT_S, KNOWN_MAX, RECORD
 
 OpenSource = Callable[[RouteMode], Awaitable[OpenedRead]]
 """Leases the version that is copied; only this knows its name."""
+REPEATS_MAX: Final = 1024
+"""Pieces that wait for an earlier one with the same chunk."""
 _BATCH: Final = 16
 """Pieces planned at the target in one call."""
 
@@ -84,6 +86,7 @@ class FileCopy:
         self._target = target
         self._opening = opening
         self._slots = asyncio.Semaphore(window)
+        self._repeats = asyncio.Semaphore(REPEATS_MAX)
         self._upload = opening.resume
         self._known: dict[ChunkId, asyncio.Future[None]] = {}
         self._unrecorded: list[tuple[Extent, Sequence[SignedReceipt]]] = []
@@ -148,6 +151,7 @@ class FileCopy:
                 continue
             earlier = self._known.get(piece.extent.chunk)
             if earlier is not None:
+                await self._repeats.acquire()
                 senders.create_task(self._repeat(piece.extent, earlier))
             else:
                 self._remember(piece.extent.chunk)
@@ -244,7 +248,10 @@ class FileCopy:
 
     async def _repeat(self, extent: Extent, earlier: asyncio.Future[None]) -> None:
         """Record a chunk that this copy has moved already, after its first occurrence."""
-        await earlier
+        try:
+            await earlier
+        finally:
+            self._repeats.release()
         await self._record(extent, ())
 
     async def _finish(self, extent: Extent, receipts: Sequence[SignedReceipt]) -> None:

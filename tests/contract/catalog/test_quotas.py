@@ -22,8 +22,10 @@ from collective.core.errors import (
     NotFoundError,
     UsageError,
 )
+from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.limits import EXTENTS_FREE
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.changes import Attributes
 from collective.model.extents import Extent
 from collective.model.rights import Right
@@ -557,3 +559,37 @@ async def test_nobody_opens_uploads_without_end(
         await ready.uploads.get(BOB, kept.id, from_offset=0, limit=0)
     await ready.uploads.abort(BOB, second.id)
     await ready.uploads.open(BOB, p("/free/4"), Attributes(), ANY, [], place_on(*NODES[:3]))
+
+
+async def test_the_people_of_a_peer_open_no_more_uploads_than_one(
+    ready: Catalog, clock: ManualClock, engines: Engines
+) -> None:
+    """It could invent any number of them."""
+    engines.bound(Bound.UPLOADS_PER_CALLER, 3)
+    await ready.names.make_directory(OPERATOR, p("/free"), parents=False)
+    people = [theirs(f"b{number}") for number in range(4)]
+    for who in (*people, theirs("b", "home.bobby"), user("ann")):
+        await grant(ready, who, "/free", Right.WRITE)
+    opened = [(await begin(ready, f"/free/{who}", f"{who}", who=people[who]))[0] for who in (0, 1)]
+    clock.advance(1)
+    await begin(ready, "/free/2", "2", who=people[2])
+    with pytest.raises(BusyError, match="3 files open for writing"):
+        await begin(ready, "/free/3", "3", who=people[3])
+    await begin(ready, "/free/3", "3", who=theirs("b", "home.bobby"))  # nobody else is concerned
+    for number in range(3):
+        await begin(ready, f"/free/a{number}", f"a{number}", who=user("ann"))
+    clock.advance(600)
+    await begin(ready, "/free/3", "3", who=people[3])  # in the place of one that was left
+    left = []
+    for who, upload in zip(people, opened, strict=False):
+        with suppress(CollectiveError):
+            await ready.uploads.get(who, upload.id, from_offset=0, limit=0)
+            left.append(upload)
+    assert len(left) == 1
+
+
+def theirs(name: str, of: str = "home.bob") -> Call:
+    """Return a call that the peer ``of`` makes for one of its people."""
+    domain = Domain(of)
+    who = SpiffeId.user(domain, GlobalId(name, domain))
+    return Call(who, is_operator=False, carrier=SpiffeId.coordinator(domain), via=domain)

@@ -3,7 +3,7 @@
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.core.ids import LeaseKey
+from collective.core.ids import Domain, GlobalId, LeaseKey, SpiffeId
 from collective.model.calls import Call
 from collective.model.rights import Right
 from tests.contract.catalog.engines import Bound, SqliteEngines
@@ -62,3 +62,20 @@ async def test_leases_that_were_dropped_and_come_back_pass_no_bound(
     for lease in (*taken, *others):
         await goes_on(ready, BOB if lease in taken else CAROL, lease)
         assert len(held) <= 8
+
+
+async def test_the_people_of_a_peer_hold_no_more_leases_than_one(
+    ready: SqliteCatalog, engines: SqliteEngines
+) -> None:
+    """It could invent any number of them; others lose none by it."""
+    engines.bound(Bound.LEASES_PER_HOLDER, 5)
+    engines.bound(Bound.LEASES, 8)
+    held = ready._engine.leases._held
+    mine = [await read(ready, BOB) for _ in range(3)]
+    domain = Domain("home.dora")
+    for number in range(20):
+        who = SpiffeId.user(domain, GlobalId(f"d{number}", domain))
+        await grant(ready, Call(who, is_operator=False), "/a", Right.READ)
+        await read(ready, Call(who, is_operator=False, via=domain))
+    assert all(lease in held for lease in mine)
+    assert len(held) == 8

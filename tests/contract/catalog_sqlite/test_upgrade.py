@@ -13,9 +13,10 @@ from collective.catalog.sqlite.store import opening
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.core.clock import ManualClock
 from collective.core.errors import CorruptionError, NotEnoughCopiesError
-from collective.core.ids import Generation, UploadKey
+from collective.core.ids import Domain, Generation, MemberId, UploadKey
 from collective.model.copies import CopyKey
 from collective.model.nodes import Standing
+from collective.model.peers import Peer, PeerState
 from tests.contract.catalog.engines import SqliteEngines
 from tests.contract.catalog.test_standing import join
 from tests.contract.catalog.test_standing import node as node_named
@@ -30,6 +31,9 @@ BEFORE_TREES = 20
 
 BEFORE_FIGURES = 20
 """The last schema in which chunks were counted one by one."""
+
+BEFORE_PEERS = 27
+"""The last schema without other members."""
 
 
 @contextmanager
@@ -268,3 +272,27 @@ async def test_a_database_of_schema_7_is_opened_and_its_nodes_are_approved(
         found = await node_named(catalog, name)
         assert (found.standing, found.is_new) == (Standing.APPROVED, False)
     assert (await join(catalog, clock, "late")).standing is Standing.PROBATION, "it was founded"
+
+
+async def test_a_catalogue_of_before_has_no_peers_and_takes_some(
+    engines: SqliteEngines, tmp_path: Path
+) -> None:
+    with old(tmp_path, BEFORE_LENGTHS) as db:
+        fill(db)
+    with pytest.MonkeyPatch.context() as patch:  # as a program of then upgraded it
+        scripts = opening._scripts()[:BEFORE_PEERS]
+        patch.setattr(opening, "_scripts", lambda: scripts)
+        await engines.open()
+        await engines.close()
+    catalog = await engines.open()
+    assert list(await catalog.peers.all()) == []
+    assert await catalog.peers.own_sequence(b"digest") == 1
+    bob = Peer(
+        Domain("garage.bob"), MemberId("bob"), PeerState.ACTIVE, b"a" * 32, 5, b"body", b"sig", 0
+    )
+    stored = await catalog.peers.accept(OPERATOR, bob)
+    await engines.close()
+    catalog = await engines.open()
+    assert list(await catalog.peers.all()) == [stored]
+    assert await catalog.peers.own_sequence(b"digest") == 1
+    assert (await catalog.names.stat(OPERATOR, p("/d/f"))).size_bytes == 20

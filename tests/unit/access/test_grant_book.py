@@ -1,6 +1,7 @@
 """A book that grows and shrinks by one grant is the book of all the grants that there are then."""
 
 import random
+from dataclasses import replace
 
 from collective.access.grant_book import GrantBook
 from collective.core.ids import Domain, GlobalId, SpiffeId
@@ -98,3 +99,37 @@ def test_a_long_chain_is_worked_out_once_a_link() -> None:
         grants.append(Grant(f"g{number}", FilePath(), ALL, taker, giver, None, before))
     grants.reverse()  # the order in which rounds would need one round for each link
     assert len(GrantBook(grants).live(0)) == 5000
+
+
+BOB_MEMBER = Domain("garage.bob")
+THEIRS = [SpiffeId.user(BOB_MEMBER, GlobalId(name, BOB_MEMBER)) for name in ("eve", "fay")]
+FOR_ALL = Grant("all", FilePath.parse("/a"), ALL, SpiffeId.coordinator(BOB_MEMBER), COORDINATOR)
+
+
+def test_a_grant_to_a_member_is_everybodys_whom_it_vouches_for_and_nobody_elses() -> None:
+    own = Grant("own", FilePath.parse("/c"), Right.READ, THEIRS[0], COORDINATOR)
+    book = GrantBook([FOR_ALL, own])
+    assert book.of(THEIRS[0], 0) == [own, FOR_ALL]
+    assert book.of(THEIRS[1], 0) == [FOR_ALL]
+    named_alike = SpiffeId.user(DOMAIN, GlobalId("eve", BOB_MEMBER))
+    for other in (*PEOPLE, COORDINATOR, named_alike):
+        assert book.of(other, 0) == []
+    for role in ("node/x", "bootstrap/x"):
+        assert book.of(SpiffeId.parse(f"spiffe://{BOB_MEMBER}/{role}"), 0) == []
+
+
+def test_a_grant_to_a_member_ends_in_its_time_for_everybody() -> None:
+    book = GrantBook([replace(FOR_ALL, expires_s=10.0)])
+    assert [len(book.of(one, 9.0)) for one in THEIRS] == [1, 1]
+    assert [len(book.of(one, 10.0)) for one in THEIRS] == [0, 0]
+
+
+def test_what_a_person_passes_on_of_their_members_grant_ends_with_it_and_with_them() -> None:
+    sources = GrantBook([FOR_ALL]).sources(THEIRS[0], FOR_ALL.path, Right.READ, 0)
+    assert sources == ("all",)
+    passed = Grant("p", FOR_ALL.path, Right.READ, PEOPLE[0], THEIRS[0], None, sources)
+    book = GrantBook([FOR_ALL]).adding([passed])
+    assert book.of(PEOPLE[0], 0) == [passed]
+    assert book.removing(["all"])[0].of(PEOPLE[0], 0) == []
+    assert book.revoking([THEIRS[0]]).of(PEOPLE[0], 0) == []
+    assert book.revoking([THEIRS[1]]).of(PEOPLE[0], 0) == [passed]

@@ -16,7 +16,7 @@ from collective.catalog.decisions.grants import (
 )
 from collective.core import limits
 from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError
-from collective.core.ids import SpiffeId
+from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.grants import Grant
@@ -100,9 +100,15 @@ def test_nobody_revoked_is_an_admin() -> None:
 
 
 def places(
-    book: GrantBook, giver: SpiffeId = ANN, *, more: int = 1, did_much: bool = False
+    book: GrantBook,
+    giver: SpiffeId = ANN,
+    *,
+    more: int = 1,
+    did_much: bool = False,
+    via: Domain | None = None,
 ) -> None:
-    require_places(book, giver, BEN, more, now_s=NOW_S, did_much_today=lambda: did_much)
+    call = Call(giver, is_operator=False, via=via)
+    require_places(book, call, BEN, more, now_s=NOW_S, did_much_today=lambda: did_much)
 
 
 def passed_on(count: int, *, by: SpiffeId = ANN, to: SpiffeId = BEN, **more: float) -> list[Grant]:
@@ -132,6 +138,21 @@ def test_places_of_a_giver_a_pair_a_receiver_and_of_all(monkeypatch: pytest.Monk
     monkeypatch.setattr(limits, "GRANTS_MAX", 2)
     with pytest.raises(ConflictError, match="too many grants here; remove some"):
         places(GrantBook([grant("a", "/", ANN), *passed_on(1)]))
+
+
+def test_the_people_of_a_peer_have_the_places_of_one_giver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It could invent any number of them."""
+    monkeypatch.setattr(limits, "GRANTS_PER_GIVER_MAX", 3)
+    bob = Domain("home.bob")
+    people = [SpiffeId.user(bob, GlobalId(name, bob)) for name in ("b1", "b2", "b3", "b4")]
+    given = [one for who in people[:3] for one in passed_on(1, by=who, to=CAS)[1:]]
+    book = GrantBook([*passed_on(0), *given])
+    places(book, people[3])
+    with pytest.raises(ConflictError, match="has given 3 grants"):
+        places(book, people[3], via=bob)
+    places(book, ANN)
 
 
 def test_what_has_ended_gives_way_where_a_place_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

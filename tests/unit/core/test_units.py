@@ -9,9 +9,19 @@ from collective.core.units import Address, format_duration, parse_duration_s
 
 
 @pytest.mark.parametrize(
-    "text", ["[\n;\x0e1]:5", "a\0b:5", "a b:5", "[[::1]:5", "a/b:5", "me@host:5", "h\x1b[2J:5"]
+    "text",
+    [
+        "[\n;\x0e1]:5",
+        "a\0b:5",
+        "a b:5",
+        "[[::1]:5",
+        "a/b:5",
+        "me@host:5",
+        "h\x1b[2J:5",
+        "h:" + "5" * 5000,
+    ],
 )
-def test_hosts_that_cannot_be_are_refused(text: str) -> None:
+def test_hosts_and_ports_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         Address.parse(text)
 

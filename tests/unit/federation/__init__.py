@@ -1,0 +1,1 @@
+"""Peers, their bundles, and what they may ask."""

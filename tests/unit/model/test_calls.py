@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from collective.core.ids import Domain, GlobalId, SpiffeId
 from collective.model.calls import Call
+from collective.model.transfers import RouteMode
 
 HOME = Domain("home.alice")
 BOB = SpiffeId.user(HOME, GlobalId("bob", HOME))
@@ -21,3 +22,20 @@ def test_tickets_are_for_whoever_carries_the_bytes() -> None:
 def test_what_the_coordinator_does_by_itself_is_the_operators() -> None:
     own = Call.own(HOME)
     assert (own.principal, own.is_operator, own.holder, own.via) == (OWN, True, OWN, None)
+
+
+def test_tickets_of_a_peers_person_are_for_them_directly_and_for_their_coordinator_by_relay() -> (
+    None
+):
+    garage = Domain("garage.bob")
+    eve, theirs = SpiffeId.user(garage, GlobalId("eve", garage)), SpiffeId.coordinator(garage)
+    call = Call(eve, is_operator=False, carrier=theirs, via=garage)
+    assert call.holder_by(RouteMode.DIRECT) == eve
+    assert call.holder_by(RouteMode.RELAY) == theirs
+
+
+def test_tickets_of_a_call_of_this_member_are_for_who_carries_it_by_every_way() -> None:
+    call = Call(BOB, is_operator=False)
+    for mode in RouteMode:
+        assert call.holder_by(mode) == BOB
+        assert replace(call, carrier=OWN).holder_by(mode) == OWN

@@ -59,16 +59,33 @@ class Doorman:
         self.crowd = Crowd(bounds, self.time)
 
     def come(
-        self, peer: Certified | None, source: str = NAT, *, running: bool = False
+        self,
+        peer: Certified | None,
+        source: str = NAT,
+        *,
+        running: bool = False,
+        member: str = "",
     ) -> tuple[OpenConnection, OpenConnection | None]:
-        out = self.crowd.make_room(peer, source)
+        out = self.crowd.make_room(peer, source, member)
         transport = cast("asyncio.Transport", Transport())
         handler = cast("Handler", Calls(running))
         protocol = asyncio.Protocol()
-        made = OpenConnection(transport, peer, ALPN_GRPC, protocol, source, handler=handler)
+        made = OpenConnection(transport, peer, ALPN_GRPC, protocol, source, member, handler=handler)
         self.time.now_s += 0.001
         self.crowd.add(made)
         return made, out
+
+
+def test_the_people_of_another_member_are_one_holder() -> None:
+    """It could invent any number of them."""
+    door = Doorman(Bounds(in_all=100, per_holder=20, per_member=10))
+    for number in range(10):
+        door.come(user(f"b{number}"), f"192.0.2.{number}", member="home.bob")
+    with pytest.raises(BusyError, match=r"home\.bob"):
+        door.come(user("b10"), "192.0.2.10", member="home.bob")
+    for _ in range(20):
+        door.come(user("ann"), "192.0.2.77")
+    door.come(user("c"), member="home.carol")
 
 
 def test_a_flood_without_certificates_pushes_out_itself() -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from cryptography import x509
+
 from collective.core.clock import ManualClock
-from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId
+from collective.core.ids import Domain, GlobalId, MemberId, SpiffeId, SpiffeRole
+from collective.core.units import Address
 from collective.pki import certificates
 from collective.pki.ca import CertificateAuthority
 from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
-from collective.pki.trust import TrustStore
-from collective.rpc.identity import PeerGate
+from collective.pki.trust import RevokedCertificateError, TrustStore, UntrustedError
+from collective.rpc.identity import ALL_ROLES, PeerGate
+from tests.unit.pki.bundles import ALICES, BOBS, CLOCK
+from tests.unit.pki.forge import forge
 from tests.worlds import REAL, world_of
 
 ALICE = Domain("home.alice")
@@ -63,3 +71,68 @@ def test_what_counts_no_longer_ends_at_every_listener_at_once() -> None:
     assert [one.connections for one in listeners] == [0, 0]
     listeners[1].connections = 1
     assert gate.replace(trust=TrustStore({})) == 1
+
+
+HOME, GARAGE = ALICES, BOBS
+EVE = SpiffeId.user(Domain("garage.bob"), GlobalId.parse("eve@garage.bob"))
+THEIRS = SpiffeId.coordinator(Domain("garage.bob"))
+
+
+def leaf(authority: CertificateAuthority, identity: SpiffeId) -> bytes:
+    key = certificates.new_private_key(REAL.randomness).public_key()
+    addresses = (Address("10.0.0.1", 1),) if identity.role == "coordinator" else ()
+    return certificates.certificate_der(authority.issue(identity, key, addresses=addresses))
+
+
+def a_gate(**how: Any) -> PeerGate:
+    trust = TrustStore({one.domain: (one.certificate,) for one in (HOME, GARAGE)})
+    return PeerGate(trust, RevocationSet(), CLOCK, **how)
+
+
+COORDINATORS: frozenset[SpiffeRole] = frozenset(("coordinator",))
+
+
+def test_of_a_peer_only_those_of_certain_roles_may_come_and_everybody_of_home() -> None:
+    gate = a_gate(home=ALICE, foreign_roles=COORDINATORS)
+    assert gate.verify(leaf(HOME, ANNA), ALL_ROLES, "client").identity == ANNA
+    assert gate.verify(leaf(GARAGE, THEIRS), ALL_ROLES, "client").identity == THEIRS
+    with pytest.raises(UntrustedError, match="user of another member is not accepted"):
+        gate.verify(leaf(GARAGE, EVE), ALL_ROLES, "client")
+    with pytest.raises(UntrustedError, match="step 7"):
+        gate.verify(leaf(GARAGE, THEIRS), frozenset(("user",)), "client")
+
+
+def test_no_foreign_role_may_come_unless_it_is_named_and_without_a_home_all_are_alike() -> None:
+    with pytest.raises(UntrustedError):
+        a_gate(home=ALICE).verify(leaf(GARAGE, THEIRS), ALL_ROLES, "client")
+    assert a_gate().verify(leaf(GARAGE, EVE), ALL_ROLES, "client").identity == EVE
+
+
+def test_a_peers_ca_speaks_for_its_own_domain_alone() -> None:
+    gate = a_gate(home=ALICE, foreign_roles=COORDINATORS)
+    for forged in (SpiffeId.coordinator(ALICE), ANNA):
+        with pytest.raises(UntrustedError, match="step 4"):
+            gate.verify(
+                forge(
+                    CLOCK,
+                    GARAGE,
+                    names=(x509.UniformResourceIdentifier(str(forged)),),
+                ),
+                ALL_ROLES,
+                "client",
+            )
+
+
+def test_a_removed_peer_is_recognised_and_told_at_its_handshake_and_on_open_connections() -> None:
+    gate = a_gate(home=ALICE, foreign_roles=COORDINATORS)
+    shown = leaf(GARAGE, THEIRS)
+    peer = gate.verify(shown, ALL_ROLES, "client")
+    gate.replace(shut_out=frozenset((GARAGE.domain,)))
+    with pytest.raises(RevokedCertificateError):
+        gate.verify(shown, ALL_ROLES, "client")
+    assert gate.objection(peer) == "revoked"
+    assert gate.objection(gate.verify(leaf(HOME, ANNA), ALL_ROLES, "client")) is None
+    gate.replace(trust=gate.trust)
+    assert gate.objection(peer) == "revoked", "what was not said anew stays"
+    gate.replace(shut_out=frozenset())
+    assert gate.objection(peer) is None

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.core.ids import ChunkId
-from collective.core.limits import ROUTE_MAX_HOPS
-from collective.model.transfers import SignedReceipt, SignedTicket
+from collective.core.clock import ManualClock
+from collective.core.ids import ChunkId, SpiffeId
+from collective.core.limits import ROUTE_MAX_HOPS, TICKET_LIFE_S
+from collective.core.units import Address as NetAddress
+from collective.model.transfers import Operation, Route, RouteMode, SignedReceipt, SignedTicket
 from collective.rpc.gen.collective.v1 import Address
 from collective.rpc.gen.collective.v1.transfer import (
     ChunkOperation,
@@ -18,14 +20,16 @@ from collective.rpc.gen.collective.v1.transfer import (
     Ticket,
 )
 from collective.transfer.tickets.checking import check_following, check_ticket
+from collective.transfer.tickets.key_ring import KeyRing
 from collective.transfer.tickets.keys import TicketKey
-from collective.transfer.tickets.making import sign_ticket
+from collective.transfer.tickets.making import Hop, sign_ticket, through_relay
 from collective.transfer.tickets.receipts import ReceiptRefusedError, open_receipt, sign_receipt
 from collective.transfer.tickets.refusals import (
     TicketExpiredError,
     TicketRefusedError,
     UnknownKeyError,
 )
+from tests.roots import Roots
 
 from .memory import COORDINATOR, NOW_MS, USER, Keys, node
 
@@ -265,3 +269,67 @@ def test_altered_receipt(bit: int) -> None:
     body[bit // 8] ^= 1 << bit % 8
     with pytest.raises(ReceiptRefusedError, match="signature"):
         open_receipt(KEYS, signed._replace(body=bytes(body)))
+
+
+OURS, THEIRS = COORDINATOR, SpiffeId.parse("spiffe://garage.bob/coordinator")
+CLOCK = ManualClock()
+RING = KeyRing(OURS, Roots(b"r" * 32), CLOCK)
+RELAY = Hop(OURS, (NetAddress("10.0.0.1", 8001),), is_relay=True)
+ONWARD = (NetAddress("10.0.0.2", 8001),)
+
+
+def planned(operation: Operation = Operation.PUT, storing: int = 3) -> Route:
+    """Return a route that another member's coordinator planned, with ours as holder of its first ticket."""
+    hops = tuple(SignedTicket(bytes([n]) * 9, n, b"m" * 32) for n in range(1 + storing))
+    nodes = tuple(SpiffeId.parse(f"spiffe://garage.bob/node/n{n}") for n in range(storing))
+    return Route(CHUNK, 1000, hops, THEIRS, (NetAddress("6.6.6.6", 666),), nodes)
+
+
+@pytest.mark.parametrize("operation", list(Operation))
+def test_a_relay_goes_before_the_hops_of_another_coordinators_route(operation: Operation) -> None:
+    before = planned(operation)
+    route = through_relay(
+        before, RELAY, ONWARD, RING, operation=operation, holder=USER, transfer_id="ab" * 16
+    )
+    assert route.hops[1:] == before.hops, "they are passed on as they are"
+    assert (route.first, route.addresses) == (OURS, RELAY.addresses)
+    assert (route.chunk, route.stored_length, route.storing) == (CHUNK, 1000, before.storing)
+    assert route.mode is RouteMode.RELAY
+    assert len(route.hops) <= ROUTE_MAX_HOPS
+    ticket = check_ticket(
+        RING,
+        route.hops[0],
+        operation=ChunkOperation[operation.name],
+        chunk=CHUNK,
+        length=1000,
+        node=OURS,
+        holder=USER,
+        now_ms=RING.coordinator_now_ms(),
+        revocation_epoch=0,
+    )
+    assert ticket.forward_only
+    assert (ticket.next_node, ticket.transfer_id) == (str(THEIRS), "ab" * 16)
+    assert ticket.next_addresses == [Address(host="10.0.0.2", port=8001)], (
+        "not where the route says"
+    )
+    end_ms = RING.coordinator_now_ms() + int(TICKET_LIFE_S * 1000)
+    assert ticket.expires_ms == end_ms
+
+
+def test_the_ticket_of_a_relay_is_for_its_holder_alone() -> None:
+    route = through_relay(
+        planned(), RELAY, ONWARD, RING, operation=Operation.PUT, holder=USER, transfer_id="ab" * 16
+    )
+    for holder in (THEIRS, OURS, node("a")):
+        with pytest.raises(TicketRefusedError):
+            check_ticket(
+                RING,
+                route.hops[0],
+                operation=PUT,
+                chunk=CHUNK,
+                length=1000,
+                node=OURS,
+                holder=holder,
+                now_ms=RING.coordinator_now_ms(),
+                revocation_epoch=0,
+            )

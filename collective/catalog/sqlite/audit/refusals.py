@@ -4,6 +4,7 @@ The same refusal (who, what, on what, why, from where) is one row for :data:`WIN
 count.  Whoever is refused in too many ways in that time has the rest joined into one row of theirs,
 and when too many are refused, all further ones share one row; both say so.  What was noted is
 written with the next upkeep or the next page of the audit, and kept in memory until it is durable.
+What a peer is refused counts for that peer, whomever it names.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class RefusalBook:
         refusal = _cut(refusal)
         known = self._open.get(_key(refusal))
         if known is None and self._is_full(refusal):
-            actor = SEVERAL if len(self._open) >= KINDS_MAX else refusal.actor
+            actor = SEVERAL if len(self._open) >= KINDS_MAX else _accountable(refusal)
             refusal = Refusal(actor, SEVERAL, "", _JOINED_WHY)
             known = self._open.get(_key(refusal))
         if known is None:
@@ -89,17 +90,22 @@ class RefusalBook:
     def _is_full(self, refusal: Refusal) -> bool:
         return (
             len(self._open) >= KINDS_MAX
-            or self._kinds.get((refusal.actor, refusal.source), 0) >= KINDS_PER_SOURCE_MAX
-            or self._kinds.get((refusal.actor, None), 0) >= KINDS_PER_ACTOR_MAX
+            or self._kinds.get((_accountable(refusal), refusal.source), 0) >= KINDS_PER_SOURCE_MAX
+            or self._kinds.get((_accountable(refusal), None), 0) >= KINDS_PER_ACTOR_MAX
         )
 
     def _count(self, refusal: Refusal, change: int) -> None:
-        for key in ((refusal.actor, refusal.source), (refusal.actor, None)):
+        who = _accountable(refusal)
+        for key in ((who, refusal.source), (who, None)):
             left = self._kinds.get(key, 0) + change
             if left:
                 self._kinds[key] = left
             else:
                 self._kinds.pop(key, None)
+
+
+def _accountable(refusal: Refusal) -> str:
+    return refusal.accountable or refusal.actor
 
 
 def _key(refusal: Refusal) -> Key:
@@ -118,4 +124,5 @@ def _cut(refusal: Refusal) -> Refusal:
         refusal.why[:_TEXT_MAX],
         refusal.source[:_TEXT_MAX],
         refusal.request_id,
+        refusal.accountable[:_ACTOR_MAX],
     )

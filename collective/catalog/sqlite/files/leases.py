@@ -21,11 +21,12 @@ from collective.core.clock import Clock
 from collective.core.ids import LeaseKey, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import Randomness
+from collective.model.calls import Call
 
 LEASES_MAX = 100_000
 LEASES_PER_HOLDER_MAX = 10_000
 """Who takes more loses the one that they have not used for longest; so does, when LEASES_MAX are held,
-the one who holds most: nobody can take every lease there is."""
+the one who holds most: nobody can take every lease there is.  The people of a peer count as one."""
 _VERSION_BYTES = 6
 _NONCE_BYTES = 4
 _MAC_BYTES = 6
@@ -40,6 +41,8 @@ class Lease:
     path: FilePath
     until_s: float
     """Monotonic."""
+    accountable: SpiffeId
+    """For whom it counts."""
 
 
 class Leases:
@@ -64,8 +67,9 @@ class Leases:
         with self._lock:
             return self._rounds
 
-    def take(self, mark: int, version: int, holder: SpiffeId, path: FilePath) -> LeaseKey | None:
+    def take(self, mark: int, version: int, call: Call, path: FilePath) -> LeaseKey | None:
         """Lease ``version``; None if the caller must read again."""
+        holder = call.principal
         with self._lock:
             if mark != self._rounds or version in self._condemned:
                 return None
@@ -74,7 +78,7 @@ class Leases:
                 (version.to_bytes(_VERSION_BYTES, "big") + nonce).hex()
                 + self._mac(version, nonce, holder).hex()
             )
-            self._hold(lease, Lease(version, holder, path, self._until()))
+            self._hold(lease, Lease(version, holder, path, self._until(), call.accountable))
             return lease
 
     def renew(self, lease: LeaseKey, holder: SpiffeId) -> Lease | None:
@@ -84,7 +88,7 @@ class Leases:
             if found is None or found.holder != holder:
                 return None
             found.until_s = self._until()
-            own = self._by_holder[holder]
+            own = self._by_holder[found.accountable]
             own[lease] = own.pop(lease)
             return found
 
@@ -96,14 +100,13 @@ class Leases:
         given = raw[_VERSION_BYTES + _NONCE_BYTES :]
         return version if given == self._mac(version, nonce, holder) else None
 
-    def revive(
-        self, mark: int, lease: LeaseKey, version: int, holder: SpiffeId, path: FilePath
-    ) -> bool:
+    def revive(self, mark: int, lease: LeaseKey, version: int, call: Call, path: FilePath) -> bool:
         """Hold a proven lease again; False if the caller must read again."""
         with self._lock:
             if mark != self._rounds or version in self._condemned:
                 return False
-            self._hold(lease, Lease(version, holder, path, self._until()))
+            held = Lease(version, call.principal, path, self._until(), call.accountable)
+            self._hold(lease, held)
             return True
 
     def give_back(self, lease: LeaseKey, holder: SpiffeId) -> None:
@@ -166,9 +169,9 @@ class Leases:
 
     def _hold(self, key: LeaseKey, lease: Lease) -> None:
         if key not in self._held:
-            self._make_place(lease.holder)
+            self._make_place(lease.accountable)
             self._by_version[lease.version] = self._by_version.get(lease.version, 0) + 1
-            self._by_holder.setdefault(lease.holder, {})[key] = None
+            self._by_holder.setdefault(lease.accountable, {})[key] = None
         self._held[key] = lease
 
     def _make_place(self, holder: SpiffeId) -> None:
@@ -181,10 +184,10 @@ class Leases:
 
     def _drop(self, key: LeaseKey) -> None:
         lease = self._held.pop(key)
-        version, own = lease.version, self._by_holder[lease.holder]
+        version, own = lease.version, self._by_holder[lease.accountable]
         del own[key]
         if not own:
-            del self._by_holder[lease.holder]
+            del self._by_holder[lease.accountable]
         left = self._by_version[version] - 1
         if left:
             self._by_version[version] = left

@@ -96,7 +96,7 @@ class SqliteReads:
         for _ in range(ATTEMPTS):
             mark = engine.leases.mark()
             view = await engine.read_for(caller, "read", str(path), work)
-            lease = engine.leases.take(mark, view.version, caller.principal, path)
+            lease = engine.leases.take(mark, view.version, caller, path)
             if lease is not None:
                 return self._view(view, lease)
             await asyncio.sleep(0)
@@ -131,9 +131,7 @@ class SqliteReads:
             return view, path
 
         view, path = await engine.read_for(caller, "read", f"lease {lease}", work)
-        if held is None and not engine.leases.revive(
-            mark, lease, view.version, caller.principal, path
-        ):
+        if held is None and not engine.leases.revive(mark, lease, view.version, caller, path):
             raise _lease_gone()
         return self._view(view, lease)
 

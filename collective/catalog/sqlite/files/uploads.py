@@ -113,7 +113,7 @@ class SqliteUploads:
             decider.require(Right.WRITE, path)
             _, existing = target_of(tx, path)
             check_condition(tx.db, path, existing[1] if existing else None, condition)
-            require_place(tx, str(caller.principal))
+            require_place(tx, caller)
             copies = copies_for(tx.db, path, settings.copies)
             datastore = datastore_of(tx.db, path)
             modified_ms, modified_ns, mode = rows.attribute_columns(attributes, 0)

@@ -32,6 +32,7 @@ from collective.catalog.sqlite.store.rows import RETIRED
 from collective.catalog.sqlite.store.writer import StepsFirstError, Transaction
 from collective.core.ids import UploadKey
 from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.extents import Extent
 
 ENDED_AT_ONCE: Final = 50
@@ -175,16 +176,22 @@ def expire_in_time(tx: Transaction, life_s: float, limit: int) -> None:
         )
 
 
-def require_place(tx: Transaction, principal: str) -> None:
-    """Bound the open uploads of one caller: their idle ones make place, else BusyError."""
-    excess = excess_of(
-        tx.value(f"SELECT count(*) FROM uploads WHERE principal = ? AND {_IS_OPEN}", principal)
-    )
+def require_place(tx: Transaction, caller: Call) -> None:
+    """Bound the open uploads of one caller: their idle ones make place, else BusyError.
+
+    Those of a peer count together, whoever its people are.
+    """
+    first = last = str(caller.principal)
+    if caller.via is not None:
+        first, last = f"spiffe://{caller.via}/", f"spiffe://{caller.via}0"  # '0' follows '/'
+    of_them = f"principal BETWEEN ? AND ? AND {_IS_OPEN}"
+    excess = excess_of(tx.value(f"SELECT count(*) FROM uploads WHERE {of_them}", first, last))
     if not excess:
         return
     idle = tx.all(
-        f"SELECT id FROM uploads WHERE principal = ? AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
-        principal,
+        f"SELECT id FROM uploads WHERE {of_them} AND {_IS_IDLE} ORDER BY touched_ms LIMIT ?",
+        first,
+        last,
         *_idle(tx),
         excess,
     )

@@ -7,9 +7,10 @@ from collective.catalog.sqlite.audit.retention import RIGHTS
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core import limits
 from collective.core.ids import SpiffeId
+from collective.model.calls import Call
 
 
-def require_places(tx: Transaction, giver: SpiffeId, receiver: SpiffeId, more: int) -> None:
+def require_places(tx: Transaction, giver: Call, receiver: SpiffeId, more: int) -> None:
     """Raise ConflictError unless ``giver`` may give ``receiver`` so many grants more."""
     grants.require_places(
         tx.book,
@@ -21,12 +22,17 @@ def require_places(tx: Transaction, giver: SpiffeId, receiver: SpiffeId, more: i
     )
 
 
-def _did_much_today(tx: Transaction, giver: SpiffeId) -> bool:
+def _did_much_today(tx: Transaction, giver: Call) -> bool:
     """Tell whether the audit has as much of ``giver`` as may be in a day: it must last for years."""
-    since_ms = tx.value(
-        f"SELECT at_ms FROM audit WHERE {RIGHTS} AND actor = ?"  # noqa: S608 - a constant
-        " ORDER BY id DESC LIMIT 1 OFFSET ?",
-        str(giver),
-        limits.RIGHTS_CHANGES_PER_DAY_MAX - 1,
+    first = last = str(giver.principal)
+    if giver.via is not None:
+        first, last = f"spiffe://{giver.via}/", f"spiffe://{giver.via}0"  # '0' follows '/'
+    changes: int = tx.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM audit WHERE {RIGHTS}"  # noqa: S608 - a constant
+        " AND actor BETWEEN ? AND ? AND at_ms > ? LIMIT ?)",
+        first,
+        last,
+        tx.now_ms - 86_400_000,
+        limits.RIGHTS_CHANGES_PER_DAY_MAX,
     )
-    return since_ms is not None and since_ms > tx.now_ms - 86_400_000
+    return changes >= limits.RIGHTS_CHANGES_PER_DAY_MAX

@@ -51,7 +51,7 @@ class SqliteGrants:
         def work(tx: Transaction) -> Grant:
             wanted = Grant(grant_id, path, rights, principal, caller.principal, expires_s)
             grant = as_given(tx.decider(caller), tx.book, wanted, tx.now_s)
-            require_places(tx, caller.principal, principal, 1)
+            require_places(tx, caller, principal, 1)
             insert_grants(tx, [grant])
             tx.audit(caller, "grant", str(path), f"{describe(rights)} to {principal}")
             return grant

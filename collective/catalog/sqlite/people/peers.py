@@ -60,9 +60,10 @@ class SqlitePeers:
             code = code_value(tx.one(f"{SELECT_CODE} WHERE id = ?", code_id), tx.book, tx.now_s)
             require_peer_code(code, peer.domain)
             known = _known(tx.db, peer.domain)
-            if known is not None and (known.came_by, known.authority_digest) == (
-                code_id,
-                peer.authority_digest,
+            if (
+                known is not None
+                and known.state is not PeerState.REMOVED
+                and (known.came_by, known.authority_digest) == (code_id, peer.authority_digest)
             ):
                 return known
             require_open(code, tx.now_s)

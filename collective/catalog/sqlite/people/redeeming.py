@@ -62,7 +62,9 @@ def redeem(
         # In this transaction: a crash leaves no node with a certificate and no record.
         record_enrolment(tx, made.identity.node_id, made.serial, made.expires_ms, code)
     if code.kind is InviteKind.USER:
-        require_places(tx, code.created_by, made.identity, len(code.grants))
+        require_places(
+            tx, Call(code.created_by, is_operator=False), made.identity, len(code.grants)
+        )
         ids = [hex_id(randomness) for _ in code.grants]
         insert_grants(tx, passed_on(code, json.loads(row[13]), made.identity, ids, tx.book))
     caller = Call(made.identity, is_operator=False, request_id=request_id)

@@ -139,6 +139,18 @@ def test_refusals_of_ever_other_kinds_are_joined_and_all_counted() -> None:
     assert "more kinds" in joined[0].detail()
 
 
+def test_whomever_a_peer_names_its_refusals_are_its_own() -> None:
+    """And those of others keep their places."""
+    book, peer = RefusalBook(), "spiffe://home.bob/coordinator"
+    for number in range(3 * KINDS_MAX):
+        actor = f"spiffe://home.bob/user/home.bob/b{number}, by {peer}"
+        book.note(Refusal(actor, "stat", "/x", "no", "10.0.0.1", accountable=peer), 0)
+    book.note(Refusal(ANN, "stat", "/x", "no", "10.0.0.1"), 0)
+    rows = book.unwritten()
+    assert len(rows) == KINDS_PER_SOURCE_MAX + 2
+    assert [one.refusal.actor for one, _, _ in rows[-2:]] == [peer, ANN]
+
+
 def test_refusals_of_ever_other_callers_stay_bounded_and_all_counted() -> None:
     book = RefusalBook()
     for number in range(3 * KINDS_MAX):

@@ -161,7 +161,23 @@ class Admission:
         told = current.metadata.get(PRINCIPAL_KEY)
         named = told if isinstance(told, str) else ""
         current.subject.principal = named[:_PRINCIPAL_MAX_CHARS]
-        self._inbound.require_peer(peer.trust_domain)
+        self._inbound.enter(peer.trust_domain)  # also what is refused below costs something
+        try:
+            principal = self._principal(current, named)
+        except PermissionDeniedError:
+            self._inbound.leave(peer.trust_domain)
+            raise
+        return Call(
+            principal=principal,
+            is_operator=False,
+            request_id=current.request_id,
+            carrier=peer,
+            via=peer.trust_domain,
+        )
+
+    def _principal(self, current: context.CallContext, named: str) -> SpiffeId:
+        """Return for whom a peer's coordinator makes a call, which names them so."""
+        peer = current.peer.identity
         if not named:
             raise PermissionDeniedError("A peer calls for one of its people; it names nobody.")
         try:
@@ -175,14 +191,7 @@ class Admission:
         service = current.method.split("/")[1]
         if service not in _FORWARDED and current.method not in _FORWARDED_METHODS:
             raise PermissionDeniedError(f"Peers may not call {current.method}.")
-        self._inbound.enter(peer.trust_domain)
-        return Call(
-            principal=principal,
-            is_operator=False,
-            request_id=current.request_id,
-            carrier=peer,
-            via=peer.trust_domain,
-        )
+        return principal
 
     def _leave(self, call: Call, result: str) -> None:
         if call.via is not None:
@@ -190,14 +199,16 @@ class Admission:
             self._metrics.peer_calls.labels(call.via, "in", result).inc()
 
     def peer(self, operation: str) -> Domain:
-        """Return the peer whose coordinator makes the current call; PermissionDeniedError for anybody else."""
+        """Return the peer whose coordinator makes the current exchange.
+
+        PermissionDeniedError for anybody else; BusyError where it comes too often.
+        """
         current = context.current()
         peer = current.peer.identity
         current.about(operation, peer.trust_domain)
         if peer.trust_domain == self._domain or peer.role != "coordinator":
             raise PermissionDeniedError("Only coordinators of peers may call this.")
-        self._inbound.enter(peer.trust_domain)
-        self._inbound.leave(peer.trust_domain)
+        self._inbound.exchange(peer.trust_domain)
         return peer.trust_domain
 
     async def own(self) -> Certified:

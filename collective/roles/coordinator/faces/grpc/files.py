@@ -22,7 +22,6 @@ from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import files as files_pb
 
 _PAGE_DEFAULT = 1000
-_TOKEN_MAX_CHARS = 16 * limits.KIB
 
 
 class FilesService(files_pb.FilesBase):
@@ -75,7 +74,7 @@ class FilesService(files_pb.FilesBase):
         """Return one page of what the caller may see."""
         async with self._admission.call("list", message.path) as call:
             path = FilePath.parse(message.path)
-            if len(message.page_token) > _TOKEN_MAX_CHARS:
+            if len(message.page_token) > limits.PAGE_TOKEN_MAX_CHARS:
                 raise UsageError("The page token is malformed; begin the listing again.")
             page = await self._owners.of_path(call, path).names.list(
                 call,

@@ -2,33 +2,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from collective.core.errors import ConflictError, PermissionDeniedError
-from collective.core.ids import NodeId, SpiffeId
+from collective.core.errors import BusyError, ConflictError, PermissionDeniedError
+from collective.core.ids import Domain, NodeId, SpiffeId
 from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
+from collective.federation.links.inbound import CALLS_MAX, Inbound
+from collective.federation.peers.peer_book import PeerBook
 from collective.member.metrics import MemberMetrics, cluster_health
 from collective.member.nodes.unknown_nodes import UnknownNodes
 from collective.member.trust.certificates_seen import CertificatesSeen
 from collective.model.status import ChunkHealth, Totals
 from collective.pki.certificates import Certified
+from collective.roles.coordinator.faces.grpc.admission import Admission
 from collective.roles.coordinator.refusal_log import RefusalLog
 from collective.rpc import context
 from collective.rpc.headers import PRINCIPAL_KEY
 from tests.unit.member.cluster import DOMAIN, OWN, USER, World, no_nodes, report
-from tests.unit.member.farm import scene
+from tests.unit.member.farm import Scene, scene
 
 BOBS = SpiffeId.parse("spiffe://garage.bob/coordinator")
 BOB = SpiffeId.parse("spiffe://garage.bob/user/garage.bob/bob")
 
 
-def speak_as(identity: SpiffeId, told: Mapping[str, str] | None = None) -> None:
-    peer = Certified(identity, "01", 0.0, 4e9, ())
-    method = "/collective.v1.files.Files/Stat"
+def speak_as(
+    identity: SpiffeId,
+    told: Mapping[str, str] | None = None,
+    method: str = "/collective.v1.files.Files/Stat",
+) -> None:
+    peer = Certified(identity, "01", 0.0, 4e9, (), key_digest=b"k" * 32)
     context.enter(context.CallContext(peer, "r1", method, dict(told or {})))
 
 
@@ -67,6 +75,118 @@ async def test_a_certificate_of_another_role_or_member_used_as_client_is_refused
         )
         rows = await here.catalog.audit.list(since_ms=0, limit=100)
         assert any(row.actor == (actor or str(identity)) and row.target == "/x" for row in rows)
+
+
+class Peers:
+    """Bob is a peer until a test says otherwise."""
+
+    is_there = True
+
+    def is_peer(self, domain: Domain) -> bool:
+        return self.is_there and domain == "garage.bob"
+
+
+def peered(here: Scene) -> tuple[Admission, Peers]:
+    """Return the admission of a member with one peer."""
+    peers, clock = Peers(), here.world.clock
+    inbound = Inbound(cast("PeerBook", peers), clock)
+    return Admission(DOMAIN, here.metrics, clock, inbound), peers
+
+
+async def test_a_peers_coordinator_calls_for_its_person_who_is_judged(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        calls, _ = peered(here)
+        speak_as(BOBS, {PRINCIPAL_KEY: str(BOB)})
+        async with calls.call("stat", "/x") as call:
+            assert (call.principal, call.is_operator, call.via) == (BOB, False, "garage.bob")
+            assert (call.carrier, call.holder, call.key_digest) == (BOBS, BOBS, b"")
+            assert call.request_id == "r1"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "spiffe://home.alice/user/home.alice/ann",
+        "spiffe://home.alice/coordinator",
+        "spiffe://home.carol/user/home.carol/dan",
+        "spiffe://garage.bob/coordinator",
+        "spiffe://garage.bob/node/n1",
+        "spiffe://garage.bob/bootstrap/edge",
+        "spiffe://garage.bob/user/",
+        "spiffe://garage.bob.evil/user/garage.bob/eve",
+        "eve@garage.bob",
+        "x" * 100_000,
+        "",
+    ],
+)
+async def test_a_peer_speaks_for_its_own_people_and_for_nobody_else(
+    tmp_path: Path, told: str
+) -> None:
+    async with scene(tmp_path) as here:
+        calls, _ = peered(here)
+        speak_as(BOBS, {PRINCIPAL_KEY: told})
+        with pytest.raises(PermissionDeniedError):
+            async with calls.call("stat", "/x"):
+                raise AssertionError("not reached")
+        assert len(context.current().subject.principal) <= 512
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["identities.Identities", "peering.Peers", "streams.Streams", "nodes.Nodes", "invites.Invites"],
+)
+async def test_a_peer_may_call_what_is_about_files_and_nothing_else(
+    tmp_path: Path, service: str
+) -> None:
+    async with scene(tmp_path) as here:
+        calls, _ = peered(here)
+        speak_as(BOBS, {PRINCIPAL_KEY: str(BOB)}, method=f"/collective.v1.{service}/Any")
+        with pytest.raises(PermissionDeniedError, match="Peers may not call"):
+            async with calls.call("any", "/x"):
+                raise AssertionError("not reached")
+
+
+async def test_a_header_that_names_somebody_means_nothing_of_this_members_own(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        calls, _ = peered(here)
+        speak_as(USER, {PRINCIPAL_KEY: str(OWN)})
+        async with calls.call("stat", "/x") as call:
+            assert (call.principal, call.is_operator, call.via) == (USER, False, None)
+
+
+async def test_calls_of_a_peer_take_a_place_until_they_end_however_they_end(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path) as here:
+        calls, _ = peered(here)
+        speak_as(BOBS, {PRINCIPAL_KEY: str(BOB)})
+        for _ in range(3):
+            async with AsyncExitStack() as stack:
+                for _ in range(CALLS_MAX):
+                    await stack.enter_async_context(calls.call("stat", "/x"))
+                with pytest.raises(BusyError):
+                    await stack.enter_async_context(calls.call("stat", "/x"))
+                calls.peer("exchange")
+            with pytest.raises(ConflictError):
+                async with calls.call("stat", "/x"):
+                    raise ConflictError("as it went")
+
+
+async def test_only_a_coordinator_of_a_peer_exchanges_with_this_one(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        calls, peers = peered(here)
+        speak_as(BOBS)
+        assert calls.peer("exchange") == "garage.bob"
+        for other in (OWN, USER, BOB, SpiffeId.parse("spiffe://garage.bob/node/n1")):
+            speak_as(other)
+            with pytest.raises(PermissionDeniedError, match="Only coordinators of peers"):
+                calls.peer("exchange")
+        peers.is_there = False
+        speak_as(BOBS)
+        with pytest.raises(PermissionDeniedError, match="no peer here"):
+            calls.peer("exchange")
 
 
 async def test_a_certificate_that_does_not_count_is_refused_at_its_first_call(

@@ -1,0 +1,288 @@
+"""Links in step with who is a peer, and what two coordinators tell each other over them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pytest
+
+from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UnreachableError
+from collective.core.ids import Domain
+from collective.federation.links.peer_link import OwnCredentials
+from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
+from collective.federation.membership.own_record import OwnRecord
+from collective.federation.membership.words import PeerWords
+from collective.model.nodes import NodeStatus
+from collective.model.peers import PeerState
+from collective.pki.bundle import SignedBundle, open_bundle, sign_bundle
+from collective.pki.revocation import RevocationSet
+from collective.rpc.conversions.peering import word_from, word_message
+from collective.rpc.gen.collective.v1 import peering as pb
+from collective.rpc.links import Links
+from collective.rpc.peer_word import PeerWord
+from tests.unit.federation.houses import House
+from tests.unit.federation.links.test_peer_link import Lines
+from tests.unit.pki.bundles import ALICES, BOBS, CAROL, CAROLS, ca_of, signed_of
+from tests.unit.pki.forge import ALICE, BOB
+
+
+class Line(Lines):
+    """A line to one other end, which answers, or does not."""
+
+    other: PeerLinks | None = None
+    caller: Domain
+    error: CollectiveError | None = None
+
+    def channel(self, *args: Any, **how: Any) -> Any:
+        made: Any = super().channel(*args, **how)
+        made.stub = lambda _: self
+        return made
+
+    async def exchange(self, message: pb.PeerWord, **_: Any) -> pb.PeerWord:
+        if self.error is not None:
+            raise self.error
+        assert self.other is not None
+        return word_message(await self.other.answer(self.caller, word_from(message)))
+
+
+@dataclass
+class End:
+    """One coordinator with its links."""
+
+    house: House
+    line: Line
+    links: PeerLinks
+
+    async def round(self) -> None:
+        """Begin what is due, and let it end."""
+        await self.links._begin_due()
+        await asyncio.gather(*self.links._under_way.values())
+
+    def sequence_of(self, domain: Domain) -> int:
+        return self.house.book.require(domain).peer.sequence
+
+
+class NoNodes:
+    """A member without nodes, of whom nobody is revoked."""
+
+    present = RevocationSet()
+
+    def shown(self) -> Sequence[NodeStatus]:
+        return ()
+
+
+def word(bundle: SignedBundle | None, seen: int) -> PeerWord:
+    """Return what a peer tells of its bundle, and that it has seen ours up to a number."""
+    return PeerWord(seen, b"", b"", bundle)
+
+
+def end_of(house: House) -> End:
+    line = Line()
+    line.caller = house.domain
+    record = OwnRecord(cast("Any", NoNodes()), cast("Any", NoNodes()), house.clock)
+    words = PeerWords(house.bundle, record, house.book, house.clock)
+    links = PeerLinks(
+        house.book,
+        words,
+        cast("OwnCredentials", line),
+        cast("Links", line),
+        house.world,
+    )
+    return End(house, line, links)
+
+
+@pytest.fixture
+async def ends(alice: House, bob: House) -> AsyncIterator[tuple[End, End]]:
+    """Two peers, each reached by the other."""
+    one, other = end_of(alice), end_of(bob)
+    one.line.caller, other.line.caller = ALICE, BOB
+    one.line.other, other.line.other = other.links, one.links
+    await alice.takes(bob)
+    await bob.takes(alice)
+    yield one, other
+    await one.links.close()
+    await other.links.close()
+
+
+async def test_a_link_is_there_while_its_peer_is_one(alice: House) -> None:
+    end = end_of(alice)
+    with pytest.raises(NotFoundError):
+        end.links.to(BOB)
+    await alice.book.accept(alice.operator, signed_of(BOBS), replaces=False)
+    link = end.links.to(BOB)
+    assert dict(end.links.all) == {BOB: link}
+    with link.exchange():
+        pass
+    await alice.book.remove(alice.operator, BOB)
+    assert (dict(end.links.all), end.line.open) == ({}, [])
+    with pytest.raises(NotFoundError):
+        end.links.to(BOB)
+    with pytest.raises(UnreachableError, match="no peer any more"), link.exchange():
+        pass
+    await alice.book.accept(alice.operator, signed_of(BOBS, 2), replaces=False)
+    assert end.links.to(BOB) is not link
+
+
+async def test_one_that_waits_has_no_link_and_is_told_of_with_its_fingerprint(alice: House) -> None:
+    end = end_of(alice)
+    made = await alice.inviting.invite(alice.operator, BOB, confirms=True)
+    await alice.book.redeem(made.invite.id, signed_of(BOBS), request_id="")
+    assert dict(end.links.all) == {}
+    [warning] = end.links.warnings()
+    facts = end.links.describe(alice.book.all[BOB], 0)
+    assert facts.fingerprint in warning
+    assert "peer confirm garage.bob" in warning
+    assert (facts.state, facts.is_healthy) == (PeerState.WAITING, False)
+
+
+async def test_an_exchange_says_that_a_peer_is_there(ends: tuple[End, End]) -> None:
+    one, _ = ends
+    assert [status.is_healthy for status in one.links.statuses()] == [False]
+    await one.round()
+    [status] = one.links.statuses()
+    assert (status.domain, status.is_healthy, status.address) == (BOB, True, "10.0.0.2:8001")
+    assert one.links.warnings() == []
+
+
+async def test_bundles_are_told_until_the_other_has_them_and_then_no_more(
+    ends: tuple[End, End],
+) -> None:
+    one, other = ends
+    one.house.own.addresses = one.house.own.addresses * 2
+    await one.round()
+    assert other.sequence_of(ALICE) == 2
+    assert other.links.to(ALICE).addresses == one.house.own.addresses
+    signed, sequence = await one.house.bundle.current()
+    answer = await one.links.answer(BOB, word(None, sequence))
+    assert answer.bundle is None
+    assert (await one.links.answer(BOB, word(None, 1))).bundle == signed
+
+
+async def test_a_dead_peer_is_away_at_once_and_asked_less_and_less_often(
+    ends: tuple[End, End],
+) -> None:
+    one, _ = ends
+    one.line.error = UnreachableError("No answer.")
+    waits = []
+    for _ in range(12):
+        await one.round()
+        waits.append(one.links._due_s[BOB] - one.house.clock.monotonic_s())
+        one.house.clock.advance(max(waits[-1], 0.0))
+    assert waits[0] <= 2 * EXCHANGE_S
+    assert 5 * EXCHANGE_S < waits[-1] <= 2 * PROBE_MOST_S
+    assert ["is away" in warning for warning in one.links.warnings()] == [True]
+    one.line.error = None
+    await one.round()
+    assert one.links.warnings() == []
+
+
+async def test_a_peer_that_calls_again_is_asked_at_once(ends: tuple[End, End]) -> None:
+    one, other = ends
+    one.line.error = UnreachableError("No answer.")
+    await one.round()
+    one.line.error = None
+    await one.round()
+    assert not one.links.to(BOB).health.is_healthy, "its turn has not come"
+    await other.round()
+    await one.round()
+    assert one.links.to(BOB).health.is_healthy
+
+
+async def test_a_peer_that_was_restored_resumes_above_what_is_known_whoever_calls(
+    ends: tuple[End, End],
+) -> None:
+    """Also where only the restored one can reach the other: it is answered, not refused."""
+    one, other = ends
+    await one.house.book.renew(
+        newer := signed_of(BOBS, 30, addresses=other.house.own.addresses), open_bundle(newer)
+    )
+    one.line.error = UnreachableError("No way there.")
+    await other.round()
+    assert (await other.house.bundle.current())[1] == 31
+    other.house.clock.advance(5.0)
+    await other.round()
+    assert one.sequence_of(BOB) == 31
+    assert other.links.to(ALICE).health.is_healthy
+
+
+async def test_a_restored_member_hears_of_its_number_from_a_peer_that_calls(
+    ends: tuple[End, End],
+) -> None:
+    one, _ = ends
+    given_out = replace(open_bundle(await one.house.signed()), sequence=40)
+    shown = replace(word(None, 40), news=[sign_bundle(given_out, ALICES)])
+    answer = await one.links.answer(BOB, shown)
+    assert answer.bundle == await one.house.signed()
+    assert (await one.house.bundle.current())[1] == 41
+
+
+async def test_a_number_alone_moves_nothing(ends: tuple[End, End]) -> None:
+    one, _ = ends
+    _, before = await one.house.bundle.current()
+    await one.links.answer(BOB, word(None, 40))
+    assert (await one.house.bundle.current())[1] == before
+
+
+async def test_a_bundle_that_is_none_of_the_peers_is_refused_and_changes_nothing(
+    ends: tuple[End, End],
+) -> None:
+    one, other = ends
+    for wrong in (await one.house.signed(), signed_of(CAROLS, 9), signed_of(ca_of(BOB), 9)):
+        with pytest.raises(RejectedError):
+            await one.links.answer(BOB, word(wrong, 0))
+    assert one.sequence_of(BOB) == 1
+    assert other.sequence_of(ALICE) == 1
+
+
+async def test_two_coordinators_of_one_member_do_not_replace_each_other(
+    ends: tuple[End, End],
+) -> None:
+    one, _ = ends
+    addresses = one.links.to(BOB).addresses
+    await one.links.answer(BOB, word(signed_of(BOBS, 1, version="other"), 1))
+    assert (one.sequence_of(BOB), one.links.to(BOB).addresses) == (1, addresses)
+
+
+async def test_a_stranger_and_a_removed_peer_have_no_answer(ends: tuple[End, End]) -> None:
+    one, _ = ends
+    with pytest.raises(NotFoundError):
+        await one.links.answer(CAROL, word(None, 0))
+    await one.house.book.remove(one.house.operator, BOB)
+    for told in (None, signed_of(BOBS, 9)):
+        with pytest.raises(NotFoundError):
+            await one.links.answer(BOB, word(told, 0))
+
+
+async def test_a_peer_that_echoes_any_number_has_nobody_sign_without_end(
+    ends: tuple[End, End],
+) -> None:
+    one, _ = ends
+    signed, sequence = await one.house.bundle.current()
+    answer = await one.links.answer(BOB, word(None, (1 << 64) - 1))
+    assert answer.bundle == signed
+    assert (await one.house.bundle.current())[1] == sequence
+
+
+async def test_the_end_stops_exchanges_that_are_under_way(ends: tuple[End, End]) -> None:
+    one, _ = ends
+    hung, calls = asyncio.Event(), []
+
+    async def hang(*_: Any, **__: Any) -> None:
+        calls.append(1)
+        hung.set()
+        await asyncio.Event().wait()
+
+    one.line.exchange = hang  # type: ignore[method-assign, assignment]
+    await one.links._begin_due()
+    await hung.wait()
+    await one.links._begin_due()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert calls == [1], "one at a time for each peer"
+    [task] = one.links._under_way.values()
+    await one.links.close()
+    assert task.cancelled()
+    assert one.line.open == []
