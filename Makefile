@@ -62,7 +62,7 @@ install: ## Install into PREFIX, a venv of its own, with the command in BINDIR; 
 	ln -sf "$(PREFIX)/bin/collective" "$(BINDIR)/collective"
 	"$(BINDIR)/collective" --version
 
-demo: $(RUNTIME) ## Run three members on loopback; ONCE=1 stops by itself and tells if a step failed
+demo: $(RUNTIME) ## Run three members that peer, on loopback; ONCE=1 stops by itself and tells if a step failed
 	$(BIN)/python -m collective demo $(if $(filter-out 0 no false,$(ONCE)),--once)
 
 test: $(DEV) ## Run every test but the long suites below, whose short versions are in it

@@ -23,7 +23,7 @@ def demo(
         typer.Option("--dir", help="Keep everything here instead of in a temporary folder."),
     ] = None,
 ) -> None:
-    """Run three members on loopback, put files through them, and break things on the way."""
+    """Run three members on loopback that peer, put files through them, and break things on the way."""
     from collective.cli.demo_run import run_demo  # noqa: PLC0415 - not for help
 
     with ending_in_order():

@@ -1,4 +1,4 @@
-"""The client of the demo: someone whom a member invites, with a configuration folder of their own."""
+"""A client of the demo: someone whom a member invites, with a configuration folder of their own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from collective.cli.demo_member import DemoError, Member, run_command
+from collective.core.errors import ExitCode
 from collective.core.limits import KIB, MIB
 from collective.core.units import format_size
 
@@ -30,32 +31,36 @@ class Client:
 
     member: Member
     folder: Path
+    global_id: str
+    grant: str = "/shared:read+write"
+    """What they may do at their member."""
     digests: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def global_id(self) -> str:
-        """Who they are."""
-        return f"guest@friends.of.{self.member.name}"
 
     @property
     def variables(self) -> dict[str, str]:
         """What tells the command line whose configuration to use."""
         return {"COLLECTIVE_CONFIG_DIR": str(self.folder / "config")}
 
-    def command(self, *arguments: str, stdin: bytes | Path = b"") -> bytes:
+    def command(
+        self,
+        *arguments: str,
+        stdin: bytes | Path = b"",
+        ends_with: ExitCode = ExitCode.DONE,
+    ) -> bytes:
         """Run one command with their own identity, which no option names."""
-        return run_command(arguments, self.variables, stdin)
+        return run_command(arguments, self.variables, stdin, ends_with=ends_with)
 
     def join(self) -> str:
         """Make a key, be invited by the operator, redeem the invite."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.command("identity", "init", "--global-id", self.global_id)
         printed = self.member.command(
-            *("invite", "generate", "--grant", "/shared:read+write"),
+            *("invite", "generate", "--grant", self.grant),
             *("--max-uses", "1", "--validity", "24h"),
         )
         self.command("invite", "redeem", printed.decode().split()[-1])
-        return f"{self.global_id} may read+write /shared"
+        path, _, rights = self.grant.partition(":")
+        return f"{self.global_id} may {rights} {path}"
 
     def write(self) -> str:
         """Write one file by ``write`` from a pipe, one from a file, the others by ``put``."""
@@ -67,7 +72,7 @@ class Client:
             source = local.parent / path.lstrip("/")
             source.parent.mkdir(parents=True, exist_ok=True)
             source.write_bytes(content)
-            self.digests[path] = _digest(content)
+            self.digests[path] = digest(content)
             total += size
         movie = local / "movie.bin"
         (local.parent / MOVIE.lstrip("/")).rename(movie)
@@ -76,7 +81,7 @@ class Client:
             self.command("put", str(local / name), f"/shared/{name}")
         self.command("write", MOVIE, stdin=movie)
         self.command("write", README, stdin=WELCOME)
-        self.digests[README] = _digest(WELCOME)
+        self.digests[README] = digest(WELCOME)
         shutil.rmtree(local.parent)
         size_text = format_size(total + len(WELCOME))
         return f"{len(self.digests)} files, {size_text}, three copies each"
@@ -102,7 +107,7 @@ class Client:
         return f"{len(self.digests)} files identical (SHA-256)"
 
     def _compare(self, path: str, content: bytes) -> None:
-        found, wanted = _digest(content), self.digests[path]
+        found, wanted = digest(content), self.digests[path]
         if found != wanted:
             raise DemoError(f"{path} of {self.member.name} reads back as {found}, not {wanted}.")
 
@@ -119,5 +124,6 @@ class Client:
         )
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Return the SHA-256 by which contents are compared."""
     return hashlib.sha256(content).hexdigest()

@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+from collective.core.errors import ExitCode
 
 NODES: Final = 3
 MEMBERS: Final = (
@@ -181,27 +183,48 @@ class Member:
 
     def wait_healthy(self, count: int = NODES) -> None:
         """Return when ``count`` nodes are healthy, or raise :class:`DemoError`."""
+
+        def missing(status: dict[str, Any]) -> str | None:
+            healthy = sum(bool(node["is_healthy"]) for node in status["local_nodes"])
+            return None if healthy >= count else f"{healthy} nodes are healthy"
+
+        self._wait(missing)
+
+    def wait_peers(self, healthy: Collection[str], away: Collection[str] = ()) -> None:
+        """Return when these domains, and no others, are peers, and each is as it should be."""
+        wanted = dict.fromkeys(healthy, True) | dict.fromkeys(away, False)
+
+        def missing(status: dict[str, Any]) -> str | None:
+            found = {one["domain"]: one["is_healthy"] for one in status["peers"]}
+            return None if found == wanted else f"peers and whether they are healthy: {found}"
+
+        self._wait(missing)
+
+    def _wait(self, missing: Callable[[dict[str, Any]], str | None]) -> None:
+        """Return when nothing is missing from the status, or raise :class:`DemoError`."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        last = "no answer"
+        last: str | None = "no answer"
         while time.monotonic() < deadline_s:
             if not self.processes[0].is_running:
-                raise DemoError(f"The coordinator of {self.name} ended while starting.")
+                raise DemoError(f"The coordinator of {self.name} has ended.")
             try:
-                healthy = sum(bool(node["is_healthy"]) for node in self.status()["local_nodes"])
+                last = missing(self.status())
             except DemoError as error:
                 last = str(error)
-            else:
-                if healthy >= count:
-                    return
-                last = f"{healthy} nodes are healthy"
+            if last is None:
+                return
             time.sleep(0.3)
-        raise DemoError(f"{self.name} is not up after {START_TIMEOUT_S:g} s: {last}")
+        raise DemoError(f"{self.name} is not ready after {START_TIMEOUT_S:g} s: {last}")
 
 
 def run_command(
-    arguments: Sequence[str], variables: Mapping[str, str], stdin: bytes | Path = b""
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    stdin: bytes | Path = b"",
+    *,
+    ends_with: ExitCode = ExitCode.DONE,
 ) -> bytes:
-    """Run one command of ours; return its output, or raise :class:`DemoError`."""
+    """Run one command of ours; return its output, or raise :class:`DemoError` if it ends otherwise."""
     told = " ".join(arguments)
     with _input(stdin) as source:
         try:
@@ -215,9 +238,9 @@ def run_command(
             )
         except subprocess.TimeoutExpired as error:
             raise DemoError(f"{told} took over {error.timeout:g} s.") from error
-    if done.returncode != 0:
+    if done.returncode != ends_with:
         said = done.stderr.decode(errors="replace").strip()
-        raise DemoError(f"{told} ended with {done.returncode}: {said}")
+        raise DemoError(f"{told} ended with {done.returncode}, not {ends_with:d}: {said}")
     return done.stdout
 
 

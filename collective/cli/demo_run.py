@@ -1,14 +1,15 @@
-"""The demo: three members side by side on this machine, driven by the public commands.
+"""The demo: three members on this machine that peer, driven by the public commands.
 
 Each member is one coordinator and three nodes, as separate processes with mutual TLS.  Each invites
-a client, who writes, lists and reads real files; the demo kills a node, reads again, restarts
-everything, reads again, and compares hashes.  Until peering exists the members know nothing of each
-other.
+a client, who writes, lists and reads real files.  The members peer; people of one read files of another,
+copy them, and read the copy while the other is away.  The demo kills a node, reads again, restarts
+everything, reads again, and compares hashes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import signal
 import sys
@@ -19,7 +20,8 @@ from pathlib import Path
 from types import FrameType
 
 from collective.cli.demo_client import Client
-from collective.cli.demo_member import DemoError, Member, make_members
+from collective.cli.demo_member import LOOPBACK, DemoError, Member, make_members
+from collective.cli.demo_peers import COPIES, Visit
 from collective.cli.demo_steps import Steps, run_steps
 from collective.core.errors import ExitCode
 
@@ -34,8 +36,9 @@ def run_demo(directory: Path | None, *, once: bool) -> ExitCode:
     members: list[Member] = []
     try:
         members.extend(make_members(folder.resolve(), steps.say))
-        clients = run_steps(members, folder.resolve(), steps)
-        _show_endpoints(clients, steps.say)
+        guests, visit = run_steps(members, folder.resolve(), steps)
+        _show_endpoints(guests, steps.say)
+        _show_commands(guests, visit, steps.say)
         if not once:
             steps.say("\nRunning until Ctrl-C.")
             _wait_for_ever(members)
@@ -59,17 +62,41 @@ def run_demo(directory: Path | None, *, once: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _show_endpoints(clients: list[Client], say: Callable[[str], None]) -> None:
+def _show_endpoints(guests: list[Client], say: Callable[[str], None]) -> None:
     say("\nEndpoints (every connection but metrics is TLS 1.3, and but bootstrap mutual):")
-    for client in clients:
-        member = client.member
+    for guest in guests:
+        member = guest.member
         say(f"  {member.name} ({member.domain})")
-        say(f"    coordinator 127.0.0.1:{member.ports.coordinator}")
-        say(f"    bootstrap   127.0.0.1:{member.ports.bootstrap}")
-        say(f"    metrics     http://127.0.0.1:{member.ports.metrics}/metrics")
-        config = " ".join(f"{name}={value}" for name, value in client.variables.items())
-        say(f"    as guest:    {config} collective ls -R /shared")
-        say(f"    as operator: collective status {' '.join(member.operator)}")
+        say(f"    coordinator {LOOPBACK}:{member.ports.coordinator}")
+        say(f"    bootstrap   {LOOPBACK}:{member.ports.bootstrap}")
+        say(f"    metrics     http://{LOOPBACK}:{member.ports.metrics}/metrics")
+
+
+def _show_commands(guests: list[Client], visit: Visit, say: Callable[[str], None]) -> None:
+    """Say what can be tried, and as whom."""
+    there = visit.there.rpartition("/")[0]
+    say("\nTry, in another terminal:")
+    say(f"    export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+    say(f"  as {visit.reader.global_id}, whom alice gave a grant:")
+    say(f"    {_exports(visit.reader)}")
+    for command in ("ls /", f"ls -l {there}", f"cp -r {there} {COPIES}/media", f"ls -R {COPIES}"):
+        say(f"    collective {command}")
+    say(f"  as {visit.stranger.global_id}, whom nobody did (exit code 4):")
+    say(f"    {_exports(visit.stranger)}")
+    say(f"    collective read {visit.there}")
+    for guest in guests:
+        say(f"  as the guest of {guest.member.name}:")
+        say(f"    {_exports(guest)}")
+        say("    collective ls -R /shared")
+    for guest in guests:
+        say(f"  as the operator of {guest.member.name}:")
+        for command in ("status", "peer list"):
+            say(f"    collective {command} {shlex.join(guest.member.operator)}")
+
+
+def _exports(client: Client) -> str:
+    told = (f"{name}={shlex.quote(value)}" for name, value in client.variables.items())
+    return f"export {' '.join(told)}"
 
 
 def _wait_for_ever(members: list[Member]) -> None:

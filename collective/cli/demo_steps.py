@@ -12,6 +12,7 @@ from typing import TextIO
 
 from collective.cli.demo_client import Client
 from collective.cli.demo_member import Member
+from collective.cli.demo_peers import Visit, pairs, peer, wait_peers
 
 
 @dataclass(slots=True)
@@ -50,23 +51,54 @@ class Steps:
         self.say(f"[{elapsed_s:6.1f} s] {what}{': ' + note if note else ''}")
 
 
-def run_steps(members: Sequence[Member], folder: Path, steps: Steps) -> list[Client]:
+def run_steps(members: Sequence[Member], folder: Path, steps: Steps) -> tuple[list[Client], Visit]:
     """Do everything; raises :class:`DemoError` at the first step that fails."""
-    clients = [Client(member, folder / f"guest-of-{member.name}") for member in members]
+    guests = [
+        Client(member, folder / f"guest-of-{member.name}", f"guest@friends.of.{member.name}")
+        for member in members
+    ]
+    alice, bob, *_ = members
+    visit = Visit.to(guests[0], bob, folder)
 
     def each(what: str, act: Callable[[Client], str | None]) -> None:
         steps.side_by_side(
-            [(f"{client.member.name}: {what}", partial(act, client)) for client in clients]
+            [(f"{guest.member.name}: {what}", partial(act, guest)) for guest in guests]
         )
+
+    def peered(what: str) -> None:
+        each(what, lambda guest: wait_peers(guest.member, members))
 
     steps.say(f"Three members, a coordinator and three nodes each, in {folder}.")
     for member in members:
         member.start()
-    each("started, nodes enrolled and healthy", lambda client: _up(client.member))
+    each("started, nodes enrolled and healthy", lambda guest: _up(guest.member))
     each("invite a client", Client.join)
     each("write", Client.write)
     each("list", Client.list_all)
     each("read", Client.read_all)
+
+    steps.side_by_side(
+        [
+            (f"{accepter.name} peers with {inviter.name}", partial(peer, inviter, accepter))
+            for inviter, accepter in pairs(members)
+        ]
+    )
+    peered("sees its peers")
+    steps.side_by_side(
+        [("bob: invite a client", one.join) for one in (visit.reader, visit.stranger)]
+    )
+    steps.step("alice: grant one of them", visit.grant)
+    steps.step("bob: read a file of alice's", visit.read)
+    steps.step("bob: refused without a grant", visit.refuse)
+    steps.step("bob: copy it from alice to bob", visit.fetch)
+    steps.step("stop all of alice", partial(_stop, [alice]))
+    steps.step("bob: sees that alice is away", partial(_miss, bob, alice, members))
+    steps.step("bob: read the copy without alice", visit.read_without_owner)
+    alice.start()
+    steps.step("alice: back, healthy", partial(_up, alice))
+    peered("sees its peers again")
+    steps.step("bob: read it at alice again", visit.read)
+
     for member in members:
         member.nodes[0].kill()
         steps.step(f"{member.name}: kill -9 {member.nodes[0].name}", lambda: None)
@@ -74,15 +106,22 @@ def run_steps(members: Sequence[Member], folder: Path, steps: Steps) -> list[Cli
     steps.step("stop every process", partial(_stop, members))
     for member in members:
         member.start()
-    each("started again", lambda client: _up(client.member))
+    each("started again", lambda guest: _up(guest.member))
     each("read after the restart", Client.read_all)
+    peered("sees its peers after the restart")
     each("status", Client.status)
-    return clients
+    return guests, visit
 
 
 def _up(member: Member) -> str:
     member.wait_healthy()
     return f"coordinator 127.0.0.1:{member.ports.coordinator}"
+
+
+def _miss(member: Member, away: Member, members: Sequence[Member]) -> str:
+    others = [one.domain for one in members if one not in (member, away)]
+    member.wait_peers(others, away=[away.domain])
+    return f"{away.domain} is away, {' and '.join(others)} is there"
 
 
 def _stop(members: Sequence[Member]) -> str:

@@ -154,7 +154,8 @@ def show_code(made: MadeInvite, *, as_json: bool) -> None:
         output.as_json({"id": invite.id, **facts})
         return
     is_for_node = invite.kind.value == "node"
-    if sys.stdout.isatty() and not is_for_node:
+    is_for_peer = invite.kind.value == "peer"
+    if sys.stdout.isatty() and not is_for_node and not is_for_peer:
         import segno  # noqa: PLC0415 - only on a terminal
 
         segno.make(made.join_url, error="l").terminal(out=sys.stdout, compact=True)
@@ -167,6 +168,10 @@ def show_code(made: MadeInvite, *, as_json: bool) -> None:
             "         COLLECTIVE_JOIN_CODE_FILE name a file with it. It is the coordinator's"
         )
         output.line("         join/node.code from now on; the one before is revoked.")
+    elif is_for_peer:
+        output.line(
+            "Accept   collective peer accept CODE, as the other member's operator, with this code:"
+        )
     else:
         output.line(f"Join URL {made.join_url}")
         output.line("Redeem   collective invite redeem CODE, with this code:")

@@ -165,7 +165,7 @@ def show(invocation: Invocation, domain: DomainArgument) -> None:
         return
     for name, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else value
-        output.line(f"{name.replace('_', ' '):<14}{'' if shown is None else shown}".rstrip())
+        output.line(f"{name.replace('_', ' '):<17}{'' if shown is None else shown}".rstrip())
 
 
 @app.command()

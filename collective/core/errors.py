@@ -122,6 +122,13 @@ class UnreachableError(PeerError):
     retryable = True
 
 
+class AwayError(UnreachableError):
+    """Another member is known to be away: asking again at once is of no use."""
+
+    code = "away"
+    retryable = False
+
+
 class RejectedError(PeerError):
     """The other side sent bytes that break the protocol, or a certificate that does not count."""
 

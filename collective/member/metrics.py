@@ -252,6 +252,10 @@ class MemberMetrics:
         ):
             self.peers.labels(self._member, state).set(count)
 
+    def peer_call(self, peer: str, result: str) -> None:
+        """Count a call that was passed on to a peer."""
+        self.peer_calls.labels(peer, "out", result).inc()
+
     def quarantined(self, sizes_bytes: Mapping[str, int]) -> None:
         """Show what each node has in quarantine, and of no other node any more."""
         for gone in self._with_quarantine - set(sizes_bytes):

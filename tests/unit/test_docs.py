@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import collective
-from collective.cli.app import run
+from collective.cli.app import GROUPS, run
 from collective.core.errors import ExitCode
 from collective.core.settings import load_settings
 
@@ -18,6 +18,10 @@ ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 SYSTEMD = ROOT / "docs" / "systemd"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def test_the_table_of_exit_codes_has_each_of_them_and_the_readme_links_it() -> None:
@@ -55,3 +59,37 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     said = [line for line in done.stderr.splitlines() if unit.name in line]
     assert not said, said
     assert done.returncode == 0, done.stderr
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_are_there(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_commands_that_pages_name_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """In code; what ends with a number is a label of something that is signed."""
+    named: set[tuple[str, ...]] = set()
+    for page in PAGES:
+        text = page.read_text()
+        found = re.findall(r"`collective\s+([a-z]+)(?:\s+([a-z-]+))?[^`]*(?<! \d)`", text)
+        for block in re.findall(r"```.*?```", text, re.DOTALL):
+            found += re.findall(
+                r"^(?:\w+\$ +)?collective ([a-z]+)(?: ([a-z-]+))?", block, re.MULTILINE
+            )
+        named |= {(one, sub) if one in GROUPS and sub else (one,) for one, sub in found}
+    assert {("peer", "invite"), ("grant", "add"), ("cp",)} <= named
+    for one in sorted(named):
+        assert run([*one, "--help"]) == 0, one
+    capsys.readouterr()

@@ -1,16 +1,18 @@
-"""Every claim of docs/security.md names tests; each of them must exist."""
+"""Every claim of docs/security.md names tests; each of them, and of those in the README, must exist."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 NAMED = re.compile(r"(tests/[\w/]+\.py)::(?:Test\w+::)?(test_\w+)")
 
 
-def named() -> list[tuple[str, str]]:
-    """Return every test that is named, each of which must be named rightly."""
-    text = (ROOT / "docs" / "security.md").read_text()
+def named(page: str) -> list[tuple[str, str]]:
+    """Return every test that a page names, each of which must be named rightly."""
+    text = (ROOT / page).read_text()
     anything = re.findall(r"`(tests/[^`]*::[^`]*)`", text)
     found = [NAMED.fullmatch(one) for one in anything]
     assert None not in found, [one for one, ok in zip(anything, found, strict=True) if ok is None]
@@ -27,9 +29,10 @@ def functions_of(path: Path) -> set[str]:
     }
 
 
-def test_every_test_that_the_threat_model_names_exists() -> None:
-    claims = named()
-    assert len(claims) > 40
+@pytest.mark.parametrize(("page", "least"), [("docs/security.md", 40), ("README.md", 3)])
+def test_every_test_that_a_page_names_exists(page: str, least: int) -> None:
+    claims = named(page)
+    assert len(claims) > least
     missing = [f"{path}::{test}" for path, test in claims if test not in functions_of(ROOT / path)]
     assert not missing, missing
 

@@ -126,6 +126,22 @@ def removed(known: Peer | None, domain: Domain, now_ms: int, *, by_them: bool) -
     return replace(known, state=PeerState.REMOVED, since_ms=now_ms, is_seen=not by_them)
 
 
+def require_voucher(domain: Domain, state: str | None) -> None:
+    """Refuse a grant to people of a member with whom the peering has ended, or has not begun.
+
+    Args:
+        domain: that vouches for them; the own one, or a peer's.
+        state: of the peer of that domain; None for the own member.
+
+    Raises:
+        NotFoundError: it is no peer (any more): a grant that came just after would revive with the next
+            peering.
+
+    """
+    if state not in {None, PeerState.ACTIVE.value}:
+        raise no_such_peer(domain)
+
+
 def no_such_peer(domain: Domain) -> NotFoundError:
     """Return what is said where ``domain`` is no peer."""
     return NotFoundError(f"{domain} is no peer here; see: collective peer list")

@@ -38,8 +38,10 @@ class TreeCopy:
 
     async def run(self, source: FilePath, target: FilePath) -> None:
         """Copy what is below ``source`` to below ``target``, which is made if absent."""
-        if target.starts_with(source):
-            raise UsageError(f"{source} cannot be copied into itself.")
+        if target.starts_with(source) or source.starts_with(target):
+            raise UsageError(
+                f"{source} cannot be copied into itself, nor over what holds it; choose another target."
+            )
         root = await self.names.stat(source)
         if root.kind.is_leaf:
             raise UsageError(f"{source} is no directory; copy it without -r.")

@@ -12,7 +12,7 @@ from typing import Final
 
 from collective.core import limits
 from collective.core.clock import Clock
-from collective.core.errors import ConflictError, RejectedError
+from collective.core.errors import ConflictError, PermissionDeniedError, RejectedError, ShutOutError
 from collective.core.paths import FilePath
 from collective.federation.links.peer_link import PeerLink
 from collective.model.calls import Call
@@ -39,6 +39,11 @@ class Forwarding:
         """Lend the connection, and who calls over it."""
         if call.via is not None:
             raise ConflictError("A call is passed on to one other member, and no further.")
+        if call.principal.role != "user":
+            raise PermissionDeniedError(
+                f"An operator's certificate opens nothing at {self.domain}; join your own member by an"
+                " invite, and go there as a person."
+            )
         control = Control(
             self._clock,
             call_timeout_s=context.remaining_s(CALL_TIMEOUT_S),
@@ -46,7 +51,14 @@ class Forwarding:
             metadata={PRINCIPAL_KEY: str(call.principal)},
         )
         async with self._link.call() as channel:
-            yield channel, control
+            try:
+                yield channel, control
+            except (
+                ShutOutError
+            ) as error:  # said to this coordinator, or to a person who counts there no more
+                raise PermissionDeniedError(
+                    f"{self.domain} lets {call.principal.global_id} do nothing any more; ask its operator."
+                ) from error
 
     def at_owner(self, path: FilePath) -> FilePath:
         """Return what the owner calls a path below ``/@DOMAIN``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from collective.core.errors import UnreachableError
+from collective.core.errors import AwayError
 from collective.core.ids import Domain
 
 _SMOOTHING = 0.3
@@ -57,11 +57,11 @@ class PeerHealth:
         return True
 
     def require(self) -> None:
-        """Raise UnreachableError while the peer is away, with since when and why."""
+        """Raise AwayError while the peer is away, with since when and why."""
         if self.away_since_s is None:
             return
         since = dt.datetime.fromtimestamp(self.away_since_s, dt.UTC)
         reason = self.why.rstrip(".")
-        raise UnreachableError(
+        raise AwayError(
             f"{self.domain} is away since {since:%Y-%m-%d %H:%M:%S}Z ({reason}); try again later."
         )

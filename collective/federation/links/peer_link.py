@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -29,6 +29,14 @@ CONNECT_TIMEOUT_S: Final = 2.0
 """For each address."""
 ASKED_EARLY_S: Final = 30.0
 """How often a peer that is away, but calls, is looked for before its time."""
+
+
+Counted = Callable[[Domain, str], None]
+"""Told of each call to a peer that ended: ``ok``, or its error's code."""
+
+
+def uncounted(_domain: Domain, _result: str) -> None:
+    """Count nothing."""
 
 
 class OwnCredentials(Protocol):
@@ -80,6 +88,7 @@ class PeerLink:
         own: OwnCredentials,
         links: Links,
         clock: Clock,
+        counted: Counted = uncounted,
     ) -> None:
         """Reach ``domain`` at ``addresses``; nothing is opened before the first call."""
         self.domain: Final = domain
@@ -87,6 +96,7 @@ class PeerLink:
         self._own = own
         self._links = links
         self._clock = clock
+        self._counted = counted
         self._addresses = tuple(addresses)
         self._kept: _Kept | None = None
         self._retired: list[_Kept] = []
@@ -137,6 +147,11 @@ class PeerLink:
             self.health.require()
             with self.exchange() as channel:
                 yield channel
+        except CollectiveError as error:
+            self._counted(self.domain, error.code)
+            raise
+        else:
+            self._counted(self.domain, "ok")
         finally:
             self._slots.release()
 

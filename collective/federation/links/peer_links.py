@@ -29,7 +29,13 @@ from collective.core.errors import (
 from collective.core.ids import Domain
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
-from collective.federation.links.peer_link import CONNECT_TIMEOUT_S, OwnCredentials, PeerLink
+from collective.federation.links.peer_link import (
+    CONNECT_TIMEOUT_S,
+    Counted,
+    OwnCredentials,
+    PeerLink,
+    uncounted,
+)
 from collective.federation.membership.words import PeerWords
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.nodes import NodeStatus
@@ -60,12 +66,14 @@ class PeerLinks:
         credentials: OwnCredentials,
         links: Links,
         world: World,
+        counted: Counted = uncounted,
     ) -> None:
         """Reach the peers of ``book`` as ``credentials``, and exchange ``words``."""
         self._book = book
         self._words = words
         self._credentials = credentials
         self._links = links
+        self._counted = counted
         self._clock: Clock = world.clock
         self._randomness = world.randomness
         self._backoff = Backoff(EXCHANGE_S, PROBE_MOST_S)
@@ -292,7 +300,12 @@ class PeerLinks:
             link = self._open.get(domain)
             if link is None:
                 self._open[domain] = PeerLink(
-                    domain, bundle.addresses, self._credentials, self._links, self._clock
+                    domain,
+                    bundle.addresses,
+                    self._credentials,
+                    self._links,
+                    self._clock,
+                    self._counted,
                 )
                 self._wake.set()
             else:

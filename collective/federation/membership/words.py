@@ -49,6 +49,8 @@ class _Known:
     is_behind: bool = False
     """It told a bundle of itself that is older than the one that is known."""
     granted: int = 0
+    not_taken: str = ""
+    """Why its bundle was refused last."""
 
 
 class PeerWords:
@@ -170,7 +172,10 @@ class PeerWords:
         except OlderBundleError:
             return
         except ConflictError as error:
-            self._log.error("bundle not taken", domain=domain, reason=error.message)
+            there = self._of(domain)
+            if there.not_taken != error.message:  # told at every exchange, and logged once
+                self._log.error("bundle not taken", domain=domain, reason=error.message)
+            there.not_taken = error.message
 
     def _may_take(self, domain: Domain) -> bool:
         """Count a change of a bundle; refuse one that comes too soon after others."""

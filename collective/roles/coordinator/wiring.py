@@ -293,7 +293,8 @@ def _links(ground: Ground, members: MemberNodes, personas: Personas, runtime: Ru
     federation, world = ground.federation, runtime.world
     record = OwnRecord(members, ground.revocations, world.clock)
     words = PeerWords(federation.bundle, record, federation.book, world.clock)
-    return PeerLinks(federation.book, words, personas, runtime.links, world)
+    counted = ground.metrics.peer_call
+    return PeerLinks(federation.book, words, personas, runtime.links, world, counted)
 
 
 def _trust(ground: Ground, runtime: Runtime) -> tuple[CertificateRenewals, Rotation, MemberTrust]:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from collective.core.clock import Clock
-from collective.core.errors import BusyError, UnreachableError
+from collective.core.errors import AwayError, BusyError, CollectiveError, UnreachableError
 from collective.rpc import deadlines
 
 Request_contra = TypeVar("Request_contra", contravariant=True)
@@ -89,13 +89,27 @@ class Control:
                 return
             request.page_token = page.next_page_token
 
+    async def begin(self, method: Method[Request, Response], request: Request) -> Response:
+        """Make the first call of something, as :meth:`persist`; AwayError at once where a peer is away."""
+        return await self._persist(method, request, (AwayError,))
+
     async def persist(self, method: Method[Request, Response], request: Request) -> Response:
         """Make a call that may be repeated, again and again until ``retry_s`` is over."""
+        return await self._persist(method, request, ())
+
+    async def _persist(
+        self,
+        method: Method[Request, Response],
+        request: Request,
+        final: tuple[type[CollectiveError], ...],
+    ) -> Response:
         until_s = self._clock.monotonic_s() + self._retry_s
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 return await self.call(method, request)
+            except final:
+                raise
             except (UnreachableError, BusyError):
                 if self._clock.monotonic_s() + pause_s > until_s:
                     raise

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from collective.core.clock import Clock
-from collective.core.errors import BusyError, RejectedError, UnreachableError
+from collective.core.errors import AwayError, BusyError, RejectedError, UnreachableError
 from collective.core.paths import FilePath
 from collective.model.changes import Precondition
 from collective.model.entries import Entry
@@ -75,10 +75,13 @@ class RemoteCopies:
                     if answer.entry is not None:
                         return taken(entry_from, answer.entry), answer.is_same
                 raise RejectedError("The copy ended without a result; try again.")
+            except AwayError:
+                raise
             except (UnreachableError, BusyError):
                 now_s = self._clock.monotonic_s()
                 failing_s = now_s if failing_s is None else failing_s
                 if now_s - failing_s + pause_s > RETRY_S:
                     raise
+                request.unless_same = True  # the answer may be all that was lost
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

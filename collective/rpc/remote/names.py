@@ -39,7 +39,7 @@ class RemoteNames:
         """
         self._control = control
         self._files = files
-        self._ask = control.persist if persists else control.call
+        self._ask = control.begin if persists else control.call
 
     @classmethod
     def over(cls, channel: Channel, control: Control, *, persists: bool = False) -> Self:

@@ -166,7 +166,7 @@ class RemoteTransfers:
             mode=mode_message(mode),
             if_version=if_version,
         )
-        return taken(_opened_read, await self.control.persist(self.reads.open_read, request))
+        return taken(_opened_read, await self.control.begin(self.reads.open_read, request))
 
     async def plan_read(
         self, _call: Call, lease: LeaseId, *, offset: int, length: int, mode: RouteMode

@@ -313,6 +313,18 @@ async def test_with_a_peer_end_all_grants_to_its_people_by_them_and_passed_on_fr
     assert sorted(map(str, left)) == sorted(str(one.principal) for one in STAYING)
 
 
+async def test_a_grant_that_comes_just_after_the_end_of_a_peering_is_refused(
+    catalog: Catalog,
+) -> None:
+    """Whom it is for was decided before: it would revive with the next peering."""
+    await catalog.peers.accept(OPERATOR, peer())
+    await grant(catalog, EVE, "/a", Right.READ)
+    await catalog.peers.remove(OPERATOR, BOB)
+    with pytest.raises(NotFoundError):
+        await grant(catalog, EVE, "/b", Right.READ)
+    assert not await may_read(catalog, EVE, "/b")
+
+
 async def test_grants_that_ended_with_a_peer_do_not_revive_when_it_peers_again(
     catalog: Catalog, engines: Engines
 ) -> None:

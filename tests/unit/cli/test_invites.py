@@ -41,6 +41,14 @@ def test_a_code_for_a_person_is_redeemed(capsys: Any) -> None:
     assert said.endswith("\nc0de\n")
 
 
+def test_a_code_for_a_peer_is_accepted(capsys: Any) -> None:
+    show_code(made(InviteKind.PEER), as_json=False)
+    said = capsys.readouterr().out
+    assert "collective peer accept" in said
+    assert "invite redeem" not in said
+    assert said.endswith("\nc0de\n")
+
+
 @pytest.mark.parametrize("every", [False, True])
 def test_a_list_of_open_invites_says_where_the_ended_ones_are(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, every: bool

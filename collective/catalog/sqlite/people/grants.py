@@ -10,6 +10,7 @@ import apsw
 
 from collective.access.permissions import describe
 from collective.catalog.decisions.grants import as_given, require_may_end
+from collective.catalog.decisions.peers import require_voucher
 from collective.catalog.sqlite.people.grant_places import require_places
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.paging import page_of, parse_token
@@ -51,6 +52,8 @@ class SqliteGrants:
         def work(tx: Transaction) -> Grant:
             wanted = Grant(grant_id, path, rights, principal, caller.principal, expires_s)
             grant = as_given(tx.decider(caller), tx.book, wanted, tx.now_s)
+            state = tx.value("SELECT state FROM peers WHERE domain = ?", principal.trust_domain)
+            require_voucher(principal.trust_domain, state)
             require_places(tx, caller, principal, 1)
             insert_grants(tx, [grant])
             tx.audit(caller, "grant", str(path), f"{describe(rights)} to {principal}")
