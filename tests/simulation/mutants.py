@@ -56,7 +56,8 @@ from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
 from tests.simulation.run import say
-from tests.simulation.seeds import is_of_several, run_here, run_seed
+from tests.simulation.seeds import OF_SEVERAL as FROM
+from tests.simulation.seeds import run_here, run_seed
 
 SEEDS_MOST: Final = 200
 MINUTES: Final = 10.0
@@ -534,9 +535,8 @@ def hunt(name: str, seeds: range, minutes: float) -> tuple[str, int, str, float]
     """
     began_s = time.process_time()
     of_several = MUTANTS[name] in OF_SEVERAL
-    for seed in seeds:
-        if of_several and not is_of_several(seed):
-            continue
+    for number in seeds:
+        seed = number + FROM if of_several else number
         failure = run_mutant(name, seed, minutes)
         if failure and not run_seed(seed, minutes).failure:
             return name, seed, failure, time.process_time() - began_s

@@ -20,7 +20,7 @@ from tests.simulation.model import HORIZON_S, HUGE_BYTES, Files, chunks_of, valu
 from tests.simulation.process import BrokenPromiseError, Killed, Process
 from tests.simulation.restores import LATE_MOST_S, LostFuture, Restores
 from tests.simulation.scenario import Scenario
-from tests.simulation.seeds import run_seed
+from tests.simulation.seeds import OF_SEVERAL, run_seed
 from tests.simulation.trace import Trace
 from tests.simulation.tuning import CHUNK_BYTES
 
@@ -32,6 +32,13 @@ def test_a_seed_keeps_every_promise(seed: int) -> None:
     result = run_seed(seed, 5.0)
     assert not result.failure, "\n".join((*result.tail[-40:], result.failure))
     assert result.counts["acknowledged"] > 40
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_several_members_keep_every_promise(number: int) -> None:
+    result = run_seed(OF_SEVERAL + number, 3.0)
+    assert not result.failure, "\n".join((*result.tail[-40:], result.failure))
+    assert result.counts["acknowledged at a peer"] > 0
 
 
 def test_a_replay_has_the_same_trace_and_another_seed_another() -> None:

@@ -57,9 +57,13 @@ class Pending:
         """Hear that it had no effect."""
         self._end(Files.refused)
 
-    def cut_off(self) -> None:
-        """Hear that nobody knows."""
-        self._end(Files.cut_off)
+    def cut_off(self, *, but: str = "") -> None:
+        """Hear that nobody knows, but of the key ``but``, which it left as it was."""
+
+        def act(register: Files, change: Change) -> None:
+            (Files.refused if change.path == but else Files.cut_off)(register, change)
+
+        self._end(act)
 
     def _end(self, act: Callable[[Files, Change], None]) -> None:
         for change in self.changes:
@@ -165,9 +169,12 @@ class Ledger:
             self._endings.pop(domain).refused()
 
     def peered(self, domain: Domain) -> None:
-        """Hear that both have peered anew: an end from before does not come any more."""
+        """Hear that both have peered anew: an end from before does not come any more.
+
+        It may have come before that, with the end of the grants.
+        """
         if domain in self._endings:
-            self._endings.pop(domain).refused()
+            self._endings.pop(domain).cut_off(but=peer_key(domain))
 
     def ended(self, domain: Domain) -> None:
         """Hear that the peering has ended here, whoever ended it."""
