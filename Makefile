@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes test-model simulate simulate-long simulate-mutants check \
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes test-model simulate simulate-houses simulate-long simulate-mutants check \
 	format bench bench-peers bench-growth fuzz proto lock clean
 
 help: ## Show the targets
@@ -91,6 +91,9 @@ test-model: $(DEV) ## The catalogue beside a plain model of it, at length, and p
 
 simulate: $(DEV) ## Simulate whole members with faults: SEEDS of MINUTES each from FIRST on, two at a time
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --minutes $(MINUTES) --first $(FIRST)
+
+simulate-houses: $(DEV) ## Simulate several members that peer, with faults: SEEDS of MINUTES each from FIRST on
+	$(BIN)/python -m tests.simulation --houses --seeds $(SEEDS) --minutes $(MINUTES) --first $(FIRST)
 
 simulate-long: $(DEV) ## 5,000 seeds, and ten seeds of 10 days; hours on two cores
 	$(BIN)/python -m tests.simulation --seeds 5000

@@ -7,13 +7,15 @@ take turns; reads go beside them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from collective.client.collective import Collective
+from collective.client.identity.certificates import digest_of
 from collective.client.session import Resuming
 from collective.core.errors import (
     BusyError,
@@ -29,13 +31,16 @@ from collective.core.errors import (
 )
 from collective.core.ids import UploadId
 from collective.core.paths import FilePath
-from collective.model.entries import EntryKind
+from collective.core.world import World
+from collective.model.entries import Entry, EntryKind
 from collective.pki.credentials import Credentials
-from tests.simulation.member import COORDINATOR_ADDRESS, Member
+from collective.rpc.links import Links
+from tests.simulation.member import Member
 from tests.simulation.model import HUGE_BYTES, Change, Files, Value, content, value_of
 from tests.simulation.process import BrokenPromiseError, Process
 
 if TYPE_CHECKING:
+    from collective.transfer.engine.sources import Source
     from tests.simulation.machine import Machine
 
 WITHOUT_EFFECT: Final = (PermissionDeniedError, NotEnoughCopiesError, NoSpaceError, BusyError)
@@ -64,6 +69,58 @@ class Rights:
 
     read: frozenset[str]
     write: frozenset[str]
+
+
+class Home(Protocol):
+    """A member's files, as the client library has them: one's own, or a peer's through one's own."""
+
+    async def stat(self, path: str) -> Entry:
+        """Return what ``path`` names."""
+        ...
+
+    def list(self, path: str, *, recursive: bool = False) -> AsyncIterator[Entry]:
+        """Yield what is below ``path``."""
+        ...
+
+    async def mkdir(self, path: str, *, parents: bool = False) -> Entry:
+        """Make a directory."""
+        ...
+
+    async def remove(self, path: str, *, recursive: bool = False) -> int:
+        """Remove."""
+        ...
+
+    async def move(self, source: str, destination: str) -> Entry:
+        """Rename."""
+        ...
+
+    async def write(self, path: str, source: Source) -> Entry:
+        """Write a file."""
+        ...
+
+    async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Read a file, or a range of it."""
+        ...
+
+    async def resume(self, path: str, data: bytes, resuming: Resuming) -> None:
+        """Write a file, or go on with one that was cut off."""
+        ...
+
+
+class Own:
+    """The files of the own member."""
+
+    def __init__(self, home: Collective) -> None:
+        """Use ``home``."""
+        self._home = home
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._home, name)
+
+    async def resume(self, path: str, data: bytes, resuming: Resuming) -> None:
+        """Write a file, or go on with one that was cut off."""
+        session = self._home.transfers.session
+        await session.write(FilePath.parse(path), data, resuming=resuming)
 
 
 @dataclass(slots=True)
@@ -108,6 +165,14 @@ class Desk:
         return value_of(self.contents, size)
 
 
+def _tell(using: asyncio.Task[Any]) -> None:
+    """Have the run hear at once of what ended what somebody did."""
+    error = None if using.cancelled() else using.exception()
+    if error is not None:
+        told = {"message": "in what a person did", "exception": error}
+        using.get_loop().call_exception_handler(told)
+
+
 class Person:
     """One person at one machine."""
 
@@ -118,11 +183,16 @@ class Person:
         self.name = name
         self.desk = desk
         self.credentials = credentials
-        self.rights = rights
+        self._rights = rights
         self.chance = random.Random(f"{desk.member.seed} person {name}")
         self.stopped = False
         self.idle = False
         """Whether it was told to stop and has nothing under way."""
+
+    @property
+    def rights(self) -> Rights:
+        """What this person may do."""
+        return self._rights
 
     @property
     def machine(self) -> Machine:
@@ -140,22 +210,41 @@ class Person:
         if self.machine.alive or self.desk.closed:
             return
         process, world, links = self.machine.begin()
-        self.machine.run(process, self._use(process, world, links))
+        using = self.machine.run(process, self._use(process, world, links))
+        using.add_done_callback(_tell, context=process.context())
 
-    async def _use(self, process: Process, world: Any, links: Any) -> None:
+    async def _use(self, process: Process, world: World, links: Links) -> None:
         assert self.credentials is not None
-        async with Collective.connect(
-            self.credentials, (COORDINATOR_ADDRESS,), world=world, links=links
-        ) as home:
-            while not self.stopped:
-                await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
-                if not self.stopped:
-                    await self.act(home)
+        while not self.stopped:
+            async with Collective.connect(
+                self.credentials, (self.desk.member.coordinator_address,), world=world, links=links
+            ) as home:
+                while not self.stopped and not await self.follow(home, world, links):
+                    await asyncio.sleep(self.chance.uniform(0.2, 2 * self.desk.pause_s()))
+                    if not self.stopped:
+                        await self.act(home)
         self.idle = True
+
+    async def follow(self, home: Collective, world: World, links: Links) -> bool:
+        """Renew the certificate if the member's CA is being replaced; return whether it was.
+
+        Another connection is needed then.
+        """
+        newest, known = home.newest_authority, self.credentials
+        if not newest or known is None or newest == digest_of(known.authority):
+            return False
+        with contextlib.suppress(CollectiveError):
+            self.credentials = await self.desk.member.renew_user(known, world, links)
+            return True
+        return False
 
     async def act(self, home: Collective) -> None:
         """Do one thing."""
-        acts: tuple[tuple[float, Callable[[Collective], Awaitable[None]]], ...] = (
+        await self.use(Own(home))
+
+    async def use(self, home: Home) -> None:
+        """Do one thing with the files of a member."""
+        acts: tuple[tuple[float, Callable[[Home], Awaitable[None]]], ...] = (
             (0.21, self._write),
             (0.05, self._write_slowly),
             (0.03, self._resume),
@@ -170,12 +259,16 @@ class Person:
             (0.03, self._trespass),
         )
         act = self.chance.choices([one for _, one in acts], [weight for weight, _ in acts])[0]
+        await self.within_patience(act(home), act.__name__)
+
+    async def within_patience(self, work: Awaitable[None], what: str) -> None:
+        """Do ``work``; BrokenPromiseError if it has no end."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await act(home)
+                await work
         except TimeoutError as error:
             raise BrokenPromiseError(
-                f"an operation of {self.name} has no end: {act.__name__} took {PATIENCE_S:g} s"
+                f"an operation of {self.name} has no end: {what} took {PATIENCE_S:g} s"
             ) from error
 
     # --- choosing --------------------------------------------------------------------------------
@@ -238,7 +331,7 @@ class Person:
             if died in process.on_death:
                 process.on_death.remove(died)
         self._note(f"{what} {changes}: done")
-        if what == "write" and restores == desk.restores:
+        if what in {"write", "copy"} and restores == desk.restores:
             for path, value in changes.items():
                 assert value is not None
                 desk.check_acknowledged(path, value)
@@ -257,7 +350,7 @@ class Person:
             raise BrokenPromiseError(
                 f"a write is refused that the rules allow: {what} {list(changes)}: {error.message}"
             )
-        if isinstance(error, NotFoundError) and what != "write":
+        if isinstance(error, NotFoundError) and what not in {"write", "copy"}:
             for path, value in changes.items():
                 if value is None and None not in before[path]:
                     raise BrokenPromiseError(f"{path} was acknowledged and is not found")
@@ -269,7 +362,7 @@ class Person:
     def _note(self, text: str) -> None:
         self.desk.member.trace.note(f"{self.name} {text}")
 
-    async def _write(self, home: Collective) -> None:
+    async def _write(self, home: Home) -> None:
         if not self.rights.write:
             return await self._read(home)
         path = self._path(self.rights.write)
@@ -283,7 +376,7 @@ class Person:
         await self._change({path: value}, home.write(path, content(value)), "write")
         return None
 
-    async def _write_slowly(self, home: Collective) -> None:
+    async def _write_slowly(self, home: Home) -> None:
         """Write as a program does that makes its bytes while it goes."""
         if not self.rights.write:
             return await self._read_range(home)
@@ -304,7 +397,7 @@ class Person:
         await self._change({path: value}, home.write(path, pieces()), "write")
         return None
 
-    async def _resume(self, home: Collective) -> None:  # noqa: C901 - each way that it can end
+    async def _resume(self, home: Home) -> None:  # noqa: C901 - each way that it can end
         """Write as ``put`` does: what is cut off goes on where it stopped."""
         if not self.rights.write:
             return
@@ -312,7 +405,6 @@ class Person:
         if path in self.desk.busy:
             return
         value = self.desk.fresh()
-        session = home.transfers.session
         upload: UploadId | None = None
 
         async def opened(begun: UploadId) -> None:
@@ -323,9 +415,7 @@ class Person:
             nonlocal upload
             for left in (2, 1, 0):
                 try:
-                    await session.write(
-                        FilePath.parse(path), content(value), resuming=Resuming(upload, opened)
-                    )
+                    await home.resume(path, content(value), Resuming(upload, opened))
                 except UnreachableError:
                     if not left:
                         raise
@@ -339,7 +429,7 @@ class Person:
 
         await self._change({path: value}, put(), "write")
 
-    async def _tree(self, home: Collective) -> None:
+    async def _tree(self, home: Home) -> None:
         """Make a folder with files, or remove it with all that is in it."""
         if not self.rights.write:
             return
@@ -364,7 +454,7 @@ class Person:
                 value = self.desk.fresh()
                 await self._change({path: value}, home.write(path, content(value)), "write")
 
-    async def _huge(self, home: Collective) -> None:
+    async def _huge(self, home: Home) -> None:
         """Write a file of very many pieces, and remove it soon."""
         if not self.rights.write:
             return
@@ -376,13 +466,13 @@ class Person:
             await asyncio.sleep(self.chance.uniform(0.0, 2 * PAUSE_S))
             await self._change({path: None}, home.remove(path), "remove")
 
-    async def _remove(self, home: Collective) -> None:
+    async def _remove(self, home: Home) -> None:
         path = self._existing(self.rights.write) if self.rights.write else None
         if path is None or path in self.desk.busy or not self.desk.files.is_quiet(path):
             return
         await self._change({path: None}, home.remove(path), "remove")
 
-    async def _move(self, home: Collective) -> None:
+    async def _move(self, home: Home) -> None:
         source = self._existing(self.rights.write) if self.rights.write else None
         files, busy = self.desk.files, self.desk.busy
         if source is None or source in busy or not files.is_quiet(source):
@@ -397,11 +487,11 @@ class Person:
 
     # --- reads -----------------------------------------------------------------------------------
 
-    async def _read(self, home: Collective) -> None:
+    async def _read(self, home: Home) -> None:
         path = self._existing(self.rights.read) or self._path(self.rights.read)
         await self.read(home, path)
 
-    async def _read_range(self, home: Collective) -> None:
+    async def _read_range(self, home: Home) -> None:
         path = self._existing(self.rights.read)
         if path is None:
             return
@@ -413,7 +503,7 @@ class Person:
 
     async def read(  # noqa: C901 - each way that a read can end
         self,
-        home: Collective,
+        home: Home,
         path: str,
         offset: int = 0,
         length: int | None = None,
@@ -467,7 +557,7 @@ class Person:
         self._note(f"read {path} {offset}+{len(data)}")
         return True
 
-    async def _stat(self, home: Collective) -> None:
+    async def _stat(self, home: Home) -> None:
         path = self._existing(self.rights.read) or self._path(self.rights.read)
         files = self.desk.files
         watch = files.watch(path)
@@ -486,11 +576,11 @@ class Person:
             raise BrokenPromiseError(f"{path} has {size} bytes and may have {sizes}")
         self.desk.member.trace.count("acknowledged")
 
-    async def _list(self, home: Collective) -> None:
+    async def _list(self, home: Home) -> None:
         top = self.chance.choice(sorted(self.rights.read))
         await self.list(home, top)
 
-    async def list(self, home: Collective, top: str) -> bool:
+    async def list(self, home: Home, top: str) -> bool:
         """List and judge what comes; return whether it came."""
         files = self.desk.files
         below = [path for path in files.paths() if path.startswith(f"{top}/")]
@@ -527,7 +617,7 @@ class Person:
 
     # --- what nobody may ---------------------------------------------------------------------------
 
-    async def _trespass(self, home: Collective) -> None:
+    async def _trespass(self, home: Home) -> None:
         """Try what no grant allows; everything but a refusal is wrong."""
         tops = frozenset(f"/{path.split('/')[1]}" for path in self.desk.files.paths())
         unread = sorted(tops - self.rights.read)

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from collective.client.collective import Collective
 from collective.core.errors import CollectiveError, ConflictError
-from tests.simulation.clients import rarely
+from tests.simulation.clients import Person, rarely
 from tests.simulation.disk import Folder, Inode
 from tests.simulation.liar import KINDS as LIES
 from tests.simulation.liar import Lies
-from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
-from tests.simulation.network import Link
+from tests.simulation.link_faults import BY_MESSAGE, LinkFaults
+from tests.simulation.link_faults import KINDS as LINK_KINDS
 from tests.simulation.process import BrokenPromiseError
 from tests.simulation.refounding import Refounding
 from tests.simulation.restores import Restores
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
+    from tests.simulation.house import House
     from tests.simulation.machine import Machine
-    from tests.simulation.scenario import Scenario
 
 PAUSE_S: Final = 17.0
 """Between two faults, on average."""
@@ -42,17 +42,8 @@ NODES_FOR_ALL: Final = 5
 """So many nodes can have all the copies that any datastore wants; with fewer none can be drained."""
 HEARTBEATS_S: Final = 45.0
 """After so long every node that runs has told the coordinator what it knows."""
-_BY_MESSAGE: Final = frozenset(("message lost", "connection silent", "request repeated"))
-"""Counted by the network, for each message that they befall."""
 RESTART_LEAST_S, RESTART_MOST_S = 0.5, 40.0
 KINDS: Final[dict[str, str]] = {
-    "message lost": "_lossy",
-    "connection silent": "_silent",
-    "slow link": "_slow_link",
-    "reordering": "_reordering",
-    "request repeated": "_repeating",
-    "one-way partition": "_one_way",
-    "two-way partition": "_two_way",
     "kill coordinator": "_kill_coordinator",
     "kill node": "_kill_node",
     "kill client": "_kill_client",
@@ -98,7 +89,7 @@ OFTEN: Final[dict[str, float]] = {
 
 def all_kinds() -> list[str]:
     """Return every kind of fault that a run counts."""
-    return [kind for kind in (*KINDS, *RESTORED) if kind != "liar"] + [
+    return [kind for kind in (*LINK_KINDS, *KINDS, *RESTORED) if kind != "liar"] + [
         f"liar: {kind}" for kind in LIES
     ]
 
@@ -106,13 +97,14 @@ def all_kinds() -> list[str]:
 class Faults:
     """The faults of one run."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, house: House) -> None:
         """Choose the kinds."""
-        self.scenario = scenario
-        self.member = scenario.member
-        self.trace = scenario.trace
-        self.chance = random.Random(f"{scenario.seed} faults")
-        self.truth = Truth(scenario.member)
+        self.house = house
+        self.member = house.member
+        self._coordinator = house.member.coordinator
+        self.trace = house.trace
+        self.chance = random.Random(f"{house.seed} faults")
+        self.truth = Truth(house.member)
         self.dirty: str | None = None
         """The node whose copies may be damaged."""
         self.behind = False
@@ -125,7 +117,8 @@ class Faults:
         self._running: dict[asyncio.Task[None], None] = {}
         self.stopping = False
         restores, self._refounding = Restores(self), Refounding(self)
-        kinds = {kind: getattr(self, name) for kind, name in KINDS.items()}
+        self.links = LinkFaults(self.member.network, self.chance, self)
+        kinds = self.links.kinds() | {kind: getattr(self, name) for kind, name in KINDS.items()}
         ways = (restores.from_copy, restores.from_tar, self._refounding.lose)
         kinds.update(zip(RESTORED, ways, strict=True))
         share = self.chance.uniform(0.35, 0.9)
@@ -139,16 +132,16 @@ class Faults:
             for kind in self.chance.sample(others, KINDS_LEAST - len(self._kinds)):
                 self._kinds[kind] = kinds[kind]
         self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
-        self._every_kind = kinds
+        self._every_kind: dict[str, Callable[[], Awaitable[None]]] = kinds
         self._next_node = 0
 
     async def run(self, until_s: float) -> None:
         """Let things go wrong until ``until_s``."""
-        loop = self.scenario.loop
+        loop = self.house.loop
         await asyncio.sleep(10.0)
         self._back_up_nodes()
-        scale = rarely(self.scenario.minutes)
-        least = FAULTS_LEAST * min(1.0, self.scenario.minutes / 10)
+        scale = rarely(self.house.minutes)
+        least = FAULTS_LEAST * min(1.0, self.house.minutes / 10)
         while (is_time := loop.now_s < until_s) or (
             self._count() < least and loop.now_s < 2 * until_s
         ):
@@ -158,11 +151,15 @@ class Faults:
                 kind = self.chance.choice(sorted(self._every_kind))
             self.begin(self._every_kind[kind]())
             await asyncio.sleep(1.0)
-            if self._count() > before or kind in _BY_MESSAGE:
+            if self._count() > before or kind in BY_MESSAGE:
                 await asyncio.sleep(self.chance.expovariate(1 / (PAUSE_S * scale)))
 
     def _count(self) -> int:
         return sum(n for what, n in self.trace.counts.items() if what.startswith("fault"))
+
+    def of_kind(self, kind: str) -> Awaitable[None]:
+        """Return a fault of a kind, not yet begun."""
+        return self._every_kind[kind]()
 
     def begin(self, work: Awaitable[None]) -> None:
         """Have ``work`` go on beside everything else, until faults stop."""
@@ -175,7 +172,7 @@ class Faults:
             except Exception as error:
                 raise BrokenPromiseError(f"a fault broke: {error!r}") from error
 
-        task: asyncio.Task[None] = self.scenario.loop.create_task(run())
+        task: asyncio.Task[None] = self.house.loop.create_task(run())
         self._running[task] = None
         task.add_done_callback(self._running.pop)
 
@@ -186,25 +183,15 @@ class Faults:
             task.cancel()
         if self._running:
             await asyncio.wait(list(self._running))
-        self._mend_network()
+        self.links.mend()
         for name, machine in self.member.machines.items():
             self._mend(machine)
             if machine.process is not None and machine.process.lies is not None:
                 await self._restart_now(name)
-        for name in (COORDINATOR, *self.scenario.nodes_in_use()):
+        for name in (self._coordinator, *self.house.nodes_in_use()):
             if not self.member.machines[name].alive:
                 self.member.start(name)
         self.trace.note("faults have stopped")
-
-    def _mend_network(self) -> None:
-        member = self.member
-        for (source, target), link in member.network.links.items():
-            was_cut = link.cut
-            fresh = Link()
-            for name in Link.__slots__:
-                setattr(link, name, getattr(fresh, name))
-            if was_cut:
-                member.network.heal(source, target)
 
     def _mend(self, machine: Machine) -> None:
         disk = machine.disk
@@ -220,23 +207,23 @@ class Faults:
     # --- choosing --------------------------------------------------------------------------------
 
     def _node(self) -> str | None:
-        nodes = [one for one in self.scenario.nodes_in_use() if self.member.machines[one].alive]
+        nodes = [one for one in self.house.nodes_in_use() if self.member.machines[one].alive]
         return self.chance.choice(nodes) if nodes else None
 
     def all_whole(self) -> bool:
         """Return whether nothing is damaged, so that something may be; forget what was if so."""
-        if self._damaging or self.scenario.has_open_work():
+        if self._damaging or self.house.has_open_work():
             return False
-        if not self.truth.is_whole(self.scenario.may_be_lost):
+        if not self.truth.is_whole(self.house.may_be_lost):
             return False
         self.dirty, self.behind = None, False
         return True
 
     def _victim(self) -> str | None:
         """Return a node whose copies may be damaged now."""
-        if self.scenario.restoring:
+        if self.house.restoring:
             return None
-        nodes = [one for one in self.scenario.nodes_in_use() if self.member.machines[one].alive]
+        nodes = [one for one in self.house.nodes_in_use() if self.member.machines[one].alive]
         if self.dirty is not None and self.dirty in nodes and self.chance.random() < 0.5:
             return self.dirty
         if (self.dirty is not None or self.behind) and not self.all_whole():
@@ -261,87 +248,33 @@ class Faults:
 
     def _stays(self) -> bool:
         """Return whether the member's nodes must stay as they are."""
-        return self.scenario.restoring
+        return self.house.restoring
 
     def _duration(self, most_s: float = 40.0) -> float:
         return self.chance.uniform(1.0, most_s)
 
-    def _ends(self) -> tuple[str, str]:
+    # --- the network -----------------------------------------------------------------------------
+
+    def ends(self) -> tuple[str, str]:
         """Return two machines that talk to each other."""
-        names = [COORDINATOR, *self.scenario.nodes_in_use()]
-        people = [person.name for person in self.scenario.people]
+        names = [self._coordinator, *self.house.nodes_in_use()]
+        people = [person.name for person in self.house.people]
         first = self.chance.choice(names)
         second = self.chance.choice([one for one in names + people if one != first])
         return (first, second) if self.chance.random() < 0.5 else (second, first)
 
-    # --- the network -----------------------------------------------------------------------------
+    def apart(self, first: str) -> list[tuple[str, str]]:
+        """Return the ways from ``first`` to all others."""
+        return [(first, name) for name in self.member.machines if name != first]
 
-    async def _with_link(self, kind: str, most_s: float = 40.0, **changes: Any) -> None:
-        """Change one link for a while."""
-        source, target = self._ends()
-        link = self.member.network.link(source, target)
-        before = {name: getattr(link, name) for name in changes}
-        for name, value in changes.items():
-            setattr(link, name, value)
-        if kind not in _BY_MESSAGE:
-            self.trace.fault(kind, f"{source}>{target} {changes}")
-        await asyncio.sleep(self._duration(most_s))
-        for name, value in before.items():
-            setattr(link, name, value)
-
-    async def _lossy(self) -> None:
-        await self._with_link("message lost", loss=self.chance.uniform(0.02, 0.3))
-
-    async def _silent(self) -> None:
-        await self._with_link("connection silent", silence=self.chance.uniform(0.02, 0.2))
-
-    async def _slow_link(self) -> None:
-        least_s = self.chance.choice((0.05, 0.5, 2.0))
-        await self._with_link("slow link", least_s=least_s, most_s=least_s * 2)
-
-    async def _reordering(self) -> None:
-        source, target = self._ends()
-        link = self.member.network.link(source, target)
-        before_s, link.most_s = link.most_s, self.chance.choice((0.1, 1.0, 4.0))
-        self.trace.fault("reordering", f"{source}>{target} {link.most_s} s")
-        await asyncio.sleep(self._duration())
-        link.most_s = before_s
-
-    async def _repeating(self) -> None:
-        repeat = self.chance.uniform(0.1, 0.5)
-        links = [
-            self.member.network.link(*ends)
+    def busiest(self) -> list[tuple[str, str]]:
+        """Return the ways from and to the coordinator."""
+        return [
+            ends
             for name in self.member.machines
-            for ends in ((name, COORDINATOR), (COORDINATOR, name))
-            if name != COORDINATOR
+            for ends in ((name, self._coordinator), (self._coordinator, name))
+            if name != self._coordinator
         ]
-        for link in links:
-            link.repeat = repeat
-        await asyncio.sleep(self._duration())
-        for link in links:
-            link.repeat = 0.0
-
-    async def _one_way(self) -> None:
-        await self._cut("one-way partition", both=False)
-
-    async def _two_way(self) -> None:
-        await self._cut("two-way partition", both=True)
-
-    async def _cut(self, kind: str, *, both: bool) -> None:
-        network = self.member.network
-        names = list(self.member.machines)
-        first, second = self._ends()
-        pairs = [(first, second)]
-        if self.chance.random() < 0.4:  # one machine from all others
-            pairs = [(first, name) for name in names if name != first]
-        if both:
-            pairs += [(target, source) for source, target in pairs]
-        self.trace.fault(kind, str(pairs))
-        for source, target in pairs:
-            network.link(source, target).cut = True
-        await asyncio.sleep(self._duration(60.0))
-        for source, target in pairs:
-            network.heal(source, target)
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -361,7 +294,7 @@ class Faults:
 
     async def down_for(self, name: str) -> None:
         """Start ``name`` again after a while, and look whether it has what it had."""
-        before = self.truth.held(name, dead=True) if name != COORDINATOR else set()
+        before = self.truth.held(name, dead=True) if name != self._coordinator else set()
         counted, was_dirty = self._counted(name), name == self.dirty
         away_s = RESTART_LEAST_S + self.chance.random() ** 3 * RESTART_MOST_S
         await asyncio.sleep(away_s)
@@ -410,11 +343,11 @@ class Faults:
             raise BrokenPromiseError(f"{name} came back without {len(lost)} copies that counted")
 
     def _start(self, name: str) -> None:
-        if not self.member.machines[name].alive and name not in self.scenario.removed:
+        if not self.member.machines[name].alive and name not in self.house.removed:
             self.member.start(name)
 
     async def _kill_coordinator(self) -> None:
-        await self._kill("kill coordinator", COORDINATOR)
+        await self._kill("kill coordinator", self._coordinator)
 
     async def _kill_node(self) -> None:
         name = self._node()
@@ -429,7 +362,7 @@ class Faults:
             await self.down_for(name)
 
     async def _kill_client(self) -> None:
-        person = self.chance.choice(self.scenario.people)
+        person = self.chance.choice(self.house.people)
         if person.machine.alive:
             self.trace.fault("kill client", person.name)
             await self._soon(person.machine)
@@ -438,7 +371,7 @@ class Faults:
                 person.start()
 
     async def _power_coordinator(self) -> None:
-        await self._power("power loss at coordinator", COORDINATOR)
+        await self._power("power loss at coordinator", self._coordinator)
 
     async def _power_node(self) -> None:
         name = self._node()
@@ -457,7 +390,7 @@ class Faults:
         await self.down_for(name)
 
     async def _restart(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
+        name = self.chance.choice([self._coordinator, *self.house.nodes_in_use()])
         if self.member.machines[name].alive:
             self.trace.fault("restart", name)
             await self.member.stop(name)
@@ -476,18 +409,18 @@ class Faults:
             await self._full("node's disk full", name)
 
     async def _full_coordinator(self) -> None:
-        await self._full("coordinator's disk full", COORDINATOR)
+        await self._full("coordinator's disk full", self._coordinator)
 
     async def _full(self, kind: str, name: str) -> None:
         disk = self.member.machines[name].disk
-        counted, dirty, restores = self._counted(name), self.dirty, self.scenario.desk.restores
+        counted, dirty, restores = self._counted(name), self.dirty, self.house.desk.restores
         is_known = self.truth.database() is not None
         taken = max(0, disk.free_bytes - self.chance.choice((0, 100, 5000, 100_000)))
         disk.free_bytes -= taken
         self.trace.fault(kind, f"{name} {disk.free_bytes} bytes left")
         await asyncio.sleep(self._duration())
         disk.free_bytes += taken
-        if is_known and restores == self.scenario.desk.restores and dirty != name:
+        if is_known and restores == self.house.desk.restores and dirty != name:
             self._check_promised(name, counted)
 
     def _check_promised(self, name: str, before: set[tuple[bytes, int]]) -> None:
@@ -505,7 +438,7 @@ class Faults:
             await self._read_only("node's disk read-only", name)
 
     async def _read_only_coordinator(self) -> None:
-        await self._read_only("coordinator's disk read-only", COORDINATOR)
+        await self._read_only("coordinator's disk read-only", self._coordinator)
 
     async def _read_only(self, kind: str, name: str) -> None:
         disk = self.member.machines[name].disk
@@ -515,7 +448,7 @@ class Faults:
         disk.read_only = False
 
     async def _failing_flush(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
+        name = self.chance.choice([self._coordinator, *self.house.nodes_in_use()])
         self.trace.fault("flush fails", name)
         disk = self.member.machines[name].disk
         disk.failing_flushes = self.chance.randrange(1, 5)
@@ -523,7 +456,7 @@ class Faults:
         disk.failing_flushes = 0
 
     async def _slow_disk(self) -> None:
-        name = self.chance.choice([COORDINATOR, *self.scenario.nodes_in_use()])
+        name = self.chance.choice([self._coordinator, *self.house.nodes_in_use()])
         machine = self.member.machines[name]
         self.trace.fault("slow disk", name)
         machine.stall_s = self.chance.choice((0.05, 0.5, 3.0))
@@ -600,7 +533,7 @@ class Faults:
         await self.down_for(name)
 
     def _back_up_nodes(self) -> None:
-        for name in self.scenario.nodes_in_use():
+        for name in self.house.nodes_in_use():
             found = self.member.machines[name].disk.node(f"/{name}/data")
             if isinstance(found, Folder):
                 self._node_backups[name] = found.copy()
@@ -615,8 +548,8 @@ class Faults:
         machine.kill()
         machine.disk.replace(f"/{name}/data", self._node_backups[name].copy())
         machine.deleted.clear()
-        if self.scenario.lost_future is not None:
-            self.scenario.lost_future.nodes.pop(name, None)
+        if self.house.lost_future is not None:
+            self.house.lost_future.nodes.pop(name, None)
         await self.down_for(name)
         self._back_up_nodes()
 
@@ -630,7 +563,7 @@ class Faults:
             for kind in self.chance.sample(LIES, self.chance.randrange(1, 5)):
                 await self._restart_now(name)
                 process = self.member.machines[name].process
-                if process is None or self.scenario.restoring:
+                if process is None or self.house.restoring:
                     break
                 self.trace.fault(f"liar: {kind}", name)
                 process.lies = Lies(kind, random.Random(self.chance.random()), [])
@@ -640,10 +573,18 @@ class Faults:
 
     # --- the operator ----------------------------------------------------------------------------
 
-    async def operate(self, what: str, act: Callable[[Collective], Awaitable[Any]]) -> bool:
-        """Do something as the operator; return whether it was done."""
-        machine = self.member.machines["operator"]
-        if machine.alive or not self.member.machines[COORDINATOR].alive:
+    async def operate(
+        self,
+        what: str,
+        act: Callable[[Collective], Awaitable[Any]],
+        *,
+        person: Person | None = None,
+    ) -> bool:
+        """Do something as the operator, or as a ``person`` beside what they do; return whether it was done."""
+        machine = self.member.operator
+        if person is not None:
+            machine = self.member.machine(f"{person.name}-aside")
+        if machine.alive or not self.member.machines[self._coordinator].alive:
             return False
         process, world, links = machine.begin()
         done = False
@@ -652,8 +593,10 @@ class Faults:
             nonlocal done
             try:
                 async with Collective.connect(
-                    self.scenario.operator_credentials(),
-                    (COORDINATOR_ADDRESS,),
+                    self.member.operator_credentials(world)
+                    if person is None or person.credentials is None
+                    else person.credentials,
+                    (self.member.coordinator_address,),
                     world=world,
                     links=links,
                 ) as home:
@@ -670,25 +613,25 @@ class Faults:
 
     async def put_in_order(self) -> None:
         """Do what an operator does once everything runs again: nodes count fully, and are used."""
-        scenario = self.scenario
+        house = self.house
         await self._refounding.finish()
 
         async def work(home: Collective) -> None:
-            if scenario.was_restored:
+            if house.was_restored:
                 with contextlib.suppress(ConflictError):  # nothing is to be adopted (any more)
                     await home.nodes.adopt(everything=True)
             known = await home.nodes.list()
-            names = [node.node for node in known if node.node in scenario.nodes_in_use()]
+            names = [node.node for node in known if node.node in house.nodes_in_use()]
             await home.nodes.approve(names, even_doubted=True)
             for name in names:
                 await home.nodes.drain(name, stop=True)
 
         for _ in range(20):
             await self._start_all()
-            if scenario.was_restored:  # adopted is what has come back
+            if house.was_restored:  # adopted is what has come back
                 await asyncio.sleep(HEARTBEATS_S)
             if await self.operate("put in order", work):
-                scenario.draining.clear()
+                house.draining.clear()
                 await asyncio.sleep(5.0)
                 if self._is_in_order():
                     return
@@ -697,7 +640,7 @@ class Faults:
 
     async def _start_all(self) -> None:
         """Start what has exited, and wait a while until all are ready."""
-        nodes = self.scenario.nodes_in_use()
+        nodes = self.house.nodes_in_use()
         for name in nodes:
             if not self.member.machines[name].alive:
                 self.member.start(name)
@@ -713,74 +656,74 @@ class Faults:
         approved = self.truth.rows(
             "SELECT name FROM nodes WHERE standing = 'approved' AND removed = 0"
         )
-        return {name for (name,) in approved}.issuperset(self.scenario.nodes_in_use())
+        return {name for (name,) in approved}.issuperset(self.house.nodes_in_use())
 
     async def _add(self) -> None:
-        if self.scenario.restoring or len(self.scenario.nodes_in_use()) >= NODES_MAX:
+        if self.house.restoring or len(self.house.nodes_in_use()) >= NODES_MAX:
             return
-        name = self.scenario.new_node_name()
+        name = self.house.new_node_name()
         self.trace.fault("operator adds", name)
         self.member.start_node(name, code=self.member.node_code())
-        self.scenario.nodes.append(name)
+        self.house.nodes.append(name)
 
     async def _drain(self) -> None:
-        nodes = self.scenario.nodes_in_use()
-        if len(nodes) - len(self.scenario.draining) <= 3:
-            if self.scenario.draining:
-                name = self.chance.choice(sorted(self.scenario.draining))
+        nodes = self.house.nodes_in_use()
+        if len(nodes) - len(self.house.draining) <= 3:
+            if self.house.draining:
+                name = self.chance.choice(sorted(self.house.draining))
                 self.trace.fault("operator drains", f"{name} no more")
                 if await self.operate("undrain", lambda home: home.nodes.drain(name, stop=True)):
-                    self.scenario.draining.discard(name)
+                    self.house.draining.discard(name)
             return
         name = self.chance.choice(nodes)
         self.trace.fault("operator drains", name)
-        self.scenario.draining.add(name)
+        self.house.draining.add(name)
         await self.operate("drain", lambda home: home.nodes.drain(name))
 
     async def _remove(self) -> None:
         """Remove a node without force: what counts must not be there any more."""
-        for name in sorted(self.scenario.draining):
-            if self.scenario.restoring:
+        for name in sorted(self.house.draining):
+            if self.house.restoring:
                 return
             self.trace.fault("operator removes", name)
             if await self.operate("remove", functools.partial(_remove_node, name)):
-                self.scenario.forget_node(name)
+                self.house.forget_node(name)
                 await asyncio.sleep(self._duration(10.0))
                 self.member.machines[name].kill()
                 return
 
     async def _remove_by_force(self) -> None:
         """Remove a node as one that is lost, with all that counts there."""
-        scenario = self.scenario
-        if len(scenario.nodes_in_use()) - len(scenario.draining) <= 3:
+        house = self.house
+        if len(house.nodes_in_use()) - len(house.draining) <= 3:
             return
         name = self._victim()
-        if name is None or name in scenario.draining or self._damaging:
+        if name is None or name in house.draining or self._damaging:
             return
         self.trace.fault("operator removes by force", name)
         with self._damage():
             if await self.operate("remove", functools.partial(_remove_node, name, force=True)):
-                scenario.forget_node(name)
+                house.forget_node(name)
                 await asyncio.sleep(self._duration(10.0))
                 self.member.machines[name].kill()
 
     async def _replace(self) -> None:
         """Put new nodes in the place of old ones: add, approve, drain and remove, without a rest."""
-        scenario = self.scenario
-        old = [name for name in scenario.nodes_in_use() if name not in scenario.draining]
-        if len(old) >= NODES_MAX or len(old) < 3 or scenario.restoring:
+        house = self.house
+        old = [name for name in house.nodes_in_use() if name not in house.draining]
+        if len(old) >= NODES_MAX or len(old) < 3 or house.restoring:
             return
         leaving = self.chance.sample(old, self.chance.randrange(2, min(4, len(old))))
         more = max(len(leaving), NODES_FOR_ALL - len(old) + len(leaving))
-        coming = [scenario.new_node_name() for _ in range(more)]
+        coming = [house.new_node_name() for _ in range(more)]
         self.trace.fault("operator replaces", f"{leaving} by {coming}")
         for name in coming:
             self.member.start_node(name, code=self.member.node_code())
-            scenario.nodes.append(name)
+            house.nodes.append(name)
         await asyncio.sleep(15.0)
         await self.operate("approve", functools.partial(_approve_nodes, coming))
         for name in leaving:
-            scenario.draining.add(name)
+            house.draining.add(name)
             await self.operate("drain", functools.partial(_drain_node, name))
         left = list(leaving)
         for _ in range(12):
@@ -788,7 +731,7 @@ class Faults:
                 if self._stays():
                     break
                 if await self.operate("remove", functools.partial(_remove_node, name)):
-                    scenario.forget_node(name)
+                    house.forget_node(name)
                     self.member.machines[name].kill()
                     left.remove(name)
             if not left:
@@ -796,7 +739,7 @@ class Faults:
             await asyncio.sleep(10.0)
 
     async def _approve(self) -> None:
-        names = self.scenario.nodes_in_use()
+        names = self.house.nodes_in_use()
         self.trace.fault("operator approves", str(names))
 
         async def work(home: Collective) -> None:

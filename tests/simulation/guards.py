@@ -15,7 +15,7 @@ from tests.simulation.process import BrokenPromiseError
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
-    from tests.simulation.scenario import Scenario
+    from tests.simulation.house import House
 
 _TELL: Final = (
     "CREATE TEMP TRIGGER simulation_let_go AFTER UPDATE OF guard ON main.doomed"
@@ -43,10 +43,10 @@ _OTHERS: Final = (
 class Guards:
     """Watches the guards of one run's catalogue."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, house: House) -> None:
         """Watch once :meth:`watch` was called."""
-        self._scenario = scenario
-        self._truth = Truth(scenario.member)
+        self._house = house
+        self._truth = Truth(house.member)
         self._watched: Any = None
 
     def watch(self) -> None:

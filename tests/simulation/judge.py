@@ -6,14 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from collective.client.collective import Collective
-from tests.simulation.clients import Person
-from tests.simulation.member import COORDINATOR, COORDINATOR_ADDRESS
+from collective.core.world import World
+from collective.rpc.links import Links
+from tests.simulation.clients import Home, Own, Person
 from tests.simulation.model import content
 from tests.simulation.process import BrokenPromiseError
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
-    from tests.simulation.scenario import Scenario
+    from tests.simulation.house import House
 
 SETTLE_S: Final = 1500.0
 """How long a member that is left in peace may take until nothing is left to do."""
@@ -39,15 +40,15 @@ _LEFTOVERS: Final = (
 class Judge:
     """Judges one run."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Judge ``scenario``."""
-        self._scenario = scenario
-        self._member = scenario.member
-        self._truth = Truth(scenario.member)
+    def __init__(self, house: House) -> None:
+        """Judge ``house``."""
+        self._house = house
+        self._member = house.member
+        self._truth = Truth(house.member)
 
     async def settle(self) -> None:
         """Wait until nothing is left to do; BrokenPromiseError if that never is."""
-        loop = self._scenario.loop
+        loop = self._house.loop
         until_s = loop.now_s + SETTLE_S
         while True:
             why = self.unsettled()
@@ -62,8 +63,8 @@ class Judge:
     def unsettled(self) -> list[str]:
         """Return what is not yet as it must be."""
         truth, member = self._truth, self._member
-        nodes = self._scenario.nodes_in_use()
-        down = [name for name in (COORDINATOR, *nodes) if not member.is_ready(name)]
+        nodes = self._house.nodes_in_use()
+        down = [name for name in (member.coordinator, *nodes) if not member.is_ready(name)]
         if down:
             return [f"{name} is not ready" for name in down]
         found = [
@@ -120,9 +121,9 @@ class Judge:
         truth, found = self._truth, []
         short = bad = 0
         for one in truth.wanted():
-            if self._scenario.may_be_lost(one.chunk):
+            if self._house.may_be_lost(one.chunk):
                 continue
-            if len(one.copies) < min(one.wanted, len(self._scenario.nodes_in_use())):
+            if len(one.copies) < min(one.wanted, len(self._house.nodes_in_use())):
                 short += 1
             bad += sum(not truth.is_good(node, one.chunk, number) for node, number in one.copies)
         if short:
@@ -137,7 +138,7 @@ class Judge:
         Any node that was told of what the backup does not have shows it, whatever the numbers say,
         but not one that obeyed an earlier catalogue still, which this one takes the place of.
         """
-        lost, nodes = self._scenario.lost_future, self._scenario.nodes_in_use()
+        lost, nodes = self._house.lost_future, self._house.nodes_in_use()
         if lost is None:
             return
         ((epoch, catalog_id),) = self._truth.rows("SELECT epoch, catalog_id FROM state")
@@ -161,8 +162,8 @@ class Judge:
 
     async def read_everything(self) -> None:
         """Read each file, list each datastore, and write once more."""
-        desk = self._scenario.desk
-        for person in self._scenario.people:
+        desk = self._house.desk
+        for person in self._house.people:
             machine = person.machine
             if machine.alive:
                 machine.kill()
@@ -175,26 +176,26 @@ class Judge:
             if value is not None:
                 content(value)
 
-    async def _visit(self, person: Person, world: object, links: object) -> None:
-        desk = self._scenario.desk
+    async def _visit(self, person: Person, world: World, links: Links) -> None:
         assert person.credentials is not None
         async with Collective.connect(
             person.credentials,
-            (COORDINATOR_ADDRESS,),
-            world=world,  # type: ignore[arg-type]
-            links=links,  # type: ignore[arg-type]
+            (self._member.coordinator_address,),
+            world=world,
+            links=links,
         ) as home:
-            for top in sorted(person.rights.read):
-                if not await person.list(home, top):
-                    raise BrokenPromiseError(f"{top} cannot be listed, in quiet")
-            for path in desk.files.paths():
-                if f"/{path.split('/')[1]}" in person.rights.read and person.chance.random() < 0.6:
-                    await person.read(home, path, must=True)
-            if person.rights.write:
-                await self._write(person, home)
+            await self.look_through(person, Own(home))
 
-    async def _write(self, person: Person, home: Collective) -> None:
-        """Write once: in quiet nothing may be refused that the rules allow."""
-        self._scenario.desk.calm = True
-        await person._write(home)
-        self._scenario.desk.calm = False
+    async def look_through(self, person: Person, home: Home) -> None:
+        """List and read what ``person`` may, and write once: in quiet nothing of it may be refused."""
+        desk = self._house.desk
+        for top in sorted(person.rights.read):
+            if not await person.list(home, top):
+                raise BrokenPromiseError(f"{top} cannot be listed, in quiet")
+        for path in desk.files.paths():
+            if f"/{path.split('/')[1]}" in person.rights.read and person.chance.random() < 0.6:
+                await person.read(home, path, must=True)
+        if person.rights.write:
+            desk.calm = True
+            await person._write(home)
+            desk.calm = False

@@ -1,15 +1,19 @@
-"""A simulated member: a coordinator, its nodes, and whoever uses it, each on a machine of its own."""
+"""A simulated member: a coordinator, its nodes, and whoever uses it, each on a machine of its own.
+
+Several members may share what is around them: their machines then have names of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
-from collective.client.joining import redeem
-from collective.core.ids import Domain, MemberId, NodeId
+from collective.client.joining import redeem, renew_trusting
+from collective.core.ids import Domain, MemberId, NodeId, SpiffeId
 from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.world import World
@@ -17,12 +21,15 @@ from collective.pki import invite_code
 from collective.pki.cert_dir import CertDir
 from collective.pki.credentials import Credentials, load_credentials, save_credentials
 from collective.pki.pem_files import load_or_create_key
+from collective.pki.revocation import RevocationSet
 from collective.roles.coordinator.app import CoordinatorRole
 from collective.roles.node.app import NodeRole
 from collective.roles.runtime import lifecycle
 from collective.roles.runtime.lifecycle import Runtime
 from collective.roles.runtime.metrics import Metrics
 from collective.roles.runtime.notify import Notifier
+from collective.rpc.identity import PeerGate
+from collective.rpc.links import Links
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.machine import Machine
@@ -31,7 +38,6 @@ from tests.simulation.process import Process
 from tests.simulation.trace import Trace
 
 MEMBER: Final = MemberId("alice")
-DOMAIN: Final = Domain("home.alice")
 COORDINATOR: Final = "coordinator"
 COORDINATOR_ADDRESS: Final = Address(COORDINATOR, 7000)
 BOOTSTRAP_ADDRESS: Final = Address(COORDINATOR, 7001)
@@ -69,36 +75,72 @@ BASE: Final = ServeSettings(
 )
 
 
-class Member:
-    """Everything that one run simulates."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every machine of a run shares."""
 
-    def __init__(self, seed: int, loop: VirtualLoop, trace: Trace) -> None:
-        """Make the machines' surroundings; nothing runs yet."""
+    network: Network
+    vfs: SimulatedVfs
+
+    @classmethod
+    def made(cls, seed: int, loop: VirtualLoop, trace: Trace) -> Self:
+        """Make those of a run."""
+        network = Network(loop, trace, random.Random(f"{seed} network").getrandbits(64))
+        network.repeatable = REPEATABLE
+        return cls(network, SimulatedVfs(random.Random(f"{seed} vfs").getrandbits(64)))
+
+
+class Member:
+    """One member: its machines, and what runs on them."""
+
+    def __init__(
+        self,
+        seed: int,
+        loop: VirtualLoop,
+        trace: Trace,
+        *,
+        around: Surroundings | None = None,
+        member: MemberId = MEMBER,
+        prefix: str = "",
+    ) -> None:
+        """Have no machine yet; each will have a name that begins with ``prefix``."""
         self.seed = seed
         self.loop = loop
         self.trace = trace
-        self.network = Network(loop, trace, random.Random(f"{seed} network").getrandbits(64))
-        self.network.repeatable = REPEATABLE
-        self.vfs = SimulatedVfs(random.Random(f"{seed} vfs").getrandbits(64))
+        around = around or Surroundings.made(seed, loop, trace)
+        self.network = around.network
+        self.vfs = around.vfs
+        self.prefix = prefix
+        self._id = member
+        self.domain: Final = Domain(f"home.{member}")
+        self.coordinator: Final = f"{prefix}{COORDINATOR}"
+        """The machine of the coordinator."""
+        self.coordinator_address: Final = Address(self.coordinator, COORDINATOR_ADDRESS.port)
+        self.data_folder: Final = f"/{self.coordinator}/data"
+        bootstrap_address = Address(self.coordinator, BOOTSTRAP_ADDRESS.port)
         self.machines: dict[str, Machine] = {}
         self.roles: dict[str, Any] = {}
         """The role object that was made last on a machine, for the judge to look into."""
         self._made_by: dict[str, Process] = {}
         self.stops: dict[str, asyncio.Event] = {}
         self.exits: dict[str, int | None] = {}
+        self.started_s: dict[str, float] = {}
+        """When the program on a machine was started last."""
+        self._operator: tuple[list[bytes], Credentials] | None = None
+        """The files of the coordinator's certificate, and what is in them."""
         self.node_settings: dict[str, ServeSettings] = {}
         self.coordinator_settings = replace(
             BASE,
             roles=frozenset(("coordinator",)),
-            member_id=MEMBER,
-            domain=DOMAIN,
-            name="alice-homelab",
-            coordinator_address=COORDINATOR_ADDRESS,
-            advertise_addresses=(COORDINATOR_ADDRESS,),
-            bootstrap_address=BOOTSTRAP_ADDRESS,
-            bootstrap_advertise_addresses=(BOOTSTRAP_ADDRESS,),
-            data_dir=f"/{COORDINATOR}/data",
-            cert_dir=f"/{COORDINATOR}/certs",
+            member_id=member,
+            domain=self.domain,
+            name=f"{member}-homelab",
+            coordinator_address=self.coordinator_address,
+            advertise_addresses=(self.coordinator_address,),
+            bootstrap_address=bootstrap_address,
+            bootstrap_advertise_addresses=(bootstrap_address,),
+            data_dir=self.data_folder,
+            cert_dir=f"/{self.coordinator}/certs",
         )
 
     def machine(self, name: str) -> Machine:
@@ -114,7 +156,7 @@ class Member:
 
     def start_coordinator(self) -> None:
         """Start the coordinator."""
-        self._start(COORDINATOR, self.coordinator_settings, CoordinatorRole)
+        self._start(self.coordinator, self.coordinator_settings, CoordinatorRole)
 
     def start_node(self, name: str, *, code: str | None = None, capacity: int = 1 << 28) -> None:
         """Start a node, the first time with a join code."""
@@ -125,7 +167,7 @@ class Member:
                 roles=frozenset(("node",)),
                 node_address=Address(name, NODE_PORT),
                 advertise_addresses=(Address(name, NODE_PORT),),
-                coordinator_address=COORDINATOR_ADDRESS,
+                coordinator_address=self.coordinator_address,
                 node_id=NodeId(name),
                 storage_capacity_bytes=capacity,
                 join_code=code,
@@ -136,11 +178,13 @@ class Member:
 
     def start(self, name: str) -> None:
         """Start again what runs on a machine."""
-        if name == COORDINATOR:
+        if name == self.coordinator:
             self.start_coordinator()
         else:  # one that never enrolled gets the code that is good now
             disk = self.machines[name].disk
-            has_joined = disk.node(CertDir(f"/{name}/certs", MEMBER).node_certificate(NodeId(name)))
+            has_joined = disk.node(
+                CertDir(f"/{name}/certs", self.place.member).node_certificate(NodeId(name))
+            )
             self.start_node(name, code=None if has_joined else self.node_code())
 
     def _start(self, name: str, settings: ServeSettings, role: Any) -> None:
@@ -148,6 +192,7 @@ class Member:
         process, world, links = machine.begin()
         stop = self.stops[name] = asyncio.Event()
         self.exits[name] = None
+        self.started_s[name] = self.loop.now_s
         self.trace.note(f"{process.name} starts")
         machine.run(process, self._serve(name, process, world, links, settings, role, stop))
 
@@ -207,30 +252,40 @@ class Member:
     # --- identities ------------------------------------------------------------------------------
 
     @property
+    def operator(self) -> Machine:
+        """The machine of the operator."""
+        return self.machine(f"{self.prefix}operator")
+
+    @property
     def place(self) -> CertDir:
         """Where the coordinator's certificates are."""
-        return CertDir(self.coordinator_settings.cert_dir, MEMBER)
+        return CertDir(self.coordinator_settings.cert_dir, self._id)
 
     def node_code(self) -> str:
         """Return the join code for nodes that the coordinator wrote to its disk."""
-        disk = self.machines[COORDINATOR].disk
+        disk = self.machines[self.coordinator].disk
         return bytes(disk.file(self.place.join_code("node")).data).decode().strip()
 
     def operator_credentials(self, world: World) -> Credentials:
         """Return the coordinator's own credentials, as an operator on its machine uses them."""
-        disk, here = self.machines[COORDINATOR].disk, world.disk
+        disk, here = self.machines[self.coordinator].disk, world.disk
         paths = (
             self.place.coordinator_certificate,
             self.place.coordinator_key,
             self.place.ca_certificate,
         )
-        for path in paths:
-            folder = path.rpartition("/")[0]
-            here.make_dir(f"/operator{folder}")
-            with here.open(f"/operator{path}", "create") as file:
-                file.write(bytes(disk.file(path).data), 0)
-        certificate, key, ca = (f"/operator{path}" for path in paths)
-        return load_credentials(certificate, key, ca, disk=here)
+        found = [bytes(disk.file(path).data) for path in paths]
+        if self._operator is None or self._operator[0] != found:
+            copies = [f"/{self.operator.name}{path}" for path in paths]
+            for path, data in zip(copies, found, strict=True):
+                here.make_dir(path.rpartition("/")[0])
+                with contextlib.suppress(FileNotFoundError):
+                    here.unlink(path)
+                with here.open(path, "create") as file:
+                    file.write(data, 0)
+            certificate, key, ca = copies
+            self._operator = found, load_credentials(certificate, key, ca, disk=here)
+        return self._operator[1]
 
     async def join_user(self, machine: str, world: World, links: Any, text: str) -> Credentials:
         """Redeem an invite on a machine and return the credentials that it gives."""
@@ -248,3 +303,14 @@ class Member:
             authority=joined.authority,
             disk=world.disk,
         )
+
+    async def renew_user(self, known: Credentials, world: World, links: Links) -> Credentials:
+        """Return a person's credentials renewed, by the CA that is the newest now."""
+        channel = links.channel(
+            (self.coordinator_address,),
+            credentials=known,
+            gate=PeerGate(known.trust(), RevocationSet(), world.clock),
+            expect=SpiffeId.coordinator(self.domain),
+        )
+        async with channel:
+            return await renew_trusting(channel, known, clock=world.clock)

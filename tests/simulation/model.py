@@ -111,6 +111,12 @@ class Files:
             | {value for _, value in state.cut_off}
         )
 
+    def may_be_without(self, path: str, changes: Iterable[Change]) -> frozenset[Value]:
+        """Return what ``path`` may hold if these ``changes`` under way come to nothing."""
+        state, without = self._state(path), set(changes)
+        running = {change.value for change in state.running if change not in without}
+        return frozenset(state.values | running | {value for _, value in state.cut_off})
+
     def certain(self, path: str) -> Value:
         """Return what ``path`` holds if that is certain and a file, else None."""
         values = self.may_be(path)

@@ -26,22 +26,29 @@ from unittest import mock
 
 import apsw
 
-from collective.access import permissions
+from collective.access import grant_book, permissions
 from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import lives
+from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
 from collective.catalog.sqlite.copies import collection, dooming, inventories, repair
 from collective.catalog.sqlite.files import rechecking, recording
+from collective.catalog.sqlite.people import peers as peer_rows
 from collective.catalog.sqlite.store import counting, custody, opening, references
 from collective.chunking.store.capacity import Capacity
 from collective.chunking.store.core import StoreCore
 from collective.chunking.store.index import OWN_FILE
 from collective.core import limits
-from collective.core.errors import NoSpaceError
+from collective.core.errors import CollectiveError, NoSpaceError
+from collective.core.ids import SpiffeId
+from collective.core.paths import FilePath
+from collective.model.calls import Call
 from collective.model.copies import CopyState
 from collective.model.rights import Right
 from collective.placement import evidence, healing
 from collective.placement.health import Use
+from collective.roles.coordinator.faces.grpc import admission
+from collective.roles.coordinator.faces.grpc.files import FilesService
 from collective.roles.node import memory
 from collective.roles.node.storage import NodeStorage
 from collective.transfer.stream.chunk_client import ChunkClient
@@ -49,7 +56,8 @@ from tests.simulation import disk as disks
 from tests.simulation.database import SimulatedVfs
 from tests.simulation.process import PROCESS
 from tests.simulation.run import say
-from tests.simulation.scenario import run_here, run_seed
+from tests.simulation.seeds import OF_SEVERAL as FROM
+from tests.simulation.seeds import run_here, run_seed
 
 SEEDS_MOST: Final = 200
 MINUTES: Final = 10.0
@@ -394,6 +402,91 @@ def everybody_reads(stack: ExitStack) -> None:
     everywhere(stack, permissions, "covering", generous)
 
 
+# --- several members -------------------------------------------------------------------------------
+
+
+def speaks_for_others(stack: ExitStack) -> None:
+    """What a peer names is believed, whoever vouches for it: here, that its own coordinator calls itself."""
+    enter = admission.Admission._forwarded
+
+    def believe(self: Any, current: Any) -> Any:
+        call = enter(self, current)
+        return dataclasses.replace(
+            call, principal=SpiffeId.coordinator(self._domain), is_operator=True
+        )
+
+    stack.enter_context(mock.patch.object(admission.Admission, "_forwarded", believe))
+
+
+def forwarder_decides(stack: ExitStack) -> None:
+    """Whoever a peer calls for may do at the owner what any of the peer's people may."""
+    of = grant_book.GrantBook.of
+
+    def of_anybody(self: Any, principal: Any, now_s: float) -> Any:
+        found = list(of(self, principal, now_s))
+        named = {grant.id for grant in found}
+        found += [
+            grant
+            for grant in self.live(now_s)
+            if grant.principal.role == "user"
+            and grant.principal.trust_domain == principal.trust_domain
+            and grant.granted_by.trust_domain != principal.trust_domain
+            and grant.id not in named
+        ]
+        return found
+
+    stack.enter_context(mock.patch.object(grant_book.GrantBook, "of", of_anybody))
+
+
+def removed_peer_keeps_grants(stack: ExitStack) -> None:
+    """The grants of a removed peer are left, and live again when it comes back."""
+    everywhere(stack, peer_rows, "_drop_grants_of", lambda *_: 0)
+
+
+def lower_number_taken(stack: ExitStack) -> None:
+    """A bundle takes the place of another whatever its number is, and numbers begin anew after a restore."""
+
+    def renewed(known: Any, newer: Any) -> Any:
+        if known is None or newer.body == known.body:
+            return None
+        return dataclasses.replace(
+            known, sequence=newer.sequence, body=newer.body, signature=newer.signature
+        )
+
+    everywhere(stack, peer_rules, "renewed", renewed)
+    everywhere(
+        stack,
+        peer_rules,
+        "next_sequence",
+        lambda stored, *, is_same, echoed: stored if is_same and stored else stored + 1,
+    )
+
+
+def list_waits_for_peers(stack: ExitStack) -> None:
+    """The root is listed when every peer has answered."""
+    listed = FilesService.list
+
+    async def ask_first(self: Any, message: Any) -> Any:
+        others = self._owners._others
+        if message.path == "/":
+            for domain in others.domains():
+                call = Call(SpiffeId.coordinator(self._owners.domain), is_operator=True)
+                with contextlib.suppress(CollectiveError):
+                    await others.files(domain).names.stat(call, FilePath((f"@{domain}",)))
+        return await listed(self, message)
+
+    stack.enter_context(mock.patch.object(FilesService, "list", ask_first))
+
+
+OF_SEVERAL: Final = (
+    speaks_for_others,
+    forwarder_decides,
+    removed_peer_keeps_grants,
+    lower_number_taken,
+    list_waits_for_peers,
+)
+"""Those that only runs of several members can find."""
+
 MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {
     re.sub("_", " ", act.__name__): act
     for act in (
@@ -418,6 +511,7 @@ MUTANTS: Final[dict[str, Callable[[ExitStack], None]]] = {
         torn_backups,
         full_disk_is_no_error,
         everybody_reads,
+        *OF_SEVERAL,
     )
 }
 
@@ -440,7 +534,9 @@ def hunt(name: str, seeds: range, minutes: float) -> tuple[str, int, str, float]
     A seed finds it if it fails with it and is well without it.
     """
     began_s = time.process_time()
-    for seed in seeds:
+    of_several = MUTANTS[name] in OF_SEVERAL
+    for number in seeds:
+        seed = number + FROM if of_several else number
         failure = run_mutant(name, seed, minutes)
         if failure and not run_seed(seed, minutes).failure:
             return name, seed, failure, time.process_time() - began_s

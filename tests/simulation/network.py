@@ -103,6 +103,8 @@ class Network:
         self.hook: Callable[[Process, str, Any], Any] | None = None
         """May replace a message that a process sends: how a liar lies."""
         self._numbers = itertools.count(1)
+        self.where: Callable[[str, str], str] = lambda *_: ""
+        """What the kinds of faults between two machines begin with."""
         self.repeatable: frozenset[str] = frozenset()
         """Methods whose requests may arrive twice."""
 
@@ -112,6 +114,10 @@ class Network:
         if found is None:
             found = self.links[source, target] = Link()
         return found
+
+    def fault(self, kind: str, source: str, target: str, text: str) -> None:
+        """Add a fault between two machines to the trace."""
+        self.trace.fault(f"{self.where(source, target)}{kind}", text)
 
     def number(self) -> int:
         """Return the next number of a connection."""
@@ -173,13 +179,14 @@ class Connection:
         if not self.open:
             return
         network = self.network
-        link = network.link(self.hosts[side], self.hosts[1 - side])
+        hosts = self.hosts[side], self.hosts[1 - side]
+        link = network.link(*hosts)
         if link.loss and network.chance.random() < link.loss:
-            network.trace.fault("message lost", f"{self.hosts[side]}>{self.hosts[1 - side]}")
+            network.fault("message lost", *hosts, f"{hosts[0]}>{hosts[1]}")
             self.end(UnreachableError("The connection broke; try again."))
             return
         if link.silence and network.chance.random() < link.silence:
-            network.trace.fault("connection silent", f"{self.hosts[side]}>{self.hosts[1 - side]}")
+            network.fault("connection silent", *hosts, f"{hosts[0]}>{hosts[1]}")
             self._mute[side] = True
             network.loop.call_later(
                 network.chance.uniform(5, 60),
@@ -583,7 +590,7 @@ class _Call:
             and self.name in network.repeatable
             and network.chance.random() < link.repeat
         ):
-            network.trace.fault("request repeated", self.name)
+            network.fault("request repeated", *connection.hosts, self.name)
             again = _Served(listener, connection, self.name, None, deadline, self._metadata)
             connection.send(0, again.begin, channel.caller, message)
 

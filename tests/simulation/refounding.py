@@ -16,7 +16,6 @@ from collective.core.paths import FilePath
 from collective.model.rights import Right
 from collective.roles.coordinator.catalog_record import record_path
 from tests.simulation.disk import Folder
-from tests.simulation.member import COORDINATOR
 from tests.simulation.process import BrokenPromiseError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 TRY_AGAIN_S: Final = 5.0
 SET_UP_S: Final = 400.0
 """How long it may take where nothing goes wrong any more."""
-_FOLDER: Final = f"/{COORDINATOR}/data"
 
 
 class Refounding:
@@ -34,39 +32,40 @@ class Refounding:
     def __init__(self, faults: Faults) -> None:
         """Lose as one of ``faults``."""
         self._faults = faults
-        self._scenario = faults.scenario
+        self._house = faults.house
+        self._member = faults.member
         self._is_under_way = False
 
     async def lose(self) -> None:
         """Lose what the coordinator has; some time later all is set up."""
-        scenario = self._scenario
-        if scenario.restoring:
+        house = self._house
+        if house.restoring:
             return
-        scenario.restoring = True
+        house.restoring = True
         try:
             self._begin()
-            await self._faults.down_for(COORDINATOR)
+            await self._faults.down_for(self._member.coordinator)
             await self._set_up()
         finally:
-            scenario.restoring = False
+            house.restoring = False
 
     def _begin(self) -> None:
-        scenario, machine = self._scenario, self._faults.member.machines[COORDINATOR]
+        house = self._house
+        machine = self._member.machines[self._member.coordinator]
         self._faults.trace.fault("catalogue lost")
         self._is_under_way = True
         machine.kill()
-        machine.disk.replace(_FOLDER, Folder())
-        folder, name = machine.disk.parent(record_path(self._faults.member.place))
+        machine.disk.replace(self._member.data_folder, Folder())
+        folder, name = machine.disk.parent(record_path(self._member.place))
         folder.change(name, None)  # the operator says that it is lost for good
         folder.flush()
-        scenario.desk.closed = True
-        for person in scenario.people:
+        house.desk.closed = True
+        for person in house.people:
             person.machine.kill()
-        scenario.desk.restores += 1
-        scenario.files.restored(-1.0, -1.0)
-        scenario.lost_future = None
-        scenario.was_restored = self._faults.behind = True
-        scenario.draining.clear()
+        house.restored(-1.0, -1.0)
+        house.lost_future = None
+        house.was_restored = self._faults.behind = True
+        house.draining.clear()
 
     async def finish(self) -> None:
         """Go on with what was interrupted; BrokenPromiseError where it comes to no end."""
@@ -80,11 +79,11 @@ class Refounding:
 
     async def _set_up(self) -> None:
         """Have the member as it was founded, but for its files; people use it before the last node is there."""
-        desk = self._scenario.desk
+        desk = self._house.desk
         while True:
             if await self._faults.operate("set up", self._work):
                 desk.closed = False
-                for person in self._scenario.people:
+                for person in self._house.people:
                     person.start()
                 if self._has_all_nodes():
                     self._is_under_way = False
@@ -92,22 +91,22 @@ class Refounding:
             await asyncio.sleep(TRY_AGAIN_S)
 
     def _has_all_nodes(self) -> bool:
-        scenario = self._scenario
-        if scenario.truth.database() is None:
+        house = self._house
+        if house.truth.database() is None:
             return False
-        known = {name for (name,) in scenario.truth.rows("SELECT name FROM nodes")}
-        return known.issuperset(scenario.nodes_in_use())
+        known = {name for (name,) in house.truth.rows("SELECT name FROM nodes")}
+        return known.issuperset(house.nodes_in_use())
 
     async def _work(self, home: Collective) -> None:
         """Do what is not done yet."""
         nodes = [node.node for node in await home.nodes.list()]
-        names = [name for name in self._scenario.nodes_in_use() if name in nodes]
+        names = [name for name in self._house.nodes_in_use() if name in nodes]
         if names:
             with contextlib.suppress(ConflictError):  # these were adopted already
                 await home.nodes.adopt(names)
-        await self._scenario.make_datastores(home)
+        await self._house.make_datastores(home)
         given = {(str(grant.path), str(grant.principal)) for grant in await home.people.grants()}
-        for person in self._scenario.people:
+        for person in self._house.people:
             for top in sorted(person.rights.read):
                 rights = Right.READ | (Right.WRITE if top in person.rights.write else Right.NONE)
                 if (top, person.identity) not in given:

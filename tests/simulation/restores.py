@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from collective.catalog.sqlite.store.custody import RECORD, Record
 from tests.simulation.disk import Folder, Inode
-from tests.simulation.member import COORDINATOR
 
 if TYPE_CHECKING:
     from tests.simulation.faults import Faults
@@ -27,7 +26,6 @@ LATE_SHARE: Final = 0.5
 """How often the nodes reach a coordinator that was put back later than the people do,"""
 LATE_MOST_S: Final = 60.0
 """and by how much, at most: its numbers may have caught up before any node tells of its lost future."""
-_FOLDER: Final = f"/{COORDINATOR}/data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +41,16 @@ class LostFuture:
 class Restores:
     """Backs up and restores one run's coordinator.
 
-    While it is about that, ``scenario.restoring`` keeps the member's nodes the same, and their data whole:
+    While it is about that, ``house.restoring`` keeps the member's nodes the same, and their data whole:
     what a catalogue put back does not know is lost rightly, and may not meet another loss.
     """
 
     def __init__(self, faults: Faults) -> None:
         """Restore as one of ``faults``."""
         self._faults = faults
-        self._scenario = faults.scenario
+        self._house = faults.house
         self._member = faults.member
+        self._coordinator = faults.member.coordinator
         self._chance = faults.chance
 
     async def from_copy(self) -> None:
@@ -63,16 +62,16 @@ class Restores:
         await self._guarded("coordinator restored from a tar", is_tar=True)
 
     async def _guarded(self, kind: str, *, is_tar: bool) -> None:
-        scenario = self._scenario
-        if scenario.restoring:
+        house = self._house
+        if house.restoring:
             return
-        scenario.restoring = True
+        house.restoring = True
         try:
             if await self._wait_for_calm(is_tar=is_tar):
                 await self._restore(kind, is_tar=is_tar)
         finally:
-            scenario.restoring = False
-            for person in scenario.people:
+            house.restoring = False
+            for person in house.everybody():
                 person.start()
 
     def _since_s(self, *, is_tar: bool) -> float:
@@ -81,11 +80,11 @@ class Restores:
         One of files in use is as old as the snapshots in it.
         """
         if not is_tar:
-            return self._scenario.loop.now_s
+            return self._house.loop.now_s
         made = [
             node.modified_s
-            for path, node in self._member.machines[COORDINATOR].disk.walk(
-                f"{_FOLDER}/catalog/snapshots"
+            for path, node in self._member.machines[self._coordinator].disk.walk(
+                f"{self._member.data_folder}/catalog/snapshots"
             )
             if path.endswith(".b3")
         ]
@@ -93,92 +92,96 @@ class Restores:
 
     async def _wait_for_calm(self, *, is_tar: bool) -> bool:
         """Return whether, before long, all copies are whole and a backup has all nodes that are used."""
-        loop, machine = self._scenario.loop, self._member.machines[COORDINATOR]
+        loop, machine = self._house.loop, self._member.machines[self._coordinator]
         until_s = loop.now_s + WAIT_S
         while loop.now_s < until_s:
-            self._scenario.watch_nodes()
-            has_nodes = self._since_s(is_tar=is_tar) > self._scenario.nodes_changed_s
+            self._house.watch_nodes()
+            has_nodes = self._since_s(is_tar=is_tar) > self._house.nodes_changed_s
             if machine.alive and has_nodes and self._faults.all_whole():
                 return True
             await asyncio.sleep(3.0)
         return False
 
     async def _restore(self, kind: str, *, is_tar: bool) -> None:
-        scenario, machine = self._scenario, self._member.machines[COORDINATOR]
-        draining = set(scenario.draining)
+        house, machine = self._house, self._member.machines[self._coordinator]
+        draining = set(house.draining)
         since_s = self._since_s(is_tar=is_tar)
         snapshots_s = self._since_s(is_tar=True)
         copy = await (self._tar(machine) if is_tar else self._copy(machine))
         if copy is None:
             return
-        ended_s = scenario.loop.now_s
+        ended_s = house.loop.now_s
         if not is_tar and _closed_record(copy) is None:
             since_s = snapshots_s
-        if since_s <= scenario.nodes_changed_s:
+        if since_s <= house.nodes_changed_s:
             return
         await asyncio.sleep(AGE_LEAST_S + self._chance.random() ** 3 * AGE_MOST_S)
         self._faults.trace.fault(kind, f"of {since_s:.1f} to {ended_s:.1f}")
         machine.kill()
         self._note_lost_future(copy)
-        machine.disk.replace(_FOLDER, copy)
-        for person in scenario.people:
+        machine.disk.replace(self._member.data_folder, copy)
+        for person in house.everybody():
             person.machine.kill()
-        scenario.desk.restores += 1
-        needed = scenario.files.all_certain()
-        scenario.files.restored(since_s, ended_s)
-        scenario.was_restored = self._faults.behind = True
-        scenario.draining |= draining
+        needed = house.files.all_certain()
+        house.restored(since_s, ended_s)
+        house.was_restored = self._faults.behind = True
+        house.draining |= draining
         if self._chance.random() < LATE_SHARE:
-            self._faults.begin(self._keep_away(scenario.nodes_in_use()))
+            self._faults.begin(self._keep_away(house.nodes_in_use()))
         try:
-            await self._faults.down_for(COORDINATOR)
+            await self._faults.down_for(self._coordinator)
         finally:  # no delete of the lost future is under way any more
-            scenario.note_lost(needed)
+            house.note_lost(needed)
 
     async def _keep_away(self, nodes: list[str]) -> None:
         """Let nothing of ``nodes`` reach the coordinator until some time after it runs again."""
         network = self._member.network
         late_s = self._chance.uniform(1.0, LATE_MOST_S)
         self._faults.trace.note(f"nodes are {late_s:.1f} s late")
+        self._house.nodes_are_late = True
         for name in nodes:
-            network.link(name, COORDINATOR).cut = True
-        while not self._member.is_ready(COORDINATOR):
+            network.link(name, self._coordinator).cut = True
+        while not self._member.is_ready(self._coordinator):
             await asyncio.sleep(1.0)
         await asyncio.sleep(late_s)
         for name in nodes:
-            network.heal(name, COORDINATOR)
+            network.heal(name, self._coordinator)
+        self._house.nodes_are_late = False
+        self._house.nodes_came_s = self._house.loop.now_s
 
     def _note_lost_future(self, copy: Folder) -> None:
         """Note which nodes were told of what the backup does not have, where they alone can tell."""
-        scenario, then = self._scenario, _closed_record(copy)
-        scenario.lost_future = None
-        if then is not None:
-            told = {name: scenario.truth.remembered(name) for name in scenario.nodes_in_use()}
+        house, then = self._house, _closed_record(copy)
+        house.lost_future = None
+        if (
+            then is not None and not house.rotates
+        ):  # what was told under a former key does not count
+            told = {name: house.truth.remembered(name) for name in house.nodes_in_use()}
             knowing = {
                 name: kept.catalog_id
                 for name, kept in told.items()
                 if (kept.epoch, kept.sequence) > (then.epoch, then.sequence)
             }
-            scenario.lost_future = LostFuture(then.epoch, knowing)
+            house.lost_future = LostFuture(then.epoch, knowing)
 
     async def _copy(self, machine: Machine) -> Folder | None:
         """Copy what a stopped coordinator left; None where it did not end by itself."""
         if not machine.alive:
             return None
         process = machine.process
-        await self._member.stop(COORDINATOR)
-        if machine.process is not process or self._member.exits[COORDINATOR] != 0:
+        await self._member.stop(self._coordinator)
+        if machine.process is not process or self._member.exits[self._coordinator] != 0:
             return None
-        found = machine.disk.node(_FOLDER)
+        found = machine.disk.node(self._member.data_folder)
         assert isinstance(found, Folder)
         copy = found.copy()
-        self._member.start(COORDINATOR)
+        self._member.start(self._coordinator)
         return copy
 
     async def _tar(self, machine: Machine) -> Folder:
         """Copy file by file, as tar does, in whatever order they lie, while the coordinator goes on."""
         made = Folder()
-        paths = [path for path, _ in machine.disk.walk(_FOLDER)]
+        paths = [path for path, _ in machine.disk.walk(self._member.data_folder)]
         self._chance.shuffle(paths)
         for path in paths:
             await asyncio.sleep(self._chance.random() * TAR_STEP_S)
@@ -187,7 +190,7 @@ class Restores:
                 continue
             content = await self._read_slowly(node)
             inside = made
-            *above, name = path[len(_FOLDER) :].strip("/").split("/")
+            *above, name = path[len(self._member.data_folder) :].strip("/").split("/")
             for part in above:
                 below = inside.entries.get(part)
                 if not isinstance(below, Folder):

@@ -11,7 +11,7 @@ from collective.model.nodes import Standing
 from collective.placement.evidence import count, quorum_of
 from collective.roles.node.memory import MEMORY_NAME, Remembered, decode
 from tests.simulation.disk import Inode
-from tests.simulation.member import COORDINATOR, Member
+from tests.simulation.member import Member
 
 
 class Wanted(NamedTuple):
@@ -32,7 +32,7 @@ class Truth:
 
     def database(self) -> Any:
         """Return the coordinator's connection; None while it does not run."""
-        role = self._member.running(COORDINATOR)
+        role = self._member.running(self._member.coordinator)
         if role is None or role._catalog is None:
             return None
         return role._catalog._engine.writer._db

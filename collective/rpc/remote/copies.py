@@ -66,10 +66,11 @@ class RemoteCopies:
         while True:
             try:
                 async for answer in each(aiter(self._streams.copy(request)), IDLE_S):
-                    failing_s, pause_s = None, FIRST_PAUSE_S
                     request.resume_upload_id = answer.upload_id or request.resume_upload_id
-                    if progress is not None and answer.copied_bytes > told:
-                        progress(answer.copied_bytes - told)
+                    if answer.copied_bytes > told:  # an answer alone is no progress
+                        failing_s, pause_s = None, FIRST_PAUSE_S
+                        if progress is not None:
+                            progress(answer.copied_bytes - told)
                         told = answer.copied_bytes
                     if answer.entry is not None:
                         return taken(entry_from, answer.entry), answer.is_same

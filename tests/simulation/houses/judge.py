@@ -1,0 +1,159 @@
+"""What several members promise each other, looked at from outside: their catalogues, bundles and connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from collective.core.ids import Domain
+from collective.model.peers import PeerState
+from tests.simulation.houses.ledger import PEER, Giving, peer_key, settle
+from tests.simulation.process import BrokenPromiseError
+
+if TYPE_CHECKING:
+    from tests.simulation.houses.household import Household
+    from tests.simulation.network import Network
+
+LOOK_S: Final = 1.0
+REMOVED_S: Final = 5.0
+"""So long after a peer was removed nothing of its people stands at the coordinator."""
+AGREE_S: Final = 120.0
+"""How long after the last fault all peers see each other healthy, with the newest bundles."""
+
+
+class NeighbourJudge:
+    """Judges what the houses of a run are to each other."""
+
+    def __init__(self, houses: Sequence[Household], network: Network) -> None:
+        """Judge ``houses``."""
+        self._houses = houses
+        self._network = network
+        self._gone_since_s: dict[tuple[Domain, Domain], float] = {}
+        """Since when a domain is seen to be no peer of a house."""
+        self._numbers: dict[tuple[Domain, Domain], tuple[int, int, int]] = {}
+        """Of the bundle that a house has of a peer, with since when it is one, and the house's restores."""
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for house in self._houses:
+                self.look(house)
+
+    def look(self, house: Household) -> None:
+        """Compare a house's catalogue with its ledger; BrokenPromiseError where it has what it may not."""
+        wired = house.wired()
+        if wired is None:
+            return
+        book = wired.ground.federation.book
+        house.expect_ends()
+        for other in house.neighbours:
+            known = book.all.get(other.domain)
+            is_peer = known is not None and known.peer.state is PeerState.ACTIVE
+            if not is_peer:
+                house.ledger.ended(other.domain)
+            self._settle(house, peer_key(other.domain), PEER if is_peer else None)
+            pair = (house.domain, other.domain)
+            if is_peer:
+                self._gone_since_s.pop(pair, None)
+                self._check_number(house, other, known)
+            else:
+                self._numbers.pop(pair, None)
+                since_s = self._gone_since_s.setdefault(pair, house.loop.now_s)
+                self._check_connections(house, other, since_s)
+        self._look_at_grants(house, wired.ground.catalog._engine.writer.book)
+
+    def _settle(self, house: Household, key: str, value: int | None) -> None:
+        if not settle(house.ledger.register, key, value):
+            may_be = sorted(map(str, house.ledger.may_be(key)))
+            raise BrokenPromiseError(f"{house.domain} has {key} as {value}; it may be {may_be}")
+
+    def _look_at_grants(self, house: Household, book: Any) -> None:
+        found: dict[Giving, int] = {}
+        now_s = house.member.machines[house.member.coordinator].clock.wall_s()
+        for grant in book.live(now_s):
+            told = Giving(str(grant.path), grant.principal, grant.granted_by)
+            found[told] = found.get(told, 0) | int(grant.rights)
+        for giving in house.ledger.givings:
+            self._settle(house, giving.key, found.pop(giving, None))
+        strange = [
+            giving
+            for giving in found
+            if {giving.receiver.trust_domain, giving.giver.trust_domain} != {house.domain}
+        ]
+        if strange:
+            raise BrokenPromiseError(f"{house.domain} has grants that nobody gave: {strange}")
+
+    def _check_number(self, house: Household, other: Household, known: Any) -> None:
+        """Raise where a peer's bundle gave way to one with a lower number."""
+        pair, peer = (house.domain, other.domain), known.peer
+        now = peer.sequence, peer.since_ms, house.desk.restores
+        before = self._numbers.get(pair)
+        if before is not None and before[1:] == now[1:] and now[0] < before[0]:
+            raise BrokenPromiseError(
+                f"{house.domain} took number {now[0]} of {other.domain} for number {before[0]}"
+            )
+        self._numbers[pair] = now
+
+    def _check_connections(self, house: Household, other: Household, since_s: float) -> None:
+        """Raise where a connection of a removed peer, or of its people, stands though it could be ended."""
+        member, now_s = house.member, house.loop.now_s
+        settings = member.coordinator_settings
+        for listener in self._network.listeners.values():
+            host = listener.host
+            if host not in member.machines or not listener.process.alive:
+                continue
+            limit_s = REMOVED_S
+            if host != member.coordinator:  # it is told with the next heartbeat
+                limit_s += settings.heartbeat_interval_s
+                if not house.is_calm_since(now_s - limit_s):
+                    continue
+            if max(since_s, member.started_s[host]) + limit_s > now_s:
+                continue
+            for connection, caller in listener._connections.items():
+                domain = None if caller is None else caller.identity.trust_domain
+                if connection.open and domain == other.domain:
+                    raise BrokenPromiseError(
+                        f"{caller.identity if caller else ''} of a removed peer is connected to {host}"
+                        f" {now_s - since_s:.1f} s after it was removed"
+                    )
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    async def agree(self) -> None:
+        """Wait until all peers agree; BrokenPromiseError if that takes too long."""
+        loop = self._houses[0].loop
+        until_s = loop.now_s + AGREE_S
+        while why := self.disagreements():
+            if loop.now_s > until_s:
+                raise BrokenPromiseError(f"{AGREE_S:g} s after the last fault: {'; '.join(why)}")
+            await asyncio.sleep(LOOK_S)
+
+    def disagreements(self) -> list[str]:
+        """Return what peers have of each other that is not so."""
+        found = []
+        for house in self._houses:
+            wired = house.wired()
+            if wired is None:
+                return [f"{house.domain} does not run"]
+            federation = wired.ground.federation
+            for other in house.neighbours:
+                theirs = other.wired()
+                if theirs is None:
+                    return [f"{other.domain} does not run"]
+                signed, number = theirs.ground.federation.bundle._signed, -1
+                number = theirs.ground.federation.bundle._sequence
+                known = federation.book.all.get(other.domain)
+                if known is None or known.peer.state is not PeerState.ACTIVE:
+                    found.append(f"{other.domain} is no peer of {house.domain}")
+                    continue
+                health = wired.links.to(other.domain).health
+                if not health.is_healthy:
+                    found.append(f"{house.domain} sees {other.domain} away: {health.why}")
+                if signed is None or known.peer.body != signed.body:
+                    found.append(
+                        f"{house.domain} has number {known.peer.sequence} of {other.domain}, which is at"
+                        f" {number}"
+                    )
+        return found

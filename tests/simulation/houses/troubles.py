@@ -1,0 +1,178 @@
+"""What goes wrong in a run of several members: between the houses, and with one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.clients import rarely
+from tests.simulation.faults import FAULTS_LEAST
+from tests.simulation.link_faults import BY_MESSAGE, LinkFaults
+from tests.simulation.link_faults import KINDS as LINK_KINDS
+
+if TYPE_CHECKING:
+    from tests.simulation.houses.household import Household
+    from tests.simulation.houses.operators import Operators
+    from tests.simulation.network import Network
+    from tests.simulation.trace import Trace
+
+PAUSE_S: Final = 11.0
+"""Between two faults, on average."""
+KINDS_LEAST: Final = 9
+SILENCE_MOST_S: Final = 105.0
+"""So long after a power loss connections may stand whose other end is gone."""
+HOUR_S: Final = 3600.0
+BETWEEN: Final = "between houses: "
+"""What the kinds of faults on links between houses begin with."""
+OF_A_HOUSE: Final = (
+    "kill coordinator",
+    "power loss at coordinator",
+    "restart",
+    "kill node",
+    "kill client",
+    "coordinator restored",
+    "coordinator restored from a tar",
+    "operator adopts",
+)
+"""Kinds that a house has where it stands alone, too."""
+OWN: Final = ("clock an hour off", "CA rotated", "peer removed")
+"""Kinds that only several houses have."""
+COUNTED: Final = (*(f"{BETWEEN}{kind}" for kind in LINK_KINDS), *OWN, "peered")
+"""Kinds that a run counts for the sake of several houses."""
+OFTEN: Final[dict[str, float]] = {
+    "peer removed": 2.5,
+    "CA rotated": 1.5,
+    "coordinator restored": 2.5,
+    "coordinator restored from a tar": 1.5,
+    f"{BETWEEN}message lost": 2,
+    f"{BETWEEN}connection silent": 2,
+}
+
+
+class Troubles:
+    """The faults of one run."""
+
+    def __init__(
+        self,
+        houses: Sequence[Household],
+        operators: Operators,
+        network: Network,
+        trace: Trace,
+        seed: int,
+    ) -> None:
+        """Choose the kinds."""
+        self._houses = houses
+        self._operators = operators
+        self._trace = trace
+        self._chance = random.Random(f"{seed} troubles")
+        self._links = LinkFaults(network, self._chance, self)
+        self._machines = {name: house for house in houses for name in self._names_of(house)}
+        network.where = self._where
+        kinds: dict[str, Callable[[], Awaitable[None]]] = {
+            f"{BETWEEN}{kind}": act for kind, act in self._links.kinds().items()
+        }
+        for kind in OF_A_HOUSE:
+            kinds[kind] = lambda kind=kind: self._in_a_house(kind)  # type: ignore[misc]
+        kinds.update(zip(OWN, (self._clock, self._rotate, self._remove), strict=True))
+        share = self._chance.uniform(0.5, 1.0)
+        chosen = [kind for kind in kinds if self._chance.random() < share]
+        others = sorted(kinds.keys() - set(chosen))
+        more = max(0, KINDS_LEAST - len(chosen))
+        self._kinds = {kind: kinds[kind] for kind in (*chosen, *self._chance.sample(others, more))}
+        self._weights = [OFTEN.get(kind, 1) for kind in self._kinds]
+
+    def _names_of(self, house: Household) -> list[str]:
+        people = [f"{house.prefix}{name}" for name in ("ann", "ben")]
+        return [house.member.coordinator, *house.nodes_in_use(), *people]
+
+    def _where(self, source: str, target: str) -> str:
+        return BETWEEN if source.partition("-")[0] != target.partition("-")[0] else ""
+
+    async def run(self, until_s: float) -> None:
+        """Let things go wrong until ``until_s``."""
+        loop, minutes = self._houses[0].loop, self._houses[0].minutes
+        await asyncio.sleep(5.0)
+        least = FAULTS_LEAST * min(1.0, minutes / 10)
+        while loop.now_s < until_s or (self._count() < least and loop.now_s < 2 * until_s):
+            before = self._count()
+            (kind,) = self._chance.choices(list(self._kinds), self._weights)
+            self._houses[0].faults.begin(self._kinds[kind]())
+            await asyncio.sleep(1.0)
+            if self._count() > before or kind.removeprefix(BETWEEN) in BY_MESSAGE:
+                await asyncio.sleep(self._chance.expovariate(1 / (PAUSE_S * rarely(minutes))))
+
+    def _count(self) -> int:
+        return sum(n for what, n in self._trace.counts.items() if what.startswith("fault"))
+
+    # --- the ways between houses -------------------------------------------------------------------
+
+    def _two(self) -> tuple[Household, Household]:
+        first, second = self._chance.sample(list(self._houses), 2)
+        return first, second
+
+    def ends(self) -> tuple[str, str]:
+        """Return two machines of two houses: mostly the coordinators, else a person and a node."""
+        first, second = self._two()
+        if self._chance.random() < 0.75:
+            ends = first.member.coordinator, second.member.coordinator
+        else:
+            person = self._chance.choice(first.residents)
+            callers = (first.member.coordinator, person.name)
+            ends = self._chance.choice(callers), self._chance.choice(second.nodes_in_use())
+        return ends if self._chance.random() < 0.5 else (ends[1], ends[0])
+
+    def apart(self, first: str) -> list[tuple[str, str]]:
+        """Return the ways from the whole house of ``first`` to all others."""
+        own = next(house for house in self._houses if first in house.member.machines)
+        return [
+            (source, target)
+            for source in own.member.machines
+            for other in self._houses
+            if other is not own
+            for target in other.member.machines
+        ]
+
+    def busiest(self) -> list[tuple[str, str]]:
+        """Return the ways between coordinators."""
+        names = [house.member.coordinator for house in self._houses]
+        return [(one, other) for one in names for other in names if one != other]
+
+    # --- one house -------------------------------------------------------------------------------
+
+    async def _in_a_house(self, kind: str) -> None:
+        house = self._chance.choice(self._houses)
+        if kind.startswith("coordinator restored"):  # it waits long for the moment to begin
+            await house.faults.of_kind(kind)
+            return
+        if kind.startswith("power"):  # nobody tells those who were connected
+            house.silent_until_s = house.loop.now_s + SILENCE_MOST_S
+        with house.disturbed():
+            await house.faults.of_kind(kind)
+
+    async def _clock(self) -> None:
+        """Have the clock of a machine an hour off for a while."""
+        house = self._chance.choice(self._houses)
+        if house.rotates:
+            return
+        names = [house.member.coordinator] * 3 + house.nodes_in_use()
+        name = self._chance.choice([*names, *(person.name for person in house.residents)])
+        clock = house.member.machines[name].clock
+        if clock.offset_s:
+            return
+        # what a coordinator does an hour ahead waits for an hour afterwards
+        ahead = () if name == house.member.coordinator else (HOUR_S,)
+        clock.offset_s = self._chance.choice((-HOUR_S, *ahead))
+        self._trace.fault("clock an hour off", f"{name} {clock.offset_s:+g} s")
+        with house.disturbed():
+            await asyncio.sleep(self._chance.uniform(5.0, 60.0))
+            clock.offset_s = 0.0
+
+    async def _rotate(self) -> None:
+        await self._operators.rotate(self._chance.choice(self._houses))
+
+    async def _remove(self) -> None:
+        house, other = self._two()
+        if house.ledger.is_peer(other.domain):
+            await self._operators.remove(house, other)

@@ -1,0 +1,1 @@
+"""What the remote faces of a member do about answers."""
