@@ -1,7 +1,7 @@
 """What moves bytes to and from each peer: each has an engine, which learns the way to that peer alone.
 
-Where none of a peer's nodes could be reached directly, that is noted for an hour, so that the next command
-does not try again what costs seconds; a direct way that works clears the note.
+Where none of a peer's nodes could be reached directly, that is noted for ten minutes, so that the next
+commands do not try again what costs seconds; a direct way that works clears the note.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collective.core.small_files import read_small, write_atomically
 from collective.model.transfers import RouteMode
 from collective.transfer.engine.engine import Engine
 
-NOTED_S: Final = 3600.0
+NOTED_S: Final = 600.0
+"""Not for long: just after a peering its nodes do not know this member yet, and then they do."""
 NOTED_MAX: Final = 256
 
 

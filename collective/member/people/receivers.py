@@ -39,9 +39,9 @@ def receiver_of(text: str, own: Domain, peers: PeerDomains) -> SpiffeId:
     if text.startswith("@"):
         return SpiffeId.coordinator(_known(parse_domain(text[1:]), own, peers))
     name, via, member = text.partition(_VIA)
-    who = GlobalId.parse(name.strip())
+    who = GlobalId.parse(name)
     if via:
-        return SpiffeId.user(_known(parse_domain(member.strip()), own, peers), who)
+        return SpiffeId.user(_known(parse_domain(member), own, peers), who)
     return SpiffeId.user(who.domain if peers.is_peer(who.domain) else own, who)
 
 

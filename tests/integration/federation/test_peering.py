@@ -22,6 +22,8 @@ CONTENT = random.Random(1).randbytes(9 * 1024 * 1024 + 5)
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Houses]:
     with running_houses(tmp_path_factory.mktemp("houses"), "alice", "bob") as made:
         made.peer("alice", "bob")
+        for cluster in made.members.values():
+            cluster.wait_heartbeats(2)  # with which nodes hear of peers
         yield made
 
 

@@ -121,6 +121,7 @@ REFUSED: dict[str, Any] = {
     "OpenRead": pb.OpenReadRequest(path=PATH),
     "Read": pb.ReadRequest(path=PATH),
     "Write": [pb.WriteRequest(header=pb.WriteHeader(path=PATH))],
+    "Copy": pb.CopyRequest(source=PATH, target="/private/copy"),
     "AddGrant": pb.AddGrantRequest(
         path="/private", rights=[pb.Right.READ], principal="carol@home.alice"
     ),

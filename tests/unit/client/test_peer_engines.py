@@ -1,4 +1,4 @@
-"""The way to each peer is learnt apart, and what led nowhere is remembered for an hour."""
+"""The way to each peer is learnt apart, and what led nowhere is remembered for a while."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_peer_that_cannot_be_reached_says_nothing_of_another(bench: Bench) -> 
     assert engines.of(CAROL).choice.mode is RouteMode.DIRECT
 
 
-def test_it_is_remembered_for_an_hour(bench: Bench) -> None:
+def test_it_is_remembered_for_a_while(bench: Bench) -> None:
     first = bench.engines()
     first.of(BOB).choice.unreachable(RouteMode.DIRECT, NODE)
     first.of(CAROL)
