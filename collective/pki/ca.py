@@ -28,6 +28,8 @@ from collective.pki import certificates
 BACKDATE_S: Final = 300.0
 """How far the clock of an issuer may run ahead of a verifier's; a tenth of a very short life."""
 _BACKDATED_PART: Final = 0.1
+_NAME_MAX: Final = 64
+"""Characters of a common name (RFC 5280, appendix A: ub-common-name)."""
 LEAF_LIFE_S: Final = 30 * 86400.0
 LEAF_LIFE_MAX_S: Final = 400 * 86400.0
 AUTHORITY_LIFE_S: Final = 20 * 365 * 86400.0
@@ -84,7 +86,7 @@ class CertificateAuthority:
             start = max(start, after.not_valid_before_utc + dt.timedelta(seconds=1))
         name = x509.Name(
             [
-                x509.NameAttribute(NameOID.COMMON_NAME, domain[:64]),
+                x509.NameAttribute(NameOID.COMMON_NAME, domain[:_NAME_MAX]),
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, member),
                 x509.NameAttribute(
                     NameOID.ORGANIZATIONAL_UNIT_NAME, f"collective CA {label}".rstrip()
@@ -266,6 +268,12 @@ def name_constraints(domain: Domain) -> x509.NameConstraints:
             x509.IPAddress(ipaddress.ip_network("::/0")),
         ],
     )
+
+
+def is_named_for(certificate: x509.Certificate, domain: Domain) -> bool:
+    """Tell whether a CA certificate has the common name that the CAs of ``domain`` have."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return [name.value for name in names] == [domain[:_NAME_MAX]]
 
 
 def authority_owner(certificate: x509.Certificate) -> tuple[MemberId, Domain]:

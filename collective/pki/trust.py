@@ -249,6 +249,8 @@ def _check_authority_profile(certificate: x509.Certificate, domain: Domain) -> N
         raise RejectedError("The CA certificate may not sign certificates.")
     if not constraints.critical or constraints.value != ca.name_constraints(domain):
         raise RejectedError(f"The CA certificate is not constrained to {domain}.")
+    if not ca.is_named_for(certificate, domain):  # so no member takes the name of another's
+        raise RejectedError(f"The CA certificate does not have the name of {domain}.")
 
 
 def _step_1_readable(der: bytes) -> x509.Certificate:

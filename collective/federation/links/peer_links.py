@@ -111,7 +111,7 @@ class PeerLinks:
                 PeerStatus(
                     member=known.bundle.member,
                     domain=known.bundle.domain,
-                    address=str(link.addresses[0]),
+                    address=str(link.addresses[0]) if link.addresses else "",
                     is_healthy=health.is_healthy,
                     last_seen_ms=health.last_seen_ms,
                     latency_ms=round(health.latency_ms, 3),
@@ -245,17 +245,24 @@ class PeerLinks:
             self._due_s[domain] = self._clock.monotonic_s() + EXCHANGE_S
 
     async def _failed(self, link: PeerLink, error: CollectiveError) -> None:
+        if self._open.get(link.domain) is not link:
+            return  # the peering ended meanwhile, or another began: nothing of this one counts there
         if link.failed(error):
             self._log.warning("peer is away", domain=link.domain, reason=error.message)
+        delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
+        self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
         if isinstance(error, ShutOutError) and self._is_settled(link):
-            await self._book.ended(
-                link.domain
-            )  # said over a connection whose other end is verified
+            # said over a connection whose other end is verified
+            await self._end(link.domain)
             return
         if isinstance(error, RejectedError):  # it may have another CA by now
             await self._ask_bootstrap(link.domain)
-        delay_s = self._backoff.delay_s(link.health.failures, self._randomness.uniform())
-        self._due_s[link.domain] = self._clock.monotonic_s() + delay_s
+
+    async def _end(self, domain: Domain) -> None:
+        try:
+            await self._book.ended(domain)
+        except CollectiveError as error:  # asked again at the next exchange
+            self._log.error("peering not ended", domain=domain, reason=error.message)
 
     def _is_settled(self, link: PeerLink) -> bool:
         """Whether the other end has had time to take the peering up: until then its tombstone may answer."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 from cryptography import x509
@@ -19,11 +19,15 @@ from cryptography import x509
 from collective.catalog.interface import Peers
 from collective.core.errors import CollectiveError, ConflictError, NotFoundError, UsageError
 from collective.core.ids import Domain
+from collective.core.tasks import TaskScope
 from collective.model.calls import Call
 from collective.model.peers import Peer, PeerState
 from collective.pki.bundle import Bundle, SignedBundle, open_bundle
 from collective.pki.certificates import certificate_der
 from collective.pki.trust import TrustStore
+
+_T = TypeVar("_T")
+_CLOSE_GRACE_S: Final = 5.0
 
 
 class ShownTrust(Protocol):
@@ -64,6 +68,7 @@ class PeerBook:
         self._digest = b""
         self._revoked: dict[Domain, Sequence[str]] = {}
         self._changing = asyncio.Lock()
+        self._acts = TaskScope()
         self._watchers: list[Callable[[], None]] = []
         self._log = structlog.get_logger("coordinator.peers")
 
@@ -71,6 +76,10 @@ class PeerBook:
         """Take up what the catalogue has; one that cannot be read any more is left out, and logged."""
         async with self._changing:
             await self._reload()
+
+    async def close(self) -> None:
+        """Wait for what was begun; call it before the catalogue is closed."""
+        await self._acts.close(_CLOSE_GRACE_S)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Have ``changed`` called after every change; each watcher enters itself when it is made."""
@@ -108,8 +117,10 @@ class PeerBook:
 
     def revoked_changed(self, domain: Domain, revoked: Sequence[str]) -> None:
         """Take up what a peer has revoked of its own people: nodes are told, for those with tickets."""
-        self._revoked[domain] = tuple(revoked)
-        self._settle_digest()
+        told = tuple(revoked)
+        if self._revoked.get(domain, ()) != told:
+            self._revoked[domain] = told
+            self._settle_digest()
 
     def _settle_digest(self) -> None:
         told = self.told_to_nodes()
@@ -158,10 +169,7 @@ class PeerBook:
         ConflictError also where a CA that it names has the name or key of another domain's.
         """
         newer = peer_of(signed, bundle, PeerState.ACTIVE)
-        async with self._changing:
-            self._require_apart(bundle)
-            if await self._kept.renew(newer) is not None:
-                await self._reload()
+        await self._change(bundle, lambda: self._kept.renew(newer))
 
     async def confirm(self, actor: Call, domain: Domain) -> Peer:
         """Let a peer count that waits."""
@@ -177,7 +185,11 @@ class PeerBook:
         own = Call.own(self._own)
         await self._change(None, lambda: self._kept.remove(own, domain, by_them=True))
 
-    async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[Peer]]) -> Peer:
+    async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a change, and have trust follow it also where the one who asked for it is gone by then."""
+        return await asyncio.shield(self._acts.spawn(self._made(bundle, change)))
+
+    async def _made(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
         async with self._changing:
             if bundle is not None:
                 self._require_apart(bundle)

@@ -31,8 +31,8 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
 
     Raises:
         OlderBundleError: its number is lower than that of what is known.
-        RejectedError: it is another domain's or member's, of a CA that nobody who is trusted speaks for, or
-            leaves a newer CA out than the one that signed it.
+        RejectedError: it is another domain's or member's, of a CA that nobody who is trusted speaks for,
+            has no address, or leaves a newer CA out than the one that signed it.
 
     """
     if signed.body == known.peer.body:
@@ -40,6 +40,8 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
     bundle = open_bundle(signed)
     if bundle.domain != known.bundle.domain:
         raise RejectedError(f"The bundle is of {bundle.domain}, not of {known.bundle.domain}.")
+    if not bundle.addresses:
+        raise RejectedError(f"{bundle.domain} says of no address where it can be reached.")
     if bundle.sequence < known.peer.sequence:
         raise OlderBundleError(
             f"The bundle of {bundle.domain} is older than the one that is known."

@@ -193,8 +193,8 @@ class CoordinatorRole:
             await wired.ground.network.drain(0.0)
             await wired.trust.revoking.close()
             await wired.removal.close()
-            wired.ground.federation.close()
             await wired.links.close()
+            await wired.ground.federation.close()
             await wired.ground.network.close()
             await self._write_records(wired.records)
 

@@ -105,10 +105,11 @@ class Federation:
         """Return what goes on by itself, beside the exchange with peers."""
         return [] if self.introductions is None else [self.introductions.worker()]
 
-    def close(self) -> None:
-        """Leave the folder alone."""
+    async def close(self) -> None:
+        """Leave the folder alone, and let changes of peers end that were begun."""
         if self.introductions is not None:
             self.introductions.close()
+        await self.book.close()
 
 
 @dataclass(frozen=True, slots=True)

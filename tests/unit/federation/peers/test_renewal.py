@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 
 from collective.core.errors import RejectedError
+from collective.core.units import Address
 from collective.federation.peers.peer_book import Known, peer_of
 from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import PeerState
@@ -17,6 +18,7 @@ from tests.unit.pki.bundles import BOBS, CAROLS, NOW_S, ca_of, forged, signed_of
 from tests.unit.pki.forge import BOB
 
 NEXT: Final = ca_of(BOB, label="next", after=BOBS)
+ELSEWHERE: Final = Address("10.0.0.9", 8001)
 LINK: Final = BOBS.link(NEXT.certificate)
 THIEF: Final = ca_of(BOB, label="thief", after=NEXT)
 BOTH: Final = (BOBS.certificate, NEXT.certificate)
@@ -43,9 +45,14 @@ def told(
 
 def test_a_newer_bundle_of_the_same_ca_counts() -> None:
     for sequence in (6, SEQUENCE_MAX):
-        found = newer_bundle(KNOWN, signed_of(BOBS, sequence, addresses=()), NOW_S)
+        found = newer_bundle(KNOWN, signed_of(BOBS, sequence, addresses=(ELSEWHERE,)), NOW_S)
         assert found is not None
-        assert (found.sequence, found.addresses) == (sequence, ())
+        assert (found.sequence, found.addresses) == (sequence, (ELSEWHERE,))
+
+
+def test_a_bundle_without_an_address_takes_nobody_out_of_reach() -> None:
+    with pytest.raises(RejectedError, match="no address"):
+        newer_bundle(KNOWN, signed_of(BOBS, 6, addresses=()), NOW_S)
 
 
 def test_the_bundle_that_is_known_is_nothing_new_however_it_was_signed() -> None:
