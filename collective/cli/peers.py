@@ -123,10 +123,9 @@ def list_peers(
     """List the peers, and whether each can be reached."""
 
     async def work(collective: Collective) -> tuple[Sequence[PeerFacts], str]:
-        return await collective.peers.all()
+        return await collective.peers.all(with_removed=everything, shown=True)
 
-    peers, fingerprint = invocation.run(work)
-    shown = [one for one in peers if everything or one.state.value != "removed"]
+    shown, fingerprint = invocation.run(work)
     if invocation.as_json:
         output.as_json([peer_json(one) for one in shown])
         return

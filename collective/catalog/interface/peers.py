@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from collective.core.ids import Domain
@@ -84,8 +84,8 @@ class Peers(Protocol):
         """Return how many live grants there are to the people of each other domain, and to it as a whole."""
         ...
 
-    async def note_seen(self, actor: Call) -> None:
-        """Note that an admin was told of every peer that came."""
+    async def note_seen(self, actor: Call, domains: Collection[Domain]) -> None:
+        """Note that an admin was told of these peers; what is none is passed over."""
         ...
 
     async def own_sequence(self, digest: bytes, *, echoed: int = 0) -> int:

@@ -12,7 +12,7 @@ from collective.core.ids import Domain
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
 from collective.model.calls import Call
-from collective.model.peers import PeerFacts
+from collective.model.peers import PeerFacts, PeerState
 from collective.pki.certificates import certificate_der
 
 
@@ -48,16 +48,23 @@ class Managing:
         """What the other side compares."""
         return self._own.fingerprint
 
-    async def all(self, call: Call) -> Sequence[PeerFacts]:
-        """Return every peer and tombstone, in order of domain; who came is seen by that."""
+    async def all(
+        self, call: Call, *, with_removed: bool = True, shown: bool = False
+    ) -> Sequence[PeerFacts]:
+        """Return every peer, in order of domain; also the tombstones of those removed, where asked.
+
+        ``shown``: to an admin, so those returned count as seen.
+        """
         await self._identities.require_admin(call, "see peers")
         granted = await self._book.granted()
         found = [
             self._condition.describe(known, granted.get(domain, 0))
             for domain, known in self._book.all.items()
+            if with_removed or known.peer.state is not PeerState.REMOVED
         ]
-        if any(not one.is_seen for one in found):
-            await self._peers.note_seen(call)
+        fresh = [one.domain for one in found if not one.is_seen]
+        if shown and fresh:
+            await self._peers.note_seen(call, fresh)
             await self._book.load()
         return found
 

@@ -57,9 +57,15 @@ class RemotePeers(Remote[pb.PeersStub]):
         request = pb.ConfirmPeerRequest(domain=domain)
         return taken(facts_from, await self._control.call(self._stub.confirm_peer, request))
 
-    async def all(self) -> tuple[Sequence[PeerFacts], str]:
-        """Return every peer, and the fingerprint of the member's own CA."""
-        answer = await self._control.call(self._stub.list_peers, pb.ListPeersRequest())
+    async def all(
+        self, *, with_removed: bool = True, shown: bool = False
+    ) -> tuple[Sequence[PeerFacts], str]:
+        """Return every peer, and the fingerprint of the member's own CA.
+
+        ``shown``: to an admin, so those returned count as seen, and ``status`` warns of them no more.
+        """
+        request = pb.ListPeersRequest(with_removed=with_removed, shown=shown)
+        answer = await self._control.call(self._stub.list_peers, request)
         return [taken(facts_from, one) for one in answer.peers], answer.own_fingerprint
 
     async def authorities(self, domain: Domain) -> Sequence[bytes]:

@@ -36,7 +36,7 @@ async def test_one_who_is_introduced_counts_and_stands_there_until_it_is_seen(
     assert (stored.state, stored.is_seen, stored.came_by) == (PeerState.ACTIVE, False, "")
     assert stored.since_ms > 0
     assert await catalog.peers.all() == [stored]
-    await catalog.peers.note_seen(OPERATOR)
+    await catalog.peers.note_seen(OPERATOR, [BOB])
     assert [one.is_seen for one in await catalog.peers.all()] == [True]
     audit = await catalog.audit.list(since_ms=0, limit=10)
     assert any(row.action == "peer" and row.target == BOB for row in audit)

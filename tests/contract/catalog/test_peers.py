@@ -184,7 +184,7 @@ async def test_only_admins_change_who_is_a_peer(catalog: Catalog) -> None:
         for refused in (
             catalog.peers.accept(who, peer(CAROL)),
             catalog.peers.remove(who, BOB),
-            catalog.peers.note_seen(who),
+            catalog.peers.note_seen(who, [BOB]),
         ):
             with pytest.raises(PermissionDeniedError):
                 await refused
@@ -221,7 +221,9 @@ async def test_peers_are_listed_by_domain_and_seen_once_an_admin_was_told(
     await catalog.peers.redeem("c1", peer())
     told = await catalog.peers.all()
     assert [(one.domain, one.is_seen) for one in told] == [(BOB, False), (CAROL, True)]
-    await catalog.peers.note_seen(OPERATOR)
+    await catalog.peers.note_seen(OPERATOR, [CAROL])
+    assert [one.is_seen for one in await catalog.peers.all()] == [False, True]
+    await catalog.peers.note_seen(OPERATOR, [BOB, Domain("no.peer")])
     assert all(one.is_seen for one in await catalog.peers.all())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -163,12 +163,13 @@ class SqlitePeers:
             self._counted = (book, await self._engine.read(work))  # off the loop: there may be many
         return self._counted[1]
 
-    async def note_seen(self, actor: Call) -> None:
-        """Note that an admin was told of every peer that came."""
+    async def note_seen(self, actor: Call, domains: Collection[Domain]) -> None:
+        """Note that an admin was told of these peers."""
 
         def work(tx: Transaction) -> None:
             tx.decider(actor).require_admin("see peers")
-            tx.run("UPDATE peers SET seen = 1 WHERE seen = 0")
+            for domain in domains:
+                tx.run("UPDATE peers SET seen = 1 WHERE domain = ? AND seen = 0", str(domain))
 
         await self._engine.write(work, caller=actor, action="peer", target="peers")
 

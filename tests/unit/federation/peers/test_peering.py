@@ -315,10 +315,16 @@ async def test_who_came_is_new_to_the_first_admin_who_looks_and_to_nobody_after(
     await alice.inviting.redeem(await attempt(alice, code, signed_of(BOBS)))
     managed = managing(alice)
     with pytest.raises(PermissionDeniedError):
-        await managed.all(alice.person("anna"))
+        await managed.all(alice.person("anna"), shown=True)
+    [asked] = await managed.all(alice.operator)
     for is_seen in (False, True):
-        [told] = await managed.all(alice.operator)
+        [told] = await managed.all(alice.operator, shown=True)
         assert (told.domain, told.is_seen) == (BOB, is_seen)
+    assert not asked.is_seen, "whoever makes an invitation is shown nobody"
+    await alice.book.ended(BOB)
+    assert await managed.all(alice.operator, with_removed=False, shown=True) == []
+    [ended] = await managed.all(alice.operator)
+    assert not ended.is_seen, "it was not on the list"
     assert managed.own_fingerprint == alice.bundle.fingerprint
 
 

@@ -63,10 +63,12 @@ class PeersService(pb.PeersBase):
 
     async def list_peers(self, message: pb.ListPeersRequest) -> pb.ListPeersResponse:
         """Return every peer."""
-        del message
         async with self._admission.call("list_peers", "") as call:
+            found = await self._managing.all(
+                call, with_removed=message.with_removed, shown=message.shown
+            )
             return pb.ListPeersResponse(
-                peers=[facts_message(one) for one in await self._managing.all(call)],
+                peers=[facts_message(one) for one in found],
                 own_fingerprint=self._managing.own_fingerprint,
             )
 

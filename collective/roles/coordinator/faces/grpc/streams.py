@@ -128,6 +128,7 @@ class StreamsService(streams_pb.StreamsBase):
                 entry = copying.result()
             finally:
                 copying.cancel()
+                await asyncio.wait((copying,))
             yield streams_pb.CopyResponse(
                 copied_bytes=copied.size_bytes, entry=entry_message(entry)
             )

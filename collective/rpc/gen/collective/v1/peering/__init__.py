@@ -176,7 +176,12 @@ default_message_pool.register_message(
 
 @dataclass(eq=False, repr=False)
 class ListPeersRequest(betterproto2.Message):
-    pass
+    with_removed: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+
+    shown: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    to an admin: those that are returned count as seen
+    """
 
 
 default_message_pool.register_message(
@@ -472,15 +477,12 @@ class PeersStub(betterproto2_grpclib.ServiceStub):
 
     async def list_peers(
         self,
-        message: "ListPeersRequest | None" = None,
+        message: "ListPeersRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
     ) -> "ListPeersResponse":
-
-        if message is None:
-            message = ListPeersRequest()
 
         return await self._unary_unary(
             "/collective.v1.peering.Peers/ListPeers",
