@@ -26,7 +26,8 @@ from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.lease_returns import LeaseReturns
 from collective.transfer.engine.options import Progress
 from collective.transfer.engine.sources import Source, open_source
-from collective.transfer.engine.upload import Opening, Upload
+from collective.transfer.engine.upload import Upload
+from collective.transfer.engine.upload_session import Opening
 
 Result = TypeVar("Result")
 

@@ -31,7 +31,7 @@ from collective.model.extents import Extent, Hole
 from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.copying import CopySource, FileCopy
 from collective.transfer.engine.options import Progress
-from collective.transfer.engine.upload import Opening
+from collective.transfer.engine.upload_session import Opening
 
 WINDOW_CHUNKS: Final = 4
 """Chunks of one copy that are in memory."""

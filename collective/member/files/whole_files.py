@@ -28,7 +28,8 @@ from collective.model.transfers import OpenedRead, OpenedUpload, RouteMode
 from collective.transfer.engine.download import Download
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.sources import stream_source
-from collective.transfer.engine.upload import Opening, Upload
+from collective.transfer.engine.upload import Upload
+from collective.transfer.engine.upload_session import Opening
 
 WINDOW_CHUNKS: Final = 4
 """Chunks of one write that are in memory."""

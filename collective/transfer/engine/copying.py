@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 from collective.core import limits
 from collective.core.errors import CollectiveError, ConflictError, RejectedError, first_error
-from collective.core.ids import ChunkId, LeaseId
+from collective.core.ids import LeaseId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
@@ -28,12 +28,16 @@ from collective.model.transfers import (
     SignedReceipt,
 )
 from collective.rpc.headers import operation
-from collective.transfer.engine.allocation import allocate, check_plans
 from collective.transfer.engine.chunk_storing import ChunkStoring
 from collective.transfer.engine.control import ReadControl, UploadControl
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.read_failover import ChunkFetch
-from collective.transfer.engine.upload import ABORT_TIMEOUT_S, KNOWN_MAX, RECORD_BATCH, Opening
+from collective.transfer.engine.upload_session import (
+    RECORD_BATCH,
+    ChunksUnderWay,
+    Opening,
+    UploadSession,
+)
 
 OpenSource = Callable[[RouteMode], Awaitable[OpenedRead]]
 """Leases the version that is copied; only this knows its name."""
@@ -84,11 +88,10 @@ class FileCopy:
         self._file = source
         self._source = source.control
         self._target = target
-        self._opening = opening
+        self._session = UploadSession(engine, target, call, opening)
         self._slots = asyncio.Semaphore(window)
         self._repeats = asyncio.Semaphore(REPEATS_MAX)
-        self._upload = opening.resume
-        self._known: dict[ChunkId, asyncio.Future[None]] = {}
+        self._under_way = ChunksUnderWay()
         self._unrecorded: list[tuple[Extent, Sequence[SignedReceipt]]] = []
         self._recording = asyncio.Lock()
 
@@ -105,21 +108,18 @@ class FileCopy:
         try:
             async with asyncio.TaskGroup() as senders:
                 await self._plan_all(opened, senders)
-            assert self._upload is not None, "an upload is opened, whatever the source has"
             extents, receipts = self._take_unrecorded()
-            return await self._target.commit_upload(
-                self._call, self._upload, extents, receipts, opened.entry.size_bytes
-            )
+            return await self._session.commit(extents, receipts, opened.entry.size_bytes)
         except BaseExceptionGroup as group:
-            await self._abort()
+            await self._session.abort()
             raise first_error(group) from group
         except (CollectiveError, asyncio.CancelledError):
-            await self._abort()
+            await self._session.abort()
             raise
 
     async def _plan_all(self, opened: OpenedRead, senders: asyncio.TaskGroup) -> None:
         """Plan every piece at the target, batch by batch, and start what moves those that are not there."""
-        recorded = self._recorded()
+        recorded = self._session.recorded()
         async with aclosing(recorded), aclosing(self._batches(opened)) as batches:
             known = await anext(recorded, None)
             async for batch in batches:
@@ -128,7 +128,7 @@ class FileCopy:
                     if known is None or isinstance(piece, Hole):
                         fresh.append(piece)
                     elif known == piece.extent:
-                        self._tell(known.length)
+                        self._session.tell(known.length)
                         known = await anext(recorded, None)
                     elif known.offset < piece.extent.offset + piece.extent.length:
                         raise ConflictError(
@@ -137,8 +137,8 @@ class FileCopy:
                     else:
                         fresh.append(piece)
                 await self._begin(opened.lease, fresh, senders)
-        if self._upload is None:
-            await self._begin(opened.lease, [], senders)
+        if not self._session.is_open:
+            await self._session.plan([], [])
 
     async def _begin(
         self, lease: LeaseId, batch: Sequence[_Piece], senders: asyncio.TaskGroup
@@ -147,41 +147,24 @@ class FileCopy:
         fresh: list[ExtentPlan] = []
         for piece in batch:
             if isinstance(piece, Hole):
-                self._tell(piece.length)
+                self._session.tell(piece.length)
                 continue
-            earlier = self._known.get(piece.extent.chunk)
+            earlier = self._under_way.earlier(piece.extent.chunk)
             if earlier is not None:
                 await self._repeats.acquire()
                 senders.create_task(self._repeat(piece.extent, earlier))
             else:
-                self._remember(piece.extent.chunk)
+                self._under_way.begin(piece.extent.chunk)
                 fresh.append(piece)
-        plans = await self._plan([piece.extent for piece in fresh], holes)
+        if not fresh and not holes:
+            return
+        plans = await self._session.plan([piece.extent for piece in fresh], holes)
         for piece, plan in zip(fresh, plans, strict=True):
             if plan.is_stored:
                 await self._finish(piece.extent, ())
                 continue
             await self._slots.acquire()
             senders.create_task(self._move(lease, piece, plan))
-
-    async def _plan(self, extents: list[Extent], holes: list[Hole]) -> Sequence[ChunkPlan]:
-        engine = self._engine
-        if self._upload is not None:
-            if not extents and not holes:
-                return ()
-            return await allocate(engine, self._target, self._call, self._upload, extents, holes)
-        opened = await self._opening.begin(extents, holes, engine.choice.mode)
-        self._upload = opened.id
-        if self._opening.on_opened is not None:
-            await self._opening.on_opened(opened.id)
-        return check_plans(extents, opened.plans)
-
-    def _remember(self, chunk: ChunkId) -> None:
-        if len(self._known) >= KNOWN_MAX:
-            oldest = next(iter(self._known))
-            if self._known[oldest].done():
-                del self._known[oldest]
-        self._known[chunk] = asyncio.get_running_loop().create_future()
 
     # --- what the source has ---------------------------------------------------------------------
 
@@ -210,21 +193,10 @@ class FileCopy:
                     position += at.length
                 yield batch
 
-    async def _recorded(self) -> AsyncGenerator[Extent]:
-        """Yield what an upload that is resumed has recorded, in order of offset."""
-        offset, is_more = 0, self._upload is not None
-        while is_more and self._upload is not None:
-            page = await self._target.recorded(self._call, self._upload, from_offset=offset)
-            for extent in page.extents:
-                yield extent
-                offset = extent.offset + extent.length
-            is_more = page.is_more and bool(page.extents)
-
     # --- moving ----------------------------------------------------------------------------------
 
     async def _move(self, lease: LeaseId, piece: ExtentPlan, plan: ChunkPlan) -> None:
         """Fetch one chunk, send it on, and free its slot."""
-        assert self._upload is not None
         try:
             fetch = ChunkFetch(
                 self._engine, self._source, self._call, lease, piece, self._engine.choice.mode
@@ -235,7 +207,7 @@ class FileCopy:
                     self._engine,
                     self._target,
                     self._call,
-                    self._upload,
+                    self._session.id,
                     piece.extent,
                     [fetched.buffer.view],
                 )
@@ -256,30 +228,16 @@ class FileCopy:
 
     async def _finish(self, extent: Extent, receipts: Sequence[SignedReceipt]) -> None:
         await self._record(extent, receipts)
-        self._known[extent.chunk].set_result(None)
+        self._under_way.done(extent.chunk)
 
     async def _record(self, extent: Extent, receipts: Sequence[SignedReceipt]) -> None:
         self._unrecorded.append((extent, receipts))
-        self._tell(extent.length)
+        self._session.tell(extent.length)
         async with self._recording:
             if len(self._unrecorded) >= RECORD_BATCH:
-                assert self._upload is not None
-                extents, signed = self._take_unrecorded()
-                await self._target.record_extents(self._call, self._upload, extents, signed)
+                await self._session.record(*self._take_unrecorded())
 
     def _take_unrecorded(self) -> tuple[list[Extent], list[SignedReceipt]]:
         batch = self._unrecorded[: limits.BATCH_MAX_CHUNKS]
         del self._unrecorded[: len(batch)]
         return [extent for extent, _ in batch], [one for _, some in batch for one in some]
-
-    def _tell(self, size_bytes: int) -> None:
-        if self._opening.progress is not None:
-            self._opening.progress(size_bytes)
-
-    async def _abort(self) -> None:
-        """Have the upload forgotten, if that can be said; it expires anyway."""
-        if self._upload is None or self._opening.is_resumable:
-            return
-        with suppress(CollectiveError, TimeoutError):
-            async with asyncio.timeout(ABORT_TIMEOUT_S):
-                await self._target.abort_upload(self._call, self._upload)

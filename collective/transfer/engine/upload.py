@@ -11,8 +11,7 @@ before the commit; an upload that fails is aborted, unless somebody will resume 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,47 +19,24 @@ from typing import Final
 from collective.chunking.splitter import Cut
 from collective.core import limits
 from collective.core.errors import CollectiveError, first_error
-from collective.core.ids import ChunkId, UploadId
 from collective.model.calls import Call
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
-from collective.model.transfers import ChunkPlan, OpenedUpload, RouteMode, SignedReceipt
+from collective.model.transfers import ChunkPlan, SignedReceipt
 from collective.rpc.headers import operation
-from collective.transfer.engine.allocation import allocate, check_plans
 from collective.transfer.engine.chunk_storing import ChunkStoring
 from collective.transfer.engine.control import UploadControl
 from collective.transfer.engine.engine import Buffer, Engine
-from collective.transfer.engine.options import Progress
 from collective.transfer.engine.sources import BlockSource
+from collective.transfer.engine.upload_session import (
+    RECORD_BATCH,
+    ChunksUnderWay,
+    Opening,
+    UploadSession,
+)
 
-RECORD_BATCH: Final = 6
-"""Extents reported in one call, at most limits.BATCH_MAX_CHUNKS: what is not reported is sent again
-by an upload that is resumed."""
 RECORD_AFTER_S: Final = 2.0
 """A shorter batch is reported when nothing was added to it for so long."""
-KNOWN_MAX: Final = 16384
-"""Chunk ids remembered to send repetitions once."""
-ABORT_TIMEOUT_S: Final = 2.0
-
-
-OpenUpload = Callable[[Sequence[Extent], Sequence[Hole], RouteMode], Awaitable[OpenedUpload]]
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """How an upload begins, and what its caller wants to hear of it."""
-
-    begin: OpenUpload
-    """Begins an upload with its first pieces; only this knows the name."""
-    resume: UploadId | None = None
-    """An upload of the caller to go on with."""
-    is_resumable: bool = False
-    """An upload that fails stays, since the caller will go on with it."""
-    on_opened: Callable[[UploadId], Awaitable[None]] | None = None
-    """Awaited with the id of an upload that was begun."""
-    before_commit: Callable[[], None] | None = None
-    """Called when everything is stored; raises to refuse the commit."""
-    progress: Progress | None = None
 
 
 @dataclass(slots=True)
@@ -110,13 +86,13 @@ class Upload:
         self._engine = engine
         self._control = control
         self._call = call
-        self._opening = opening
+        self._before_commit = opening.before_commit
+        self._session = UploadSession(engine, control, call, opening)
         self._source = source
         self._slots = slots
-        self._upload = opening.resume
         self._blocks: asyncio.Queue[_Block | Hole | None] = asyncio.Queue(window)
         self._stored: asyncio.Queue[_Stored | None] = asyncio.Queue(window)
-        self._known: dict[ChunkId, asyncio.Future[None]] = {}
+        self._under_way = ChunksUnderWay()
         self._unrecorded: list[_Stored] = []
         self._holes: list[Hole] = []
         """That the control was not told of yet."""
@@ -134,16 +110,16 @@ class Upload:
     async def _run(self) -> Entry:
         try:
             await self._transfer()
-            if self._opening.before_commit is not None:
-                self._opening.before_commit()
+            if self._before_commit is not None:
+                self._before_commit()
             return await self._commit()
         except BaseExceptionGroup as group:
             self._let_go()
-            await self._abort()
+            await self._session.abort()
             raise first_error(group) from group
         except (CollectiveError, asyncio.CancelledError):
             self._let_go()
-            await self._abort()
+            await self._session.abort()
             raise
 
     async def _transfer(self) -> None:
@@ -158,8 +134,8 @@ class Upload:
 
     async def _read(self) -> None:
         """Pass holes, fill buffers and hash them, one slot each, until the source ends."""
-        recorded = None if self._upload is None else self._recorded(self._upload)
-        known = await anext(recorded, None) if recorded is not None else None
+        recorded = self._session.recorded()
+        known = await anext(recorded, None)
         offset = 0
         may_go_on = True
         while True:
@@ -180,7 +156,7 @@ class Upload:
             is_small = length <= limits.HASH_INLINE_MAX_BYTES
             cut: Cut = cutting() if is_small else await self._engine.threads.run(cutting)
             block = _Block(cut.extent, cut.parts, buffer)
-            while recorded is not None and known is not None and known.offset < offset:
+            while known is not None and known.offset < offset:
                 known = await anext(recorded, None)
             block.is_recorded = known is not None and _is_same(known, block.extent)
             await self._blocks.put(block)
@@ -218,16 +194,6 @@ class Upload:
         for buffer in tuple(self._live):
             self._release(buffer)
 
-    async def _recorded(self, upload: UploadId) -> AsyncIterator[Extent]:
-        """Yield what an upload that is resumed has recorded, in order of offset."""
-        offset, more = 0, True
-        while more:
-            page = await self._control.recorded(self._call, upload, from_offset=offset)
-            for extent in page.extents:
-                yield extent
-                offset = extent.offset + extent.length
-            more = page.is_more and bool(page.extents)
-
     # --- allocating ----------------------------------------------------------------------------
 
     async def _allocate(self, senders: asyncio.TaskGroup) -> None:
@@ -244,56 +210,38 @@ class Upload:
                     ended = True
                 elif isinstance(block, Hole):
                     self._holes.append(block)
-                    self._tell(block.length)
+                    self._session.tell(block.length)
                 elif block.is_recorded:
                     self._finish(block)
-                elif (earlier := self._known.get(block.extent.chunk)) is not None:
+                elif (earlier := self._under_way.earlier(block.extent.chunk)) is not None:
                     senders.create_task(self._repeat(block, earlier))
                 else:
-                    self._remember(block.extent.chunk)
+                    self._under_way.begin(block.extent.chunk)
                     batch.append(block)
-            if not batch and self._upload is not None and not self._is_full_of_holes:
+            if not batch and self._session.is_open and not self._is_full_of_holes:
                 continue
-            upload, plans = await self._plan([block.extent for block in batch])
+            holes, self._holes = self._holes, []
+            plans = await self._session.plan([block.extent for block in batch], holes)
             for block, plan in zip(batch, plans, strict=True):
-                senders.create_task(self._send(upload, block, plan))
+                senders.create_task(self._send(block, plan))
 
     @property
     def _is_full_of_holes(self) -> bool:
         """Whether one call can tell of no more holes."""
         return len(self._holes) >= limits.BATCH_MAX_CHUNKS
 
-    def _remember(self, chunk: ChunkId) -> None:
-        if len(self._known) >= KNOWN_MAX:
-            oldest = next(iter(self._known))
-            if self._known[oldest].done():
-                del self._known[oldest]
-        self._known[chunk] = asyncio.get_running_loop().create_future()
-
-    async def _plan(self, extents: list[Extent]) -> tuple[UploadId, Sequence[ChunkPlan]]:
-        holes, self._holes = self._holes, []
-        engine = self._engine
-        if self._upload is not None:
-            plans = await allocate(engine, self._control, self._call, self._upload, extents, holes)
-            return self._upload, plans
-        opened = await self._opening.begin(extents, holes, engine.choice.mode)
-        self._upload = opened.id
-        if self._opening.on_opened is not None:
-            await self._opening.on_opened(opened.id)
-        return opened.id, check_plans(extents, opened.plans)
-
     # --- sending and recording -----------------------------------------------------------------
 
-    async def _send(self, upload: UploadId, block: _Block, plan: ChunkPlan) -> None:
+    async def _send(self, block: _Block, plan: ChunkPlan) -> None:
         receipts: Sequence[SignedReceipt] = ()
         if not plan.is_stored:
             storing = ChunkStoring(
-                self._engine, self._control, self._call, upload, block.extent, block.parts
+                self._engine, self._control, self._call, self._session.id, block.extent, block.parts
             )
             receipts = await storing.run(plan)
         await self._stored.put(_Stored(block.extent, receipts))
         self._finish(block)
-        self._known[block.extent.chunk].set_result(None)
+        self._under_way.done(block.extent.chunk)
 
     async def _repeat(self, block: _Block, earlier: asyncio.Future[None]) -> None:
         """Record a chunk that this upload has sent already, after its first occurrence.
@@ -306,11 +254,7 @@ class Upload:
 
     def _finish(self, block: _Block) -> None:
         self._release(block.buffer)
-        self._tell(block.extent.length)
-
-    def _tell(self, size_bytes: int) -> None:
-        if self._opening.progress is not None:
-            self._opening.progress(size_bytes)
+        self._session.tell(block.extent.length)
 
     async def _record(self) -> None:
         """Report what is stored batch by batch; the last batch is left for the commit.
@@ -332,28 +276,15 @@ class Upload:
             self._unrecorded.append(stored)
 
     async def _record_now(self) -> None:
-        assert self._upload is not None, "what is stored was planned before"
-        extents, receipts = self._take_unrecorded()
-        await self._control.record_extents(self._call, self._upload, extents, receipts)
+        await self._session.record(*self._take_unrecorded())
 
     def _take_unrecorded(self) -> tuple[list[Extent], list[SignedReceipt]]:
         batch, self._unrecorded = self._unrecorded, []
         return [one.extent for one in batch], [one for stored in batch for one in stored.receipts]
 
     async def _commit(self) -> Entry:
-        assert self._upload is not None, "an upload is opened, whatever the source has"
         extents, receipts = self._take_unrecorded()
-        return await self._control.commit_upload(
-            self._call, self._upload, extents, receipts, self._size_bytes, self._holes
-        )
-
-    async def _abort(self) -> None:
-        """Have the upload forgotten, if that can be said; it expires anyway."""
-        if self._upload is None or self._opening.is_resumable:
-            return
-        with suppress(CollectiveError, TimeoutError):
-            async with asyncio.timeout(ABORT_TIMEOUT_S):
-                await self._control.abort_upload(self._call, self._upload)
+        return await self._session.commit(extents, receipts, self._size_bytes, self._holes)
 
 
 def _is_same(recorded: Extent, extent: Extent) -> bool:

@@ -42,7 +42,7 @@ from collective.transfer.engine.control import ReadControl
 from collective.transfer.engine.copying import CopySource, FileCopy
 from collective.transfer.engine.engine import Engine
 from collective.transfer.engine.options import TransferOptions
-from collective.transfer.engine.upload import RECORD_BATCH, Opening
+from collective.transfer.engine.upload_session import RECORD_BATCH, Opening
 from tests.unit.member.farm import OPERATOR, Put, Scene, scene
 from tests.virtual_time import LoopClock
 from tests.worlds import world_of
