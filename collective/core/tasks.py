@@ -32,6 +32,10 @@ class TaskScope:
         task.add_done_callback(self._ended)
         return task
 
+    async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``work``, which goes on to its end also where the wait is cancelled."""
+        return await asyncio.shield(self.spawn(work))
+
     async def close(self, grace_s: float = 0.0) -> None:
         """Wait ``grace_s`` seconds for the tasks to end, then cancel them and wait on."""
         if self._tasks and grace_s > 0:

@@ -53,6 +53,24 @@ class Keeper(Protocol):
         ...
 
 
+class OwnCredentials(Protocol):
+    """Who calls."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """The certificate that counts now."""
+        ...
+
+    @property
+    def gate(self) -> Gate:
+        """What counts as the certificate of the other end."""
+        ...
+
+    def attach(self, keeper: Keeper) -> None:
+        """Have ``keeper`` retire what it keeps when the certificate is renewed."""
+        ...
+
+
 class Persona(Protocol):
     """What one end of connections shows in handshakes, and whose certificates it takes; opaque.
 

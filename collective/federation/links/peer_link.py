@@ -10,16 +10,14 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from collective.core.clock import Clock
 from collective.core.errors import BusyError, CollectiveError, ShutOutError, UnreachableError
 from collective.core.ids import Domain, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.health import PeerHealth
-from collective.pki.credentials import Credentials
-from collective.rpc.identity import Gate
-from collective.rpc.links import Channel, Keeper, Links
+from collective.rpc.links import Channel, Links, OwnCredentials
 
 CALLS_MAX: Final = 32
 """Calls to one peer that are under way."""
@@ -37,24 +35,6 @@ Counted = Callable[[Domain, str], None]
 
 def uncounted(_domain: Domain, _result: str) -> None:
     """Count nothing."""
-
-
-class OwnCredentials(Protocol):
-    """Who calls."""
-
-    @property
-    def credentials(self) -> Credentials:
-        """The certificate that counts now."""
-        ...
-
-    @property
-    def gate(self) -> Gate:
-        """What counts as a peer's certificate."""
-        ...
-
-    def attach(self, keeper: Keeper) -> None:
-        """Have ``keeper`` retire what it keeps when the certificate is renewed."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

@@ -32,7 +32,6 @@ from collective.core.world import World
 from collective.federation.links.peer_link import (
     CONNECT_TIMEOUT_S,
     Counted,
-    OwnCredentials,
     PeerLink,
     uncounted,
 )
@@ -43,7 +42,7 @@ from collective.model.peers import PeerFacts, PeerState
 from collective.model.status import PeerStatus
 from collective.pki.bundle import fingerprint
 from collective.pki.invite_code import CODE_ID_BYTES
-from collective.rpc.links import Links
+from collective.rpc.links import Links, OwnCredentials
 from collective.rpc.peer_word import PeerWord
 from collective.rpc.remote.peering import RemoteIntroduction, exchange_over
 from collective.rpc.unverified import UnverifiedGate

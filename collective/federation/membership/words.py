@@ -141,9 +141,7 @@ class PeerWords:
         """
         there = self._of(domain)
         if word.bundle is not None:
-            there.is_behind = self._is_older(domain, word.bundle)
-            if not there.is_behind:
-                await self.take_bundle(domain, word.bundle)
+            there.is_behind = not await self.take_bundle(domain, word.bundle)
         there.has_sequence = word.newest_of_yours
         there.has_record, there.has_known = word.record_of_yours, word.known_of_yours
         there.granted = word.granted_to_you
@@ -166,15 +164,8 @@ class PeerWords:
         except CollectiveError as error:
             self._log.info("news not taken", teller=teller, reason=error.message)
 
-    def _is_older(self, domain: Domain, signed: SignedBundle) -> bool:
-        """Tell whether a member tells less of itself than is known of it; raises as `open_bundle`."""
-        bundle = open_bundle(signed)
-        return (
-            bundle.domain == domain and bundle.sequence < self._book.require(domain).peer.sequence
-        )
-
-    async def take_bundle(self, domain: Domain, signed: SignedBundle) -> None:
-        """Take up what bears a peer's signature, whoever handed it over.
+    async def take_bundle(self, domain: Domain, signed: SignedBundle) -> bool:
+        """Take up what bears a peer's signature, whoever handed it over; tell whether it is not older.
 
         An older one is let be: the member it is of was restored, and hears which number is known.
         Raises NotFoundError where it is no peer, RejectedError where the bundle is not to be believed.
@@ -185,12 +176,13 @@ class PeerWords:
             if bundle is not None and self._may_take(domain):
                 await self._book.renew(signed, bundle)
         except OlderBundleError:
-            return
+            return False
         except ConflictError as error:
             there = self._of(domain)
             if there.not_taken != error.message:  # told at every exchange, and logged once
                 self._log.error("bundle not taken", domain=domain, reason=error.message)
             there.not_taken = error.message
+        return True
 
     def _may_take(self, domain: Domain) -> bool:
         """Count a change of a bundle; refuse one that comes too soon after others."""

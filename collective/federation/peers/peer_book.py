@@ -187,7 +187,7 @@ class PeerBook:
 
     async def _change(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
         """Make a change, and have trust follow it also where the one who asked for it is gone by then."""
-        return await asyncio.shield(self._acts.spawn(self._made(bundle, change)))
+        return await self._acts.see_through(self._made(bundle, change))
 
     async def _made(self, bundle: Bundle | None, change: Callable[[], Awaitable[_T]]) -> _T:
         async with self._changing:

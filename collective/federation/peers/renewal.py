@@ -40,12 +40,12 @@ def newer_bundle(known: Known, signed: SignedBundle, now_s: float) -> Bundle | N
     bundle = open_bundle(signed)
     if bundle.domain != known.bundle.domain:
         raise RejectedError(f"The bundle is of {bundle.domain}, not of {known.bundle.domain}.")
-    if not bundle.addresses:
-        raise RejectedError(f"{bundle.domain} says of no address where it can be reached.")
     if bundle.sequence < known.peer.sequence:
         raise OlderBundleError(
             f"The bundle of {bundle.domain} is older than the one that is known."
         )
+    if not bundle.addresses:
+        raise RejectedError(f"{bundle.domain} says of no address where it can be reached.")
     told = Told(
         [certificates.certificate_der(one) for one in bundle.authorities],
         [certificates.certificate_der(one) for one in bundle.links],

@@ -7,7 +7,6 @@ heartbeat.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -70,7 +69,7 @@ class Removal:
         """
         await self._catalog.identities.require_admin(call, "remove nodes")
         self._require(node)
-        return await asyncio.shield(self._acts.spawn(self._remove(call, node, force=force)))
+        return await self._acts.see_through(self._remove(call, node, force=force))
 
     async def _remove(self, call: Call, node: NodeId, *, force: bool) -> int:
         identity = self._nodes.identity(node)

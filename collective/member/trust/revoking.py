@@ -7,7 +7,6 @@ hear of it with their next heartbeat.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -57,7 +56,7 @@ class Revoking:
         else:
             await self._catalog.identities.require_admin(caller, _REVOKE_IDENTITY)
         entries = await self._with_key(await self._entry(who))
-        return await asyncio.shield(self._acts.spawn(self._revoke(caller, entries)))
+        return await self._acts.see_through(self._revoke(caller, entries))
 
     async def _revoke(self, caller: Call, entries: tuple[str, ...]) -> Revoked:
         if set(entries) <= self._revocations.present.entries:

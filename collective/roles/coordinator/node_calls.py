@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from collective.core.errors import UnreachableError
 from collective.core.ids import ChunkId, Generation, NodeId, SpiffeId
@@ -28,32 +28,13 @@ from collective.rpc.conversions.node_registry import (
 from collective.rpc.conversions.transfers import answer_from, route_message
 from collective.rpc.deadlines import call
 from collective.rpc.gen.collective.v1 import node as pb
-from collective.rpc.identity import Gate
-from collective.rpc.links import Channel, Keeper, Links
+from collective.rpc.links import Channel, Links, OwnCredentials
 
 T = TypeVar("T")
 
 CALL_S: Final = 15.0
 COPY_S: Final = 60.0
 CHALLENGE_S: Final = 20.0
-
-
-class OwnCredentials(Protocol):
-    """Who calls."""
-
-    @property
-    def credentials(self) -> Credentials:
-        """The certificate that counts now."""
-        ...
-
-    @property
-    def gate(self) -> Gate:
-        """What counts as a node's certificate."""
-        ...
-
-    def attach(self, keeper: Keeper) -> None:
-        """Have ``keeper`` retire what it keeps when the certificate is renewed."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

@@ -19,8 +19,8 @@ from collective.core.errors import (
     UnreachableError,
 )
 from collective.core.units import Address
-from collective.federation.links.peer_link import CALLS_MAX, WAITING_MAX, OwnCredentials, PeerLink
-from collective.rpc.links import Links
+from collective.federation.links.peer_link import CALLS_MAX, WAITING_MAX, PeerLink
+from collective.rpc.links import Links, OwnCredentials
 from tests.unit.pki.forge import BOB
 
 HOME, AWAY = Address("10.0.0.2", 8001), Address("192.0.2.2", 8001)

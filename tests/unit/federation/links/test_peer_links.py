@@ -11,7 +11,6 @@ import pytest
 
 from collective.core.errors import CollectiveError, NotFoundError, RejectedError, UnreachableError
 from collective.core.ids import Domain
-from collective.federation.links.peer_link import OwnCredentials
 from collective.federation.links.peer_links import EXCHANGE_S, PROBE_MOST_S, PeerLinks
 from collective.federation.membership.own_record import OwnRecord
 from collective.federation.membership.words import PeerWords
@@ -21,7 +20,7 @@ from collective.pki.bundle import SignedBundle, open_bundle, sign_bundle
 from collective.pki.revocation import RevocationSet
 from collective.rpc.conversions.peering import word_from, word_message
 from collective.rpc.gen.collective.v1 import peering as pb
-from collective.rpc.links import Links
+from collective.rpc.links import Links, OwnCredentials
 from collective.rpc.peer_word import PeerWord
 from tests.unit.federation.houses import House
 from tests.unit.federation.links.test_peer_link import Lines
