@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from collective.core.errors import SettingsError
+from collective.core.errors import RejectedError, SettingsError
 from collective.core.ids import Domain, MemberId, SpiffeId, parse_domain, parse_member_id
 from collective.core.randomness import Randomness
 from collective.core.units import Address
@@ -127,8 +127,8 @@ class CertificateAuthority:
         Of several certificates the one that the key belongs to is taken.
         """
         try:
-            found = x509.load_pem_x509_certificates(cert_pem)
-        except ValueError as error:
+            found = certificates.load_pem_certificates(cert_pem)
+        except RejectedError as error:
             raise SettingsError("The CA's certificate cannot be read; restore it.") from error
         try:
             key = serialization.load_pem_private_key(key_pem, password=None)

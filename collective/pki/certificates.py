@@ -12,7 +12,8 @@ non-critical extensions under the UUID arc 2.25:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -55,6 +56,17 @@ _UTF8_STRING: Final = 0x0C
 _SHORT_LENGTH_MAX: Final = 0x7F
 _LENGTH_ONE_BYTE: Final = 0x81
 _LENGTH_TWO_BYTES: Final = 0x82
+
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,  # of a name whose value is of another type than its attribute has
+    Warning,  # where the process makes errors of warnings; what they tell of is refused elsewhere
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises while it parses; ``tests/unit/pki/test_garbled.py`` tries each byte."""
 
 _CURVE: Final = ec.SECP256R1()
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -114,10 +126,8 @@ def certificate_der(certificate: x509.Certificate) -> bytes:
 
 def certificate_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     """Return the P-256 key of ``certificate``; RejectedError for any other kind of key."""
-    try:
+    with _reading("certificate's key"):
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RejectedError("The certificate's key is of an unknown kind.") from error
     return _require_p256(key)
 
 
@@ -130,26 +140,43 @@ def load_certificate(der: bytes) -> x509.Certificate:
     """Return the X.509 certificate in ``der`` (at most 16 KiB), or raise RejectedError."""
     if len(der) > CERTIFICATE_MAX_BYTES:
         raise RejectedError("The certificate is larger than 16 KiB.")
-    try:
+    with _reading("certificate"):
         certificate = x509.load_der_x509_certificate(der)
-        # The library parses each part when it is first read; here, so that nothing fails later.
-        _ = (
-            certificate.version,
-            certificate.extensions,
-            certificate.subject,
-            certificate.issuer,
-            certificate.not_valid_before_utc,
-            certificate.not_valid_after_utc,
-            certificate.signature_algorithm_oid,
-        )
-    except (
-        ValueError,
-        x509.InvalidVersion,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ) as error:
-        raise RejectedError("The certificate is not valid DER.") from error
+        _read_through(certificate)
     return certificate
+
+
+def load_pem_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
+    """Return the X.509 certificates in ``pem``, at least one, or raise RejectedError."""
+    with _reading("certificate"):
+        found = x509.load_pem_x509_certificates(pem)
+        for certificate in found:
+            _read_through(certificate)
+    return tuple(found)
+
+
+def _read_through(certificate: x509.Certificate) -> None:
+    """Read each part: the library parses it when it is first read, and nothing may fail later."""
+    _ = (
+        certificate.version,
+        certificate.extensions,
+        certificate.subject,
+        certificate.issuer,
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        certificate.signature_algorithm_oid,
+    )
+    if certificate.serial_number <= 0:
+        raise ValueError("RFC 5280, section 4.1.2.2: a serial number is positive")
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Raise RejectedError for all that the library raises, or warns of, while it parses a text."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise RejectedError(f"The {what} cannot be read.") from error
 
 
 def describe(certificate: x509.Certificate) -> Certified:
@@ -176,7 +203,7 @@ def spiffe_id_of(certificate: x509.Certificate) -> SpiffeId:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
         raise RejectedError("The certificate has no URI name.") from error
-    except (ValueError, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise RejectedError("The certificate's names or extensions cannot be read.") from error
     found = list(names)
     if len(found) != 1 or not isinstance(found[0], x509.UniformResourceIdentifier):
@@ -203,12 +230,10 @@ def check_request(der: bytes) -> ec.EllipticCurvePublicKey:
     """
     if len(der) > REQUEST_MAX_BYTES:
         raise RejectedError("The certificate request is larger than 16 KiB.")
-    try:
+    with _reading("certificate request"):
         request = x509.load_der_x509_csr(der)
         key = _require_p256(request.public_key())
         valid = request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise RejectedError("The certificate request cannot be read; make a new one.") from error
     if not valid:
         raise RejectedError("The certificate request is not signed by the key that it names.")
     return key
@@ -267,7 +292,7 @@ def private_extension(certificate: x509.Certificate, oid: ObjectIdentifier) -> b
         found = certificate.extensions.get_extension_for_oid(oid).value
     except x509.ExtensionNotFound:
         return None
-    except (ValueError, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise RejectedError("The certificate's extensions cannot be read.") from error
     return found.value if isinstance(found, x509.UnrecognizedExtension) else None
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from collective.core.disk import Disk
-from collective.core.errors import SettingsError, UsageError
+from collective.core.errors import RejectedError, SettingsError, UsageError
 from collective.core.small_files import NewContent, read_small, replace_together, write_atomically
 from collective.core.world import World
 from collective.pki import certificates
@@ -72,20 +72,20 @@ def replace_pair(
 def load_certificate_file(path: str, *, disk: Disk) -> x509.Certificate:
     """Return the certificate in a PEM file; NotJoinedError if absent, SettingsError if garbled."""
     try:
-        return x509.load_pem_x509_certificate(read_small(path, disk=disk))
-    except ValueError as error:
+        return certificates.load_pem_certificates(read_small(path, disk=disk))[0]
+    except RejectedError as error:
         raise SettingsError(f"Certificate {path} cannot be read; restore or renew it.") from error
 
 
 def load_authorities_file(path: str, *, disk: Disk) -> tuple[x509.Certificate, ...]:
     """Return the CAs in a PEM file, at least one; errors as :func:`load_certificate_file`."""
     try:
-        found = x509.load_pem_x509_certificates(read_small(path, disk=disk))
-    except ValueError as error:
+        found = certificates.load_pem_certificates(read_small(path, disk=disk))
+    except RejectedError as error:
         raise SettingsError(f"Certificate {path} cannot be read; restore or renew it.") from error
     if len(found) > AUTHORITIES_MAX:
         raise SettingsError(f"{path} holds more CA certificates than a member can have.")
-    return tuple(found)
+    return found
 
 
 def is_encrypted_key(path: str, *, disk: Disk) -> bool:

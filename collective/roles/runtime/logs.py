@@ -8,6 +8,7 @@ Lines of libraries that use ``logging`` come out the same way.
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TextIO
 
 import structlog
@@ -54,6 +55,8 @@ def configure(level: str, stream: TextIO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    # cryptography warns of odd certificates; strangers make them, and they are refused anyway.
+    warnings.filterwarnings("ignore", module=r"cryptography\.|collective\.pki\.")
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
