@@ -1,4 +1,7 @@
-"""A token bucket: so many at once after a pause, and so many in the long run.  Pure."""
+"""Token buckets: so many at once after a pause, and so many in the long run.  Pure.
+
+:class:`Bucket` counts calls and refuses; :class:`Budget` counts bytes and says how long to wait.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,34 @@ class Bucket:
             return False
         self._tokens -= 1.0
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A token bucket in bytes; a value, moved on by :meth:`at` and :meth:`spend`."""
+
+    rate_bytes_s: float
+    burst_bytes: float
+    tokens_bytes: float
+    updated_s: float
+
+    @classmethod
+    def full(cls, rate_bytes_s: float, burst_bytes: float, now_s: float) -> Budget:
+        """Return a bucket that holds its whole burst at ``now_s`` (monotonic seconds)."""
+        return cls(rate_bytes_s, burst_bytes, burst_bytes, now_s)
+
+    def at(self, now_s: float) -> Budget:
+        """Return the bucket refilled up to ``now_s``; a clock that went back refills nothing."""
+        gained = max(0.0, now_s - self.updated_s) * self.rate_bytes_s
+        tokens = min(self.burst_bytes, self.tokens_bytes + gained)
+        return Budget(self.rate_bytes_s, self.burst_bytes, tokens, max(now_s, self.updated_s))
+
+    def spend(self, size_bytes: int) -> Budget:
+        """Return the bucket after ``size_bytes`` moved; it may go into debt by one transfer."""
+        return Budget(
+            self.rate_bytes_s, self.burst_bytes, self.tokens_bytes - size_bytes, self.updated_s
+        )
+
+    def wait_s(self) -> float:
+        """Return seconds until the bucket is out of debt (0: something may start now)."""
+        return max(0.0, -self.tokens_bytes / self.rate_bytes_s)

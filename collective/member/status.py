@@ -155,7 +155,7 @@ class MemberStatus:
             nodes=live.all(),
             outlook=live.outlook(),
             health=None if totals is None else totals.health,
-            is_restored=await self._catalog.history.is_restored(),
+            is_restored=await self._catalog.restores.is_restored(),
             now_ms=int(now_s * 1000),
             expiry_warning_ms=self._trust.expiry.leaf_warning_ms,
             told=[
@@ -167,7 +167,7 @@ class MemberStatus:
             rivals=live.rivals(),
             waiting=[claim.node for claim in self._nodes.adoption.waiting()],
             late_inventories=live.late_inventories(),
-            catalog_id=(await self._catalog.history.position()).catalog_id,
+            catalog_id=(await self._catalog.restores.position()).catalog_id,
             copies_left=copies_left,
         )
 
@@ -204,7 +204,7 @@ class StatusWatch:
         metrics.repair_queue.set(survey.backlog)
         metrics.copies_doubted.set(survey.doubted)
         metrics.copies_guarded.set(survey.guarded)
-        metrics.restored.set(int(await self._catalog.history.is_restored()))
+        metrics.restored.set(int(await self._catalog.restores.is_restored()))
         nodes = self._live.all()
         ends_s = {
             str(self._live.identity(live.record.node)): live.record.certificate_expires_ms / 1000

@@ -20,8 +20,8 @@ from enum import IntEnum
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyName, CopyState, GivenUp, HeldCopy
 from collective.model.nodes import Standing
-from collective.placement.evidence import counted, quorum_of
 from collective.placement.node_choice import Held
+from collective.placement.quorum import counted, quorum_of
 
 WaitFor = Callable[[ChunkId, CopyName], bool]
 """Tells whether a challenge may still settle the doubt about a copy soon."""

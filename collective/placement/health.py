@@ -19,7 +19,7 @@ from enum import IntEnum
 from collective.core.ids import NodeId
 from collective.model.copies import CopyState
 from collective.model.nodes import Standing
-from collective.placement.evidence import count, quorum_of
+from collective.placement.quorum import count, quorum_of
 
 Standings = Mapping[NodeId, Standing]
 

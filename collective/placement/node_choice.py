@@ -23,7 +23,7 @@ from typing import Final
 
 from collective.core.ids import ChunkId, NodeId
 from collective.model.nodes import Standing
-from collective.placement.evidence import probation_room
+from collective.placement.quorum import probation_room
 
 RESERVE_FRACTION: Final = 0.01
 """Part of a node's capacity that stays free, for packs, temporaries and stale figures."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from collective.core.ids import NodeId
 from collective.model.nodes import Standing
-from collective.placement.evidence import count, counted, quorum_of
+from collective.placement.quorum import count, counted, quorum_of
 
 NAMED_MAX: Final = 5
 """Nodes that one sentence names."""

@@ -1,5 +1,8 @@
-"""How chunks move: the chunk stream (``stream/``), and the words that allow it (``tickets/``).
+"""How chunks and files move: ``stream/``, ``tickets/`` and ``engine/``.
+
+The chunk stream carries bytes, tickets say who may move them, and the engine uploads and downloads a
+file over any control.
 
 Owns how chunk bytes travel between processes (ALPN ``collective-chunk/1``) and who may move them.
-Knows nothing of files, paths or disks.
+Knows nothing of file names, rights or disks.
 """

@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from collective.catalog.decisions import allocation, extents, receipts, removal
-from collective.catalog.sqlite.copies import collection, inventories
+from collective.catalog.sqlite.collection import collection
+from collective.catalog.sqlite.copies import inventories
 from collective.catalog.sqlite.files import allocation as allocating
 from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import entries, names, quotas
 from collective.model.changes import Precondition
-from collective.placement import evidence, healing
+from collective.placement import healing, quorum
 from tests.model.machine import Beside
 from tests.simulation.mutants import everywhere, sql
 
@@ -40,7 +41,7 @@ STEPS: Final = 40
 
 def quorum_one_lower(stack: ExitStack) -> None:
     """A write needs one copy less than it should."""
-    everywhere(stack, evidence, "quorum_of", lambda copies: max(1, copies // 2))
+    everywhere(stack, quorum, "quorum_of", lambda copies: max(1, copies // 2))
 
 
 def length_believed(stack: ExitStack) -> None:
@@ -149,7 +150,7 @@ def busy_gives_way(stack: ExitStack) -> None:
 
 def probation_wins(stack: ExitStack) -> None:
     """Nodes on probation may hold a majority."""
-    everywhere(stack, evidence, "probation_room", lambda *_, **__: 99)
+    everywhere(stack, quorum, "probation_room", lambda *_, **__: 99)
 
 
 def drained_takes_more(stack: ExitStack) -> None:

@@ -15,7 +15,7 @@ from collective.core.paths import FilePath
 from collective.model.people import InviteKind
 from collective.model.rights import GrantTerms, Right
 from collective.pki.credentials import Credentials
-from collective.placement.evidence import quorum_of
+from collective.placement.quorum import quorum_of
 from tests.simulation.clients import Desk, Person, Rights
 from tests.simulation.faults import Faults
 from tests.simulation.guards import Guards

@@ -31,7 +31,8 @@ from collective.catalog.decisions import inventories as inventory_rules
 from collective.catalog.decisions import lives
 from collective.catalog.decisions import peers as peer_rules
 from collective.catalog.interface.values import ChunkPage
-from collective.catalog.sqlite.copies import collection, dooming, inventories, repair
+from collective.catalog.sqlite.collection import collection, dooming
+from collective.catalog.sqlite.copies import inventories, repair
 from collective.catalog.sqlite.files import rechecking, recording
 from collective.catalog.sqlite.people import peers as peer_rows
 from collective.catalog.sqlite.store import counting, custody, opening, references
@@ -45,11 +46,11 @@ from collective.core.paths import FilePath
 from collective.model.calls import Call
 from collective.model.copies import CopyState
 from collective.model.rights import Right
-from collective.placement import evidence, healing
+from collective.placement import healing, quorum
 from collective.placement.health import Use
 from collective.roles.coordinator.faces.grpc import admission
 from collective.roles.coordinator.faces.grpc.files import FilesService
-from collective.roles.node import memory
+from collective.roles.node import node_memory
 from collective.roles.node.storage import NodeStorage
 from collective.transfer.stream.chunk_client import ChunkClient
 from tests.simulation import disk as disks
@@ -170,7 +171,7 @@ def below_quorum(stack: ExitStack) -> None:
         del copies
         return 1
 
-    everywhere(stack, evidence, "quorum_of", one)
+    everywhere(stack, quorum, "quorum_of", one)
 
 
 def receipt_before_store(stack: ExitStack) -> None:
@@ -327,7 +328,7 @@ def forgets_tombstones(stack: ExitStack) -> None:
 
 def never_deletes_again(stack: ExitStack) -> None:
     """Nodes refuse every delete after the catalogue was lost, adopted or not (finding 6)."""
-    everywhere(stack, memory, "with_adoption", lambda kept, _: kept)
+    everywhere(stack, node_memory, "with_adoption", lambda kept, _: kept)
 
 
 def collection_blocks(stack: ExitStack) -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from collective.catalog.sqlite.store.counting import disagreements
 from collective.chunking.chunk_ids import chunk_id
 from collective.model.nodes import Standing
-from collective.placement.evidence import count, quorum_of
-from collective.roles.node.memory import MEMORY_NAME, Remembered, decode
+from collective.placement.quorum import count, quorum_of
+from collective.roles.node.node_memory import MEMORY_NAME, Remembered, decode
 from tests.simulation.disk import Inode
 from tests.simulation.member import Member
 

@@ -21,11 +21,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from collective.catalog.decisions import copies as copy_decisions
 from collective.catalog.interface.settings import CatalogSettings
-from collective.catalog.sqlite.copies import collection as catalog_collection
-from collective.catalog.sqlite.copies import copies, guarded, inventories, quarantine
+from collective.catalog.sqlite.collection import collection as catalog_collection
+from collective.catalog.sqlite.collection import guarded
+from collective.catalog.sqlite.copies import copies, inventories, quarantine
 from collective.catalog.sqlite.files import uploads
 from collective.catalog.sqlite.names import name_removal
-from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.store import checkpoints, writer
 from collective.chunking.store import facade
 from collective.chunking.store.model import StoreOptions
@@ -187,7 +188,7 @@ def tuned() -> Iterator[None]:
         put(copy_decisions, "CHECK_MOST_MS", 300_000)  # where a clock jumped, nothing is long ago
         put(name_removal, "STEP_NAMES", 3)
         put(removal, "FORGET_ROWS", 8)
-        put(history, "GUARDED_AT_ONCE", 16)
+        put(restores, "GUARDED_AT_ONCE", 16)
         put(catalog_collection, "CLEARED_ROWS", 6)
         put(catalog_collection, "CHUNKS_LOOKED_AT", 6)
         put(catalog_collection, "IN_TURN", 8)

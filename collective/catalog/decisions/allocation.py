@@ -17,7 +17,7 @@ from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import Copy, CopyState
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 from collective.placement.node_choice import Held, Offers, pick
 from collective.placement.shortage import copies_shortage
 
@@ -107,9 +107,9 @@ def allocate(
     """
     held = usable(found, is_authorised=is_authorised, absent=absent)
     standings = [one.standing for one in held]
-    if evidence.is_quorum(standings, copies) and (is_authorised or len(held) >= copies):
+    if quorum.is_quorum(standings, copies) and (is_authorised or len(held) >= copies):
         return Allocated(tuple(held), is_stored=True)
-    missing = max(copies - len(held), evidence.quorum_of(copies) - evidence.count(standings))
+    missing = max(copies - len(held), quorum.quorum_of(copies) - quorum.count(standings))
     others = [
         one
         for one in found
@@ -123,11 +123,11 @@ def allocate(
     chosen = pick(able.items(), count=missing, exclude=frozenset(), held=held_now)
     standings += [able.pop(name) for name in chosen]
     again: list[KnownCopy] = []
-    if not evidence.is_quorum(standings, copies):
+    if not quorum.is_quorum(standings, copies):
         room = missing - len(chosen)
         again = [one for one in others if one.is_sent and not one.is_leaving][:room]
         standings += [one.standing for one in again]
-    if not evidence.is_quorum(standings, copies):
+    if not quorum.is_quorum(standings, copies):
         could = [*standings, *(one for one in able.values() if one is PROBATION)]
         raise NotEnoughCopiesError(
             f"Only {copies_shortage(copies, could)}; start or add nodes, or free space."

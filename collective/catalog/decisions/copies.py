@@ -44,11 +44,6 @@ def change_by(verdict: Verdict) -> Change | None:
     return _BY_VERDICT.get(verdict)
 
 
-def doubt_by(verdict: Verdict, why: str) -> str | None:
-    """Return why the node of a copy is in doubt by a verdict; None: it is not."""
-    return (why or "it answered a challenge wrongly") if verdict is Verdict.LIED else None
-
-
 def may_be_taken_out(state: CopyState, *, is_lost: bool) -> bool:
     """Tell whether a copy is taken out of use that is lost, or (not ``is_lost``) corrupt.
 

@@ -1,16 +1,17 @@
 """Which policy a datastore may have, whose it is, and what a change of either unsettles: pure.
 
-Who may take one away is ``access.datastore_removal``'s, what fits into one ``quotas``'.
+What fits into one is decided in ``quotas``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from collective.access.grant_book import GrantBook
-from collective.access.permissions import ALL_RIGHTS
+from collective.access.permissions import ALL_RIGHTS, Decider
 from collective.core import limits
-from collective.core.errors import ConflictError, NotFoundError, UsageError
+from collective.core.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
 from collective.core.ids import SpiffeId
 from collective.core.paths import FilePath
 from collective.model.calls import Call
@@ -121,3 +122,33 @@ def wanted_now(asked: int, wanted: int) -> int:
 def most_asked(asked: int, enough: int, *, is_all: bool) -> int:
     """Return what is believed of the uses seen: ``enough`` where they ask for that, or more are unseen."""
     return enough if asked >= enough or not is_all else asked
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What decides who may remove, rename or move one datastore."""
+
+    owner: SpiffeId | None
+    """None: the member itself."""
+    is_limited: bool
+    """An operator has set its quota or its copies."""
+
+
+def require_disposal(decider: Decider, path: FilePath, holding: Holding) -> None:
+    """Check that the caller, who has the rights for it on ``path``, may take the datastore away.
+
+    An admin always may.  A quota or a number of copies binds everybody else, its owner too; an
+    owned datastore goes only by its owner; any other by whoever has the rights.
+    Raises :class:`PermissionDeniedError`.
+    """
+    if decider.is_admin:
+        return
+    if holding.is_limited:
+        raise PermissionDeniedError(
+            f"An operator has set the policy of {path}, so only an operator may remove or move it;"
+            " remove what is in it instead."
+        )
+    if holding.owner not in {None, decider.caller.principal}:
+        raise PermissionDeniedError(
+            f"{path} belongs to someone else; only its owner or an operator may remove or move it."
+        )

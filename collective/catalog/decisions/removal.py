@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from collective.core.errors import ConflictError
 from collective.core.ids import NodeId
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 from collective.placement.shortage import approve_if_known, listed
 
 
@@ -42,7 +42,7 @@ class Needed:
     def count(self, held: Iterable[HeldChunk]) -> None:
         """Count the chunks of one page."""
         for chunk in held:
-            is_short = not evidence.is_quorum(chunk.elsewhere, chunk.wanted)
+            is_short = not quorum.is_quorum(chunk.elsewhere, chunk.wanted)
             self.short += is_short
             self.copies += is_short or (chunk.is_stored and not self.is_doubted)
 

@@ -1,6 +1,6 @@
 """What becomes of a node's standing, and of the store that it came with: pure.
 
-The rules by which standing counts are ``placement.evidence``'s.
+The rules by which standing counts are ``placement.quorum``'s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collective.core.errors import ConflictError, NotFoundError
 from collective.core.ids import NodeId, StoreUuid
 from collective.model.nodes import Approval, Standing
 from collective.model.people import Invite
-from collective.placement.evidence import standing_at_enrolment
+from collective.placement.quorum import standing_at_enrolment
 
 FOUNDING_MS: Final = 24 * 3600 * 1000
 """How long after its catalogue was made a member is being founded, while it has no file."""
@@ -59,14 +59,6 @@ def enrolment_by(code: Invite, *, is_founding: bool) -> Enrolment:
     return Enrolment(standing, reason, is_founding)
 
 
-def is_new_doubt(standing: Standing | None) -> bool:
-    """Tell whether a doubt changes a node's standing: not where it has gone (None), or is doubted already.
-
-    The first reason stands.
-    """
-    return standing is not None and standing is not Standing.DOUBTED
-
-
 def stops_counting(refused_before: str, refused_now: str) -> bool:
     """Tell whether a node's copies stop counting because it is refused; another reason changes nothing."""
     return bool(refused_now) and not refused_before
@@ -89,13 +81,3 @@ def approves(found: Approval, doubted_for: str, *, even_doubted: bool) -> bool:
             f" node approve {found.node} --yes"
         )
     return found.was is not Standing.APPROVED or found.was_new
-
-
-def after_doubt(before: Standing | None) -> tuple[Standing, str]:
-    """Return the standing of a node that is doubted no more, and why it is not approved.
-
-    ``before`` is what it had; None where that was not noted: it was approved then.
-    """
-    if before is None or before is Standing.APPROVED:
-        return Standing.APPROVED, ""
-    return before, "it was on probation before it was doubted"

@@ -25,13 +25,13 @@ from collective.catalog.interface.copies import Copies
 from collective.catalog.interface.datastores import Datastores
 from collective.catalog.interface.figures import Figures
 from collective.catalog.interface.grants import Grants
-from collective.catalog.interface.history import History
 from collective.catalog.interface.identities import Identities
 from collective.catalog.interface.names import Names
 from collective.catalog.interface.nodes import Nodes
 from collective.catalog.interface.peers import Peers
 from collective.catalog.interface.reads import Reads
 from collective.catalog.interface.repair import GuardedCopies, Repair
+from collective.catalog.interface.restores import Restores
 from collective.catalog.interface.revocations import Revocations
 from collective.catalog.interface.upkeep import Upkeep
 from collective.catalog.interface.uploads import Uploads
@@ -47,7 +47,6 @@ __all__ = [
     "Figures",
     "Grants",
     "GuardedCopies",
-    "History",
     "Identities",
     "Names",
     "Nodes",
@@ -55,6 +54,7 @@ __all__ = [
     "Quarantine",
     "Reads",
     "Repair",
+    "Restores",
     "Revocations",
     "Upkeep",
     "Uploads",
@@ -155,7 +155,7 @@ class Catalog(Protocol):
         ...
 
     @property
-    def history(self) -> History:
+    def restores(self) -> Restores:
         """Position, lives, lost futures, adoption."""
         ...
 

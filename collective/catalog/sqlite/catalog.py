@@ -7,10 +7,10 @@ from contextlib import suppress
 
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite.audit.audit import SqliteAudit
-from collective.catalog.sqlite.copies.collection import SqliteCollection
+from collective.catalog.sqlite.collection.collection import SqliteCollection
+from collective.catalog.sqlite.collection.guarded import SqliteGuardedCopies
 from collective.catalog.sqlite.copies.copies import SqliteCopies
 from collective.catalog.sqlite.copies.figures import SqliteFigures
-from collective.catalog.sqlite.copies.guarded import SqliteGuardedCopies
 from collective.catalog.sqlite.copies.quarantine import SqliteQuarantine
 from collective.catalog.sqlite.copies.repair import SqliteRepair
 from collective.catalog.sqlite.files.reads import SqliteReads
@@ -18,9 +18,9 @@ from collective.catalog.sqlite.files.uploads import SqliteUploads
 from collective.catalog.sqlite.names.datastores import SqliteDatastores
 from collective.catalog.sqlite.names.names import SqliteNames
 from collective.catalog.sqlite.names.policies import follow_setting
-from collective.catalog.sqlite.nodes.history import SqliteHistory
 from collective.catalog.sqlite.nodes.nodes import SqliteNodes
 from collective.catalog.sqlite.nodes.removal import Removal, lift_marks
+from collective.catalog.sqlite.nodes.restores import SqliteRestores
 from collective.catalog.sqlite.nodes.standing import begin_catalogue
 from collective.catalog.sqlite.people.certificates import SqliteCertificates
 from collective.catalog.sqlite.people.codes import SqliteCodes
@@ -63,7 +63,7 @@ class SqliteCatalog:
         self.peers = SqlitePeers(engine)
         self.grants = SqliteGrants(engine)
         self.audit = SqliteAudit(engine)
-        self.history = SqliteHistory(engine)
+        self.restores = SqliteRestores(engine)
         self.upkeep = SqliteUpkeep(engine, removal)
 
     @classmethod

@@ -21,9 +21,9 @@ from collective.core.clock import Clock
 from collective.core.errors import CollectiveError, ConflictError
 from collective.core.ids import Domain
 from collective.federation.membership.own_record import OwnRecord, digest_of
+from collective.federation.peers.newer_bundle import OlderBundleError, newer_bundle
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import PeerBook
-from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import MemberRecord
 from collective.pki.bundle import SignedBundle, open_bundle
 from collective.rpc.peer_word import NEWS_MAX, PeerWord

@@ -29,9 +29,9 @@ from collective.core.ids import Domain, parse_domain
 from collective.core.shared_folder import Listing, SharedFolder, Stamp, UnfitFileError
 from collective.core.work import Periodic, Worker
 from collective.core.world import World
+from collective.federation.peers.newer_bundle import newer_bundle
 from collective.federation.peers.own_bundle import OwnBundle
 from collective.federation.peers.peer_book import Known, PeerBook
-from collective.federation.peers.renewal import newer_bundle
 from collective.model.peers import PeerState
 from collective.pki.bundle import Bundle, SignedBundle, open_bundle
 from collective.pki.certificates import certificate_key, key_digest

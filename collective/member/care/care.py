@@ -83,7 +83,7 @@ class MemberCare:
             ),
             *Settling(catalog).workers(),
             Snapshots(
-                catalog.history,
+                catalog.restores,
                 catalog.upkeep,
                 tools.metrics,
                 tools.clock,

@@ -72,7 +72,7 @@ class Collector(Worker):
         return claimed.is_more or deleted > 0
 
     async def _delete(self, node: NodeId, copies: list[CopyKey]) -> int:
-        position = await self._catalog.history.position()
+        position = await self._catalog.restores.position()
         try:
             done = await self._commands.delete_copies(
                 node, StatedPosition(position, self._macs.of_position(position)), copies

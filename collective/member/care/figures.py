@@ -29,7 +29,7 @@ class Figures:
     async def survey(self) -> Survey:
         """Return the figures of this moment."""
         outlook = self._table.outlook()
-        position = await self._catalog.history.position()
+        position = await self._catalog.restores.position()
         return await self._runs.run(
             (position.sequence, outlook.sources, outlook.gone),
             lambda: self._catalog.figures.survey(outlook.sources, outlook.gone),

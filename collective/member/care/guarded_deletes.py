@@ -11,13 +11,13 @@ import asyncio
 from typing import Final
 
 from collective.catalog.interface import GuardedCopies
+from collective.core.buckets import Budget
 from collective.core.work import BUSY, IDLE, Outcome, Worker
 from collective.member.care.challenger import Ask, Challenger
 from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import ChunkCopies, GivenUp, Verdict
-from collective.placement.byte_budget import Budget
 from collective.placement.healing import worth_asking
 from collective.placement.node_choice import has_room
 

@@ -20,6 +20,7 @@ from collective.catalog.interface import GuardedCopies, Repair
 from collective.catalog.interface.values import ChunkPage, RepairTask
 from collective.core import limits
 from collective.core.backoff import Backoff, Postponed
+from collective.core.buckets import Budget
 from collective.core.errors import CollectiveError
 from collective.core.ids import ChunkId, NodeId
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
@@ -29,7 +30,6 @@ from collective.member.care.tools import CareTools
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import ChunkCopies, VerifiedReceipt
 from collective.model.nodes import Standing
-from collective.placement.byte_budget import Budget
 from collective.placement.healing import (
     Facts,
     GiveUp,

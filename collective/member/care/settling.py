@@ -34,7 +34,7 @@ class Settling:
 
         Returns True when more are left.
         """
-        position = await self._catalog.history.position()
+        position = await self._catalog.restores.position()
         if position == self._settled_at:
             return False
         if await self._catalog.datastores.settle_copies():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from collective.catalog.interface import History, Upkeep
+from collective.catalog.interface import Restores, Upkeep
 from collective.core.clock import Clock
 from collective.core.work import Periodic, Worker
 from collective.member.metrics import MemberMetrics
@@ -16,7 +16,7 @@ class Snapshots:
 
     def __init__(
         self,
-        history: History,
+        restores: Restores,
         upkeep: Upkeep,
         metrics: MemberMetrics,
         clock: Clock,
@@ -24,7 +24,7 @@ class Snapshots:
         interval_s: float,
     ) -> None:
         """Keep them at most ``interval_s`` seconds older than the catalogue."""
-        self._history = history
+        self._restores = restores
         self._upkeep = upkeep
         self._metrics = metrics
         self._clock = clock
@@ -38,7 +38,7 @@ class Snapshots:
 
     async def take(self) -> None:
         """Write a snapshot if the catalogue changed since the last one."""
-        position = await self._history.position()
+        position = await self._restores.position()
         if position == self._taken_at:
             return
         path = await self._upkeep.snapshot()

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from collective.catalog.interface import Copies
+from collective.core.buckets import Budget
 from collective.core.errors import CollectiveError, CorruptionError, NotFoundError
 from collective.core.ids import ChunkId, NodeId
 from collective.core.work import BUSY, IDLE, Outcome, Worker, pause
@@ -19,7 +20,6 @@ from collective.member.care.tools import CareTools
 from collective.member.care.verdict_book import VerdictBook
 from collective.member.nodes.live_nodes import LiveNodes
 from collective.model.copies import ChunkCopies, CopyName, CopyState, Verdict
-from collective.placement.byte_budget import Budget
 from collective.placement.healing import other_copy
 from collective.transfer.stream.chunk_client import WrongBytesError
 

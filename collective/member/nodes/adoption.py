@@ -63,10 +63,10 @@ class AdoptionDesk:
             nodes = frozenset(claim.node for claim in self.waiting())
             nodes |= {live.record.node for live in self._table.all()}
         claims = [claim for node in sorted(nodes) if (claim := self._claim(node)) is not None]
-        ours = (await self._catalog.history.position()).catalog_id
+        ours = (await self._catalog.restores.position()).catalog_id
         known = [live for node in nodes if (live := self._table.get(node)) is not None]
         obeyed = {live.obeys for live in known} | {claim.obeys for claim in claims}
-        done = await self._catalog.history.adopt(
+        done = await self._catalog.restores.adopt(
             caller, None if everything else nodes, obeyed=obeyed - {"", ours}, claims=claims
         )
         for node in done.enrolled:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from collective.catalog.interface import History
+from collective.catalog.interface import Restores
 from collective.core.ids import NodeId, SpiffeId
 from collective.member.nodes.statement_macs import StatementMacs
 from collective.member.trust.revocations import Revocations
@@ -52,7 +52,7 @@ class Words:
     def __init__(
         self,
         own: Tells,
-        history: History,
+        restores: Restores,
         keys: KeyRing,
         macs: StatementMacs,
         revocations: Revocations,
@@ -61,7 +61,7 @@ class Words:
     ) -> None:
         """Speak as ``own``; nodes are asked to beat every ``interval_s`` seconds."""
         self._own = own
-        self._history = history
+        self._restores = restores
         self._keys = keys
         self._macs = macs
         self._revocations = revocations
@@ -79,7 +79,7 @@ class Words:
         self, identity: SpiffeId, said: Heartbeat, *, send_inventory: bool
     ) -> HeartbeatAnswer:
         """Return what the node ``identity`` is told."""
-        position = await self._history.position()
+        position = await self._restores.position()
         stated = self._revocations.statement()
         is_newest = said.revoked.mac == stated.mac
         if said.revoked.entries is None and is_newest:
@@ -108,7 +108,7 @@ class Words:
         """Return the word that our catalogue replaces the one the node obeys, where that was ordered."""
         if seen is None or seen.position.catalog_id == position.catalog_id:
             return None
-        if not await self._history.is_replaced(seen.position.catalog_id):
+        if not await self._restores.is_replaced(seen.position.catalog_id):
             return None
         key = self._keys.signing_key(identity)
         assert key is not None, "keys were just handed out"
@@ -116,7 +116,7 @@ class Words:
 
     async def _observe(self, node: NodeId, seen: StatedPosition | None) -> None:
         """Become *restored* where ``seen`` is a position that this coordinator gave out itself."""
-        if seen is None or await self._history.has_been_at(seen.position):
+        if seen is None or await self._restores.has_been_at(seen.position):
             return
         if not self._macs.is_position(seen.position, seen.mac):
             if self._not_taken.get(node) != seen.position:
@@ -131,7 +131,7 @@ class Words:
                     "the node itself deletes nothing for a catalogue older than it says",
                 )
             return
-        if await self._history.observe(seen.position):
+        if await self._restores.observe(seen.position):
             self._log.error(
                 "catalog_restored",
                 advice="nodes have seen a future of this catalogue that it lost; nothing is deleted until the "

@@ -31,8 +31,7 @@ from collective.pki.cert_dir import CertDir
 from collective.pki.certificates import Certified, certificate_der
 from collective.pki.coordinator_certificate import prepare_coordinator
 from collective.pki.credentials import Credentials
-from collective.pki.renewal_pace import next_look_s, retries
-from collective.pki.renewal_times import is_due
+from collective.pki.renewal_times import is_due, next_look_s, retries
 from collective.pki.rotation import Authorities
 from collective.pki.trust import TrustStore
 

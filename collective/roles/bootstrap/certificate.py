@@ -14,7 +14,7 @@ from collective.core.ids import SpiffeId
 from collective.core.units import Address
 from collective.core.work import IDLE, Outcome, Worker
 from collective.core.world import World
-from collective.pki import certificates, renewal_pace, renewal_times
+from collective.pki import certificates, renewal_times
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
 from collective.pki.revocation import RevocationSet
@@ -59,7 +59,7 @@ class OwnCertificate:
 
     def next_look_s(self) -> float:
         """Return seconds until the certificate may be due."""
-        return renewal_pace.next_look_s(self._credentials.certified, self._clock.wall_s())
+        return renewal_times.next_look_s(self._credentials.certified, self._clock.wall_s())
 
     async def follow(self) -> None:
         """Ask which CAs count; renew when that is due or another CA signs."""

@@ -107,7 +107,7 @@ class CoordinatorRole:
         # This locks the data dir: a start that is refused must not change a running one's certificate.
         catalog = await self._open_catalog(place, data_dir)
         found = await prepare(plan, authorities, world)
-        position = await catalog.history.position()
+        position = await catalog.restores.position()
         await world.threads.run(keep_catalog, place, world.disk, position.catalog_id)
         personas = Personas(found.credentials, found.trust, self._links, world.clock)
         own = OwnCertificates(plan, found, personas, world)

@@ -398,7 +398,7 @@ def _registry(
     enrolled = Enrolled(catalog.nodes, nodes, ground.unknown, revocations, certificates_seen)
     words = Words(
         ground.own,
-        catalog.history,
+        catalog.restores,
         ground.keys,
         ground.macs,
         revocations,

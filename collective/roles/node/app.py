@@ -21,7 +21,7 @@ from collective.roles.node.addresses import default_capacity
 from collective.roles.node.enrolment import Enrolled, Enrolment
 from collective.roles.node.enrolment_notes import record_path, save_notes
 from collective.roles.node.heartbeat import Heartbeat
-from collective.roles.node.memory import MEMORY_NAME, NodeMemory
+from collective.roles.node.node_memory import MEMORY_NAME, NodeMemory
 from collective.roles.node.wiring import Kept, Serving, wire_serving, wire_working
 from collective.roles.runtime.diskwatch import DiskWatch
 from collective.roles.runtime.lifecycle import Runtime, Supervisor

@@ -17,8 +17,8 @@ from collective.core.ids import Domain, SpiffeId, parse_domain
 from collective.model.nodes import Replacement
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.node_memory import NodeMemory
 from collective.rpc.conversions.node_registry import position_from, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
 from collective.transfer.tickets.adoptions import open_adoption

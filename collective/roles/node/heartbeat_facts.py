@@ -10,9 +10,9 @@ from collective.chunking.store import ChunkStore
 from collective.core.disk_errors import DiskState
 from collective.core.ids import ChunkId, Generation, SpiffeId
 from collective.core.units import Address
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
-from collective.roles.node.problems import Problems
+from collective.roles.node.bad_copies import Problems
+from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.node_memory import NodeMemory
 from collective.rpc.conversions.node_registry import position_message
 from collective.rpc.gen.collective import v1 as pb
 from collective.rpc.gen.collective.v1 import node as node_pb

@@ -15,8 +15,7 @@ from collective.core.work import IDLE, Outcome, Worker, pause
 from collective.core.world import World
 from collective.pki.credentials import Credentials, is_signed_by
 from collective.pki.pem_files import write_authorities, write_certificate
-from collective.pki.renewal_pace import next_look_s, retries
-from collective.pki.renewal_times import has_expired, is_due
+from collective.pki.renewal_times import has_expired, is_due, next_look_s, retries
 from collective.pki.succession import Told, follow
 from collective.pki.trust import TrustStore
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel

@@ -24,7 +24,7 @@ from collective.core.errors import (
 )
 from collective.core.ids import ChunkId, Generation, SpiffeId, parse_chunk_id
 from collective.model.transfers import Route
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.storage import NodeStorage
 from collective.rpc.context import current
 from collective.rpc.conversions.node_registry import stated_from

@@ -20,8 +20,8 @@ from collective.core.errors import (
     NotFoundError,
 )
 from collective.core.ids import ChunkId, Generation
+from collective.roles.node.bad_copies import Problems
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems
 
 DELETED_KEPT_S: Final = 2 * limits.TICKET_LIFE_S
 """How long a deleted copy is refused: no ticket for it lives longer, on clocks that are nearly right."""

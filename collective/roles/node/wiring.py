@@ -20,18 +20,18 @@ from collective.core.settings import ServeSettings
 from collective.core.units import Address
 from collective.core.work import Worker
 from collective.roles.node.addresses import advertised
+from collective.roles.node.bad_copies import Problems
 from collective.roles.node.compaction import compaction
 from collective.roles.node.coordinator_channel import Bootstrap, CoordinatorChannel
+from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.enrolment import Enrolled, coordinator_addresses
 from collective.roles.node.heartbeat import Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.identity import Identity
 from collective.roles.node.inventory_report import InventoryReport
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems
+from collective.roles.node.node_memory import NodeMemory
 from collective.roles.node.renewal import Renewal
 from collective.roles.node.scrub import Scrubber
 from collective.roles.node.service import NodeService

@@ -39,10 +39,11 @@ from collective.catalog.decisions import quotas as decisions_of_quotas
 from collective.catalog.interface import Catalog
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.copies import collection, inventories, quarantine
+from collective.catalog.sqlite.collection import collection
+from collective.catalog.sqlite.copies import inventories, quarantine
 from collective.catalog.sqlite.files import rechecking
 from collective.catalog.sqlite.names import folders, name_removal, policies, quotas
-from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.people import grants
 from collective.catalog.sqlite.store import lives
 from collective.catalog.sqlite.store.counting import disagreements
@@ -226,7 +227,7 @@ _SQLITE_BOUNDS: Final[Mapping[Bound, tuple[tuple[object, str], ...]]] = {
     Bound.DROPPED_GRANTS: ((grants, "DROPPED_AT_ONCE"),),
     Bound.ENDED_UPLOADS: ((quotas, "ENDED_AT_ONCE"),),
     Bound.FORGOTTEN_COPIES: ((removal, "FORGET_ROWS"),),
-    Bound.GUARDED_DELETES: ((history, "GUARDED_AT_ONCE"),),
+    Bound.GUARDED_DELETES: ((restores, "GUARDED_AT_ONCE"),),
     Bound.INVENTORY_STEP: ((inventories, "STEP_COPIES"),),
     Bound.INVENTORY_WINDOW: ((inventories, "WINDOW_COPIES"),),
     Bound.LEASES: ((decisions_of_leases, "LEASES_MAX"),),

@@ -82,22 +82,22 @@ async def test_another_catalogues_position_makes_nothing_restored_and_ends_no_co
     now_s = clock.wall_s()
     code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, now_s + 60, OPERATOR.principal)
     await catalog.codes.add(OPERATOR, code)
-    assert not await catalog.history.observe(OLD)
-    assert not await catalog.history.is_restored()
+    assert not await catalog.restores.observe(OLD)
+    assert not await catalog.restores.is_restored()
     assert (await catalog.codes.get("c1")).state(now_s) == "open"
-    assert not await catalog.history.is_replaced(OLD.catalog_id)
+    assert not await catalog.restores.is_replaced(OLD.catalog_id)
 
 
 async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_that_wait(
     catalog: Catalog,
 ) -> None:
     await enrol(catalog, 1)
-    await catalog.history.observe(OLD)
-    done = await catalog.history.adopt(
+    await catalog.restores.observe(OLD)
+    done = await catalog.restores.adopt(
         OPERATOR, frozenset({NodeId("attic")}), obeyed={OLD.catalog_id}, claims=[claim("attic")]
     )
     assert (done.enrolled, done.replaced, done.confirmed) == ((NodeId("attic"),), 1, False)
-    assert await catalog.history.is_replaced(OLD.catalog_id)
+    assert await catalog.restores.is_replaced(OLD.catalog_id)
     record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.is_new) == (Standing.APPROVED, False)
     assert (record.store_uuid, record.certificate_serial) == ("ab" * 16, "serial-attic")
@@ -106,7 +106,7 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
     with pytest.raises(ConflictError):
         await catalog.nodes.bind_store(NodeId("attic"), StoreUuid("cd" * 16))
     with pytest.raises(ConflictError, match="nothing to adopt"):
-        await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
+        await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
     rows = [row for row in await catalog.audit.list(since_ms=0, limit=99) if "adopt" in row.action]
     assert {(row.action, row.target) for row in rows} == {
         ("adopt", OLD.catalog_id),
@@ -117,8 +117,8 @@ async def test_adopting_takes_the_place_of_what_nodes_obeyed_and_enrols_those_th
 
 async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog) -> None:
     """Strangers that the former catalogue did not approve wait beside the member's own nodes."""
-    await catalog.history.observe(OLD)
-    await catalog.history.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
+    await catalog.restores.observe(OLD)
+    await catalog.restores.adopt(OPERATOR, None, obeyed={OLD.catalog_id}, claims=[claim("attic")])
     record = next(one for one in await catalog.nodes.list() if one.node == "attic")
     assert (record.standing, record.standing_reason) == (
         Standing.PROBATION,
@@ -129,21 +129,21 @@ async def test_adopting_all_enrols_those_that_wait_on_probation(catalog: Catalog
 async def test_adopting_all_takes_the_place_also_of_what_absent_nodes_obey(
     catalog: Catalog,
 ) -> None:
-    await catalog.history.observe(OLD)
-    done = await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    await catalog.restores.observe(OLD)
+    done = await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
     assert done.replaced == 1
-    assert await catalog.history.is_replaced(OLD.catalog_id)
+    assert await catalog.restores.is_replaced(OLD.catalog_id)
 
 
 async def test_only_an_admin_adopts_and_a_removed_node_is_not_enrolled_again(
     catalog: Catalog,
 ) -> None:
     with pytest.raises(PermissionDeniedError):
-        await catalog.history.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
+        await catalog.restores.adopt(user("bob"), None, obeyed={OLD.catalog_id}, claims=())
     await enrol(catalog, 1)
     await catalog.nodes.remove(OPERATOR, NODES[0], SpiffeId.node(DOMAIN, NODES[0]), force=True)
     with pytest.raises(ConflictError):
-        await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
+        await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=[claim(NODES[0])])
     assert next(iter(await catalog.nodes.list())).removed
 
 
@@ -179,10 +179,10 @@ async def test_quarantined_copies_go_by_a_second_command_after_seven_days(
     catalog: Catalog, clock: ManualClock
 ) -> None:
     await enrol(catalog)
-    await catalog.history.observe(OLD)
+    await catalog.restores.observe(OLD)
     await told(catalog, foreign("x", "y"))
     clock.advance(WEEK_S)
-    await catalog.history.adopt(OPERATOR, None, obeyed=NONE, claims=())
+    await catalog.restores.adopt(OPERATOR, None, obeyed=NONE, claims=())
     with pytest.raises(ConflictError, match="seven days"):
         await catalog.quarantine.discard(OPERATOR, None)
     clock.advance(WEEK_S - 1)
@@ -279,13 +279,13 @@ async def test_a_restored_catalogue_discards_nothing_before_it_is_adopted(
 ) -> None:
     await enrol(catalog)
     await told(catalog, foreign("x"))
-    ours = await catalog.history.position()
-    assert await catalog.history.observe(replace(ours, sequence=ours.sequence + 1000))
+    ours = await catalog.restores.position()
+    assert await catalog.restores.observe(replace(ours, sequence=ours.sequence + 1000))
     clock.advance(WEEK_S)
     with pytest.raises(ConflictError, match="restored"):
         await catalog.quarantine.discard(OPERATOR, None)
     with pytest.raises(ConflictError, match="node adopt --all"):
-        await catalog.history.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
+        await catalog.restores.adopt(OPERATOR, frozenset({NODES[0]}), obeyed=NONE, claims=())
 
 
 async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_is_ours(
@@ -295,8 +295,8 @@ async def test_what_a_lost_future_gave_out_is_kept_and_what_is_given_out_since_i
     await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "before")
     newest = max(copy.generation for copy in await catalog.copies.stored(chunk("before")))
-    ours = await catalog.history.position()
-    await catalog.history.observe(replace(ours, sequence=ours.sequence + 1000))
+    ours = await catalog.restores.position()
+    await catalog.restores.observe(replace(ours, sequence=ours.sequence + 1000))
     await write(catalog, "/d/g", "after")
     since = min(copy.generation for copy in await catalog.copies.stored(chunk("after")))
     lost = [CopyKey(chunk("lost"), Generation(newest + 5), 26)]
@@ -313,7 +313,7 @@ async def test_an_old_backup_beside_another_catalogue_gives_out_none_of_its_lost
     await catalog.names.make_directory(OPERATOR, p("/d"), parents=False)
     await write(catalog, "/d/f", "before")
     newest = max(copy.generation for copy in await catalog.copies.stored(chunk("before")))
-    await catalog.history.observe(OLD)
+    await catalog.restores.observe(OLD)
     await write(catalog, "/d/g", "after")
     since = min(copy.generation for copy in await catalog.copies.stored(chunk("after")))
     assert since > newest + (1 << 31)

@@ -443,14 +443,14 @@ async def test_an_old_backup_destroys_nothing_when_it_is_adopted_either(
     newest = [
         CopyKey(chunk("later"), c.generation, 26) for c in await later.copies.stored(chunk("later"))
     ]
-    seen = await later.history.position()
+    seen = await later.restores.position()
     old = await engines.put_back(backup)
-    assert not await old.history.is_restored()
-    assert (await old.history.position()).sequence < seen.sequence
-    assert await old.history.observe(seen)
-    assert await old.history.is_restored()
-    assert (await old.history.position()).epoch == seen.epoch + 1
-    assert not await old.history.observe(seen)
+    assert not await old.restores.is_restored()
+    assert (await old.restores.position()).sequence < seen.sequence
+    assert await old.restores.observe(seen)
+    assert await old.restores.is_restored()
+    assert (await old.restores.position()).epoch == seen.epoch + 1
+    assert not await old.restores.observe(seen)
     assert await old.copies.compare_inventory(NODES[0], newest[:1], after=b"", last=True) == []
     assert [record.quarantined_bytes for record in await old.nodes.list()] == [26, 0, 0, 0]
     await drop(old, "/d/f")
@@ -459,8 +459,8 @@ async def test_an_old_backup_destroys_nothing_when_it_is_adopted_either(
     assert upload.allocations[0].targets[0].generation > newest[-1].generation
     await engines.close()
     old = await engines.open()
-    assert await old.history.is_restored()
-    done = await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert await old.restores.is_restored()
+    done = await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     assert (done.confirmed, done.enrolled, done.replaced) == (True, (), 0)
     gone = await old.collection.claim(100, 0)
     assert {key.chunk for _, key in gone} == {chunk("a")}, "adoption deletes nothing"

@@ -251,14 +251,14 @@ async def test_a_restored_catalogue_gives_up_nothing(ready: Catalog, engines: En
     await repair(ready, D)
     kept = await engines.keep()
     await repair(ready)
-    seen = await ready.history.position()
+    seen = await ready.restores.position()
     old = await engines.put_back(kept)
-    await old.history.observe(seen)
+    await old.restores.observe(seen)
     for _ in range(2):
         await repair(old)
         assert await stored(old) == ALL
         assert await confirm(old) == []
-    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     await repair(old)
     assert await confirm(old) == [Settled.DELETED]
 

@@ -40,7 +40,7 @@ async def restart(engines: Engines) -> Catalog:
 
 async def catch_up(catalog: Catalog, seen: Position) -> None:
     """Make changes until no number of ``seen`` is beyond the catalogue's own."""
-    while (await catalog.history.position()).sequence <= seen.sequence:
+    while (await catalog.restores.position()).sequence <= seen.sequence:
         await write(catalog, "/d/own", "own")
 
 
@@ -56,20 +56,20 @@ async def test_a_restore_is_found_out_although_its_numbers_caught_up_with_the_lo
     lost = [
         CopyKey(chunk("lost"), c.generation, 26) for c in await later.copies.stored(chunk("lost"))
     ]
-    seen = await later.history.position()
+    seen = await later.restores.position()
     old = await put_back()
     code = Invite("c1", InviteKind.NODE, b"v" * 32, 9, 9, clock.wall_s() + 60, OPERATOR.principal)
     await old.codes.add(OPERATOR, code)
     await catch_up(old, seen)
     own = {copy.generation for copy in await old.copies.stored(chunk("own"))}
-    before = await old.history.position()
+    before = await old.restores.position()
     assert before.epoch == seen.epoch
     assert before.sequence > seen.sequence
-    assert not await old.history.is_restored()
-    assert not await old.history.has_been_at(seen)
-    assert await old.history.observe(seen)
-    assert await old.history.is_restored()
-    assert (await old.history.position()).epoch == seen.epoch + 1
+    assert not await old.restores.is_restored()
+    assert not await old.restores.has_been_at(seen)
+    assert await old.restores.observe(seen)
+    assert await old.restores.is_restored()
+    assert (await old.restores.position()).epoch == seen.epoch + 1
     assert (await old.codes.get("c1")).state(clock.wall_s()) != "open"
     await write(old, "/d/after", "after")
     after = {copy.generation for copy in await old.copies.stored(chunk("after"))}
@@ -80,19 +80,19 @@ async def test_what_a_former_life_did_after_it_ended_here_is_a_lost_future(
     engines: Engines, put_back: PutBack
 ) -> None:
     first = await put_back()
-    seen = await first.history.position()
+    seen = await first.restores.position()
     second = await restart(engines)
-    began = await second.history.position()
+    began = await second.restores.position()
     assert began.life != seen.life
     beyond = replace(seen, sequence=began.sequence + 3)
     await catch_up(second, beyond)
     within = replace(seen, sequence=seen.sequence)
-    assert await second.history.has_been_at(within)
-    assert not await second.history.observe(within)
-    assert not await second.history.has_been_at(beyond)
-    assert await second.history.observe(beyond)
-    assert await second.history.has_been_at(beyond)
-    assert await second.history.has_been_at(replace(beyond, sequence=beyond.sequence + 1)), (
+    assert await second.restores.has_been_at(within)
+    assert not await second.restores.observe(within)
+    assert not await second.restores.has_been_at(beyond)
+    assert await second.restores.observe(beyond)
+    assert await second.restores.has_been_at(beyond)
+    assert await second.restores.has_been_at(replace(beyond, sequence=beyond.sequence + 1)), (
         "is dealt with"
     )
 
@@ -104,19 +104,19 @@ async def test_restarts_and_kills_make_nothing_restored(
     positions = []
     for number in range(4):
         await write(catalog, f"/d/{number}", str(number))
-        positions.append(await catalog.history.position())
+        positions.append(await catalog.restores.position())
         catalog = await restart(engines)
     assert len({one.life for one in positions}) == 4
     for one in positions:
-        assert await catalog.history.has_been_at(one)
-        assert not await catalog.history.observe(one)
-    assert not await catalog.history.is_restored()
+        assert await catalog.restores.has_been_at(one)
+        assert not await catalog.restores.observe(one)
+    assert not await catalog.restores.is_restored()
 
 
 async def test_each_start_is_a_change(engines: Engines, put_back: PutBack) -> None:
     catalog = await put_back()
-    ended = await catalog.history.position()
-    assert (await (await restart(engines)).history.position()).sequence > ended.sequence
+    ended = await catalog.restores.position()
+    assert (await (await restart(engines)).restores.position()).sequence > ended.sequence
 
 
 async def test_a_future_of_several_lives_makes_one_life_restored_once(
@@ -126,15 +126,15 @@ async def test_a_future_of_several_lives_makes_one_life_restored_once(
     for _ in range(3):
         later = await restart(engines)
         await write(later, "/d/lost", "lost")
-        lost.append(await later.history.position())
+        lost.append(await later.restores.position())
     old = await put_back()
     await catch_up(old, lost[-1])
-    assert [await old.history.observe(one) for one in lost[:2]] == [True, False]
-    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
-    assert not await old.history.observe(lost[1])
+    assert [await old.restores.observe(one) for one in lost[:2]] == [True, False]
+    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert not await old.restores.observe(lost[1])
     old = await restart(engines)
-    assert [await old.history.has_been_at(one) for one in lost] == [True, True, False]
-    assert await old.history.observe(lost[2]), "nobody can tell of which future it is"
+    assert [await old.restores.has_been_at(one) for one in lost] == [True, True, False]
+    assert await old.restores.observe(lost[2]), "nobody can tell of which future it is"
     assert await restored_times(old) == 2
 
 
@@ -144,10 +144,10 @@ async def test_a_backup_that_was_put_back_twice_is_found_out_twice(
     for _ in range(2):
         later = await restart(engines)
         await write(later, "/d/lost", "lost")
-        seen = await later.history.position()
+        seen = await later.restores.position()
         old = await put_back()
         await catch_up(old, seen)
-        assert await old.history.observe(seen)
+        assert await old.restores.observe(seen)
 
 
 async def test_a_restored_catalogue_that_is_put_back_is_found_out_again(
@@ -155,26 +155,26 @@ async def test_a_restored_catalogue_that_is_put_back_is_found_out_again(
 ) -> None:
     lost = await engines.open()
     await write(lost, "/d/lost", "lost")
-    seen = await lost.history.position()
+    seen = await lost.restores.position()
     old = await put_back()
-    assert await old.history.observe(seen)
+    assert await old.restores.observe(seen)
     await engines.close()
     second = await engines.keep()
     later = await engines.open()
     await write(later, "/d/again", "again")
-    beyond = await later.history.position()
+    beyond = await later.restores.position()
     old = await engines.put_back(second)
     await catch_up(old, beyond)
-    assert await old.history.has_been_at(seen)
-    assert await old.history.observe(beyond)
-    assert (await old.history.position()).epoch == beyond.epoch + 1
+    assert await old.restores.has_been_at(seen)
+    assert await old.restores.observe(beyond)
+    assert (await old.restores.position()).epoch == beyond.epoch + 1
 
 
 async def test_a_position_without_a_life_counts_by_its_numbers(put_back: PutBack) -> None:
     catalog = await put_back()
-    ours = await catalog.history.position()
-    assert not await catalog.history.observe(replace(ours, life=""))
-    assert await catalog.history.observe(replace(ours, life="", sequence=ours.sequence + 50))
+    ours = await catalog.restores.position()
+    assert not await catalog.restores.observe(replace(ours, life=""))
+    assert await catalog.restores.observe(replace(ours, life="", sequence=ours.sequence + 50))
 
 
 async def test_a_life_that_was_forgotten_counts_by_its_numbers(
@@ -184,13 +184,13 @@ async def test_a_life_that_was_forgotten_counts_by_its_numbers(
     catalog = await put_back()
     positions = []
     for _ in range(5):
-        positions.append(await catalog.history.position())
+        positions.append(await catalog.restores.position())
         catalog = await restart(engines)
     for one in positions:
-        assert not await catalog.history.observe(one)
+        assert not await catalog.restores.observe(one)
     for number in range(4):
-        now = await catalog.history.position()
-        await catalog.history.observe(replace(now, life=f"{number:032x}"))
+        now = await catalog.restores.position()
+        await catalog.restores.observe(replace(now, life=f"{number:032x}"))
     assert await restored_times(catalog) == 1
 
 
@@ -198,11 +198,11 @@ async def test_nodes_of_a_restored_catalogue_follow_it(engines: Engines, put_bac
     """The position of now is above what any of them saw, so that deletes of it are obeyed."""
     later = await engines.open()
     await write(later, "/d/lost", "lost")
-    seen = await later.history.position()
+    seen = await later.restores.position()
     old = await put_back()
     await catch_up(old, seen)
-    await old.history.observe(seen)
-    now = await old.history.position()
+    await old.restores.observe(seen)
+    now = await old.restores.position()
     assert (now.epoch, now.sequence) > (seen.epoch, seen.sequence)
     assert now.life not in {"", seen.life}
     assert await old.copies.compare_inventory(NODES[0], [], after=b"", last=True) == []

@@ -179,12 +179,12 @@ async def test_an_upload_is_checked_again_page_by_page_with_others_between(
     texts = [f"{number}" for number in range(9)]
     upload, _ = await opened(ready, *texts)
     await remove(ready, OLD[0], force=True)
-    before = (await ready.history.position()).sequence
+    before = (await ready.restores.position()).sequence
     commit = asyncio.create_task(ready.uploads.commit(OPERATOR, upload.id, [], [], 90))
     await write(ready, "/d/other", "x", nodes=NEW)
     assert not commit.done()
     assert (await commit).size_bytes == 90
-    assert (await ready.history.position()).sequence - before >= 6
+    assert (await ready.restores.position()).sequence - before >= 6
 
 
 async def test_a_check_that_a_restart_cut_off_goes_on_where_it_was(

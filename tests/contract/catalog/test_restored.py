@@ -77,8 +77,8 @@ async def quarantined(catalog: Catalog) -> int:
 
 async def restored(engines: Engines, kept: Kept, seen: Position) -> Catalog:
     old = await engines.put_back(kept)
-    await old.history.observe(seen)
-    assert await old.history.is_restored()
+    await old.restores.observe(seen)
+    assert await old.restores.is_restored()
     return old
 
 
@@ -87,14 +87,14 @@ async def test_copies_that_were_made_since_the_backup_are_used_once_they_are_pro
 ) -> None:
     kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(engines, kept, await ready.history.position())
+    old = await restored(engines, kept, await ready.restores.position())
     for _ in range(2):  # an inventory told again changes nothing
         await tell(old, now)
     assert await stored(old) == set(), "nobody is believed"
     assert await quarantined(old) == 0
     await judge(old, Verdict.PROVEN)
     assert await stored(old) == {B, C, D}
-    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     await tell(old, now)
     assert await stored(old) == {B, C, D}
     assert not set(await deletes(old)) & set(now.items())
@@ -105,7 +105,7 @@ async def test_a_copy_made_since_the_backup_that_is_not_there_counts_for_nothing
 ) -> None:
     kept = await engines.keep()
     now = await move_all(ready, clock)
-    old = await restored(engines, kept, await ready.history.position())
+    old = await restored(engines, kept, await ready.restores.position())
     await tell(old, now)
     await judge(old, Verdict.MISSING)
     assert await stored(old) == set()
@@ -144,10 +144,10 @@ async def test_what_was_to_be_deleted_before_the_backup_is_kept_until_it_is_conf
     assert await confirm(ready) == [Settled.DELETED]
     kept = await engines.keep()
     await ready.names.make_directory(OPERATOR, p("/e"), parents=False)
-    old = await restored(engines, kept, await ready.history.position())
+    old = await restored(engines, kept, await ready.restores.position())
     for node, generation in (await generations(old)).items():
         await old.copies.mark(node, [(chunk("a"), generation)], lost=True)
-    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     clock.advance(100_000)
     assert await deletes(old) == []
     await old.nodes.drain(OPERATOR, A, draining=False)
@@ -168,7 +168,7 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
     await empty(ready)
     clock.advance(4000)
     assert await confirm(ready) == [Settled.DELETED]
-    position = await ready.history.position()
+    position = await ready.restores.position()
     later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
 
     async def killed(number: int) -> None:
@@ -176,11 +176,11 @@ async def test_it_is_kept_too_where_a_node_tells_of_the_lost_future(
             raise KilledError
 
     with engines.between(ready, killed), pytest.raises(KilledError) if is_killed else nullcontext():
-        assert await ready.history.observe(later)
-    assert await ready.history.is_restored()
+        assert await ready.restores.observe(later)
+    assert await ready.restores.is_restored()
     assert await ready.figures.copies_in_doubt() == (0, 0 if is_killed else 1)
     assert await deletes(ready) == [], "it is restored"
-    await ready.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     clock.advance(100_000)
     assert await ready.figures.copies_in_doubt() == (0, 1)
     assert await deletes(ready) == []
@@ -190,7 +190,7 @@ async def test_a_backup_that_is_restored_twice_gives_out_no_number_of_the_first_
     ready: Catalog, engines: Engines
 ) -> None:
     kept = await engines.keep()
-    position = await ready.history.position()
+    position = await ready.restores.position()
     ahead = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
     first = await restored(engines, kept, ahead)
     lost = await write(first, "/d/b", "b")

@@ -237,10 +237,10 @@ async def test_too_much_metadata_is_refused(ready: Catalog) -> None:
 
 
 async def test_concurrent_changes_share_commits_and_all_count(ready: Catalog) -> None:
-    before = (await ready.history.position()).sequence
+    before = (await ready.restores.position()).sequence
     await asyncio.gather(*(write(ready, f"/d/f{number}", f"c{number}") for number in range(60)))
     assert (await ready.figures.totals(None, frozenset(NODES))).files == 60
-    assert (await ready.history.position()).sequence - before < 60
+    assert (await ready.restores.position()).sequence - before < 60
 
 
 async def test_a_failing_change_leaves_its_neighbours_alone(ready: Catalog) -> None:

@@ -89,10 +89,10 @@ async def test_a_tar_of_a_serving_catalogue_can_be_restored(
     closing.append(restored)
     found = await check(restored)
     assert found in member.states[must:], "a state that was, with all that the newest snapshot had"
-    assert await restored.history.is_restored()
+    assert await restored.restores.is_restored()
     assert await restored.upkeep.notices()
-    assert (await restored.history.position()).epoch > (
-        await member.catalog.history.position()
+    assert (await restored.restores.position()).epoch > (
+        await member.catalog.restores.position()
     ).epoch
     await restored.names.make_directory(OPERATOR, p("/later"), parents=False)
     await restored.upkeep.snapshot()
@@ -100,7 +100,7 @@ async def test_a_tar_of_a_serving_catalogue_can_be_restored(
     again = await opened(tmp_path / "backup", seed + 2)
     closing.append(again)
     assert await check(again) == found | {"/later"}
-    assert await again.history.is_restored()
+    assert await again.restores.is_restored()
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["by-tar", "by-cp"])
@@ -139,7 +139,7 @@ async def test_a_backup_unpacked_over_a_running_catalogue_is_what_the_next_start
     closing.append(restored)
     found = await check(restored)
     assert found in member.states[must:at_most]
-    assert await restored.history.is_restored()
+    assert await restored.restores.is_restored()
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -224,7 +224,7 @@ async def test_a_killed_catalogue_goes_on_where_it_was(
         await abandon(member.catalog)
         member.catalog = await opened(tmp_path, number + 2)
         assert await check(member.catalog) == member.states[-1]
-        assert not await member.catalog.history.is_restored()
+        assert not await member.catalog.restores.is_restored()
         assert await member.catalog.upkeep.notices() == ()
         await member.change(5)
     closing.append(member.catalog)
@@ -277,7 +277,7 @@ async def test_another_owner_or_mode_of_the_files_is_no_damage(
     again = await opened(tmp_path, 2)
     closing.append(again)
     assert await check(again) == member.states[-1]
-    assert not await again.history.is_restored()
+    assert not await again.restores.is_restored()
 
 
 async def test_a_copy_made_after_a_clean_end_is_used_as_it_is(
@@ -291,7 +291,7 @@ async def test_a_copy_made_after_a_clean_end_is_used_as_it_is(
         catalog = await opened(tmp_path / copied, number + 2)
         closing.append(catalog)
         assert await check(catalog) == member.states[-1]
-        assert not await catalog.history.is_restored()
+        assert not await catalog.restores.is_restored()
 
 
 @pytest.mark.parametrize("is_vouched_for", [True, False])
@@ -308,7 +308,7 @@ async def test_a_copy_of_a_dead_machines_files_is_used_if_the_operator_vouches_f
     closing.append(catalog)
     state = len(member.states) - 1 if is_vouched_for else member.snapshot_of
     assert await check(catalog) == member.states[state]
-    assert await catalog.history.is_restored() == (not is_vouched_for)
+    assert await catalog.restores.is_restored() == (not is_vouched_for)
     assert not (tmp_path / "copy" / "copied-at-rest").exists()
 
 
@@ -380,7 +380,7 @@ async def test_a_start_on_damaged_files_goes_on_from_the_newest_snapshot(
     restored = await opened(live, 3, member.clock)
     closing.append(restored)
     assert await check(restored) == member.states[must]
-    assert await restored.history.is_restored()
+    assert await restored.restores.is_restored()
     (notice,) = await restored.upkeep.notices()
     assert "restored from the snapshot" in notice
     rows = await restored.audit.list(since_ms=0, limit=10_000)
@@ -418,7 +418,7 @@ async def test_a_snapshot_put_in_place_by_hand_is_restored(
     restored = await opened(tmp_path, 3, member.clock)
     closing.append(restored)
     assert await check(restored) == member.states[must]
-    assert await restored.history.is_restored()
+    assert await restored.restores.is_restored()
     assert "put in place" in (await restored.upkeep.notices())[0]
 
 
@@ -448,7 +448,7 @@ async def test_without_snapshot_files_that_show_no_fault_are_used(
     copy = await opened(tmp_path / "copy", 2)
     closing.append(copy)
     assert await check(copy) == {"/e"}
-    assert await copy.history.is_restored()
+    assert await copy.restores.is_restored()
     assert "no good snapshot" in (await copy.upkeep.notices())[0]
 
 
@@ -512,7 +512,7 @@ async def test_a_voucher_is_for_one_start(tmp_path: Path, closing: list[SqliteCa
     await abandon(member.catalog)
     hot = await opened(tmp_path / "hot", 3)
     closing.append(hot)
-    assert await hot.history.is_restored()
+    assert await hot.restores.is_restored()
 
 
 async def test_a_voucher_for_what_turns_out_damaged_is_used_up_too(
@@ -529,5 +529,5 @@ async def test_a_voucher_for_what_turns_out_damaged_is_used_up_too(
     (tmp_path / "copy" / "catalog.db-wal").write_bytes(b"")
     found = await opened(tmp_path / "copy", 2)
     closing.append(found)
-    assert await found.history.is_restored()
+    assert await found.restores.is_restored()
     assert not (tmp_path / "copy" / AT_REST).exists()

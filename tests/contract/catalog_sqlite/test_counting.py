@@ -37,7 +37,7 @@ from collective.core.paths import FilePath
 from collective.core.randomness import SeededRandomness
 from collective.model.copies import CopyKey, VerifiedReceipt
 from collective.model.nodes import Standing
-from collective.placement.evidence import count, quorum_of
+from collective.placement.quorum import count, quorum_of
 from tests.contract.catalog.world import (
     ANY,
     NODES,

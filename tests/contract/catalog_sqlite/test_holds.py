@@ -20,10 +20,11 @@ from collective.catalog.decisions.quotas import IDLE_MS
 from collective.catalog.interface.settings import CatalogSettings
 from collective.catalog.interface.values import IssuedCertificate
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.copies import collection, copies, guarded, handing_out, inventories
+from collective.catalog.sqlite.collection import collection, guarded, handing_out
+from collective.catalog.sqlite.copies import copies, inventories
 from collective.catalog.sqlite.files import allocation, uploads
 from collective.catalog.sqlite.names import entries, name_removal, policies, quotas
-from collective.catalog.sqlite.nodes import history, removal
+from collective.catalog.sqlite.nodes import removal, restores
 from collective.catalog.sqlite.people import grants
 from collective.catalog.sqlite.store import sweeping, upkeep
 from collective.catalog.sqlite.store.writer import Writer
@@ -75,7 +76,7 @@ SMALL_STEPS: Final = (
     (handing_out, "PORTION_COPIES"),
     (removal, "FORGET_ROWS"),
     (uploads, "CLEAR_AT_COMMIT"),
-    (history, "GUARDED_AT_ONCE"),
+    (restores, "GUARDED_AT_ONCE"),
     (allocation, "USES_LOOKED_AT"),
     (entries, "COUNTED_AT_ONCE"),
     (quotas, "ENDED_AT_ONCE"),
@@ -427,10 +428,10 @@ async def doom(scene: Scene) -> None:
 
 @act
 async def become_restored(scene: Scene) -> None:
-    now = await scene.catalog.history.position()
+    now = await scene.catalog.restores.position()
     later = dataclasses.replace(now, sequence=now.sequence + 1_000_000)
-    assert await scene.catalog.history.observe(later)
-    await scene.catalog.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert await scene.catalog.restores.observe(later)
+    await scene.catalog.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
 
 
 @act

@@ -93,7 +93,7 @@ async def test_damage_stops_all_writing_and_the_next_start_takes_the_snapshot(
     )
     await killed.catalog.close()
     killed.catalog = await opened(tmp_path, 4, killed.clock)
-    assert await killed.catalog.history.is_restored()
+    assert await killed.catalog.restores.is_restored()
     assert await check(killed.catalog) == killed.states[killed.snapshot_of]
     (notice,) = await killed.catalog.upkeep.notices()
     assert "restored from the snapshot" in notice

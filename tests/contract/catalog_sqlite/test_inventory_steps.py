@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
+from collective.catalog.sqlite.collection.dooming import note_stranger
 from collective.catalog.sqlite.copies import inventories
 from collective.catalog.sqlite.copies.copy_rows import node_number
-from collective.catalog.sqlite.copies.dooming import note_stranger
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.model.copies import CopyKey

@@ -10,7 +10,7 @@ import pytest
 
 from collective.catalog.interface.values import Settled
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.nodes.history import SqliteHistory
+from collective.catalog.sqlite.nodes.restores import SqliteRestores
 from collective.core.clock import ManualClock
 from collective.core.errors import ConflictError
 from tests.contract.catalog.engines import Bound, SqliteEngines
@@ -35,22 +35,22 @@ async def test_a_future_that_is_shown_while_another_catalogue_is_adopted_is_not_
     await empty(ready)
     clock.advance(4000)
     assert Settled.DELETED in await confirm(ready)
-    position = await ready.history.position()
-    await ready.history.observe(dataclasses.replace(position, catalog_id="f" * 32))
+    position = await ready.restores.position()
+    await ready.restores.observe(dataclasses.replace(position, catalog_id="f" * 32))
     later = dataclasses.replace(position, sequence=position.sequence + 1_000_000)
 
-    async def under_way(self: SqliteHistory) -> None:
+    async def under_way(self: SqliteRestores) -> None:
         del self
 
     with monkeypatch.context() as observing:  # shown after adoption had looked, and guarded by half
-        observing.setattr(SqliteHistory, "_guard_again", under_way)
-        await ready.history.observe(later)
+        observing.setattr(SqliteRestores, "_guard_again", under_way)
+        await ready.restores.observe(later)
         ready._engine.restored = False
         with pytest.raises(ConflictError, match="just shown"):
-            await ready.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+            await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     ready._engine.restored = True
     assert await deletes(ready) == []
-    await ready.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    await ready.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     assert await deletes(ready) == []
 
 
@@ -64,8 +64,8 @@ async def test_a_fallback_keeps_it_too(
     await engines.close()
     (tmp_path / "catalog.db").write_bytes(b"torn")
     old = await engines.open()
-    assert await old.history.is_restored()
-    await old.history.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
+    assert await old.restores.is_restored()
+    await old.restores.adopt(OPERATOR, None, obeyed=frozenset(), claims=())
     clock.advance(100_000)
     assert await old.figures.copies_in_doubt() == (0, 1)
     assert await deletes(old) == []
@@ -76,23 +76,23 @@ async def test_a_start_that_uses_a_snapshot_is_restored_for_what_its_nodes_saw_b
 ) -> None:
     await ready.upkeep.snapshot()
     await write(ready, "/d/lost", "lost")
-    seen = [await ready.history.position()]
+    seen = [await ready.restores.position()]
     second = await restart(engines)
     await write(second, "/d/lost", "lost")
-    seen.append(await second.history.position())
+    seen.append(await second.restores.position())
     await engines.close()
     (tmp_path / "catalog.db").write_bytes(b"damaged" * 1000)
     old = await engines.open()
-    assert await old.history.is_restored()
-    began = await old.history.position()
+    assert await old.restores.is_restored()
+    began = await old.restores.position()
     assert began.epoch == seen[0].epoch + 1
     for one in seen:
-        assert not await old.history.has_been_at(one)
-        assert not await old.history.observe(one)
-        assert await old.history.has_been_at(one)
-    assert (await old.history.position()).epoch == began.epoch
+        assert not await old.restores.has_been_at(one)
+        assert not await old.restores.observe(one)
+        assert await old.restores.has_been_at(one)
+    assert (await old.restores.position()).epoch == began.epoch
     old = await restart(engines)
-    assert not any([await old.history.observe(one) for one in seen])
+    assert not any([await old.restores.observe(one) for one in seen])
     assert await restored_times(old) == 1
 
 
@@ -104,8 +104,8 @@ async def test_the_rows_of_lives_are_bounded(
         catalog = await restart(engines)
     assert await kept(tmp_path, "former_lives") == 2
     for number in range(4):
-        now = await catalog.history.position()
-        await catalog.history.observe(dataclasses.replace(now, life=f"{number:032x}"))
+        now = await catalog.restores.position()
+        await catalog.restores.observe(dataclasses.replace(now, life=f"{number:032x}"))
     assert await kept(tmp_path, "lost_lives") == 2
 
 

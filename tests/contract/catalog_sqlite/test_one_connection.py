@@ -47,14 +47,14 @@ async def test_everything_happens_on_one_connection_in_one_thread(tmp_path: Path
 
 async def test_what_queues_meanwhile_shares_one_commit(tmp_path: Path) -> None:
     catalog = await SqliteCatalog.open(str(tmp_path), one_thread())
-    before = (await catalog.history.position()).sequence
+    before = (await catalog.restores.position()).sequence
     made = await asyncio.gather(
         *(catalog.names.make_directory(OPERATOR, p(f"/d{n}"), parents=False) for n in range(40)),
         catalog.names.move(OPERATOR, p("/absent"), p("/d0/x"), condition=ANY),
         return_exceptions=True,
     )
     assert isinstance(made[-1], NotFoundError)
-    assert (await catalog.history.position()).sequence == before + 1
+    assert (await catalog.restores.position()).sequence == before + 1
     assert len(await names(catalog, "/")) == 40
     await catalog.close()
 

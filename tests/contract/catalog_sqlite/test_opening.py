@@ -85,11 +85,11 @@ async def test_a_full_disk_changes_nothing_and_the_engine_goes_on(engines: Sqlit
     pages: Any = db.execute("PRAGMA page_count").fetchone()
     db.execute(f"PRAGMA max_page_count = {pages[0]}")
     made: list[str] = []
-    before = await catalog.history.position()
+    before = await catalog.restores.position()
     with pytest.raises(NoSpaceError):  # one at a time: each change is a commit of its own
         await make_one_after_the_other(catalog, made)
     assert await names(catalog, "/") == made
-    assert (await catalog.history.position()).sequence == before.sequence + len(made)
+    assert (await catalog.restores.position()).sequence == before.sequence + len(made)
     db.execute("PRAGMA max_page_count = 1000000")
     await catalog.names.make_directory(OPERATOR, p("/later"), parents=False)
     assert await names(catalog, "/") == [*made, "/later"]

@@ -34,7 +34,7 @@ async def workload(vfs: RecordingVfs, folder: str) -> list[tuple[int, set[str], 
 
     async def note() -> None:
         acknowledged.append(
-            (vfs.position(), set(exists), (await catalog.history.position()).sequence)
+            (vfs.position(), set(exists), (await catalog.restores.position()).sequence)
         )
 
     await enrol(catalog)
@@ -75,7 +75,7 @@ async def crash(
         found = set(await names(catalog, "/", deep=True))
         totals = await catalog.figures.totals(None, frozenset())
         assert totals.files == len([name for name in found if name != "/d"])
-        return found, (await catalog.history.position()).sequence
+        return found, (await catalog.restores.position()).sequence
     finally:
         await catalog.close()
 

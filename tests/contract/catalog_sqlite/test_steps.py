@@ -15,7 +15,7 @@ import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
 from collective.catalog.sqlite.audit.trimming import Cut, drop
-from collective.catalog.sqlite.copies import collection, handing_out
+from collective.catalog.sqlite.collection import collection, handing_out
 from collective.catalog.sqlite.names import name_removal
 from collective.catalog.sqlite.store.writer import STEP_MAX_S, Transaction, Writer
 from collective.core.clock import ManualClock

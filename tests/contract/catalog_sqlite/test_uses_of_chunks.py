@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from collective.catalog.sqlite import SqliteCatalog
-from collective.catalog.sqlite.copies import collection
+from collective.catalog.sqlite.collection import collection
 from collective.catalog.sqlite.names import policies
 from collective.core.clock import ManualClock
 from tests.contract.catalog.world import ANY, OPERATOR, enrol, p, write

@@ -14,7 +14,7 @@ from collective.core.errors import NotEnoughCopiesError
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import CopyState
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 from collective.placement.node_choice import Offers
 
 NAMES = [NodeId(name) for name in "abcdef"]
@@ -152,7 +152,7 @@ def test_what_is_decided_can_be_a_quorum_on_nodes_of_which_each_has_one_copy(
     assert len(used) == len(set(used))
     assert all(one.is_trusted for one in (*done.held, *done.joined, *done.again))
     all_standings = [standings.get(name, Standing.APPROVED) for name in used]
-    assert evidence.is_quorum(all_standings, wanted)
+    assert quorum.is_quorum(all_standings, wanted)
     if done.is_stored:
         assert not (done.joined)
         assert not (done.new)

@@ -12,7 +12,6 @@ from collective.catalog.decisions.copies import (
     Repaired,
     after_repair,
     change_by,
-    doubt_by,
     facts_now,
     is_surplus,
     may_be_taken_out,
@@ -20,6 +19,7 @@ from collective.catalog.decisions.copies import (
     next_look_ms,
     settled,
 )
+from collective.catalog.decisions.doubt import doubt_by
 from collective.catalog.interface.values import Settled
 from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyState, GivenUp, HeldCopy, Verdict

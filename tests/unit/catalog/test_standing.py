@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from collective.catalog.decisions.doubt import after_doubt, is_new_doubt
 from collective.catalog.decisions.standing import (
     FOUNDING_MS,
-    after_doubt,
     approves,
     enrolment_by,
     is_first_store,
     is_founding,
-    is_new_doubt,
     stops_counting,
 )
 from collective.core.errors import ConflictError

@@ -13,8 +13,8 @@ from collective.core.ids import Domain, MemberId, SpiffeId
 from collective.core.units import Address
 from collective.federation.links.inbound import BURST, CALLS_MAX, EXCHANGES_BURST, Inbound
 from collective.federation.links.peer_link import ASKED_EARLY_S, PeerLink
+from collective.federation.peers.newer_bundle import newer_bundle
 from collective.federation.peers.peer_book import Known, PeerBook, peer_of
-from collective.federation.peers.renewal import newer_bundle
 from collective.model.peers import PeerState
 from collective.pki.bundle import Bundle, SignedBundle, sign_bundle
 from collective.pki.ca import CertificateAuthority

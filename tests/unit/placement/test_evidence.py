@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collective.model.nodes import Standing
-from collective.placement.evidence import (
+from collective.placement.quorum import (
     count,
     counted,
     is_quorum,

@@ -11,9 +11,9 @@ from collective.core.ids import ChunkId, Generation, NodeId
 from collective.model.copies import ChunkCopies, CopyState, HeldCopy
 from collective.model.nodes import Standing
 from collective.placement import health
-from collective.placement.evidence import quorum_of
 from collective.placement.healing import NodeFacts, count_of
 from collective.placement.health import Group, Use
+from collective.placement.quorum import quorum_of
 
 NODES: Final = tuple(NodeId(f"n{number}") for number in range(5))
 STATES: Final = st.sampled_from([CopyState.STORED, CopyState.MISSING, CopyState.DOUBTED])

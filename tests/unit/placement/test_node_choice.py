@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from collective.core.ids import NodeId
 from collective.core.randomness import SeededRandomness
 from collective.model.nodes import Standing
-from collective.placement.evidence import counted, probation_most
 from collective.placement.node_choice import Candidate, Held, choose, has_room, waiting_for_approval
+from collective.placement.quorum import counted, probation_most
 
 candidates = st.lists(
     st.builds(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collective.core.ids import NodeId
 from collective.model.nodes import Standing
-from collective.placement.evidence import is_quorum
+from collective.placement.quorum import is_quorum
 from collective.placement.shortage import Policy, copies_shortage, listed, nodes_shortage
 
 A, P, D = Standing.APPROVED, Standing.PROBATION, Standing.DOUBTED

@@ -12,8 +12,8 @@ from collective.core.clock import ManualClock, SteadyClock
 from collective.core.ids import NodeId
 from collective.core.limits import TICKET_LIFE_S
 from collective.model.transfers import SignedTicket
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.node_memory import NodeMemory
 from collective.rpc.gen.collective.v1 import transfer as pb
 from collective.transfer.tickets.checking import check_ticket
 from collective.transfer.tickets.refusals import TicketExpiredError

@@ -18,7 +18,7 @@ import apsw
 
 from collective.catalog.decisions.copies import facts_now
 from collective.catalog.interface.values import ChunkPage
-from collective.catalog.sqlite.copies.dooming import CORRUPT
+from collective.catalog.sqlite.collection.dooming import CORRUPT
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.references import DUE, IN_USE
 from collective.catalog.sqlite.store.rows import STORED

@@ -6,7 +6,7 @@ import apsw
 
 from collective.catalog.decisions.copies import may_be_taken_out
 from collective.catalog.decisions.standing import unknown_node
-from collective.catalog.sqlite.copies.dooming import CORRUPT, doom
+from collective.catalog.sqlite.collection.dooming import CORRUPT, doom
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.rows import MISSING, STORED, recheck_uploads
 from collective.catalog.sqlite.store.writer import Transaction

@@ -26,8 +26,8 @@ from collective.catalog.decisions.inventories import (
     Spare,
     differences,
 )
+from collective.catalog.sqlite.collection.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.copies.copy_rows import node_number
-from collective.catalog.sqlite.copies.dooming import STRANGERS_MAX, note_stranger
 from collective.catalog.sqlite.copies.quarantine import (
     begin_inventory,
     enter,

@@ -26,7 +26,7 @@ from collective.catalog.decisions.quarantine import (
     rows_allowed,
 )
 from collective.catalog.decisions.standing import unknown_node
-from collective.catalog.sqlite.copies.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
+from collective.catalog.sqlite.collection.dooming import GUARDED, STRANGERS_MAX, doom, note_stranger
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.references import IN_USE

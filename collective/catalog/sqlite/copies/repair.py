@@ -8,9 +8,9 @@ from typing import Final
 from collective.catalog.decisions.copies import Repaired, after_repair, may_repair
 from collective.catalog.decisions.receipts import require_of_repair
 from collective.catalog.interface.values import ChunkPage, RepairTask
+from collective.catalog.sqlite.collection.dooming import doom
 from collective.catalog.sqlite.copies import chunk_copies, chunk_health
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk
-from collective.catalog.sqlite.copies.dooming import doom
 from collective.catalog.sqlite.files.allocation import add_candidate, new_copy
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import STORED

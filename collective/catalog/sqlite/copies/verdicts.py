@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collective.catalog.decisions.copies import change_by, doubt_by
+from collective.catalog.decisions.copies import change_by
+from collective.catalog.decisions.doubt import doubt_by
+from collective.catalog.sqlite.collection.dooming import CORRUPT
 from collective.catalog.sqlite.copies.copy_rows import set_state, take_out
-from collective.catalog.sqlite.copies.dooming import CORRUPT
-from collective.catalog.sqlite.nodes.standing import doubt_node
+from collective.catalog.sqlite.nodes.doubt import doubt_node
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.model.copies import Judged, Verdict

@@ -16,7 +16,7 @@ from collective.catalog.decisions import uploads
 from collective.catalog.decisions.allocation import KnownCopy, Takers, allocate, node_went
 from collective.catalog.decisions.uploads import require_chunk
 from collective.catalog.interface.values import Allocation
-from collective.catalog.sqlite.copies.dooming import GUARDED, doom
+from collective.catalog.sqlite.collection.dooming import GUARDED, doom
 from collective.catalog.sqlite.files.upload_rows import UploadRow
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.references import TRUSTED
@@ -27,7 +27,7 @@ from collective.core.paths import FilePath
 from collective.model.copies import Copy, CopyState
 from collective.model.extents import Extent
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 from collective.placement.node_choice import Offers
 
 REFERENCES_LOOKED_AT: Final = 16
@@ -212,7 +212,7 @@ def allocate_chunk(
         sent_to.append(Copy(name, generation))
     sent_to += [one.copy for one in done.again]
     held = [one.copy for one in done.held]
-    return Allocation(*key, done.is_stored, held, sent_to, evidence.quorum_of(copies))
+    return Allocation(*key, done.is_stored, held, sent_to, quorum.quorum_of(copies))
 
 
 def new_copy(tx: Transaction, chunk: int, name: NodeId) -> Copy:

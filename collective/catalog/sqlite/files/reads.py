@@ -25,7 +25,7 @@ from collective.catalog.decisions.reads import (
     require_version,
 )
 from collective.catalog.interface.values import LocatedExtent, ReadView
-from collective.catalog.sqlite.copies.dooming import CORRUPT
+from collective.catalog.sqlite.collection.dooming import CORRUPT
 from collective.catalog.sqlite.names.datastores import copies_for
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine

@@ -23,7 +23,7 @@ from collective.catalog.sqlite.store.references import TRUSTED, too_few
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.errors import NotEnoughCopiesError
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 
 PAGE_EXTENTS = 500
 """Extents of one step."""
@@ -69,7 +69,7 @@ def check_page(tx: Transaction, upload: UploadRow) -> Step:
     for offset, length, approved, on_probation in tx.unspent(found):
         looked_at += 1
         standings = [Standing.APPROVED] * approved + [Standing.PROBATION] * on_probation
-        if evidence.is_quorum(standings, upload.copies):
+        if quorum.is_quorum(standings, upload.copies):
             continue
         lost = lost or too_few(offset, upload.copies, standings)
         tx.run("DELETE FROM extents WHERE version = ? AND offset = ?", upload.version, offset)

@@ -18,10 +18,10 @@ from collective.catalog.decisions.extents import (
 )
 from collective.catalog.decisions.receipts import Proof, SentCopy, proof_of, require_of_upload
 from collective.catalog.decisions.uploads import may_use_still, never_asked
-from collective.catalog.sqlite.copies.dooming import doom
+from collective.catalog.sqlite.collection.dooming import doom
 from collective.catalog.sqlite.files.allocation import is_kept, known_copies, may_use
 from collective.catalog.sqlite.files.upload_rows import ENDED
-from collective.catalog.sqlite.nodes.standing import doubt_node
+from collective.catalog.sqlite.nodes.doubt import doubt_node
 from collective.catalog.sqlite.store.references import too_few, trusted_standings
 from collective.catalog.sqlite.store.rows import COLLECTED, INTENT, OPEN, STORED
 from collective.catalog.sqlite.store.writer import Transaction
@@ -29,7 +29,7 @@ from collective.core.ids import NodeId
 from collective.model.copies import CopyState, VerifiedReceipt
 from collective.model.extents import Extent, Hole
 from collective.model.nodes import Standing
-from collective.placement import evidence
+from collective.placement import quorum
 
 
 def count_receipts(tx: Transaction, upload: str, receipts: Sequence[VerifiedReceipt]) -> None:
@@ -87,7 +87,7 @@ def record(
         if key not in enough:
             enough[key] = _standings(tx, decider, upload, version, key, copies, absent)
         chunk, standings = enough[key]
-        if not evidence.is_quorum(standings, copies):
+        if not quorum.is_quorum(standings, copies):
             if strict:
                 raise too_few(extent.offset, copies, standings)
             continue
@@ -149,7 +149,7 @@ def _is_proven(tx: Transaction, upload: str, version: int, chunk: int, copies: i
         upload,
         chunk,
     )
-    return evidence.is_quorum((Standing(one) for (one,) in shown), copies)
+    return quorum.is_quorum((Standing(one) for (one,) in shown), copies)
 
 
 def _add_extent(tx: Transaction, version: int, chunk: int, extent: Extent) -> int:

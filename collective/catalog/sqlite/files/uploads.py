@@ -74,8 +74,8 @@ from collective.model.copies import VerifiedReceipt
 from collective.model.entries import Entry
 from collective.model.extents import Extent, Hole
 from collective.model.rights import Right
-from collective.placement.evidence import quorum_of
 from collective.placement.node_choice import Offers
+from collective.placement.quorum import quorum_of
 
 CLEAR_AT_COMMIT = 256
 """Chunks up to which an upload is cleared within its commit; larger ones are cleared later."""

@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import apsw
 
-from collective.access.datastore_removal import Holding, require_disposal
 from collective.catalog.decisions.datastores import (
     Holder,
+    Holding,
     copies_asked,
     is_given,
     keeps_owner_on_rename,
     no_datastore,
     owner_grant,
     require_admissible_owner,
+    require_disposal,
     require_policy,
     there_already,
     unsettles_policy,

@@ -11,13 +11,13 @@ from typing import Any, Final
 import apsw
 
 from collective.catalog.decisions.standing import (
-    after_doubt,
     is_first_store,
     stops_counting,
     unknown_node,
 )
+from collective.catalog.sqlite.nodes.doubt import doubt_node, end_doubt
 from collective.catalog.sqlite.nodes.removal import Removal, require_there
-from collective.catalog.sqlite.nodes.standing import approve_node, doubt_node
+from collective.catalog.sqlite.nodes.standing import approve_node
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.writer import Transaction
@@ -171,23 +171,7 @@ class SqliteNodes:
 
     async def clear_doubt(self, node: NodeId) -> bool:
         """Give a doubted node the standing that it had before; return whether it was doubted."""
-
-        def work(tx: Transaction) -> bool:
-            row = tx.one("SELECT standing, before_doubt FROM nodes WHERE name = ?", node)
-            if row is None or row[0] != Standing.DOUBTED.value:
-                return False
-            before, reason = after_doubt(Standing(row[1]) if row[1] else None)
-            tx.run(
-                "UPDATE nodes SET standing = ?, standing_reason = ?, before_doubt = ''"
-                " WHERE name = ?",
-                before.value,
-                reason,
-                node,
-            )
-            tx.audit_of("coordinator", "node-clear", node, f"{before.value} again")
-            return True
-
-        return await self._engine.change(work)
+        return await self._engine.change(lambda tx: end_doubt(tx, node))
 
     async def drain(self, actor: Call, node: NodeId, *, draining: bool) -> None:
         """Begin or end a drain."""

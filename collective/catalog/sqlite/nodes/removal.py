@@ -20,7 +20,7 @@ import apsw
 
 from collective.catalog.decisions.removal import HeldChunk, Needed, still_guarded
 from collective.catalog.decisions.standing import unknown_node
-from collective.catalog.sqlite.copies.dooming import guarded_on
+from collective.catalog.sqlite.collection.dooming import guarded_on
 from collective.catalog.sqlite.people.revocations import revoke_node
 from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.engine import Engine

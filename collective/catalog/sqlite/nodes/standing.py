@@ -1,4 +1,4 @@
-"""What the word of a node is worth: founding, enrolment, approval, doubt."""
+"""What the word of a node is worth: founding, enrolment, approval."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collective.catalog.decisions.standing import (
     approves,
     enrolment_by,
     is_founding,
-    is_new_doubt,
     unknown_node,
 )
-from collective.catalog.sqlite.store import rows
 from collective.catalog.sqlite.store.writer import Transaction
 from collective.core.ids import NodeId
 from collective.core.randomness import Randomness
@@ -63,32 +61,6 @@ def record_enrolment(
             " WHERE name = ? AND standing = 'probation'",
             node,
         )
-
-
-def doubt_node(tx: Transaction, node: NodeId, reason: str) -> bool:
-    """Put a node in doubt for what no honest node says; return whether that is new.
-
-    Its copies count for nothing from now on, and nothing is placed there.
-
-    Args:
-        tx: the transaction that learnt of it.
-        node: one that is doubted already keeps its first reason; one that was removed stays so.
-        reason: a clause that goes on "Node X is doubted: …".
-    """
-    standing = tx.value("SELECT standing FROM nodes WHERE name = ? AND removed = 0", node)
-    if not is_new_doubt(None if standing is None else Standing(standing)):
-        return False
-    tx.run(
-        "UPDATE nodes SET before_doubt = standing, standing = ?, standing_reason = ?"
-        " WHERE name = ?",
-        Standing.DOUBTED.value,
-        reason,
-        node,
-    )
-    rows.raise_trust_epoch(tx, node)
-    tx.deltas.doubts += 1
-    tx.audit_of("coordinator", "node-doubt", node, reason)
-    return True
 
 
 def approve_node(tx: Transaction, actor: Call, node: NodeId, *, even_doubted: bool) -> Approval:

@@ -1,4 +1,4 @@
--- Copies are given up when others are confirmed, see catalog/sqlite/copies/dooming.py.  States of copies: 0
+-- Copies are given up when others are confirmed, see catalog/sqlite/collection/dooming.py.  States of copies: 0
 -- intent, 1 stored, 2 missing (its own node says so), 3 doubted (not counted until it is challenged).
 
 ALTER TABLE doomed ADD COLUMN guard INTEGER NOT NULL DEFAULT 0; -- 0: to be deleted; 1: waits until others are confirmed; 2: so, and corrupt

@@ -20,7 +20,7 @@ from typing import Final
 import apsw
 
 from collective.catalog.decisions.generations import Leap
-from collective.catalog.sqlite.copies.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
+from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.store.custody import DATABASE
 from collective.catalog.sqlite.store.lives import end_life
 from collective.catalog.sqlite.store.snapshot import (

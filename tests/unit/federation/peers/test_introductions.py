@@ -257,13 +257,13 @@ async def test_where_nothing_changed_nothing_is_read_or_written(alice: Member, r
     put(root, CAROL, b"no bundle")
     for _ in range(2):
         await alice.introductions.look()
-    position = await alice.catalog.history.position()
+    position = await alice.catalog.restores.position()
     alice.folder.forget()
     for _ in range(3):
         await alice.introductions.look()
     assert (alice.folder.read_files, alice.folder.written) == ([], 0)
     assert set(alice.folder.opened) == {ALICE, BOB, CAROL}
-    assert await alice.catalog.history.position() == position
+    assert await alice.catalog.restores.position() == position
     assert len(alice.introductions.warnings()) == 1, "it stays told"
 
 

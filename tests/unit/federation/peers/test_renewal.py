@@ -9,8 +9,8 @@ from cryptography import x509
 
 from collective.core.errors import RejectedError
 from collective.core.units import Address
+from collective.federation.peers.newer_bundle import OlderBundleError, newer_bundle
 from collective.federation.peers.peer_book import Known, peer_of
-from collective.federation.peers.renewal import OlderBundleError, newer_bundle
 from collective.model.peers import PeerState
 from collective.pki.bundle import SEQUENCE_MAX, SignedBundle, open_bundle
 from collective.pki.ca import CertificateAuthority

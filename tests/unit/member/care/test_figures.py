@@ -22,7 +22,7 @@ class Counting:
         self.asked: list[tuple[frozenset[NodeId], frozenset[NodeId]]] = []
         self.ended = 0
         self.release = asyncio.Event()
-        self.history = self.figures = self
+        self.restores = self.figures = self
 
     async def position(self) -> Position:
         return Position("ab" * 16, 1, self.sequence)

@@ -32,8 +32,8 @@ from collective.pki.certificates import Certified
 from collective.pki.revocation import RevocationSet
 from collective.placement.shortage import Policy
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.coordinator_keys import CoordinatorKeys
+from collective.roles.node.node_memory import NodeMemory
 from collective.rpc import context
 from collective.rpc.conversions.node_registry import position_from, position_message, stated_from
 from collective.rpc.gen.collective.v1 import node as pb
@@ -115,7 +115,7 @@ class Lost:
 
     async def deletes(self, node: OldNode) -> None:
         """Have the node carry out a delete of the new catalogue; ConflictError where it refuses."""
-        position = await self.here.catalog.history.position()
+        position = await self.here.catalog.restores.position()
         mac = StatementMacs(self.here.world.keys).of_position(position)
         await node.memory.admit(StatedPosition(position, mac))
 
@@ -126,10 +126,10 @@ class Lost:
                 nodes=self.here.world.table.all(),
                 outlook=self.here.world.table.outlook(),
                 health=None,
-                is_restored=await self.here.catalog.history.is_restored(),
+                is_restored=await self.here.catalog.restores.is_restored(),
                 now_ms=0,
                 waiting=[claim.node for claim in self.desk.waiting()],
-                catalog_id=(await self.here.catalog.history.position()).catalog_id,
+                catalog_id=(await self.here.catalog.restores.position()).catalog_id,
             )
         )
 
@@ -171,7 +171,7 @@ async def test_nodes_that_joined_again_by_a_code_delete_again_and_the_code_stays
         ]
         for _ in range(2):
             assert (await first.beat(member.registry)).adoption is None
-        assert not await member.here.catalog.history.is_restored()
+        assert not await member.here.catalog.restores.is_restored()
         with pytest.raises(ConflictError):
             await member.deletes(first)
         (told,) = [one for one in await member.sentences() if "Another catalogue" in one]

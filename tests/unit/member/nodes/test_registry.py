@@ -94,7 +94,7 @@ def service(
         CertificatesSeen(DOMAIN, SeesAll()),
     )
     words = Words(
-        Told(), here.catalog.history, keys, StatementMacs(keys), revocations, interval_s=2.0
+        Told(), here.catalog.restores, keys, StatementMacs(keys), revocations, interval_s=2.0
     )
     registry = NodeRegistry(here.catalog, table, enrolled, words, here.wakes, here.metrics)
     return RegistryService(registry, here.admission(), here.metrics, no_peers())
@@ -181,7 +181,7 @@ async def test_a_node_that_came_with_another_store_stays_refused_for_minutes(
 async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         speak_as(A)
-        ours = await here.catalog.history.position()
+        ours = await here.catalog.restores.position()
         seen = Position(ours.catalog_id, ours.epoch, ours.sequence + 1000)
         answer = await service(here).heartbeat(
             beat(
@@ -190,7 +190,7 @@ async def test_a_node_that_saw_a_newer_catalogue_makes_this_one_restored(tmp_pat
                 ),
             )
         )
-        assert await here.catalog.history.is_restored()
+        assert await here.catalog.restores.is_restored()
         assert answer.position is not None
         assert answer.position.epoch > ours.epoch
         assert await here.catalog.collection.claim(10, 0.0) == []
@@ -202,7 +202,7 @@ async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
     """As after a backup was put back that caught up with the numbers of what it lost."""
     async with scene(tmp_path) as here:
         speak_as(A)
-        ours = await here.catalog.history.position()
+        ours = await here.catalog.restores.position()
         macs = StatementMacs(here.world.keys)
 
         def told(position: Position) -> pb.CatalogPosition:
@@ -212,16 +212,18 @@ async def test_a_node_that_saw_another_life_of_this_catalogue_makes_it_restored(
         for mac in (b"", told_as_ours.mac):
             lie = replace(lost, mac=mac)
             await service(here).heartbeat(beat(highest_position=lie))
-            assert not await here.catalog.history.is_restored(), "it is not this coordinator's word"
+            assert not await here.catalog.restores.is_restored(), (
+                "it is not this coordinator's word"
+            )
         for known in (told_as_ours, told(replace(ours, life=""))):
             await service(here).heartbeat(beat(highest_position=known))
-            assert not await here.catalog.history.is_restored()
+            assert not await here.catalog.restores.is_restored()
         answer = await service(here).heartbeat(beat(highest_position=lost))
-        assert await here.catalog.history.is_restored()
+        assert await here.catalog.restores.is_restored()
         assert answer.position is not None
         assert (answer.position.epoch, answer.position.life) == (ours.epoch + 1, ours.life)
         await service(here).heartbeat(beat(highest_position=lost))
-        assert (await here.catalog.history.position()).epoch == ours.epoch + 1
+        assert (await here.catalog.restores.position()).epoch == ours.epoch + 1
 
 
 async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
@@ -229,7 +231,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
 ) -> None:
     """None of them makes the catalogue *restored*, ends an open invite, or leaves a row behind."""
     async with scene(tmp_path) as here:
-        ours = await here.catalog.history.position()
+        ours = await here.catalog.restores.position()
         real = position_message(
             StatedPosition(ours, StatementMacs(here.world.keys).of_position(ours))
         )
@@ -251,7 +253,7 @@ async def test_a_hundred_nodes_of_a_stolen_join_code_invent_a_newer_catalogue(
                 answer = await registry.heartbeat(beat(highest_position=lie))
                 assert answer.position is not None
                 assert answer.position.epoch == ours.epoch
-        assert not await here.catalog.history.is_restored()
+        assert not await here.catalog.restores.is_restored()
 
 
 async def test_an_inventory_out_of_order_is_refused(tmp_path: Path) -> None:

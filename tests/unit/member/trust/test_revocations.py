@@ -12,7 +12,7 @@ from collective.core.ids import NodeId, SpiffeId
 from collective.member.nodes.statement_macs import StatementMacs, digest_of_revocations
 from collective.model.nodes import Position
 from collective.roles.coordinator.faces.grpc.node_registry import RegistryService
-from collective.roles.node.memory import Remembered, decode, encode, with_revocations
+from collective.roles.node.node_memory import Remembered, decode, encode, with_revocations
 from collective.rpc.gen.collective.v1 import node as pb
 from tests.unit.member.cluster import DOMAIN, OWN
 from tests.unit.member.farm import OPERATOR, Scene, scene
@@ -48,9 +48,9 @@ async def remember(
 
 
 async def restore(here: Scene) -> None:
-    ours = await here.catalog.history.position()
-    await here.catalog.history.observe(Position(ours.catalog_id, ours.epoch, ours.sequence + 1000))
-    assert await here.catalog.history.is_restored()
+    ours = await here.catalog.restores.position()
+    await here.catalog.restores.observe(Position(ours.catalog_id, ours.epoch, ours.sequence + 1000))
+    assert await here.catalog.restores.is_restored()
 
 
 async def test_a_rogue_node_revokes_everybody(tmp_path: Path) -> None:

@@ -21,15 +21,15 @@ from collective.core.units import Address
 from collective.core.work import IDLE
 from collective.pki.revocation import RevocationSet
 from collective.pki.succession import Told
+from collective.roles.node.bad_copies import Problems
 from collective.roles.node.coordinator_channel import CoordinatorChannel
+from collective.roles.node.coordinator_keys import CoordinatorKeys
 from collective.roles.node.coordinator_word import CoordinatorWord
 from collective.roles.node.heartbeat import INTERVAL_MOST_S, Heartbeat
 from collective.roles.node.heartbeat_facts import HeartbeatFacts, OwnFacts
 from collective.roles.node.inventory_report import InventoryReport
-from collective.roles.node.keys import CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems
+from collective.roles.node.node_memory import NodeMemory
 from collective.roles.runtime.metrics import Metrics
 from collective.rpc.conversions.node_registry import stated_from
 from collective.rpc.gen.collective.v1 import node as pb

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from collective.core.clock import ManualClock
-from collective.roles.node.keys import KEYS_KEPT, CoordinatorKeys
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.coordinator_keys import KEYS_KEPT, CoordinatorKeys
+from collective.roles.node.node_memory import NodeMemory
 from tests.worlds import REAL
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collective.core.errors import CollectiveError, ConflictError, DataDirError, UsageError
 from collective.model.nodes import Position, Replacement, StatedPosition
 from collective.pki.revocation import RevocationSet
-from collective.roles.node.memory import (
+from collective.roles.node.node_memory import (
     NodeMemory,
     Remembered,
     decode,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collective.core.ids import ChunkId, Generation
-from collective.roles.node.problems import PROBLEMS_MAX, REPORT_MAX, Problems
+from collective.roles.node.bad_copies import PROBLEMS_MAX, REPORT_MAX, Problems
 
 
 def chunk(number: int) -> ChunkId:

@@ -13,8 +13,8 @@ from collective.core.ids import ChunkId, Generation
 from collective.core.limits import KIB, MIB
 from collective.core.randomness import SeededRandomness
 from collective.core.work import IDLE
+from collective.roles.node.bad_copies import Problems
 from collective.roles.node.metrics import NodeMetrics
-from collective.roles.node.problems import Problems
 from collective.roles.node.scrub import Progress, Scrubber, pace_s
 from collective.roles.node.storage import NodeStorage
 from collective.roles.runtime.metrics import Metrics

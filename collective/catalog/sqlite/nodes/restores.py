@@ -23,7 +23,7 @@ from collective.catalog.decisions.adoption import (
 )
 from collective.catalog.decisions.generations import leap
 from collective.catalog.decisions.lives import Past, has_been_at, is_told_by_numbers, learned
-from collective.catalog.sqlite.copies.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
+from collective.catalog.sqlite.collection.dooming import FIRST, GUARDED_AT_ONCE, Place, guard_again
 from collective.catalog.sqlite.copies.quarantine import skip_generations
 from collective.catalog.sqlite.people.keys import store_issued
 from collective.catalog.sqlite.store import rows
@@ -35,7 +35,7 @@ from collective.model.calls import Call
 from collective.model.nodes import Adoption, NodeClaim, Position
 
 
-class SqliteHistory:
+class SqliteRestores:
     """Where this catalogue stands in its own past, and beside what nodes have seen."""
 
     def __init__(self, engine: Engine) -> None:

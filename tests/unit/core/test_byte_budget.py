@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collective.placement.byte_budget import Budget
+from collective.core.buckets import Budget
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 1 << 24)), max_size=50))

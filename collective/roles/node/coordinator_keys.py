@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from collective.core.clock import Clock
-from collective.roles.node.memory import NodeMemory
+from collective.roles.node.node_memory import NodeMemory
 from collective.transfer.tickets.keys import KEY_BYTES, TicketKey
 
 KEYS_KEPT: Final = 8

@@ -16,8 +16,8 @@ import apsw
 from collective.catalog.decisions.copies import is_surplus, next_look_ms, settled
 from collective.catalog.decisions.turns import even
 from collective.catalog.interface.values import Settled
+from collective.catalog.sqlite.collection.dooming import CORRUPT, FREE, GUARDED, doom
 from collective.catalog.sqlite.copies.chunk_copies import load_chunk, load_chunks, present_facts
-from collective.catalog.sqlite.copies.dooming import CORRUPT, FREE, GUARDED, doom
 from collective.catalog.sqlite.store.engine import Engine
 from collective.catalog.sqlite.store.rows import STORED, is_restored
 from collective.catalog.sqlite.store.writer import Transaction

@@ -11,7 +11,7 @@ from collective.model.calls import Call
 from collective.model.nodes import Adoption, NodeClaim, Position
 
 
-class History(Protocol):
+class Restores(Protocol):
     """Where this catalogue stands in its own past, and beside what nodes have seen."""
 
     async def position(self) -> Position:

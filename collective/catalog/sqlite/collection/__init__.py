@@ -1,0 +1,1 @@
+"""Which chunks nothing refers to, and which of their copies nodes may delete."""
