@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from collective.client.collective import Collective
 from collective.core.errors import CollectiveError
 from collective.core.units import Address
 from collective.pki.credentials import load_credentials
-from tests.integration.commands import run_command
+from tests.integration.commands import HERE, Host, run_command
 from tests.integration.ports import free_port
 from tests.worlds import REAL
 
@@ -59,10 +59,11 @@ def command(
     environment: Mapping[str, str],
     stdin: bytes = b"",
     timeout_s: float = PATIENCE_S,
+    host: Host = HERE,
 ) -> Result:
     """Run the command line with nothing but ``environment``; see ``commands.py``."""
     code, out, err = run_command(
-        arguments, stdin=stdin, environment=environment, timeout_s=timeout_s
+        arguments, stdin=stdin, environment=environment, timeout_s=timeout_s, host=host
     )
     return Result(code, out, err.decode(errors="replace"))
 
@@ -79,6 +80,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     stuck: str = ""
     """What hangs in it, see ``stuck_process``; empty: nothing."""
+    host: Host = HERE
 
     @property
     def pid(self) -> int:
@@ -96,9 +98,10 @@ class Service:
         command = [sys.executable, "-m", *module, "serve"]
         for role in self.roles:
             command += ["--role", role]
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, self.host.inside():
             self.process = subprocess.Popen(
                 command,
+                cwd=self.host.code,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,7 +113,7 @@ class Service:
         """Return status and body of a page of the metrics listener; (0, reason) if unreachable."""
         url = f"http://127.0.0.1:{self.metrics_port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=timeout_s) as answer:
+            with self.host.inside(), urllib.request.urlopen(url, timeout=timeout_s) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -200,6 +203,7 @@ class Cluster:
     coordinator_port: int = field(default_factory=free_port)
     bootstrap_port: int = field(default_factory=free_port)
     node_ports: dict[str, int] = field(default_factory=dict)
+    host: Host = HERE
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +243,8 @@ class Cluster:
         if "coordinator" in roles:
             environment["COLLECTIVE_BOOTSTRAP_ADDRESS"] = f"127.0.0.1:{self.bootstrap_port}"
         environment |= {**self.extra, **own}
-        service = Service(name, roles, environment, self.folder / f"{name}.log", metrics_port)
+        log_path = self.folder / f"{name}.log"
+        service = Service(name, roles, environment, log_path, metrics_port, host=self.host)
         self.services[name] = service
         return service
 
@@ -351,6 +356,7 @@ class Cluster:
             environment=self.client_environment,
             stdin=stdin,
             timeout_s=timeout_s,
+            host=self.host,
         )
         assert "Traceback" not in result.err, result.err
         if check:
@@ -388,8 +394,18 @@ class Cluster:
             async with Collective.connect(credentials, [address]) as home:
                 return await work(home)
 
-        with ThreadPoolExecutor(1) as thread:  # the caller may have a loop of its own
-            return thread.submit(lambda: asyncio.run(run())).result()
+        return run_on(self.host, run)
+
+
+def run_on(host: Host, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Return what ``work`` does on ``host``, in a loop of its own: the caller may have one."""
+
+    def run() -> T:
+        with host.inside():
+            return asyncio.run(work())
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 @contextlib.contextmanager

@@ -20,10 +20,11 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from typing import Any, BinaryIO, Final, NoReturn
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NoReturn, Protocol
 
 _PACKAGES: Final = ("cli", "client", "rpc.gen")
 """Of ``collective``: what commands import, much of it only when they run."""
@@ -31,7 +32,12 @@ _REQUEST_MAX_BYTES: Final = 200_000
 
 
 def run_command(
-    arguments: Sequence[str], *, stdin: bytes, environment: Mapping[str, str], timeout_s: float
+    arguments: Sequence[str],
+    *,
+    stdin: bytes,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    host: Host,
 ) -> tuple[int, bytes, bytes]:
     """Run one command over pipes; return its exit code, negative for a signal, and what it wrote."""
     with ExitStack() as stack:
@@ -40,7 +46,7 @@ def run_command(
         request = {
             "arguments": list(arguments), "environment": dict(environment), "cwd": os.getcwd(),
         }  # fmt: skip
-        running = SERVER.start(request, tuple(one.fileno() for one in theirs))
+        running = host.commands.start(request, tuple(one.fileno() for one in theirs))
         for one in theirs:
             one.close()
         pool = stack.enter_context(ThreadPoolExecutor(3))
@@ -88,8 +94,9 @@ class Running:
 class CommandServer:
     """The other end of the server process, which starts with the first command."""
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    def __init__(self, host: Host) -> None:
+        """Start nothing yet; commands will run on ``host``."""
+        self._host = host
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,23 +106,60 @@ class CommandServer:
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
             if self._socket is None:
-                self._process, self._socket = _started()
+                self._process, self._socket = _started(self._host)
             raw = json.dumps(request).encode("utf-8", "surrogateescape")
             socket.send_fds(self._socket, [raw], [*streams, theirs.fileno()])
         return Running(ours, request["arguments"])
 
+    def close(self) -> None:
+        """End the server process; commands that run go on."""
+        with self._lock:
+            if self._socket is not None and self._process is not None:
+                self._socket.close()
+                self._process.wait()
+                self._socket = None
 
-SERVER: Final = CommandServer()
+
+class Host(Protocol):
+    """Where processes run: a machine, and what is installed there."""
+
+    @property
+    def code(self) -> Path | None:
+        """The folder of another version of the program and its tests; None: this one."""
+
+    @property
+    def commands(self) -> CommandServer:
+        """Where its commands start."""
+
+    def inside(self) -> AbstractContextManager[None]:
+        """What this thread starts or connects meanwhile is on the host."""
 
 
-def _started() -> tuple[subprocess.Popen[bytes], socket.socket]:
+class _ThisMachine:
+    """Where the tests run."""
+
+    code = None
+
+    def __init__(self) -> None:
+        self.commands = CommandServer(self)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        yield
+
+
+HERE: Final[Host] = _ThisMachine()
+
+
+def _started(host: Host) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    with theirs, host.inside():
         os.set_inheritable(theirs.fileno(), True)
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.commands", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            cwd=host.code,
         )
     return process, ours
 

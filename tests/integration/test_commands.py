@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import SERVER, run_command
+from tests.integration.commands import HERE, run_command
 
 COMMANDS = (
     ("--version",),
@@ -34,7 +34,9 @@ def test_a_command_does_what_the_executable_does(tmp_path: Path) -> None:
             [sys.executable, "-m", "collective", *arguments],
             env=theirs, stdin=subprocess.DEVNULL, capture_output=True, check=False,
         )  # fmt: skip
-        code, out, err = run_command(arguments, stdin=b"", environment=ours, timeout_s=180)
+        code, out, err = run_command(
+            arguments, stdin=b"", environment=ours, timeout_s=180, host=HERE
+        )
         assert (code, err) == (done.returncode, done.stderr), arguments
         if arguments[0] != "identity":  # two identities have two keys
             assert out == done.stdout, arguments
@@ -45,7 +47,9 @@ def test_commands_at_the_same_time_know_nothing_of_each_other(tmp_path: Path) ->
         own = environment(tmp_path / str(number))
         who = f"person{number}@home.alice"
         for arguments in (("identity", "init", "--global-id", who), ("identity", "show")):
-            code, out, err = run_command(arguments, stdin=b"", environment=own, timeout_s=180)
+            code, out, err = run_command(
+                arguments, stdin=b"", environment=own, timeout_s=180, host=HERE
+            )
             assert code == 0, err
         return out
 
@@ -62,7 +66,7 @@ def test_a_command_that_hangs_is_killed(tmp_path: Path) -> None:
     }
     reading, writing = os.pipe()
     try:
-        running = SERVER.start(request, (reading, writing, writing))
+        running = HERE.commands.start(request, (reading, writing, writing))
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(1.0)  # it reads what nobody writes
     finally:

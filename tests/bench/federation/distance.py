@@ -92,11 +92,11 @@ async def _measure(una: Person, folder: Path, size_bytes: int, rounds: int) -> D
         figures = DistanceFigures(size_bytes, _connect_ms(), [], [], [])
         async with Collective.connect(credentials, addresses) as home:
             await read_mb_s(home, path, size_bytes)
-            _received_mb_s(plain, size_bytes)
-            _received_mb_s(secure, size_bytes)
+            received_mb_s(plain, size_bytes)
+            received_mb_s(secure, size_bytes)
             for _ in range(rounds):
-                figures.tcp.append(_received_mb_s(plain, size_bytes))
-                figures.tls.append(_received_mb_s(secure, size_bytes))
+                figures.tcp.append(received_mb_s(plain, size_bytes))
+                figures.tls.append(received_mb_s(secure, size_bytes))
                 figures.read.append(await read_mb_s(home, path, size_bytes))
     return figures
 
@@ -118,7 +118,7 @@ def _sender(certificates: BenchCertificates, *, is_tls: bool) -> Iterator[socket
     """Yield a connection over the link to a process that sends what it is asked for."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_send, args=(certificates, is_tls, theirs), daemon=True)
+    process = context.Process(target=serve_sender, args=(certificates, is_tls, theirs), daemon=True)
     process.start()
     raw = socket.create_connection((f"{FAR}.{_PLAIN_HOST}", ours.recv()), timeout=120)
     with tls_context(certificates, server=False).wrap_socket(raw) if is_tls else raw as connection:
@@ -126,7 +126,7 @@ def _sender(certificates: BenchCertificates, *, is_tls: bool) -> Iterator[socket
     process.join(10)
 
 
-def _send(certificates: BenchCertificates, is_tls: bool, pipe: Connection) -> None:
+def serve_sender(certificates: BenchCertificates, is_tls: bool, pipe: Connection) -> None:
     listener = socket.create_server(("0.0.0.0", 0))
     pipe.send(listener.getsockname()[1])
     raw, _ = listener.accept()
@@ -143,7 +143,7 @@ def _send(certificates: BenchCertificates, is_tls: bool, pipe: Connection) -> No
             pass
 
 
-def _received_mb_s(connection: socket.socket, size_bytes: int) -> float:
+def received_mb_s(connection: socket.socket, size_bytes: int) -> float:
     begin_s = time.perf_counter()
     connection.sendall(size_bytes.to_bytes(8, "big"))
     buffer = bytearray(SEND_BYTES)

@@ -5,9 +5,6 @@ there leaves by a TUN device, waits as long as the link says, and comes back in 
 exchanged for their counterparts.  Neither IP's nor TCP's checksum changes by that, for one address gains
 what the other loses.  Everything stays in a network of this process's own, so it needs root and nothing
 else: no bridge, no second host, no netem.
-
-The device takes and gives segments of up to 64 KiB that the kernel has not cut yet (GSO), so that a
-process in Python is no narrower than what it stands for.
 """
 
 from __future__ import annotations
@@ -15,10 +12,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
-import fcntl
 import os
 import select
-import struct
 import subprocess
 import sys
 import time
@@ -26,19 +21,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests import tun
+
 NEAR: Final = "10.9.0"
 FAR: Final = "10.9.1"
 HOSTS_MAX: Final = 24
 _DEVICE: Final = "far0"
 _CLONE_NEWNET: Final = 0x40000000
-_TUNSETIFF: Final = 0x400454CA
-_TUNSETOFFLOAD: Final = 0x400454D0
-_IFF: Final = 0x0001 | 0x1000 | 0x4000  # TUN, no packet information, a header of virtio
-_OFFLOAD: Final = 0x01 | 0x02  # checksums, TCP segments over IPv4
-_HEADER_BYTES: Final = 10
-_PACKET_MAX_BYTES: Final = 70_000
-_IP_SOURCE: Final = _HEADER_BYTES + 12
-_IP_TARGET: Final = _HEADER_BYTES + 16
+_IP_SOURCE: Final = tun.HEADER_BYTES + 12
+_IP_TARGET: Final = tun.HEADER_BYTES + 16
 
 
 def own_network() -> str:
@@ -46,10 +37,8 @@ def own_network() -> str:
 
     Call it before any thread is started.  Returns why it cannot be done; empty where it was.
     """
-    if os.geteuid() != 0:
-        return "needs root"
-    if not os.path.exists("/dev/net/tun"):
-        return "needs /dev/net/tun"
+    if reason := tun.why_not():
+        return reason
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET):
         return f"no network of its own: {os.strerror(ctypes.get_errno())}"
@@ -68,7 +57,7 @@ class FarLink:
     """The link, while entered; at first it neither delays nor drops."""
 
     def __enter__(self) -> Self:
-        self._device = _open_device()
+        self._device = tun.open_tun(_DEVICE)
         os.set_inheritable(self._device, True)
         for host in range(1, HOSTS_MAX + 1):
             _ip("address", "add", f"{NEAR}.{host}/32", "dev", _DEVICE)
@@ -119,13 +108,6 @@ class FarLink:
         raise AssertionError(_DEVICE)
 
 
-def _open_device() -> int:
-    device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", _DEVICE.encode(), _IFF))
-    fcntl.ioctl(device, _TUNSETOFFLOAD, _OFFLOAD)
-    return device
-
-
 class _Carrier:
     """Carries packets from the device back into it."""
 
@@ -164,10 +146,10 @@ class _Carrier:
     def _take(self) -> None:
         while True:
             try:
-                packet = bytearray(os.read(self._device, _PACKET_MAX_BYTES))
+                packet = bytearray(os.read(self._device, tun.PACKET_MAX_BYTES))
             except BlockingIOError:
                 return
-            if len(packet) < _IP_TARGET + 4 or packet[_HEADER_BYTES] >> 4 != 4:
+            if len(packet) < _IP_TARGET + 4 or packet[tun.HEADER_BYTES] >> 4 != 4:
                 continue
             if packet[_IP_SOURCE + 3] in self._dropped or packet[_IP_TARGET + 3] in self._dropped:
                 continue

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +14,8 @@ from collective.client.identity.config_dir import config_dir
 from collective.client.identity.store import IdentityStore
 from collective.core.units import Address
 from collective.pki.credentials import Credentials
-from tests.integration.cluster import PATIENCE_S, Cluster, Result, command
+from tests.integration.cluster import PATIENCE_S, Cluster, Result, command, run_on
+from tests.integration.commands import HERE, Host
 from tests.worlds import REAL
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ class Person:
         return self.member.client_environment | {"HOME": str(self.member.folder / self.name)}
 
     def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> Result:
-        done = command(*arguments, environment=self.environment, stdin=stdin)
+        done = command(*arguments, environment=self.environment, stdin=stdin, host=self.member.host)
         assert "Traceback" not in done.err, done.err
         if check:
             assert done.code == 0, f"{arguments}: {done.code}: {done.err}\n{self.member.logs()}"
@@ -59,8 +58,7 @@ class Person:
             async with Collective.connect(credentials, addresses, links=links) as home:
                 return await work(home)
 
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: asyncio.run(run())).result()
+        return run_on(self.member.host, run)
 
 
 @dataclass(slots=True)
@@ -111,10 +109,11 @@ def running_houses(
     nodes: int = 3,
     extra: Mapping[str, str] | None = None,
     prepare: Callable[[Cluster], None] = lambda _: None,
+    hosts: Mapping[str, Host] | None = None,
 ) -> Iterator[Houses]:
     """Yield started members, each as ``prepare`` set it up; afterwards nothing of them runs.
 
-    ``extra``: as a :class:`Cluster` takes it.
+    ``extra``: as a :class:`Cluster` takes it.  ``hosts``: where each is, by name; None: all here.
     """
     houses = Houses()
     try:
@@ -125,6 +124,7 @@ def running_houses(
                 domain=f"home.{name}",
                 node_count=nodes,
                 extra=extra or {},
+                host=HERE if hosts is None else hosts[name],
             )
         for cluster in houses.members.values():
             prepare(cluster)
