@@ -25,8 +25,8 @@ PYTEST := $(BIN)/python -m pytest
 COMPILE := $(BIN)/python -m compileall -q collective
 
 .DEFAULT_GOAL := help
-.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-sizes test-model simulate simulate-houses simulate-long simulate-mutants check \
-	format bench bench-peers bench-growth fuzz proto lock clean
+.PHONY: help install venv demo test test-quick test-crash test-disaster test-powerloss test-hostile test-houses test-sizes test-model simulate simulate-houses simulate-long simulate-mutants check \
+	format bench bench-peers bench-houses bench-growth fuzz proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 18
@@ -83,6 +83,9 @@ test-powerloss: $(DEV) ## Lose power at each point in turn
 test-hostile: $(DEV) ## Hostile input and the permission matrix, at length
 	$(PYTEST) --timeout=7200 -m slow -k hostile $(PYTEST_ARGS)
 
+test-houses: $(DEV) ## Members on hosts of their own, 40 ms and 1 % of loss apart, in every kind of trouble; needs root
+	$(PYTEST) --timeout=1200 -m "slow or not slow" tests/lab $(PYTEST_ARGS)
+
 test-sizes: $(DEV) ## A file of 2 GiB in and out, in bounded memory
 	$(PYTEST) --timeout=3600 -m slow -k size_of_2_gib -s $(PYTEST_ARGS)
 
@@ -124,6 +127,9 @@ bench: $(DEV) ## Print the figures of the performance section; JSON goes to benc
 
 bench-peers: $(DEV) ## Print what members cost each other; BENCH_ARGS=--check fails where a goal is missed
 	$(BIN)/python -m tests.bench.peers $(BENCH_ARGS)
+
+bench-houses: $(DEV) ## Print at what rate files of a peer 40 ms away move, on hosts of their own; needs root
+	$(BIN)/python -m tests.lab.distance $(BENCH_ARGS)
 
 bench-growth: $(DEV) ## Print what calls cost as the catalogue grows to 3,000,000 chunks; BENCH_ARGS=--check fails where too much
 	$(BIN)/python -m tests.bench.growth $(BENCH_ARGS)

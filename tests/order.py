@@ -19,6 +19,7 @@ LONGEST_FIRST: Final = (
     "tests/integration/test_sizes.py",
     "tests/integration/test_cli_contract.py",
     "tests/integration/test_copies_policy.py",
+    "tests/lab/test_smoke.py",
     "tests/integration/test_readme.py",
     "tests/integration/hostile/test_bootstrap_crowd.py",
     "tests/integration/test_renewal.py",
